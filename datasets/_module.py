@@ -1,0 +1,140 @@
+"""What the datamodules of labelled images share."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Subset, default_collate
+
+from geores.datasets._images import ImageStore
+from geores.datasets._split import Split, stratified_split
+
+Sample = dict[str, Any]
+
+
+class LabelledImages(Protocol):
+    """A dataset that a datamodule can split."""
+
+    task: Literal['multi-label', 'single-label']
+    bands: tuple[str, ...]
+    labels: tuple[str, ...]
+    ids: list[str]
+    strata: list[str]
+    targets: NDArray[Any]
+    images: ImageStore
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def __getitem__(self, index: int) -> Sample:
+        """One sample."""
+
+
+def collate(samples: Sequence[Sample]) -> Sample:
+    """Stack what can be stacked; names stay lists.
+
+    Args:
+        samples: With the same keys.
+    """
+    return {
+        key: default_collate([sample[key] for sample in samples])
+        if isinstance(samples[0][key], (torch.Tensor, int, float))
+        else [sample[key] for sample in samples]
+        for key in samples[0]
+    }
+
+
+class ImageDataModule(LightningDataModule):
+    """Splits a dataset by strata and serves it in batches.
+
+    Args:
+        batch_size: Images a batch.
+        val_share: Part kept for validation.
+        seed: Of the split.
+        num_workers: Processes that read; 0 is best for images held in memory.
+    """
+
+    def __init__(
+        self, batch_size: int = 64, val_share: float = 0.2, seed: int = 0, num_workers: int = 0
+    ) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.val_share = val_share
+        self.seed = seed
+        self.num_workers = num_workers
+
+    def make_dataset(self) -> LabelledImages:
+        """Index the files; no image is decoded yet."""
+        raise NotImplementedError
+
+    @cached_property
+    def dataset(self) -> LabelledImages:
+        """The whole dataset."""
+        return self.make_dataset()
+
+    @cached_property
+    def split(self) -> Split:
+        """Positions of training and validation samples."""
+        return stratified_split(self.dataset.ids, self.dataset.strata, self.val_share, self.seed)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels in the order of targets."""
+        return self.dataset.labels
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands in the order of images."""
+        return self.dataset.bands
+
+    @property
+    def task(self) -> Literal['multi-label', 'single-label']:
+        """Whether an image has one label or any number."""
+        return self.dataset.task
+
+    def setup(self, stage: str | None = None) -> None:
+        """Split, and decode the images if they fit in memory.
+
+        Args:
+            stage: Ignored.
+        """
+        self.dataset.images.load()
+        self.split  # noqa: B018
+
+    @cached_property
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each band over the training images, in their units."""
+        total = np.zeros((2, len(self.bands)))
+        for index in self.split.train:
+            pixels = self.dataset.images[index].astype(np.float64)
+            total += pixels.mean((1, 2)), (pixels**2).mean((1, 2))
+        mean, square = total / len(self.split.train)
+        return mean.tolist(), np.sqrt(np.maximum(square - mean**2, 1e-12)).tolist()
+
+    @property
+    def train_targets(self) -> torch.Tensor:
+        """Targets of the training images: (N, K) float32 or (N,) int64."""
+        return torch.from_numpy(self.dataset.targets[self.split.train])
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Training batches, in another order each epoch."""
+        batch = min(self.batch_size, len(self.split.train))
+        return self._loader(self.split.train, batch, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Validation batches."""
+        return self._loader(self.split.val, self.batch_size, shuffle=False)
+
+    def _loader(self, indices: list[int], batch_size: int, *, shuffle: bool) -> DataLoader[Sample]:
+        return DataLoader(
+            Subset(self.dataset, indices),  # type: ignore[arg-type]
+            batch_size,
+            shuffle=shuffle,
+            drop_last=shuffle,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+        )

@@ -1,0 +1,204 @@
+"""Folders of 8-bit images, one folder a scene class, with multi-labels in a table if there are any.
+
+The layout of UC Merced Land Use (Yang and Newsam 2010; multi-labels of Chaudhuri et al. 2018) and
+AID (Xia et al. 2017; multi-labels of Hua et al. 2020), and of many others.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geores.datasets._images import ImageStore, read_rgb
+from geores.datasets._module import ImageDataModule, LabelledImages, Sample
+from geores.datasets._torchgeo import NonGeoDataset
+from geores.errors import DatasetError
+
+TABLE = 'multilabels.csv'
+_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.tif', '.tiff'})
+
+
+class _Item(NamedTuple):
+    path: Path
+    scene: str
+    source: str
+
+
+class SceneFolder(NonGeoDataset):  # type: ignore[misc]
+    """Scenes in one folder a class, of one or several sources.
+
+    A sample has `image` (3, H, W) float32 0 to 255, `label`, `bands`, `source` (name of the root's
+    folder) and `id` (source/scene/file name).
+
+    Args:
+        root: Folder with a folder a class, or with `images/` that holds them; or several of these.
+        mode: 'scene' gives the folder as `label`, int64; 'multi-label' gives (K,) float32 of the
+            columns of `multilabels.csv` (`name`, `scene`, then one column of 0 and 1 a label),
+            and leaves out images that are not in it (their number is `unlabelled`).
+        size: Height and width to bring images to; None leaves them.
+        budget: Most bytes of images to hold in memory.
+
+    Raises:
+        DatasetError: A root, table, column or image is missing, or a label is never positive.
+    """
+
+    bands = ('red', 'green', 'blue')
+
+    def __init__(
+        self,
+        root: str | Path | Sequence[str | Path],
+        mode: Literal['scene', 'multi-label'] = 'scene',
+        size: int | None = None,
+        budget: int = 2**31,
+    ) -> None:
+        roots = [Path(one) for one in ([root] if isinstance(root, (str, Path)) else root)]
+        if mode not in {'scene', 'multi-label'}:
+            raise DatasetError(f"mode has to be 'scene' or 'multi-label', not {mode!r}")
+        self.task: Literal['multi-label', 'single-label'] = (
+            'single-label' if mode == 'scene' else 'multi-label'
+        )
+        items = [item for one in roots for item in _items(one)]
+        self.unlabelled = 0
+        if mode == 'scene':
+            self.labels = tuple(sorted({item.scene for item in items}))
+            order = {label: index for index, label in enumerate(self.labels)}
+            self.targets: NDArray[Any] = np.array([order[item.scene] for item in items])
+        else:
+            self.labels, rows = _multi_labels(roots)
+            everything = len(items)
+            items = _named(items, rows)
+            self.unlabelled = everything - len(items)
+            self.targets = np.array([rows[_key(item)] for item in items], dtype=np.float32)
+            _check_positive(self.labels, self.targets, roots)
+        self.items = items
+        self.ids = [f'{item.source}/{item.scene}/{item.path.name}' for item in items]
+        self.sources = [item.source for item in items]
+        self.strata = [f'{item.source}/{item.scene}' for item in items]
+        self.images = ImageStore(
+            [item.path for item in items], lambda path: read_rgb(path, size), budget
+        )
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Sample:
+        return {
+            'image': torch.from_numpy(self.images[index].astype(np.float32)),
+            'label': torch.from_numpy(np.asarray(self.targets[index])),
+            'bands': self.bands,
+            'source': self.sources[index],
+            'id': self.ids[index],
+        }
+
+
+class SceneFolderDataModule(ImageDataModule):
+    """Training and validation parts of a `SceneFolder`, stratified by scene and source.
+
+    Args:
+        root: As in `SceneFolder`.
+        mode: As in `SceneFolder`.
+        size: Height and width to bring images to.
+        batch_size: Images a batch.
+        val_share: Part kept for validation.
+        seed: Of the split.
+        num_workers: Processes that read; 0 is best for images held in memory.
+        budget: Most bytes of images to hold in memory.
+    """
+
+    def __init__(
+        self,
+        root: str | list[str],
+        mode: Literal['scene', 'multi-label'] = 'scene',
+        size: int = 128,
+        batch_size: int = 64,
+        val_share: float = 0.2,
+        seed: int = 0,
+        num_workers: int = 0,
+        budget: int = 2**31,
+    ) -> None:
+        super().__init__(batch_size, val_share, seed, num_workers)
+        self.root = root
+        self.mode = mode
+        self.size = size
+        self.budget = budget
+
+    def make_dataset(self) -> LabelledImages:
+        """Index the files; no image is decoded yet."""
+        return SceneFolder(self.root, self.mode, self.size, self.budget)
+
+
+def _items(root: Path) -> list[_Item]:
+    if not root.is_dir():
+        raise DatasetError(f'{root.absolute()}: no such folder; set root to where the images are')
+    folder = root / 'images' if (root / 'images').is_dir() else root
+    items = [
+        _Item(path, path.parent.name, root.resolve().name)
+        for path in sorted(folder.glob('*/*'))
+        if path.suffix.lower() in _SUFFIXES
+    ]
+    if not items:
+        raise DatasetError(f'{folder.absolute()}: no images in <class>/*.jpg, .png or .tif')
+    return items
+
+
+def _key(item: _Item) -> tuple[str, str, str]:
+    return item.source, item.scene, item.path.stem
+
+
+def _multi_labels(
+    roots: Sequence[Path],
+) -> tuple[tuple[str, ...], dict[tuple[str, str, str], list[float]]]:
+    labels: tuple[str, ...] = ()
+    rows: dict[tuple[str, str, str], list[float]] = {}
+    for root in roots:
+        table = _read_table(root / TABLE)
+        columns = tuple(name for name in table[0] if name not in {'name', 'scene'})
+        labels = labels or columns
+        if set(columns) != set(labels):
+            odd = min(set(columns) ^ set(labels))
+            raise DatasetError(f'{root / TABLE}: column {odd!r} is not in every table')
+        for row in table:
+            key = (root.resolve().name, row['scene'], Path(row['name']).stem)
+            rows[key] = _values(row, labels, root / TABLE)
+    return labels, rows
+
+
+def _read_table(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise DatasetError(f'{path.absolute()}: no such table; multi-label mode needs it')
+    with path.open(newline='', encoding='utf-8') as file:
+        reader = csv.DictReader(file)
+        for column in ('name', 'scene'):
+            if column not in (reader.fieldnames or ()):
+                raise DatasetError(f'{path}: column {column!r} is missing')
+        table = list(reader)
+    if not table or len(table[0]) < 3:
+        raise DatasetError(f'{path}: has no rows or no label columns')
+    return table
+
+
+def _values(row: dict[str, str], labels: Sequence[str], path: Path) -> list[float]:
+    for label in labels:
+        if row[label] not in {'0', '1'}:
+            raise DatasetError(
+                f'{path}: {row["name"]}: {label} has to be 0 or 1, not {row[label]!r}'
+            )
+    return [float(row[label]) for label in labels]
+
+
+def _named(items: Sequence[_Item], rows: dict[tuple[str, str, str], list[float]]) -> list[_Item]:
+    absent = rows.keys() - {_key(item) for item in items}
+    if absent:
+        raise DatasetError(f'no image for {"/".join(min(absent))}, which {TABLE} names')
+    return [item for item in items if _key(item) in rows]
+
+
+def _check_positive(labels: Sequence[str], targets: NDArray[Any], roots: Sequence[Path]) -> None:
+    for label, positive in zip(labels, targets.any(0), strict=True):
+        if not positive:
+            where = ', '.join(str(root) for root in roots)
+            raise DatasetError(f'{where}: label {label!r} is never positive; drop its column')

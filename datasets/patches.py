@@ -1,0 +1,146 @@
+"""Folders of GeoTIFF patches with a table of labels."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geores.datasets._images import ImageStore, open_geotiff, read_geotiff
+from geores.datasets._module import ImageDataModule, LabelledImages, Sample
+from geores.datasets._torchgeo import NonGeoDataset
+from geores.errors import DatasetError
+
+TABLE = 'labels.csv'
+UNLABELLED = -1
+
+
+class GeoTIFFPatches(NonGeoDataset):  # type: ignore[misc]
+    """Patches in `images/*.tif` and their labels in `labels.csv` (columns `file` and `label`).
+
+    Bands are named by their descriptions in the files.
+
+    A sample has `image` (C, H, W) float32 in the files' units, `label` int64, `bands`, `source`
+    (name of the root's folder) and `id` (source/file name).
+
+    Args:
+        root: The folder.
+        bands: Which bands, in which order; None takes those of the first file.
+        size: Height and width to bring patches to; None leaves them.
+        unlabelled: Keep patches whose label is empty; theirs is -1. Otherwise they are only
+            counted (`left_out`).
+        budget: Most bytes of images to hold in memory.
+
+    Raises:
+        DatasetError: The root, the table, a column, a file or a band is missing.
+    """
+
+    task: Literal['single-label'] = 'single-label'
+
+    def __init__(
+        self,
+        root: str | Path,
+        bands: Sequence[str] | None = None,
+        size: int | None = None,
+        unlabelled: bool = False,
+        budget: int = 2**31,
+    ) -> None:
+        root = Path(root)
+        rows = _read_table(root)
+        kept = {name: label for name, label in rows.items() if label or unlabelled}
+        self.left_out = len(rows) - len(kept)
+        self.labels = tuple(sorted({label for label in kept.values() if label}))
+        if not self.labels:
+            raise DatasetError(f'{root / TABLE}: no label is ever given')
+        paths = [root / 'images' / name for name in kept]
+        for path in paths:
+            if not path.is_file():
+                raise DatasetError(f'{path}: no such image, and {TABLE} names it')
+        self.bands = _descriptions(paths[0]) if bands is None else tuple(bands)
+        order = {label: index for index, label in enumerate(self.labels)}
+        self.targets: NDArray[Any] = np.array(
+            [order.get(label, UNLABELLED) for label in kept.values()], dtype=np.int64
+        )
+        source = root.resolve().name
+        self.ids = [f'{source}/{name}' for name in kept]
+        self.sources = [source] * len(kept)
+        self.strata = list(kept.values())
+        self.images = ImageStore(paths, lambda path: read_geotiff(path, self.bands, size), budget)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        return {
+            'image': torch.from_numpy(self.images[index].astype(np.float32)),
+            'label': torch.tensor(self.targets[index]),
+            'bands': self.bands,
+            'source': self.sources[index],
+            'id': self.ids[index],
+        }
+
+
+class GeoTIFFPatchesDataModule(ImageDataModule):
+    """Training and validation parts of the labelled `GeoTIFFPatches`, stratified by label.
+
+    Args:
+        root: As in `GeoTIFFPatches`.
+        bands: As in `GeoTIFFPatches`.
+        size: Height and width to bring patches to.
+        batch_size: Patches a batch.
+        val_share: Part kept for validation.
+        seed: Of the split.
+        num_workers: Processes that read; 0 is best for patches held in memory.
+        budget: Most bytes of patches to hold in memory.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        bands: list[str] | None = None,
+        size: int = 64,
+        batch_size: int = 64,
+        val_share: float = 0.2,
+        seed: int = 0,
+        num_workers: int = 0,
+        budget: int = 2**31,
+    ) -> None:
+        super().__init__(batch_size, val_share, seed, num_workers)
+        self.root = root
+        self.size = size
+        self.budget = budget
+        self._wanted = bands
+
+    def make_dataset(self) -> LabelledImages:
+        """Index the files; no patch is decoded yet."""
+        return GeoTIFFPatches(self.root, self._wanted, self.size, budget=self.budget)
+
+
+def _read_table(root: Path) -> dict[str, str]:
+    if not root.is_dir():
+        raise DatasetError(f'{root.absolute()}: no such folder; set root to where the patches are')
+    path = root / TABLE
+    if not path.is_file():
+        raise DatasetError(f'{path.absolute()}: no such table of labels')
+    with path.open(newline='', encoding='utf-8') as file:
+        reader = csv.DictReader(file)
+        for column in ('file', 'label'):
+            if column not in (reader.fieldnames or ()):
+                raise DatasetError(f'{path}: column {column!r} is missing')
+        rows: dict[str, str] = {}
+        for row in reader:
+            if row['file'] in rows:
+                raise DatasetError(f'{path}: {row["file"]} is named twice')
+            rows[row['file']] = (row['label'] or '').strip()
+    return rows
+
+
+def _descriptions(path: Path) -> tuple[str, ...]:
+    with open_geotiff(path) as source:
+        names = source.descriptions
+    if not all(names):
+        raise DatasetError(f'{path}: a band has no description; name the bands')
+    return tuple(names)

@@ -1,0 +1,223 @@
+"""Model bundles: a folder of `card.json` and `model.safetensors`.
+
+Training writes them, inference reads them, and nothing else passes between the two.
+"""
+
+import difflib
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from geores import models
+from geores.card import CARD_FILE, WEIGHTS, ModelCard, list_models
+from geores.errors import BundleError, GeoresError, ModelNotFoundError, OutputError
+from geores.model import Model
+
+__all__ = ['Model', 'ModelCard', 'list_models', 'load_model', 'save_bundle']
+
+WEIGHTS_FILE = 'model.safetensors'
+
+_PICKLES = frozenset({'.pt', '.pth', '.ckpt', '.pkl', '.pickle', '.bin', '.joblib'})
+_ONLY_SAFETENSORS = (
+    'is or may be a pickle, which can run code on loading: geores reads safetensors only'
+)
+
+
+def load_model(name_or_path: str | Path, device: str | torch.device = 'cpu') -> Model:
+    """Load a model, ready for prediction.
+
+    Args:
+        name_or_path: Name of a model that ships with geores, or the path of a bundle's folder. A
+            shipped name wins over a folder of the same name.
+        device: Where to put it, as torch names devices.
+
+    Returns:
+        The model, float32, in evaluation mode.
+
+    Raises:
+        ModelNotFoundError: No bundle has that name or path; the nearest name is suggested.
+        BundleError: The bundle is incomplete, damaged, contradicts itself, or holds a pickle.
+        UsageError: The device is not there.
+    """
+    folder = _find(name_or_path)
+    weights = folder / WEIGHTS_FILE
+    _refuse_pickle(weights)
+    if not (folder / CARD_FILE).is_file():
+        raise BundleError(f'{folder}: not a bundle, for it has no {CARD_FILE}')
+    card = ModelCard.load(folder / CARD_FILE)
+    tensors = _read(weights)
+    try:
+        network = _rebuild(card, tensors)
+    except GeoresError as error:
+        raise BundleError(f'{folder}: {error}') from error
+    if _sha256(weights) != card.sha256:
+        raise BundleError(f"{weights}: its SHA-256 is not the one of the card's field 'sha256'")
+    return Model(card, network, device)
+
+
+def save_bundle(
+    path: str | Path,
+    network: nn.Module,
+    card: ModelCard,
+    dtype: torch.dtype = torch.float16,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write a bundle; the folder stands there complete or not at all.
+
+    Args:
+        path: Folder to write.
+        network: Whose weights to keep, built as the card says.
+        card: `sha256` and `geores_version` are filled in.
+        dtype: In which to keep matrices and kernels; vectors (biases, statistics) stay float32.
+        overwrite: Replace a bundle that stands there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BundleError: The card does not rebuild this network.
+        OutputError: The path is taken or cannot be written.
+    """
+    folder = Path(path)
+    if folder.exists() and not (overwrite and (folder / CARD_FILE).is_file()):
+        raise OutputError(f'{folder} exists already: choose another path or overwrite a bundle')
+    tensors = {name: _stored(tensor, dtype) for name, tensor in network.state_dict().items()}
+    _rebuild(card, tensors)
+    part = folder.parent / f'.{folder.name}-{uuid.uuid4().hex}'
+    try:
+        part.mkdir(parents=True)
+        (part / WEIGHTS_FILE).write_bytes(save(tensors))
+        version = importlib.metadata.version('geores')
+        card = replace(card, sha256=_sha256(part / WEIGHTS_FILE), geores_version=version)
+        card.save(part / CARD_FILE)
+        _put(part, folder)
+    except OSError as error:
+        raise OutputError(f'{folder}: cannot be written: {error.strerror or error}') from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def _put(part: Path, folder: Path) -> None:
+    # A folder that is not empty cannot be replaced in one step, so the old one steps aside.
+    old = part.with_name(part.name + '-old')
+    if folder.exists():
+        os.replace(folder, old)
+    try:
+        os.replace(part, folder)
+    except OSError:
+        if old.exists():
+            os.replace(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    if not tensor.is_floating_point():
+        return tensor
+    return tensor.to(dtype if tensor.ndim > 1 else torch.float32)
+
+
+def _find(name_or_path: str | Path) -> Path:
+    shipped = {path.parent.name: path.parent for path in WEIGHTS.glob(f'*/{CARD_FILE}')}
+    if str(name_or_path) in shipped:
+        return shipped[str(name_or_path)]
+    path = Path(name_or_path)
+    if path.is_dir():
+        return path
+    if path.is_file():
+        _refuse_pickle(path)
+        raise BundleError(
+            f'{path}: a file, and a bundle is a folder with {CARD_FILE} and {WEIGHTS_FILE}'
+        )
+    near = difflib.get_close_matches(str(name_or_path), shipped, n=1)
+    hint = f'did you mean {near[0]!r}?' if near else f'models are {", ".join(sorted(shipped))}'
+    raise ModelNotFoundError(f'no model and no folder is named {str(name_or_path)!r}: {hint}')
+
+
+def _refuse_pickle(path: Path) -> None:
+    if not path.is_file():
+        for other in sorted(path.parent.iterdir()):
+            if other.suffix.lower() in _PICKLES:
+                raise BundleError(f'{other}: {_ONLY_SAFETENSORS}')
+        raise BundleError(f'{path.parent}: not a bundle, for it has no {path.name}')
+    with path.open('rb') as file:
+        magic = file.read(4)
+    # Protocol 2 and later start with 0x80; a safetensors file starts with its header's length,
+    # which may do so too, but no protocol number follows then.
+    pickled = magic[:1] == b'\x80' and magic[1:2] in {b'\x02', b'\x03', b'\x04', b'\x05'}
+    zipped = magic == b'PK\x03\x04'
+    if path.suffix.lower() in _PICKLES or zipped or (pickled and not _has_header(path)):
+        raise BundleError(f'{path}: {_ONLY_SAFETENSORS}')
+
+
+def _has_header(path: Path) -> bool:
+    with path.open('rb') as file:
+        return file.read(9)[8:] == b'{'
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework='pt') as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = ' '.join(str(error).split())
+        raise BundleError(f'{path}: damaged or not safetensors: {reason}') from error
+
+
+def _rebuild(card: ModelCard, tensors: Mapping[str, Tensor]) -> nn.Module:
+    # On the meta device first, where a card that asks for a huge network takes no memory.
+    with torch.device('meta'):
+        shell = models.create(card.architecture, **card.architecture_kwargs).eval()
+    _compare(shell.state_dict(), tensors)
+    _try_forward(shell, card)
+    network = models.create(card.architecture, **card.architecture_kwargs)
+    network.load_state_dict(tensors)
+    return network.float().eval()
+
+
+def _compare(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    for name, tensor in wanted.items():
+        if name not in found:
+            raise BundleError(f'tensor {name!r} of shape {tuple(tensor.shape)} is missing')
+        if tensor.shape != found[name].shape:
+            raise BundleError(
+                f'tensor {name!r} has shape {tuple(found[name].shape)}, and the architecture of '
+                f'the card wants {tuple(tensor.shape)}'
+            )
+        if not torch.isfinite(found[name]).all():
+            raise BundleError(f'tensor {name!r} holds values that are not finite')
+    unexpected = sorted(found.keys() - wanted.keys())
+    if unexpected:
+        raise BundleError(f'tensor {unexpected[0]!r} is not part of the architecture of the card')
+
+
+def _try_forward(shell: nn.Module, card: ModelCard) -> None:
+    size = (1, len(card.bands), card.input_size, card.input_size)
+    try:
+        logits = shell(torch.zeros(size, device='meta'))
+    except (RuntimeError, ValueError) as error:
+        reason = ' '.join(str(error).split())
+        raise BundleError(f'the network does not take input of shape {size}: {reason}') from error
+    if logits.shape != (1, len(card.labels)):
+        raise BundleError(
+            f"the network answers with shape {tuple(logits.shape)}, and the card's labels are "
+            f'{len(card.labels)}'
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -1,0 +1,172 @@
+"""The model card: everything that a model's weights do not say themselves.
+
+A card is JSON. It is read without torch, so that listing models stays quick.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from geores import card_fields as check
+from geores.errors import BundleError
+
+FORMAT_VERSION = 1
+CARD_FILE = 'card.json'
+WEIGHTS = Path(__file__).parent / 'weights'
+
+# What turns a card of one format version into the next: {1: one_to_two, ...}.
+_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What a model takes, what it answers, and where it comes from.
+
+    Args:
+        name: Short name, usable in file names.
+        description: One or two sentences for people.
+        architecture: Name of the network in `geores.models`.
+        architecture_kwargs: Its keyword arguments, plain JSON values.
+        activation: From logits to probabilities.
+        task: 'multi-label' (any number of labels a tile) or 'single-label' (one of them).
+        sensor: What the images were taken with.
+        processing_level: Such as 'L2A'.
+        bands: Names in the order of the network's input: 'B02' ... or 'red', 'green', 'blue'.
+        units: Of pixel values: 'reflectance*10000' (Sentinel-2 digital numbers without offset),
+            '8-bit' or 'dB'.
+        gsd: Smallest and largest ground sampling distance it was made for, in metres.
+        input_size: Height and width of its input in pixels.
+        resampling: How coarser bands are brought to its resolution; shrinking is by average.
+        mean: Per band, in `units`.
+        std: Per band, in `units`.
+        labels: In the order of the logits.
+        thresholds: Per label, or None where the best label counts.
+        split_id: Of the split between training and validation.
+        training_data: The data sets, with their licences.
+        licence: Of the weights, which is not the code's.
+        metrics: Data source -> name of the metric -> value; 'split' says on what.
+        display_stretch: Low and high percentile by which other imagery is brought to 8 bits.
+        calibration: `{'temperature': value}` by which logits are divided, if calibrated.
+        sha256: Of the weights file; filled in by `save_bundle`.
+        geores_version: That wrote it; filled in by `save_bundle`.
+        format_version: Of the card.
+
+    Raises:
+        BundleError: A field is of another type or out of range, or two contradict each other.
+    """
+
+    name: str
+    description: str
+    architecture: str
+    architecture_kwargs: Mapping[str, Any]
+    activation: Literal['sigmoid', 'softmax']
+    task: Literal['multi-label', 'single-label']
+    sensor: str
+    processing_level: str
+    bands: tuple[str, ...]
+    units: str
+    gsd: tuple[float, float]
+    input_size: int
+    resampling: Literal['nearest', 'bilinear']
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    labels: tuple[str, ...]
+    thresholds: tuple[float, ...] | None
+    split_id: str
+    training_data: str
+    licence: str
+    metrics: Mapping[str, Mapping[str, Any]]
+    display_stretch: tuple[float, float] | None = (2.0, 98.0)
+    calibration: Mapping[str, float] | None = None
+    sha256: str = ''
+    geores_version: str = ''
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        for field, parse in check.FIELDS.items():
+            try:
+                object.__setattr__(self, field, parse(getattr(self, field)))
+            except ValueError as error:
+                raise BundleError(f'field {field!r} {error}') from None
+        problem = check.contradiction(self)
+        if problem:
+            raise BundleError(problem)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Make a card of parsed JSON, of this or an older format version.
+
+        Args:
+            data: Field -> value.
+
+        Raises:
+            BundleError: A field is missing, unknown, of another type, or contradicts another, or
+                the card is of a newer format.
+        """
+        data = _upgrade(dict(data))
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        for name in fields.keys() - {'display_stretch', 'calibration'}:
+            if name not in data:
+                raise BundleError(f'field {name!r} is missing')
+        unknown = sorted(data.keys() - fields.keys())
+        if unknown:
+            raise BundleError(f'field {unknown[0]!r} is not one that geores knows')
+        return cls(**data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card as plain JSON values."""
+        return {'format_version': self.format_version} | dataclasses.asdict(self)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a card.
+
+        Args:
+            path: The JSON file.
+
+        Raises:
+            BundleError: It is missing or not a valid card; the file and the field are named.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding='utf-8'))
+        except (OSError, ValueError, RecursionError) as error:
+            reason = getattr(error, 'strerror', None) or 'is not JSON'
+            raise BundleError(f'{path}: the card cannot be read: {reason}') from error
+        if not isinstance(data, dict):
+            raise BundleError(f'{path}: the card has to be a JSON object')
+        try:
+            return cls.from_dict(data)
+        except BundleError as error:
+            raise BundleError(f'{path}: {error}') from error
+
+    def save(self, path: str | Path) -> None:
+        """Write the card as JSON.
+
+        Args:
+            path: The file to write.
+        """
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        Path(path).write_text(text + '\n', encoding='utf-8')
+
+
+def list_models() -> list[ModelCard]:
+    """Cards of the models that ship with geores, by name."""
+    return [ModelCard.load(path) for path in sorted(WEIGHTS.glob(f'*/{CARD_FILE}'))]
+
+
+def _upgrade(data: dict[str, Any]) -> dict[str, Any]:
+    version = data.get('format_version')
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise BundleError("field 'format_version' has to be a whole number from 1 on")
+    if version > FORMAT_VERSION:
+        raise BundleError(
+            f'field {"format_version"!r} is {version}, and this geores reads up to '
+            f'{FORMAT_VERSION}: upgrade geores'
+        )
+    while version < FORMAT_VERSION:
+        data = _UPGRADES[version](data)
+        version += 1
+    return data

@@ -1,0 +1,191 @@
+"""Checks of a card's fields: each takes a value as JSON gives it, returns it clean or raises."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geores.card import ModelCard
+
+Check = Callable[[Any], Any]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError('has to be text that is not empty')
+    return value
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r'[A-Za-z0-9][\w.-]*', value, re.ASCII):
+        raise ValueError('has to be letters, digits, dots, dashes and underscores')
+    return value
+
+
+def _one_of(*choices: str) -> Check:
+    def parse(value: object) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(f'is {value!r}, and has to be one of {", ".join(choices)}')
+        return value
+
+    return parse
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f'has to hold finite numbers, not {value!r}')
+    return float(value)
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f'has to be a whole number above 0, not {value!r}')
+    return value
+
+
+def _sequence(parse: Check) -> Check:
+    def parse_all(value: object) -> tuple[Any, ...]:
+        if not isinstance(value, (list, tuple)) or not value:
+            raise ValueError('has to be a list that is not empty')
+        return tuple(parse(item) for item in value)
+
+    return parse_all
+
+
+def _names(value: object) -> tuple[str, ...]:
+    names: tuple[str, ...] = _sequence(_text)(value)
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f'has {min(twice)!r} twice')
+    return names
+
+
+def _where(parse: Check, holds: Callable[[float], bool], wanted: str) -> Check:
+    def parse_and_test(value: object) -> tuple[float, ...]:
+        numbers: tuple[float, ...] = parse(value)
+        for number in numbers:
+            if not holds(number):
+                raise ValueError(f'has {number:g}, and every value has to be {wanted}')
+        return numbers
+
+    return parse_and_test
+
+
+def _range(low: float, high: float) -> Check:
+    def parse(value: object) -> tuple[float, ...]:
+        pair: tuple[float, ...] = _sequence(_number)(value)
+        if len(pair) != 2 or not low <= pair[0] <= pair[1] <= high:
+            raise ValueError(f'has to be a low and a high value between {low:g} and {high:g}')
+        return pair
+
+    return parse
+
+
+def _optional(parse: Check) -> Check:
+    return lambda value: None if value is None else parse(value)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError('has to be an object with names as keys')
+    return dict(value)
+
+
+def _plain(value: object) -> dict[str, Any]:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError('has to hold plain JSON values, without NaN') from None
+    return _mapping(value)
+
+
+def _arguments(value: object) -> dict[str, Any]:
+    if 'pretrained' in _plain(value):
+        raise ValueError("must not hold 'pretrained': the weights are in the bundle")
+    return dict(value)
+
+
+def _calibration(value: object) -> dict[str, float]:
+    if _mapping(value).keys() != {'temperature'}:
+        raise ValueError("has to hold 'temperature' and nothing else")
+    temperature = _number(value['temperature'])
+    if temperature <= 0:
+        raise ValueError('has a temperature that is not above 0')
+    return {'temperature': temperature}
+
+
+def _metrics(value: object) -> dict[str, dict[str, Any]]:
+    for source, figures in _plain(value).items():
+        if not isinstance(figures, Mapping) or not isinstance(figures.get('split'), str):
+            raise ValueError(f"has to say under {source!r} on which 'split' it was measured")
+    return {source: dict(figures) for source, figures in value.items()}
+
+
+def _sha256(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r'([0-9a-f]{64})?', value):
+        raise ValueError('has to be a SHA-256 in hexadecimal')
+    return value
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError('has to be text')
+    return value
+
+
+FIELDS: dict[str, Check] = {
+    'format_version': _whole,
+    'name': _name,
+    'description': _text,
+    'architecture': _text,
+    'architecture_kwargs': _arguments,
+    'activation': _one_of('sigmoid', 'softmax'),
+    'task': _one_of('multi-label', 'single-label'),
+    'sensor': _text,
+    'processing_level': _text,
+    'bands': _names,
+    'units': _text,
+    'display_stretch': _optional(_range(0, 100)),
+    'gsd': _range(1e-3, 1e6),
+    'input_size': _whole,
+    'resampling': _one_of('nearest', 'bilinear'),
+    'mean': _sequence(_number),
+    'std': _where(_sequence(_number), lambda number: number > 0, 'above 0'),
+    'labels': _names,
+    'thresholds': _optional(
+        _where(_sequence(_number), lambda number: 0 < number < 1, 'between 0 and 1')
+    ),
+    'calibration': _optional(_calibration),
+    'split_id': _text,
+    'training_data': _text,
+    'licence': _text,
+    'metrics': _metrics,
+    'sha256': _sha256,
+    'geores_version': _string,
+}
+
+
+def _lengths(card: 'ModelCard') -> Iterable[tuple[str, int, str, int]]:
+    bands, labels = len(card.bands), len(card.labels)
+    yield 'mean', len(card.mean), 'bands', bands
+    yield 'std', len(card.std), 'bands', bands
+    if card.thresholds is not None:
+        yield 'thresholds', len(card.thresholds), 'labels', labels
+
+
+def contradiction(card: 'ModelCard') -> str | None:
+    """What two fields of a card disagree on, or None.
+
+    Args:
+        card: With every field of its right type.
+    """
+    for field, count, other, wanted in _lengths(card):
+        if count != wanted:
+            return f'field {field!r} has {count} values for {wanted} {other}'
+    if (card.activation == 'sigmoid') != (card.task == 'multi-label'):
+        return f"field 'activation' is {card.activation!r}, which does not fit {card.task!r}"
+    if card.task == 'multi-label' and card.thresholds is None:
+        return "field 'thresholds' is missing, and multi-label models need one a label"
+    return None

@@ -1,0 +1,200 @@
+"""`geores classify`: scenes of any size to label maps."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geores.cli.common import listed, numbers, parse_size, progress_bar
+from geores.errors import GeoresError, UsageError
+
+if TYPE_CHECKING:
+    from geores.pipelines.result import Classification
+    from geores.scenes import Scene
+
+__all__ = ['classify']
+
+Box = tuple[float, float, float, float]
+Option = typer.Option
+
+
+def classify(
+    scenes: Annotated[
+        list[str],
+        typer.Argument(metavar='SCENE...', help='GeoTIFF, folder of bands or Sentinel-2 product.'),
+    ],
+    out: Annotated[Path, Option(help='Folder for the results.')],
+    model: Annotated[
+        str, Option(help='Name or path of a bundle; auto picks by bands and pixel size.')
+    ] = 'auto',
+    beside: Annotated[
+        list[str] | None,
+        Option('--with', metavar='FILE', help='Another source of the same place (repeatable).'),
+    ] = None,
+    tile: Annotated[int | None, Option(help="Pixels of a tile [the model's input size].")] = None,
+    stride: Annotated[
+        int | None, Option(help='Pixels from tile to tile, and of a cell [the tile].')
+    ] = None,
+    resolution: Annotated[
+        float | None, Option(help='Metres a pixel [what the model takes].')
+    ] = None,
+    bands: Annotated[
+        str | None, Option(help='Names of the bands in file order, by commas.')
+    ] = None,
+    bbox: Annotated[
+        Box | None, Option(metavar='W S E N', help='Part of the scene, in its CRS.')
+    ] = None,
+    bbox_crs: Annotated[str | None, Option(help='CRS of --bbox, such as EPSG:4326.')] = None,
+    aoi: Annotated[str | None, Option(help='Vector file: only what lies inside counts.')] = None,
+    mask: Annotated[
+        str | None, Option(help='Raster of what to leave out: SCL, or any but 0.')
+    ] = None,
+    mask_values: Annotated[str | None, Option(help='Its values that mask, by commas.')] = None,
+    min_valid: Annotated[
+        float, Option(help='Tiles with a smaller share of valid pixels are skipped.')
+    ] = 0.5,
+    threshold: Annotated[float | None, Option(help="Least score of a label [the model's].")] = None,
+    top_k: Annotated[int | None, Option(help='Most labels a tile.')] = None,
+    batch_size: Annotated[int | None, Option(help='Tiles in one forward pass.')] = None,
+    device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
+    precision: Annotated[str, Option(help='auto, fp32, bf16 or fp16.')] = 'auto',
+    compile: Annotated[
+        bool, Option('--compile', help='Compile the network (large scenes).')
+    ] = False,  # noqa: A002
+    workers: Annotated[int | None, Option(help='Threads [the cores].')] = None,
+    resume: Annotated[bool, Option(help='Continue unfinished work in --out.')] = True,
+    overwrite: Annotated[bool, Option('--overwrite', help='Replace results in --out.')] = False,
+    max_output: Annotated[str, Option(help='Largest size of the results of a scene.')] = '8G',
+    allow_vrt: Annotated[bool, Option('--allow-vrt', help='Open GDAL virtual rasters.')] = False,
+    as_json: Annotated[bool, Option('--json', help='One JSON object a line, one a scene.')] = False,
+) -> None:
+    """Classify scenes of any size, tile by tile, to scores, a table and a map in the folder OUT."""
+    from geores.pipelines.options import ClassifyOptions
+
+    options = ClassifyOptions(
+        tile=tile,
+        stride=stride,
+        resolution=resolution,
+        bbox=bbox,
+        bbox_crs=bbox_crs,
+        aoi=aoi,
+        mask=mask,
+        mask_values=numbers(mask_values, '--mask-values'),
+        min_valid=min_valid,
+        threshold=threshold,
+        top_k=top_k,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        compile=compile,
+        workers=workers,
+        max_output=parse_size(max_output),
+    )
+    opened = _open(scenes, beside or [], listed(bands), allow_vrt=allow_vrt)
+    _run(opened, model, options, out, resume=resume, overwrite=overwrite, as_json=as_json)
+
+
+def _open(
+    paths: list[str], beside: list[str], bands: list[str] | None, *, allow_vrt: bool
+) -> 'list[Scene]':
+    """Open every scene, and refuse two of one name: their results would have the same files."""
+    from geores.scenes import open_scene
+
+    opened: dict[str, Scene] = {}
+    for path in paths:
+        scene = open_scene([path, *beside] if beside else path, bands=bands, allow_vrt=allow_vrt)
+        if scene.name in opened:
+            raise UsageError(
+                f'{path} and another scene are both named {scene.name!r}: classify them into '
+                'folders of their own'
+            )
+        opened[scene.name] = scene
+    return list(opened.values())
+
+
+def _run(
+    scenes: 'list[Scene]',
+    model: str,
+    options: Any,
+    out: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Check every scene from its header, then classify one after the other."""
+    show = _print_json if as_json else _print
+    from geores.pipelines.classify import classified_into, model_for
+    from geores.pipelines.job import lay_out
+    from geores.pipelines.outputs import check_folder
+
+    check_folder(out, [scene.name for scene in scenes], overwrite=overwrite)
+    jobs = [(scene, *model_for(scene, model, options.device)) for scene in scenes]
+    for scene, loaded, _ in jobs:
+        lay_out(scene, loaded.card, options)
+    failed = []
+    for scene, loaded, why in jobs:
+        try:
+            with (
+                scene,
+                progress_bar(scene.name, shown=not as_json) as progress,
+                classified_into(
+                    scene, loaded, options, out, notes=why, resume=resume, progress=progress
+                ) as result,
+            ):
+                show(result, out)
+        except GeoresError as error:
+            if isinstance(error, UsageError) or len(jobs) == 1:
+                raise
+            failed.append(scene.name)
+            print(f'geores: error: {error}', file=sys.stderr)
+    if failed:
+        raise GeoresError(f'{len(failed)} of {len(jobs)} scenes failed: {", ".join(failed)}')
+
+
+def _record(result: 'Classification', out: Path) -> dict[str, Any]:
+    """What ``--json`` prints."""
+    from geores.pipelines.outputs import outputs
+
+    paths = outputs(out, result.name)
+    return {
+        'scene': result.name,
+        'model': result.card.name,
+        'device': result.info.device,
+        'precision': result.info.precision,
+        'tiles': result.plan.tiling.count,
+        'labels': {label: round(share, 6) for label, share in result.shares.items()},
+        'outputs': {kind: str(paths[kind]) for kind in ('scores', 'tiles', 'map')},
+        'seconds': round(result.info.seconds, 3),
+        'tiles_per_second': round(result.info.tiles_per_second, 2),
+    }
+
+
+def _print_json(result: 'Classification', out: Path) -> None:
+    print(json.dumps(_record(result, out)), flush=True)
+
+
+def _print(result: 'Classification', out: Path) -> None:
+    """Notes, a table of labels with their shares, and where the files lie."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    for note in result.info.notes:
+        console.print(f'note: {note}', style='dim', soft_wrap=True)
+    table = Table('label', 'share of valid area', title=f'{result.name} ({result.card.name})')
+    table.columns[1].justify = 'right'
+    for label, share in result.shares.items():
+        table.add_row(label, f'{share:.1%}')
+    console.print(table)
+    info = result.info
+    console.print(
+        f'{result.plan.tiling.count:,} tiles, {result.valid_share:.1%} of the area classified; '
+        f'{info.tiles:,} tiles in {info.seconds:.1f} s ({info.tiles_per_second:,.0f} tiles/s, '
+        f'{info.device}, {info.precision})',
+        soft_wrap=True,
+    )
+    for kind, path in _record(result, out)['outputs'].items():
+        console.print(f'{kind}: {path}', soft_wrap=True)

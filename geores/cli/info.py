@@ -1,0 +1,60 @@
+"""`geores info`: what a scene's headers say."""
+
+import json
+from typing import Annotated
+
+import typer
+
+__all__ = ['info']
+
+
+def info(
+    scenes: Annotated[
+        list[str], typer.Argument(metavar='SCENE...', help='Raster, folder or product.')
+    ],
+    bands: Annotated[
+        str | None, typer.Option(help='Names of the bands in file order, by commas.')
+    ] = None,
+    allow_vrt: Annotated[bool, typer.Option(help='Open GDAL virtual rasters.')] = False,
+    as_json: Annotated[
+        bool, typer.Option('--json', help='One JSON object a line, one a scene.')
+    ] = False,
+) -> None:
+    """Say what a scene is, from its headers: bands, CRS, pixel size, and the model that suits it."""
+    from geores.cli.common import listed
+    from geores.errors import BandError
+    from geores.pipelines.select import choose_model
+    from geores.scenes import open_scene
+    from geores.scenes.describe import describe
+
+    for path in scenes:
+        scene = open_scene(path, bands=listed(bands), allow_vrt=allow_vrt)
+        described = describe(scene)
+        try:
+            described['model'] = choose_model(scene)[1]
+        except BandError as error:
+            described['model'] = str(error)
+        if as_json:
+            print(json.dumps(described))
+        else:
+            _print(described)
+
+
+def _print(described: dict[str, object]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    rows = described.pop('bands')
+    for key, value in described.items():
+        if value not in (None, [], ()):
+            text = '; '.join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            console.print(f'[bold]{key}[/bold]: {text}', highlight=False, soft_wrap=True)
+    if not isinstance(rows, list) or not rows:
+        return
+    table = Table(*(str(name) for name in rows[0] if name != 'path'))
+    for row in rows:
+        table.add_row(
+            *('' if value is None else str(value) for name, value in row.items() if name != 'path')
+        )
+    console.print(table)

@@ -1,0 +1,64 @@
+"""Every error that geores raises on purpose.
+
+Each is also one of Python's own kinds, so that callers can catch either. A message says in one line
+what is wrong, in which file or argument, and what to do about it. The command line ends with exit
+code 2 for `UsageError` and its subclasses (the user's to mend) and 1 for every other `GeoresError`.
+"""
+
+__all__ = [
+    'BandError',
+    'BundleError',
+    'DatasetError',
+    'GeoresError',
+    'JournalError',
+    'ModelNotFoundError',
+    'OutputError',
+    'ReadError',
+    'SceneError',
+    'UsageError',
+    'WriteError',
+]
+
+
+class GeoresError(Exception):
+    """Base of all errors of geores."""
+
+
+class UsageError(GeoresError, ValueError):
+    """An argument or an input file is not usable as given: the user's to mend."""
+
+
+class SceneError(UsageError, OSError):
+    """A scene cannot be opened: missing, not a raster, or of a driver that is not allowed."""
+
+
+class BandError(UsageError, LookupError):
+    """A band that is needed is not in the scene."""
+
+
+class BundleError(UsageError):
+    """A model bundle is incomplete, contradicts itself, or is not a bundle at all."""
+
+
+class ModelNotFoundError(UsageError, LookupError):
+    """No bundle of that name or path exists."""
+
+
+class DatasetError(UsageError):
+    """A dataset's folder, table or split is not as its adapter expects."""
+
+
+class OutputError(UsageError, OSError):
+    """An output exists already, would be too large, or cannot be written where it should go."""
+
+
+class JournalError(UsageError):
+    """Work in progress belongs to other inputs, weights or options."""
+
+
+class ReadError(GeoresError, OSError):
+    """Pixels could not be read; carries the path and the window."""
+
+
+class WriteError(GeoresError, OSError):
+    """Results could not be written, as on a full disk."""

@@ -1,0 +1,34 @@
+"""The streaming engine: plan, read, batch, step, sinks; journal and resume."""
+
+from geores.inference.blend import RasterSink, blend_weights
+from geores.inference.cells import TileTable, VectorSink
+from geores.inference.engine import ChunkWork, Reader, Region, Sink, Step, run
+from geores.inference.lazy import LazyStore
+from geores.inference.plan import Chunk, Plan, plan_chunks
+from geores.inference.quicklook import Quicklook
+from geores.inference.reader import Conversion, GridReader, Mask
+from geores.inference.store import ChunkStore, FolderStore, MemoryStore
+
+__all__ = [
+    'Chunk',
+    'ChunkStore',
+    'ChunkWork',
+    'Conversion',
+    'FolderStore',
+    'GridReader',
+    'LazyStore',
+    'Mask',
+    'MemoryStore',
+    'Plan',
+    'Quicklook',
+    'RasterSink',
+    'Reader',
+    'Region',
+    'Sink',
+    'Step',
+    'TileTable',
+    'VectorSink',
+    'blend_weights',
+    'plan_chunks',
+    'run',
+]

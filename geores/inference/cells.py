@@ -1,0 +1,154 @@
+"""One vector a tile: what is kept of each chunk, and cell means and tables made from it afterwards."""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.inference.engine import Region
+from geores.inference.plan import Chunk, Plan
+from geores.inference.store import Arrays, ChunkStore
+
+__all__ = ['TileTable', 'VectorSink']
+
+
+class VectorSink:
+    """Keeps one vector a tile, and what cells, tables and shares need beside it.
+
+    Keeps ``scores`` (rows, cols, K) float32, NaN for skipped tiles; ``valid`` and ``owned`` (rows,
+    cols), valid pixels in the tile and in the part of it that it owns; ``cell_valid`` (cell rows, cell
+    cols), valid pixels in each cell.
+
+    Args:
+        size: K, the vector's length.
+        name: the step's array to keep.
+    """
+
+    halo = False
+
+    def __init__(self, size: int, name: str = 'scores') -> None:
+        self.size = size
+        self.name = name
+
+    def reduce(
+        self, plan: Plan, region: Region, tiles: NDArray[np.int64], outputs: Arrays
+    ) -> Arrays:
+        """Vectors of the chunk's own tiles."""
+        chunk, y, x = region.chunk, plan.tiling.y, plan.tiling.x
+        rows, cols = chunk.rows, chunk.cols
+        scores = np.full(
+            (rows.stop - rows.start, cols.stop - cols.start, self.size), np.nan, np.float32
+        )
+        row, col = tiles.T
+        own = (row >= rows.start) & (row < rows.stop) & (col >= cols.start) & (col < cols.stop)
+        if own.any():
+            scores[row[own] - rows.start, col[own] - cols.start] = outputs[self.name][own]
+        cell_rows, cell_cols = plan.cells(chunk)
+        return {
+            'scores': scores,
+            'valid': region.count((y.starts[rows], y.stops[rows]), (x.starts[cols], x.stops[cols])),
+            'owned': region.count(_spans(y.edges, rows), _spans(x.edges, cols)),
+            'cell_valid': region.count(
+                _spans(y.cell_edges, cell_rows), _spans(x.cell_edges, cell_cols)
+            ),
+        }
+
+
+class TileTable:
+    """Reads what a `VectorSink` kept as if it were whole arrays, a window at a time.
+
+    Args:
+        plan: the plan of the run.
+        store: its finished chunks.
+    """
+
+    def __init__(self, plan: Plan, store: ChunkStore) -> None:
+        self.plan = plan
+        self._get = lru_cache(maxsize=64)(store.get)
+
+    def read(self, name: str, rows: slice, cols: slice) -> NDArray[np.float32]:
+        """``scores``, ``valid`` or ``owned`` of a block of tiles."""
+        height, width = self.plan.chunk_shape
+        parts = [
+            [
+                self._part(
+                    name, self.plan.chunk(row, col).index, rows, cols, row * height, col * width
+                )
+                for col in range(cols.start // width, -(-cols.stop // width))
+            ]
+            for row in range(rows.start // height, -(-rows.stop // height))
+        ]
+        return np.concatenate([np.concatenate(line, axis=1) for line in parts], axis=0)
+
+    def _part(
+        self, name: str, index: int, rows: slice, cols: slice, top: int, left: int
+    ) -> NDArray[np.float32]:
+        array = self._get(index)[name]
+        return array[
+            max(rows.start - top, 0) : rows.stop - top, max(cols.start - left, 0) : cols.stop - left
+        ]
+
+    def cells(self, rows: slice, cols: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Cell means and the valid share of a block of cells.
+
+        A cell is the mean of the tiles that cover it, weighted by the pixels they share; skipped tiles
+        take no part. A cell without valid pixels, or covered by skipped tiles alone, is NaN.
+
+        Returns:
+            Means (K, rows, cols) and valid shares (rows, cols), both float32.
+        """
+        y, x = self.plan.tiling.y, self.plan.tiling.x
+        tile_rows = y.touching(int(y.cell_edges[rows.start]), int(y.cell_edges[rows.stop]))
+        tile_cols = x.touching(int(x.cell_edges[cols.start]), int(x.cell_edges[cols.stop]))
+        scores = self.read('scores', tile_rows, tile_cols).astype(np.float64)
+        known = ~np.isnan(scores[..., 0])
+        down, across = y.overlap(tile_rows, rows), x.overlap(tile_cols, cols)
+        weight = down.T @ known @ across
+        total = down.T @ np.moveaxis(np.where(known[..., None], scores, 0), -1, 0) @ across
+        share = self.cell_valid(rows, cols) / _areas(y.cell_edges, rows, x.cell_edges, cols)
+        seen = (weight > 0) & (share > 0)
+        means = np.full(total.shape, np.nan)
+        np.divide(total, weight, out=means, where=seen)
+        return means.astype(np.float32), share.astype(np.float32)
+
+    def cell_valid(self, rows: slice, cols: slice) -> NDArray[np.int64]:
+        """Valid pixels of each cell in a block of cells."""
+        counts = np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.int64)
+        for chunk in self._chunks_of_cells(rows, cols):
+            chunk_rows, chunk_cols = self.plan.cells(chunk)
+            held = self._get(chunk.index)['cell_valid']
+            here, there = _shared(rows, chunk_rows), _shared(cols, chunk_cols)
+            counts[here[0], there[0]] = held[here[1], there[1]]
+        return counts
+
+    def _chunks_of_cells(self, rows: slice, cols: slice) -> list[Chunk]:
+        last = [count - 1 for count in self.plan.shape]
+        height, width = self.plan.chunk_shape
+        return [
+            self.plan.chunk(row, col)
+            for row in range(
+                min(rows.start // height, last[0]), min((rows.stop - 1) // height, last[0]) + 1
+            )
+            for col in range(
+                min(cols.start // width, last[1]), min((cols.stop - 1) // width, last[1]) + 1
+            )
+        ]
+
+
+def _spans(edges: NDArray[np.int64], part: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return edges[part], edges[1:][part]
+
+
+def _areas(
+    rows: NDArray[np.int64], row_part: slice, cols: NDArray[np.int64], col_part: slice
+) -> NDArray[np.int64]:
+    return np.outer(np.diff(rows)[row_part], np.diff(cols)[col_part])
+
+
+def _shared(wanted: slice, held: slice) -> tuple[slice, slice]:
+    """Where two spans meet, counted within each."""
+    start, stop = max(wanted.start, held.start), min(wanted.stop, held.stop)
+    return (
+        slice(start - wanted.start, stop - wanted.start),
+        slice(start - held.start, stop - held.start),
+    )

@@ -1,0 +1,219 @@
+"""The streaming engine: read chunks, run tiles through a step, keep what the sinks make of them.
+
+Knows no network and no task: a step is any function from a batch of tiles to named arrays.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.inference.plan import Chunk, Plan
+from geores.inference.store import Arrays, ChunkStore
+
+__all__ = ['ChunkWork', 'Reader', 'Region', 'Sink', 'Step', 'run']
+
+T = TypeVar('T')
+R = TypeVar('R')
+
+Step = Callable[[NDArray[np.float32]], Mapping[str, NDArray[Any]]]
+"""Maps tiles (N, C, tile, tile) in the model's units to named arrays of N entries each."""
+
+
+class Reader(Protocol):
+    """Anything that reads windows of the target grid; `geores.inference.GridReader` is one."""
+
+    def read(self, rows: slice, cols: slice) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Values (bands, h, w) and validity (h, w)."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A chunk that has been read.
+
+    Attributes:
+        chunk: which one.
+        rows: rows of tiles that were read: the chunk's, and around it where a sink blends.
+        cols: columns of tiles, likewise.
+        top: first row of pixels, on the grid.
+        left: first column of pixels, on the grid.
+        values: (bands, h, w).
+        valid: (h, w).
+    """
+
+    chunk: Chunk
+    rows: slice
+    cols: slice
+    top: int
+    left: int
+    values: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+    def count(self, row_spans: tuple[Any, Any], col_spans: tuple[Any, Any]) -> NDArray[np.int64]:
+        """Valid pixels in rectangles: spans of rows by spans of columns, given in grid pixels."""
+        total = np.zeros((self.valid.shape[0] + 1, self.valid.shape[1] + 1), np.int64)
+        total[1:, 1:] = self.valid.cumsum(0, dtype=np.int64).cumsum(1)
+        low, high = (np.asarray(span)[:, None] - self.top for span in row_spans)
+        left, right = (np.asarray(span)[None] - self.left for span in col_spans)
+        counts = total[high, right] - total[low, right] - total[high, left] + total[low, left]
+        return np.asarray(counts, np.int64)
+
+
+class Sink(Protocol):
+    """Turns a chunk's outputs into the arrays that are kept of it."""
+
+    halo: bool
+    """Whether every tile that touches the chunk's own pixels is needed, not only its own tiles."""
+
+    def reduce(
+        self, plan: Plan, region: Region, tiles: NDArray[np.int64], outputs: Arrays
+    ) -> Arrays:
+        """Arrays to keep.
+
+        Args:
+            plan: the plan.
+            region: the pixels.
+            tiles: row and column of each tile that went through the step, (n, 2), row-major.
+            outputs: the step's arrays, n entries each; empty where n is 0.
+        """
+
+
+@dataclass(frozen=True)
+class ChunkWork:
+    """What is done with each chunk; safe to call from many threads.
+
+    Attributes:
+        plan: the chunks.
+        reader: where pixels come from.
+        step: what is computed.
+        sinks: what is kept.
+        fill: value of invalid pixels in each band; 0 where not given.
+    """
+
+    plan: Plan
+    reader: Reader
+    step: Step
+    sinks: Sequence[Sink]
+    fill: Sequence[float] | None = None
+
+    def read(self, chunk: Chunk) -> Region:
+        """Read the pixels."""
+        halo = any(sink.halo for sink in self.sinks)
+        return read_region(self.plan, self.reader, chunk, halo=halo, fill=self.fill)
+
+    def compute(self, region: Region) -> tuple[Chunk, Arrays]:
+        """Run the tiles through the step; what the sinks keep of them."""
+        tiles, outputs = _outputs(self.plan, region, self.step)
+        kept = [sink.reduce(self.plan, region, tiles, outputs) for sink in self.sinks]
+        return region.chunk, {name: array for arrays in kept for name, array in arrays.items()}
+
+
+def run(
+    work: ChunkWork,
+    store: ChunkStore,
+    *,
+    readers: int = 2,
+    computers: int = 1,
+    on_chunk: Callable[[int], None] = lambda tiles: None,
+) -> None:
+    """Work through every chunk of a plan that the store does not hold yet.
+
+    Memory holds a few chunks at a time. Results do not depend on the number of threads.
+
+    Args:
+        work: what is done with each chunk.
+        store: where the results are kept.
+        readers: threads that read.
+        computers: threads that compute.
+        on_chunk: called with the number of tiles of each chunk as it is finished.
+
+    Raises:
+        ReadError: a source could not be read. Chunks finished before stay in the store.
+        WriteError: the store could not be written.
+    """
+    done = store.done()
+    todo = (chunk for chunk in work.plan if chunk.index not in done)
+    with ThreadPoolExecutor(readers) as read_pool, ThreadPoolExecutor(computers) as compute_pool:
+        regions = _ordered(read_pool, work.read, todo, ahead=readers)
+        for chunk, arrays in _ordered(compute_pool, work.compute, regions, ahead=computers):
+            store.put(chunk.index, arrays)
+            on_chunk(_size(chunk.rows) * _size(chunk.cols))
+
+
+def read_region(
+    plan: Plan, reader: Reader, chunk: Chunk, *, halo: bool, fill: Sequence[float] | None
+) -> Region:
+    """Read a chunk's pixels; invalid ones get ``fill``, and grids below a tile are reflected."""
+    rows, cols = chunk.rows, chunk.cols
+    if halo:
+        own_rows, own_cols = plan.owned(chunk)
+        rows = plan.tiling.y.touching(own_rows.start, own_rows.stop)
+        cols = plan.tiling.x.touching(own_cols.start, own_cols.stop)
+    pixel_rows, pixel_cols = plan.window(rows, cols)
+    values, valid = reader.read(pixel_rows, pixel_cols)
+    if not valid.all():
+        for band, value in zip(values, fill or [0.0] * len(values), strict=True):
+            band[~valid] = value
+    missing = [max(0, plan.tiling.tile - size) for size in valid.shape]
+    if any(missing):
+        below, right = (0, missing[0]), (0, missing[1])
+        values = np.pad(values, ((0, 0), below, right), mode='reflect')
+        valid = np.pad(valid, (below, right))
+    return Region(chunk, rows, cols, pixel_rows.start, pixel_cols.start, values, valid)
+
+
+def _outputs(plan: Plan, region: Region, step: Step) -> tuple[NDArray[np.int64], Arrays]:
+    """Run the tiles of a region that are valid enough through the step, batch by batch."""
+    tiles = _valid_tiles(plan, region)
+    batches = [
+        step(_cut(plan, region, tiles[start : start + plan.batch_size]))
+        for start in range(0, len(tiles), plan.batch_size)
+    ]
+    names = batches[0] if batches else ()
+    return tiles, {name: np.concatenate([batch[name] for batch in batches]) for name in names}
+
+
+def _valid_tiles(plan: Plan, region: Region) -> NDArray[np.int64]:
+    """Row and column of the tiles with enough valid pixels, and at least one, (n, 2)."""
+    y, x = plan.tiling.y, plan.tiling.x
+    rows, cols = region.rows, region.cols
+    count = region.count((y.starts[rows], y.stops[rows]), (x.starts[cols], x.stops[cols]))
+    area = np.outer(y.stops[rows] - y.starts[rows], x.stops[cols] - x.starts[cols])
+    enough = (count > 0) & (count >= plan.min_valid * area)
+    return np.argwhere(enough) + (rows.start, cols.start)
+
+
+def _cut(plan: Plan, region: Region, tiles: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Tiles as one batch, (n, bands, tile, tile)."""
+    side = plan.tiling.tile
+    batch = np.empty((len(tiles), len(region.values), side, side), np.float32)
+    for image, (row, col) in zip(batch, tiles, strict=True):
+        top = int(plan.tiling.y.starts[row]) - region.top
+        left = int(plan.tiling.x.starts[col]) - region.left
+        image[:] = region.values[:, top : top + side, left : left + side]
+    return batch
+
+
+def _ordered(
+    pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], *, ahead: int
+) -> Iterator[R]:
+    """Results in the order of the items, at most ``ahead`` of them computed before they are asked for."""
+    pending: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _size(part: slice) -> int:
+    return int(part.stop - part.start)

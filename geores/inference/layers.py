@@ -1,0 +1,329 @@
+"""One raster brought onto the target grid, window by window, the same whatever the windows are.
+
+Where the raster's pixels line up with the target's (equal size, or an integer number of one to one
+of the other), values are repeated, interpolated or averaged with weights that do not depend on the
+window. Everywhere else the raster is warped in blocks fixed on the target grid.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import rasterio.warp
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+
+from geores.inference.blocks import Block, BlockCache
+from geores.scenes import Raster
+
+__all__ = ['AlignedLayer', 'Layer', 'WarpedLayer', 'open_layer']
+
+BLOCK_PIXELS = 512
+WARP_PIXELS = 2048
+ALIGNED = 1e-3  # pixels: how far two grids may be off and still count as aligned
+
+Pixels = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
+
+
+def open_layer(
+    raster: Raster,
+    indexes: Sequence[int],
+    target: GeoBox,
+    resampling: str,
+    cache: BlockCache,
+) -> 'Layer':
+    """The layer that brings bands of a raster onto a target grid.
+
+    Args:
+        raster: the source.
+        indexes: its bands, counted from 1.
+        target: the grid to read on.
+        resampling: ``nearest`` or ``bilinear`` where pixels grow; where they shrink they are averaged,
+            except with ``nearest-always``, which is for classes such as masks.
+        cache: where decoded blocks are kept.
+    """
+    zoom = _zoom(raster.geobox, target)
+    if zoom is None or (zoom[0] < 1 and resampling == 'nearest-always'):
+        return WarpedLayer(raster, indexes, target, resampling, cache)
+    return AlignedLayer(raster, indexes, target, resampling, cache, zoom)
+
+
+def _zoom(source: GeoBox, target: GeoBox) -> tuple[float, int, int] | None:
+    """Target pixels to a source pixel, and the target's first row and column counted in its pixels
+    from the source's corner; None where the two do not line up."""
+    if source.crs != target.crs:
+        return None
+    shift = ~source.affine * target.affine
+    if abs(shift.b) > 1e-9 or abs(shift.d) > 1e-9 or shift.a <= 0 or shift.e <= 0:
+        return None
+    zoom = 1 / shift.a
+    steps = zoom if zoom >= 1 else shift.a
+    row, col = shift.f / shift.e, shift.c / shift.a
+    span = max(*source.shape, *target.shape)
+    off = (abs(steps - round(steps)) * span, abs(row - round(row)), abs(col - round(col)))
+    if max(off) > ALIGNED or abs(shift.a - shift.e) * span > ALIGNED:
+        return None
+    return (float(round(steps)) if zoom >= 1 else 1 / round(steps)), round(row), round(col)
+
+
+class Layer(ABC):
+    """Bands of one raster on a target grid.
+
+    Subclasses give the raster in blocks on some grid (`block_shape`, `shape`) with `_load`, and bring
+    a window of the target out of them with `read`.
+    """
+
+    block_shape: tuple[int, int]
+    shape: tuple[int, int]
+
+    def __init__(self, raster: Raster, indexes: Sequence[int], cache: BlockCache) -> None:
+        self.raster = raster
+        self.indexes = list(indexes)
+        self._cache = cache
+
+    @abstractmethod
+    def read(self, rows: slice, cols: slice) -> Pixels:
+        """Values (bands, h, w) and validity (h, w), or None, in a window of the target grid."""
+
+    @abstractmethod
+    def _load(self, rows: slice, cols: slice) -> Block:
+        """Decode one block."""
+
+    def _window(self, rows: slice, cols: slice) -> Pixels:
+        """A window of the block grid put together from blocks; invalid where it reaches outside."""
+        shape = (rows.stop - rows.start, cols.stop - cols.start)
+        values = np.zeros((len(self.indexes), *shape), np.float32)
+        inside_rows = slice(max(rows.start, 0), min(rows.stop, self.shape[0]))
+        inside_cols = slice(max(cols.start, 0), min(cols.stop, self.shape[1]))
+        whole = (inside_rows, inside_cols) == (rows, cols)
+        valid = None if whole else np.zeros(shape, bool)
+        for part_rows, block_rows in _parts(inside_rows, self.block_shape[0], self.shape[0]):
+            for part_cols, block_cols in _parts(inside_cols, self.block_shape[1], self.shape[1]):
+                block = self._block(block_rows, block_cols)
+                source = (_within(part_rows, block_rows), _within(part_cols, block_cols))
+                put = (_within(part_rows, rows), _within(part_cols, cols))
+                values[:, *put] = block.values[:, *source]
+                if block.valid is not None and valid is None:
+                    valid = np.ones(shape, bool)
+                if valid is not None:
+                    valid[put] = True if block.valid is None else block.valid[source]
+        if valid is not None:
+            values[:, ~valid] = 0  # NaN must not spread into neighbours
+        return values, valid
+
+    def _block(self, rows: slice, cols: slice) -> Block:
+        key = (id(self), rows.start, cols.start)
+        return self._cache.get(key, lambda: self._load(rows, cols))
+
+
+class AlignedLayer(Layer):
+    """A raster whose pixels line up with the target's."""
+
+    def __init__(
+        self,
+        raster: Raster,
+        indexes: Sequence[int],
+        target: GeoBox,
+        resampling: str,
+        cache: BlockCache,
+        zoom: tuple[float, int, int],
+    ) -> None:
+        super().__init__(raster, indexes, cache)
+        self.shape = (raster.geobox.shape.y, raster.geobox.shape.x)
+        self.block_shape = _grouped(raster.block_shape, self.shape)
+        self._zoom, self._row, self._col = zoom
+        self._smooth = resampling == 'bilinear'
+
+    def read(self, rows: slice, cols: slice) -> Pixels:
+        """Values and validity in a window of the target grid."""
+        rows, cols = _moved(rows, self._row), _moved(cols, self._col)
+        if self._zoom == 1:
+            return self._window(rows, cols)
+        if self._zoom < 1:
+            return _average(*self._shrunk(rows, cols), round(1 / self._zoom))
+        return self._grown(rows, cols, round(self._zoom))
+
+    def _load(self, rows: slice, cols: slice) -> Block:
+        return Block(*self.raster.read(self.indexes, rows, cols))
+
+    def _shrunk(self, rows: slice, cols: slice) -> Pixels:
+        steps = round(1 / self._zoom)
+        return self._window(
+            slice(rows.start * steps, rows.stop * steps),
+            slice(cols.start * steps, cols.stop * steps),
+        )
+
+    def _grown(self, rows: slice, cols: slice, steps: int) -> Pixels:
+        margin = 1 if self._smooth else 0
+        native = [
+            slice(s.start // steps - margin, -(-s.stop // steps) + margin) for s in (rows, cols)
+        ]
+        values, valid = self._window(*native)
+        cut = tuple(
+            _moved(fine, -(coarse.start + margin) * steps)
+            for fine, coarse in zip((rows, cols), native, strict=True)
+        )
+        if self._smooth:
+            values = _interpolate(values, valid, steps)
+        else:
+            values = values.repeat(steps, 1).repeat(steps, 2)
+        if valid is not None:
+            core = valid[margin : valid.shape[0] - margin, margin : valid.shape[1] - margin]
+            valid = core.repeat(steps, 0).repeat(steps, 1)[cut]
+        return values[:, *cut], valid
+
+
+class WarpedLayer(Layer):
+    """A raster of another CRS, rotation or pixel size, warped in blocks fixed on the target grid."""
+
+    def __init__(
+        self,
+        raster: Raster,
+        indexes: Sequence[int],
+        target: GeoBox,
+        resampling: str,
+        cache: BlockCache,
+    ) -> None:
+        super().__init__(raster, indexes, cache)
+        self.shape = (target.shape.y, target.shape.x)
+        self._target = target
+        shrink = self._shrink()
+        side = max(32, min(BLOCK_PIXELS, round(WARP_PIXELS / max(shrink, 1))))
+        self.block_shape = (side, side)
+        self._method = (
+            Resampling.nearest if resampling.startswith('nearest') else Resampling.bilinear
+        )
+        if shrink > 1 and resampling != 'nearest-always':
+            self._method = Resampling.average
+        self._margin = 2 + round(2 * max(shrink, 1))
+
+    def read(self, rows: slice, cols: slice) -> Pixels:
+        """Values and validity in a window of the target grid."""
+        return self._window(rows, cols)
+
+    def _load(self, rows: slice, cols: slice) -> Block:
+        target = self._target[rows, cols]
+        window = self._source_window(target)
+        shape = (len(self.indexes), *target.shape.yx)
+        if window is None:
+            return Block(np.zeros(shape, np.float32), np.zeros(shape[1:], bool))
+        native, valid = self.raster.read(self.indexes, *window)
+        values = native.astype(np.float32)
+        if valid is not None:
+            values[:, ~valid] = np.nan
+        warped = np.full(shape, np.nan, np.float32)
+        source = self.raster.geobox[window]
+        rasterio.warp.reproject(
+            values,
+            warped,
+            src_transform=source.affine,
+            src_crs=_crs(source),
+            src_nodata=np.nan,
+            dst_transform=target.affine,
+            dst_crs=_crs(target),
+            dst_nodata=np.nan,
+            resampling=self._method,
+            tolerance=0,  # an approximated transformer would depend on the block
+        )
+        covered = ~np.isnan(warped).any(0)
+        return Block(np.nan_to_num(warped, nan=0), None if covered.all() else covered)
+
+    def _shrink(self) -> float:
+        """Source pixels along one target pixel, at the target's middle."""
+        rows, cols = self.shape
+        middle = self._target[rows // 2 : rows // 2 + 1, cols // 2 : cols // 2 + 1]
+        left, low, right, high = self._source_bounds(middle)
+        return float(np.sqrt(max(right - left, 1e-9) * max(high - low, 1e-9)))
+
+    def _source_bounds(self, target: GeoBox) -> tuple[float, float, float, float]:
+        """Source pixel coordinates (left, top, right, bottom) of a piece of the target."""
+        edge = target.extent.exterior.segmented(max(target.resolution.map(abs).xy) * 16)
+        x, y = np.array(edge.coords).T
+        if target.crs != self.raster.geobox.crs:
+            xs, ys = rasterio.warp.transform(_crs(target), _crs(self.raster.geobox), x, y)
+            x, y = np.asarray(xs), np.asarray(ys)
+        cols, rows = ~self.raster.geobox.affine * (x, y)
+        finite = np.isfinite(cols) & np.isfinite(rows)
+        if not finite.any():
+            return 0, 0, 0, 0
+        cols, rows = cols[finite], rows[finite]
+        return float(cols.min()), float(rows.min()), float(cols.max()), float(rows.max())
+
+    def _source_window(self, target: GeoBox) -> tuple[slice, slice] | None:
+        left, top, right, bottom = self._source_bounds(target)
+        height, width = self.raster.geobox.shape.yx
+        rows = slice(max(0, int(top) - self._margin), min(height, int(bottom) + self._margin + 1))
+        cols = slice(max(0, int(left) - self._margin), min(width, int(right) + self._margin + 1))
+        return (rows, cols) if rows.start < rows.stop and cols.start < cols.stop else None
+
+
+def _crs(geobox: GeoBox) -> str | None:
+    # Grids without CRS are warped within the plane they share: any CRS says that to GDAL.
+    return geobox.crs.to_wkt() if geobox.crs is not None else 'EPSG:3857'
+
+
+def _moved(window: slice, by: int) -> slice:
+    return slice(window.start + by, window.stop + by)
+
+
+def _within(window: slice, outer: slice) -> slice:
+    return _moved(window, -outer.start)
+
+
+def _parts(window: slice, step: int, size: int) -> list[tuple[slice, slice]]:
+    """A window cut along the blocks it meets: (its part in the block, the block)."""
+    parts = []
+    for start in range(window.start // step * step, window.stop, step):
+        block = slice(start, min(start + step, size))
+        parts.append((slice(max(start, window.start), min(block.stop, window.stop)), block))
+    return parts
+
+
+def _grouped(block: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
+    """Whole native blocks grouped to about 512 x 512 pixels, so that a read is worth its call."""
+    height, width = (min(b, s) for b, s in zip(block, shape, strict=True))
+    width *= max(1, BLOCK_PIXELS // width)
+    height *= max(1, BLOCK_PIXELS**2 // (height * width))
+    return height, width
+
+
+def _interpolate(
+    values: NDArray[np.float32], valid: NDArray[np.bool_] | None, steps: int
+) -> NDArray[np.float32]:
+    """Bilinear growth by ``steps`` of a window with one pixel of margin, which is cut off.
+
+    Invalid neighbours, those outside the raster among them, take no part.
+    """
+    if valid is None:
+        return _linear(_linear(values, steps, 1), steps, 2)
+    weights = valid.astype(np.float32)[None]
+    total = _linear(_linear(values * weights, steps, 1), steps, 2)
+    share = _linear(_linear(weights, steps, 1), steps, 2)
+    return np.divide(total, share, out=total, where=(share > 0) & (share < 1 - 1e-6))
+
+
+def _linear(values: NDArray[np.float32], steps: int, axis: int) -> NDArray[np.float32]:
+    """Linear growth along one axis; the first and the last pixel are margin."""
+    values = np.moveaxis(values, axis, 1)
+    before, core, after = values[:, :-2], values[:, 1:-1], values[:, 2:]
+    grown = np.empty((values.shape[0], core.shape[1] * steps, *values.shape[2:]), np.float32)
+    for phase in range(steps):
+        shift = (phase + 0.5) / steps - 0.5
+        neighbour = before if shift < 0 else after
+        weight = np.float32(abs(shift))
+        grown[:, phase::steps] = core * (1 - weight) + neighbour * weight
+    return np.moveaxis(grown, 1, axis)
+
+
+def _average(values: NDArray[np.float32], valid: NDArray[np.bool_] | None, steps: int) -> Pixels:
+    """Mean of each ``steps`` x ``steps`` pixels, of the valid ones alone."""
+    # Added pixel by pixel: a reduction may add in an order that depends on the window's shape.
+    cells = [np.s_[row::steps, col::steps] for row in range(steps) for col in range(steps)]
+    if valid is None:
+        total = sum(values[:, *cell] for cell in cells)
+        return np.asarray(total / np.float32(len(cells)), np.float32), None
+    count = np.asarray(sum(valid[cell].astype(np.float32) for cell in cells), np.float32)
+    total = sum(values[:, *cell] * valid[cell] for cell in cells)
+    mean = np.divide(total, count, out=np.zeros_like(values[:, ::steps, ::steps]), where=count > 0)
+    return mean, count > 0

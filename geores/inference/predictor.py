@@ -1,0 +1,147 @@
+"""The network as a step of the engine, at the best precision that the device supports."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from threading import local
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geores.errors import UsageError
+from geores.model import Model
+
+__all__ = [
+    'TOLERANCE',
+    'Precision',
+    'Predictor',
+    'choose_precision',
+    'one_thread_each',
+    'pick_device',
+]
+
+Precision = Literal['fp32', 'bf16', 'fp16']
+
+TOLERANCE = 0.05
+"""Most that a probability may move from float32 on the probe tiles for bf16 to be chosen on a CPU."""
+
+
+class Predictor:
+    """Maps batches of tiles to ``scores``: probabilities (N, K) float32.
+
+    Channels-last throughout. On CUDA each calling thread has a stream of its own and copies from pinned
+    memory, so that two threads keep the device busy while one of them copies. Safe to call from many
+    threads; the model is not changed.
+
+    Args:
+        model: on the device where it shall run.
+        precision: of the forward pass, under autocast; weights stay float32.
+        compile: let torch compile the network (slow to start, pays on large scenes).
+    """
+
+    def __init__(
+        self, model: Model, precision: Precision = 'fp32', *, compile: bool = False
+    ) -> None:  # noqa: A002
+        self.model = model
+        self.precision = precision
+        network = model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._forward = torch.compile(network) if compile else network
+        self._thread = local()
+
+    @torch.inference_mode()
+    def __call__(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Probabilities of tiles (N, C, H, W) in the card's units."""
+        if self.model.device.type != 'cuda':
+            return {'scores': self._scores(torch.from_numpy(tiles)).numpy()}
+        with torch.cuda.stream(self._stream()):
+            pinned = torch.from_numpy(tiles).pin_memory()
+            scores = self._scores(pinned.to(self.model.device, non_blocking=True))
+            # The copy back waits for this stream alone; it also keeps `pinned` alive long enough.
+            return {'scores': scores.cpu().numpy()}
+
+    def _scores(self, images: Tensor) -> Tensor:
+        images = self.model.normalise(images.contiguous(memory_format=torch.channels_last))
+        with ExitStack() as stack:
+            if self.precision != 'fp32':
+                dtype = torch.bfloat16 if self.precision == 'bf16' else torch.float16
+                stack.enter_context(torch.autocast(images.device.type, dtype))
+            logits = self._forward(images)
+        return self.model.activate(logits)
+
+    def _stream(self) -> 'torch.cuda.Stream':
+        if not hasattr(self._thread, 'stream'):
+            self._thread.stream = torch.cuda.Stream(self.model.device)
+        stream: torch.cuda.Stream = self._thread.stream
+        return stream
+
+
+def pick_device(name: str) -> str:
+    """A device's name for torch: ``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        UsageError: the device is not there.
+    """
+    if name == 'auto':
+        return 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        kind = torch.device(name).type
+    except RuntimeError as error:
+        raise UsageError(f'device {name!r} is unknown: use auto, cpu, cuda or cuda:N') from error
+    if kind == 'cuda' and not torch.cuda.is_available():
+        raise UsageError(f'device {name!r} is not available here: use cpu')
+    return name
+
+
+def choose_precision(model: Model, precision: str, probe: NDArray[np.float32]) -> Precision:
+    """The precision to run at.
+
+    ``auto`` is fp16 on CUDA; on a CPU bf16 where the processor computes in it and no probability of the
+    probe moves by more than `TOLERANCE` from float32, else fp32.
+
+    Args:
+        model: on its device.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        probe: some tiles of the scene, (N, C, H, W); may be empty.
+
+    Raises:
+        UsageError: no such precision, or fp16 on a CPU.
+    """
+    kinds = get_args(Precision)
+    if precision not in ('auto', *kinds):
+        raise UsageError(f'precision {precision!r} is unknown: use auto, {", ".join(kinds)}')
+    on_cuda = model.device.type == 'cuda'
+    if precision == 'fp16' and not on_cuda:
+        raise UsageError('precision fp16 needs a CUDA device: use bf16 or fp32 on a CPU')
+    if precision != 'auto':
+        return precision  # type: ignore[return-value]
+    if on_cuda:
+        return 'fp16'
+    return 'bf16' if _has_bf16() and _close(model, probe) else 'fp32'
+
+
+def _has_bf16() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _close(model: Model, probe: NDArray[np.float32]) -> bool:
+    if not len(probe):
+        return True
+    exact = Predictor(model, 'fp32')(probe)['scores']
+    rough = Predictor(model, 'bf16')(probe)['scores']
+    return bool(np.abs(exact - rough).max() <= TOLERANCE)
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let every computing thread use one core, so that batches, not operators, run side by side.
+
+    Faster than threads within operators, and results do not depend on the number of cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,156 @@
+"""Windows of a target grid in the units a model wants, from any scene."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.features import geometry_mask
+from shapely.geometry.base import BaseGeometry
+
+from geores.inference.blocks import BlockCache
+from geores.inference.layers import Layer, open_layer
+from geores.scenes import Raster, Scene
+
+__all__ = ['CACHE_BYTES', 'Conversion', 'GridReader', 'Mask']
+
+CACHE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How stored numbers become a model's units: ``clip(number * gain + bias, low, high)``."""
+
+    gain: float = 1.0
+    bias: float = 0.0
+    low: float | None = None
+    high: float | None = None
+
+    def apply(self, values: NDArray[np.float32]) -> None:
+        """Convert in place."""
+        if self.gain != 1:
+            values *= np.float32(self.gain)
+        if self.bias != 0:
+            values += np.float32(self.bias)
+        if self.low is not None or self.high is not None:
+            np.clip(values, self.low, self.high, out=values)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A raster whose pixels make the scene's invalid.
+
+    Attributes:
+        raster: classes or flags; pixels outside it, or that are nodata in it, mask nothing.
+        values: the classes that mask; None for every number but 0.
+    """
+
+    raster: Raster
+    values: tuple[int, ...] | None = None
+
+
+class GridReader:
+    """Reads bands of a scene on a target grid; safe to call from many threads.
+
+    Args:
+        scene: the scene.
+        bands: the bands to read, in the order wanted.
+        target: the grid; windows are counted in its pixels.
+        resampling: ``nearest`` or ``bilinear`` where pixels grow; shrinking averages.
+        conversions: a band's `Conversion`, where its numbers need one.
+        mask: makes pixels invalid.
+        area: polygon in the grid's CRS; pixels whose centre lies outside are invalid.
+        cache_bytes: most memory for decoded source blocks.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        bands: Sequence[str],
+        target: GeoBox,
+        *,
+        resampling: str = 'bilinear',
+        conversions: Mapping[str, Conversion] | None = None,
+        mask: Mask | None = None,
+        area: BaseGeometry | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self.scene = scene
+        self.target = target
+        self.bands = tuple(bands)
+        self._conversions = [(conversions or {}).get(band, Conversion()) for band in bands]
+        cache = BlockCache(cache_bytes)
+        self._layers: list[tuple[Layer, list[int]]] = []
+        for raster, positions in _by_raster(scene, bands):
+            indexes = [scene.band(self.bands[position]).index for position in positions]
+            layer = open_layer(raster, indexes, target, resampling, cache)
+            self._layers.append((layer, positions))
+        self._mask = mask
+        self._mask_layer = mask and open_layer(mask.raster, [1], target, 'nearest-always', cache)
+        self._area = area
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """Bytes that one pixel of the target takes in the source, all bands together."""
+        scale = self.target.affine.determinant
+        return sum(
+            len(positions)
+            * layer.raster.dtype.itemsize
+            * abs(scale / layer.raster.geobox.affine.determinant if _same_crs(layer, self) else 1)
+            for layer, positions in self._layers
+        )
+
+    def read(self, rows: slice, cols: slice) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """One window.
+
+        Args:
+            rows: rows of the target grid.
+            cols: columns of the target grid.
+
+        Returns:
+            Values (bands, h, w) in the model's units, any number where invalid; validity (h, w).
+
+        Raises:
+            ReadError: a source could not be read; it carries the path and the window.
+        """
+        shape = (rows.stop - rows.start, cols.stop - cols.start)
+        values = np.empty((len(self.bands), *shape), np.float32)
+        valid = np.ones(shape, bool)
+        for layer, positions in self._layers:
+            part, part_valid = layer.read(rows, cols)
+            values[positions] = part
+            if part_valid is not None:
+                valid &= part_valid
+        for band, conversion in zip(values, self._conversions, strict=True):
+            conversion.apply(band)
+        return values, valid & self._allowed(rows, cols, shape)
+
+    def _allowed(
+        self, rows: slice, cols: slice, shape: tuple[int, int]
+    ) -> NDArray[np.bool_] | np.bool_:
+        """Where neither the mask nor the area of interest forbids."""
+        allowed: NDArray[np.bool_] | np.bool_ = np.True_
+        if self._mask is not None and self._mask_layer is not None:
+            values, known = self._mask_layer.read(rows, cols)
+            hit = values[0] != 0
+            if self._mask.values is not None:
+                hit = np.isin(values[0], self._mask.values)
+            allowed = ~(hit if known is None else hit & known)
+        if self._area is not None:
+            transform = self.target[rows, cols].affine
+            allowed = allowed & geometry_mask([self._area], shape, transform, invert=True)
+        return allowed
+
+
+def _by_raster(scene: Scene, bands: Sequence[str]) -> list[tuple[Raster, list[int]]]:
+    """The rasters that hold the bands, each with the positions of its bands among those asked for."""
+    groups: dict[int, tuple[Raster, list[int]]] = {}
+    for position, name in enumerate(bands):
+        raster = scene.band(name).raster
+        groups.setdefault(id(raster), (raster, []))[1].append(position)
+    return list(groups.values())
+
+
+def _same_crs(layer: Layer, reader: GridReader) -> bool:
+    return bool(layer.raster.geobox.crs == reader.target.crs)

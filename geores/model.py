@@ -1,0 +1,140 @@
+"""A loaded model: a network with its card, in the card's units."""
+
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from geores.card import ModelCard
+from geores.errors import UsageError
+
+
+class Model:
+    """A network that says what it takes and answers in probabilities.
+
+    Args:
+        card: What the network takes and answers.
+        network: Built and loaded; made float32 and put in evaluation mode.
+        device: Where to put it, as torch names devices.
+
+    Raises:
+        UsageError: The device is not there.
+    """
+
+    def __init__(
+        self, card: ModelCard, network: nn.Module, device: str | torch.device = 'cpu'
+    ) -> None:
+        self.card = card
+        self.network = network.float().eval().requires_grad_(requires_grad=False)
+        self.to(device)
+
+    def __repr__(self) -> str:
+        return f'Model({self.name!r}, sha256={self.sha256[:12]!r}, device={str(self.device)!r})'
+
+    @property
+    def name(self) -> str:
+        """Name of the card."""
+        return self.card.name
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the weights file."""
+        return self.card.sha256
+
+    @property
+    def device(self) -> torch.device:
+        """Where network and statistics are."""
+        return self._mean.device
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move to a device, in place.
+
+        Args:
+            device: As torch names devices.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            UsageError: The device is not there.
+        """
+        try:
+            mean = torch.tensor(self.card.mean, dtype=torch.float32, device=device)
+            self.network.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise UsageError(
+                f'device {str(device)!r} cannot be used: {error}'.split('\n')[0]
+            ) from error
+        self._mean = mean.view(-1, 1, 1)
+        self._std = torch.tensor(self.card.std, dtype=torch.float32, device=device).view(-1, 1, 1)
+        return self
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Bring images to what the network takes.
+
+        Args:
+            images: (N, C, H, W), float32, in the card's units.
+
+        Returns:
+            (N, C, H, W), float32, about mean 0 and standard deviation 1.
+        """
+        return (images - self._mean) / self._std
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """Bring logits to probabilities, by the card's calibration and activation.
+
+        Args:
+            logits: (N, K), of any float type.
+
+        Returns:
+            (N, K), float32, 0 to 1.
+        """
+        logits = logits.float()
+        if self.card.calibration:
+            logits = logits / self.card.calibration['temperature']
+        return logits.sigmoid() if self.card.activation == 'sigmoid' else logits.softmax(dim=1)
+
+    @torch.inference_mode()
+    def predict(self, images: ArrayLike | Tensor, batch_size: int = 64) -> NDArray[np.float32]:
+        """Probabilities of images, computed in float32.
+
+        Args:
+            images: (N, C, H, W) in the card's units, its bands in order, at its input size.
+            batch_size: Images at a time; other sizes change the last digits.
+
+        Returns:
+            (N, K), one column a label of the card.
+
+        Raises:
+            UsageError: The images are not what the card wants, or the batch size is below 1.
+        """
+        if batch_size < 1:
+            raise UsageError(f'batch_size has to be 1 or more, not {batch_size}')
+        tensor = self._check(images)
+        if not len(tensor):
+            return np.empty((0, len(self.card.labels)), dtype=np.float32)
+        scores = [
+            self.activate(self.network(self.normalise(batch.to(self.device)))).cpu()
+            for batch in tensor.split(batch_size)
+        ]
+        return np.asarray(torch.cat(scores).numpy())
+
+    def _check(self, images: ArrayLike | Tensor) -> Tensor:
+        try:
+            tensor = torch.as_tensor(images if isinstance(images, Tensor) else np.asarray(images))
+        except (TypeError, ValueError) as error:
+            raise UsageError('images have to be an array of numbers') from error
+        size = self.card.input_size
+        wanted = (len(self.card.bands), size, size)
+        if tensor.ndim != 4 or tensor.shape[1:] != wanted or tensor.is_complex():
+            raise UsageError(
+                f'images have shape {tuple(tensor.shape)}, and model {self.name!r} wants '
+                f'(N, {", ".join(map(str, wanted))}): bands {", ".join(self.card.bands)} '
+                f'in {self.card.units}'
+            )
+        tensor = tensor.to(torch.float32)
+        if not torch.isfinite(tensor).all():
+            raise UsageError(f'images hold NaN or infinite values: model {self.name!r} wants none')
+        return tensor

@@ -1,0 +1,70 @@
+"""The registry of networks: a name and keyword arguments give a module."""
+
+import difflib
+from collections.abc import Callable
+
+from torch import nn
+
+from geores.errors import UsageError
+
+Builder = Callable[..., nn.Module]
+
+_BUILDERS: dict[str, Builder] = {}
+
+
+def register(name: str) -> Callable[[Builder], Builder]:
+    """Make a function or class known as an architecture.
+
+    Its keyword arguments go into cards as JSON, so they have to be plain values, and the same
+    arguments have to give the same modules under the same names.
+
+    Args:
+        name: Name under which `create` finds it.
+
+    Returns:
+        A decorator that leaves the builder as it is.
+
+    Raises:
+        UsageError: The name is taken.
+    """
+
+    def keep(builder: Builder) -> Builder:
+        if name in _BUILDERS:
+            raise UsageError(f'architecture {name!r} is registered already: choose another name')
+        _BUILDERS[name] = builder
+        return builder
+
+    return keep
+
+
+def architectures() -> list[str]:
+    """Names that `create` takes, sorted."""
+    return sorted(_BUILDERS)
+
+
+def create(architecture: str, **kwargs: object) -> nn.Module:
+    """Build a network with fresh weights.
+
+    Args:
+        architecture: A name out of `architectures`.
+        **kwargs: What the architecture takes; for ResNets `in_chans` (bands) and `num_classes`.
+
+    Returns:
+        The network, float32, in training mode.
+
+    Raises:
+        UsageError: The architecture is unknown (the nearest name is suggested), or does not take
+            one of the arguments.
+    """
+    builder = _BUILDERS.get(architecture)
+    if builder is None:
+        near = difflib.get_close_matches(architecture, _BUILDERS, n=1)
+        hint = f': did you mean {near[0]!r}?' if near else ''
+        raise UsageError(f'no architecture is named {architecture!r}{hint}')
+    try:
+        return builder(**kwargs)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever a builder makes of odd arguments
+        reason = ' '.join(str(error).split())
+        raise UsageError(f'architecture {architecture!r} cannot be built: {reason}') from error

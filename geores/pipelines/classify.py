@@ -1,0 +1,116 @@
+"""Classify a scene: from a raster of any size to scores, a table, a map and shares of area."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geores.inference.store import MemoryStore
+from geores.pipelines.job import Progress, prepare
+from geores.pipelines.options import ClassifyOptions
+from geores.pipelines.outputs import check_folder
+from geores.pipelines.result import Classification
+from geores.pipelines.select import choose_model
+from geores.scenes import Scene, open_scene
+
+if TYPE_CHECKING:
+    from geores.model import Model
+
+__all__ = ['classify', 'classified_into', 'model_for']
+
+
+def classify(
+    scene: Any,
+    model: 'str | Path | Model' = 'auto',
+    *,
+    bands: Sequence[str] | None = None,
+    allow_vrt: bool = False,
+    out: str | Path | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Classification:
+    """Classify a scene of any size.
+
+    Args:
+        scene: a path, several paths of one place (Sentinel-1 beside Sentinel-2), an
+            `xarray.DataArray`, or an open `Scene`.
+        model: name or path of a bundle, a loaded `Model`, or ``auto``: the one that ships and suits
+            the scene's bands and pixel size.
+        bands: names of the bands in file order, where the file does not say.
+        allow_vrt: whether a GDAL virtual raster, which can read other files, may be opened.
+        out: folder for the results; unfinished work is kept there too, so that a killed run continues.
+            Without it everything stays in memory, and a dask-backed scene is computed only when
+            something of the result is asked for.
+        resume: continue unfinished work in ``out``.
+        overwrite: replace results in ``out``.
+        progress: called as tiles are finished.
+        **options: ``tile`` (pixels; the model's input size), ``stride`` (the tile), ``resolution``
+            (metres a pixel), ``bbox`` and ``bbox_crs``, ``aoi`` (vector file), ``mask`` (raster whose
+            cloud classes, or non-zero pixels, are invalid) and ``mask_values``, ``min_valid`` (share of
+            valid pixels below which a tile is skipped, 0.5), ``threshold`` (least score for a label),
+            ``top_k`` (most labels a tile), ``batch_size``, ``device``, ``precision``, ``compile``,
+            ``workers``, ``max_output`` (bytes).
+
+    Returns:
+        The result; with ``out``, its files are written too.
+
+    Raises:
+        UsageError: something given cannot be used; nothing was written.
+        ReadError: the scene could not be read to the end; finished work is kept in ``out``.
+        WriteError: the results could not be written; likewise.
+    """
+    wanted = ClassifyOptions.of(options)
+    if not isinstance(scene, Scene):
+        scene = open_scene(scene, bands=bands, allow_vrt=allow_vrt)
+    loaded, why = model_for(scene, model, wanted.device)
+    if out is None:
+        job = prepare(scene, loaded, wanted, notes=why)
+        return job.defer() if scene.is_lazy else job.run(MemoryStore(), progress)
+    check_folder(Path(out), [scene.name], overwrite=overwrite)
+    with classified_into(
+        scene, loaded, wanted, Path(out), notes=why, resume=resume, progress=progress
+    ) as result:
+        return replace(result, store=MemoryStore.of(result.store))
+
+
+@contextmanager
+def classified_into(
+    scene: Scene,
+    model: 'Model',
+    options: ClassifyOptions,
+    folder: Path,
+    *,
+    notes: tuple[str, ...] = (),
+    resume: bool = True,
+    progress: Progress | None = None,
+) -> Iterator[Classification]:
+    """Classify a scene and write its files, replacing those that stand there.
+
+    The result reads what it holds from the journal, which is removed at the end of the block; memory
+    does not grow with the scene. `classify` describes what is raised.
+    """
+    job = prepare(scene, model, options, notes=notes)
+    store = job.open_store(folder, resume=resume)
+    result = job.run(store, progress)
+    result.save(folder, overwrite=True)
+    yield result
+    store.remove()
+
+
+def model_for(
+    scene: Scene, model: 'str | Path | Model', device: str
+) -> tuple['Model', tuple[str, ...]]:
+    """The model, on its device, and why it was chosen where it was."""
+    from geores.bundle import load_model
+    from geores.inference.predictor import pick_device
+    from geores.model import Model
+
+    if isinstance(model, Model):
+        return model, ()
+    if model == 'auto':
+        card, why = choose_model(scene)
+        return load_model(card.name, pick_device(device)), (why,)
+    return load_model(model, pick_device(device)), ()

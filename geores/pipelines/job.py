@@ -1,0 +1,278 @@
+"""One scene to classify with one model: everything decided, then everything computed."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.card import ModelCard
+from geores.errors import OutputError
+from geores.grid import Tiling
+from geores.inference.cells import VectorSink
+from geores.inference.engine import ChunkWork, run
+from geores.inference.lazy import LazyStore
+from geores.inference.plan import Plan, plan_chunks
+from geores.inference.quicklook import Quicklook
+from geores.inference.reader import Conversion, GridReader
+from geores.inference.store import ChunkStore, FolderStore
+from geores.pipelines.mask import open_mask
+from geores.pipelines.options import MIN_TILE, ClassifyOptions
+from geores.pipelines.outputs import work_folder
+from geores.pipelines.result import Classification, RunInfo
+from geores.pipelines.select import check_bands
+from geores.pipelines.target import Target, target_grid
+from geores.pipelines.units import conversions, needs_sample, sample_tiles
+from geores.scenes import Scene
+
+if TYPE_CHECKING:
+    from geores.inference.predictor import Predictor
+    from geores.model import Model
+
+__all__ = ['Job', 'Progress', 'lay_out', 'prepare']
+
+LOOK_PIXELS = 1024
+ROW_BYTES = 200  # of a row of the table, beside its scores
+BATCH = {'cpu': 32, 'cuda': 256}
+
+Progress = Callable[[int, int], None]
+"""Called with the number of tiles just finished and of all tiles."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything decided, nothing computed yet."""
+
+    scene: Scene
+    target: Target
+    plan: Plan
+    reader: GridReader
+    predictor: 'Predictor'
+    look: Quicklook
+    options: ClassifyOptions
+    key: dict[str, Any]
+    notes: tuple[str, ...] = field(default=())
+
+    def open_store(self, folder: Path, *, resume: bool) -> FolderStore:
+        """The journal of this job in a folder, which is created."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f'{folder} cannot be created: {error.strerror}') from error
+        return FolderStore(work_folder(folder, self.scene.name), self.key, resume=resume)
+
+    def run(self, store: ChunkStore, progress: Progress | None = None) -> Classification:
+        """Compute what the store does not hold yet."""
+        from geores.inference.predictor import one_thread_each
+
+        on_cpu = self.predictor.model.device.type == 'cpu'
+        workers = self.options.workers or _cores()
+        count, finished = self.plan.tiling.count, 0
+        report = progress or (lambda tiles, of: None)
+        report(0, count)
+
+        def on_chunk(tiles: int) -> None:
+            nonlocal finished
+            finished += tiles
+            report(tiles, count)
+
+        start = time.perf_counter()
+        with one_thread_each():
+            run(
+                self.work,
+                store,
+                readers=workers,
+                computers=workers if on_cpu else 2,
+                on_chunk=on_chunk,
+            )
+        return self._result(store, time.perf_counter() - start, finished)
+
+    def defer(self) -> Classification:
+        """Compute nothing yet: each chunk is computed when something of it is asked for."""
+        return self._result(LazyStore(self.work), 0.0, 0)
+
+    @cached_property
+    def work(self) -> ChunkWork:
+        """What is done with each chunk."""
+        card = self.predictor.model.card
+        sinks = (VectorSink(len(card.labels)), self.look)
+        return ChunkWork(self.plan, self.reader, self.predictor, sinks, card.mean)
+
+    def _result(self, store: ChunkStore, seconds: float, tiles: int) -> Classification:
+        model = self.predictor.model
+        asked = {name: value for name, value in asdict(self.options).items() if value is not None}
+        info = RunInfo(
+            str(model.device), self.predictor.precision, seconds, tiles, asked, self.key, self.notes
+        )
+        return Classification(
+            scene=self.scene,
+            card=model.card,
+            grid=self.target.grid,
+            gsd=self.target.gsd,
+            plan=self.plan,
+            store=store,
+            look=self.look,
+            threshold=self.options.threshold,
+            top_k=self.options.top_k,
+            info=info,
+        )
+
+
+def prepare(
+    scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tuple[str, ...] = ()
+) -> Job:
+    """Decide grid, tiles, units and precision, from headers and a sample of the pixels.
+
+    Raises:
+        UsageError: an option does not fit the scene or the model.
+        ReadError: the sample could not be read.
+    """
+    from geores.inference.predictor import Predictor, choose_precision
+
+    card = model.card
+    target, tiling = lay_out(scene, card, options)
+    mask = None if options.mask is None else open_mask(options.mask, options.mask_values)
+
+    def reader(converted: dict[str, Conversion] | None = None) -> GridReader:
+        return GridReader(
+            scene,
+            card.bands,
+            target.grid,
+            resampling=card.resampling,
+            conversions=converted,
+            mask=mask,
+            area=target.area,
+        )
+
+    raw = reader()
+    plan = Plan(
+        tiling,
+        plan_chunks(tiling, bytes_per_pixel=round(raw.bytes_per_pixel) or 1),
+        options.batch_size or BATCH['cpu' if model.device.type == 'cpu' else 'cuda'],
+        options.min_valid,
+    )
+    sample, valid = sample_tiles(raw, plan, needed=not scene.is_lazy or needs_sample(scene, card))
+    converted, told = conversions(scene, card, card.bands, sample, valid)
+    probe = _probe(model, sample, valid, converted)
+    asked = options.precision
+    if scene.is_lazy and asked == 'auto' and not len(probe):
+        asked = 'fp32'  # bf16 is not chosen unseen, and looking would compute part of the scene
+    precision = choose_precision(model, asked, probe)
+    notes = (*notes, *scene.notes, *target.notes, *told, *_remarks(tiling, card.input_size))
+    look = Quicklook(_display(card.bands), -(-max(tiling.height, tiling.width) // LOOK_PIXELS))
+    job = Job(
+        scene,
+        target,
+        plan,
+        reader(converted),
+        Predictor(model, precision, compile=options.compile),
+        look,
+        options,
+        {},
+        notes,
+    )
+    return replace(job, key=_key(job, converted, mask and mask.raster.fingerprint))
+
+
+def lay_out(scene: Scene, card: ModelCard, options: ClassifyOptions) -> tuple[Target, Tiling]:
+    """The grid and the tiles, from headers alone.
+
+    Raises:
+        UsageError: an option does not fit the scene or the model, or the results would be too large.
+    """
+    check_bands(scene, card)
+    target = target_grid(
+        scene.select(card.bands),
+        card.gsd,
+        resolution=options.resolution,
+        bbox=options.bbox,
+        bbox_crs=options.bbox_crs,
+        aoi=options.aoi,
+    )
+    tile = options.tile or card.input_size
+    height, width = target.grid.shape.yx
+    tiling = Tiling(height, width, tile, options.stride or tile)
+    _check_output(tiling, len(card.labels), options.max_output)
+    return target, tiling
+
+
+def _key(job: Job, converted: dict[str, Conversion], mask: str | None) -> dict[str, Any]:
+    """Everything that decides the bits of the results, for the journal."""
+    model, grid, plan = job.predictor.model, job.target.grid, job.plan
+    return {
+        'scene': job.scene.fingerprint,
+        'model': model.sha256,
+        'bands': list(model.card.bands),
+        'grid': [str(grid.crs), list(grid.affine)[:6], list(grid.shape.yx)],
+        'area': None if job.target.area is None else job.target.area.wkt,
+        'mask': mask,
+        'mask-values': None if job.options.mask_values is None else list(job.options.mask_values),
+        'units': {band: asdict(conversion) for band, conversion in converted.items()},
+        'resampling': model.card.resampling,
+        'tile': plan.tiling.tile,
+        'stride': plan.tiling.stride,
+        'min-valid': plan.min_valid,
+        'batch-size': plan.batch_size,
+        'chunks': list(plan.chunk_shape),
+        'device': model.device.type,
+        'precision': job.predictor.precision,
+        'compile': job.options.compile,
+        'geores-version': version('geores'),
+    }
+
+
+def _check_output(tiling: Tiling, labels: int, limit: int) -> None:
+    """Refuse results that are too large, from the header alone."""
+    cells = tiling.cell_shape[0] * tiling.cell_shape[1]
+    size = 4 * labels * (cells + tiling.count) + ROW_BYTES * tiling.count
+    if size > limit:
+        raise OutputError(
+            f'a grid of {tiling.width} x {tiling.height} pixels gives {tiling.count:,} tiles and about '
+            f'{size / 2**30:,.1f} GiB of results, more than --max-output {limit / 2**30:,.1f} GiB: '
+            'raise it, or use a larger --stride or a --bbox'
+        )
+
+
+def _probe(
+    model: 'Model',
+    sample: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    converted: dict[str, Conversion],
+) -> NDArray[np.float32]:
+    """The sampled tiles that are whole, in the model's units."""
+    whole = sample[valid.all(axis=(1, 2))].copy()
+    for position, band in enumerate(model.card.bands):
+        for image in whole:
+            converted.get(band, Conversion()).apply(image[position])
+    return whole if min(whole.shape[-2:]) >= MIN_TILE else whole[:0]
+
+
+def _remarks(tiling: Tiling, input_size: int) -> tuple[str, ...]:
+    remarks = []
+    if tiling.padded:
+        remarks.append(
+            f'the scene ({tiling.width} x {tiling.height} pixels) is smaller than a tile '
+            f'({tiling.tile}): padded by reflection'
+        )
+    if tiling.tile != input_size:
+        remarks.append(f'tiles of {tiling.tile} pixels, and the model was trained on {input_size}')
+    return tuple(remarks)
+
+
+def _display(bands: Sequence[str]) -> list[int]:
+    """Positions of red, green and blue among a model's bands, else of the first."""
+    for names in (('red', 'green', 'blue'), ('B04', 'B03', 'B02')):
+        if set(names) <= set(bands):
+            return [list(bands).index(name) for name in names]
+    return [0]
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -1,0 +1,37 @@
+"""Masks that make a scene's pixels invalid."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from geores.errors import UsageError
+from geores.inference.reader import Mask
+from geores.scenes import open_scene
+
+__all__ = ['CLOUDY', 'open_mask']
+
+CLOUDY = (0, 1, 3, 8, 9, 10)
+"""Classes of Sentinel-2's scene classification that say nothing of the ground: no data, saturated,
+cloud shadow, cloud of medium and high probability, thin cirrus."""
+
+
+def open_mask(path: str | Path, values: Sequence[int] | None = None) -> Mask:
+    """Open a mask raster.
+
+    Args:
+        path: a raster; a file named ``SCL`` is taken for Sentinel-2's scene classification, where the
+            classes of `CLOUDY` mask. In any other, every number but 0 does.
+        values: the classes that mask, instead.
+
+    Raises:
+        SceneError: it is no raster.
+        UsageError: it has more than one band.
+    """
+    scene = open_scene(path)
+    if len(scene.bands) != 1:
+        raise UsageError(f'mask {path} has {len(scene.bands)} bands: give a raster of one')
+    (band,) = scene.bands.values()
+    if values is None and (
+        'SCL' in Path(path).stem.upper().split('_') or band.name.upper() == 'SCL'
+    ):
+        values = CLOUDY
+    return Mask(band.raster, None if values is None else tuple(values))

@@ -1,0 +1,217 @@
+"""Files of a result. Each stands under its name complete, or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from geores.errors import OutputError, WriteError
+
+if TYPE_CHECKING:
+    from geores.pipelines.result import Classification
+
+__all__ = ['check_folder', 'outputs', 'save', 'work_folder']
+
+BLOCK = 256
+
+
+def outputs(folder: Path, name: str) -> dict[str, Path]:
+    """Paths of a scene's files."""
+    return {
+        'scores': folder / f'{name}_scores.tif',
+        'tiles': folder / f'{name}_tiles.parquet',
+        'map': folder / f'{name}_map.png',
+        'run': folder / 'run.json',
+    }
+
+
+def work_folder(folder: Path, name: str) -> Path:
+    """Where unfinished work of a scene is kept."""
+    return folder / f'.{name}.partial'
+
+
+def check_folder(folder: Path, names: list[str], *, overwrite: bool) -> None:
+    """Raise `OutputError` where results could not be written, before any work is done."""
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(
+            f'{folder} cannot be written: {existing} is no folder that you may write to'
+        )
+    for name in names:
+        paths = outputs(folder, name)
+        taken = [paths[kind] for kind in ('scores', 'tiles', 'map') if paths[kind].exists()]
+        if taken and not overwrite and not work_folder(folder, name).exists():
+            raise OutputError(
+                f'{taken[0]} exists: give --overwrite to replace it, or another --out'
+            )
+
+
+def save(result: 'Classification', folder: Path, *, overwrite: bool = False) -> dict[str, Path]:
+    """Write all files of a result; `Classification.save` says the rest."""
+    from geores.pipelines.figure import write_map
+    from geores.pipelines.tables import write_tiles
+
+    check_folder(folder, [result.name], overwrite=overwrite)
+    paths = outputs(folder, result.name)
+    tags = provenance(result)
+    writers: dict[str, Callable[[Path], None]] = {
+        'scores': lambda path: write_scores(result, path, tags),
+        'tiles': lambda path: write_tiles(result, path, {'geores': json.dumps(tags)}),
+        'map': lambda path: write_map(result, path),
+        'run': lambda path: _write_run(result, path, paths),
+    }
+    with _failing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind, write in writers.items():
+            with _complete(paths[kind]) as partial:
+                write(partial)
+    return paths
+
+
+def provenance(result: 'Classification') -> dict[str, Any]:
+    """Where a result comes from, for tags and metadata."""
+    return {
+        'model': result.card.name,
+        'model_sha256': result.card.sha256,
+        'licence_of_weights': result.card.licence,
+        'geores_version': version('geores'),
+        'scene': result.name,
+        'inputs': [
+            {'path': raster.path, 'fingerprint': raster.fingerprint}
+            for raster in result.scene.rasters
+        ],
+        'options': dict(result.info.options),
+    }
+
+
+def write_scores(result: 'Classification', path: Path, tags: dict[str, Any]) -> None:
+    """Write cell means as a cloud-optimised GeoTIFF, one band a label; NaN is nodata.
+
+    Streams through an uncompressed file beside it, so that memory does not grow with the scene.
+    """
+    rows, cols = result.plan.tiling.cell_shape
+    plain = path.with_suffix('.plain.tif')
+    profile = {
+        'driver': 'GTiff',
+        'dtype': 'float32',
+        'count': len(result.card.labels),
+        'height': rows,
+        'width': cols,
+        'nodata': np.nan,
+        'transform': result.cell_grid.affine,
+        'crs': result.grid.crs.to_wkt() if result.grid.crs is not None else None,
+        'tiled': True,
+        'blockxsize': BLOCK,
+        'blockysize': BLOCK,
+        'bigtiff': 'if_safer',
+        'sparse_ok': True,
+    }
+    try:
+        with rasterio.open(plain, 'w', **profile) as file:
+            for band, label in enumerate(result.card.labels, start=1):
+                file.set_band_description(band, label)
+            file.update_tags(
+                **{f'GEORES_{key.upper()}': _text(value) for key, value in tags.items()}
+            )
+            for part_rows, part_cols in _blocks(rows, cols):
+                means, _ = result.table.cells(part_rows, part_cols)
+                file.write(means, window=Window.from_slices(part_rows, part_cols))
+        rasterio.shutil.copy(
+            plain,
+            path,
+            driver='COG',
+            compress='deflate',
+            predictor='yes',
+            bigtiff='if_safer',
+            overview_resampling='average',
+        )
+        _verify(plain, path)
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+def _verify(plain: Path, path: Path) -> None:
+    """Compare checksums: GDAL may close a file that a full disk cut short without an error."""
+    with rasterio.open(plain) as before, rasterio.open(path) as after:
+        for band in before.indexes:
+            if before.checksum(band) != after.checksum(band):
+                raise WriteError(f'{path} was not written whole: is the disk full?')
+
+
+def _blocks(rows: int, cols: int) -> Iterator[tuple[slice, slice]]:
+    for row in range(0, rows, BLOCK):
+        for col in range(0, cols, BLOCK):
+            yield slice(row, min(row + BLOCK, rows)), slice(col, min(col + BLOCK, cols))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _write_run(result: 'Classification', path: Path, paths: dict[str, Path]) -> None:
+    """Write `run.json`, which keeps one record a scene for all scenes of a folder."""
+    info = result.info
+    record = provenance(result) | {
+        'device': info.device,
+        'precision': info.precision,
+        'seconds': round(info.seconds, 3),
+        'tiles': result.plan.tiling.count,
+        'tiles_of_this_run': info.tiles,
+        'valid_share': result.valid_share,
+        'labels': result.shares,
+        'notes': list(info.notes),
+        'key': dict(info.key),
+        'outputs': {kind: paths[kind].name for kind in ('scores', 'tiles', 'map')},
+    }
+    scenes = _read_run(paths['run']) | {result.name: record}
+    path.write_text(
+        json.dumps({'geores_version': version('geores'), 'scenes': scenes}, indent=1) + '\n'
+    )
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    """Records of the scenes that stand in the folder already."""
+    try:
+        scenes = json.loads(path.read_text())['scenes']
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return scenes if isinstance(scenes, dict) else {}
+
+
+@contextmanager
+def _complete(path: Path) -> Iterator[Path]:
+    """A name to write under; on success the file takes its own name, else it is removed."""
+    partial = path.with_name(f'.{path.stem}.partial{path.suffix}')
+    try:
+        yield partial
+        with partial.open('rb') as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _failing(folder: Path) -> Iterator[None]:
+    """Turn errors of the file system and of GDAL into a `WriteError`."""
+    try:
+        yield
+    except WriteError:
+        raise
+    except (OSError, RasterioError) as error:
+        reason = ' '.join(str(error).split())
+        free = shutil.disk_usage(folder).free if folder.exists() else None
+        full = ' (the disk is full)' if free is not None and free < 2**20 else ''
+        raise WriteError(f'cannot write to {folder}: {reason}{full}') from error

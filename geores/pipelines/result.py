@@ -1,0 +1,223 @@
+"""What classifying a scene gives: scores, tiles, shares of area, and files of them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import xarray as xr
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from geores.card import ModelCard
+from geores.inference.cells import TileTable
+from geores.inference.plan import Plan
+from geores.inference.quicklook import Quicklook
+from geores.inference.store import ChunkStore
+from geores.pipelines.labels import assign, limits
+from geores.pipelines.tables import tile_frame
+from geores.scenes import Scene
+
+__all__ = ['Classification', 'RunInfo']
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """How a result came about.
+
+    Attributes:
+        device: where the network ran.
+        precision: of the forward pass.
+        seconds: from reading the first pixel to the last score, of this run.
+        tiles: tiles worked through in this run; fewer than all where one was resumed.
+        options: what was asked for.
+        key: everything that decides the scores.
+        notes: what the user should know, one sentence each.
+    """
+
+    device: str
+    precision: str
+    seconds: float
+    tiles: int
+    options: Mapping[str, Any]
+    key: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+    @property
+    def tiles_per_second(self) -> float:
+        """Speed of this run."""
+        return self.tiles / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Classification:
+    """A classified scene.
+
+    Attributes:
+        scene: what was classified.
+        card: of the model that did.
+        grid: the target grid.
+        gsd: metres on the ground a pixel of it; None where the scene has no CRS.
+        plan: tiles and chunks.
+        store: results of the chunks.
+        look: how the picture of the scene was kept.
+        threshold: least score for a label, where one was given for all.
+        top_k: most labels a tile, where given.
+        info: how it came about.
+    """
+
+    scene: Scene
+    card: ModelCard
+    grid: GeoBox
+    gsd: float | None
+    plan: Plan
+    store: ChunkStore = field(repr=False)
+    look: Quicklook = field(repr=False)
+    threshold: float | None
+    top_k: int | None
+    info: RunInfo = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The scene's name, with which file names begin."""
+        return self.scene.name
+
+    @cached_property
+    def table(self) -> TileTable:
+        """Scores by tile and by cell, read a window at a time."""
+        return TileTable(self.plan, self.store)
+
+    @property
+    def cell_grid(self) -> GeoBox:
+        """The grid of cells; the last row and column may reach past the scene."""
+        side = Affine.scale(self.plan.tiling.stride)
+        return GeoBox(self.plan.tiling.cell_shape, self.grid.affine * side, self.grid.crs)
+
+    @property
+    def pixel_area(self) -> float:
+        """Square metres on the ground of a pixel of the grid; 1 where the scene has no CRS."""
+        return 1.0 if self.gsd is None else self.gsd**2
+
+    @cached_property
+    def limits(self) -> NDArray[np.float32]:
+        """The least score that earns each label, (K,)."""
+        return limits(self.card, self.threshold)
+
+    @property
+    def label_count(self) -> int | None:
+        """Most labels a tile carries; None for any number."""
+        return self.top_k or (1 if self.card.task == 'single-label' else None)
+
+    @cached_property
+    def scores(self) -> xr.DataArray:
+        """Cell means: (label, y, x) float32, NaN where invalid, with ``valid_share`` (y, x) beside.
+
+        Coordinates are cell centres; ``rio.crs`` is the grid's CRS. Backed by dask exactly when the
+        scene is.
+        """
+        if self.scene.is_lazy:
+            means, share = lazy_cells(self.table, len(self.card.labels))
+        else:
+            rows, cols = self.plan.tiling.cell_shape
+            means, share = self.table.cells(slice(0, rows), slice(0, cols))
+        return cell_array(means, share, self.card.labels, self.cell_grid)
+
+    @cached_property
+    def tiles(self) -> gpd.GeoDataFrame:
+        """Every tile: polygon, a column of scores a label, ``labels``, ``valid_share``, ``area``."""
+        rows, cols = self.plan.tiling.shape
+        return tile_frame(self, slice(0, rows), slice(0, cols))
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """Share of the classified area that carries each label, largest first.
+
+        Areas are counted in valid pixels of the tiles that own them; with a multi-label model the
+        shares may add up to more than 1.
+        """
+        total = np.zeros(len(self.card.labels))
+        classified = 0
+        count = 1 if self.card.task == 'single-label' else self.label_count
+        for rows, cols in self.blocks():
+            scores = self.table.read('scores', rows, cols)
+            owned = self.table.read('owned', rows, cols)
+            earned = assign(scores, self.limits, count)
+            total += (earned * owned[..., None]).sum(axis=(0, 1))
+            classified += int(owned[~np.isnan(scores[..., 0])].sum())
+        shares = total / max(classified, 1)
+        order = np.argsort(-shares, kind='stable')
+        return {self.card.labels[k]: float(shares[k]) for k in order}
+
+    @cached_property
+    def valid_share(self) -> float:
+        """Share of the grid's pixels that are valid and lie in a classified tile."""
+        owned = 0
+        for rows, cols in self.blocks():
+            known = ~np.isnan(self.table.read('scores', rows, cols)[..., 0])
+            owned += int(self.table.read('owned', rows, cols)[known].sum())
+        return owned / (self.plan.tiling.height * self.plan.tiling.width)
+
+    def blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Blocks of tiles, a chunk each."""
+        return ((chunk.rows, chunk.cols) for chunk in self.plan)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
+        """Write ``<name>_scores.tif``, ``<name>_tiles.parquet``, ``<name>_map.png`` and ``run.json``.
+
+        Args:
+            folder: created where absent.
+            overwrite: replace files of an earlier run.
+
+        Returns:
+            Paths under ``scores``, ``tiles``, ``map`` and ``run``.
+
+        Raises:
+            OutputError: a file of that name exists, or the folder cannot be written.
+            WriteError: writing failed, as on a full disk; no file is left half written.
+        """
+        from geores.pipelines.outputs import save
+
+        return save(self, Path(folder), overwrite=overwrite)
+
+
+def lazy_cells(table: TileTable, labels: int) -> tuple[Any, Any]:
+    """Cell means and valid shares as dask arrays, a block for each chunk."""
+    import dask
+    import dask.array as da
+
+    def row_of(row: int) -> list[tuple[Any, Any]]:
+        blocks = []
+        for col in range(table.plan.shape[1]):
+            rows, cols = table.plan.cells(table.plan.chunk(row, col))
+            shape = (rows.stop - rows.start, cols.stop - cols.start)
+            both = dask.delayed(table.cells, pure=False, nout=2)(rows, cols)
+            means = da.from_delayed(both[0], (labels, *shape), np.float32)
+            blocks.append((means, da.from_delayed(both[1], shape, np.float32)))
+        return blocks
+
+    grid = [row_of(row) for row in range(table.plan.shape[0])]
+    means = da.block([[block[0] for block in line] for line in grid])
+    return means, da.block([[block[1] for block in line] for line in grid])
+
+
+def cell_array(means: Any, share: Any, labels: tuple[str, ...], grid: GeoBox) -> xr.DataArray:
+    """Cell means as a georeferenced array, from numpy or dask."""
+    import rioxarray  # noqa: F401 - adds .rio
+
+    rows, cols = grid.shape.yx
+    xs = grid.affine.c + grid.affine.a * (np.arange(cols) + 0.5)
+    ys = grid.affine.f + grid.affine.e * (np.arange(rows) + 0.5)
+    array = xr.DataArray(
+        means,
+        dims=('label', 'y', 'x'),
+        coords={'label': list(labels), 'y': ys, 'x': xs, 'valid_share': (('y', 'x'), share)},
+        name='scores',
+    )
+    if grid.crs is not None:
+        array = array.rio.write_crs(str(grid.crs))
+    written: xr.DataArray = array.rio.write_transform(grid.affine)
+    return written

@@ -1,0 +1,70 @@
+"""Which of the models that ship suits a scene."""
+
+import math
+from collections.abc import Sequence
+
+from geores.card import ModelCard, list_models
+from geores.errors import BandError, ModelNotFoundError
+from geores.scenes import Scene
+
+__all__ = ['check_bands', 'choose_model']
+
+
+def choose_model(scene: Scene, cards: Sequence[ModelCard] | None = None) -> tuple[ModelCard, str]:
+    """The classification model for a scene, and why.
+
+    Of those whose bands the scene has, the one whose range of pixel sizes is nearest to the scene's;
+    among equals the one that uses most bands.
+
+    Args:
+        scene: the scene.
+        cards: to choose from; those that ship where not given.
+
+    Returns:
+        A card, and a sentence that says why it was chosen.
+
+    Raises:
+        BandError: the scene has not the bands of any model.
+    """
+    cards = list_models() if cards is None else cards
+    cards = [card for card in cards if card.task in ('single-label', 'multi-label')]
+    if not cards:
+        raise ModelNotFoundError('no model ships with this installation: give --model a bundle')
+    fitting = [card for card in cards if not scene.missing(card.bands)]
+    if not fitting:
+        needs = '; '.join(f'{card.name} needs {", ".join(card.bands)}' for card in cards)
+        raise BandError(
+            f'no model fits the bands of {scene.name} ({", ".join(scene.bands)}): {needs}; '
+            'name the bands in file order with --bands, or give --model'
+        )
+    best = min(fitting, key=lambda card: (_off(scene.gsd, card.gsd), -len(card.bands)))
+    return best, f'{best.name} chosen: {_why(scene, best)}'
+
+
+def check_bands(scene: Scene, card: ModelCard) -> None:
+    """Raise `BandError`, naming both sides, where a scene lacks bands of a model."""
+    missing = scene.missing(card.bands)
+    if missing:
+        raise BandError(
+            f'model {card.name!r} needs {", ".join(card.bands)}; {scene.name} has '
+            f'{", ".join(scene.bands)} and lacks {", ".join(missing)}: '
+            'name the bands in file order with --bands, or choose another model'
+        )
+
+
+def _off(native: float | None, gsd: tuple[float, float]) -> float:
+    """How many times coarser or finer a scene is than a model's range, as a logarithm."""
+    if native is None:
+        return 0.0
+    off = max(math.log(gsd[0] / native), math.log(native / gsd[1]), 0.0)
+    return off if off > 0.05 else 0.0
+
+
+def _why(scene: Scene, card: ModelCard) -> str:
+    bands = f'the scene has its {len(card.bands)} bands'
+    if scene.gsd is None:
+        return f'{bands} (pixel size unknown)'
+    low, high = card.gsd
+    span = f'{low:g} m' if low == high else f'{low:g} to {high:g} m'
+    fits = 'suit' if _off(scene.gsd, card.gsd) == 0 else 'will be brought to'
+    return f'{bands}, and pixels of {scene.gsd:.3g} m {fits} its {span}'

@@ -1,0 +1,110 @@
+"""The table of tiles: in memory as a GeoDataFrame, on disk as GeoParquet in row groups."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from numpy.typing import NDArray
+
+from geores.pipelines.labels import assign, names
+
+if TYPE_CHECKING:
+    from geores.pipelines.result import Classification
+
+__all__ = ['tile_frame', 'write_tiles']
+
+GROUP_ROWS = 16_384
+
+
+def tile_frame(result: 'Classification', rows: slice, cols: slice) -> gpd.GeoDataFrame:
+    """A block of tiles, one row each, row-major.
+
+    Columns: ``row``, ``col``; a float32 column a label, NaN for skipped tiles; ``labels``, those
+    that the tile earns, best first; ``valid_share`` of its pixels; ``area`` in square metres (pixels
+    where the scene has no CRS) of the valid pixels that it owns; ``geometry``, its outline.
+    """
+    tiling = result.plan.tiling
+    scores = result.table.read('scores', rows, cols).reshape(-1, len(result.card.labels))
+    row, col = (part.ravel() for part in np.mgrid[rows, cols])
+    pixels = (tiling.y.stops - tiling.y.starts)[row] * (tiling.x.stops - tiling.x.starts)[col]
+    earned = assign(scores, result.limits, result.label_count)
+    columns: dict[str, Any] = {'row': row.astype(np.int32), 'col': col.astype(np.int32)}
+    columns |= {label: scores[:, k] for k, label in enumerate(result.card.labels)}
+    columns['labels'] = names(scores, earned, result.card.labels)
+    valid = result.table.read('valid', rows, cols).ravel()
+    columns['valid_share'] = (valid / pixels).astype(np.float32)
+    columns['area'] = result.table.read('owned', rows, cols).ravel() * result.pixel_area
+    crs = str(result.grid.crs) if result.grid.crs is not None else None
+    return gpd.GeoDataFrame(columns, geometry=_outlines(result, row, col), crs=crs)
+
+
+def _outlines(
+    result: 'Classification', row: NDArray[np.int64], col: NDArray[np.int64]
+) -> NDArray[np.object_]:
+    tiling, affine = result.plan.tiling, result.grid.affine
+    left, top = affine * (tiling.x.starts[col], tiling.y.starts[row])
+    right, bottom = affine * (tiling.x.stops[col], tiling.y.stops[row])
+    outlines: NDArray[np.object_] = shapely.box(
+        np.minimum(left, right),
+        np.minimum(top, bottom),
+        np.maximum(left, right),
+        np.maximum(top, bottom),
+    )
+    return outlines
+
+
+def write_tiles(result: 'Classification', path: Path, metadata: dict[str, str]) -> None:
+    """Write the table as GeoParquet 1.1, a few thousand rows at a time.
+
+    Args:
+        result: whose tiles.
+        path: the file.
+        metadata: further keys of the file's metadata.
+    """
+    extra = metadata | {'geo': json.dumps(_geo(result))}
+    writer = None
+    try:
+        for table in _tables(result):
+            if writer is None:
+                schema = table.schema.with_metadata({**(table.schema.metadata or {}), **extra})
+                writer = pq.ParquetWriter(path, schema, compression='zstd')
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _tables(result: 'Classification') -> Iterator[pa.Table]:
+    """Rows of tiles gathered to row groups."""
+    held: list[pa.Table] = []
+    for rows, cols in result.blocks():
+        frame = tile_frame(result, rows, cols)
+        geometry = shapely.to_wkb(frame.geometry.to_numpy())
+        table = pa.Table.from_pandas(frame.drop(columns='geometry'), preserve_index=False)
+        labels = pa.array(frame['labels'].tolist(), pa.list_(pa.string()))
+        table = table.set_column(table.schema.get_field_index('labels'), 'labels', labels)
+        held.append(table.append_column('geometry', pa.array(geometry, pa.binary())))
+        if sum(map(len, held)) >= GROUP_ROWS:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _geo(result: 'Classification') -> dict[str, Any]:
+    """The ``geo`` metadata of GeoParquet."""
+    box = result.grid.extent.boundingbox
+    crs = result.grid.crs
+    column = {
+        'encoding': 'WKB',
+        'geometry_types': ['Polygon'],
+        'bbox': [box.left, min(box.bottom, box.top), box.right, max(box.bottom, box.top)],
+        'crs': None if crs is None else crs.proj.to_json_dict(),
+    }
+    return {'version': '1.1.0', 'primary_column': 'geometry', 'columns': {'geometry': column}}

@@ -1,0 +1,175 @@
+"""The grid on which a model sees a scene."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import CRS
+from pyproj import Transformer
+from pyproj.exceptions import CRSError, ProjError
+from shapely.geometry.base import BaseGeometry
+
+from geores.errors import UsageError
+from geores.scenes import Scene
+
+__all__ = ['Target', 'target_grid']
+
+SLACK = 0.05
+"""How far a scene's pixel may lie outside a model's range before it is resampled, as a share."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A grid, and what to tell about how it was chosen.
+
+    Attributes:
+        grid: CRS, transform and shape.
+        gsd: metres on the ground a pixel; None where the scene has no CRS.
+        area: polygon outside which pixels are invalid, in the grid's CRS; None for the whole grid.
+        notes: one sentence each.
+    """
+
+    grid: GeoBox
+    gsd: float | None
+    area: BaseGeometry | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def target_grid(
+    scene: Scene,
+    gsd: tuple[float, float],
+    *,
+    resolution: float | None = None,
+    bbox: Sequence[float] | None = None,
+    bbox_crs: str | None = None,
+    aoi: str | Path | None = None,
+) -> Target:
+    """The grid of a scene for a model.
+
+    The scene's own pixels where the model takes their size, else pixels of the nearest size that it
+    takes; in the scene's CRS, or in the UTM zone of its centre where that is geographic.
+
+    Args:
+        scene: with the bands that will be read.
+        gsd: smallest and largest ground sampling distance of the model, metres.
+        resolution: metres on the ground a pixel, instead.
+        bbox: west, south, east, north; the grid is cut to it, whole pixels outward.
+        bbox_crs: of ``bbox``; the scene's where not given.
+        aoi: vector file; the grid is cut to its bounds, and pixels outside its polygons are invalid.
+
+    Raises:
+        UsageError: no resolution can be had, or nothing of the scene lies in the box or area.
+    """
+    native, notes = _upright(scene.geobox)
+    if scene.gsd is None:
+        if resolution is not None:
+            raise UsageError(
+                f'{scene.name} has no CRS, so its pixel size in metres is unknown: drop --resolution'
+            )
+        grid, size = native, None
+    else:
+        size = resolution or _clamped(scene.gsd, gsd)
+        if size <= 0:
+            raise UsageError(f'resolution must be above 0 metres, not {size}')
+        grid = _resized(native, size / scene.gsd)
+        if not np.isclose(size, scene.gsd, rtol=SLACK):
+            notes += (f'pixels of {scene.gsd:.4g} m are brought to {size:.4g} m',)
+    if bbox is not None:
+        grid = _cropped(grid, _box(bbox, bbox_crs, grid), 'bbox')
+    area = None
+    if aoi is not None:
+        area = _area(aoi, grid)
+        grid = _cropped(grid, area.bounds, f'area of interest {aoi}')
+    return Target(grid, size, area, notes)
+
+
+def _clamped(native: float, gsd: tuple[float, float]) -> float:
+    low, high = gsd
+    if low * (1 - SLACK) <= native <= high * (1 + SLACK):
+        return native
+    return min(max(native, low), high)
+
+
+def _upright(native: GeoBox) -> tuple[GeoBox, tuple[str, ...]]:
+    """North up, and in metres."""
+    if native.crs is not None and native.crs.geographic:
+        upright = native.to_crs('utm')
+        return upright, (f'geographic coordinates are brought to {upright.crs}',)
+    transform = native.affine
+    if transform.b == transform.d == 0 and transform.a > 0 > transform.e:
+        return native, ()
+    if native.crs is None and transform.b == transform.d == 0:
+        return native, ()  # plain images count rows downwards
+    box = native.extent.boundingbox
+    step = float(np.sqrt(abs(transform.determinant)))
+    shape = (_whole(box.span_y / step), _whole(box.span_x / step))
+    north_up = Affine(step, 0, box.left, 0, -step, box.top)
+    return GeoBox(shape, north_up, native.crs), (
+        'the scene is rotated or flipped: turned north up',
+    )
+
+
+def _resized(grid: GeoBox, factor: float) -> GeoBox:
+    if abs(factor - 1) < SLACK / 10:
+        return grid
+    shape = [_whole(size / factor) for size in grid.shape.yx]
+    return GeoBox((shape[0], shape[1]), grid.affine * Affine.scale(factor), grid.crs)
+
+
+def _whole(size: float) -> int:
+    return max(1, int(np.ceil(size - 1e-6)))
+
+
+def _box(bbox: Sequence[float], crs: str | None, grid: GeoBox) -> tuple[float, ...]:
+    box = tuple(float(edge) for edge in bbox)
+    if len(box) != 4 or not box[0] < box[2] or not box[1] < box[3]:
+        raise UsageError(f'bbox must be west, south, east, north, not {", ".join(map(str, bbox))}')
+    if crs is None:
+        return box
+    if grid.crs is None:
+        raise UsageError('the scene has no CRS: give bbox in its pixels, without bbox-crs')
+    try:
+        moved = Transformer.from_crs(crs, str(grid.crs), always_xy=True).transform_bounds(*box)
+    except (CRSError, ProjError) as error:
+        raise UsageError(f'bbox-crs {crs!r} is not usable: {error}'.split('\n')[0]) from error
+    return tuple(float(edge) for edge in moved)
+
+
+def _area(path: str | Path, grid: GeoBox) -> BaseGeometry:
+    """The union of a file's polygons, in the grid's CRS."""
+    try:
+        frame = gpd.read_file(path)
+    except Exception as error:
+        reason = ' '.join(str(error).split())
+        raise UsageError(f'area of interest {path} cannot be read: {reason}') from error
+    if frame.empty or not frame.geom_type.str.contains('Polygon').any():
+        raise UsageError(f'area of interest {path} holds no polygons')
+    if frame.crs is not None and grid.crs is not None and CRS(frame.crs) != grid.crs:
+        frame = frame.to_crs(str(grid.crs))
+    area: BaseGeometry = frame.geometry[frame.geom_type.str.contains('Polygon')].union_all()
+    return area
+
+
+def _cropped(grid: GeoBox, box: Sequence[float], what: str) -> GeoBox:
+    """The part of a grid that holds a box, in whole pixels."""
+    left, bottom, right, top = box
+    corners = [~grid.affine * corner for corner in ((left, top), (right, bottom))]
+    (col0, row0), (col1, row1) = corners
+    rows = slice(max(0, _floor(min(row0, row1))), min(grid.shape.y, _whole(max(row0, row1))))
+    cols = slice(max(0, _floor(min(col0, col1))), min(grid.shape.x, _whole(max(col0, col1))))
+    if rows.start >= rows.stop or cols.start >= cols.stop:
+        raise UsageError(f'{what} does not overlap the scene, whose bounds are {_bounds(grid)}')
+    return grid[rows, cols]
+
+
+def _floor(value: float) -> int:
+    return int(np.floor(value + 1e-6))
+
+
+def _bounds(grid: GeoBox) -> str:
+    box = grid.extent.boundingbox
+    return f'{box.left:.6g}, {box.bottom:.6g}, {box.right:.6g}, {box.top:.6g} ({grid.crs})'

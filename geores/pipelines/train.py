@@ -1,0 +1,102 @@
+"""Training by a YAML file, on Lightning's own command line."""
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from geores.errors import UsageError
+
+_EXPECTED_WARNINGS = (
+    "LightningCLI's args parameter",  # it is called with arguments on purpose
+    'The .*dataloader.* does not have many workers',  # images are held in memory
+    'The number of training batches',  # of a small set
+)
+
+
+class _Progress(Callback):
+    """One line an epoch, which a log file can hold as well as a terminal."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        figures = '  '.join(
+            f'{name} {float(trainer.callback_metrics[name]):.3f}'
+            for name in sorted(trainer.callback_metrics)
+            if name.startswith(('val/loss', 'val/accuracy', 'val/ap_', 'val/f1_m'))
+        )
+        epoch = f'epoch {trainer.current_epoch + 1}/{trainer.max_epochs}'
+        print(f'{epoch}  {figures}', file=sys.stderr, flush=True)
+
+
+class _TrainCLI(LightningCLI):
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_subclass_arguments(Callback, 'export', required=False)
+        for name in ('labels', 'bands', 'task'):
+            parser.link_arguments(f'data.{name}', f'model.init_args.{name}', apply_on='instantiate')
+
+
+def train(args: Sequence[str]) -> Path:
+    """Fit a task as a configuration says.
+
+    Args:
+        args: Of Lightning's command line without a subcommand: `--config FILE`, and `--data.root`,
+            `--trainer.max_epochs` and so on to override it.
+
+    Returns:
+        The folder of the run, `runs/<name of the configuration>/version_<n>` by default.
+
+    Raises:
+        UsageError: The configuration or what it names is not usable.
+    """
+    with warnings.catch_warnings():
+        for message in _EXPECTED_WARNINGS:
+            warnings.filterwarnings('ignore', message)
+        logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
+        cli = _parse(list(args))
+        if export := cli.config_init.get('export'):
+            cli.trainer.callbacks.append(export)  # type: ignore[attr-defined]
+        cli.trainer.fit(cli.model, cli.datamodule)
+    return Path(cli.trainer.log_dir or '.')
+
+
+def _parse(args: list[str]) -> _TrainCLI:
+    try:
+        return _TrainCLI(
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            run=False,
+            args=args,
+            seed_everything_default=0,
+            trainer_defaults=_trainer_defaults(_run_name(args)),
+            parser_kwargs={'exit_on_error': False},
+            auto_configure_optimizers=False,
+        )
+    except argparse.ArgumentError as error:
+        raise UsageError(f'training cannot start: {" ".join(str(error).split())}') from error
+
+
+def _run_name(args: Sequence[str]) -> str:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument('-c', '--config', default='train')
+    return Path(parser.parse_known_args(args)[0].config).stem
+
+
+def _trainer_defaults(name: str) -> dict[str, Any]:
+    logger = {
+        'class_path': 'lightning.pytorch.loggers.CSVLogger',
+        'init_args': {'save_dir': 'runs', 'name': name},
+    }
+    return {
+        'logger': logger,
+        'callbacks': [_Progress()],
+        'enable_checkpointing': False,
+        'enable_model_summary': False,
+        'enable_progress_bar': False,
+        'num_sanity_val_steps': 0,
+        'log_every_n_steps': 10,
+    }

@@ -1,0 +1,120 @@
+"""From a scene's stored numbers to a model's units."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.card import ModelCard
+from geores.inference.plan import Plan
+from geores.inference.reader import Conversion, GridReader
+from geores.scenes import Band, Scene
+
+__all__ = ['conversions', 'needs_sample', 'sample_tiles']
+
+SAMPLES = 4
+"""Tiles sampled along each axis of a scene."""
+
+BRIGHTEST = 2.0
+"""Floating point pixels above it are no reflectances of 0 to 1."""
+
+
+def sample_tiles(
+    reader: GridReader, plan: Plan, *, needed: bool = True
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Tiles evenly spread over the grid, at most 16: values (N, C, h, w) and validity (N, h, w).
+
+    None of them where they are not needed.
+    """
+    y, x = plan.tiling.y, plan.tiling.x
+    places = [(row, col) for row in _spread(y.count) for col in _spread(x.count)] if needed else []
+    tiles = [
+        reader.read(slice(y.starts[row], y.stops[row]), slice(x.starts[col], x.stops[col]))
+        for row, col in places
+    ]
+    if not tiles:
+        return np.empty((0, len(reader.bands), 0, 0), np.float32), np.empty((0, 0, 0), bool)
+    return np.stack([values for values, _ in tiles]), np.stack([valid for _, valid in tiles])
+
+
+def needs_sample(scene: Scene, card: ModelCard) -> bool:
+    """Whether units cannot be known from the headers alone."""
+    bands = [scene.band(name) for name in card.bands]
+    if card.units == '8-bit':
+        return any(band.raster.dtype != np.uint8 for band in bands)
+    return any(band.scale is None and band.raster.dtype.kind == 'f' for band in bands)
+
+
+def _spread(count: int) -> list[int]:
+    return sorted({int(i) for i in (np.arange(SAMPLES) + 0.5) / SAMPLES * count})
+
+
+def conversions(
+    scene: Scene,
+    card: ModelCard,
+    bands: Sequence[str],
+    values: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+    """How each band's stored numbers become the card's units, and what to tell about it.
+
+    Args:
+        scene: the scene.
+        card: of the model.
+        bands: names as the card has them.
+        values: sampled tiles as stored, (N, C, h, w).
+        valid: (N, h, w).
+
+    Returns:
+        A `Conversion` for each band that needs one, and notes of one sentence each.
+    """
+    pixels = np.moveaxis(values, 1, 0)[:, valid]
+    found = {name: scene.band(name) for name in bands}
+    samples = dict(zip(bands, pixels, strict=True))
+    if card.units == '8-bit':
+        return _stretched(card, found, samples)
+    if card.units == 'reflectance*10000':
+        return _reflectances(found, samples)
+    scaled = {
+        name: Conversion(band.scale, band.offset or 0.0)
+        for name, band in found.items()
+        if band.scale is not None
+    }
+    return scaled, ()
+
+
+def _stretched(
+    card: ModelCard, bands: dict[str, Band], samples: dict[str, NDArray[np.float32]]
+) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+    other = [name for name, band in bands.items() if band.raster.dtype != np.uint8]
+    limits = card.display_stretch or (2.0, 98.0)
+    stretch = {}
+    for name in other:
+        low, high = np.percentile(samples[name], limits) if len(samples[name]) else (0.0, 255.0)
+        gain = 255.0 / max(float(high) - float(low), 1e-6)
+        stretch[name] = Conversion(gain, -float(low) * gain, 0.0, 255.0)
+    if not other:
+        return {}, ()
+    span = f'{limits[0]:g} and {limits[1]:g}'
+    return stretch, (
+        f'{", ".join(other)} stretched to 8 bits between percentiles {span} of a sample',
+    )
+
+
+def _reflectances(
+    bands: dict[str, Band], samples: dict[str, NDArray[np.float32]]
+) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+    converted, unstated = {}, []
+    for name, band in bands.items():
+        if band.scale is not None:
+            converted[name] = Conversion(band.scale * 1e4, (band.offset or 0.0) * 1e4, 0.0)
+        elif np.issubdtype(band.raster.dtype, np.floating):
+            unstated.append(name)
+    if not unstated:
+        return converted, ()
+    pixels = np.concatenate([samples[name] for name in unstated])
+    fractions = bool(len(pixels)) and float(np.percentile(pixels, 99)) <= BRIGHTEST
+    gain = 1e4 if fractions else 1.0
+    converted |= {name: Conversion(gain, 0.0, 0.0) for name in unstated}
+    kind = 'reflectance from 0 to 1' if fractions else 'reflectance times 10,000'
+    return converted, (f'the scene states no scale: its floating point pixels are taken as {kind}',)

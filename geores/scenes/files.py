@@ -1,0 +1,143 @@
+"""Scenes from files: one raster, or a folder with a file for each band."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Final, NamedTuple
+
+from geores.errors import SceneError
+from geores.scenes.assembly import Place, assemble
+from geores.scenes.gdal import is_remote
+from geores.scenes.header import read_header
+from geores.scenes.names import SENTINEL1_BANDS, SENTINEL2_BANDS, band_of_stem, sensor_of
+from geores.scenes.naming import choose_bands, name_bands
+from geores.scenes.product import Product, find_product, product_of_text, product_root
+from geores.scenes.raster import FileRaster
+from geores.scenes.scene import Scene
+
+__all__ = ['scene_from_file', 'scene_from_folder']
+
+_SUFFIXES: Final = {'.jp2', '.tif', '.tiff'}
+_ORDER: Final = (*SENTINEL2_BANDS, *SENTINEL1_BANDS)
+
+
+def scene_from_file(
+    path: str, *, bands: Sequence[str] | None = None, allow_vrt: bool = False
+) -> Scene:
+    """Open one raster file.
+
+    Args:
+        path: A local file or a remote path.
+        bands: Names for the file's bands; where the file names its bands itself and has all of
+            these, they choose among them instead.
+        allow_vrt: Whether it may be a GDAL virtual raster.
+
+    Raises:
+        SceneError: If it cannot be opened.
+        UsageError: If there are more or fewer names than bands.
+    """
+    stem = PurePosixPath(path.partition('?')[0]).stem if is_remote(path) else Path(path).stem
+    header = read_header(path, allow_vrt=allow_vrt)
+    of_band = band_of_stem(stem)
+    at = [index - 1 for index in header.data_indexes]
+    naming = name_bands(
+        header.data_indexes,
+        [header.descriptions[i] for i in at],
+        colors=[header.colors[i] for i in at],
+        dtype=header.dtype,
+        file_band=of_band[1] if of_band else None,
+    )
+    if bands is not None:
+        naming = choose_bands(path, naming, bands, alpha=header.alpha)
+    # Files beside the bands, such as masks, are not themselves the product's.
+    if of_band and not is_remote(path):
+        product = find_product(Path(path), of_band[0])
+    else:
+        product = product_of_text(stem)
+    raster = FileRaster(path, nodata=_implied_nodata(product, naming.indexes), header=header)
+    places = {name: _place(raster, index) for name, index in naming.indexes.items()}
+    return assemble(stem, places, product=product, notes=naming.notes)
+
+
+def scene_from_folder(path: str, *, bands: Sequence[str] | None = None) -> Scene:
+    """Open a folder of band files, a Sentinel-2 product or a folder inside one.
+
+    Args:
+        path: Such as `X.SAFE`, its `IMG_DATA`, or any folder of `*_B02.tif` or `B02.jp2`.
+        bands: Which bands to keep, in this order.
+
+    Raises:
+        SceneError: If it holds no band files or those of several scenes.
+        BandError: If one of `bands` is not among them.
+    """
+    files = _band_files(Path(path))
+    prefixes = {file.prefix for file in files.values()}
+    prefix = prefixes.pop() if len(prefixes) == 1 else ''
+    product = find_product(Path(path), prefix)
+    if product and not product.level and any(file.metres for file in files.values()):
+        # Only L2A states the resolution in the names of its files.
+        product = replace(product, level='L2A')
+    nodata = _implied_nodata(product, files)
+    places = {
+        name: _place(FileRaster(str(files[name].path), nodata=nodata), 1)
+        for name in sorted(files, key=_ORDER.index)
+    }
+    scene = assemble(prefix.strip('_.-') or product_root(Path(path)).name, places, product=product)
+    return scene if bands is None else scene.select(bands)
+
+
+def _place(raster: FileRaster, index: int) -> Place:
+    header, at = raster.header, index - 1
+    scaling = (header.scales[at], header.offsets[at])
+    described = (header.descriptions[at] or '').lower()
+    units = 'dB' if described.endswith(('_db', ' db')) else header.units[at]
+    return Place(raster, index, None if scaling == (1.0, 0.0) else scaling, units)
+
+
+def _implied_nodata(product: Product | None, names: Collection[str]) -> float | None:
+    """Nodata that goes without saying: Sentinel-2's products keep 0 for it."""
+    of_sentinel2 = product is not None and product.sensor == 'Sentinel-2'
+    return 0.0 if of_sentinel2 and sensor_of(names) == 'Sentinel-2' else None
+
+
+class _BandFile(NamedTuple):
+    path: Path
+    prefix: str
+    metres: int | None
+
+
+def _band_files(path: Path) -> dict[str, _BandFile]:
+    """Find the file of each band, the finest where there are several."""
+    found: dict[str, _BandFile] = {}
+    for path_ in sorted(file for folder in _image_folders(path) for file in folder.iterdir()):
+        parts = band_of_stem(path_.stem) if path_.suffix.lower() in _SUFFIXES else None
+        if parts is None:
+            continue
+        file, known = _BandFile(path_, parts[0], parts[2]), found.get(parts[1])
+        if known is not None and known.metres == file.metres:
+            raise SceneError(
+                f'{path}: holds band {parts[1]} twice ({known.path.name}, {path_.name}); '
+                'give a folder with the files of one scene'
+            )
+        if known is None or (file.metres or 0) < (known.metres or 0):
+            found[parts[1]] = file
+    if not found:
+        raise SceneError(
+            f'{path}: holds no band files such as B02.tif or *_B02.jp2; '
+            'give such a folder, a Sentinel-2 product, or the raster file itself'
+        )
+    return found
+
+
+def _image_folders(path: Path) -> list[Path]:
+    granules = sorted(path.glob('GRANULE/*/IMG_DATA'))
+    if len(granules) > 1:
+        raise SceneError(
+            f'{path}: holds {len(granules)} granules; give one of them, such as {granules[0]}'
+        )
+    if granules:
+        path = granules[0]
+    elif (path / 'IMG_DATA').is_dir():
+        path = path / 'IMG_DATA'
+    levels = [path / name for name in ('R10m', 'R20m', 'R60m')]
+    return [path, *(level for level in levels if level.is_dir())]

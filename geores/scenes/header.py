@@ -1,0 +1,113 @@
+"""What a raster file says about itself, read once and without any pixels."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+from rasterio import DatasetReader
+from rasterio.enums import ColorInterp, MaskFlags
+
+from geores.errors import SceneError
+from geores.scenes.gdal import find_driver, open_dataset
+
+__all__ = ['Header', 'read_header']
+
+
+@dataclass(frozen=True)
+class Header:
+    """Header of a raster file.
+
+    Attributes:
+        path: As given.
+        driver: GDAL's short name.
+        geobox: Grid of the file; `crs` is None when the file states none.
+        count: Number of bands, alpha included.
+        dtype: Type of the values.
+        block_shape: Rows and columns of a native block, as GDAL has it.
+        nodata: A band's nodata value each, or None.
+        alpha: 1-based index of the alpha band, or None.
+        has_mask: Whether a mask band (internal or `.msk`) marks invalid pixels.
+        descriptions: A band's description each, or None.
+        colors: A band's colour interpretation each, such as 'red' or 'undefined'.
+        scales: A band's scale each (1.0 when not stated).
+        offsets: A band's offset each (0.0 when not stated).
+        units: A band's unit each, or None.
+        tags: Tags of the file.
+        compression: Such as 'DEFLATE', or None.
+    """
+
+    path: str
+    driver: str
+    geobox: GeoBox
+    count: int
+    dtype: np.dtype
+    block_shape: tuple[int, int]
+    nodata: tuple[float | None, ...]
+    alpha: int | None
+    has_mask: bool
+    descriptions: tuple[str | None, ...]
+    colors: tuple[str, ...]
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+    units: tuple[str | None, ...]
+    tags: dict[str, str]
+    compression: str | None
+
+    @property
+    def is_georeferenced(self) -> bool:
+        """Whether the file states where its pixels lie, if only without a CRS."""
+        return not self.geobox.affine.is_identity
+
+    @property
+    def data_indexes(self) -> tuple[int, ...]:
+        """1-based indexes of the bands other than alpha."""
+        return tuple(index for index in range(1, self.count + 1) if index != self.alpha)
+
+
+def read_header(path: str, *, allow_vrt: bool = False) -> Header:
+    """Read the header of a raster file.
+
+    Raises:
+        SceneError: If it cannot be opened, or has no grid of its own.
+    """
+    driver = find_driver(path, allow_vrt=allow_vrt)
+    with open_dataset(path, driver, quiet=True) as dataset:
+        _check(dataset, path)
+        colors = tuple(color.name for color in dataset.colorinterp)
+        return Header(
+            path=path,
+            driver=driver,
+            geobox=GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs),
+            count=dataset.count,
+            dtype=np.result_type(*dataset.dtypes),
+            block_shape=dataset.block_shapes[0],
+            nodata=dataset.nodatavals,
+            alpha=colors.index(ColorInterp.alpha.name) + 1 if 'alpha' in colors else None,
+            has_mask=any(
+                MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+                for flags in dataset.mask_flag_enums
+            ),
+            descriptions=dataset.descriptions,
+            colors=colors,
+            scales=dataset.scales,
+            offsets=dataset.offsets,
+            units=dataset.units,
+            tags=dataset.tags(),
+            compression=dataset.tags(ns='IMAGE_STRUCTURE').get('COMPRESSION'),
+        )
+
+
+def _check(dataset: DatasetReader, path: str) -> None:
+    if dataset.count == 0:
+        raise SceneError(
+            f'{path}: holds no bands of its own; give one of its subdatasets as a file'
+        )
+    odd = [name for name in dataset.dtypes if not re.fullmatch(r'u?int\d+|float\d+', name)]
+    if odd:
+        raise SceneError(f'{path}: holds {odd[0]} values; convert it to real numbers first')
+    if dataset.transform.is_identity and dataset.gcps[0]:
+        raise SceneError(
+            f'{path}: is placed by ground control points only; warp it to a grid first, '
+            'as with `gdalwarp -tps`'
+        )

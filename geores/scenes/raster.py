@@ -1,0 +1,232 @@
+"""Rasters: native pixels by window, with their validity, from any number of threads."""
+
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+from rasterio import DatasetReader
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from geores.errors import ReadError, UsageError
+from geores.scenes.fingerprint import file_fingerprint, remote_fingerprint
+from geores.scenes.gdal import is_remote, open_dataset, reading_env
+from geores.scenes.header import Header, read_header
+
+__all__ = ['FileRaster', 'Raster', 'valid_values']
+
+
+class Raster(Protocol):
+    """One or several bands on one grid.
+
+    Attributes:
+        path: For messages and provenance; `<name>` for an array.
+        geobox: Native grid; its `crs` is None when none is stated.
+        count: Number of bands.
+        dtype: Type of the values.
+        block_shape: Rows and columns of the blocks in which reading is cheapest.
+        nodata: Value that marks invalid pixels, or None.
+        is_lazy: Whether values are computed on reading, by dask.
+    """
+
+    @property
+    def path(self) -> str: ...  # noqa: D102
+    @property
+    def geobox(self) -> GeoBox: ...  # noqa: D102
+    @property
+    def count(self) -> int: ...  # noqa: D102
+    @property
+    def dtype(self) -> np.dtype: ...  # noqa: D102
+    @property
+    def block_shape(self) -> tuple[int, int]: ...  # noqa: D102
+    @property
+    def nodata(self) -> float | None: ...  # noqa: D102
+    @property
+    def is_lazy(self) -> bool: ...  # noqa: D102
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest that changes when the content changes."""
+        ...
+
+    def read(
+        self, indexes: Sequence[int], rows: slice, cols: slice
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read a window of some bands.
+
+        Args:
+            indexes: 1-based indexes of the bands, in any order.
+            rows: Rows of the native grid.
+            cols: Columns of the native grid.
+
+        Returns:
+            Values (bands, rows, cols) in the native type, and validity (rows, cols), True where
+            every one of these bands is valid, or None when all pixels are.
+
+        Raises:
+            ReadError: If pixels cannot be read; never zeros in their place.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close what is open; a later read opens it again."""
+        ...
+
+
+class FileRaster:
+    """A raster file, read through handles of which each thread has its own.
+
+    Args:
+        path: A local file or a remote path.
+        nodata: Value of invalid pixels for bands of integers that state none.
+        header: Its header, if that has been read already.
+
+    Raises:
+        SceneError: If the file cannot be opened.
+    """
+
+    is_lazy = False
+
+    def __init__(
+        self, path: str, *, nodata: float | None = None, header: Header | None = None
+    ) -> None:
+        self.header = header or read_header(path)
+        self.path = path
+        self.geobox = self.header.geobox
+        self.count = self.header.count
+        self.dtype = self.header.dtype
+        self.block_shape = self.header.block_shape
+        implied = nodata if self.dtype.kind in 'iu' else None
+        stated = self.header.nodata
+        self._nodata = tuple(implied if value is None else value for value in stated)
+        self._start_handles()
+
+    def __repr__(self) -> str:
+        return f'FileRaster({self.path!r})'
+
+    @property
+    def nodata(self) -> float | None:
+        """Value that marks invalid pixels of the first band."""
+        return self._nodata[0]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of size, time of change and both ends of the file; of the header when remote."""
+        if is_remote(self.path):
+            return remote_fingerprint(self.path, self.header.driver)
+        return file_fingerprint(self.path)
+
+    def read(
+        self, indexes: Sequence[int], rows: slice, cols: slice
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read a window of some bands: see `Raster.read`."""
+        window = _window(rows, cols, self.geobox.shape)
+        try:
+            with reading_env(remote=is_remote(self.path)):
+                handle = self._handle()
+                values = handle.read(list(indexes), window=window, out_dtype=self.dtype)
+                marked = self._marked(handle, window)
+        except (RasterioError, OSError) as error:
+            raise ReadError(self._message(window, error)) from error
+        nodata = [self._nodata[index - 1] for index in indexes]
+        return values, _unless_all(marked, valid_values(values, nodata))
+
+    def close(self) -> None:
+        """Close the handles of all threads; a later read opens its own again."""
+        with self._lock:
+            handles = list(self._handles)
+            self._handles.clear()
+        for handle in handles:
+            handle.close()
+
+    def _start_handles(self) -> None:
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        # Weak, so that a thread's handle goes with the thread.
+        self._handles: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def _handle(self) -> DatasetReader:
+        # A forked child shares file positions with its parent: it needs handles of its own.
+        pid, handle = getattr(self._local, 'opened', (0, None))
+        if handle is None or pid != os.getpid() or handle.closed:
+            quiet = not self.header.is_georeferenced
+            handle = open_dataset(self.path, self.header.driver, quiet=quiet)
+            self._local.opened = (os.getpid(), handle)
+            with self._lock:
+                self._handles.add(handle)
+        return handle
+
+    def _marked(self, handle: DatasetReader, window: Window) -> np.ndarray | None:
+        """Read which pixels (rows, cols) alpha or a mask band marks as valid."""
+        valid = None
+        if self.header.alpha is not None:
+            valid = handle.read(self.header.alpha, window=window) > 0
+        if self.header.has_mask:
+            valid = _both(valid, handle.dataset_mask(window=window) > 0)
+        return valid
+
+    def _message(self, window: Window, error: Exception) -> str:
+        (top, bottom), (left, right) = window.toranges()
+        reason = ' '.join(str(error.__cause__ or error).split())
+        return (
+            f'{self.path}: cannot read rows {top}:{bottom}, columns {left}:{right} ({reason}); '
+            'the file is damaged or incomplete: copy or download it again'
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        left_behind = ('_local', '_lock', '_handles')
+        return {key: value for key, value in vars(self).items() if key not in left_behind}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start_handles()
+
+
+def valid_values(values: np.ndarray, nodata: Sequence[float | None]) -> np.ndarray | None:
+    """Find the pixels that are neither nodata nor, in floating point, NaN or infinite.
+
+    Args:
+        values: Bands (bands, rows, cols).
+        nodata: A band's nodata value each, or None.
+
+    Returns:
+        True where all bands are valid (rows, cols), or None when every pixel is.
+    """
+    valid = None
+    for band, mark in zip(values, nodata, strict=True):
+        if band.dtype.kind == 'f':
+            valid = _both(valid, np.isfinite(band))
+        if mark is not None and _representable(mark, band.dtype):
+            valid = _both(valid, band != band.dtype.type(mark))
+    return _unless_all(valid)
+
+
+def _representable(value: float, dtype: np.dtype) -> bool:
+    """Whether any value of the type can equal this one; NaN is dealt with apart."""
+    if dtype.kind == 'f':
+        return bool(np.isfinite(value))
+    limits = np.iinfo(dtype)
+    return float(value).is_integer() and limits.min <= value <= limits.max
+
+
+def _both(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first & second
+
+
+def _unless_all(first: np.ndarray | None, second: np.ndarray | None = None) -> np.ndarray | None:
+    valid = _both(first, second)
+    return None if valid is None or bool(valid.all()) else valid
+
+
+def _window(rows: slice, cols: slice, shape: Sequence[int]) -> Window:
+    (top, bottom, down), (left, right, across) = rows.indices(shape[0]), cols.indices(shape[1])
+    if (down, across) != (1, 1) or bottom < top or right < left:
+        raise UsageError(f'rows {rows} and columns {cols} are not a window; give slices of step 1')
+    return Window(left, top, right - left, bottom - top)

@@ -1,0 +1,238 @@
+"""Scenes: named bands, each on a grid of its own, and what is known about them."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from pyproj import Geod, Transformer
+
+from geores.errors import BandError, UsageError
+from geores.scenes.names import is_sentinel2_like, same_bands
+from geores.scenes.raster import Raster
+
+__all__ = ['Band', 'Scene', 'merge_scenes', 'notes_on_grid']
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band of a scene.
+
+    Attributes:
+        name: Canonical name where geores knows one ('B02', 'VV', 'red'), else the file's own.
+        raster: Where its pixels are.
+        index: Its 1-based index in the raster.
+        scale: Physical value = stored value * scale + offset; None when nothing states it.
+        offset: See `scale`; both are None or neither is.
+        units: Of the physical value: 'reflectance', 'dB', '8-bit' (0-255), or None when unknown.
+    """
+
+    name: str
+    raster: Raster
+    index: int
+    scale: float | None = None
+    offset: float | None = None
+    units: str | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What `open_scene` returns: bands by name, with headers read and pixels left alone.
+
+    Safe to read from many threads. Works as a context manager that closes its files.
+
+    Attributes:
+        name: Product id, or tile and date, or the file's stem; usable as a file name.
+        bands: Bands by name, in the order of the source.
+        sensor: Such as 'Sentinel-2', where known.
+        processing_level: 'L1C' or 'L2A', where known.
+        units: Units of the first band: 'reflectance', 'dB', '8-bit' or None.
+        date: Day of acquisition (YYYY-MM-DD), where known.
+        notes: What the user should be told, one sentence each.
+    """
+
+    name: str
+    bands: Mapping[str, Band]
+    sensor: str | None = None
+    processing_level: str | None = None
+    units: str | None = None
+    date: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def rasters(self) -> tuple[Raster, ...]:
+        """The rasters of the bands, each once."""
+        return tuple({id(band.raster): band.raster for band in self.bands.values()}.values())
+
+    @cached_property
+    def finest(self) -> Band:
+        """The band of the smallest pixels among those in the first band's CRS."""
+        bands = list(self.bands.values())
+        crs = bands[0].raster.geobox.crs
+        return min(
+            (band for band in bands if band.raster.geobox.crs == crs),
+            key=lambda band: abs(band.raster.geobox.affine.determinant),
+        )
+
+    @property
+    def geobox(self) -> GeoBox:
+        """Grid of the finest band."""
+        return self.finest.raster.geobox
+
+    @property
+    def crs(self) -> CRS | None:
+        """CRS of the finest band, or None."""
+        return self.geobox.crs
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the finest band."""
+        rows, cols = self.geobox.shape
+        return rows, cols
+
+    @property
+    def resolution(self) -> tuple[float, float]:
+        """Width and height of the finest band's pixel in units of the CRS, both positive."""
+        affine = self.geobox.affine
+        return math.hypot(affine.a, affine.d), math.hypot(affine.b, affine.e)
+
+    @cached_property
+    def gsd(self) -> float | None:
+        """Side in metres on the ground of the finest band's pixel at the centre of the scene.
+
+        The root of width times height where they differ; None without a CRS.
+        """
+        return _ground_size(self.geobox)
+
+    @property
+    def nodata(self) -> float | None:
+        """Value of invalid pixels in the finest band, or None."""
+        return self.finest.raster.nodata
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Path of each raster."""
+        return tuple(raster.path for raster in self.rasters)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest that changes with the content of any band and with their names and scales."""
+        digest = hashlib.sha256()
+        prints = {id(raster): raster.fingerprint for raster in self.rasters}
+        for band in self.bands.values():
+            stated = (band.name, prints[id(band.raster)], band.index, band.scale, band.offset)
+            digest.update(repr(stated).encode())
+        return digest.hexdigest()
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether any band is computed by dask on reading."""
+        return any(raster.is_lazy for raster in self.rasters)
+
+    def band(self, name: str) -> Band:
+        """Find a band by its name or an alias: 'B04', 'b4' or 'red' for Sentinel-2's red.
+
+        Raises:
+            BandError: If the scene has no such band.
+        """
+        found = self._find(name)
+        if found is None:
+            raise BandError(
+                f'{self.name}: has no band {name!r}; it has {", ".join(self.bands)}: '
+                'choose one of these, or name the bands with --bands (bands=)'
+            )
+        return found
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """List those of some bands that the scene lacks under any alias."""
+        return [name for name in names if self._find(name) is None]
+
+    def select(self, names: Sequence[str]) -> 'Scene':
+        """Keep some bands, in the order given.
+
+        Raises:
+            BandError: If the scene lacks one.
+            UsageError: If one is asked for twice.
+        """
+        bands = [self.band(name) for name in names]
+        if len({band.name for band in bands}) < len(bands) or not bands:
+            raise UsageError(f'bands {", ".join(names)}: name at least one band and each once')
+        return replace(self, bands={band.name: band for band in bands}, units=bands[0].units)
+
+    def close(self) -> None:
+        """Close open files; no thread may be reading. A later read opens them again."""
+        for raster in self.rasters:
+            raster.close()
+
+    def _find(self, name: str) -> Band | None:
+        if name in self.bands:
+            return self.bands[name]
+        sentinel2 = self.sensor == 'Sentinel-2' or is_sentinel2_like(self.bands)
+        for other in same_bands(name, sentinel2=sentinel2):
+            if other in self.bands:
+                return self.bands[other]
+        return None
+
+
+def merge_scenes(scenes: Sequence[Scene], name: str | None = None) -> Scene:
+    """Put the bands of several scenes into one, which is named after the first.
+
+    Raises:
+        UsageError: If two scenes have a band of the same name.
+    """
+    bands: dict[str, Band] = {}
+    for scene in scenes:
+        for band in scene.bands.values():
+            if band.name in bands:
+                raise UsageError(
+                    f'{scene.name} and {scenes[0].name} both have a band {band.name!r}; '
+                    'several sources together need different bands: leave one out or rename it'
+                )
+            bands[band.name] = band
+    notes = dict.fromkeys(f'{scene.name}: {note}' for scene in scenes for note in scene.notes)
+    return replace(scenes[0], name=name or scenes[0].name, bands=bands, notes=tuple(notes))
+
+
+def _ground_size(geobox: GeoBox) -> float | None:
+    if geobox.crs is None:
+        return None
+    rows, cols = geobox.shape
+    a, b, c, d, e, f, *_ = geobox.affine
+    x, y = a * cols / 2 + b * rows / 2 + c, d * cols / 2 + e * rows / 2 + f
+    lonlat = Transformer.from_crs(geobox.crs.proj, 'EPSG:4326', always_xy=True)
+    x0, y0 = lonlat.transform(x, y)
+    x1, y1 = lonlat.transform(x + a, y + d)
+    x2, y2 = lonlat.transform(x + b, y + e)
+    geod = Geod(ellps='WGS84')
+    width, height = geod.inv(x0, y0, x1, y1)[2], geod.inv(x0, y0, x2, y2)[2]
+    size = math.sqrt(width * height)
+    return size if math.isfinite(size) and size > 0 else None
+
+
+def notes_on_grid(geobox: GeoBox) -> list[str]:
+    """Say what is unusual about a scene's grid."""
+    notes = []
+    if geobox.crs is None:
+        notes.append('no CRS: results are placed by pixel, and sizes on the ground are unknown')
+    affine = geobox.affine
+    if affine.b or affine.d:
+        notes.append('the grid is rotated or sheared against its CRS')
+    elif affine.e > 0 and not affine.is_identity:
+        notes.append('rows run from south to north')
+    return notes

@@ -1,0 +1,1 @@
+"""The bundles that ship with geores, one folder each."""

@@ -1,0 +1,9 @@
+"""Lightning tasks, one module each; a task wraps a network from `geores.models`."""
+
+if __name__ != 'geores.tasks':
+    raise ImportError('this folder installs as geores.tasks: import it under that name')
+
+from geores.tasks.classification import SceneClassification
+from geores.tasks.export import ExportBundle
+
+__all__ = ['ExportBundle', 'SceneClassification']

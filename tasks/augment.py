@@ -1,0 +1,186 @@
+"""Augmentations of whole batches, on the batch's device, one draw an image.
+
+Each takes images (N, C, H, W), float32, in the dataset's units, and the names of their bands, and
+returns images of the same shape, type and units.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from geores.errors import UsageError
+
+# Central wavelengths of Sentinel-2A in nm (ESA, Sentinel-2 User Handbook, 2015).
+WAVELENGTHS = {
+    'B01': 443.0,
+    'B02': 490.0,
+    'B03': 560.0,
+    'B04': 665.0,
+    'B05': 705.0,
+    'B06': 740.0,
+    'B07': 783.0,
+    'B08': 842.0,
+    'B8A': 865.0,
+    'B09': 945.0,
+    'B10': 1375.0,
+    'B11': 1610.0,
+    'B12': 2190.0,
+    'blue': 470.0,
+    'green': 550.0,
+    'red': 650.0,
+}
+
+
+def _draw(images: Tensor, low: float, high: float, channels: int = 1) -> Tensor:
+    values = torch.empty(len(images), channels, 1, 1, device=images.device)
+    return values.uniform_(low, high)
+
+
+def _chosen(images: Tensor, share: float) -> Tensor:
+    return torch.rand(len(images), 1, 1, 1, device=images.device) < share
+
+
+class Augmentation(nn.Module):
+    """Base of the augmentations."""
+
+    def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:
+        """Change a batch.
+
+        Args:
+            images: (N, C, H, W), float32, in the dataset's units.
+            bands: Names of the C bands.
+
+        Returns:
+            Images of the same shape, type and units.
+        """
+        raise NotImplementedError
+
+
+class Dihedral(Augmentation):
+    """Flips and quarter turns: each of the eight with the same chance. Images have to be square."""
+
+    def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102
+        images = torch.where(_chosen(images, 0.5), images.flip(-1), images)
+        images = torch.where(_chosen(images, 0.5), images.flip(-2), images)
+        return torch.where(_chosen(images, 0.5), images.transpose(-1, -2), images)
+
+
+class RandomResizedCrop(Augmentation):
+    """A random square of each image, brought back to the image's size: jitter of scale and place.
+
+    Args:
+        scale: Smallest and largest side of the square as a share of the image's side. Above 1 the
+            image is surrounded by its reflection.
+        share: Share of images that are changed.
+    """
+
+    def __init__(self, scale: tuple[float, float] = (0.7, 1.0), share: float = 1.0) -> None:
+        super().__init__()
+        if not 0 < scale[0] <= scale[1]:
+            raise UsageError(f'scale has to be two rising values above 0, not {scale}')
+        self.scale = scale
+        self.share = share
+
+    def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102
+        side = torch.where(_chosen(images, self.share), _draw(images, *self.scale), 1.0).flatten()
+        centre = (1 - side)[:, None] * torch.empty(len(images), 2, device=images.device).uniform_(
+            -1, 1
+        )
+        theta = torch.zeros(len(images), 2, 3, device=images.device)
+        theta[:, 0, 0] = theta[:, 1, 1] = side
+        theta[:, :, 2] = centre
+        grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+        return functional.grid_sample(images, grid, padding_mode='reflection', align_corners=False)
+
+
+class Gain(Augmentation):
+    """Brightness: one factor for all bands, and one more for each.
+
+    Stands for sun height, shadow, season and calibration.
+
+    Args:
+        common: Smallest and largest common factor, drawn evenly on a logarithmic scale.
+        band: Largest relative change of one band alone.
+    """
+
+    def __init__(self, common: tuple[float, float] = (0.7, 1.3), band: float = 0.1) -> None:
+        super().__init__()
+        if not 0 < common[0] <= common[1]:
+            raise UsageError(f'common has to be two rising values above 0, not {common}')
+        self.low, self.high = math.log(common[0]), math.log(common[1])
+        self.band = band
+
+    def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102
+        common = _draw(images, self.low, self.high).exp()
+        return images * common * _draw(images, 1 - self.band, 1 + self.band, images.shape[1])
+
+
+class Haze(Augmentation):
+    """Scattered light of an atmosphere that was not corrected for, stronger in short wavelengths.
+
+    Brings surface reflectance near to what the top of the atmosphere shows (Sentinel-2 L1C): path
+    reflectance falls with a power of the wavelength, between that of aerosol and 4 (Rayleigh), and
+    what comes from the ground is dimmed by about as much.
+
+    Args:
+        amount: Largest path reflectance at 490 nm, in the dataset's units.
+        exponent: Smallest and largest power.
+        offset: Largest added constant of a band alone, in the dataset's units.
+        unit: What a reflectance of 1 is in the dataset's units.
+        share: Share of images that are changed.
+    """
+
+    def __init__(
+        self,
+        amount: float = 1400.0,
+        exponent: tuple[float, float] = (1.5, 4.0),
+        offset: float = 50.0,
+        unit: float = 10000.0,
+        share: float = 0.75,
+    ) -> None:
+        super().__init__()
+        self.amount = amount
+        self.exponent = exponent
+        self.offset = offset
+        self.unit = unit
+        self.share = share
+
+    def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102
+        try:
+            ratios = [490.0 / WAVELENGTHS[band] for band in bands]
+        except KeyError as error:
+            raise UsageError(f'Haze knows no wavelength of band {error}') from error
+        ratio = torch.tensor(ratios, device=images.device).view(1, -1, 1, 1)
+        path = _draw(images, 0, self.amount) * ratio ** _draw(images, *self.exponent)
+        noise = _draw(images, -self.offset, self.offset, images.shape[1])
+        hazy = images * (1 - path / self.unit) + path + noise
+        return torch.where(_chosen(images, self.share), hazy.clamp_min(0), images)
+
+
+class Colour(Augmentation):
+    """Brightness, contrast and saturation of 8-bit red, green and blue.
+
+    Args:
+        brightness: Largest added share of the full range.
+        contrast: Largest relative change about the image's mean.
+        saturation: Largest relative change about each pixel's grey.
+    """
+
+    def __init__(
+        self, brightness: float = 0.15, contrast: float = 0.3, saturation: float = 0.3
+    ) -> None:
+        super().__init__()
+        self.brightness = brightness
+        self.contrast = contrast
+        self.saturation = saturation
+
+    def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102
+        grey = images.mean(1, keepdim=True)
+        images = grey + (images - grey) * _draw(images, 1 - self.saturation, 1 + self.saturation)
+        mean = images.mean((1, 2, 3), keepdim=True)
+        images = mean + (images - mean) * _draw(images, 1 - self.contrast, 1 + self.contrast)
+        images = images + 255 * _draw(images, -self.brightness, self.brightness)
+        return images.clamp(0, 255)

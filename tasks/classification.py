@@ -1,0 +1,200 @@
+"""Labels of whole scenes or tiles: one of them, or any number."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+
+from geores import models
+from geores.errors import UsageError
+from geores.metrics import SceneReport
+from geores.tasks.augment import Augmentation
+from geores.tasks.losses import LossName, Task, balanced_weights, make_loss
+
+
+class SceneClassification(LightningModule):
+    """Trains a network of `geores.models` on images with labels.
+
+    Mean, standard deviation and balanced weights come from the datamodule's training part when
+    fitting starts (its `statistics` and `train_targets`).
+
+    Args:
+        labels: In the order of targets. `geores train` takes labels, bands and task of the data.
+        bands: In the order of images.
+        task: 'multi-label' or 'single-label'.
+        architecture: Name in `geores.models`; it has to take `in_chans` and `num_classes`.
+        architecture_kwargs: Its other arguments.
+        loss: 'bce', 'ce' or 'focal'; None takes the plain one of the task.
+        focal_gamma: Of 'focal'.
+        label_smoothing: Share of the target that is spread over all answers.
+        class_weights: 'balanced', one number a label, or None.
+        learning_rate: After warm-up.
+        weight_decay: Of matrices and kernels.
+        warmup: Share of all steps in which the learning rate rises; then it falls as a cosine.
+        augment: Augmentations of training batches, in their order.
+        mean: Per band, in the images' units; None takes the datamodule's.
+        std: Per band, in the images' units; None takes the datamodule's.
+
+    Raises:
+        UsageError: The architecture, the loss or the weights do not fit.
+    """
+
+    mean: Tensor
+    std: Tensor
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        bands: Sequence[str],
+        task: Task,
+        architecture: str = 'resnet18',
+        architecture_kwargs: Mapping[str, Any] | None = None,
+        loss: LossName | None = None,
+        focal_gamma: float = 2.0,
+        label_smoothing: float = 0.0,
+        class_weights: Literal['balanced'] | list[float] | None = None,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.05,
+        warmup: float = 0.1,
+        augment: list[Augmentation] | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=['augment'])
+        self.labels, self.bands, self.task = tuple(labels), tuple(bands), task
+        self.architecture = architecture
+        self.architecture_kwargs = {
+            **(architecture_kwargs or {}),
+            'in_chans': len(self.bands),
+            'num_classes': len(self.labels),
+        }
+        self.network = models.create(architecture, **self.architecture_kwargs)
+        self.loss = make_loss(task, loss, label_smoothing, focal_gamma)
+        self.augment = nn.ModuleList(augment or [])
+        self.report = SceneReport(task)
+        self.register_buffer('mean', _per_band(mean, self.bands, 0.0))
+        self.register_buffer('std', _per_band(std, self.bands, 1.0))
+        self.register_buffer('weight', None if class_weights is None else torch.ones(len(labels)))
+        if isinstance(class_weights, list):
+            if len(class_weights) != len(labels):
+                raise UsageError(f'{len(class_weights)} class_weights for {len(labels)} labels')
+            self.weight = torch.tensor(class_weights)
+
+    def setup(self, stage: str) -> None:
+        """Take statistics of the training part.
+
+        Args:
+            stage: Only 'fit' does anything.
+
+        Raises:
+            UsageError: There is neither `mean` and `std` nor a datamodule that knows them.
+        """
+        if stage != 'fit':
+            return
+        data = getattr(self.trainer, 'datamodule', None)
+        if self.hparams['mean'] is None or self.hparams['std'] is None:
+            if not hasattr(data, 'statistics'):
+                raise UsageError('mean and std are needed where the data has no statistics')
+            mean, std = data.statistics
+            self.mean.copy_(_per_band(mean, self.bands, 0.0))
+            self.std.copy_(_per_band(std, self.bands, 1.0))
+        if self.hparams['class_weights'] == 'balanced':
+            if not hasattr(data, 'train_targets'):
+                raise UsageError('balanced class_weights need data with train_targets')
+            self.weight = balanced_weights(data.train_targets, len(self.labels)).to(self.device)
+
+    def on_fit_start(self) -> None:
+        """Lay the network out for quick convolutions."""
+        self.network.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of images.
+
+        Args:
+            images: (N, C, H, W), float32, in the data's units.
+
+        Returns:
+            (N, K).
+        """
+        images = (images - self.mean) / self.std
+        logits: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
+        return logits
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Probabilities of logits.
+
+        Args:
+            logits: (N, K).
+
+        Returns:
+            (N, K), float32.
+        """
+        logits = logits.float()
+        return logits.sigmoid() if self.task == 'multi-label' else logits.softmax(1)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Loss of an augmented batch.
+
+        Args:
+            batch: With `image` and `label`.
+            batch_idx: Ignored.
+        """
+        images = batch['image']
+        with torch.autocast(self.device.type, enabled=False):
+            for augmentation in self.augment:
+                images = augmentation(images, self.bands)
+        loss = self.loss(self(images).float(), batch['label'], self.weight)
+        self.log('train/loss', loss, on_step=False, on_epoch=True, batch_size=len(images))
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Keep scores of a batch.
+
+        Args:
+            batch: With `image` and `label`.
+            batch_idx: Ignored.
+        """
+        logits = self(batch['image']).float()
+        loss = self.loss(logits, batch['label'], self.weight)
+        self.log('val/loss', loss, batch_size=len(logits), sync_dist=True)
+        self.report.update(self.scores(logits), batch['label'])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of all batches."""
+        self.log_dict({f'val/{name}': value for name, value in self.report.compute().items()})
+        self.report.reset()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW, with warm-up and cosine decay step by step."""
+        parameters = list(self.network.parameters())
+        groups = [
+            {'params': [part for part in parameters if part.ndim > 1]},
+            # Biases and norms are not drawn towards zero.
+            {'params': [part for part in parameters if part.ndim <= 1], 'weight_decay': 0.0},
+        ]
+        rate, decay = self.hparams['learning_rate'], self.hparams['weight_decay']
+        optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
+        steps = max(int(self.trainer.estimated_stepping_batches), 2)
+        rise = min(max(round(self.hparams['warmup'] * steps), 1), steps - 1)
+        parts = [
+            LinearLR(optimizer, 0.01, total_iters=rise),
+            CosineAnnealingLR(optimizer, T_max=steps - rise),
+        ]
+        scheduler = SequentialLR(optimizer, parts, milestones=[rise])
+        return {
+            'optimizer': optimizer,
+            'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'},
+        }
+
+
+def _per_band(values: Sequence[float] | None, bands: Sequence[str], default: float) -> Tensor:
+    values = [default] * len(bands) if values is None else values
+    if len(values) != len(bands):
+        raise UsageError(f'{len(values)} values of mean or std for {len(bands)} bands')
+    return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)

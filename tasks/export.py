@@ -1,0 +1,213 @@
+"""Writes the model bundle when training ends."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from geores.bundle import save_bundle
+from geores.card import ModelCard
+from geores.errors import OutputError, UsageError
+from geores.metrics import best_thresholds, multi_label_report, single_label_report
+from geores.tasks.classification import SceneClassification
+
+_DTYPES = {'float16': torch.float16, 'float32': torch.float32}
+
+
+class ExportBundle(Callback):
+    """Keeps the best weights, tunes thresholds, measures, and writes bundle and card.
+
+    Thresholds and figures come from the validation part, and the card says so. Whatever the card
+    needs and the training does not know is an argument here.
+
+    Args:
+        name: Of the model.
+        description: One or two sentences for people.
+        sensor: What the images were taken with.
+        processing_level: Such as 'L2A'.
+        units: Of the images' values: 'reflectance*10000', '8-bit' or 'dB'.
+        gsd: Smallest and largest ground sampling distance, in metres.
+        training_data: The data sets, with their licences.
+        licence: Of the weights.
+        resampling: How coarser bands are brought to the model's resolution.
+        display_stretch: Low and high percentile that bring other imagery to 8 bits.
+        monitor: Figure whose highest value marks the best epoch; None keeps the last.
+        path: Folder of the bundle; None puts it into the run's folder, under the model's name.
+        dtype: In which to keep the weights.
+        overwrite: Replace a bundle that stands there.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        description: str,
+        sensor: str,
+        processing_level: str,
+        units: str,
+        gsd: tuple[float, float],
+        training_data: str,
+        licence: str,
+        resampling: Literal['nearest', 'bilinear'] = 'bilinear',
+        display_stretch: tuple[float, float] | None = None,
+        monitor: str | None = None,
+        path: str | None = None,
+        dtype: Literal['float16', 'float32'] = 'float16',
+        overwrite: bool = False,
+    ) -> None:
+        self.text = {
+            'name': name,
+            'description': description,
+            'sensor': sensor,
+            'processing_level': processing_level,
+            'units': units,
+            'gsd': gsd,
+            'training_data': training_data,
+            'licence': licence,
+            'resampling': resampling,
+            'display_stretch': display_stretch,
+        }
+        self.monitor = monitor
+        self.path = path
+        self.dtype = dtype
+        self.overwrite = overwrite
+        self._best = -math.inf
+        self._weights: dict[str, Tensor] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse before any work what the export would refuse after it.
+
+        Args:
+            trainer: That fits.
+            pl_module: A `SceneClassification`.
+
+        Raises:
+            UsageError: The task or the data are not of a kind that this exports.
+            OutputError: The bundle's path is taken.
+            BundleError: An argument does not fit the card.
+        """
+        data = getattr(trainer, 'datamodule', None)
+        if not isinstance(pl_module, SceneClassification) or not hasattr(data, 'split'):
+            raise UsageError('ExportBundle needs SceneClassification and a datamodule of geores')
+        folder = self._folder(trainer)
+        if folder.exists() and not self.overwrite:
+            raise OutputError(f'{folder} exists already: set another path, or overwrite')
+        self._card(trainer, pl_module, None, {})
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the weights if they are the best so far.
+
+        Args:
+            trainer: That fits.
+            pl_module: The task.
+
+        Raises:
+            UsageError: The monitored figure is not logged.
+        """
+        if self.monitor is None or trainer.sanity_checking:
+            return
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is None:
+            names = ', '.join(sorted(trainer.callback_metrics))
+            raise UsageError(f'monitor {self.monitor!r} is not logged; these are: {names}')
+        if float(value) > self._best:
+            self._best = float(value)
+            state = pl_module.state_dict()
+            self._weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure and write.
+
+        Args:
+            trainer: That fits.
+            pl_module: A `SceneClassification`.
+        """
+        if not trainer.is_global_zero or not isinstance(pl_module, SceneClassification):
+            return
+        if self._weights:
+            pl_module.load_state_dict(self._weights)
+        scores, target, sources = _predict(trainer, pl_module)
+        multi = pl_module.task == 'multi-label'
+        thresholds = best_thresholds(scores, target) if multi else None
+        chosen = [
+            *(['the epoch'] if self.monitor else []),
+            *(['the thresholds'] if multi else []),
+        ]
+        metrics = _measure(scores, target, sources, thresholds, chosen)
+        card = self._card(trainer, pl_module, thresholds, metrics)
+        dtype = _DTYPES[self.dtype]
+        folder = self._folder(trainer)
+        save_bundle(folder, pl_module.network, card, dtype, overwrite=self.overwrite)
+        print(f'{card.name}: bundle written to {folder}')
+
+    def _folder(self, trainer: Trainer) -> Path:
+        return Path(self.path or Path(trainer.log_dir or 'runs') / str(self.text['name']))
+
+    def _card(
+        self,
+        trainer: Trainer,
+        task: SceneClassification,
+        thresholds: Tensor | None,
+        metrics: Mapping[str, Mapping[str, Any]],
+    ) -> ModelCard:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        multi = task.task == 'multi-label'
+        if multi and thresholds is None:
+            thresholds = torch.full((len(task.labels),), 0.5)
+        kwargs = {
+            key: value for key, value in task.architecture_kwargs.items() if key != 'pretrained'
+        }
+        return ModelCard(
+            **self.text,  # type: ignore[arg-type]
+            architecture=task.architecture,
+            architecture_kwargs=kwargs,
+            activation='sigmoid' if multi else 'softmax',
+            task=task.task,
+            bands=task.bands,
+            input_size=data.size,
+            mean=tuple(task.mean.flatten().tolist()),
+            std=tuple(task.std.flatten().tolist()),
+            labels=task.labels,
+            thresholds=None if thresholds is None else tuple(thresholds.tolist()),
+            split_id=data.split.id,
+            metrics=metrics,
+        )
+
+
+@torch.inference_mode()
+def _predict(trainer: Trainer, task: SceneClassification) -> tuple[Tensor, Tensor, list[str]]:
+    task.eval()
+    scores, targets, sources = [], [], []
+    for batch in trainer.datamodule.val_dataloader():  # type: ignore[attr-defined]
+        scores.append(task.scores(task(batch['image'].to(task.device))).cpu())
+        targets.append(batch['label'])
+        sources += batch['source']
+    return torch.cat(scores), torch.cat(targets), sources
+
+
+def _measure(
+    scores: Tensor,
+    target: Tensor,
+    sources: Sequence[str],
+    thresholds: Tensor | None,
+    chosen: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    used = f', which also chose {" and ".join(chosen)}' if chosen else ''
+    metrics: dict[str, dict[str, Any]] = {}
+    names = sorted(set(sources))
+    for name in [*names, 'all'] if len(names) > 1 else names:
+        kept = torch.tensor([name in {source, 'all'} for source in sources])
+        figures = (
+            single_label_report(scores[kept], target[kept])
+            if thresholds is None
+            else multi_label_report(scores[kept], target[kept], thresholds)
+        )
+        split = f'{int(kept.sum())} validation images{used}'
+        rounded = {
+            key: None if math.isnan(value) else round(value, 4) for key, value in figures.items()
+        }
+        metrics[name] = {'split': split, **rounded}
+    return metrics

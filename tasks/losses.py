@@ -1,0 +1,132 @@
+"""Losses of scene classification, by name."""
+
+from functools import partial
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision.ops import sigmoid_focal_loss
+
+from geores.errors import UsageError
+
+LossName = Literal['bce', 'ce', 'focal']
+Task = Literal['multi-label', 'single-label']
+
+
+class Loss(Protocol):
+    """From logits and targets to one number."""
+
+    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """Mean loss of a batch; `weight` is one a label."""
+
+
+def make_loss(
+    task: Task, name: LossName | None = None, label_smoothing: float = 0.0, gamma: float = 2.0
+) -> Loss:
+    """The loss of a task.
+
+    Args:
+        task: 'multi-label' or 'single-label'.
+        name: 'bce' (multi-label), 'ce' (single-label) or 'focal' (either, Lin et al. 2017); None
+            takes the plain one of the task.
+        label_smoothing: Share of the target that is spread over all answers.
+        gamma: How much 'focal' plays down what is answered well.
+
+    Raises:
+        UsageError: The loss does not fit the task, or a number is out of range.
+    """
+    if not 0 <= label_smoothing < 1 or gamma < 0:
+        raise UsageError('label_smoothing has to be in [0, 1) and focal_gamma not below 0')
+    multi = task == 'multi-label'
+    losses: dict[str, Loss] = {
+        'bce' if multi else 'ce': partial(
+            binary_loss if multi else class_loss, label_smoothing=label_smoothing
+        ),
+        'focal': partial(binary_focal_loss if multi else class_focal_loss, gamma=gamma),
+    }
+    chosen = losses.get(name or next(iter(losses)))
+    if chosen is None:
+        raise UsageError(f'loss {name!r} does not fit {task}: take one of {", ".join(losses)}')
+    return chosen
+
+
+def binary_loss(
+    logits: Tensor, target: Tensor, weight: Tensor | None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Binary cross-entropy; `weight` multiplies the positives of each label.
+
+    Args:
+        logits: (N, K).
+        target: (N, K) of 0 and 1.
+        weight: (K,) or None.
+        label_smoothing: Share of the target that becomes one half.
+    """
+    target = target * (1 - label_smoothing) + label_smoothing / 2
+    return functional.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
+
+
+def class_loss(
+    logits: Tensor, target: Tensor, weight: Tensor | None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross-entropy; samples with target -1 do not count.
+
+    Args:
+        logits: (N, K).
+        target: (N,) class indices.
+        weight: (K,) or None.
+        label_smoothing: Share of the target that is spread over all classes.
+    """
+    return functional.cross_entropy(
+        logits, target, weight, ignore_index=-1, label_smoothing=label_smoothing
+    )
+
+
+def binary_focal_loss(
+    logits: Tensor, target: Tensor, weight: Tensor | None, gamma: float = 2.0
+) -> Tensor:
+    """Focal loss of each label on its own, without its alpha.
+
+    Args:
+        logits: (N, K).
+        target: (N, K) of 0 and 1.
+        weight: (K,) or None; multiplies the positives of each label.
+        gamma: How much what is answered well is played down.
+    """
+    loss: Tensor = sigmoid_focal_loss(logits, target, alpha=-1, gamma=gamma)
+    return (loss if weight is None else loss * (1 + target * (weight - 1))).mean()
+
+
+def class_focal_loss(
+    logits: Tensor, target: Tensor, weight: Tensor | None, gamma: float = 2.0
+) -> Tensor:
+    """Focal loss of the true class; samples with target -1 do not count.
+
+    Args:
+        logits: (N, K).
+        target: (N,) class indices.
+        weight: (K,) or None.
+        gamma: How much what is answered well is played down.
+    """
+    kept = target >= 0
+    log = functional.log_softmax(logits[kept], dim=1).gather(1, target[kept, None])[:, 0]
+    factors = torch.ones_like(log) if weight is None else weight[target[kept]]
+    return -(factors * (1 - log.exp()) ** gamma * log).sum() / factors.sum()
+
+
+def balanced_weights(target: Tensor, labels: int, largest: float = 10.0) -> Tensor:
+    """Weights that make rare labels count as much as frequent ones.
+
+    Args:
+        target: (N, K) of 0 and 1, or (N,) class indices.
+        labels: K.
+        largest: No weight is above it.
+
+    Returns:
+        (K,): negatives per positive of each label, or N / (K x samples of the class).
+    """
+    if target.ndim == 2:
+        positives = target.sum(0).clamp_min(1)
+        return ((len(target) - positives) / positives).clamp(max=largest)
+    counts = torch.bincount(target[target >= 0], minlength=labels).clamp_min(1)
+    return (counts.sum() / (labels * counts)).clamp(max=largest)
