@@ -28,7 +28,7 @@ class _Item(NamedTuple):
     source: str
 
 
-class SceneFolder(NonGeoDataset):  # type: ignore[misc]
+class SceneFolder(NonGeoDataset):
     """Scenes in one folder a class, of one or several sources.
 
     A sample has `image` (3, H, W) float32 0 to 255, `label`, `bands`, `source` (name of the root's
@@ -46,7 +46,7 @@ class SceneFolder(NonGeoDataset):  # type: ignore[misc]
         DatasetError: A root, table, column or image is missing, or a label is never positive.
     """
 
-    bands = ('red', 'green', 'blue')
+    bands: tuple[str, ...] = ('red', 'green', 'blue')
 
     def __init__(
         self,
@@ -198,7 +198,7 @@ def _named(items: Sequence[_Item], rows: dict[tuple[str, str, str], list[float]]
 
 
 def _check_positive(labels: Sequence[str], targets: NDArray[Any], roots: Sequence[Path]) -> None:
-    for label, positive in zip(labels, targets.any(0), strict=True):
-        if not positive:
+    for index, label in enumerate(labels):
+        if not targets[:, index].any():
             where = ', '.join(str(root) for root in roots)
             raise DatasetError(f'{where}: label {label!r} is never positive; drop its column')

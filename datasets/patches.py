@@ -18,7 +18,7 @@ TABLE = 'labels.csv'
 UNLABELLED = -1
 
 
-class GeoTIFFPatches(NonGeoDataset):  # type: ignore[misc]
+class GeoTIFFPatches(NonGeoDataset):
     """Patches in `images/*.tif` and their labels in `labels.csv` (columns `file` and `label`).
 
     Bands are named by their descriptions in the files.
@@ -38,7 +38,7 @@ class GeoTIFFPatches(NonGeoDataset):  # type: ignore[misc]
         DatasetError: The root, the table, a column, a file or a band is missing.
     """
 
-    task: Literal['single-label'] = 'single-label'
+    task: Literal['multi-label', 'single-label'] = 'single-label'
 
     def __init__(
         self,

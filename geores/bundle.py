@@ -28,9 +28,7 @@ __all__ = ['Model', 'ModelCard', 'list_models', 'load_model', 'save_bundle']
 WEIGHTS_FILE = 'model.safetensors'
 
 _PICKLES = frozenset({'.pt', '.pth', '.ckpt', '.pkl', '.pickle', '.bin', '.joblib'})
-_ONLY_SAFETENSORS = (
-    'is or may be a pickle, which can run code on loading: geores reads safetensors only'
-)
+_ONLY_SAFETENSORS = 'is or may be a pickle, which can run code on loading: geores reads safetensors only'
 
 
 def load_model(name_or_path: str | Path, device: str | torch.device = 'cpu') -> Model:
@@ -135,13 +133,11 @@ def _find(name_or_path: str | Path) -> Path:
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
     path = Path(name_or_path)
-    if path.is_dir():
+    if str(name_or_path) and path.is_dir():
         return path
     if path.is_file():
         _refuse_pickle(path)
-        raise BundleError(
-            f'{path}: a file, and a bundle is a folder with {CARD_FILE} and {WEIGHTS_FILE}'
-        )
+        raise BundleError(f'{path}: a file, and a bundle is a folder with {CARD_FILE} and {WEIGHTS_FILE}')
     near = difflib.get_close_matches(str(name_or_path), shipped, n=1)
     hint = f'did you mean {near[0]!r}?' if near else f'models are {", ".join(sorted(shipped))}'
     raise ModelNotFoundError(f'no model and no folder is named {str(name_or_path)!r}: {hint}')

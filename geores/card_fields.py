@@ -102,25 +102,28 @@ def _plain(value: object) -> dict[str, Any]:
 
 
 def _arguments(value: object) -> dict[str, Any]:
-    if 'pretrained' in _plain(value):
+    arguments = _plain(value)
+    if 'pretrained' in arguments:
         raise ValueError("must not hold 'pretrained': the weights are in the bundle")
-    return dict(value)
+    return arguments
 
 
 def _calibration(value: object) -> dict[str, float]:
-    if _mapping(value).keys() != {'temperature'}:
+    calibration = _mapping(value)
+    if calibration.keys() != {'temperature'}:
         raise ValueError("has to hold 'temperature' and nothing else")
-    temperature = _number(value['temperature'])
+    temperature = _number(calibration['temperature'])
     if temperature <= 0:
         raise ValueError('has a temperature that is not above 0')
     return {'temperature': temperature}
 
 
 def _metrics(value: object) -> dict[str, dict[str, Any]]:
-    for source, figures in _plain(value).items():
+    metrics = _plain(value)
+    for source, figures in metrics.items():
         if not isinstance(figures, Mapping) or not isinstance(figures.get('split'), str):
             raise ValueError(f"has to say under {source!r} on which 'split' it was measured")
-    return {source: dict(figures) for source, figures in value.items()}
+    return {source: dict(figures) for source, figures in metrics.items()}
 
 
 def _sha256(value: object) -> str:
@@ -154,9 +157,7 @@ FIELDS: dict[str, Check] = {
     'mean': _sequence(_number),
     'std': _where(_sequence(_number), lambda number: number > 0, 'above 0'),
     'labels': _names,
-    'thresholds': _optional(
-        _where(_sequence(_number), lambda number: 0 < number < 1, 'between 0 and 1')
-    ),
+    'thresholds': _optional(_where(_sequence(_number), lambda number: 0 < number < 1, 'between 0 and 1')),
     'calibration': _optional(_calibration),
     'split_id': _text,
     'training_data': _text,

@@ -88,7 +88,8 @@ class Axis:
         """Pixels that each of ``tiles`` shares with each of ``cells``, (tiles, cells)."""
         low = np.maximum(self.starts[tiles, None], self.cell_edges[:-1][None, cells])
         high = np.minimum(self.stops[tiles, None], self.cell_edges[1:][None, cells])
-        return np.maximum(high - low, 0).astype(np.float64)
+        pixels: NDArray[np.float64] = np.maximum(high - low, 0).astype(np.float64)
+        return pixels
 
 
 @dataclass(frozen=True)

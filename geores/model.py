@@ -23,9 +23,7 @@ class Model:
         UsageError: The device is not there.
     """
 
-    def __init__(
-        self, card: ModelCard, network: nn.Module, device: str | torch.device = 'cpu'
-    ) -> None:
+    def __init__(self, card: ModelCard, network: nn.Module, device: str | torch.device = 'cpu') -> None:
         self.card = card
         self.network = network.float().eval().requires_grad_(requires_grad=False)
         self.to(device)
@@ -64,9 +62,7 @@ class Model:
             mean = torch.tensor(self.card.mean, dtype=torch.float32, device=device)
             self.network.to(device)
         except (RuntimeError, AssertionError) as error:
-            raise UsageError(
-                f'device {str(device)!r} cannot be used: {error}'.split('\n')[0]
-            ) from error
+            raise UsageError(f'device {str(device)!r} cannot be used: {error}'.split('\n')[0]) from error
         self._mean = mean.view(-1, 1, 1)
         self._std = torch.tensor(self.card.std, dtype=torch.float32, device=device).view(-1, 1, 1)
         return self
@@ -117,24 +113,24 @@ class Model:
             return np.empty((0, len(self.card.labels)), dtype=np.float32)
         scores = [
             self.activate(self.network(self.normalise(batch.to(self.device)))).cpu()
-            for batch in tensor.split(batch_size)
+            for batch in torch.split(tensor, batch_size)
         ]
         return np.asarray(torch.cat(scores).numpy())
 
     def _check(self, images: ArrayLike | Tensor) -> Tensor:
-        try:
-            tensor = torch.as_tensor(images if isinstance(images, Tensor) else np.asarray(images))
-        except (TypeError, ValueError) as error:
-            raise UsageError('images have to be an array of numbers') from error
+        array = images if isinstance(images, Tensor) else np.asarray(images)
+        real = not array.is_complex() if isinstance(array, Tensor) else array.dtype.kind in 'biuf'
         size = self.card.input_size
         wanted = (len(self.card.bands), size, size)
-        if tensor.ndim != 4 or tensor.shape[1:] != wanted or tensor.is_complex():
+        if not real or array.ndim != 4 or tuple(array.shape[1:]) != wanted:
             raise UsageError(
-                f'images have shape {tuple(tensor.shape)}, and model {self.name!r} wants '
-                f'(N, {", ".join(map(str, wanted))}): bands {", ".join(self.card.bands)} '
-                f'in {self.card.units}'
+                f'images are {array.dtype} of shape {tuple(array.shape)}, and model {self.name!r} '
+                f'wants numbers of shape (N, {", ".join(map(str, wanted))}): bands '
+                f'{", ".join(self.card.bands)} in {self.card.units}'
             )
-        tensor = tensor.to(torch.float32)
-        if not torch.isfinite(tensor).all():
+        if not isinstance(array, Tensor):
+            array = torch.from_numpy(np.require(array, np.float32, ['C', 'W']))
+        array = array.to(torch.float32)
+        if not torch.isfinite(array).all():
             raise UsageError(f'images hold NaN or infinite values: model {self.name!r} wants none')
-        return tensor
+        return array

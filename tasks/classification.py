@@ -97,7 +97,7 @@ class SceneClassification(LightningModule):
         """
         if stage != 'fit':
             return
-        data = getattr(self.trainer, 'datamodule', None)
+        data: Any = getattr(self.trainer, 'datamodule', None)
         if self.hparams['mean'] is None or self.hparams['std'] is None:
             if not hasattr(data, 'statistics'):
                 raise UsageError('mean and std are needed where the data has no statistics')
@@ -173,7 +173,7 @@ class SceneClassification(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW, with warm-up and cosine decay step by step."""
         parameters = list(self.network.parameters())
-        groups = [
+        groups: list[dict[str, Any]] = [
             {'params': [part for part in parameters if part.ndim > 1]},
             # Biases and norms are not drawn towards zero.
             {'params': [part for part in parameters if part.ndim <= 1], 'weight_decay': 0.0},

@@ -45,7 +45,7 @@ def make_loss(
         ),
         'focal': partial(binary_focal_loss if multi else class_focal_loss, gamma=gamma),
     }
-    chosen = losses.get(name or next(iter(losses)))
+    chosen = losses.get(name or ('bce' if multi else 'ce'))
     if chosen is None:
         raise UsageError(f'loss {name!r} does not fit {task}: take one of {", ".join(losses)}')
     return chosen

@@ -3,7 +3,6 @@
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from geores.cli import classify, info, models
@@ -11,9 +10,14 @@ from geores.errors import GeoresError, UsageError
 
 __all__ = ['app', 'main']
 
+# Typer depends on click or carries a copy of it, by version: reached by a name that both have.
+_CommandUsageError, _CommandError = typer.BadParameter.__mro__[1:3]
+
+STOPPED = 130
+_STOPPED_LINE = 'geores: stopped; finished work is kept, run again to continue'
+
 app = typer.Typer(
     help='From a satellite scene of any size to labels.',
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -35,30 +39,39 @@ def train(context: typer.Context) -> None:
     run(context.args)
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option('--debug', help='Show tracebacks of errors.')] = False,
 ) -> None:
-    """Read by `main` itself; declared for the help."""
+    """Show the help where no command is given; ``--debug`` is read by `main` itself."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 def main() -> None:
     """Run the command line: exit code 2 for the user's mistakes, 1 for failures, one line each."""
-    debug = '--debug' in sys.argv
     try:
         code = app(standalone_mode=False)
-    except (GeoresError, click.ClickException, click.Abort, KeyboardInterrupt) as error:
-        if debug:
+    except (Exception, KeyboardInterrupt) as error:
+        if '--debug' in sys.argv:
             raise
         sys.exit(_report(error))
+    if code == STOPPED:
+        print(_STOPPED_LINE, file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _report(error: BaseException) -> int:
     """Say what went wrong, on one line; the exit code."""
-    if isinstance(error, click.Abort | KeyboardInterrupt):
-        print('geores: stopped; finished work is kept, run again to continue', file=sys.stderr)
-        return 130
-    message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    if isinstance(error, typer.Abort | KeyboardInterrupt):
+        print(_STOPPED_LINE, file=sys.stderr)
+        return STOPPED
+    if isinstance(error, _CommandError):
+        message = error.format_message()  # type: ignore[attr-defined]
+    elif isinstance(error, GeoresError):
+        message = str(error)
+    else:
+        message = f'{type(error).__name__}: {error} (a fault of geores: --debug shows where)'
     print(f'geores: error: {" ".join(message.split())}', file=sys.stderr)
-    return 2 if isinstance(error, UsageError | click.UsageError) else 1
+    return 2 if isinstance(error, UsageError | _CommandUsageError) else 1

@@ -11,6 +11,7 @@ from geores.cli.common import listed, numbers, parse_size, progress_bar
 from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
+    from geores.pipelines.options import ClassifyOptions
     from geores.pipelines.result import Classification
     from geores.scenes import Scene
 
@@ -34,35 +35,21 @@ def classify(
         Option('--with', metavar='FILE', help='Another source of the same place (repeatable).'),
     ] = None,
     tile: Annotated[int | None, Option(help="Pixels of a tile [the model's input size].")] = None,
-    stride: Annotated[
-        int | None, Option(help='Pixels from tile to tile, and of a cell [the tile].')
-    ] = None,
-    resolution: Annotated[
-        float | None, Option(help='Metres a pixel [what the model takes].')
-    ] = None,
-    bands: Annotated[
-        str | None, Option(help='Names of the bands in file order, by commas.')
-    ] = None,
-    bbox: Annotated[
-        Box | None, Option(metavar='W S E N', help='Part of the scene, in its CRS.')
-    ] = None,
+    stride: Annotated[int | None, Option(help='Pixels from tile to tile, and of a cell [the tile].')] = None,
+    resolution: Annotated[float | None, Option(help='Metres a pixel [what the model takes].')] = None,
+    bands: Annotated[str | None, Option(help='Names of the bands in file order, by commas.')] = None,
+    bbox: Annotated[Box | None, Option(metavar='W S E N', help='Part of the scene, in its CRS.')] = None,
     bbox_crs: Annotated[str | None, Option(help='CRS of --bbox, such as EPSG:4326.')] = None,
     aoi: Annotated[str | None, Option(help='Vector file: only what lies inside counts.')] = None,
-    mask: Annotated[
-        str | None, Option(help='Raster of what to leave out: SCL, or any but 0.')
-    ] = None,
+    mask: Annotated[str | None, Option(help='Raster of what to leave out: SCL, or any but 0.')] = None,
     mask_values: Annotated[str | None, Option(help='Its values that mask, by commas.')] = None,
-    min_valid: Annotated[
-        float, Option(help='Tiles with a smaller share of valid pixels are skipped.')
-    ] = 0.5,
+    min_valid: Annotated[float, Option(help='Tiles with a smaller share of valid pixels are skipped.')] = 0.5,
     threshold: Annotated[float | None, Option(help="Least score of a label [the model's].")] = None,
     top_k: Annotated[int | None, Option(help='Most labels a tile.')] = None,
     batch_size: Annotated[int | None, Option(help='Tiles in one forward pass.')] = None,
     device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
     precision: Annotated[str, Option(help='auto, fp32, bf16 or fp16.')] = 'auto',
-    compile: Annotated[
-        bool, Option('--compile', help='Compile the network (large scenes).')
-    ] = False,  # noqa: A002
+    compile: Annotated[bool, Option('--compile', help='Compile the network (large scenes).')] = False,
     workers: Annotated[int | None, Option(help='Threads [the cores].')] = None,
     resume: Annotated[bool, Option(help='Continue unfinished work in --out.')] = True,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace results in --out.')] = False,
@@ -96,9 +83,7 @@ def classify(
     _run(opened, model, options, out, resume=resume, overwrite=overwrite, as_json=as_json)
 
 
-def _open(
-    paths: list[str], beside: list[str], bands: list[str] | None, *, allow_vrt: bool
-) -> 'list[Scene]':
+def _open(paths: list[str], beside: list[str], bands: list[str] | None, *, allow_vrt: bool) -> 'list[Scene]':
     """Open every scene, and refuse two of one name: their results would have the same files."""
     from geores.scenes import open_scene
 
@@ -117,7 +102,7 @@ def _open(
 def _run(
     scenes: 'list[Scene]',
     model: str,
-    options: Any,
+    options: 'ClassifyOptions',
     out: Path,
     *,
     resume: bool,
@@ -125,11 +110,11 @@ def _run(
     as_json: bool,
 ) -> None:
     """Check every scene from its header, then classify one after the other."""
-    show = _print_json if as_json else _print
     from geores.pipelines.classify import classified_into, model_for
     from geores.pipelines.job import lay_out
     from geores.pipelines.outputs import check_folder
 
+    show = _print_json if as_json else _print
     check_folder(out, [scene.name for scene in scenes], overwrite=overwrite)
     jobs = [(scene, *model_for(scene, model, options.device)) for scene in scenes]
     for scene, loaded, _ in jobs:
@@ -149,7 +134,7 @@ def _run(
             if isinstance(error, UsageError) or len(jobs) == 1:
                 raise
             failed.append(scene.name)
-            print(f'geores: error: {error}', file=sys.stderr)
+            print(f'geores: error: {" ".join(str(error).split())}', file=sys.stderr)
     if failed:
         raise GeoresError(f'{len(failed)} of {len(jobs)} scenes failed: {", ".join(failed)}')
 
@@ -181,7 +166,7 @@ def _print(result: 'Classification', out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)  # paths may hold brackets
     for note in result.info.notes:
         console.print(f'note: {note}', style='dim', soft_wrap=True)
     table = Table('label', 'share of valid area', title=f'{result.name} ({result.card.name})')

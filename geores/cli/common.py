@@ -26,9 +26,7 @@ def numbers(text: str | None, option: str) -> list[int] | None:
     try:
         return None if names is None else [int(name) for name in names]
     except ValueError as error:
-        raise UsageError(
-            f'{option} takes whole numbers separated by commas, not {text!r}'
-        ) from error
+        raise UsageError(f'{option} takes whole numbers separated by commas, not {text!r}') from error
 
 
 def parse_size(text: str) -> int:

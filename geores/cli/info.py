@@ -9,16 +9,10 @@ __all__ = ['info']
 
 
 def info(
-    scenes: Annotated[
-        list[str], typer.Argument(metavar='SCENE...', help='Raster, folder or product.')
-    ],
-    bands: Annotated[
-        str | None, typer.Option(help='Names of the bands in file order, by commas.')
-    ] = None,
+    scenes: Annotated[list[str], typer.Argument(metavar='SCENE...', help='Raster, folder or product.')],
+    bands: Annotated[str | None, typer.Option(help='Names of the bands in file order, by commas.')] = None,
     allow_vrt: Annotated[bool, typer.Option(help='Open GDAL virtual rasters.')] = False,
-    as_json: Annotated[
-        bool, typer.Option('--json', help='One JSON object a line, one a scene.')
-    ] = False,
+    as_json: Annotated[bool, typer.Option('--json', help='One JSON object a line, one a scene.')] = False,
 ) -> None:
     """Say what a scene is, from its headers: bands, CRS, pixel size, and the model that suits it."""
     from geores.cli.common import listed
@@ -43,18 +37,17 @@ def info(
 def _print(described: dict[str, object]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
+    console = Console(highlight=False, markup=False)
     rows = described.pop('bands')
     for key, value in described.items():
         if value not in (None, [], ()):
             text = '; '.join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            console.print(f'[bold]{key}[/bold]: {text}', highlight=False, soft_wrap=True)
+            console.print(Text.assemble((key, 'bold'), f': {text}'), soft_wrap=True)
     if not isinstance(rows, list) or not rows:
         return
     table = Table(*(str(name) for name in rows[0] if name != 'path'))
     for row in rows:
-        table.add_row(
-            *('' if value is None else str(value) for name, value in row.items() if name != 'path')
-        )
+        table.add_row(*('' if value is None else str(value) for name, value in row.items() if name != 'path'))
     console.print(table)

@@ -9,9 +9,7 @@ __all__ = ['models']
 
 
 def models(
-    as_json: Annotated[
-        bool, typer.Option('--json', help='One JSON object a line, the card.')
-    ] = False,
+    as_json: Annotated[bool, typer.Option('--json', help='One JSON object a line, the card.')] = False,
 ) -> None:
     """List the models that ship: labels, bands, licence and measured metrics."""
     from geores.card import list_models
@@ -24,11 +22,9 @@ def models(
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False)
     for card in cards:
-        table = Table(
-            title=f'{card.name}: {card.description}', title_justify='left', show_header=False
-        )
+        table = Table(title=f'{card.name}: {card.description}', title_justify='left', show_header=False)
         low, high = card.gsd
         table.add_row('labels', ', '.join(card.labels))
         table.add_row('bands', f'{", ".join(card.bands)} ({card.units})')

@@ -27,9 +27,7 @@ class RasterSink:
         self.size = size
         self.name = name
 
-    def reduce(
-        self, plan: Plan, region: Region, tiles: NDArray[np.int64], outputs: Arrays
-    ) -> Arrays:
+    def reduce(self, plan: Plan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
         """Blended maps of the chunk's own pixels."""
         side = plan.tiling.tile
         window = blend_weights(side)
@@ -47,9 +45,7 @@ class RasterSink:
         rows, cols = plan.owned(region.chunk)
         top, left = region.top, region.left
         return {
-            'raster': blended[
-                :, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left
-            ]
+            'raster': blended[:, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
         }
 
 

@@ -30,15 +30,11 @@ class VectorSink:
         self.size = size
         self.name = name
 
-    def reduce(
-        self, plan: Plan, region: Region, tiles: NDArray[np.int64], outputs: Arrays
-    ) -> Arrays:
+    def reduce(self, plan: Plan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
         """Vectors of the chunk's own tiles."""
         chunk, y, x = region.chunk, plan.tiling.y, plan.tiling.x
         rows, cols = chunk.rows, chunk.cols
-        scores = np.full(
-            (rows.stop - rows.start, cols.stop - cols.start, self.size), np.nan, np.float32
-        )
+        scores = np.full((rows.stop - rows.start, cols.stop - cols.start, self.size), np.nan, np.float32)
         row, col = tiles.T
         own = (row >= rows.start) & (row < rows.stop) & (col >= cols.start) & (col < cols.stop)
         if own.any():
@@ -48,9 +44,7 @@ class VectorSink:
             'scores': scores,
             'valid': region.count((y.starts[rows], y.stops[rows]), (x.starts[cols], x.stops[cols])),
             'owned': region.count(_spans(y.edges, rows), _spans(x.edges, cols)),
-            'cell_valid': region.count(
-                _spans(y.cell_edges, cell_rows), _spans(x.cell_edges, cell_cols)
-            ),
+            'cell_valid': region.count(_spans(y.cell_edges, cell_rows), _spans(x.cell_edges, cell_cols)),
         }
 
 
@@ -71,9 +65,7 @@ class TileTable:
         height, width = self.plan.chunk_shape
         parts = [
             [
-                self._part(
-                    name, self.plan.chunk(row, col).index, rows, cols, row * height, col * width
-                )
+                self._part(name, self.plan.chunk(row, col).index, rows, cols, row * height, col * width)
                 for col in range(cols.start // width, -(-cols.stop // width))
             ]
             for row in range(rows.start // height, -(-rows.stop // height))
@@ -84,9 +76,7 @@ class TileTable:
         self, name: str, index: int, rows: slice, cols: slice, top: int, left: int
     ) -> NDArray[np.float32]:
         array = self._get(index)[name]
-        return array[
-            max(rows.start - top, 0) : rows.stop - top, max(cols.start - left, 0) : cols.stop - left
-        ]
+        return array[max(rows.start - top, 0) : rows.stop - top, max(cols.start - left, 0) : cols.stop - left]
 
     def cells(self, rows: slice, cols: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Cell means and the valid share of a block of cells.
@@ -126,12 +116,8 @@ class TileTable:
         height, width = self.plan.chunk_shape
         return [
             self.plan.chunk(row, col)
-            for row in range(
-                min(rows.start // height, last[0]), min((rows.stop - 1) // height, last[0]) + 1
-            )
-            for col in range(
-                min(cols.start // width, last[1]), min((cols.stop - 1) // width, last[1]) + 1
-            )
+            for row in range(min(rows.start // height, last[0]), min((rows.stop - 1) // height, last[0]) + 1)
+            for col in range(min(cols.start // width, last[1]), min((cols.stop - 1) // width, last[1]) + 1)
         ]
 
 

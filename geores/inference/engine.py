@@ -69,9 +69,7 @@ class Sink(Protocol):
     halo: bool
     """Whether every tile that touches the chunk's own pixels is needed, not only its own tiles."""
 
-    def reduce(
-        self, plan: Plan, region: Region, tiles: NDArray[np.int64], outputs: Arrays
-    ) -> Arrays:
+    def reduce(self, plan: Plan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
         """Arrays to keep.
 
         Args:
@@ -184,7 +182,8 @@ def _valid_tiles(plan: Plan, region: Region) -> NDArray[np.int64]:
     count = region.count((y.starts[rows], y.stops[rows]), (x.starts[cols], x.stops[cols]))
     area = np.outer(y.stops[rows] - y.starts[rows], x.stops[cols] - x.starts[cols])
     enough = (count > 0) & (count >= plan.min_valid * area)
-    return np.argwhere(enough) + (rows.start, cols.start)
+    tiles: NDArray[np.int64] = np.argwhere(enough) + np.array([rows.start, cols.start])
+    return tiles
 
 
 def _cut(plan: Plan, region: Region, tiles: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ __all__ = ['AlignedLayer', 'Layer', 'WarpedLayer', 'open_layer']
 
 BLOCK_PIXELS = 512
 WARP_PIXELS = 2048
+SHRINKS = 1.1  # source pixels to a target pixel from which on they are averaged
 ALIGNED = 1e-3  # pixels: how far two grids may be off and still count as aligned
 
 Pixels = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
@@ -50,11 +51,15 @@ def open_layer(
 
 
 def _zoom(source: GeoBox, target: GeoBox) -> tuple[float, int, int] | None:
-    """Target pixels to a source pixel, and the target's first row and column counted in its pixels
-    from the source's corner; None where the two do not line up."""
+    """How the two line up; None where they do not.
+
+    Returns:
+        Target pixels to a source pixel along an axis, and the row and column at which the target
+        starts, counted in target pixels from the source's corner.
+    """
     if source.crs != target.crs:
         return None
-    shift = ~source.affine * target.affine
+    shift = ~source.affine @ target.affine
     if abs(shift.b) > 1e-9 or abs(shift.d) > 1e-9 or shift.a <= 0 or shift.e <= 0:
         return None
     zoom = 1 / shift.a
@@ -156,9 +161,7 @@ class AlignedLayer(Layer):
 
     def _grown(self, rows: slice, cols: slice, steps: int) -> Pixels:
         margin = 1 if self._smooth else 0
-        native = [
-            slice(s.start // steps - margin, -(-s.stop // steps) + margin) for s in (rows, cols)
-        ]
+        native = [slice(s.start // steps - margin, -(-s.stop // steps) + margin) for s in (rows, cols)]
         values, valid = self._window(*native)
         cut = tuple(
             _moved(fine, -(coarse.start + margin) * steps)
@@ -191,10 +194,8 @@ class WarpedLayer(Layer):
         shrink = self._shrink()
         side = max(32, min(BLOCK_PIXELS, round(WARP_PIXELS / max(shrink, 1))))
         self.block_shape = (side, side)
-        self._method = (
-            Resampling.nearest if resampling.startswith('nearest') else Resampling.bilinear
-        )
-        if shrink > 1 and resampling != 'nearest-always':
+        self._method = Resampling.nearest if resampling.startswith('nearest') else Resampling.bilinear
+        if shrink > SHRINKS and resampling != 'nearest-always':
             self._method = Resampling.average
         self._margin = 2 + round(2 * max(shrink, 1))
 
@@ -227,35 +228,44 @@ class WarpedLayer(Layer):
             tolerance=0,  # an approximated transformer would depend on the block
         )
         covered = ~np.isnan(warped).any(0)
-        return Block(np.nan_to_num(warped, nan=0), None if covered.all() else covered)
+        valid = None if covered.all() else np.asarray(covered, bool)
+        return Block(np.nan_to_num(warped, nan=0), valid)
 
     def _shrink(self) -> float:
         """Source pixels along one target pixel, at the target's middle."""
-        rows, cols = self.shape
-        middle = self._target[rows // 2 : rows // 2 + 1, cols // 2 : cols // 2 + 1]
-        left, low, right, high = self._source_bounds(middle)
-        return float(np.sqrt(max(right - left, 1e-9) * max(high - low, 1e-9)))
+        row, col = (size / 2 for size in self.shape)
+        corners = [self._target.affine @ (col + right, row + down) for right, down in ((0, 0), (1, 0), (0, 1))]
+        cols, rows = self._source_pixels(*np.array(corners).T)
+        area = (cols[1] - cols[0]) * (rows[2] - rows[0]) - (cols[2] - cols[0]) * (rows[1] - rows[0])
+        return float(np.sqrt(abs(area))) if np.isfinite(area) else 1.0
 
-    def _source_bounds(self, target: GeoBox) -> tuple[float, float, float, float]:
-        """Source pixel coordinates (left, top, right, bottom) of a piece of the target."""
-        edge = target.extent.exterior.segmented(max(target.resolution.map(abs).xy) * 16)
-        x, y = np.array(edge.coords).T
-        if target.crs != self.raster.geobox.crs:
-            xs, ys = rasterio.warp.transform(_crs(target), _crs(self.raster.geobox), x, y)
+    def _source_pixels(
+        self, x: NDArray[np.float64], y: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Columns and rows in the source of map coordinates of the target."""
+        source = self.raster.geobox
+        if self._target.crs != source.crs:
+            xs, ys = rasterio.warp.transform(_crs(self._target), _crs(source), x, y)
             x, y = np.asarray(xs), np.asarray(ys)
-        cols, rows = ~self.raster.geobox.affine * (x, y)
-        finite = np.isfinite(cols) & np.isfinite(rows)
-        if not finite.any():
-            return 0, 0, 0, 0
-        cols, rows = cols[finite], rows[finite]
-        return float(cols.min()), float(rows.min()), float(cols.max()), float(rows.max())
+        affine = ~source.affine
+        return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
 
     def _source_window(self, target: GeoBox) -> tuple[slice, slice] | None:
-        left, top, right, bottom = self._source_bounds(target)
-        height, width = self.raster.geobox.shape.yx
-        rows = slice(max(0, int(top) - self._margin), min(height, int(bottom) + self._margin + 1))
-        cols = slice(max(0, int(left) - self._margin), min(width, int(right) + self._margin + 1))
-        return (rows, cols) if rows.start < rows.stop and cols.start < cols.stop else None
+        """Pixels of the source that a piece of the target is made of; None where there are none."""
+        edge = target.extent.exterior.segmented(max(target.resolution.map(abs).xy) * 16)
+        window = []
+        for place, size in zip(
+            reversed(self._source_pixels(*np.array(edge.coords).T)), self.raster.geobox.shape.yx, strict=True
+        ):
+            known = place[np.isfinite(place)]
+            if not len(known):
+                return None
+            low = max(0, int(np.floor(known.min())) - self._margin)
+            high = min(size, int(np.ceil(known.max())) + self._margin)
+            if low >= high:
+                return None
+            window.append(slice(low, high))
+        return window[0], window[1]
 
 
 def _crs(geobox: GeoBox) -> str | None:

@@ -41,12 +41,10 @@ class Predictor:
         compile: let torch compile the network (slow to start, pays on large scenes).
     """
 
-    def __init__(
-        self, model: Model, precision: Precision = 'fp32', *, compile: bool = False
-    ) -> None:  # noqa: A002
+    def __init__(self, model: Model, precision: Precision = 'fp32', *, compile: bool = False) -> None:
         self.model = model
         self.precision = precision
-        network = model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = model.network.to(memory_format=torch.channels_last)
         self._forward = torch.compile(network) if compile else network
         self._thread = local()
 
@@ -89,6 +87,8 @@ def pick_device(name: str) -> str:
         kind = torch.device(name).type
     except RuntimeError as error:
         raise UsageError(f'device {name!r} is unknown: use auto, cpu, cuda or cuda:N') from error
+    if kind not in ('cpu', 'cuda'):
+        raise UsageError(f'device {name!r} is not supported: use auto, cpu, cuda or cuda:N')
     if kind == 'cuda' and not torch.cuda.is_available():
         raise UsageError(f'device {name!r} is not available here: use cpu')
     return name

@@ -87,7 +87,9 @@ class GridReader:
             layer = open_layer(raster, indexes, target, resampling, cache)
             self._layers.append((layer, positions))
         self._mask = mask
-        self._mask_layer = mask and open_layer(mask.raster, [1], target, 'nearest-always', cache)
+        self._mask_layer = (
+            None if mask is None else open_layer(mask.raster, [1], target, 'nearest-always', cache)
+        )
         self._area = area
 
     @property
@@ -126,9 +128,7 @@ class GridReader:
             conversion.apply(band)
         return values, valid & self._allowed(rows, cols, shape)
 
-    def _allowed(
-        self, rows: slice, cols: slice, shape: tuple[int, int]
-    ) -> NDArray[np.bool_] | np.bool_:
+    def _allowed(self, rows: slice, cols: slice, shape: tuple[int, int]) -> NDArray[np.bool_] | np.bool_:
         """Where neither the mask nor the area of interest forbids."""
         allowed: NDArray[np.bool_] | np.bool_ = np.True_
         if self._mask is not None and self._mask_layer is not None:

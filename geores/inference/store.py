@@ -81,8 +81,10 @@ class FolderStore:
     def __init__(self, folder: Path, key: Mapping[str, Any], *, resume: bool = True) -> None:
         self.folder = folder
         journal = folder / 'journal.json'
-        if not resume:
-            shutil.rmtree(folder, ignore_errors=True)
+        with _writing(folder):
+            # Chunks without a journal are left of a folder whose removal was cut short.
+            if folder.exists() and not (resume and journal.exists()):
+                shutil.rmtree(folder)
         if journal.exists():
             _check(journal, key)
         with _writing(folder):

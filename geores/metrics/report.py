@@ -14,9 +14,7 @@ from geores.metrics.ranking import average_precision
 _AVERAGES: tuple[Average, ...] = ('micro', 'macro', 'samples')
 
 
-def multi_label_report(
-    scores: Tensor, target: Tensor, thresholds: Tensor | float = 0.5
-) -> dict[str, float]:
+def multi_label_report(scores: Tensor, target: Tensor, thresholds: Tensor | float = 0.5) -> dict[str, float]:
     """Average precision, F1, precision and recall of multi-label scores.
 
     Args:

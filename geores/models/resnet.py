@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from typing import Any
 
 import timm
 from timm.models.resnet import ResNet
@@ -21,7 +22,7 @@ def _resnet(
     in_chans: int = 3,
     num_classes: int = 1000,
     pretrained: bool = False,
-    **kwargs: object,
+    **kwargs: Any,  # noqa: ANN401
 ) -> nn.Module:
     unknown = sorted(kwargs.keys() - _ARGUMENTS)
     if unknown:

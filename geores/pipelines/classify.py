@@ -12,16 +12,16 @@ from geores.pipelines.options import ClassifyOptions
 from geores.pipelines.outputs import check_folder
 from geores.pipelines.result import Classification
 from geores.pipelines.select import choose_model
-from geores.scenes import Scene, open_scene
+from geores.scenes import Scene, Source, open_scene
 
 if TYPE_CHECKING:
     from geores.model import Model
 
-__all__ = ['classify', 'classified_into', 'model_for']
+__all__ = ['classified_into', 'classify', 'model_for']
 
 
 def classify(
-    scene: Any,
+    scene: Source | Scene,
     model: 'str | Path | Model' = 'auto',
     *,
     bands: Sequence[str] | None = None,
@@ -30,7 +30,7 @@ def classify(
     resume: bool = True,
     overwrite: bool = False,
     progress: Progress | None = None,
-    **options: Any,
+    **options: Any,  # noqa: ANN401 - checked by name and value
 ) -> Classification:
     """Classify a scene of any size.
 
@@ -96,13 +96,13 @@ def classified_into(
     store = job.open_store(folder, resume=resume)
     result = job.run(store, progress)
     result.save(folder, overwrite=True)
-    yield result
-    store.remove()
+    try:
+        yield result
+    finally:
+        store.remove()
 
 
-def model_for(
-    scene: Scene, model: 'str | Path | Model', device: str
-) -> tuple['Model', tuple[str, ...]]:
+def model_for(scene: Scene, model: 'str | Path | Model', device: str) -> tuple['Model', tuple[str, ...]]:
     """The model, on its device, and why it was chosen where it was."""
     from geores.bundle import load_model
     from geores.inference.predictor import pick_device

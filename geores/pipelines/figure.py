@@ -68,11 +68,7 @@ def write_map(result: 'Classification', path: Path) -> None:
     labels = _label_map(result)
     height, width = picture.shape[:2]
     wide = width >= 1.3 * height
-    panel = (
-        np.array([8.0, max(8.0 * height / width, 1.5)])
-        if wide
-        else np.array([6.0 * width / height, 6.0])
-    )
+    panel = np.array([8.0, max(8.0 * height / width, 1.5)]) if wide else np.array([6.0 * width / height, 6.0])
     size = (panel[0], 2 * panel[1] + 1.6) if wide else (2 * panel[0] + 0.6, panel[1] + 1.6)
     figure = Figure(figsize=tuple(np.maximum(size, (7.0, 3.5))), dpi=120, layout='constrained')
     FigureCanvasAgg(figure)
@@ -141,9 +137,7 @@ def _scale_bar(axes: 'Axes', width: int, height: int, gsd: float | None) -> None
     goal = width * unit / 5
     base = 10 ** np.floor(np.log10(goal))
     length = max(step * base for step in (1, 2, 5) if step * base <= goal)
-    name = (
-        f'{length / 1000:g} km' if gsd and length >= 1000 else f'{length:g} {"m" if gsd else "px"}'
-    )
+    name = f'{length / 1000:g} km' if gsd and length >= 1000 else f'{length:g} {"m" if gsd else "px"}'
     left, bottom, thick = 0.03 * width, 0.95 * height, 0.012 * height
     box: dict[str, Any] = {'facecolor': 'white', 'edgecolor': 'black', 'linewidth': 0.6}
     axes.add_patch(Rectangle((left, bottom), length / unit, thick, **box))
@@ -153,15 +147,12 @@ def _scale_bar(axes: 'Axes', width: int, height: int, gsd: float | None) -> None
     )  # fmt: skip
 
 
-def _legend(
-    figure: Figure, result: 'Classification', drawn: NDArray[np.int64], palette: list[str]
-) -> None:
+def _legend(figure: Figure, result: 'Classification', drawn: NDArray[np.int64], palette: list[str]) -> None:
     """Labels on the map with their shares of area, largest first."""
     order = {label: k for k, label in enumerate(result.card.labels)}
     shown = [label for label in result.shares if (drawn == order[label]).any()]
     handles = [
-        Patch(facecolor=palette[order[label]], label=f'{label} {result.shares[label]:.1%}')
-        for label in shown
+        Patch(facecolor=palette[order[label]], label=f'{label} {result.shares[label]:.1%}') for label in shown
     ]
     if (drawn < 0).any():
         handles.append(Patch(facecolor=EMPTY, edgecolor='#888888', label='none or no data'))

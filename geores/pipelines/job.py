@@ -20,7 +20,7 @@ from geores.inference.engine import ChunkWork, run
 from geores.inference.lazy import LazyStore
 from geores.inference.plan import Plan, plan_chunks
 from geores.inference.quicklook import Quicklook
-from geores.inference.reader import Conversion, GridReader
+from geores.inference.reader import Conversion, GridReader, Mask
 from geores.inference.store import ChunkStore, FolderStore
 from geores.pipelines.mask import open_mask
 from geores.pipelines.options import MIN_TILE, ClassifyOptions
@@ -124,9 +124,7 @@ class Job:
         )
 
 
-def prepare(
-    scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tuple[str, ...] = ()
-) -> Job:
+def prepare(scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tuple[str, ...] = ()) -> Job:
     """Decide grid, tiles, units and precision, from headers and a sample of the pixels.
 
     Raises:
@@ -136,8 +134,7 @@ def prepare(
     from geores.inference.predictor import Predictor, choose_precision
 
     card = model.card
-    target, tiling = lay_out(scene, card, options)
-    mask = None if options.mask is None else open_mask(options.mask, options.mask_values)
+    target, tiling, mask = lay_out(scene, card, options)
 
     def reader(converted: dict[str, Conversion] | None = None) -> GridReader:
         return GridReader(
@@ -177,11 +174,13 @@ def prepare(
         {},
         notes,
     )
-    return replace(job, key=_key(job, converted, mask and mask.raster.fingerprint))
+    return replace(job, key=_key(job, converted, None if mask is None else mask.raster.fingerprint))
 
 
-def lay_out(scene: Scene, card: ModelCard, options: ClassifyOptions) -> tuple[Target, Tiling]:
-    """The grid and the tiles, from headers alone.
+def lay_out(
+    scene: Scene, card: ModelCard, options: ClassifyOptions
+) -> tuple[Target, Tiling, Mask | None]:
+    """The grid, the tiles and the mask over them, from headers alone.
 
     Raises:
         UsageError: an option does not fit the scene or the model, or the results would be too large.
@@ -199,7 +198,10 @@ def lay_out(scene: Scene, card: ModelCard, options: ClassifyOptions) -> tuple[Ta
     height, width = target.grid.shape.yx
     tiling = Tiling(height, width, tile, options.stride or tile)
     _check_output(tiling, len(card.labels), options.max_output)
-    return target, tiling
+    mask = None
+    if options.mask is not None:
+        mask = open_mask(options.mask, options.mask_values, target.grid)
+    return target, tiling, mask
 
 
 def _key(job: Job, converted: dict[str, Conversion], mask: str | None) -> dict[str, Any]:

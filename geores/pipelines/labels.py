@@ -32,9 +32,7 @@ def limits(card: ModelCard, threshold: float | None = None) -> NDArray[np.float3
     return np.asarray(card.thresholds or [0.5] * len(card.labels), np.float32)
 
 
-def assign(
-    scores: NDArray[np.float32], least: NDArray[np.float32], count: int | None
-) -> NDArray[np.bool_]:
+def assign(scores: NDArray[np.float32], least: NDArray[np.float32], count: int | None) -> NDArray[np.bool_]:
     """Which labels each tile earns: scored at least ``least``, and among its ``count`` best.
 
     Args:
@@ -49,9 +47,7 @@ def assign(
     return np.asarray(earned, bool)
 
 
-def names(
-    scores: NDArray[np.float32], earned: NDArray[np.bool_], labels: Sequence[str]
-) -> list[list[str]]:
+def names(scores: NDArray[np.float32], earned: NDArray[np.bool_], labels: Sequence[str]) -> list[list[str]]:
     """Names of the labels that each tile earned, best first; (N, K) to N lists."""
     order = np.argsort(-scores, axis=-1, kind='stable')
     return [[labels[k] for k in best if row[k]] for best, row in zip(order, earned, strict=True)]

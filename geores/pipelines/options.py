@@ -1,8 +1,13 @@
 """What a user can ask of a classification."""
 
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
 
 from geores.errors import UsageError
 from geores.pipelines.labels import check_rule
@@ -11,6 +16,7 @@ __all__ = ['MAX_OUTPUT', 'MIN_TILE', 'ClassifyOptions']
 
 MAX_OUTPUT = 8 * 2**30
 MIN_TILE = 8
+MAX_TILE = 4096
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,8 @@ class ClassifyOptions:
     resolution: float | None = None
     bbox: Sequence[float] | None = None
     bbox_crs: str | None = None
-    aoi: str | None = None
-    mask: str | None = None
+    aoi: str | Path | None = None
+    mask: str | Path | None = None
     mask_values: Sequence[int] | None = None
     min_valid: float = 0.5
     threshold: float | None = None
@@ -37,13 +43,17 @@ class ClassifyOptions:
 
     def __post_init__(self) -> None:
         """Refuse what is out of range before anything is opened."""
+        for field in fields(self):
+            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
         check_rule(self.threshold, self.top_k)
-        if self.tile is not None and self.tile < MIN_TILE:
-            raise UsageError(f'tile must be at least {MIN_TILE} pixels, not {self.tile}')
+        if self.tile is not None and not MIN_TILE <= self.tile <= MAX_TILE:
+            raise UsageError(f'tile must lie between {MIN_TILE} and {MAX_TILE} pixels, not {self.tile}')
         if self.stride is not None and self.stride < 1:
             raise UsageError(f'stride must be at least 1 pixel, not {self.stride}')
-        if self.resolution is not None and not self.resolution > 0:
+        if self.resolution is not None and not 0 < self.resolution < math.inf:
             raise UsageError(f'resolution must be above 0 metres, not {self.resolution}')
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f'batch size must be at least 1, not {self.batch_size}')
         if self.workers is not None and self.workers < 1:
             raise UsageError(f'workers must be at least 1, not {self.workers}')
 
@@ -55,3 +65,12 @@ class ClassifyOptions:
         if unknown:
             raise UsageError(f'option {unknown[0]!r} is unknown: options are {", ".join(known)}')
         return cls(**options)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a caller gives
+    """A path or a number of numpy's as a plain value: options are written out as JSON."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    return tuple(_plain(item) for item in value) if isinstance(value, list | tuple) else value

@@ -15,7 +15,7 @@ import rasterio.shutil
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from geores.errors import OutputError, WriteError
+from geores.errors import GeoresError, OutputError, WriteError
 
 if TYPE_CHECKING:
     from geores.pipelines.result import Classification
@@ -43,19 +43,15 @@ def work_folder(folder: Path, name: str) -> Path:
 def check_folder(folder: Path, names: list[str], *, overwrite: bool) -> None:
     """Raise `OutputError` where results could not be written, before any work is done."""
     existing = folder
-    while not existing.exists():
+    while not os.path.exists(existing):  # unlike Path.exists, answers where it may not look
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(
-            f'{folder} cannot be written: {existing} is no folder that you may write to'
-        )
+        raise OutputError(f'{folder} cannot be written: {existing} is no folder that you may write to')
     for name in names:
         paths = outputs(folder, name)
         taken = [paths[kind] for kind in ('scores', 'tiles', 'map') if paths[kind].exists()]
         if taken and not overwrite and not work_folder(folder, name).exists():
-            raise OutputError(
-                f'{taken[0]} exists: give --overwrite to replace it, or another --out'
-            )
+            raise OutputError(f'{taken[0]} exists: give --overwrite to replace it, or another --out')
 
 
 def save(result: 'Classification', folder: Path, *, overwrite: bool = False) -> dict[str, Path]:
@@ -89,8 +85,7 @@ def provenance(result: 'Classification') -> dict[str, Any]:
         'geores_version': version('geores'),
         'scene': result.name,
         'inputs': [
-            {'path': raster.path, 'fingerprint': raster.fingerprint}
-            for raster in result.scene.rasters
+            {'path': raster.path, 'fingerprint': raster.fingerprint} for raster in result.scene.rasters
         ],
         'options': dict(result.info.options),
     }
@@ -122,9 +117,7 @@ def write_scores(result: 'Classification', path: Path, tags: dict[str, Any]) -> 
         with rasterio.open(plain, 'w', **profile) as file:
             for band, label in enumerate(result.card.labels, start=1):
                 file.set_band_description(band, label)
-            file.update_tags(
-                **{f'GEORES_{key.upper()}': _text(value) for key, value in tags.items()}
-            )
+            file.update_tags(**{f'GEORES_{key.upper()}': _text(value) for key, value in tags.items()})
             for part_rows, part_cols in _blocks(rows, cols):
                 means, _ = result.table.cells(part_rows, part_cols)
                 file.write(means, window=Window.from_slices(part_rows, part_cols))
@@ -176,9 +169,7 @@ def _write_run(result: 'Classification', path: Path, paths: dict[str, Path]) -> 
         'outputs': {kind: paths[kind].name for kind in ('scores', 'tiles', 'map')},
     }
     scenes = _read_run(paths['run']) | {result.name: record}
-    path.write_text(
-        json.dumps({'geores_version': version('geores'), 'scenes': scenes}, indent=1) + '\n'
-    )
+    path.write_text(json.dumps({'geores_version': version('geores'), 'scenes': scenes}, indent=1) + '\n')
 
 
 def _read_run(path: Path) -> dict[str, Any]:
@@ -208,7 +199,7 @@ def _failing(folder: Path) -> Iterator[None]:
     """Turn errors of the file system and of GDAL into a `WriteError`."""
     try:
         yield
-    except WriteError:
+    except GeoresError:
         raise
     except (OSError, RasterioError) as error:
         reason = ' '.join(str(error).split())

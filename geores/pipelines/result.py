@@ -18,6 +18,7 @@ from geores.inference.cells import TileTable
 from geores.inference.plan import Plan
 from geores.inference.quicklook import Quicklook
 from geores.inference.store import ChunkStore
+from geores.pipelines.arrays import cell_array, lazy_cells
 from geores.pipelines.labels import assign, limits
 from geores.pipelines.tables import tile_frame
 from geores.scenes import Scene
@@ -95,7 +96,7 @@ class Classification:
     def cell_grid(self) -> GeoBox:
         """The grid of cells; the last row and column may reach past the scene."""
         side = Affine.scale(self.plan.tiling.stride)
-        return GeoBox(self.plan.tiling.cell_shape, self.grid.affine * side, self.grid.crs)
+        return GeoBox(self.plan.tiling.cell_shape, self.grid.affine @ side, self.grid.crs)
 
     @property
     def pixel_area(self) -> float:
@@ -182,42 +183,3 @@ class Classification:
         from geores.pipelines.outputs import save
 
         return save(self, Path(folder), overwrite=overwrite)
-
-
-def lazy_cells(table: TileTable, labels: int) -> tuple[Any, Any]:
-    """Cell means and valid shares as dask arrays, a block for each chunk."""
-    import dask
-    import dask.array as da
-
-    def row_of(row: int) -> list[tuple[Any, Any]]:
-        blocks = []
-        for col in range(table.plan.shape[1]):
-            rows, cols = table.plan.cells(table.plan.chunk(row, col))
-            shape = (rows.stop - rows.start, cols.stop - cols.start)
-            both = dask.delayed(table.cells, pure=False, nout=2)(rows, cols)
-            means = da.from_delayed(both[0], (labels, *shape), np.float32)
-            blocks.append((means, da.from_delayed(both[1], shape, np.float32)))
-        return blocks
-
-    grid = [row_of(row) for row in range(table.plan.shape[0])]
-    means = da.block([[block[0] for block in line] for line in grid])
-    return means, da.block([[block[1] for block in line] for line in grid])
-
-
-def cell_array(means: Any, share: Any, labels: tuple[str, ...], grid: GeoBox) -> xr.DataArray:
-    """Cell means as a georeferenced array, from numpy or dask."""
-    import rioxarray  # noqa: F401 - adds .rio
-
-    rows, cols = grid.shape.yx
-    xs = grid.affine.c + grid.affine.a * (np.arange(cols) + 0.5)
-    ys = grid.affine.f + grid.affine.e * (np.arange(rows) + 0.5)
-    array = xr.DataArray(
-        means,
-        dims=('label', 'y', 'x'),
-        coords={'label': list(labels), 'y': ys, 'x': xs, 'valid_share': (('y', 'x'), share)},
-        name='scores',
-    )
-    if grid.crs is not None:
-        array = array.rio.write_crs(str(grid.crs))
-    written: xr.DataArray = array.rio.write_transform(grid.affine)
-    return written

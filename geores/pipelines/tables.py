@@ -48,8 +48,8 @@ def _outlines(
     result: 'Classification', row: NDArray[np.int64], col: NDArray[np.int64]
 ) -> NDArray[np.object_]:
     tiling, affine = result.plan.tiling, result.grid.affine
-    left, top = affine * (tiling.x.starts[col], tiling.y.starts[row])
-    right, bottom = affine * (tiling.x.stops[col], tiling.y.stops[row])
+    left, right = (affine.c + affine.a * edge[col] for edge in (tiling.x.starts, tiling.x.stops))
+    top, bottom = (affine.f + affine.e * edge[row] for edge in (tiling.y.starts, tiling.y.stops))
     outlines: NDArray[np.object_] = shapely.box(
         np.minimum(left, right),
         np.minimum(top, bottom),

@@ -7,8 +7,8 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 from affine import Affine
+from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import CRS
 from pyproj import Transformer
 from pyproj.exceptions import CRSError, ProjError
 from shapely.geometry.base import BaseGeometry
@@ -64,7 +64,10 @@ def target_grid(
     Raises:
         UsageError: no resolution can be had, or nothing of the scene lies in the box or area.
     """
-    native, notes = _upright(scene.geobox)
+    bare = [raster.path for raster in scene.rasters if raster.geobox.crs is None]
+    if 0 < len(bare) < len(scene.rasters):
+        raise UsageError(f'{bare[0]} has no CRS, so it cannot be laid beside the rest of {scene.name}')
+    native, notes = _upright(scene.geobox, scene.gsd)
     if scene.gsd is None:
         if resolution is not None:
             raise UsageError(
@@ -79,6 +82,8 @@ def target_grid(
         if not np.isclose(size, scene.gsd, rtol=SLACK):
             notes += (f'pixels of {scene.gsd:.4g} m are brought to {size:.4g} m',)
     if bbox is not None:
+        if bbox_crs is None and scene.crs is not None and scene.crs != grid.crs:
+            bbox_crs = str(scene.crs)
         grid = _cropped(grid, _box(bbox, bbox_crs, grid), 'bbox')
     area = None
     if aoi is not None:
@@ -94,10 +99,10 @@ def _clamped(native: float, gsd: tuple[float, float]) -> float:
     return min(max(native, low), high)
 
 
-def _upright(native: GeoBox) -> tuple[GeoBox, tuple[str, ...]]:
+def _upright(native: GeoBox, gsd: float | None) -> tuple[GeoBox, tuple[str, ...]]:
     """North up, and in metres."""
     if native.crs is not None and native.crs.geographic:
-        upright = native.to_crs('utm')
+        upright = native.to_crs('utm', resolution='auto' if gsd is None else gsd)
         return upright, (f'geographic coordinates are brought to {upright.crs}',)
     transform = native.affine
     if transform.b == transform.d == 0 and transform.a > 0 > transform.e:
@@ -108,20 +113,18 @@ def _upright(native: GeoBox) -> tuple[GeoBox, tuple[str, ...]]:
     step = float(np.sqrt(abs(transform.determinant)))
     shape = (_whole(box.span_y / step), _whole(box.span_x / step))
     north_up = Affine(step, 0, box.left, 0, -step, box.top)
-    return GeoBox(shape, north_up, native.crs), (
-        'the scene is rotated or flipped: turned north up',
-    )
+    return GeoBox(shape, north_up, native.crs), ('the scene is rotated or flipped: turned north up',)
 
 
 def _resized(grid: GeoBox, factor: float) -> GeoBox:
     if abs(factor - 1) < SLACK / 10:
         return grid
     shape = [_whole(size / factor) for size in grid.shape.yx]
-    return GeoBox((shape[0], shape[1]), grid.affine * Affine.scale(factor), grid.crs)
+    return GeoBox((shape[0], shape[1]), grid.affine @ Affine.scale(factor), grid.crs)
 
 
 def _whole(size: float) -> int:
-    return max(1, int(np.ceil(size - 1e-6)))
+    return max(1, _ceil(size))
 
 
 def _box(bbox: Sequence[float], crs: str | None, grid: GeoBox) -> tuple[float, ...]:
@@ -146,24 +149,32 @@ def _area(path: str | Path, grid: GeoBox) -> BaseGeometry:
     except Exception as error:
         reason = ' '.join(str(error).split())
         raise UsageError(f'area of interest {path} cannot be read: {reason}') from error
-    if frame.empty or not frame.geom_type.str.contains('Polygon').any():
+    polygons = getattr(frame, 'geometry', gpd.GeoSeries())
+    polygons = polygons[polygons.geom_type.isin(['Polygon', 'MultiPolygon']) & ~polygons.is_empty]
+    if polygons.empty:
         raise UsageError(f'area of interest {path} holds no polygons')
-    if frame.crs is not None and grid.crs is not None and CRS(frame.crs) != grid.crs:
-        frame = frame.to_crs(str(grid.crs))
-    area: BaseGeometry = frame.geometry[frame.geom_type.str.contains('Polygon')].union_all()
+    if polygons.crs is not None and grid.crs is not None and CRS(polygons.crs) != grid.crs:
+        polygons = polygons.to_crs(str(grid.crs))
+    area: BaseGeometry = polygons.make_valid().union_all()
     return area
 
 
 def _cropped(grid: GeoBox, box: Sequence[float], what: str) -> GeoBox:
     """The part of a grid that holds a box, in whole pixels."""
     left, bottom, right, top = box
-    corners = [~grid.affine * corner for corner in ((left, top), (right, bottom))]
-    (col0, row0), (col1, row1) = corners
-    rows = slice(max(0, _floor(min(row0, row1))), min(grid.shape.y, _whole(max(row0, row1))))
-    cols = slice(max(0, _floor(min(col0, col1))), min(grid.shape.x, _whole(max(col0, col1))))
+    corners = np.array([~grid.affine @ corner for corner in ((left, top), (right, bottom))])
+    if not np.isfinite(corners).all():
+        raise UsageError(f'{what} cannot be placed on the scene, whose bounds are {_bounds(grid)}')
+    (col0, row0), (col1, row1) = np.clip(corners, -1, max(grid.shape.yx) + 1)
+    rows = slice(max(0, _floor(min(row0, row1))), min(grid.shape.y, _ceil(max(row0, row1))))
+    cols = slice(max(0, _floor(min(col0, col1))), min(grid.shape.x, _ceil(max(col0, col1))))
     if rows.start >= rows.stop or cols.start >= cols.stop:
         raise UsageError(f'{what} does not overlap the scene, whose bounds are {_bounds(grid)}')
     return grid[rows, cols]
+
+
+def _ceil(value: float) -> int:
+    return int(np.ceil(value - 1e-6))
 
 
 def _floor(value: float) -> int:

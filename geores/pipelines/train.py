@@ -11,12 +11,13 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from geores.errors import UsageError
+from geores.errors import GeoresError, UsageError
 
 _EXPECTED_WARNINGS = (
     "LightningCLI's args parameter",  # it is called with arguments on purpose
     'The .*dataloader.* does not have many workers',  # images are held in memory
     'The number of training batches',  # of a small set
+    r'`isinstance\(treespec, LeafSpec\)` is deprecated',  # Lightning's own use of torch
 )
 
 
@@ -56,7 +57,10 @@ def train(args: Sequence[str]) -> Path:
     with warnings.catch_warnings():
         for message in _EXPECTED_WARNINGS:
             warnings.filterwarnings('ignore', message)
-        logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
+        # Lightning uses what jsonargparse is about to drop.
+        warnings.filterwarnings('ignore', '', DeprecationWarning, r'lightning\.pytorch\.cli')
+        for name in ('lightning.pytorch', 'lightning.fabric'):
+            logging.getLogger(name).setLevel(logging.WARNING)
         cli = _parse(list(args))
         if export := cli.config_init.get('export'):
             cli.trainer.callbacks.append(export)  # type: ignore[attr-defined]
@@ -76,8 +80,16 @@ def _parse(args: list[str]) -> _TrainCLI:
             parser_kwargs={'exit_on_error': False},
             auto_configure_optimizers=False,
         )
-    except argparse.ArgumentError as error:
-        raise UsageError(f'training cannot start: {" ".join(str(error).split())}') from error
+    except (argparse.ArgumentError, ValueError, TypeError) as error:
+        raise UsageError(f'training cannot start: {_reason(error)}') from error
+
+
+def _reason(error: BaseException) -> str:
+    # jsonargparse wraps what a class refuses into pages about types: our own words are enough.
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, GeoresError):
+        inner = inner.__cause__ or inner.__context__
+    return ' '.join(str(inner or error).split()).split(' Given value type')[0]
 
 
 def _run_name(args: Sequence[str]) -> str:

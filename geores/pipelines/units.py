@@ -96,9 +96,7 @@ def _stretched(
     if not other:
         return {}, ()
     span = f'{limits[0]:g} and {limits[1]:g}'
-    return stretch, (
-        f'{", ".join(other)} stretched to 8 bits between percentiles {span} of a sample',
-    )
+    return stretch, (f'{", ".join(other)} stretched to 8 bits between percentiles {span} of a sample',)
 
 
 def _reflectances(

@@ -1,6 +1,7 @@
 """Scenes from xarray, as rioxarray, odc-stac and stackstac give them; dask stays lazy."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = ['ArrayRaster', 'scene_from_array']
 
 _BLOCK: Final = 1024
 _SAMPLE_BYTES: Final = 64 * 2**20
+_MADE_UP: Final = re.compile(r'-[0-9a-f]{32}$')
 
 
 class ArrayRaster:
@@ -36,9 +38,7 @@ class ArrayRaster:
         nodata: Value of invalid pixels, or None. NaN is always invalid.
     """
 
-    def __init__(
-        self, array: xr.DataArray, geobox: GeoBox, path: str, nodata: float | None = None
-    ) -> None:
+    def __init__(self, array: xr.DataArray, geobox: GeoBox, path: str, nodata: float | None = None) -> None:
         self.array = array
         self.geobox = geobox
         self.path = path
@@ -65,9 +65,7 @@ class ArrayRaster:
             digest.update(np.ascontiguousarray(self.array[:, ::step, ::step].values).tobytes())
         return digest.hexdigest()
 
-    def read(
-        self, indexes: Sequence[int], rows: slice, cols: slice
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def read(self, indexes: Sequence[int], rows: slice, cols: slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Read a window of some bands: see `Raster.read`."""
         part = self.array[[index - 1 for index in indexes], rows, cols]
         try:
@@ -83,9 +81,7 @@ class ArrayRaster:
         """Do nothing: the array belongs to the caller."""
 
 
-def scene_from_array(
-    source: xr.DataArray | xr.Dataset, *, bands: Sequence[str] | None = None
-) -> Scene:
+def scene_from_array(source: xr.DataArray | xr.Dataset, *, bands: Sequence[str] | None = None) -> Scene:
     """Make a scene of an xarray object.
 
     Args:
@@ -98,9 +94,8 @@ def scene_from_array(
         SceneError: If its coordinates are not a regular grid.
     """
     if isinstance(source, xr.DataArray):
-        stem = str(source.name) if source.name else _source_stem(source) or 'array'
         places, notes = _places(source, bands)
-        return _assemble(stem, source, places, notes)
+        return _assemble(_stem(source), source, places, notes)
     # A grid mapping kept as a variable belongs to each of the bands.
     source = source.set_coords([name for name in source.data_vars if not source[name].ndim])
     places, notes = {}, ()
@@ -128,11 +123,17 @@ def _source_stem(source: xr.DataArray | xr.Dataset) -> str:
     return Path(str(source.encoding.get('source', ''))).stem
 
 
-def _places(
-    array: xr.DataArray, bands: Sequence[str] | None
-) -> tuple[dict[str, Place], tuple[str, ...]]:
+def _stem(array: xr.DataArray) -> str:
+    """Name an array; names that dask has made up change with every run."""
+    name = str(array.name or '')
+    if name and not _MADE_UP.search(name):
+        return name
+    return _source_stem(array) or 'array'
+
+
+def _places(array: xr.DataArray, bands: Sequence[str] | None) -> tuple[dict[str, Place], tuple[str, ...]]:
     """Name the bands of an array and say where they are; also what to tell about the names."""
-    path = f'<{array.name or _source_stem(array) or "array"}>'
+    path = f'<{_stem(array)}>'
     if array.dtype.kind not in 'iuf':
         raise UsageError(f'{path}: holds {array.dtype} values; convert it to numbers first')
     array = _as_bands(array, path)
@@ -199,16 +200,13 @@ def _naming(array: xr.DataArray) -> Naming:
 def _single_name(array: xr.DataArray) -> str | None:
     """Name an array's only band: canonically if anything does, else as the array is called."""
     words = [str(word) for word in (array.name, array.attrs.get('long_name')) if word]
+    words = [word for word in words if not _MADE_UP.search(word)]
     return next((word for word in words if canonical_name(word)), words[0] if words else None)
 
 
 def _nodata(array: xr.DataArray) -> float | None:
     stated = next(
-        (
-            array.attrs[key]
-            for key in ('_FillValue', 'missing_value', 'nodata')
-            if key in array.attrs
-        ),
+        (array.attrs[key] for key in ('_FillValue', 'missing_value', 'nodata') if key in array.attrs),
         None,
     )
     return None if stated is None else float(stated)

@@ -59,9 +59,7 @@ def assemble(
             stated=place.scaling,
             stated_units=place.units,
         )
-        bands[name] = Band(
-            name, place.raster, place.index, meaning.scale, meaning.offset, meaning.units
-        )
+        bands[name] = Band(name, place.raster, place.index, meaning.scale, meaning.offset, meaning.units)
         told += [meaning.note] if meaning.note else []
     first = next(iter(bands.values()))
     return Scene(

@@ -58,9 +58,7 @@ def _reflectance(
     if dtype == np.uint8:
         return Meaning(units='8-bit', note='8-bit values are taken as a display image')
     if dtype.kind == 'f':
-        note = (
-            'floating-point values without a stated scale: whether they are reflectance is unknown'
-        )
+        note = 'floating-point values without a stated scale: whether they are reflectance is unknown'
         return Meaning(note=note)
     if product is not None and product.sensor == 'Sentinel-2':
         return Meaning(*product.scale_and_offset(band), 'reflectance', product.note)
@@ -68,9 +66,7 @@ def _reflectance(
     return Meaning(1e-4, 0.0, 'reflectance', note)
 
 
-def _backscatter(
-    dtype: np.dtype, scale: float | None, offset: float | None, units: str | None
-) -> Meaning:
+def _backscatter(dtype: np.dtype, scale: float | None, offset: float | None, units: str | None) -> Meaning:
     if units and units.lower() in {'db', 'decibel', 'decibels'}:
         return Meaning(scale, offset, 'dB')
     if units is None and dtype.kind == 'f':

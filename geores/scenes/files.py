@@ -21,9 +21,7 @@ _SUFFIXES: Final = {'.jp2', '.tif', '.tiff'}
 _ORDER: Final = (*SENTINEL2_BANDS, *SENTINEL1_BANDS)
 
 
-def scene_from_file(
-    path: str, *, bands: Sequence[str] | None = None, allow_vrt: bool = False
-) -> Scene:
+def scene_from_file(path: str, *, bands: Sequence[str] | None = None, allow_vrt: bool = False) -> Scene:
     """Open one raster file.
 
     Args:
@@ -109,7 +107,7 @@ class _BandFile(NamedTuple):
 def _band_files(path: Path) -> dict[str, _BandFile]:
     """Find the file of each band, the finest where there are several."""
     found: dict[str, _BandFile] = {}
-    for path_ in sorted(file for folder in _image_folders(path) for file in folder.iterdir()):
+    for path_ in _listed(path):
         parts = band_of_stem(path_.stem) if path_.suffix.lower() in _SUFFIXES else None
         if parts is None:
             continue
@@ -129,12 +127,18 @@ def _band_files(path: Path) -> dict[str, _BandFile]:
     return found
 
 
+def _listed(path: Path) -> list[Path]:
+    folders = _image_folders(path)
+    try:
+        return sorted(file for folder in folders for file in folder.iterdir())
+    except OSError as error:
+        raise SceneError(f'{path}: cannot be listed ({error.strerror}); check its rights') from error
+
+
 def _image_folders(path: Path) -> list[Path]:
     granules = sorted(path.glob('GRANULE/*/IMG_DATA'))
     if len(granules) > 1:
-        raise SceneError(
-            f'{path}: holds {len(granules)} granules; give one of them, such as {granules[0]}'
-        )
+        raise SceneError(f'{path}: holds {len(granules)} granules; give one of them, such as {granules[0]}')
     if granules:
         path = granules[0]
     elif (path / 'IMG_DATA').is_dir():

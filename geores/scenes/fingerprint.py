@@ -40,7 +40,7 @@ def remote_fingerprint(path: str, driver: str) -> str:
         rows, cols = dataset.block_shapes[0]
         last = f'{(dataset.width - 1) // cols}_{(dataset.height - 1) // rows}'
         place = [
-            dataset.get_tag_item(f'BLOCK_{item}_{last}', ns='TIFF', bidx=dataset.count)
+            dataset.get_tag_item(f'BLOCK_{item}_{last}', 'TIFF', bidx=dataset.count)
             for item in ('OFFSET', 'SIZE')
         ]
         stated = (path, dataset.profile, dataset.descriptions, dataset.tags(), place)

@@ -107,6 +107,8 @@ def find_driver(path: str, *, allow_vrt: bool = False) -> str:
     for magic, driver in _MAGIC:
         if head.startswith(magic):
             return driver
+    if head.startswith(b'PK\x03\x04'):
+        raise SceneError(f'{path}: is a zip archive; unpack it and give what is inside')
     if b'<VRTDataset' not in head:
         raise SceneError(
             f'{path}: not a raster that geores opens; give a GeoTIFF, JPEG 2000, PNG or JPEG file'
@@ -139,11 +141,12 @@ def open_dataset(path: str, driver: str, *, quiet: bool = False) -> rasterio.Dat
             return open_dataset(path, driver)
     try:
         with reading_env(remote=is_remote(path)):
-            return rasterio.open(path, driver=driver, sharing=False)
+            # As a `Path`, a local name that looks like a URL stays a name.
+            source = path if is_remote(path) else Path(path)
+            return rasterio.open(source, driver=driver, sharing=False)
     except RasterioError as error:
-        raise SceneError(
-            f'{path}: GDAL cannot open it as {driver}; the file is damaged or incomplete ({error})'
-        ) from error
+        reason = 'check the address and the network' if is_remote(path) else 'it is damaged or incomplete'
+        raise SceneError(f'{path}: GDAL cannot open it as {driver} ({error}): {reason}') from error
 
 
 def _unless_set_by_user(options: dict[str, Any]) -> dict[str, Any]:
@@ -151,11 +154,12 @@ def _unless_set_by_user(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _first_bytes(path: str) -> bytes:
+    if not os.path.isfile(path):
+        what = 'is not a file' if os.path.exists(path) else 'no such file'
+        raise SceneError(f'{path}: {what}; check the path')
     try:
         with Path(path).open('rb') as file:
             head = file.read(1024)
-    except FileNotFoundError as error:
-        raise SceneError(f'{path}: no such file; check the path') from error
     except OSError as error:
         raise SceneError(f'{path}: cannot be read ({error.strerror}); check the path') from error
     if not head:

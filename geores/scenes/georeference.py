@@ -10,6 +10,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from geores.errors import SceneError, UsageError
+from geores.scenes.header import known_crs
 
 __all__ = ['geobox_of', 'spatial_dims']
 
@@ -29,8 +30,7 @@ def spatial_dims(array: xr.DataArray, path: str) -> tuple[str, str]:
     x = next((name for name in _X_NAMES if name in array.dims), None)
     if y is None or x is None:
         raise UsageError(
-            f'{path}: has dimensions {", ".join(map(str, array.dims))}; '
-            "rename those in space to 'y' and 'x'"
+            f"{path}: has dimensions {', '.join(map(str, array.dims))}; rename those in space to 'y' and 'x'"
         )
     return y, x
 
@@ -49,7 +49,7 @@ def geobox_of(array: xr.DataArray, path: str) -> GeoBox:
 def _crs(array: xr.DataArray) -> CRS | None:
     crs = array.rio.crs
     if crs is not None:
-        return CRS(crs)
+        return known_crs(crs)
     epsg = array.coords.get('epsg')
     if epsg is not None and epsg.ndim == 0:
         return CRS(f'EPSG:{int(epsg)}')
@@ -74,14 +74,10 @@ def _axis(values: np.ndarray, step: float | None, where: str) -> tuple[float, fl
     if len(values) > 1:
         step = float(values[-1] - values[0]) / (len(values) - 1)
     if not step:
-        raise SceneError(
-            f'{where} does not tell the size of a pixel; state it with rio.write_transform'
-        )
+        raise SceneError(f'{where} does not tell the size of a pixel; state it with rio.write_transform')
     even = values[0] + step * np.arange(len(values))
     if not bool(np.all(np.abs(values - even) <= _TOLERANCE * abs(step))):
-        raise SceneError(
-            f'{where} is not evenly spaced; reproject the array to a regular grid first'
-        )
+        raise SceneError(f'{where} is not evenly spaced; reproject the array to a regular grid first')
     return float(values[0]), step
 
 
@@ -92,12 +88,10 @@ def _stated_affine(array: xr.DataArray) -> Affine | None:
     if text:
         return Affine.from_gdal(*map(float, str(text).split()))
     stated: Any = array.attrs.get('transform')
-    return Affine(*list(stated)[:6]) if isinstance(stated, list | tuple) else None
+    return Affine(*list(stated)[:6]) if isinstance(stated, Affine | list | tuple) else None
 
 
-def _stated_resolution(
-    array: xr.DataArray, stated: Affine | None
-) -> tuple[float | None, float | None]:
+def _stated_resolution(array: xr.DataArray, stated: Affine | None) -> tuple[float | None, float | None]:
     if stated is not None:
         return stated.a, stated.e
     size: Any = array.attrs.get('resolution')

@@ -1,9 +1,12 @@
 """What a raster file says about itself, read once and without any pixels."""
 
+import os
 import re
 from dataclasses import dataclass
 
 import numpy as np
+import rasterio
+from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from rasterio import DatasetReader
 from rasterio.enums import ColorInterp, MaskFlags
@@ -11,7 +14,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from geores.errors import SceneError
 from geores.scenes.gdal import find_driver, open_dataset
 
-__all__ = ['Header', 'read_header']
+__all__ = ['Header', 'known_crs', 'read_header']
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class Header:
         scales: A band's scale each (1.0 when not stated).
         offsets: A band's offset each (0.0 when not stated).
         units: A band's unit each, or None.
-        tags: Tags of the file.
         compression: Such as 'DEFLATE', or None.
+        shares_blocks: Whether a block holds all the bands (interleaved by pixel).
     """
 
     path: str
@@ -51,8 +54,8 @@ class Header:
     scales: tuple[float, ...]
     offsets: tuple[float, ...]
     units: tuple[str | None, ...]
-    tags: dict[str, str]
     compression: str | None
+    shares_blocks: bool
 
     @property
     def is_georeferenced(self) -> bool:
@@ -72,13 +75,17 @@ def read_header(path: str, *, allow_vrt: bool = False) -> Header:
         SceneError: If it cannot be opened, or has no grid of its own.
     """
     driver = find_driver(path, allow_vrt=allow_vrt)
+    if os.path.isfile(f'{path}.msk'):
+        # GDAL opens this one by itself, with any driver.
+        find_driver(f'{path}.msk', allow_vrt=allow_vrt)
     with open_dataset(path, driver, quiet=True) as dataset:
         _check(dataset, path)
+        structure = dataset.tags(ns='IMAGE_STRUCTURE')
         colors = tuple(color.name for color in dataset.colorinterp)
         return Header(
             path=path,
             driver=driver,
-            geobox=GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs),
+            geobox=GeoBox((dataset.height, dataset.width), dataset.transform, known_crs(dataset.crs)),
             count=dataset.count,
             dtype=np.result_type(*dataset.dtypes),
             block_shape=dataset.block_shapes[0],
@@ -93,16 +100,22 @@ def read_header(path: str, *, allow_vrt: bool = False) -> Header:
             scales=dataset.scales,
             offsets=dataset.offsets,
             units=dataset.units,
-            tags=dataset.tags(),
-            compression=dataset.tags(ns='IMAGE_STRUCTURE').get('COMPRESSION'),
+            compression=structure.get('COMPRESSION'),
+            shares_blocks=structure.get('INTERLEAVE') == 'PIXEL',
         )
+
+
+def known_crs(crs: rasterio.CRS | None) -> CRS | None:
+    """Name a CRS by its EPSG code where it is exactly that one."""
+    if not crs:
+        return None
+    code = crs.to_epsg(confidence_threshold=100)
+    return CRS(crs if code is None else f'EPSG:{code}')
 
 
 def _check(dataset: DatasetReader, path: str) -> None:
     if dataset.count == 0:
-        raise SceneError(
-            f'{path}: holds no bands of its own; give one of its subdatasets as a file'
-        )
+        raise SceneError(f'{path}: holds no bands of its own; give one of its subdatasets as a file')
     odd = [name for name in dataset.dtypes if not re.fullmatch(r'u?int\d+|float\d+', name)]
     if odd:
         raise SceneError(f'{path}: holds {odd[0]} values; convert it to real numbers first')

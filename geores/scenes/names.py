@@ -9,8 +9,7 @@ __all__ = [
     'SENTINEL2_BANDS',
     'band_of_stem',
     'canonical_name',
-    'is_sentinel2_like',
-    'same_bands',
+    'find_name',
     'sensor_of',
 ]
 
@@ -94,7 +93,7 @@ def band_of_stem(stem: str) -> tuple[str, str, int | None] | None:
     return (match['before'] or '', name or '', int(metres) if metres else None)
 
 
-def is_sentinel2_like(names: Collection[str]) -> bool:
+def _is_sentinel2_like(names: Collection[str]) -> bool:
     """Whether bands under common names are Sentinel-2's rather than those of a plain image.
 
     Several satellites and every aerial camera have a 'red'; the red edge, or a wide near-infrared
@@ -105,26 +104,28 @@ def is_sentinel2_like(names: Collection[str]) -> bool:
     return bool(present & red_edge) or ('nir' in present and bool(present & {'swir16', 'swir22'}))
 
 
-def same_bands(name: str, *, sentinel2: bool) -> tuple[str, ...]:
-    """List the canonical names under which a band may be found, best first.
+def find_name(name: str, names: Collection[str], *, sensor: str | None = None) -> str | None:
+    """Find a band among others by its name or an alias.
 
     Args:
         name: As a user or a model's card has it.
-        sentinel2: Whether 'B04' may be sought as 'red'.
+        names: Those that there are.
+        sensor: Where they come from, if known otherwise than by their names; 'B04' is sought as
+            'red' in Sentinel-2 only.
+
+    Returns:
+        The one of `names` that is meant, or None.
     """
-    known = canonical_name(name)
-    if known is None:
-        return ()
-    if known in _COMMON:
-        return (known, _COMMON[known])
-    if sentinel2 and known in SENTINEL2_BANDS:
-        return (known, SENTINEL2_BANDS[known])
-    return (known,)
+    known = canonical_name(name) or name
+    wanted = [name, known, _COMMON.get(known)]
+    if known in SENTINEL2_BANDS and 'Sentinel-2' in {sensor, sensor_of(names)}:
+        wanted.append(SENTINEL2_BANDS[known])
+    return next((other for other in wanted if other in names), None)
 
 
 def sensor_of(names: Collection[str]) -> str | None:
     """Name the sensor that bands of these canonical names come from, where they tell."""
-    if any(name in SENTINEL2_BANDS for name in names) or is_sentinel2_like(names):
+    if any(name in SENTINEL2_BANDS for name in names) or _is_sentinel2_like(names):
         return 'Sentinel-2'
     if any(name in SENTINEL1_BANDS for name in names):
         return 'Sentinel-1'

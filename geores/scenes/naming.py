@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geores.errors import UsageError
-from geores.scenes.names import canonical_name
+from geores.scenes.names import canonical_name, find_name
 
 __all__ = ['Naming', 'choose_bands', 'name_bands']
 
@@ -54,16 +54,11 @@ def name_bands(
         return Naming({file_band: indexes[0]}, is_stated=True)
     if {'red', 'green', 'blue'} <= set(colors):
         known = {color for color in colors if canonical_name(color) and colors.count(color) == 1}
-        names = [
-            color if color in known else number
-            for color, number in zip(colors, numbers, strict=True)
-        ]
+        names = [color if color in known else number for color, number in zip(colors, numbers, strict=True)]
         return Naming(dict(zip(names, indexes, strict=True)))
     if dtype == np.uint8 and len(indexes) in {3, 4}:
         names = ['red', 'green', 'blue', *numbers[3:]]
-        note = (
-            'bands are taken to be red, green, blue: nothing says so; --bands (bands=) names them'
-        )
+        note = 'bands are taken to be red, green, blue: nothing says so; --bands (bands=) names them'
         return Naming(dict(zip(names, indexes, strict=True)), notes=(note,))
     note = f'bands have no names: called {", ".join(numbers)}; --bands (bands=) names them'
     if 'palette' in colors:
@@ -71,9 +66,7 @@ def name_bands(
     return Naming(dict(zip(numbers, indexes, strict=True)), notes=(note,))
 
 
-def choose_bands(
-    path: str, naming: Naming, bands: Sequence[str], *, alpha: int | None = None
-) -> Naming:
+def choose_bands(path: str, naming: Naming, bands: Sequence[str], *, alpha: int | None = None) -> Naming:
     """Apply what the user says about bands: names for all, or some of those that are stated.
 
     Args:
@@ -89,15 +82,16 @@ def choose_bands(
     wanted = [canonical_name(band) or band for band in bands]
     if len(set(wanted)) < len(wanted) or not wanted:
         raise UsageError(f'--bands {",".join(bands)}: name at least one band and each once')
-    if naming.is_stated and set(wanted) <= naming.indexes.keys():
-        return Naming({name: naming.indexes[name] for name in wanted}, is_stated=True)
+    own = [find_name(name, naming.indexes) for name in wanted]
+    if naming.is_stated and None not in own:
+        return Naming({name: naming.indexes[name] for name in own if name}, is_stated=True)
     indexes = list(naming.indexes.values())
     if alpha is not None and 'alpha' in wanted:
         indexes = sorted([*indexes, alpha])
     if len(wanted) != len(indexes):
-        own = f' ({", ".join(naming.indexes)})' if naming.is_stated else ''
+        names = f' ({", ".join(naming.indexes)})' if naming.is_stated else ''
         raise UsageError(
-            f'{path}: --bands names {len(wanted)} bands but there are {len(indexes)}{own}; '
+            f'{path}: --bands names {len(wanted)} bands but there are {len(indexes)}{names}; '
             'give one name for each'
         )
     named = zip(wanted, indexes, strict=True)

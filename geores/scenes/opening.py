@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import xarray as xr
 
@@ -16,7 +15,7 @@ from geores.scenes.scene import Scene, merge_scenes
 
 __all__ = ['Source', 'open_scene']
 
-Source = str | Path | xr.DataArray | xr.Dataset
+Source = str | os.PathLike[str] | xr.DataArray | xr.Dataset
 
 
 def open_scene(
@@ -43,7 +42,7 @@ def open_scene(
         BandError: If one of `bands` is not in a source that names its bands.
         UsageError: If the number of names is not that of the bands, or sources share a band.
     """
-    if isinstance(source, str | Path | xr.DataArray | xr.Dataset):
+    if isinstance(source, str | os.PathLike | xr.DataArray | xr.Dataset):
         scene = _open_one(source, bands, allow_vrt)
     else:
         scenes = [_open_one(one, None, allow_vrt) for one in source]
@@ -60,7 +59,7 @@ def _open_one(source: Source, bands: Sequence[str] | None, allow_vrt: bool) -> S
     path = os.fspath(source)
     if not path.strip():
         raise SceneError("'': is not a path; give a raster file or a folder of band files")
-    if not is_remote(path) and Path(path).is_dir():
+    if not is_remote(path) and os.path.isdir(path):
         return scene_from_folder(path, bands=bands)
     return scene_from_file(path, bands=bands, allow_vrt=allow_vrt)
 

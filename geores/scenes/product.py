@@ -1,5 +1,7 @@
-"""What a product says about its digital numbers: in its metadata file, its name or by convention."""
+"""What a product says about its digital numbers: in its metadata, its name or by convention."""
 
+import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,9 +18,7 @@ _PRODUCT: Final = re.compile(
     r'S2[A-D]_MSI(?P<level>L1C|L2A)_(?P<date>\d{8})T\d{6}_N(?P<baseline>\d{4})_R\d{3}_T\w{5}'
 )
 _TILE: Final = re.compile(r'(?<![A-Z0-9])T\d{2}[A-Z]{3}_(?P<date>\d{8})T\d{6}')
-_SENTINEL1: Final = re.compile(
-    r'S1[A-D]_[A-Z0-9]{2}_[A-Z0-9_]{4}_[A-Z0-9]{4}_(?P<date>\d{8})T\d{6}'
-)
+_SENTINEL1: Final = re.compile(r'S1[A-D]_[A-Z0-9]{2}_[A-Z0-9_]{4}_[A-Z0-9]{4}_(?P<date>\d{8})T\d{6}')
 _INSIDE_PRODUCT: Final = re.compile(r'R[126]0m|IMG_DATA|GRANULE|L(?:1C|2A)_T\w+')
 
 _FIRST_OFFSET_BASELINE: Final = 400
@@ -58,7 +58,7 @@ class Product:
 
 def product_root(path: Path) -> Path:
     """Climb from a band file, or any folder inside a product, to the product's own folder."""
-    path = path.absolute()
+    path = Path(os.path.abspath(path))
     folder = path if path.is_dir() else path.parent
     while _INSIDE_PRODUCT.fullmatch(folder.name):
         folder = folder.parent
@@ -128,9 +128,7 @@ def _without_baseline(product: Product) -> Product:
 
 def _from_metadata(path: Path, level: str, named: Product | None) -> Product:
     root = _parse(path)
-    values = {
-        element.tag.rpartition('}')[2]: (element.text or '').strip() for element in root.iter()
-    }
+    values = {element.tag.rpartition('}')[2]: (element.text or '').strip() for element in root.iter()}
     prefix, quantity = ('RADIO', '') if level == 'L1C' else ('BOA', 'BOA_')
     try:
         quantification = float(values.get(f'{quantity}QUANTIFICATION_VALUE') or 10000)
@@ -139,12 +137,10 @@ def _from_metadata(path: Path, level: str, named: Product | None) -> Product:
             for element in root.iter()
             if element.tag.rpartition('}')[2] == f'{prefix}_ADD_OFFSET'
         }
-        if not quantification > 0:
-            raise ValueError(f'quantification value {quantification}')
+        if not (quantification > 0 and all(map(math.isfinite, (quantification, *offsets.values())))):
+            raise ValueError(f'quantification value {quantification}, offsets {offsets or "none"}')
     except (ValueError, IndexError) as error:
-        raise SceneError(
-            f'{path}: holds no usable scale and offsets ({error}); restore it'
-        ) from error
+        raise SceneError(f'{path}: holds no usable scale and offsets ({error}); restore it') from error
     uri = values.get('PRODUCT_URI', '').removesuffix('.SAFE')
     date = values.get('DATATAKE_SENSING_START') or values.get('PRODUCT_START_TIME') or ''
     note = f'offset of {min(offsets.values(), default=0):.0f} applied, as the product states'
@@ -173,7 +169,7 @@ def _parse(path: Path) -> ElementTree.Element:
             raise SceneError(f'is larger than {_MAX_XML_BYTES} bytes')
         parser = ElementTree.XMLParser(target=_NoDoctype())  # noqa: S314
         return ElementTree.fromstring(path.read_bytes(), parser)  # noqa: S314
-    except (ElementTree.ParseError, OSError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:
         raise SceneError(
             f'{path}: is not a readable product metadata file ({error}); restore or remove it'
         ) from error

@@ -17,6 +17,7 @@ from geores.errors import ReadError, UsageError
 from geores.scenes.fingerprint import file_fingerprint, remote_fingerprint
 from geores.scenes.gdal import is_remote, open_dataset, reading_env
 from geores.scenes.header import Header, read_header
+from geores.scenes.sparse import held_pixels
 
 __all__ = ['FileRaster', 'Raster', 'valid_values']
 
@@ -54,9 +55,7 @@ class Raster(Protocol):
         """Digest that changes when the content changes."""
         ...
 
-    def read(
-        self, indexes: Sequence[int], rows: slice, cols: slice
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def read(self, indexes: Sequence[int], rows: slice, cols: slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Read a window of some bands.
 
         Args:
@@ -92,9 +91,7 @@ class FileRaster:
 
     is_lazy = False
 
-    def __init__(
-        self, path: str, *, nodata: float | None = None, header: Header | None = None
-    ) -> None:
+    def __init__(self, path: str, *, nodata: float | None = None, header: Header | None = None) -> None:
         self.header = header or read_header(path)
         self.path = path
         self.geobox = self.header.geobox
@@ -121,23 +118,21 @@ class FileRaster:
             return remote_fingerprint(self.path, self.header.driver)
         return file_fingerprint(self.path)
 
-    def read(
-        self, indexes: Sequence[int], rows: slice, cols: slice
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def read(self, indexes: Sequence[int], rows: slice, cols: slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Read a window of some bands: see `Raster.read`."""
         window = _window(rows, cols, self.geobox.shape)
         try:
             with reading_env(remote=is_remote(self.path)):
                 handle = self._handle()
                 values = handle.read(list(indexes), window=window, out_dtype=self.dtype)
-                marked = self._marked(handle, window)
+                marked = self._marked(handle, indexes, window, values)
         except (RasterioError, OSError) as error:
             raise ReadError(self._message(window, error)) from error
         nodata = [self._nodata[index - 1] for index in indexes]
         return values, _unless_all(marked, valid_values(values, nodata))
 
     def close(self) -> None:
-        """Close the handles of all threads; a later read opens its own again."""
+        """Close the handles of all threads, none of which may be reading; reads open new ones."""
         with self._lock:
             handles = list(self._handles)
             self._handles.clear()
@@ -161,14 +156,27 @@ class FileRaster:
                 self._handles.add(handle)
         return handle
 
-    def _marked(self, handle: DatasetReader, window: Window) -> np.ndarray | None:
-        """Read which pixels (rows, cols) alpha or a mask band marks as valid."""
+    def _marked(
+        self, handle: DatasetReader, indexes: Sequence[int], window: Window, values: np.ndarray
+    ) -> np.ndarray | None:
+        """Find the pixels (rows, cols) that alpha and masks leave, and that the file holds."""
         valid = None
         if self.header.alpha is not None:
             valid = handle.read(self.header.alpha, window=window) > 0
         if self.header.has_mask:
             valid = _both(valid, handle.dataset_mask(window=window) > 0)
-        return valid
+        return _both(valid, self._held(handle, indexes, window, values))
+
+    def _held(
+        self, handle: DatasetReader, indexes: Sequence[int], window: Window, values: np.ndarray
+    ) -> np.ndarray | None:
+        held = None
+        if self.header.driver != 'GTiff':
+            return None
+        unmarked = [i for i, index in enumerate(indexes) if self._nodata[index - 1] is None]
+        for i in unmarked[:1] if self.header.shares_blocks else unmarked:
+            held = _both(held, held_pixels(handle, indexes[i], window, values[i]))
+        return held
 
     def _message(self, window: Window, error: Exception) -> str:
         (top, bottom), (left, right) = window.toranges()
@@ -217,7 +225,8 @@ def _representable(value: float, dtype: np.dtype) -> bool:
 def _both(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
     if first is None or second is None:
         return second if first is None else first
-    return first & second
+    both: np.ndarray = first & second
+    return both
 
 
 def _unless_all(first: np.ndarray | None, second: np.ndarray | None = None) -> np.ndarray | None:

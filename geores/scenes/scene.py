@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 
 from geores.errors import BandError, UsageError
-from geores.scenes.names import is_sentinel2_like, same_bands
+from geores.scenes.names import find_name
 from geores.scenes.raster import Raster
 
 __all__ = ['Band', 'Scene', 'merge_scenes', 'notes_on_grid']
@@ -181,13 +181,8 @@ class Scene:
             raster.close()
 
     def _find(self, name: str) -> Band | None:
-        if name in self.bands:
-            return self.bands[name]
-        sentinel2 = self.sensor == 'Sentinel-2' or is_sentinel2_like(self.bands)
-        for other in same_bands(name, sentinel2=sentinel2):
-            if other in self.bands:
-                return self.bands[other]
-        return None
+        found = find_name(name, self.bands, sensor=self.sensor)
+        return None if found is None else self.bands[found]
 
 
 def merge_scenes(scenes: Sequence[Scene], name: str | None = None) -> Scene:

@@ -1,0 +1,10 @@
+"""Fixtures that tests of the command line share, and what every test ignores."""
+
+from .fixtures import bundle, geores
+
+__all__ = ['bundle', 'geores']
+
+
+def pytest_configure(config):
+    # rasterio and rioxarray multiply transforms in a way that affine 3 is about to deprecate.
+    config.addinivalue_line('filterwarnings', 'ignore:Use `@` matmul:PendingDeprecationWarning')

@@ -1,0 +1,383 @@
+import contextlib
+import json
+import os
+import pickle
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from geores import card as card_module
+from geores import models
+from geores.bundle import list_models, load_model, save_bundle
+from geores.card import ModelCard
+from geores.errors import BundleError, ModelNotFoundError, OutputError, UsageError
+
+SIZE = 8
+
+with contextlib.suppress(UsageError):
+
+    @models.register('test-bundle-tiny')
+    class Tiny(nn.Module):
+        def __init__(self, in_chans: int, num_classes: int) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(in_chans, 4, 3)
+            self.norm = nn.BatchNorm2d(4)
+            self.head = nn.Linear(4, num_classes)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.head(self.norm(self.conv(images)).relu().mean((2, 3)))
+
+
+CARD = ModelCard(
+    name='tiny',
+    description='A test.',
+    architecture='test-bundle-tiny',
+    architecture_kwargs={'in_chans': 2, 'num_classes': 3},
+    activation='sigmoid',
+    task='multi-label',
+    sensor='none',
+    processing_level='none',
+    bands=('B02', 'B08'),
+    units='reflectance*10000',
+    gsd=(8, 12),
+    input_size=SIZE,
+    resampling='bilinear',
+    mean=(100.0, 200.0),
+    std=(10.0, 20.0),
+    labels=('a', 'b', 'c'),
+    thresholds=(0.4, 0.5, 0.6),
+    split_id='split',
+    training_data='made up',
+    licence='MIT',
+    metrics={'made-up': {'split': 'validation', 'f1_micro': 0.5, 'ap_macro': None}},
+)
+
+
+def tiny() -> nn.Module:
+    torch.manual_seed(0)
+    return models.create(CARD.architecture, **CARD.architecture_kwargs)
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return save_bundle(tmp_path / 'tiny', tiny(), CARD, torch.float32)
+
+
+def images(count: int = 5) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.normal(150, 20, (count, 2, SIZE, SIZE)).astype(np.float32)
+
+
+def change(bundle, **fields) -> None:
+    path = bundle / 'card.json'
+    data = json.loads(path.read_text()) | fields
+    path.write_text(json.dumps({key: value for key, value in data.items() if value != 'drop'}))
+
+
+def change_weights(bundle, edit) -> None:
+    tensors = load_file(bundle / 'model.safetensors')
+    edit(tensors)
+    save_file(tensors, bundle / 'model.safetensors')
+
+
+def fails(bundle, *parts: str, kind: type[Exception] = BundleError) -> None:
+    with pytest.raises(kind) as error:
+        load_model(bundle)
+    message = str(error.value)
+    assert '\n' not in message
+    for part in parts:
+        assert part in message
+
+
+# --- cards
+
+
+def test_card_round_trip(tmp_path):
+    CARD.save(tmp_path / 'card.json')
+    assert ModelCard.load(tmp_path / 'card.json') == CARD
+    assert ModelCard.from_dict(CARD.to_dict()) == CARD
+    assert json.loads((tmp_path / 'card.json').read_text())['format_version'] == 1
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(CARD.to_dict())), st.from_type(object), min_size=1)
+    | st.dictionaries(
+        st.sampled_from(sorted(CARD.to_dict())),
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3),
+            lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=3), part),
+            max_leaves=4,
+        ),
+        min_size=1,
+    )
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_card_loads_or_is_a_bundle_error(fields):
+    try:
+        card = ModelCard.from_dict(CARD.to_dict() | fields)
+    except BundleError as error:
+        assert '\n' not in str(error)
+    else:
+        assert ModelCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
+
+
+@pytest.mark.parametrize(
+    ('fields', 'parts'),
+    [
+        ({'mean': [1.0]}, ["'mean'", '1 values for 2 bands']),
+        ({'std': [1.0, 0.0]}, ["'std'", 'above 0']),
+        ({'std': [1.0, float('nan')]}, ["'std'", 'finite']),
+        ({'mean': '12'}, ["'mean'", 'list']),
+        ({'labels': ['a', 'a', 'b']}, ["'labels'", "'a' twice"]),
+        ({'thresholds': [0.5, 0.5, 1.0]}, ["'thresholds'", 'between 0 and 1']),
+        ({'thresholds': [0.5]}, ["'thresholds'", '1 values for 3 labels']),
+        ({'thresholds': None}, ["'thresholds'", 'multi-label']),
+        ({'activation': 'softmax'}, ["'activation'", "'multi-label'"]),
+        ({'activation': 'relu'}, ["'activation'", 'sigmoid, softmax']),
+        ({'resampling': 'cubic'}, ["'resampling'"]),
+        ({'gsd': [12, 8]}, ["'gsd'"]),
+        ({'input_size': 8.5}, ["'input_size'", 'whole number']),
+        ({'input_size': True}, ["'input_size'"]),
+        ({'calibration': {'temperature': 0}}, ["'calibration'", 'temperature']),
+        ({'calibration': {'platt': 1}}, ["'calibration'", 'temperature']),
+        ({'metrics': {'x': {'f1': 1}}}, ["'metrics'", "'split'"]),
+        ({'architecture_kwargs': {'pretrained': True}}, ["'architecture_kwargs'", 'pretrained']),
+        ({'sha256': 'zz'}, ["'sha256'"]),
+        ({'name': '../x'}, ["'name'"]),
+        ({'licence': 'drop'}, ["'licence'", 'missing']),
+        ({'bands': 'drop'}, ["'bands'", 'missing']),
+        ({'lable': 1}, ["'lable'", 'not one that geores knows']),
+        ({'format_version': 2}, ["'format_version'", 'upgrade geores']),
+        ({'format_version': 'one'}, ["'format_version'"]),
+        ({'architecture': 'test-bundle-tini'}, ["did you mean 'test-bundle-tiny'"]),
+    ],
+)
+def test_bad_cards_name_file_and_field(bundle, fields, parts):
+    change(bundle, **fields)
+    fails(bundle, str(bundle), *parts)
+
+
+def test_older_format_versions_are_upgraded(bundle, monkeypatch):
+    def one_to_two(data):
+        return data | {'format_version': 2, 'licence': 'upgraded'}
+
+    monkeypatch.setattr(card_module, '_UPGRADES', {1: one_to_two})
+    monkeypatch.setattr(card_module, 'FORMAT_VERSION', 2)
+    assert load_model(bundle).card.licence == 'upgraded'
+
+
+@pytest.mark.parametrize('text', ['', 'no json', '[]', '{"name":' * 9000])
+def test_cards_that_are_not_json(bundle, text):
+    (bundle / 'card.json').write_text(text)
+    fails(bundle, 'card.json')
+
+
+# --- bundles
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float32])
+def test_round_trip(tmp_path, dtype):
+    network = tiny()
+    folder = save_bundle(tmp_path / 'deep' / 'tiny', network, CARD, dtype)
+    model = load_model(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ['card.json', 'model.safetensors']
+    assert replace(model.card, sha256='', geores_version='') == CARD
+    assert model.name == 'tiny'
+    assert len(model.sha256) == 64
+    assert model.device.type == 'cpu'
+    assert not model.network.training
+    assert all(part.dtype == torch.float32 for part in model.network.parameters())
+    network.eval()
+    normal = (torch.from_numpy(images()) - torch.tensor([100.0, 200.0]).view(2, 1, 1)) / (
+        torch.tensor([10.0, 20.0]).view(2, 1, 1)
+    )
+    with torch.no_grad():
+        expected = network(normal).sigmoid().numpy()
+    np.testing.assert_allclose(model.predict(images()), expected, atol=2e-3, rtol=0)
+    if dtype == torch.float32:
+        np.testing.assert_allclose(model.predict(images()), expected, atol=1e-6, rtol=0)
+
+
+def test_wrong_shape_names_tensor_and_both_shapes(bundle):
+    change_weights(bundle, lambda tensors: tensors.update({'conv.weight': torch.zeros(4, 3, 3, 3)}))
+    fails(bundle, "'conv.weight'", '(4, 3, 3, 3)', '(4, 2, 3, 3)')
+
+
+def test_missing_and_unexpected_tensors(bundle):
+    change_weights(bundle, lambda tensors: tensors.update(extra=torch.zeros(1)))
+    fails(bundle, "'extra'")
+    change_weights(bundle, lambda tensors: tensors.pop('head.bias'))
+    fails(bundle, "'head.bias'", 'missing')
+
+
+def test_values_that_are_not_finite(bundle):
+    change_weights(bundle, lambda tensors: tensors['head.bias'].fill_(torch.nan))
+    fails(bundle, "'head.bias'", 'finite')
+
+
+def test_labels_have_to_fit_the_head(bundle):
+    change(bundle, labels=['a', 'b'], thresholds=[0.5, 0.5])
+    fails(bundle, '(1, 3)', 'labels are 2')
+
+
+def test_bands_have_to_fit_the_network(bundle):
+    change(bundle, bands=['a', 'b', 'c'], mean=[0, 0, 0], std=[1, 1, 1])
+    fails(bundle, '(1, 3, 8, 8)')
+
+
+def test_huge_networks_take_no_memory(bundle):
+    change(bundle, architecture_kwargs={'in_chans': 2, 'num_classes': 10**12})
+    fails(bundle, "'head.weight'", '(1000000000000, 4)')
+
+
+def test_other_weights_than_the_card_says(bundle):
+    change_weights(bundle, lambda tensors: tensors['head.bias'].add_(1))
+    fails(bundle, 'SHA-256', "'sha256'")
+
+
+@pytest.mark.parametrize('keep', [0, 5, 100, -4])
+def test_truncated_weights(bundle, keep):
+    path = bundle / 'model.safetensors'
+    path.write_bytes(path.read_bytes()[:keep])
+    fails(bundle, 'model.safetensors', 'not safetensors')
+
+
+class Mine:
+    def __reduce__(self):
+        return os.mkdir, ('unpickled',)
+
+
+@pytest.mark.parametrize('protocol', [0, 2, 4, 5])
+@pytest.mark.parametrize('place', ['model.safetensors', 'model.pt', None])
+def test_pickles_are_never_read(bundle, tmp_path, monkeypatch, protocol, place):
+    monkeypatch.chdir(tmp_path)
+    (bundle / 'model.safetensors').unlink()
+    path = tmp_path / 'model.ckpt' if place is None else bundle / place
+    path.write_bytes(pickle.dumps(Mine(), protocol))
+    named = path if place is None else bundle
+    fails(named, path.name, 'safetensors')
+    assert not (tmp_path / 'unpickled').exists()
+
+
+def test_torch_files_are_refused(bundle, tmp_path):
+    torch.save(tiny().state_dict(), tmp_path / 'weights')
+    fails(tmp_path / 'weights', 'geores reads safetensors only')
+    shutil.copy(tmp_path / 'weights', bundle / 'model.safetensors')
+    fails(bundle, 'geores reads safetensors only')
+
+
+def test_folders_and_files_that_are_no_bundles(bundle, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    fails(tmp_path / 'empty', 'not a bundle')
+    fails(bundle / 'card.json', 'a bundle is a folder')
+    (bundle / 'card.json').unlink()
+    fails(bundle, 'no card.json')
+
+
+def test_unknown_names_suggest_the_nearest():
+    if not list_models():
+        pytest.skip('no models ship yet')
+    fails('sentinal2', "did you mean 'sentinel2'", kind=ModelNotFoundError)
+    fails('', kind=ModelNotFoundError)
+
+
+def test_saving_refuses_what_would_not_load(tmp_path):
+    with pytest.raises(BundleError, match="'head.weight'"):
+        save_bundle(
+            tmp_path / 'x',
+            tiny(),
+            replace(CARD, architecture_kwargs={'in_chans': 2, 'num_classes': 4}),
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_overwriting_is_asked_for(bundle):
+    other = replace(CARD, description='Another.')
+    with pytest.raises(OutputError, match='exists already'):
+        save_bundle(bundle, tiny(), other)
+    save_bundle(bundle, tiny(), other, overwrite=True)
+    assert load_model(bundle).card.description == 'Another.'
+    assert [path.name for path in bundle.parent.iterdir()] == ['tiny']
+
+
+def test_a_folder_that_is_no_bundle_is_never_overwritten(tmp_path):
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'thesis.txt').touch()
+    with pytest.raises(OutputError):
+        save_bundle(tmp_path / 'mine', tiny(), CARD, overwrite=True)
+    assert (tmp_path / 'mine' / 'thesis.txt').exists()
+
+
+def test_nothing_is_left_where_writing_fails(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(ModelCard, 'save', fail)
+    with pytest.raises(OutputError, match='No space left'):
+        save_bundle(tmp_path / 'x', tiny(), CARD)
+    assert not list(tmp_path.iterdir())
+
+
+# --- models
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        np.zeros((2, SIZE, SIZE)),
+        np.zeros((1, 3, SIZE, SIZE)),
+        np.zeros((1, 2, SIZE, SIZE + 1)),
+        np.full((1, 2, SIZE, SIZE), np.nan),
+        np.full((1, 2, SIZE, SIZE), np.inf),
+        np.zeros((1, 2, SIZE, SIZE), complex),
+        'text',
+    ],
+)
+def test_images_that_do_not_fit_the_card(bundle, wrong):
+    with pytest.raises(UsageError) as error:
+        load_model(bundle).predict(wrong)
+    assert '\n' not in str(error.value)
+
+
+def test_prediction_of_other_types_and_none(bundle):
+    model = load_model(bundle)
+    whole = images().astype(np.uint16)
+    expected = model.predict(whole.astype(np.float32))
+    assert expected.dtype == np.float32
+    assert expected.shape == (5, 3)
+    np.testing.assert_array_equal(model.predict(whole), expected)
+    np.testing.assert_array_equal(model.predict(torch.from_numpy(whole.astype(float))), expected)
+    assert model.predict(images(0)).shape == (0, 3)
+    np.testing.assert_allclose(model.predict(whole, batch_size=2), expected, atol=1e-6)
+    with pytest.raises(UsageError, match='batch_size'):
+        model.predict(whole, batch_size=0)
+
+
+def test_calibration_divides_logits(bundle):
+    change(bundle, calibration={'temperature': 2.0})
+    logits = torch.tensor([[2.0, 0.0, -4.0]], dtype=torch.bfloat16)
+    scores = load_model(bundle).activate(logits)
+    torch.testing.assert_close(scores, torch.tensor([[1.0, 0.0, -2.0]]).sigmoid())
+
+
+def test_unknown_devices(bundle):
+    with pytest.raises(UsageError, match='abacus'):
+        load_model(bundle, device='abacus')
+
+
+def test_shipped_models_load_and_are_small():
+    cards = list_models()
+    for shipped in cards:
+        model = load_model(shipped.name)
+        shape = (1, len(shipped.bands), shipped.input_size, shipped.input_size)
+        scores = model.predict(np.broadcast_to(np.reshape(shipped.mean, (1, -1, 1, 1)), shape))
+        assert scores.shape == (1, len(shipped.labels))
+        assert (card_module.WEIGHTS / shipped.name / 'model.safetensors').stat().st_size < 25e6
+        assert shipped.metrics

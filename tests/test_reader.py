@@ -1,0 +1,267 @@
+"""Bands on a target grid: equal to rasterio where pixels line up, and the same whatever the windows."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+
+from geores.errors import ReadError, UsageError
+from geores.inference import Conversion, GridReader, Mask
+from geores.pipelines.mask import open_mask
+from geores.pipelines.target import target_grid
+from geores.scenes import open_scene
+
+UTM = 'EPSG:32633'
+CORNER = (300_000.0, 5_800_000.0)
+
+
+def write(path, values, pixel=10.0, crs=UTM, nodata=None, names=None, **profile):
+    values = np.atleast_3d(values) if values.ndim == 2 else values
+    values = values if values.shape[0] < 20 else np.moveaxis(values, -1, 0)
+    count, height, width = values.shape
+    transform = Affine(pixel, 0, CORNER[0], 0, -pixel, CORNER[1])
+    with rasterio.open(
+        path, 'w', driver='GTiff', count=count, height=height, width=width, dtype=values.dtype,
+        crs=crs, transform=transform, nodata=nodata, **profile,
+    ) as file:  # fmt: skip
+        file.write(values)
+        file.descriptions = names or [f'band{i + 1}' for i in range(count)]
+    return path
+
+
+def noise(shape, seed=0, dtype='uint16'):
+    return np.random.default_rng(seed).integers(1, 4000, shape).astype(dtype)
+
+
+def everywhere(grid):
+    return slice(0, grid.shape.y), slice(0, grid.shape.x)
+
+
+def shrunk(grid, factor):
+    height, width = grid.shape.yx
+    shape = (-(-height // factor), -(-width // factor))
+    return GeoBox(shape, grid.affine @ Affine.scale(factor), grid.crs)
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A 10 m and a 20 m band on one corner, one pixel of each invalid."""
+    fine, coarse = noise((60, 80)), noise((30, 40), 1)
+    fine[3, 4] = coarse[5, 6] = 0
+    write(tmp_path / 'B02.tif', fine[None], nodata=0, tiled=True, blockxsize=16, blockysize=16)
+    write(tmp_path / 'B05.tif', coarse[None], 20.0, nodata=0)
+    return open_scene(tmp_path), fine, coarse
+
+
+def test_same_grid_equals_rasterio(mixed):
+    scene, fine, _ = mixed
+    values, valid = GridReader(scene, ['B02'], scene.geobox).read(slice(2, 50), slice(3, 71))
+    assert np.array_equal(values[0], fine[2:50, 3:71])
+    assert np.array_equal(valid, fine[2:50, 3:71] > 0)
+
+
+def test_nearest_growth_repeats_pixels(mixed):
+    scene, fine, coarse = mixed
+    reader = GridReader(scene, ['B05', 'B02'], scene.geobox, resampling='nearest')
+    values, valid = reader.read(*everywhere(scene.geobox))
+    grown = coarse.repeat(2, 0).repeat(2, 1)
+    assert np.array_equal(values[0], grown)
+    assert np.array_equal(valid, (grown > 0) & (fine > 0))
+
+
+@pytest.mark.parametrize('steps', [2, 3, 6])
+def test_bilinear_growth_equals_gdal(tmp_path, steps):
+    coarse = noise((20, 17))
+    path = write(tmp_path / 'coarse.tif', coarse[None], 10.0 * steps)
+    scene = open_scene(path)
+    grid = GeoBox((20 * steps, 17 * steps), scene.geobox.affine @ Affine.scale(1 / steps), UTM)
+    values, valid = GridReader(scene, list(scene.bands), grid).read(*everywhere(grid))
+    with rasterio.open(path) as file:
+        expected = file.read(
+            1, out_shape=grid.shape.yx, resampling=Resampling.bilinear, out_dtype='float32'
+        )
+    assert valid.all()
+    # GDAL rounds to the file's integers.
+    assert np.abs(values[0] - expected).max() <= 0.51
+
+
+def test_invalid_neighbours_take_no_part_in_bilinear_growth(mixed):
+    scene, _, coarse = mixed
+    values, valid = GridReader(scene, ['B05'], scene.geobox).read(*everywhere(scene.geobox))
+    assert not valid[10:12, 12:14].any()
+    assert values[0][valid].min() >= coarse[coarse > 0].min() - 1e-2
+
+
+@pytest.mark.parametrize('factor', [2, 3, 7])
+def test_shrinking_averages_the_valid_pixels(mixed, factor):
+    scene, fine, _ = mixed
+    grid = shrunk(scene.geobox, factor)
+    values, valid = GridReader(scene, ['B02'], grid).read(*everywhere(grid))
+    padded = np.full([size * factor for size in grid.shape.yx], np.nan)
+    padded[:60, :80] = np.where(fine > 0, fine, np.nan)
+    blocks = padded.reshape(grid.shape.y, factor, grid.shape.x, factor)
+    assert np.allclose(values[0], np.nanmean(blocks, axis=(1, 3)), rtol=1e-6)
+    assert valid.all()
+
+
+@pytest.mark.parametrize('resampling', ['nearest', 'bilinear'])
+@settings(deadline=None, max_examples=30)
+@given(data=st.data())
+def test_windows_do_not_change_values(tmp_path_factory, resampling, data):
+    folder = tmp_path_factory.mktemp('scene')
+    fine, coarse = noise((50, 70)), noise((25, 35), 1).astype('float32')
+    fine[10:20, 3:9], coarse[7, :] = 0, np.nan
+    write(folder / 'B02.tif', fine[None], nodata=0, tiled=True, blockxsize=16, blockysize=16)
+    write(folder / 'B05.tif', coarse[None], 20.0, nodata=np.nan)
+    scene = open_scene(folder)
+    factor = data.draw(st.sampled_from([1, 2, 1.37, 0.5]), label='factor')
+    turned = data.draw(st.booleans(), label='warp')
+    grid = scene.geobox.to_crs('EPSG:32632') if turned else scene.geobox
+    shape = [int(np.ceil(size / factor)) for size in grid.shape.yx]
+    grid = GeoBox(tuple(shape), grid.affine @ Affine.scale(factor), grid.crs)
+    reader = GridReader(scene, ['B02', 'B05'], grid, resampling=resampling, cache_bytes=2000)
+    values, valid = reader.read(*everywhere(grid))
+    rows = sorted(data.draw(st.sets(st.integers(0, shape[0]), min_size=2, max_size=2), label='rows'))
+    cols = sorted(data.draw(st.sets(st.integers(0, shape[1]), min_size=2, max_size=2), label='cols'))
+    part, part_valid = reader.read(slice(*rows), slice(*cols))
+    cut = np.s_[rows[0] : rows[1], cols[0] : cols[1]]
+    assert np.array_equal(part_valid, valid[cut])
+    assert np.array_equal(part[:, part_valid], values[:, *cut][:, part_valid])
+
+
+def test_warping_lands_where_rasterio_warps(tmp_path):
+    ramp = np.add.outer(np.arange(120.0), 2 * np.arange(90.0)).astype('float32')
+    path = write(tmp_path / 'ramp.tif', ramp[None])
+    scene = open_scene(path)
+    grid = scene.geobox.to_crs('EPSG:32632', resolution=10)
+    values, valid = GridReader(scene, list(scene.bands), grid).read(*everywhere(grid))
+    expected = np.full(grid.shape.yx, np.nan, np.float32)
+    rasterio.warp.reproject(
+        ramp, expected, src_transform=scene.geobox.affine, src_crs=UTM, src_nodata=np.nan,
+        dst_transform=grid.affine, dst_crs='EPSG:32632', dst_nodata=np.nan,
+        resampling=Resampling.bilinear, tolerance=0,
+    )  # fmt: skip
+    assert np.array_equal(valid, ~np.isnan(expected))
+    assert np.allclose(values[0][valid], expected[valid], atol=1e-3)
+
+
+def test_sources_of_other_crs_and_extent_come_onto_one_grid(tmp_path):
+    write(tmp_path / 'B02.tif', noise((40, 40))[None])
+    with rasterio.open(
+        tmp_path / 'vv.tif', 'w', driver='GTiff', count=1, height=60, width=60, dtype='float32',
+        crs='EPSG:32632', transform=Affine(10, 0, 710_000, 0, -10, 5_810_000), nodata=np.nan,
+    ) as file:  # fmt: skip
+        file.write(np.full((1, 60, 60), -12.5, np.float32))
+        file.descriptions = ['VV']
+    scene = open_scene([tmp_path / 'B02.tif', tmp_path / 'vv.tif'])
+    values, valid = GridReader(scene, ['VV', 'B02'], scene.geobox).read(*everywhere(scene.geobox))
+    assert np.allclose(values[0][valid], -12.5)
+
+
+def test_conversions_are_applied_in_order(mixed):
+    scene, fine, _ = mixed
+    reader = GridReader(
+        scene, ['B02'], scene.geobox, conversions={'B02': Conversion(2.0, -1000.0, 0.0, 5000.0)}
+    )
+    values, _ = reader.read(*everywhere(scene.geobox))
+    assert np.array_equal(values[0], np.clip(fine * 2.0 - 1000, 0, 5000))
+
+
+def test_masks_make_pixels_invalid(mixed, tmp_path):
+    scene, fine, _ = mixed
+    classes = noise((30, 40), 2) % 12
+    path = write(tmp_path / 'SCL_20m.tif', classes[None].astype('uint8'), 20.0)
+    grown = classes.repeat(2, 0).repeat(2, 1)
+    grid = scene.geobox
+    cloudy = open_mask(path, None, grid)
+    assert cloudy.values is not None
+    for mask, hit in (
+        (cloudy, np.isin(grown, cloudy.values)),
+        (open_mask(path, [4], grid), grown == 4),
+        (Mask(cloudy.raster), grown != 0),
+    ):
+        _, valid = GridReader(scene, ['B02'], grid, mask=mask).read(*everywhere(grid))
+        assert np.array_equal(valid, (fine > 0) & ~hit)
+
+
+def test_unreadable_blocks_are_told_with_path_and_window(tmp_path):
+    path = write(tmp_path / 'cut.tif', noise((400, 400))[None], compress='deflate')
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20_000] + bytes(50_000) + whole[70_000:])
+    scene = open_scene(path)
+    with pytest.raises(ReadError, match=r'cut\.tif.*(rows|window)'):
+        GridReader(scene, list(scene.bands), scene.geobox).read(slice(0, 400), slice(0, 400))
+
+
+class TestTargetGrid:
+    """The grid of a scene for a model."""
+
+    @pytest.fixture
+    def scene(self, tmp_path):
+        return open_scene(write(tmp_path / 'scene.tif', noise((100, 60))[None]))
+
+    def test_native_pixels_where_the_model_takes_them(self, scene):
+        target = target_grid(scene, (8, 12))
+        assert target.grid == scene.geobox
+        assert target.gsd == pytest.approx(10, rel=0.01)
+
+    def test_resampled_to_the_nearest_size_that_the_model_takes(self, scene):
+        target = target_grid(scene, (20, 40))
+        assert target.grid.shape.yx == (50, 30)
+        assert target.grid.affine.a == pytest.approx(20, rel=0.01)
+        assert target.notes
+
+    def test_resolution_in_ground_metres(self, scene):
+        assert target_grid(scene, (8, 12), resolution=30).grid.shape.yx == (34, 20)
+
+    def test_ground_metres_in_web_mercator(self, tmp_path):
+        path = write(tmp_path / 'mercator.tif', noise((100, 60))[None], 16.2, crs='EPSG:3857')
+        scene = open_scene(path)
+        target = target_grid(scene, (8, 12))
+        assert target.grid == scene.geobox
+        assert target.gsd == pytest.approx(11.3, abs=0.2)
+
+    def test_geographic_scenes_come_to_utm(self, tmp_path):
+        path = tmp_path / 'lonlat.tif'
+        with rasterio.open(
+            path, 'w', driver='GTiff', count=1, height=80, width=80, dtype='uint8',
+            crs='EPSG:4326', transform=Affine(1e-4, 0, 12.0, 0, -1e-4, 52.0),
+        ) as file:  # fmt: skip
+            file.write(noise((1, 80, 80), dtype='uint8'))
+        target = target_grid(open_scene(path), (5, 15))
+        assert target.grid.crs.epsg == 32633
+        assert target.notes
+
+    def test_bbox_and_area_cut_whole_pixels(self, scene, tmp_path):
+        left, top = CORNER
+        target = target_grid(scene, (8, 12), bbox=(left + 15, top - 95, left + 200, top - 21))
+        assert target.grid.shape.yx == (8, 19)
+        assert target.grid.affine.c == left + 10
+        assert target.grid.affine.f == top - 20
+        triangle = shapely.Polygon([(left, top), (left + 300, top), (left, top - 300)])
+        path = tmp_path / 'area.geojson'
+        gpd.GeoDataFrame(geometry=[triangle], crs=UTM).to_crs(4326).to_file(path)
+        target = target_grid(scene, (8, 12), aoi=path)
+        _, valid = GridReader(scene, list(scene.bands), target.grid, area=target.area).read(
+            *everywhere(target.grid)
+        )
+        assert valid.sum() == pytest.approx(450, abs=35)
+
+    @pytest.mark.parametrize(
+        ('options', 'match'),
+        [
+            ({'bbox': (0, 0, 10, 10)}, 'does not overlap'),
+            ({'bbox': (10, 0, 0, 10)}, 'west, south'),
+            ({'bbox': (0, 0, 1, 1), 'bbox_crs': 'nonsense'}, 'bbox-crs'),
+            ({'aoi': 'nowhere.gpkg'}, 'nowhere'),
+        ],
+    )
+    def test_bad_boxes(self, scene, options, match):
+        with pytest.raises(UsageError, match=match):
+            target_grid(scene, (8, 12), **options)

@@ -1,0 +1,180 @@
+import csv
+import importlib
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+import yaml
+from PIL import Image
+from rasterio.errors import NotGeoreferencedWarning
+
+from geores.bundle import load_model
+from geores.cli.train import train
+from geores.errors import BundleError, OutputError, UsageError
+
+CONFIGS = Path(__file__).parents[1] / 'configs'
+SIZE = 32
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Lightning warns of arguments when pytest has some too; `train` has to cope.
+    monkeypatch.setattr('sys.argv', ['geores', 'train', '--config', 'x.yaml'])
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads that wait for each other are slow on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    rng = np.random.default_rng(0)
+    for source in ('one', 'two'):
+        rows = [['name', 'scene', 'dark', 'red']]
+        for scene, level in (('night', 30), ('day', 200)):
+            folder = tmp_path / source / 'images' / scene
+            folder.mkdir(parents=True)
+            for index in range(10):
+                pixels = rng.normal(level, 10, (SIZE, SIZE, 3))
+                pixels[..., 0] += 40 * (index % 2)
+                name = f'{scene}{index}'
+                image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+                image.save(folder / f'{name}.png')
+                rows.append([name, scene, int(scene == 'night'), index % 2])
+        with (tmp_path / source / 'multilabels.csv').open('w', newline='') as file:
+            csv.writer(file).writerows(rows)
+    return f'[{tmp_path}/one, {tmp_path}/two]'
+
+
+@pytest.fixture
+def patches(tmp_path):
+    folder = tmp_path / 'patches' / 'images'
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    bands = yaml.safe_load((CONFIGS / 'sentinel2.yaml').read_text())['data']['init_args']['bands']
+    rows = [['file', 'label']]
+    monkey = {'driver': 'GTiff', 'dtype': 'uint16', 'height': SIZE, 'width': SIZE}
+    for index in range(20):
+        level = (300, 3000)[index % 2]
+        values = rng.normal(level, 50, (len(bands), SIZE, SIZE)).astype(np.uint16)
+        write_patch(folder / f'{index}.tif', values, bands, monkey)
+        rows.append([f'{index}.tif', ('SeaLake', 'Forest')[index % 2]])
+    with (folder.parent / 'labels.csv').open('w', newline='') as file:
+        csv.writer(file).writerows(rows)
+    return str(folder.parent)
+
+
+def write_patch(path, values, bands, profile):
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', NotGeoreferencedWarning)
+        with rasterio.open(path, 'w', count=len(bands), **profile) as target:
+            target.write(values)
+            target.descriptions = bands
+
+
+def config(name, **data):
+    """A shipped configuration, made small."""
+    settings = yaml.safe_load((CONFIGS / f'{name}.yaml').read_text())
+    settings['data']['init_args'] |= {'size': SIZE, 'batch_size': 8} | data
+    settings['model']['init_args'] |= {'architecture': 'resnet10t', 'learning_rate': 0.003}
+    settings['trainer'] |= {'max_epochs': 8, 'check_val_every_n_epoch': 4, 'accelerator': 'cpu'}
+    Path(f'{name}.yaml').write_text(yaml.safe_dump(settings))
+    return ['--config', f'{name}.yaml']
+
+
+def fails(args, *parts, kind=UsageError):
+    with pytest.raises(kind) as error:
+        train(args)
+    message = str(error.value)
+    for part in parts:
+        assert part in message
+    assert '\n' not in message
+
+
+def test_multi_label_from_images_to_bundle(scenes, capsys, tmp_path):
+    args = config('aerial-rgb')
+    train([*args, '--data.root', scenes])
+    run = tmp_path / 'runs' / 'aerial-rgb' / 'version_0'
+    assert {path.name for path in run.iterdir()} >= {'aerial-rgb', 'config.yaml', 'metrics.csv'}
+    assert not (tmp_path / 'lightning_logs').exists()
+    out, err = capsys.readouterr()
+    assert str(Path('runs/aerial-rgb/version_0/aerial-rgb')) in out
+    assert [line.split()[:2] for line in err.splitlines()] == [['epoch', '4/8'], ['epoch', '8/8']]
+
+    model = load_model(run / 'aerial-rgb')
+    card = model.card
+    assert (card.task, card.labels, card.bands) == (
+        'multi-label',
+        ('dark', 'red'),
+        ('red', 'green', 'blue'),
+    )
+    assert (card.input_size, card.units, len(card.thresholds)) == (SIZE, '8-bit', 2)
+    assert set(card.metrics) == {'one', 'two', 'all'}
+    assert card.metrics['all']['split'].startswith('8 validation images')
+    assert 'thresholds' in card.metrics['all']['split']
+    assert card.metrics['all']['ap_macro'] > 0.7
+    dark = model.predict(np.full((1, 3, SIZE, SIZE), 30.0))[0, 0]
+    light = model.predict(np.full((1, 3, SIZE, SIZE), 200.0))[0, 0]
+    assert dark > light
+
+
+def test_single_label_from_patches_to_bundle(patches, tmp_path):
+    args = config('sentinel2')
+    path = str(tmp_path / 'mine')
+    best = ['--export.monitor', 'val/accuracy']
+    train([*args, '--data.root', patches, '--export.path', path, *best])
+    card = load_model(path).card
+    assert (card.task, card.activation, card.thresholds) == ('single-label', 'softmax', None)
+    assert card.labels == ('Forest', 'SeaLake')
+    assert card.metrics['patches']['accuracy'] == 1.0
+    assert card.metrics['patches']['split'].endswith('which also chose the epoch')
+    assert load_model(path).predict(np.full((1, 10, SIZE, SIZE), 300.0)).argmax() == 1
+
+    # What the export would refuse at the end is refused at the start.
+    common = [*args, '--data.root', patches]
+    fails([*common, '--export.path', path], 'exists already', kind=OutputError)
+    fails([*common, '--export.gsd', '[12, 8]'], "'gsd'", kind=BundleError)
+
+
+def test_unknown_monitor(patches):
+    args = [*config('sentinel2'), '--data.root', patches, '--trainer.max_epochs', '1']
+    fails([*args, '--trainer.check_val_every_n_epoch', '1', '--export.monitor', 'x'], "'x'")
+
+
+def test_without_export(patches, tmp_path):
+    args = [*config('sentinel2'), '--data.root', patches, '--export', 'null']
+    train([*args, '--trainer.max_epochs', '1', '--trainer.logger', 'false'])
+    assert not list(tmp_path.glob('**/card.json'))
+
+
+def test_bad_configurations(tmp_path, patches):
+    args = config('sentinel2')
+    fails(['--config', 'none.yaml'], 'none.yaml')
+    fails([*args, '--data.root', str(tmp_path / 'nowhere')], 'nowhere')
+    fails([*args, '--data.root', patches, '--model.archtecture', 'x'], 'archtecture')
+    fails([*args, '--data.root', patches, '--model.architecture', 'resnet1'], 'resnet1')
+    fails([*args, '--data.root', patches, '--data.bands', '[B99]'], 'B99')
+    fails([*args, '--model', 'geores.tasks.NoSuchTask'], 'NoSuchTask')
+    fails([], 'model')
+    (tmp_path / 'broken.yaml').write_text('model: [')
+    fails(['--config', 'broken.yaml'], 'broken.yaml')
+
+
+@pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.yaml')), ids=lambda path: path.stem)
+def test_shipped_configurations_hold_no_machine_paths(path):
+    settings = yaml.safe_load(path.read_text())
+    roots = settings['data']['init_args']['root']
+    for root in [roots] if isinstance(roots, str) else roots:
+        assert root.startswith('data/')
+    for part in (settings['data'], settings['model'], settings['export']):
+        module, _, name = part['class_path'].rpartition('.')
+        assert hasattr(importlib.import_module(module), name)
