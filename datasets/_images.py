@@ -24,9 +24,7 @@ class ImageStore:
         budget: Most bytes to hold in memory.
     """
 
-    def __init__(
-        self, paths: Sequence[Path], read: Callable[[Path], Pixels], budget: int = 2**31
-    ) -> None:
+    def __init__(self, paths: Sequence[Path], read: Callable[[Path], Pixels], budget: int = 2**31) -> None:
         self.paths = list(paths)
         self._read = read
         self._budget = budget

@@ -78,9 +78,7 @@ class SceneFolder(NonGeoDataset):
         self.ids = [f'{item.source}/{item.scene}/{item.path.name}' for item in items]
         self.sources = [item.source for item in items]
         self.strata = [f'{item.source}/{item.scene}' for item in items]
-        self.images = ImageStore(
-            [item.path for item in items], lambda path: read_rgb(path, size), budget
-        )
+        self.images = ImageStore([item.path for item in items], lambda path: read_rgb(path, size), budget)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -184,9 +182,7 @@ def _read_table(path: Path) -> list[dict[str, str]]:
 def _values(row: dict[str, str], labels: Sequence[str], path: Path) -> list[float]:
     for label in labels:
         if row[label] not in {'0', '1'}:
-            raise DatasetError(
-                f'{path}: {row["name"]}: {label} has to be 0 or 1, not {row[label]!r}'
-            )
+            raise DatasetError(f'{path}: {row["name"]}: {label} has to be 0 or 1, not {row[label]!r}')
     return [float(row[label]) for label in labels]
 
 

@@ -86,9 +86,7 @@ class RandomResizedCrop(Augmentation):
 
     def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102
         side = torch.where(_chosen(images, self.share), _draw(images, *self.scale), 1.0).flatten()
-        centre = (1 - side)[:, None] * torch.empty(len(images), 2, device=images.device).uniform_(
-            -1, 1
-        )
+        centre = (1 - side)[:, None] * torch.empty(len(images), 2, device=images.device).uniform_(-1, 1)
         theta = torch.zeros(len(images), 2, 3, device=images.device)
         theta[:, 0, 0] = theta[:, 1, 1] = side
         theta[:, :, 2] = centre
@@ -169,9 +167,7 @@ class Colour(Augmentation):
         saturation: Largest relative change about each pixel's grey.
     """
 
-    def __init__(
-        self, brightness: float = 0.15, contrast: float = 0.3, saturation: float = 0.3
-    ) -> None:
+    def __init__(self, brightness: float = 0.15, contrast: float = 0.3, saturation: float = 0.3) -> None:
         super().__init__()
         self.brightness = brightness
         self.contrast = contrast

@@ -157,9 +157,7 @@ class ExportBundle(Callback):
         multi = task.task == 'multi-label'
         if multi and thresholds is None:
             thresholds = torch.full((len(task.labels),), 0.5)
-        kwargs = {
-            key: value for key, value in task.architecture_kwargs.items() if key != 'pretrained'
-        }
+        kwargs = {key: value for key, value in task.architecture_kwargs.items() if key != 'pretrained'}
         return ModelCard(
             **self.text,  # type: ignore[arg-type]
             architecture=task.architecture,
@@ -206,8 +204,6 @@ def _measure(
             else multi_label_report(scores[kept], target[kept], thresholds)
         )
         split = f'{int(kept.sum())} validation images{used}'
-        rounded = {
-            key: None if math.isnan(value) else round(value, 4) for key, value in figures.items()
-        }
+        rounded = {key: None if math.isnan(value) else round(value, 4) for key, value in figures.items()}
         metrics[name] = {'split': split, **rounded}
     return metrics

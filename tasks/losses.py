@@ -66,9 +66,7 @@ def binary_loss(
     return functional.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
 
 
-def class_loss(
-    logits: Tensor, target: Tensor, weight: Tensor | None, label_smoothing: float = 0.0
-) -> Tensor:
+def class_loss(logits: Tensor, target: Tensor, weight: Tensor | None, label_smoothing: float = 0.0) -> Tensor:
     """Cross-entropy; samples with target -1 do not count.
 
     Args:
@@ -77,14 +75,10 @@ def class_loss(
         weight: (K,) or None.
         label_smoothing: Share of the target that is spread over all classes.
     """
-    return functional.cross_entropy(
-        logits, target, weight, ignore_index=-1, label_smoothing=label_smoothing
-    )
+    return functional.cross_entropy(logits, target, weight, ignore_index=-1, label_smoothing=label_smoothing)
 
 
-def binary_focal_loss(
-    logits: Tensor, target: Tensor, weight: Tensor | None, gamma: float = 2.0
-) -> Tensor:
+def binary_focal_loss(logits: Tensor, target: Tensor, weight: Tensor | None, gamma: float = 2.0) -> Tensor:
     """Focal loss of each label on its own, without its alpha.
 
     Args:
@@ -97,9 +91,7 @@ def binary_focal_loss(
     return (loss if weight is None else loss * (1 + target * (weight - 1))).mean()
 
 
-def class_focal_loss(
-    logits: Tensor, target: Tensor, weight: Tensor | None, gamma: float = 2.0
-) -> Tensor:
+def class_focal_loss(logits: Tensor, target: Tensor, weight: Tensor | None, gamma: float = 2.0) -> Tensor:
     """Focal loss of the true class; samples with target -1 do not count.
 
     Args:

@@ -313,7 +313,7 @@ def failed(answer, path):
 
 def deflated(path):
     """A scene of many deflated blocks and of several chunks, whose last block is at the end."""
-    return write_scene(path, height=1100, width=2100, compress='deflate', blocks=256)
+    return write_scene(path, height=1100, width=1100, compress='deflate', blocks=256)
 
 
 def blocks_of(path):

@@ -56,9 +56,7 @@ def make_tif(path, values, bands):
     height, width = values.shape[1:]
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', NotGeoreferencedWarning)
-        with rasterio.open(
-            path, 'w', 'GTiff', width, height, len(values), dtype=values.dtype
-        ) as target:
+        with rasterio.open(path, 'w', 'GTiff', width, height, len(values), dtype=values.dtype) as target:
             target.write(values)
             target.descriptions = bands
 

@@ -41,7 +41,10 @@ def means(tiles):
 def plans(draw, longest=48):
     tile = draw(st.integers(2, 16))
     tiling = Tiling(
-        draw(st.integers(1, longest)), draw(st.integers(1, longest)), tile, draw(st.integers(max(1, tile // 4), tile))
+        draw(st.integers(1, longest)),
+        draw(st.integers(1, longest)),
+        tile,
+        draw(st.integers(max(1, tile // 4), tile)),
     )
     chunks = (draw(st.integers(1, 6)), draw(st.integers(1, 6)))
     return Plan(tiling, chunks, draw(st.integers(1, 9)), draw(st.sampled_from([0.0, 0.3, 0.5, 1.0])))
@@ -127,9 +130,7 @@ def test_cells_are_area_weighted_means_of_tiles(plan, seed):
         weight[place] += 1
     found, _ = table.cells(*whole(tiling.cell_shape))
     for row, col in np.ndindex(*tiling.cell_shape):
-        place = np.s_[
-            y.cell_edges[row] : y.cell_edges[row + 1], x.cell_edges[col] : x.cell_edges[col + 1]
-        ]
+        place = np.s_[y.cell_edges[row] : y.cell_edges[row + 1], x.cell_edges[col] : x.cell_edges[col + 1]]
         # Every covering tile counts by the pixels it shares with the cell.
         assert found[0, row, col] == pytest.approx(total[place].sum() / weight[place].sum(), rel=1e-5)
 

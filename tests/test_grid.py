@@ -63,9 +63,7 @@ def test_bad_tiles_are_refused(tile, stride):
 
 
 @settings(deadline=None)
-@given(
-    st.integers(1, 120), st.integers(1, 120), st.integers(2, 40), st.data(), st.integers(1, 10**6)
-)
+@given(st.integers(1, 120), st.integers(1, 120), st.integers(2, 40), st.data(), st.integers(1, 10**6))
 def test_chunks_partition_tiles_pixels_and_cells(height, width, tile, data, bytes_per_pixel):
     tiling = Tiling(height, width, tile, data.draw(st.integers(1, tile)))
     shape = data.draw(

@@ -1,5 +1,7 @@
 """Bands on a target grid: equal to rasterio where pixels line up, and the same whatever the windows."""
 
+from itertools import product
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
 from geores.errors import ReadError, UsageError
-from geores.inference import Conversion, GridReader, Mask
+from geores.grid import Tiling
+from geores.inference import Conversion, GridReader, Mask, Plan
 from geores.pipelines.mask import open_mask
 from geores.pipelines.target import target_grid
 from geores.scenes import open_scene
@@ -83,9 +86,7 @@ def test_bilinear_growth_equals_gdal(tmp_path, steps):
     grid = GeoBox((20 * steps, 17 * steps), scene.geobox.affine @ Affine.scale(1 / steps), UTM)
     values, valid = GridReader(scene, list(scene.bands), grid).read(*everywhere(grid))
     with rasterio.open(path) as file:
-        expected = file.read(
-            1, out_shape=grid.shape.yx, resampling=Resampling.bilinear, out_dtype='float32'
-        )
+        expected = file.read(1, out_shape=grid.shape.yx, resampling=Resampling.bilinear, out_dtype='float32')
     assert valid.all()
     # GDAL rounds to the file's integers.
     assert np.abs(values[0] - expected).max() <= 0.51
@@ -129,6 +130,7 @@ def test_windows_do_not_change_values(tmp_path_factory, resampling, data):
     values, valid = reader.read(*everywhere(grid))
     rows = sorted(data.draw(st.sets(st.integers(0, shape[0]), min_size=2, max_size=2), label='rows'))
     cols = sorted(data.draw(st.sets(st.integers(0, shape[1]), min_size=2, max_size=2), label='cols'))
+    reader.expect([slice(*rows)], [slice(*cols)])
     part, part_valid = reader.read(slice(*rows), slice(*cols))
     cut = np.s_[rows[0] : rows[1], cols[0] : cols[1]]
     assert np.array_equal(part_valid, valid[cut])
@@ -265,3 +267,27 @@ class TestTargetGrid:
     def test_bad_boxes(self, scene, options, match):
         with pytest.raises(UsageError, match=match):
             target_grid(scene, (8, 12), **options)
+
+
+def test_blocks_are_decoded_once_and_let_go_after_their_last_use(mixed):
+    scene, fine, _ = mixed
+    plan = Plan(Tiling(60, 80, 16, 12), (2, 2), 4)
+    raster = scene.band('B02').raster
+    decoded = []
+    read = type(raster).read
+
+    def counted(self, indexes, rows, cols):
+        decoded.append((self.path, rows.start, cols.start))
+        return read(self, indexes, rows, cols)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(raster), 'read', counted)
+        patch.setattr('geores.inference.layers.BLOCK_PIXELS', 16)
+        reader = GridReader(scene, ['B02', 'B05'], scene.geobox)
+        rows, cols = plan.windows()
+        reader.expect(rows, cols)
+        for row, col in product(rows, cols):
+            values, _ = reader.read(row, col)
+            assert np.array_equal(values[0], fine[row, col])
+    assert len(decoded) == len(set(decoded))
+    assert reader.held_bytes == 0

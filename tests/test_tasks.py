@@ -148,9 +148,7 @@ def test_haze_is_stronger_in_short_wavelengths():
 def test_forward_normalises():
     model = task(mean=[5.0, 6.0], std=[2.0, 3.0]).eval()
     images = torch.rand(2, 2, 32, 32)
-    normal = (images - torch.tensor([5.0, 6.0]).view(2, 1, 1)) / torch.tensor([2.0, 3.0]).view(
-        2, 1, 1
-    )
+    normal = (images - torch.tensor([5.0, 6.0]).view(2, 1, 1)) / torch.tensor([2.0, 3.0]).view(2, 1, 1)
     with torch.no_grad():
         torch.testing.assert_close(model(images), model.network(normal))
 

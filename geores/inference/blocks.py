@@ -26,7 +26,7 @@ class Block:
 
 
 class BlockCache:
-    """Least recently used blocks, at most ``max_bytes`` of them.
+    """Blocks that are still needed, the most recently used of them, at most ``max_bytes``.
 
     Two threads that want one block decode it once: the second waits for the first. A block that
     failed is forgotten, and every thread that waited for it gets its error.
@@ -36,10 +36,24 @@ class BlockCache:
         self.max_bytes = max_bytes
         self._lock = Lock()
         self._blocks: OrderedDict[Hashable, Future[Block]] = OrderedDict()
-        self._bytes = 0
+        self._left: dict[Hashable, int] = {}
+        self.held_bytes = 0
 
-    def get(self, key: Hashable, load: Callable[[], Block]) -> Block:
-        """The block of ``key``, from ``load()`` where it is not held."""
+    def get(self, key: Hashable, load: Callable[[], Block], uses: int = 0) -> Block:
+        """The block of ``key``, from ``load()`` where it is not held.
+
+        Args:
+            key: which block.
+            load: decodes it.
+            uses: how often it will be asked for in all, this time included; after that it is let go
+                at once. 0 where nobody knows.
+        """
+        block = self._hold(key, load)
+        if uses:
+            self._count_down(key, uses)
+        return block
+
+    def _hold(self, key: Hashable, load: Callable[[], Block]) -> Block:
         with self._lock:
             future = self._blocks.get(key)
             if future is not None:
@@ -59,14 +73,23 @@ class BlockCache:
         self._trim(block.nbytes)
         return block
 
+    def _count_down(self, key: Hashable, uses: int) -> None:
+        """Let go of a block that has been asked for as often as it will be."""
+        with self._lock:
+            left = self._left.pop(key, uses) - 1
+            if left > 0:
+                self._left[key] = left
+            elif key in self._blocks:
+                self.held_bytes -= self._blocks.pop(key).result().nbytes
+
     def _trim(self, added: int) -> None:
         """Count a new block and let go of the oldest finished ones past the bound."""
         with self._lock:
-            self._bytes += added
+            self.held_bytes += added
             for key in list(self._blocks):
-                if self._bytes <= self.max_bytes:
+                if self.held_bytes <= self.max_bytes:
                     break
                 future = self._blocks[key]
                 if future.done():
-                    self._bytes -= future.result().nbytes
+                    self.held_bytes -= future.result().nbytes
                     del self._blocks[key]

@@ -6,6 +6,7 @@ window. Everywhere else the raster is warped in blocks fixed on the target grid.
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -86,6 +87,25 @@ class Layer(ABC):
         self.raster = raster
         self.indexes = list(indexes)
         self._cache = cache
+        self._uses: tuple[dict[int, int], dict[int, int]] = ({}, {})
+
+    def expect(self, rows: Sequence[slice], cols: Sequence[slice]) -> None:
+        """Say which windows will be read, so that blocks are let go after their last use.
+
+        Args:
+            rows: the windows' rows; each will be read with each of ``cols``.
+            cols: the windows' columns.
+        """
+        for axis, windows in enumerate((rows, cols)):
+            counts: Counter[int] = Counter()
+            for window in windows:
+                inside = self._inside(self._span(window, axis), axis)
+                counts.update(block.start for _, block in self._parts(inside, axis))
+            self._uses[axis].update(counts)
+
+    @abstractmethod
+    def _span(self, window: slice, axis: int) -> slice:
+        """What a window of the target takes of the block grid, along one axis."""
 
     @abstractmethod
     def read(self, rows: slice, cols: slice) -> Pixels:
@@ -99,12 +119,11 @@ class Layer(ABC):
         """A window of the block grid put together from blocks; invalid where it reaches outside."""
         shape = (rows.stop - rows.start, cols.stop - cols.start)
         values = np.zeros((len(self.indexes), *shape), np.float32)
-        inside_rows = slice(max(rows.start, 0), min(rows.stop, self.shape[0]))
-        inside_cols = slice(max(cols.start, 0), min(cols.stop, self.shape[1]))
+        inside_rows, inside_cols = self._inside(rows, 0), self._inside(cols, 1)
         whole = (inside_rows, inside_cols) == (rows, cols)
         valid = None if whole else np.zeros(shape, bool)
-        for part_rows, block_rows in _parts(inside_rows, self.block_shape[0], self.shape[0]):
-            for part_cols, block_cols in _parts(inside_cols, self.block_shape[1], self.shape[1]):
+        for part_rows, block_rows in self._parts(inside_rows, 0):
+            for part_cols, block_cols in self._parts(inside_cols, 1):
                 block = self._block(block_rows, block_cols)
                 source = (_within(part_rows, block_rows), _within(part_cols, block_cols))
                 put = (_within(part_rows, rows), _within(part_cols, cols))
@@ -119,7 +138,20 @@ class Layer(ABC):
 
     def _block(self, rows: slice, cols: slice) -> Block:
         key = (id(self), rows.start, cols.start)
-        return self._cache.get(key, lambda: self._load(rows, cols))
+        uses = self._uses[0].get(rows.start, 0) * self._uses[1].get(cols.start, 0)
+        return self._cache.get(key, lambda: self._load(rows, cols), uses)
+
+    def _inside(self, window: slice, axis: int) -> slice:
+        return slice(max(window.start, 0), min(window.stop, self.shape[axis]))
+
+    def _parts(self, window: slice, axis: int) -> list[tuple[slice, slice]]:
+        """A window cut along the blocks it meets: (its part in the block, the block)."""
+        step, size = self.block_shape[axis], self.shape[axis]
+        parts = []
+        for start in range(window.start // step * step, window.stop, step):
+            block = slice(start, min(start + step, size))
+            parts.append((slice(max(start, window.start), min(block.stop, window.stop)), block))
+        return parts
 
 
 class AlignedLayer(Layer):
@@ -137,43 +169,48 @@ class AlignedLayer(Layer):
         super().__init__(raster, indexes, cache)
         self.shape = (raster.geobox.shape.y, raster.geobox.shape.x)
         self.block_shape = _grouped(raster.block_shape, self.shape)
-        self._zoom, self._row, self._col = zoom
-        self._smooth = resampling == 'bilinear'
+        self._zoom, *self._start = zoom
+        self._margin = 1 if self._zoom > 1 and resampling == 'bilinear' else 0
 
     def read(self, rows: slice, cols: slice) -> Pixels:
         """Values and validity in a window of the target grid."""
-        rows, cols = _moved(rows, self._row), _moved(cols, self._col)
-        if self._zoom == 1:
-            return self._window(rows, cols)
+        values, valid = self._window(self._span(rows, 0), self._span(cols, 1))
         if self._zoom < 1:
-            return _average(*self._shrunk(rows, cols), round(1 / self._zoom))
-        return self._grown(rows, cols, round(self._zoom))
+            return _average(values, valid, round(1 / self._zoom))
+        if self._zoom > 1:
+            return self._grown(values, valid, (rows, cols), round(self._zoom))
+        return values, valid
 
     def _load(self, rows: slice, cols: slice) -> Block:
         return Block(*self.raster.read(self.indexes, rows, cols))
 
-    def _shrunk(self, rows: slice, cols: slice) -> Pixels:
-        steps = round(1 / self._zoom)
-        return self._window(
-            slice(rows.start * steps, rows.stop * steps),
-            slice(cols.start * steps, cols.stop * steps),
-        )
+    def _span(self, window: slice, axis: int) -> slice:
+        start, stop = window.start + self._start[axis], window.stop + self._start[axis]
+        if self._zoom <= 1:
+            steps = round(1 / self._zoom)
+            return slice(start * steps, stop * steps)
+        steps = round(self._zoom)
+        return slice(start // steps - self._margin, -(-stop // steps) + self._margin)
 
-    def _grown(self, rows: slice, cols: slice, steps: int) -> Pixels:
-        margin = 1 if self._smooth else 0
-        native = [slice(s.start // steps - margin, -(-s.stop // steps) + margin) for s in (rows, cols)]
-        values, valid = self._window(*native)
-        cut = tuple(
-            _moved(fine, -(coarse.start + margin) * steps)
-            for fine, coarse in zip((rows, cols), native, strict=True)
-        )
-        if self._smooth:
+    def _grown(
+        self,
+        values: NDArray[np.float32],
+        valid: NDArray[np.bool_] | None,
+        window: tuple[slice, slice],
+        steps: int,
+    ) -> Pixels:
+        """Grow native pixels and cut the window out of them."""
+        cut = []
+        for axis, fine in enumerate(window):
+            skip = (fine.start + self._start[axis]) % steps
+            cut.append(slice(skip, skip + fine.stop - fine.start))
+        if self._margin:
             values = _interpolate(values, valid, steps)
         else:
             values = values.repeat(steps, 1).repeat(steps, 2)
         if valid is not None:
-            core = valid[margin : valid.shape[0] - margin, margin : valid.shape[1] - margin]
-            valid = core.repeat(steps, 0).repeat(steps, 1)[cut]
+            core = valid[1:-1, 1:-1] if self._margin else valid
+            valid = core.repeat(steps, 0).repeat(steps, 1)[*cut]
         return values[:, *cut], valid
 
 
@@ -202,6 +239,9 @@ class WarpedLayer(Layer):
     def read(self, rows: slice, cols: slice) -> Pixels:
         """Values and validity in a window of the target grid."""
         return self._window(rows, cols)
+
+    def _span(self, window: slice, axis: int) -> slice:
+        return window
 
     def _load(self, rows: slice, cols: slice) -> Block:
         target = self._target[rows, cols]
@@ -234,7 +274,9 @@ class WarpedLayer(Layer):
     def _shrink(self) -> float:
         """Source pixels along one target pixel, at the target's middle."""
         row, col = (size / 2 for size in self.shape)
-        corners = [self._target.affine @ (col + right, row + down) for right, down in ((0, 0), (1, 0), (0, 1))]
+        corners = [
+            self._target.affine @ (col + right, row + down) for right, down in ((0, 0), (1, 0), (0, 1))
+        ]
         cols, rows = self._source_pixels(*np.array(corners).T)
         area = (cols[1] - cols[0]) * (rows[2] - rows[0]) - (cols[2] - cols[0]) * (rows[1] - rows[0])
         return float(np.sqrt(abs(area))) if np.isfinite(area) else 1.0
@@ -279,15 +321,6 @@ def _moved(window: slice, by: int) -> slice:
 
 def _within(window: slice, outer: slice) -> slice:
     return _moved(window, -outer.start)
-
-
-def _parts(window: slice, step: int, size: int) -> list[tuple[slice, slice]]:
-    """A window cut along the blocks it meets: (its part in the block, the block)."""
-    parts = []
-    for start in range(window.start // step * step, window.stop, step):
-        block = slice(start, min(start + step, size))
-        parts.append((slice(max(start, window.start), min(block.stop, window.stop)), block))
-    return parts
 
 
 def _grouped(block: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:

@@ -82,6 +82,14 @@ class Plan:
             slice(int(x.starts[cols.start]), int(x.stops[cols.stop - 1])),
         )
 
+    def windows(self) -> tuple[list[slice], list[slice]]:
+        """Rows and columns of pixels of the chunks' windows."""
+        down = [self.chunk(row, 0) for row in range(self.shape[0])]
+        across = [self.chunk(0, col) for col in range(self.shape[1])]
+        rows = [self.window(chunk.rows, chunk.cols)[0] for chunk in down]
+        cols = [self.window(chunk.rows, chunk.cols)[1] for chunk in across]
+        return rows, cols
+
     def owned(self, chunk: Chunk) -> tuple[slice, slice]:
         """Pixels that a chunk's tiles own; over all chunks they partition the grid."""
         y, x = self.tiling.y.edges, self.tiling.x.edges

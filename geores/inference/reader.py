@@ -80,7 +80,7 @@ class GridReader:
         self.target = target
         self.bands = tuple(bands)
         self._conversions = [(conversions or {}).get(band, Conversion()) for band in bands]
-        cache = BlockCache(cache_bytes)
+        self._cache = cache = BlockCache(cache_bytes)
         self._layers: list[tuple[Layer, list[int]]] = []
         for raster, positions in _by_raster(scene, bands):
             indexes = [scene.band(self.bands[position]).index for position in positions]
@@ -91,6 +91,24 @@ class GridReader:
             None if mask is None else open_layer(mask.raster, [1], target, 'nearest-always', cache)
         )
         self._area = area
+
+    def expect(self, rows: Sequence[slice], cols: Sequence[slice]) -> None:
+        """Say which windows will be read, each of ``rows`` with each of ``cols``, once each.
+
+        Decoded blocks are then let go after their last use, which keeps memory low.
+        """
+        for layer in self._all_layers:
+            layer.expect(rows, cols)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of decoded blocks held now."""
+        return self._cache.held_bytes
+
+    @property
+    def _all_layers(self) -> list[Layer]:
+        layers = [layer for layer, _ in self._layers]
+        return layers if self._mask_layer is None else [*layers, self._mask_layer]
 
     @property
     def bytes_per_pixel(self) -> float:

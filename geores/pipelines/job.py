@@ -29,7 +29,7 @@ from geores.pipelines.result import Classification, RunInfo
 from geores.pipelines.select import check_bands
 from geores.pipelines.target import Target, target_grid
 from geores.pipelines.units import conversions, needs_sample, sample_tiles
-from geores.scenes import Scene
+from geores.scenes import Scene, gdal_env
 
 if TYPE_CHECKING:
     from geores.inference.predictor import Predictor
@@ -82,8 +82,9 @@ class Job:
             finished += tiles
             report(tiles, count)
 
+        self.reader.expect(*self.plan.windows())
         start = time.perf_counter()
-        with one_thread_each():
+        with gdal_env(), one_thread_each():
             run(
                 self.work,
                 store,
@@ -154,7 +155,9 @@ def prepare(scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tu
         options.batch_size or BATCH['cpu' if model.device.type == 'cpu' else 'cuda'],
         options.min_valid,
     )
-    sample, valid = sample_tiles(raw, plan, needed=not scene.is_lazy or needs_sample(scene, card))
+    needed = not scene.is_lazy or needs_sample(scene, card)
+    with gdal_env():
+        sample, valid = sample_tiles(raw, plan, needed=needed)
     converted, told = conversions(scene, card, card.bands, sample, valid)
     probe = _probe(model, sample, valid, converted)
     asked = options.precision
@@ -177,9 +180,7 @@ def prepare(scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tu
     return replace(job, key=_key(job, converted, None if mask is None else mask.raster.fingerprint))
 
 
-def lay_out(
-    scene: Scene, card: ModelCard, options: ClassifyOptions
-) -> tuple[Target, Tiling, Mask | None]:
+def lay_out(scene: Scene, card: ModelCard, options: ClassifyOptions) -> tuple[Target, Tiling, Mask | None]:
     """The grid, the tiles and the mask over them, from headers alone.
 
     Raises:

@@ -16,6 +16,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geores.errors import GeoresError, OutputError, WriteError
+from geores.scenes import gdal_env
 
 if TYPE_CHECKING:
     from geores.pipelines.result import Classification
@@ -68,7 +69,7 @@ def save(result: 'Classification', folder: Path, *, overwrite: bool = False) -> 
         'map': lambda path: write_map(result, path),
         'run': lambda path: _write_run(result, path, paths),
     }
-    with _failing(folder):
+    with _failing(folder), gdal_env():
         folder.mkdir(parents=True, exist_ok=True)
         for kind, write in writers.items():
             with _complete(paths[kind]) as partial:

