@@ -66,14 +66,19 @@ def tiny_bundle(folder, bands=RGB, labels=LABELS, task='single-label', units='8-
     from geores.models import create
 
     torch.manual_seed(seed)
-    kwargs = {'in_chans': len(bands), 'num_classes': len(labels)}
+    kwargs = {
+        'in_chans': len(bands),
+        'num_classes': len(labels),
+        'stem_width': 8,
+        'channels': [8, 16, 32, 64],
+    }
     network = create('resnet10t', **kwargs)
     # The statistics of one batch, without which all scores would be the same.
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = 1.0
     with torch.no_grad():
-        network.fc.weight.mul_(30)
+        network.fc.weight.mul_(10)
         network.train()(torch.randn(16, len(bands), 32, 32))
     single = task == 'single-label'
     fields = {

@@ -176,7 +176,9 @@ def test_journal_of_another_input(geores, bundle, stopped, tmp_path):
 
 
 def test_journal_of_another_mask(geores, bundle, stopped, tmp_path):
-    mask = write_scene(tmp_path / 'mask.tif', ('mask',), 1100, 1100, values=np.zeros((1, 1100, 1100), 'uint8'))
+    mask = write_scene(
+        tmp_path / 'mask.tif', ('mask',), 1100, 1100, values=np.zeros((1, 1100, 1100), 'uint8')
+    )
     assert 'mask' in refused(geores, tmp_path, *stopped, '--model', bundle, '--mask', mask)
 
 

@@ -79,7 +79,7 @@ class BlockCache:
             left = self._left.pop(key, uses) - 1
             if left > 0:
                 self._left[key] = left
-            elif key in self._blocks:
+            elif key in self._blocks and self._blocks[key].done():
                 self.held_bytes -= self._blocks.pop(key).result().nbytes
 
     def _trim(self, added: int) -> None:

@@ -1,6 +1,7 @@
 """Windows of a target grid in the units a model wants, from any scene."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,6 +92,12 @@ class GridReader:
             None if mask is None else open_layer(mask.raster, [1], target, 'nearest-always', cache)
         )
         self._area = area
+
+    def converting(self, conversions: Mapping[str, Conversion]) -> 'GridReader':
+        """The same reader, sharing what it holds decoded, with other conversions."""
+        other = copy(self)
+        other._conversions = [conversions.get(band, Conversion()) for band in self.bands]
+        return other
 
     def expect(self, rows: Sequence[slice], cols: Sequence[slice]) -> None:
         """Say which windows will be read, each of ``rows`` with each of ``cols``, once each.

@@ -72,7 +72,7 @@ class Job:
         from geores.inference.predictor import one_thread_each
 
         on_cpu = self.predictor.model.device.type == 'cpu'
-        workers = self.options.workers or _cores()
+        workers = _workers(self.options)
         count, finished = self.plan.tiling.count, 0
         report = progress or (lambda tiles, of: None)
         report(0, count)
@@ -137,32 +137,26 @@ def prepare(scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tu
     card = model.card
     target, tiling, mask = lay_out(scene, card, options)
 
-    def reader(converted: dict[str, Conversion] | None = None) -> GridReader:
-        return GridReader(
-            scene,
-            card.bands,
-            target.grid,
-            resampling=card.resampling,
-            conversions=converted,
-            mask=mask,
-            area=target.area,
-        )
-
-    raw = reader()
+    reader = GridReader(
+        scene, card.bands, target.grid, resampling=card.resampling, mask=mask, area=target.area
+    )
     plan = Plan(
         tiling,
-        plan_chunks(tiling, bytes_per_pixel=round(raw.bytes_per_pixel) or 1),
+        plan_chunks(tiling, bytes_per_pixel=round(reader.bytes_per_pixel) or 1),
         options.batch_size or BATCH['cpu' if model.device.type == 'cpu' else 'cuda'],
         options.min_valid,
     )
-    needed = not scene.is_lazy or needs_sample(scene, card)
+    # A lazy scene is not looked at, for that would compute part of it, unless its units demand it.
+    few = 0 if scene.is_lazy else 2
     with gdal_env():
-        sample, valid = sample_tiles(raw, plan, needed=needed)
+        sample, valid = sample_tiles(
+            reader, plan, side=4 if needs_sample(scene, card) else few, workers=_workers(options)
+        )
     converted, told = conversions(scene, card, card.bands, sample, valid)
     probe = _probe(model, sample, valid, converted)
     asked = options.precision
     if scene.is_lazy and asked == 'auto' and not len(probe):
-        asked = 'fp32'  # bf16 is not chosen unseen, and looking would compute part of the scene
+        asked = 'fp32'  # bf16 is not chosen unseen
     precision = choose_precision(model, asked, probe)
     notes = (*notes, *scene.notes, *target.notes, *told, *_remarks(tiling, card.input_size))
     look = Quicklook(_display(card.bands), -(-max(tiling.height, tiling.width) // LOOK_PIXELS))
@@ -170,7 +164,7 @@ def prepare(scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tu
         scene,
         target,
         plan,
-        reader(converted),
+        reader.converting(converted),
         Predictor(model, precision, compile=options.compile),
         look,
         options,
@@ -276,6 +270,8 @@ def _display(bands: Sequence[str]) -> list[int]:
     return [0]
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
+def _workers(options: ClassifyOptions) -> int:
+    """Threads to use: as many as the cores that this process may use, where not said."""
+    if options.workers is not None:
+        return options.workers
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

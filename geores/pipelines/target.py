@@ -117,7 +117,11 @@ def _upright(native: GeoBox, gsd: float | None) -> tuple[GeoBox, tuple[str, ...]
 
 
 def _resized(grid: GeoBox, factor: float) -> GeoBox:
-    if abs(factor - 1) < SLACK / 10:
+    # A UTM zone's metres differ a little from those on the ground: whole steps keep grids aligned.
+    steps = factor if factor > 1 else 1 / factor
+    if abs(steps / round(steps) - 1) < SLACK / 10:
+        factor = round(steps) if factor > 1 else 1 / round(steps)
+    if factor == 1:
         return grid
     shape = [_whole(size / factor) for size in grid.shape.yx]
     return GeoBox((shape[0], shape[1]), grid.affine @ Affine.scale(factor), grid.crs)

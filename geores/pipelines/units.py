@@ -1,6 +1,8 @@
 """From a scene's stored numbers to a model's units."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,28 +14,28 @@ from geores.scenes import Band, Scene
 
 __all__ = ['conversions', 'needs_sample', 'sample_tiles']
 
-SAMPLES = 4
-"""Tiles sampled along each axis of a scene."""
-
 BRIGHTEST = 2.0
 """Floating point pixels above it are no reflectances of 0 to 1."""
 
 
 def sample_tiles(
-    reader: GridReader, plan: Plan, *, needed: bool = True
+    reader: GridReader, plan: Plan, *, side: int, workers: int = 1
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Tiles evenly spread over the grid, at most 16: values (N, C, h, w) and validity (N, h, w).
+    """Tiles evenly spread over the grid: values (N, C, h, w) and validity (N, h, w).
 
-    None of them where they are not needed.
+    Args:
+        reader: of the scene.
+        plan: says where tiles lie.
+        side: tiles along each axis, so that N is at most its square.
+        workers: threads that read.
     """
     y, x = plan.tiling.y, plan.tiling.x
-    places = [(row, col) for row in _spread(y.count) for col in _spread(x.count)] if needed else []
-    tiles = [
-        reader.read(slice(y.starts[row], y.stops[row]), slice(x.starts[col], x.stops[col]))
-        for row, col in places
-    ]
-    if not tiles:
+    rows = [slice(int(y.starts[i]), int(y.stops[i])) for i in _spread(y.count, side)]
+    cols = [slice(int(x.starts[i]), int(x.stops[i])) for i in _spread(x.count, side)]
+    if not rows:
         return np.empty((0, len(reader.bands), 0, 0), np.float32), np.empty((0, 0, 0), bool)
+    with ThreadPoolExecutor(workers) as pool:
+        tiles = list(pool.map(lambda window: reader.read(*window), product(rows, cols)))
     return np.stack([values for values, _ in tiles]), np.stack([valid for _, valid in tiles])
 
 
@@ -45,8 +47,8 @@ def needs_sample(scene: Scene, card: ModelCard) -> bool:
     return any(band.scale is None and band.raster.dtype.kind == 'f' for band in bands)
 
 
-def _spread(count: int) -> list[int]:
-    return sorted({int(i) for i in (np.arange(SAMPLES) + 0.5) / SAMPLES * count})
+def _spread(count: int, side: int) -> list[int]:
+    return sorted({int(i) for i in (np.arange(side) + 0.5) / max(side, 1) * count})
 
 
 def conversions(

@@ -1,0 +1,150 @@
+"""The whole way from scene to scores equals `Model.predict` on tiles cut by hand."""
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+
+import geores
+from geores.errors import UsageError
+from geores.inference.predictor import Predictor, choose_precision, one_thread_each, pick_device
+
+from .fixtures import tiny_bundle, write_scene
+
+BATCHES = 2e-5
+"""How far scores in float32 may move with the batch size."""
+
+
+@pytest.fixture(scope='module')
+def model(bundle):
+    return geores.load_model(bundle)
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return write_scene(tmp_path / 'scene.tif', blocks=64)
+
+
+def tile_scores(result):
+    return result.table.read('scores', *(slice(0, count) for count in result.plan.tiling.shape))
+
+
+def test_scores_equal_predict_on_tiles_cut_by_hand(scene, model):
+    result = geores.classify(scene, model, stride=24, precision='fp32')
+    with rasterio.open(scene) as file:
+        pixels = file.read().astype(np.float32)
+    y, x = result.plan.tiling.y, result.plan.tiling.x
+    tiles = [pixels[:, top : top + 32, left : left + 32] for top in y.starts for left in x.starts]
+    expected = model.predict(np.stack(tiles)).reshape(y.count, x.count, -1)
+    assert np.abs(tile_scores(result) - expected).max() < BATCHES
+    # Every tile answers for itself, at the place where the table says it lies.
+    outlines = result.tiles.geometry.bounds.to_numpy().reshape(y.count, x.count, 4)
+    with rasterio.open(scene) as file:
+        corners = [file.xy(top, left, offset='ul') for top in y.starts for left in x.starts]
+    assert np.allclose(outlines[..., [0, 3]].reshape(-1, 2), corners)
+
+
+def test_bits_do_not_depend_on_the_number_of_threads(scene, model):
+    runs = [
+        geores.classify(scene, model, stride=8, precision='fp32', workers=workers) for workers in (1, 2, 5)
+    ]
+    for other in runs[1:]:
+        assert np.array_equal(tile_scores(runs[0]), tile_scores(other))
+
+
+@pytest.mark.parametrize('batch_size', [1, 3, 200])
+def test_batch_size_moves_the_last_digits_alone(scene, model, batch_size):
+    one = geores.classify(scene, model, stride=16, precision='fp32')
+    other = geores.classify(scene, model, stride=16, precision='fp32', batch_size=batch_size)
+    assert np.abs(tile_scores(one) - tile_scores(other)).max() < BATCHES
+
+
+def test_cells_agree_with_rasterio(scene, model, tmp_path):
+    result = geores.classify(scene, model, stride=16)
+    path = result.save(tmp_path / 'out')['scores']
+    with rasterio.open(path) as file:
+        assert np.array_equal(file.read(), result.scores.to_numpy(), equal_nan=True)
+        x, y = file.xy(3, 5)
+        assert file.crs == result.scores.rio.crs
+    assert result.scores.x[5] == x
+    assert result.scores.y[3] == y
+
+
+def test_precision(model, monkeypatch):
+    probe = np.random.default_rng(0).uniform(0, 255, (2, 3, 32, 32)).astype(np.float32)
+    assert choose_precision(model, 'fp32', probe) == 'fp32'
+    monkeypatch.setattr('geores.inference.predictor._has_bf16', lambda: True)
+    assert choose_precision(model, 'auto', probe) == 'bf16'
+    monkeypatch.setattr('geores.inference.predictor.TOLERANCE', 0.0)
+    assert choose_precision(model, 'auto', probe) == 'fp32'
+    monkeypatch.setattr('geores.inference.predictor._has_bf16', lambda: False)
+    assert choose_precision(model, 'auto', probe[:0]) == 'fp32'
+    with pytest.raises(UsageError, match='fp16 needs'):
+        choose_precision(model, 'fp16', probe)
+    with pytest.raises(UsageError, match='unknown'):
+        choose_precision(model, 'fp8', probe)
+
+
+def test_bf16_is_near_float32(model):
+    probe = np.random.default_rng(0).uniform(0, 255, (8, 3, 32, 32)).astype(np.float32)
+    exact, rough = (Predictor(model, precision)(probe)['scores'] for precision in ('fp32', 'bf16'))
+    assert np.abs(exact - rough).max() < 0.05
+    assert exact.dtype == rough.dtype == np.float32
+
+
+def test_threads_are_given_back():
+    before = torch.get_num_threads()
+    with one_thread_each():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+def test_devices():
+    assert pick_device('cpu') == 'cpu'
+    assert pick_device('auto') in ('cpu', 'cuda')
+    with pytest.raises(UsageError, match='unknown'):
+        pick_device('toaster')
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match='not available'):
+            pick_device('cuda')
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+def test_cuda_is_near_the_cpu(scene, bundle):
+    model = geores.load_model(bundle, 'cuda')
+    ours = geores.classify(scene, model, stride=16, precision='fp16')
+    exact = geores.classify(scene, geores.load_model(bundle), stride=16, precision='fp32')
+    assert np.abs(tile_scores(ours) - tile_scores(exact)).max() < 0.05
+
+
+class TestUnits:
+    """From stored numbers to the card's units."""
+
+    @pytest.fixture
+    def reflectance(self, tmp_path):
+        folder = tmp_path / 'reflectance'
+        bands = ('B02', 'B03', 'B04', 'B08')
+        return geores.load_model(tiny_bundle(folder, bands=bands, units='reflectance*10000'))
+
+    def write(self, path, values, scale=None, offset=None):
+        write_scene(path, ('B02', 'B03', 'B04', 'B08'), values=values, blocks=64)
+        if scale is not None:
+            with rasterio.open(path, 'r+') as file:
+                file.scales, file.offsets = (scale,) * 4, (offset,) * 4
+        return path
+
+    def test_stated_scale_and_offset_and_fractions_agree(self, tmp_path, reflectance):
+        stored = np.random.default_rng(0).integers(1001, 5000, (4, 96, 96)).astype('uint16')
+        plain = self.write(tmp_path / 'plain.tif', stored - 1000)
+        shifted = self.write(tmp_path / 'shifted.tif', stored, 1e-4, -0.1)
+        floats = self.write(tmp_path / 'floats.tif', ((stored - 1000.0) / 1e4).astype('float32'))
+        expected = tile_scores(geores.classify(plain, reflectance, precision='fp32'))
+        for path in (shifted, floats):
+            found = geores.classify(path, reflectance, precision='fp32')
+            assert np.abs(tile_scores(found) - expected).max() < 1e-3
+        assert any('reflectance from 0 to 1' in note for note in found.info.notes)
+
+    def test_other_depths_are_stretched_to_eight_bits_and_it_is_said(self, tmp_path, model):
+        values = np.random.default_rng(0).integers(0, 4000, (3, 96, 96)).astype('uint16')
+        result = geores.classify(write_scene(tmp_path / 'deep.tif', values=values), model)
+        assert any('stretched to 8 bits' in note for note in result.info.notes)
