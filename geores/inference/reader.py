@@ -11,7 +11,8 @@ from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
 from geores.inference.blocks import BlockCache
-from geores.inference.layers import Layer, open_layer
+from geores.inference.layer import Layer
+from geores.inference.layers import open_layer
 from geores.scenes import Raster, Scene
 
 __all__ = ['CACHE_BYTES', 'Conversion', 'GridReader', 'Mask']

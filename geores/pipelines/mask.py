@@ -44,6 +44,6 @@ def _check_place(path: str | Path, mask: GeoBox, grid: GeoBox) -> None:
     if (mask.crs is None) != (grid.crs is None):
         bare = f'mask {path}' if mask.crs is None else 'the scene'
         raise UsageError(f'{bare} has no CRS, so mask {path} cannot be laid over the scene: state its CRS')
-    extent = grid.extent if grid.crs is None else grid.extent.to_crs(mask.crs)
+    extent = grid.extent if mask.crs is None else grid.extent.to_crs(mask.crs)
     if not extent.intersects(mask.extent):
         raise UsageError(f'mask {path} does not overlap the scene')

@@ -102,7 +102,8 @@ def _clamped(native: float, gsd: tuple[float, float]) -> float:
 def _upright(native: GeoBox, gsd: float | None) -> tuple[GeoBox, tuple[str, ...]]:
     """North up, and in metres."""
     if native.crs is not None and native.crs.geographic:
-        upright = native.to_crs('utm', resolution='auto' if gsd is None else gsd)
+        # odc-geo takes a number here too, though its annotation does not say so.
+        upright = native.to_crs('utm', resolution=gsd or 'auto')  # type: ignore[arg-type]
         return upright, (f'geographic coordinates are brought to {upright.crs}',)
     transform = native.affine
     if transform.b == transform.d == 0 and transform.a > 0 > transform.e:

@@ -1,0 +1,103 @@
+"""One raster brought onto the target grid, window by window, the same whatever the windows are."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.inference.blocks import Block, BlockCache
+from geores.scenes import Raster
+
+__all__ = ['BLOCK_PIXELS', 'Layer', 'Pixels']
+
+BLOCK_PIXELS = 512
+
+Pixels = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
+"""Values (bands, h, w), and validity (h, w) or None where all are valid."""
+
+
+class Layer(ABC):
+    """Bands of one raster on a target grid.
+
+    Subclasses give the raster in blocks on some grid (`block_shape`, `shape`) with `_load`, and bring
+    a window of the target out of them with `read`.
+    """
+
+    block_shape: tuple[int, int]
+    shape: tuple[int, int]
+
+    def __init__(self, raster: Raster, indexes: Sequence[int], cache: BlockCache) -> None:
+        self.raster = raster
+        self.indexes = list(indexes)
+        self._cache = cache
+        self._uses: tuple[dict[int, int], dict[int, int]] = ({}, {})
+
+    def expect(self, rows: Sequence[slice], cols: Sequence[slice]) -> None:
+        """Say which windows will be read, so that blocks are let go after their last use.
+
+        Args:
+            rows: the windows' rows; each will be read with each of ``cols``.
+            cols: the windows' columns.
+        """
+        for axis, windows in enumerate((rows, cols)):
+            counts: Counter[int] = Counter()
+            for window in windows:
+                inside = self._inside(self._span(window, axis), axis)
+                counts.update(block.start for _, block in self._parts(inside, axis))
+            self._uses[axis].update(counts)
+
+    @abstractmethod
+    def _span(self, window: slice, axis: int) -> slice:
+        """What a window of the target takes of the block grid, along one axis."""
+
+    @abstractmethod
+    def read(self, rows: slice, cols: slice) -> Pixels:
+        """Values (bands, h, w) and validity (h, w), or None, in a window of the target grid."""
+
+    @abstractmethod
+    def _load(self, rows: slice, cols: slice) -> Block:
+        """Decode one block."""
+
+    def _window(self, rows: slice, cols: slice) -> Pixels:
+        """A window of the block grid put together from blocks; invalid where it reaches outside."""
+        shape = (rows.stop - rows.start, cols.stop - cols.start)
+        values = np.zeros((len(self.indexes), *shape), np.float32)
+        inside_rows, inside_cols = self._inside(rows, 0), self._inside(cols, 1)
+        whole = (inside_rows, inside_cols) == (rows, cols)
+        valid = None if whole else np.zeros(shape, bool)
+        for part_rows, block_rows in self._parts(inside_rows, 0):
+            for part_cols, block_cols in self._parts(inside_cols, 1):
+                block = self._block(block_rows, block_cols)
+                source = (_within(part_rows, block_rows), _within(part_cols, block_cols))
+                put = (_within(part_rows, rows), _within(part_cols, cols))
+                values[:, *put] = block.values[:, *source]
+                if block.valid is not None and valid is None:
+                    valid = np.ones(shape, bool)
+                if valid is not None:
+                    valid[put] = True if block.valid is None else block.valid[source]
+        if valid is not None:
+            values[:, ~valid] = 0  # NaN must not spread into neighbours
+        return values, valid
+
+    def _block(self, rows: slice, cols: slice) -> Block:
+        key = (id(self), rows.start, cols.start)
+        uses = self._uses[0].get(rows.start, 0) * self._uses[1].get(cols.start, 0)
+        return self._cache.get(key, lambda: self._load(rows, cols), uses)
+
+    def _inside(self, window: slice, axis: int) -> slice:
+        return slice(max(window.start, 0), min(window.stop, self.shape[axis]))
+
+    def _parts(self, window: slice, axis: int) -> list[tuple[slice, slice]]:
+        """A window cut along the blocks it meets: (its part in the block, the block)."""
+        step, size = self.block_shape[axis], self.shape[axis]
+        parts = []
+        for start in range(window.start // step * step, window.stop, step):
+            block = slice(start, min(start + step, size))
+            parts.append((slice(max(start, window.start), min(block.stop, window.stop)), block))
+        return parts
+
+
+def _within(window: slice, outer: slice) -> slice:
+    return slice(window.start - outer.start, window.stop - outer.start)
