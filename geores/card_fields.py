@@ -138,6 +138,9 @@ def _string(value: object) -> str:
     return value
 
 
+COLUMNS = frozenset({'row', 'col', 'labels', 'valid_share', 'area', 'geometry'})
+"""Columns of a table of tiles beside those of the labels."""
+
 FIELDS: dict[str, Check] = {
     'format_version': _whole,
     'name': _name,
@@ -185,6 +188,9 @@ def contradiction(card: 'ModelCard') -> str | None:
     for field, count, other, wanted in _lengths(card):
         if count != wanted:
             return f'field {field!r} has {count} values for {wanted} {other}'
+    taken = sorted(set(card.labels) & COLUMNS)
+    if taken:
+        return f"field 'labels' holds {taken[0]!r}, which is a column of its own in tables of tiles"
     if (card.activation == 'sigmoid') != (card.task == 'multi-label'):
         return f"field 'activation' is {card.activation!r}, which does not fit {card.task!r}"
     if card.task == 'multi-label' and card.thresholds is None:

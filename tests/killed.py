@@ -21,7 +21,8 @@ from geores.card import ModelCard
 from geores.grid import Tiling
 from geores.inference import ChunkWork, FolderStore, GridReader, Plan, Quicklook, VectorSink, run
 from geores.pipelines.outputs import work_folder
-from geores.pipelines.result import Classification, RunInfo
+from geores.pipelines.result import Classification
+from geores.pipelines.scored import RunInfo
 from geores.scenes import open_scene
 
 STEP_SECONDS = 0.02

@@ -7,6 +7,8 @@ import typer
 
 __all__ = ['info']
 
+COLUMNS = ('name', 'resolution', 'dtype', 'shape', 'nodata', 'units', 'compression', 'blocks')
+
 
 def info(
     scenes: Annotated[list[str], typer.Argument(metavar='SCENE...', help='Raster, folder or product.')],
@@ -43,11 +45,19 @@ def _print(described: dict[str, object]) -> None:
     rows = described.pop('bands')
     for key, value in described.items():
         if value not in (None, [], ()):
-            text = '; '.join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            text = '; '.join(map(_text, value)) if isinstance(value, list | tuple) else _text(value)
             console.print(Text.assemble((key, 'bold'), f': {text}'), soft_wrap=True)
     if not isinstance(rows, list) or not rows:
         return
-    table = Table(*(str(name) for name in rows[0] if name != 'path'))
+    table = Table(*COLUMNS)
     for row in rows:
-        table.add_row(*('' if value is None else str(value) for name, value in row.items() if name != 'path'))
+        table.add_row(*(_text(row[name]) for name in COLUMNS))
     console.print(table)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ' x '.join(map(_text, value))
+    if isinstance(value, float):
+        return f'{value:.6g}'
+    return '' if value is None else str(value)

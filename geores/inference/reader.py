@@ -14,6 +14,7 @@ from geores.inference.blocks import BlockCache
 from geores.inference.layer import Layer
 from geores.inference.layers import open_layer
 from geores.scenes import Raster, Scene
+from geores.scenes.gdal import ungeoreferenced
 
 __all__ = ['CACHE_BYTES', 'Conversion', 'GridReader', 'Mask']
 
@@ -165,7 +166,8 @@ class GridReader:
             allowed = ~(hit if known is None else hit & known)
         if self._area is not None:
             transform = self.target[rows, cols].affine
-            allowed = allowed & geometry_mask([self._area], shape, transform, invert=True)
+            with ungeoreferenced():  # of the array that rasterio draws on
+                allowed = allowed & geometry_mask([self._area], shape, transform, invert=True)
         return allowed
 
 

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,7 +105,8 @@ class FolderStore:
         """Write a finished chunk."""
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         with _writing(self.folder):
-            _replace(self._path(index), lambda path: save_file(contiguous, path))
+            stated = {'crc32': _checksum(contiguous)}
+            _replace(self._path(index), lambda path: save_file(contiguous, path, stated))
 
     def get(self, index: int) -> Arrays:
         """Read a finished chunk."""
@@ -120,12 +122,20 @@ class FolderStore:
 
 
 def _whole(path: Path) -> bool:
-    """Whether a file's header and length agree: a power cut can leave an empty one."""
+    """Whether a file holds what was written: a power cut can leave an empty one."""
     try:
-        with safe_open(path, 'numpy'):
-            return True
+        with safe_open(path, 'numpy') as file:
+            stated = (file.metadata() or {}).get('crc32')
+        return bool(stated == _checksum(load_file(path)))
     except (SafetensorError, OSError):
         return False
+
+
+def _checksum(arrays: Arrays) -> str:
+    total = 0
+    for name in sorted(arrays):
+        total = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), total))
+    return f'{total:08x}'
 
 
 def _check(journal: Path, key: Mapping[str, Any]) -> None:

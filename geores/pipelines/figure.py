@@ -11,11 +11,11 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from geores.pipelines.labels import dominant
+from geores.pipelines.scored import Scored
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from geores.pipelines.result import Classification
 
 __all__ = ['colours', 'write_map']
 
@@ -62,7 +62,7 @@ def colours(labels: tuple[str, ...]) -> list[str]:
     return chosen
 
 
-def write_map(result: 'Classification', path: Path) -> None:
+def write_map(result: Scored, path: Path) -> None:
     """Draw the scene beside the label that is strongest in each cell."""
     picture = _picture(result.look.assemble(result.plan, result.store))
     labels = _label_map(result)
@@ -106,7 +106,7 @@ def _picture(look: NDArray[np.float32]) -> NDArray[np.uint8]:
     return picture
 
 
-def _label_map(result: 'Classification') -> NDArray[np.int64]:
+def _label_map(result: Scored) -> NDArray[np.int64]:
     """The strongest label of each cell, of every n-th cell where there are very many; -1 for none."""
     rows, cols = result.plan.tiling.cell_shape
     step = -(-max(rows, cols) // MAP_CELLS)
@@ -126,7 +126,7 @@ def _part(start: int, size: int, end: int) -> slice:
     return slice(start, min(start + size, end))
 
 
-def _cell_extent(result: 'Classification') -> tuple[float, float, float, float]:
+def _cell_extent(result: Scored) -> tuple[float, float, float, float]:
     rows, cols = (count * result.plan.tiling.stride for count in result.plan.tiling.cell_shape)
     return (0, cols, rows, 0)
 
@@ -147,7 +147,7 @@ def _scale_bar(axes: 'Axes', width: int, height: int, gsd: float | None) -> None
     )  # fmt: skip
 
 
-def _legend(figure: Figure, result: 'Classification', drawn: NDArray[np.int64], palette: list[str]) -> None:
+def _legend(figure: Figure, result: Scored, drawn: NDArray[np.int64], palette: list[str]) -> None:
     """Labels on the map with their shares of area, largest first."""
     order = {label: k for k, label in enumerate(result.card.labels)}
     shown = [label for label in result.shares if (drawn == order[label]).any()]

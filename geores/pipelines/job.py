@@ -25,7 +25,8 @@ from geores.inference.store import ChunkStore, FolderStore
 from geores.pipelines.mask import open_mask
 from geores.pipelines.options import MIN_TILE, ClassifyOptions
 from geores.pipelines.outputs import work_folder
-from geores.pipelines.result import Classification, RunInfo
+from geores.pipelines.result import Classification
+from geores.pipelines.scored import RunInfo
 from geores.pipelines.select import check_bands
 from geores.pipelines.target import Target, target_grid
 from geores.pipelines.units import conversions, needs_sample, sample_tiles

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -16,10 +16,10 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geores.errors import GeoresError, OutputError, WriteError
+from geores.pipelines.figure import write_map
+from geores.pipelines.scored import Scored
+from geores.pipelines.tables import write_tiles
 from geores.scenes import gdal_env
-
-if TYPE_CHECKING:
-    from geores.pipelines.result import Classification
 
 __all__ = ['check_folder', 'outputs', 'save', 'work_folder']
 
@@ -55,11 +55,8 @@ def check_folder(folder: Path, names: list[str], *, overwrite: bool) -> None:
             raise OutputError(f'{taken[0]} exists: give --overwrite to replace it, or another --out')
 
 
-def save(result: 'Classification', folder: Path, *, overwrite: bool = False) -> dict[str, Path]:
-    """Write all files of a result; `Classification.save` says the rest."""
-    from geores.pipelines.figure import write_map
-    from geores.pipelines.tables import write_tiles
-
+def save(result: Scored, folder: Path, *, overwrite: bool = False) -> dict[str, Path]:
+    """Write all files of a result; `geores.Classification.save` says the rest."""
     check_folder(folder, [result.name], overwrite=overwrite)
     paths = outputs(folder, result.name)
     tags = provenance(result)
@@ -77,7 +74,7 @@ def save(result: 'Classification', folder: Path, *, overwrite: bool = False) -> 
     return paths
 
 
-def provenance(result: 'Classification') -> dict[str, Any]:
+def provenance(result: Scored) -> dict[str, Any]:
     """Where a result comes from, for tags and metadata."""
     return {
         'model': result.card.name,
@@ -92,7 +89,7 @@ def provenance(result: 'Classification') -> dict[str, Any]:
     }
 
 
-def write_scores(result: 'Classification', path: Path, tags: dict[str, Any]) -> None:
+def write_scores(result: Scored, path: Path, tags: dict[str, Any]) -> None:
     """Write cell means as a cloud-optimised GeoTIFF, one band a label; NaN is nodata.
 
     Streams through an uncompressed file beside it, so that memory does not grow with the scene.
@@ -154,7 +151,7 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _write_run(result: 'Classification', path: Path, paths: dict[str, Path]) -> None:
+def _write_run(result: Scored, path: Path, paths: dict[str, Path]) -> None:
     """Write `run.json`, which keeps one record a scene for all scenes of a folder."""
     info = result.info
     record = provenance(result) | {

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -13,16 +13,14 @@ import shapely
 from numpy.typing import NDArray
 
 from geores.pipelines.labels import assign, names
-
-if TYPE_CHECKING:
-    from geores.pipelines.result import Classification
+from geores.pipelines.scored import Scored
 
 __all__ = ['tile_frame', 'write_tiles']
 
 GROUP_ROWS = 16_384
 
 
-def tile_frame(result: 'Classification', rows: slice, cols: slice) -> gpd.GeoDataFrame:
+def tile_frame(result: Scored, rows: slice, cols: slice) -> gpd.GeoDataFrame:
     """A block of tiles, one row each, row-major.
 
     Columns: ``row``, ``col``; a float32 column a label, NaN for skipped tiles; ``labels``, those
@@ -44,9 +42,7 @@ def tile_frame(result: 'Classification', rows: slice, cols: slice) -> gpd.GeoDat
     return gpd.GeoDataFrame(columns, geometry=_outlines(result, row, col), crs=crs)
 
 
-def _outlines(
-    result: 'Classification', row: NDArray[np.int64], col: NDArray[np.int64]
-) -> NDArray[np.object_]:
+def _outlines(result: Scored, row: NDArray[np.int64], col: NDArray[np.int64]) -> NDArray[np.object_]:
     tiling, affine = result.plan.tiling, result.grid.affine
     left, right = (affine.c + affine.a * edge[col] for edge in (tiling.x.starts, tiling.x.stops))
     top, bottom = (affine.f + affine.e * edge[row] for edge in (tiling.y.starts, tiling.y.stops))
@@ -59,7 +55,7 @@ def _outlines(
     return outlines
 
 
-def write_tiles(result: 'Classification', path: Path, metadata: dict[str, str]) -> None:
+def write_tiles(result: Scored, path: Path, metadata: dict[str, str]) -> None:
     """Write the table as GeoParquet 1.1, a few thousand rows at a time.
 
     Args:
@@ -80,7 +76,7 @@ def write_tiles(result: 'Classification', path: Path, metadata: dict[str, str]) 
             writer.close()
 
 
-def _tables(result: 'Classification') -> Iterator[pa.Table]:
+def _tables(result: Scored) -> Iterator[pa.Table]:
     """Rows of tiles gathered to row groups."""
     held: list[pa.Table] = []
     for rows, cols in result.blocks():
@@ -97,7 +93,7 @@ def _tables(result: 'Classification') -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
-def _geo(result: 'Classification') -> dict[str, Any]:
+def _geo(result: Scored) -> dict[str, Any]:
     """The ``geo`` metadata of GeoParquet."""
     box = result.grid.extent.boundingbox
     crs = result.grid.crs

@@ -7,6 +7,8 @@ machine. Here the driver is chosen from the first bytes, against a list, and nam
 import os
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +24,7 @@ __all__ = [
     'is_remote',
     'open_dataset',
     'reading_env',
+    'ungeoreferenced',
 ]
 
 CACHE_BYTES: Final = 64 * 2**20
@@ -86,6 +89,17 @@ def reading_env(*, remote: bool = False) -> rasterio.Env:
     return rasterio.Env(**(_unless_set_by_user(_REMOTE_OPTIONS) if remote else {}), **_SOUND)
 
 
+@contextmanager
+def ungeoreferenced() -> Iterator[None]:
+    """Let rasterio not warn about a missing geotransform.
+
+    Threads wait for each other here, since Python's warning filters are shared by all of them.
+    """
+    with _filters_lock, warnings.catch_warnings():
+        warnings.simplefilter('ignore', NotGeoreferencedWarning)
+        yield
+
+
 def is_remote(path: str) -> bool:
     """Whether a path names something that GDAL reads over the network."""
     return path.startswith(_REMOTE)
@@ -129,15 +143,13 @@ def open_dataset(path: str, driver: str, *, quiet: bool = False) -> rasterio.Dat
     Args:
         path: A local file or a remote path.
         driver: GDAL's short name, from `find_driver`.
-        quiet: Do not warn about a missing geotransform. Such opens wait for each other, since
-            Python's warning filters are shared by all threads.
+        quiet: Do not warn about a missing geotransform.
 
     Raises:
         SceneError: If GDAL cannot open it.
     """
     if quiet:
-        with _filters_lock, warnings.catch_warnings():
-            warnings.simplefilter('ignore', NotGeoreferencedWarning)
+        with ungeoreferenced():
             return open_dataset(path, driver)
     try:
         with reading_env(remote=is_remote(path)):
