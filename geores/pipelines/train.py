@@ -76,12 +76,12 @@ def _parse(args: list[str]) -> _TrainCLI:
             run=False,
             args=args,
             seed_everything_default=0,
-            trainer_defaults=_trainer_defaults(_run_name(args)),
+            trainer_defaults=_trainer_defaults(Path(_config(args)).stem),
             parser_kwargs={'exit_on_error': False},
             auto_configure_optimizers=False,
         )
     except (argparse.ArgumentError, ValueError, TypeError) as error:
-        raise UsageError(f'training cannot start: {_reason(error)}') from error
+        raise UsageError(f'training by {_config(args)} cannot start: {_reason(error)}') from error
 
 
 def _reason(error: BaseException) -> str:
@@ -92,10 +92,10 @@ def _reason(error: BaseException) -> str:
     return ' '.join(str(inner or error).split()).split(' Given value type')[0]
 
 
-def _run_name(args: Sequence[str]) -> str:
+def _config(args: Sequence[str]) -> str:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument('-c', '--config', default='train')
-    return Path(parser.parse_known_args(args)[0].config).stem
+    return str(parser.parse_known_args(args)[0].config)
 
 
 def _trainer_defaults(name: str) -> dict[str, Any]:
