@@ -76,7 +76,11 @@ class Model:
         Returns:
             (N, C, H, W), float32, about mean 0 and standard deviation 1.
         """
-        return (images - self._mean) / self._std
+        return self.normalise_(images.clone())
+
+    def normalise_(self, images: Tensor) -> Tensor:
+        """Like `normalise`, in place."""
+        return images.sub_(self._mean).div_(self._std)
 
     def activate(self, logits: Tensor) -> Tensor:
         """Bring logits to probabilities, by the card's calibration and activation.

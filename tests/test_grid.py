@@ -58,7 +58,7 @@ def test_cells_are_counted_from_the_origin():
 
 @pytest.mark.parametrize(('tile', 'stride'), [(8, 0), (8, 9), (0, 0), (-1, -1)])
 def test_bad_tiles_are_refused(tile, stride):
-    with pytest.raises(UsageError, match='stride|tile'):
+    with pytest.raises(UsageError, match=r'stride|tile'):
         Tiling(100, 100, tile, stride)
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -21,7 +22,10 @@ T = TypeVar('T')
 R = TypeVar('R')
 
 Step = Callable[[NDArray[np.float32]], Mapping[str, NDArray[Any]]]
-"""Maps tiles (N, C, tile, tile) in the model's units to named arrays of N entries each."""
+"""Maps tiles (N, C, tile, tile) in the model's units to named arrays of N entries each.
+
+The tiles are the step's own: it may write over them.
+"""
 
 
 class Reader(Protocol):
@@ -55,12 +59,39 @@ class Region:
 
     def count(self, row_spans: tuple[Any, Any], col_spans: tuple[Any, Any]) -> NDArray[np.int64]:
         """Valid pixels in rectangles: spans of rows by spans of columns, given in grid pixels."""
-        total = np.zeros((self.valid.shape[0] + 1, self.valid.shape[1] + 1), np.int64)
-        total[1:, 1:] = self.valid.cumsum(0, dtype=np.int64).cumsum(1)
         low, high = (np.asarray(span)[:, None] - self.top for span in row_spans)
         left, right = (np.asarray(span)[None] - self.left for span in col_spans)
+        if self._whole:
+            return np.asarray((high - low) * (right - left), np.int64)
+        total = self._totals
         counts = total[high, right] - total[low, right] - total[high, left] + total[low, left]
         return np.asarray(counts, np.int64)
+
+    @cached_property
+    def _whole(self) -> bool:
+        return bool(self.valid.all())
+
+    @cached_property
+    def _totals(self) -> NDArray[np.int64]:
+        """Valid pixels above and left of each corner."""
+        total = np.zeros((self.valid.shape[0] + 1, self.valid.shape[1] + 1), np.int64)
+        total[1:, 1:] = self.valid.cumsum(0, dtype=np.int64).cumsum(1)
+        return total
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tiles that go through the step together.
+
+    Attributes:
+        region: their pixels.
+        tiles: row and column of each, (n, 2), row-major.
+        last: whether it is the region's last batch.
+    """
+
+    region: Region
+    tiles: NDArray[np.int64]
+    last: bool
 
 
 class Sink(Protocol):
@@ -103,11 +134,29 @@ class ChunkWork:
         halo = any(sink.halo for sink in self.sinks)
         return read_region(self.plan, self.reader, chunk, halo=halo, fill=self.fill)
 
-    def compute(self, region: Region) -> tuple[Chunk, Arrays]:
-        """Run the tiles through the step; what the sinks keep of them."""
-        tiles, outputs = _outputs(self.plan, region, self.step)
+    def batches(self, region: Region) -> list[Batch]:
+        """The region's tiles in batches; one empty batch where it has none."""
+        tiles, size = _valid_tiles(self.plan, region), self.plan.batch_size
+        return [
+            Batch(region, tiles[start : start + size], last=start + size >= len(tiles))
+            for start in range(0, max(len(tiles), 1), size)
+        ]
+
+    def compute(self, batch: Batch) -> tuple[Batch, Arrays]:
+        """Run one batch through the step."""
+        return batch, self.step(_cut(self.plan, batch)) if len(batch.tiles) else {}
+
+    def reduce(self, computed: Sequence[tuple[Batch, Arrays]]) -> Arrays:
+        """What the sinks keep of a region, from all its batches."""
+        region = computed[0][0].region
+        tiles = np.concatenate([batch.tiles for batch, _ in computed])
+        outputs = {name: np.concatenate([arrays[name] for _, arrays in computed]) for name in computed[0][1]}
         kept = [sink.reduce(self.plan, region, tiles, outputs) for sink in self.sinks]
-        return region.chunk, {name: array for arrays in kept for name, array in arrays.items()}
+        return {name: array for arrays in kept for name, array in arrays.items()}
+
+    def whole(self, chunk: Chunk) -> Arrays:
+        """All of it for one chunk, in this thread."""
+        return self.reduce([self.compute(batch) for batch in self.batches(self.read(chunk))])
 
 
 def run(
@@ -137,9 +186,16 @@ def run(
     todo = (chunk for chunk in work.plan if chunk.index not in done)
     with ThreadPoolExecutor(readers) as read_pool, ThreadPoolExecutor(computers) as compute_pool:
         regions = _ordered(read_pool, work.read, todo, ahead=readers)
-        for chunk, arrays in _ordered(compute_pool, work.compute, regions, ahead=computers):
-            store.put(chunk.index, arrays)
-            on_chunk(_size(chunk.rows) * _size(chunk.cols))
+        batches = (batch for region in regions for batch in work.batches(region))
+        computed = _ordered(compute_pool, work.compute, batches, ahead=computers)
+        of_chunk: list[tuple[Batch, Arrays]] = []
+        for batch, outputs in computed:
+            of_chunk.append((batch, outputs))
+            if batch.last:
+                chunk = batch.region.chunk
+                store.put(chunk.index, work.reduce(of_chunk))
+                on_chunk(_size(chunk.rows) * _size(chunk.cols))
+                of_chunk = []
 
 
 def read_region(
@@ -164,17 +220,6 @@ def read_region(
     return Region(chunk, rows, cols, pixel_rows.start, pixel_cols.start, values, valid)
 
 
-def _outputs(plan: Plan, region: Region, step: Step) -> tuple[NDArray[np.int64], Arrays]:
-    """Run the tiles of a region that are valid enough through the step, batch by batch."""
-    tiles = _valid_tiles(plan, region)
-    batches = [
-        step(_cut(plan, region, tiles[start : start + plan.batch_size]))
-        for start in range(0, len(tiles), plan.batch_size)
-    ]
-    names = batches[0] if batches else ()
-    return tiles, {name: np.concatenate([batch[name] for batch in batches]) for name in names}
-
-
 def _valid_tiles(plan: Plan, region: Region) -> NDArray[np.int64]:
     """Row and column of the tiles with enough valid pixels, and at least one, (n, 2)."""
     y, x = plan.tiling.y, plan.tiling.x
@@ -186,15 +231,15 @@ def _valid_tiles(plan: Plan, region: Region) -> NDArray[np.int64]:
     return tiles
 
 
-def _cut(plan: Plan, region: Region, tiles: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Tiles as one batch, (n, bands, tile, tile)."""
-    side = plan.tiling.tile
-    batch = np.empty((len(tiles), len(region.values), side, side), np.float32)
-    for image, (row, col) in zip(batch, tiles, strict=True):
+def _cut(plan: Plan, batch: Batch) -> NDArray[np.float32]:
+    """The tiles of a batch, (n, bands, tile, tile)."""
+    side, region = plan.tiling.tile, batch.region
+    images = np.empty((len(batch.tiles), len(region.values), side, side), np.float32)
+    for image, (row, col) in zip(images, batch.tiles, strict=True):
         top = int(plan.tiling.y.starts[row]) - region.top
         left = int(plan.tiling.x.starts[col]) - region.left
         image[:] = region.values[:, top : top + side, left : left + side]
-    return batch
+    return images
 
 
 def _ordered(

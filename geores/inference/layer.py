@@ -63,9 +63,9 @@ class Layer(ABC):
     def _window(self, rows: slice, cols: slice) -> Pixels:
         """A window of the block grid put together from blocks; invalid where it reaches outside."""
         shape = (rows.stop - rows.start, cols.stop - cols.start)
-        values = np.zeros((len(self.indexes), *shape), np.float32)
         inside_rows, inside_cols = self._inside(rows, 0), self._inside(cols, 1)
         whole = (inside_rows, inside_cols) == (rows, cols)
+        values = (np.empty if whole else np.zeros)((len(self.indexes), *shape), np.float32)
         valid = None if whole else np.zeros(shape, bool)
         for part_rows, block_rows in self._parts(inside_rows, 0):
             for part_cols, block_cols in self._parts(inside_cols, 1):

@@ -25,6 +25,5 @@ class LazyStore(MemoryStore):
         with self._locks[index]:
             if index not in self.done():
                 chunk = self._work.plan.chunk(*divmod(index, self._work.plan.shape[1]))
-                _, arrays = self._work.compute(self._work.read(chunk))
-                self.put(index, arrays)
+                self.put(index, self._work.whole(chunk))
             return super().get(index)

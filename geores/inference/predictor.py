@@ -1,7 +1,7 @@
 """The network as a step of the engine, at the best precision that the device supports."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from threading import local
 from typing import Any, Literal, get_args
 
@@ -23,6 +23,11 @@ __all__ = [
 ]
 
 Precision = Literal['fp32', 'bf16', 'fp16']
+DTYPES: dict[Precision, torch.dtype] = {
+    'fp32': torch.float32,
+    'bf16': torch.bfloat16,
+    'fp16': torch.float16,
+}
 
 TOLERANCE = 0.05
 """Most that a probability may move from float32 on the probe tiles for bf16 to be chosen on a CPU."""
@@ -50,7 +55,7 @@ class Predictor:
 
     @torch.inference_mode()
     def __call__(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """Probabilities of tiles (N, C, H, W) in the card's units."""
+        """Probabilities of tiles (N, C, H, W) in the card's units, which are overwritten."""
         if self.model.device.type != 'cuda':
             return {'scores': self._scores(torch.from_numpy(tiles)).numpy()}
         with torch.cuda.stream(self._stream()):
@@ -60,11 +65,11 @@ class Predictor:
             return {'scores': scores.cpu().numpy()}
 
     def _scores(self, images: Tensor) -> Tensor:
-        images = self.model.normalise(images.contiguous(memory_format=torch.channels_last))
-        with ExitStack() as stack:
-            if self.precision != 'fp32':
-                dtype = torch.bfloat16 if self.precision == 'bf16' else torch.float16
-                stack.enter_context(torch.autocast(images.device.type, dtype))
+        images = self.model.normalise_(images)
+        dtype = DTYPES[self.precision]
+        # Narrowed before it is turned: half the bytes to move.
+        images = images.to(dtype).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
             logits = self._forward(images)
         return self.model.activate(logits)
 
@@ -128,8 +133,8 @@ def _has_bf16() -> bool:
 def _close(model: Model, probe: NDArray[np.float32]) -> bool:
     if not len(probe):
         return True
-    exact = Predictor(model, 'fp32')(probe)['scores']
-    rough = Predictor(model, 'bf16')(probe)['scores']
+    exact = Predictor(model, 'fp32')(probe.copy())['scores']
+    rough = Predictor(model, 'bf16')(probe.copy())['scores']
     return bool(np.abs(exact - rough).max() <= TOLERANCE)
 
 

@@ -144,11 +144,14 @@ class GridReader:
             ReadError: a source could not be read; it carries the path and the window.
         """
         shape = (rows.stop - rows.start, cols.stop - cols.start)
-        values = np.empty((len(self.bands), *shape), np.float32)
+        values = None if len(self._layers) == 1 else np.empty((len(self.bands), *shape), np.float32)
         valid = np.ones(shape, bool)
         for layer, positions in self._layers:
             part, part_valid = layer.read(rows, cols)
-            values[positions] = part
+            if values is None:
+                values = part
+            else:
+                values[positions] = part
             if part_valid is not None:
                 valid &= part_valid
         for band, conversion in zip(values, self._conversions, strict=True):
