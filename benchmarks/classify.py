@@ -34,7 +34,7 @@ from geores.inference.predictor import Predictor, one_thread_each
 from geores.model import Model
 
 CORES = len(os.sched_getaffinity(0))
-BATCH = 32
+BATCH = 16
 GTIFF = {'driver': 'GTiff', 'tiled': True, 'blockxsize': 512, 'blockysize': 512}
 FORMATS = {
     'uncompressed': GTIFF,

@@ -6,11 +6,12 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from geores.datasets._images import ImageStore
-from geores.datasets._split import Split, stratified_split
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Subset, default_collate
+
+from geores.datasets._images import ImageStore
+from geores.datasets._split import Split, stratified_split
 
 Sample = dict[str, Any]
 

@@ -11,11 +11,11 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from geores.datasets._images import ImageStore, read_rgb
 from geores.datasets._module import ImageDataModule, LabelledImages, Sample
 from geores.datasets._torchgeo import NonGeoDataset
-from numpy.typing import NDArray
-
 from geores.errors import DatasetError
 
 TABLE = 'multilabels.csv'

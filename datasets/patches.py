@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from geores.datasets._images import ImageStore, open_geotiff, read_geotiff
 from geores.datasets._module import ImageDataModule, LabelledImages, Sample
 from geores.datasets._torchgeo import NonGeoDataset
-from numpy.typing import NDArray
-
 from geores.errors import DatasetError
 
 TABLE = 'labels.csv'

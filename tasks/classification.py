@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from geores.tasks.augment import Augmentation
-from geores.tasks.losses import LossName, Task, balanced_weights, make_loss
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -14,6 +12,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 from geores import models
 from geores.errors import UsageError
 from geores.metrics import SceneReport
+from geores.tasks.augment import Augmentation
+from geores.tasks.losses import LossName, Task, balanced_weights, make_loss
 
 
 class SceneClassification(LightningModule):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from geores.tasks.classification import SceneClassification
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from geores.bundle import save_bundle
 from geores.card import ModelCard
 from geores.errors import OutputError, UsageError
 from geores.metrics import best_thresholds, multi_label_report, single_label_report
+from geores.tasks.classification import SceneClassification
 
 _DTYPES = {'float16': torch.float16, 'float32': torch.float32}
 

@@ -2,11 +2,14 @@ import csv
 import warnings
 from pathlib import Path
 
-import geores.datasets
 import numpy as np
 import pytest
 import rasterio
 import torch
+from PIL import Image
+from rasterio.errors import NotGeoreferencedWarning
+
+import geores.datasets
 from geores.datasets import (
     GeoTIFFPatches,
     GeoTIFFPatchesDataModule,
@@ -14,9 +17,6 @@ from geores.datasets import (
     SceneFolderDataModule,
 )
 from geores.datasets._split import stratified_split
-from PIL import Image
-from rasterio.errors import NotGeoreferencedWarning
-
 from geores.errors import DatasetError
 
 SHARED = Path(__file__).parents[2] / 'shared' / 'data'

@@ -1,6 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from geores.errors import UsageError
 from geores.tasks import SceneClassification
 from geores.tasks.augment import (
     WAVELENGTHS,
@@ -12,11 +17,6 @@ from geores.tasks.augment import (
     RandomResizedCrop,
 )
 from geores.tasks.losses import balanced_weights, make_loss
-from lightning.pytorch import LightningDataModule, Trainer
-from torch.nn import functional
-from torch.utils.data import DataLoader
-
-from geores.errors import UsageError
 
 BANDS = ('B02', 'B03', 'B04', 'B08', 'B11')
 

@@ -7,7 +7,7 @@ import typer
 
 __all__ = ['info']
 
-COLUMNS = ('name', 'resolution', 'dtype', 'shape', 'nodata', 'units', 'compression', 'blocks')
+COLUMNS = ('name', 'resolution', 'dtype', 'shape', 'nodata', 'units', 'compression')
 
 
 def info(
@@ -45,7 +45,7 @@ def _print(described: dict[str, object]) -> None:
     rows = described.pop('bands')
     for key, value in described.items():
         if value not in (None, [], ()):
-            text = '; '.join(map(_text, value)) if isinstance(value, list | tuple) else _text(value)
+            text = '; '.join(map(_text, value)) if key == 'notes' else _text(value, between=', ')
             console.print(Text.assemble((key, 'bold'), f': {text}'), soft_wrap=True)
     if not isinstance(rows, list) or not rows:
         return
@@ -55,9 +55,9 @@ def _print(described: dict[str, object]) -> None:
     console.print(table)
 
 
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return ' x '.join(map(_text, value))
+def _text(value: object, between: str = 'x') -> str:
+    if isinstance(value, list | tuple):
+        return between.join(map(_text, value))
     if isinstance(value, float):
-        return f'{value:.6g}'
+        return f'{value:.10g}'
     return '' if value is None else str(value)

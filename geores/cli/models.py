@@ -1,11 +1,16 @@
 """`geores models`: the bundles that ship."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = ['models']
+
+TOLD = ('accuracy', 'f1_micro', 'f1_macro', 'ap_micro', 'ap_macro')
 
 
 def models(
@@ -36,10 +41,11 @@ def models(
         console.print(table)
 
 
-def _metrics(metrics: object) -> str:
-    if not isinstance(metrics, dict):
-        return str(metrics)
-    return ', '.join(
-        f'{name} {value:.3f}' if isinstance(value, float) else f'{name} {value}'
-        for name, value in metrics.items()
-    )
+def _metrics(metrics: 'Mapping[str, object]') -> str:
+    """The figures that people compare by, and what they were measured on."""
+    shown = [f'{name} {value:.3f}' for name, value in metrics.items() if _told(name, value)]
+    return f'{", ".join(shown)} ({metrics.get("split", "split unknown")})'
+
+
+def _told(name: str, value: object) -> bool:
+    return name in TOLD and isinstance(value, float)

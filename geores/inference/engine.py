@@ -135,12 +135,11 @@ class ChunkWork:
         return read_region(self.plan, self.reader, chunk, halo=halo, fill=self.fill)
 
     def batches(self, region: Region) -> list[Batch]:
-        """The region's tiles in batches; one empty batch where it has none."""
-        tiles, size = _valid_tiles(self.plan, region), self.plan.batch_size
-        return [
-            Batch(region, tiles[start : start + size], last=start + size >= len(tiles))
-            for start in range(0, max(len(tiles), 1), size)
-        ]
+        """The region's tiles in batches of about one size; one empty batch where it has none."""
+        tiles = _valid_tiles(self.plan, region)
+        count = max(1, -(-len(tiles) // self.plan.batch_size))
+        parts = np.array_split(tiles, count)
+        return [Batch(region, part, last=i == count) for i, part in enumerate(parts, start=1)]
 
     def compute(self, batch: Batch) -> tuple[Batch, Arrays]:
         """Run one batch through the step."""
