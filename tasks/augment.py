@@ -158,6 +158,51 @@ class Haze(Augmentation):
         return torch.where(_chosen(images, self.share), hazy.clamp_min(0), images)
 
 
+# Reflectance of dry soil and straw, relative to that at 842 nm (typical field spectra).
+DRY = {
+    'B01': 0.28,
+    'B02': 0.35,
+    'B03': 0.48,
+    'B04': 0.62,
+    'B05': 0.74,
+    'B06': 0.84,
+    'B07': 0.92,
+    'B08': 1.0,
+    'B8A': 1.06,
+    'B09': 1.08,
+    'B11': 1.4,
+    'B12': 1.12,
+}
+
+
+class Season(Augmentation):
+    """Winter and drought for images taken in summer: green pixels fade to dry soil and straw.
+
+    Each pixel is mixed with a dry spectrum of its own brightness in the near infrared, by a share that
+    is drawn for the image and grows with the pixel's NDVI, so that water and buildings stay.
+
+    Args:
+        amount: Largest share of the dry spectrum in a pixel of NDVI 1.
+        share: Share of images that are changed.
+    """
+
+    def __init__(self, amount: float = 0.8, share: float = 0.6) -> None:
+        super().__init__()
+        self.amount = amount
+        self.share = share
+
+    def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102
+        missing = sorted({'B04', 'B08'} - set(bands)) or [band for band in bands if band not in DRY]
+        if missing:
+            raise UsageError(f'Season needs bands B04 and B08 and knows Sentinel-2 alone: {missing[0]!r}')
+        red, near = (images[:, list(bands).index(band)].unsqueeze(1) for band in ('B04', 'B08'))
+        ndvi = ((near - red) / (near + red).clamp_min(1)).clamp_min(0)
+        mixed = _chosen(images, self.share) * _draw(images, 0, self.amount) * ndvi
+        dry = torch.tensor([DRY[band] for band in bands], device=images.device).view(1, -1, 1, 1)
+        brightness = _draw(images, 0.7, 1.1)
+        return images * (1 - mixed) + mixed * near * dry * brightness
+
+
 class Colour(Augmentation):
     """Brightness, contrast and saturation of 8-bit red, green and blue.
 

@@ -15,6 +15,7 @@ from geores.tasks.augment import (
     Gain,
     Haze,
     RandomResizedCrop,
+    Season,
 )
 from geores.tasks.losses import balanced_weights, make_loss
 
@@ -140,6 +141,22 @@ def test_haze_is_stronger_in_short_wavelengths():
     with pytest.raises(UsageError, match='VV'):
         Haze()(images[:, :1], ('VV',))
     assert set(BANDS) < set(WAVELENGTHS)
+
+
+def test_season_fades_what_is_green_and_leaves_water():
+    torch.manual_seed(0)
+    bands = ('B04', 'B08', 'B11')
+    forest = torch.tensor([280.0, 2400.0, 1200.0]).view(1, 3, 1, 1).expand(200, 3, 4, 4)
+    water = torch.tensor([200.0, 150.0, 60.0]).view(1, 3, 1, 1).expand(200, 3, 4, 4)
+    faded = Season(share=1.0)(forest, bands)
+    ndvi = (faded[:, 1] - faded[:, 0]) / (faded[:, 1] + faded[:, 0])
+    assert 0.25 < ndvi.min() < 0.5
+    assert ndvi.max() <= 2120 / 2680 + 1e-6
+    torch.testing.assert_close(Season(share=1.0)(water, bands), water)
+    with pytest.raises(UsageError, match='B08'):
+        Season()(forest[:, :1], ('B04',))
+    with pytest.raises(UsageError, match='VV'):
+        Season()(forest, ('B04', 'B08', 'VV'))
 
 
 # --- the task
