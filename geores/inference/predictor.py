@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from threading import local
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from geores.errors import UsageError
 from geores.model import Model
@@ -42,14 +43,14 @@ class Predictor:
 
     Args:
         model: on the device where it shall run.
-        precision: of the forward pass, under autocast; weights stay float32.
+        precision: of the forward pass, under autocast.
         compile: let torch compile the network (slow to start, pays on large scenes).
     """
 
     def __init__(self, model: Model, precision: Precision = 'fp32', *, compile: bool = False) -> None:
         self.model = model
         self.precision = precision
-        network = model.network.to(memory_format=torch.channels_last)
+        network = _narrowed(model.network, DTYPES[precision]).to(memory_format=torch.channels_last)
         self._forward = torch.compile(network) if compile else network
         self._thread = local()
 
@@ -78,6 +79,18 @@ class Predictor:
             self._thread.stream = torch.cuda.Stream(self.model.device)
         stream: torch.cuda.Stream = self._thread.stream
         return stream
+
+
+def _narrowed(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy whose convolutions and matrices are kept in the type that autocast would cast them to.
+
+    The same results: autocast alone would cast all weights anew for every batch.
+    """
+    network = deepcopy(network)
+    for module in network.modules():
+        if dtype != torch.float32 and isinstance(module, nn.Conv2d | nn.Linear):
+            module.to(dtype)
+    return network
 
 
 def pick_device(name: str) -> str:
