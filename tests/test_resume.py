@@ -118,7 +118,7 @@ def batches(monkeypatch):
 def stopped(geores, bundle, scene, batches, tmp_path):
     """Arguments of a run that was stopped with some of its four chunks done."""
     args = ['classify', scene, '--out', tmp_path / 'out', '--precision', 'fp32', '--workers', '1']
-    batches.limit = 34
+    batches.limit = 70  # of 64 a chunk
     answer = geores(*args, '--model', bundle)
     assert answer.code == 1
     assert 'stopped by the test' in answer.err
