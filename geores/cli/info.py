@@ -45,7 +45,7 @@ def _print(described: dict[str, object]) -> None:
     rows = described.pop('bands')
     for key, value in described.items():
         if value not in (None, [], ()):
-            text = '; '.join(map(_text, value)) if key == 'notes' else _text(value, between=', ')
+            text = _text(value, between='; ' if key == 'notes' else ', ')
             console.print(Text.assemble((key, 'bold'), f': {text}'), soft_wrap=True)
     if not isinstance(rows, list) or not rows:
         return

@@ -144,11 +144,12 @@ class GridReader:
             ReadError: a source could not be read; it carries the path and the window.
         """
         shape = (rows.stop - rows.start, cols.stop - cols.start)
-        values = None if len(self._layers) == 1 else np.empty((len(self.bands), *shape), np.float32)
+        alone = len(self._layers) == 1  # then its bands are the ones asked for, in their order
+        values = np.empty((0 if alone else len(self.bands), *shape), np.float32)
         valid = np.ones(shape, bool)
         for layer, positions in self._layers:
             part, part_valid = layer.read(rows, cols)
-            if values is None:
+            if alone:
                 values = part
             else:
                 values[positions] = part
