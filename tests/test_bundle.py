@@ -283,8 +283,6 @@ def test_folders_and_files_that_are_no_bundles(bundle, tmp_path):
 
 
 def test_unknown_names_suggest_the_nearest():
-    if not list_models():
-        pytest.skip('no models ship yet')
     fails('sentinal2', "did you mean 'sentinel2'", kind=ModelNotFoundError)
     fails('', kind=ModelNotFoundError)
 

@@ -47,7 +47,6 @@ class AlignedLayer(Layer):
         self,
         raster: Raster,
         indexes: Sequence[int],
-        target: GeoBox,
         resampling: str,
         cache: BlockCache,
         zoom: tuple[float, int, int],

@@ -33,4 +33,4 @@ def open_layer(
     zoom = line_up(raster.geobox, target)
     if zoom is None or (zoom[0] < 1 and resampling == 'nearest-always'):
         return WarpedLayer(raster, indexes, target, resampling, cache)
-    return AlignedLayer(raster, indexes, target, resampling, cache, zoom)
+    return AlignedLayer(raster, indexes, resampling, cache, zoom)

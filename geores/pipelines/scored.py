@@ -115,27 +115,28 @@ class Scored:
         Areas are counted in valid pixels of the tiles that own them; with a multi-label model the
         shares may add up to more than 1.
         """
-        total = np.zeros(len(self.card.labels))
-        classified = 0
+        labelled, classified = self._pixels
+        shares = labelled / max(classified, 1)
+        order = np.argsort(-shares, kind='stable')
+        return {self.card.labels[k]: float(shares[k]) for k in order}
+
+    @property
+    def valid_share(self) -> float:
+        """Share of the grid's pixels that are valid and lie in a classified tile."""
+        return self._pixels[1] / (self.plan.tiling.height * self.plan.tiling.width)
+
+    @cached_property
+    def _pixels(self) -> tuple[NDArray[np.float64], int]:
+        """Owned valid pixels of the tiles that earn each label, (K,), and of all classified tiles."""
+        labelled, classified = np.zeros(len(self.card.labels)), 0
         count = 1 if self.card.task == 'single-label' else self.label_count
         for rows, cols in self.blocks():
             scores = self.table.read('scores', rows, cols)
             owned = self.table.read('owned', rows, cols)
             earned = assign(scores, self.limits, count)
-            total += (earned * owned[..., None]).sum(axis=(0, 1))
+            labelled += (earned * owned[..., None]).sum(axis=(0, 1))
             classified += int(owned[~np.isnan(scores[..., 0])].sum())
-        shares = total / max(classified, 1)
-        order = np.argsort(-shares, kind='stable')
-        return {self.card.labels[k]: float(shares[k]) for k in order}
-
-    @cached_property
-    def valid_share(self) -> float:
-        """Share of the grid's pixels that are valid and lie in a classified tile."""
-        owned = 0
-        for rows, cols in self.blocks():
-            known = ~np.isnan(self.table.read('scores', rows, cols)[..., 0])
-            owned += int(self.table.read('owned', rows, cols)[known].sum())
-        return owned / (self.plan.tiling.height * self.plan.tiling.width)
+        return labelled, classified
 
     def blocks(self) -> Iterator[tuple[slice, slice]]:
         """Blocks of tiles, a chunk each."""
