@@ -1,5 +1,6 @@
 """Networks by name: plain modules that a bundle's card alone can rebuild."""
 
+from geores.models import efficientnet as efficientnet
 from geores.models import resnet as resnet
 from geores.models.registry import architectures, create, register
 

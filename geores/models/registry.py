@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from geores import plugins
 from geores.errors import UsageError
 
 Builder = Callable[..., nn.Module]
@@ -38,8 +39,8 @@ def register(name: str) -> Callable[[Builder], Builder]:
 
 
 def architectures() -> list[str]:
-    """Names that `create` takes, sorted."""
-    return sorted(_BUILDERS)
+    """Names that `create` takes, sorted; those of other packages (`geores.plugins`) among them."""
+    return sorted(_BUILDERS.keys() | _plugged())
 
 
 def create(architecture: str, **kwargs: object) -> nn.Module:
@@ -53,14 +54,10 @@ def create(architecture: str, **kwargs: object) -> nn.Module:
         The network, float32, in training mode.
 
     Raises:
-        UsageError: The architecture is unknown (the nearest name is suggested), or does not take
-            one of the arguments.
+        UsageError: The architecture is unknown (the nearest name is suggested), cannot be imported
+            from the package that offers it, or does not take one of the arguments.
     """
-    builder = _BUILDERS.get(architecture)
-    if builder is None:
-        near = difflib.get_close_matches(architecture, _BUILDERS, n=1)
-        hint = f': did you mean {near[0]!r}?' if near else ''
-        raise UsageError(f'no architecture is named {architecture!r}{hint}')
+    builder = _find(architecture)
     try:
         return builder(**kwargs)
     except UsageError:
@@ -68,3 +65,20 @@ def create(architecture: str, **kwargs: object) -> nn.Module:
     except Exception as error:  # whatever a builder makes of odd arguments
         reason = ' '.join(str(error).split())
         raise UsageError(f'architecture {architecture!r} cannot be built: {reason}') from error
+
+
+def _find(architecture: str) -> Builder:
+    if architecture in _BUILDERS:
+        return _BUILDERS[architecture]
+    plugged = _plugged()
+    if architecture in plugged:
+        builder: Builder = plugged[architecture].load()
+        # The module that was just imported may have called `register` itself.
+        return _BUILDERS.setdefault(architecture, builder)
+    near = difflib.get_close_matches(architecture, [*_BUILDERS, *plugged], n=1)
+    hint = f': did you mean {near[0]!r}?' if near else ''
+    raise UsageError(f'no architecture is named {architecture!r}{hint}')
+
+
+def _plugged() -> dict[str, plugins.Plugin]:
+    return {plugin.name: plugin for plugin in plugins.plugins(plugins.ARCHITECTURES)[0]}
