@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Subset, default_collate
 
 from geores.datasets._images import ImageStore
-from geores.datasets._split import Split, stratified_split
+from geores.errors import DatasetError
+from geores.splits import Split, group_folds, near_duplicates, stratified_split
 
 Sample = dict[str, Any]
 
@@ -53,19 +54,30 @@ class ImageDataModule(LightningDataModule):
 
     Args:
         batch_size: Images a batch.
-        val_share: Part kept for validation.
+        val_share: Part kept for validation; 0 trains on everything.
         seed: Of the split.
         num_workers: Processes that read; 0 is best for images held in memory.
+        folds: Cross-validation by this many folds, in which near duplicates stay together; it takes the
+            place of `val_share`.
+        fold: Which fold to keep for validation, from 1.
     """
 
     def __init__(
-        self, batch_size: int = 64, val_share: float = 0.2, seed: int = 0, num_workers: int = 0
+        self,
+        batch_size: int = 64,
+        val_share: float = 0.2,
+        seed: int = 0,
+        num_workers: int = 0,
+        folds: int | None = None,
+        fold: int = 1,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.val_share = val_share
         self.seed = seed
         self.num_workers = num_workers
+        self.folds = folds
+        self.fold = fold
 
     def make_dataset(self) -> LabelledImages:
         """Index the files; no image is decoded yet."""
@@ -79,7 +91,26 @@ class ImageDataModule(LightningDataModule):
     @cached_property
     def split(self) -> Split:
         """Positions of training and validation samples."""
-        return stratified_split(self.dataset.ids, self.dataset.strata, self.val_share, self.seed)
+        data = self.dataset
+        known = [index for index, target in enumerate(data.targets) if np.all(target >= 0)]
+        split = self._split(known)
+        unlabelled = set(range(len(data))) - set(known)
+        train = sorted({known[index] for index in split.train} | unlabelled)
+        return Split(train, [known[index] for index in split.val], split.id)
+
+    def _split(self, known: list[int]) -> Split:
+        """A split of the labelled samples, by their places among them."""
+        data = self.dataset
+        ids, strata = ([values[index] for index in known] for values in (data.ids, data.strata))
+        if self.folds is None:
+            if self.val_share == 0:
+                return Split(list(range(len(ids))), [], 'everything')
+            return stratified_split(ids, strata, self.val_share, self.seed)
+        if not 1 <= self.fold <= self.folds:
+            raise DatasetError(f'fold has to be from 1 to {self.folds}, not {self.fold}')
+        data.images.load()
+        groups = near_duplicates(data.images[index] for index in known).tolist()
+        return group_folds(ids, strata, groups, self.folds, self.seed)[self.fold - 1]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -117,16 +148,19 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def train_targets(self) -> torch.Tensor:
-        """Targets of the training images: (N, K) float32 or (N,) int64."""
-        return torch.from_numpy(self.dataset.targets[self.split.train])
+        """Targets of the labelled training images: (N, K) float32 or (N,) int64."""
+        targets = torch.from_numpy(self.dataset.targets[self.split.train])
+        return targets[(targets >= 0) if targets.ndim == 1 else (targets >= 0).all(1)]
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Training batches, in another order each epoch."""
         batch = min(self.batch_size, len(self.split.train))
         return self._loader(self.split.train, batch, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Sample]:
-        """Validation batches."""
+    def val_dataloader(self) -> DataLoader[Sample] | list[Sample]:
+        """Validation batches; none where everything is trained on."""
+        if not self.split.val:
+            return []
         return self._loader(self.split.val, self.batch_size, shuffle=False)
 
     def _loader(self, indices: list[int], batch_size: int, *, shuffle: bool) -> DataLoader[Sample]:

@@ -6,6 +6,7 @@ AID (Xia et al. 2017; multi-labels of Hua et al. 2020), and of many others.
 
 import csv
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -38,9 +39,11 @@ class SceneFolder(NonGeoDataset):
         root: Folder with a folder a class, or with `images/` that holds them; or several of these.
         mode: 'scene' gives the folder as `label`, int64; 'multi-label' gives (K,) float32 of the
             columns of `multilabels.csv` (`name`, `scene`, then one column of 0 and 1 a label),
-            and leaves out images that are not in it (their number is `unlabelled`).
+            and leaves out images that are not in it (their number is `left_out`).
         size: Height and width to bring images to; None leaves them.
         budget: Most bytes of images to hold in memory.
+        unlabelled: In 'multi-label' mode keep images that the table does not name; their `label` is -1
+            throughout.
 
     Raises:
         DatasetError: A root, table, column or image is missing, or a label is never positive.
@@ -54,6 +57,7 @@ class SceneFolder(NonGeoDataset):
         mode: Literal['scene', 'multi-label'] = 'scene',
         size: int | None = None,
         budget: int = 2**31,
+        unlabelled: bool = False,
     ) -> None:
         roots = [Path(one) for one in ([root] if isinstance(root, (str, Path)) else root)]
         if mode not in {'scene', 'multi-label'}:
@@ -62,23 +66,24 @@ class SceneFolder(NonGeoDataset):
             'single-label' if mode == 'scene' else 'multi-label'
         )
         items = [item for one in roots for item in _items(one)]
-        self.unlabelled = 0
+        self.left_out = 0
         if mode == 'scene':
             self.labels = tuple(sorted({item.scene for item in items}))
             order = {label: index for index, label in enumerate(self.labels)}
             self.targets: NDArray[Any] = np.array([order[item.scene] for item in items])
         else:
             self.labels, rows = _multi_labels(roots)
-            everything = len(items)
-            items = _named(items, rows)
-            self.unlabelled = everything - len(items)
-            self.targets = np.array([rows[_key(item)] for item in items], dtype=np.float32)
+            named = _named(items, rows)
+            self.left_out = 0 if unlabelled else len(items) - len(named)
+            items = items if unlabelled else named
+            nothing = [-1.0] * len(self.labels)
+            self.targets = np.array([rows.get(_key(item), nothing) for item in items], dtype=np.float32)
             _check_positive(self.labels, self.targets, roots)
         self.items = items
         self.ids = [f'{item.source}/{item.scene}/{item.path.name}' for item in items]
         self.sources = [item.source for item in items]
         self.strata = [f'{item.source}/{item.scene}' for item in items]
-        self.images = ImageStore([item.path for item in items], lambda path: read_rgb(path, size), budget)
+        self.images = ImageStore([item.path for item in items], partial(read_rgb, size=size), budget)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -101,10 +106,13 @@ class SceneFolderDataModule(ImageDataModule):
         mode: As in `SceneFolder`.
         size: Height and width to bring images to.
         batch_size: Images a batch.
-        val_share: Part kept for validation.
+        val_share: Part kept for validation; 0 trains on everything.
         seed: Of the split.
         num_workers: Processes that read; 0 is best for images held in memory.
         budget: Most bytes of images to hold in memory.
+        folds: Number of folds of cross-validation, instead of `val_share`.
+        fold: Which of them to keep for validation, from 1.
+        unlabelled: As in `SceneFolder`; a teacher has to answer for them.
     """
 
     def __init__(
@@ -117,16 +125,20 @@ class SceneFolderDataModule(ImageDataModule):
         seed: int = 0,
         num_workers: int = 0,
         budget: int = 2**31,
+        folds: int | None = None,
+        fold: int = 1,
+        unlabelled: bool = False,
     ) -> None:
-        super().__init__(batch_size, val_share, seed, num_workers)
+        super().__init__(batch_size, val_share, seed, num_workers, folds, fold)
         self.root = root
         self.mode = mode
         self.size = size
         self.budget = budget
+        self.unlabelled = unlabelled
 
     def make_dataset(self) -> LabelledImages:
         """Index the files; no image is decoded yet."""
-        return SceneFolder(self.root, self.mode, self.size, self.budget)
+        return SceneFolder(self.root, self.mode, self.size, self.budget, self.unlabelled)
 
 
 def _items(root: Path) -> list[_Item]:
@@ -195,6 +207,6 @@ def _named(items: Sequence[_Item], rows: dict[tuple[str, str, str], list[float]]
 
 def _check_positive(labels: Sequence[str], targets: NDArray[Any], roots: Sequence[Path]) -> None:
     for index, label in enumerate(labels):
-        if not targets[:, index].any():
+        if not (targets[:, index] > 0).any():
             where = ', '.join(str(root) for root in roots)
             raise DatasetError(f'{where}: label {label!r} is never positive; drop its column')

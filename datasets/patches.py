@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,7 +69,7 @@ class GeoTIFFPatches(NonGeoDataset):
         self.ids = [f'{source}/{name}' for name in kept]
         self.sources = [source] * len(kept)
         self.strata = list(kept.values())
-        self.images = ImageStore(paths, lambda path: read_geotiff(path, self.bands, size), budget)
+        self.images = ImageStore(paths, partial(read_geotiff, bands=self.bands, size=size), budget)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -91,10 +92,13 @@ class GeoTIFFPatchesDataModule(ImageDataModule):
         bands: As in `GeoTIFFPatches`.
         size: Height and width to bring patches to.
         batch_size: Patches a batch.
-        val_share: Part kept for validation.
+        val_share: Part kept for validation; 0 trains on everything.
         seed: Of the split.
         num_workers: Processes that read; 0 is best for patches held in memory.
         budget: Most bytes of patches to hold in memory.
+        folds: Number of folds of cross-validation, instead of `val_share`.
+        fold: Which of them to keep for validation, from 1.
+        unlabelled: Train on patches without a label too, which a teacher has to answer for.
     """
 
     def __init__(
@@ -107,16 +111,20 @@ class GeoTIFFPatchesDataModule(ImageDataModule):
         seed: int = 0,
         num_workers: int = 0,
         budget: int = 2**31,
+        folds: int | None = None,
+        fold: int = 1,
+        unlabelled: bool = False,
     ) -> None:
-        super().__init__(batch_size, val_share, seed, num_workers)
+        super().__init__(batch_size, val_share, seed, num_workers, folds, fold)
         self.root = root
         self.size = size
         self.budget = budget
+        self.unlabelled = unlabelled
         self._wanted = bands
 
     def make_dataset(self) -> LabelledImages:
         """Index the files; no patch is decoded yet."""
-        return GeoTIFFPatches(self.root, self._wanted, self.size, budget=self.budget)
+        return GeoTIFFPatches(self.root, self._wanted, self.size, self.unlabelled, self.budget)
 
 
 def _read_table(root: Path) -> dict[str, str]:

@@ -16,8 +16,8 @@ from geores.datasets import (
     SceneFolder,
     SceneFolderDataModule,
 )
-from geores.datasets._split import stratified_split
 from geores.errors import DatasetError
+from geores.splits import stratified_split
 
 SHARED = Path(__file__).parents[2] / 'shared' / 'data'
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f'{SHARED} is absent')
@@ -98,7 +98,7 @@ def test_scene_samples(tmp_path):
 
 def test_multi_label_samples(tmp_path):
     dataset = SceneFolder(make_scenes(tmp_path / 'set', skip=2), 'multi-label')
-    assert (len(dataset), dataset.unlabelled, dataset.labels) == (8, 2, LABELS)
+    assert (len(dataset), dataset.left_out, dataset.labels) == (8, 2, LABELS)
     assert dataset[0]['id'] == 'set/forest/forest02.png'
     assert dataset[0]['label'].tolist() == [1.0, 1.0]
     assert dataset[0]['label'].dtype == torch.float32
@@ -293,7 +293,7 @@ def test_patch_datamodule(tmp_path):
 @needs_shared
 def test_real_folders_are_as_described():
     both = SceneFolder([SHARED / 'ucmerced', SHARED / 'aid'], 'multi-label', size=16)
-    assert (len(both), both.unlabelled, len(both.labels)) == (4380, 3300, 17)
+    assert (len(both), both.left_out, len(both.labels)) == (4380, 3300, 17)
     patches = GeoTIFFPatches(SHARED / 's2-l2a')
     assert (len(patches), patches.left_out, len(patches.labels)) == (802, 200, 10)
     assert patches[0]['image'].shape == (12, 64, 64)

@@ -36,18 +36,45 @@ def stratified_split(ids: Sequence[str], strata: Sequence[str], share: float, se
     """
     if not 0 < share < 1:
         raise DatasetError(f'val_share has to be above 0 and below 1, not {share}')
-    if len(set(ids)) != len(ids):
-        raise DatasetError('two samples have the same id')
+    check_ids(ids)
     groups: dict[str, list[int]] = defaultdict(list)
-    for index in sorted(range(len(ids)), key=lambda index: _digest(f'{seed}:{ids[index]}')):
+    for index in sorted(range(len(ids)), key=lambda index: digest(f'{seed}:{ids[index]}')):
         groups[strata[index]].append(index)
     val = sorted(index for group in groups.values() for index in group[: round(share * len(group))])
     train = sorted(set(range(len(ids))) - set(val))
     if not train or not val:
         raise DatasetError(f'{len(ids)} samples are too few to keep {share:g} for validation')
-    kept = _digest('\n'.join(sorted(ids[index] for index in val)))[:12]
-    return Split(train, val, f'stratified-{share:g}-seed{seed}-{kept}')
+    return Split(train, val, name(f'stratified-{share:g}-seed{seed}', ids, val))
 
 
-def _digest(text: str) -> str:
+def check_ids(ids: Sequence[str]) -> None:
+    """Refuse samples that cannot be told apart.
+
+    Args:
+        ids: Of the samples.
+
+    Raises:
+        DatasetError: Two are the same.
+    """
+    if len(set(ids)) != len(ids):
+        raise DatasetError('two samples have the same id')
+
+
+def name(title: str, ids: Sequence[str], val: Sequence[int]) -> str:
+    """A split's id: how it was made, and a hash of the samples kept for validation.
+
+    Args:
+        title: How it was made.
+        ids: Of all samples.
+        val: Positions of those kept.
+    """
+    return f'{title}-' + digest('\n'.join(sorted(ids[index] for index in val)))[:12]
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a text, in hexadecimal.
+
+    Args:
+        text: Any.
+    """
     return hashlib.sha256(text.encode()).hexdigest()
