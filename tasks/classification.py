@@ -1,7 +1,7 @@
 """Labels of whole scenes or tiles: one of them, or any number."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from lightning.pytorch import LightningModule
@@ -14,6 +14,9 @@ from geores.errors import UsageError
 from geores.metrics import SceneReport
 from geores.tasks.augment import Augmentation
 from geores.tasks.losses import LossName, Task, balanced_weights, make_loss
+from geores.tasks.start import start_from
+from geores.tasks.targets import known, mix, shares
+from geores.tasks.teachers import Teachers
 
 
 class SceneClassification(LightningModule):
@@ -28,6 +31,12 @@ class SceneClassification(LightningModule):
         task: 'multi-label' or 'single-label'.
         architecture: Name in `geores.models`; it has to take `in_chans` and `num_classes`.
         architecture_kwargs: Its other arguments.
+        start: Weights to start from, as in `geores.tasks.start`: a bundle or a file of weights.
+        freeze: Parts of the network that keep their weights and statistics, such as 'blocks.0'.
+        teachers: Bundles whose mean answer is learnt beside the labels, and in their place for images
+            without labels. Bands and labels have to be the same.
+        teacher_share: Weight of the teachers against the label of a labelled image.
+        mixup: Alpha of mixup (Zhang et al. 2018); 0 does not mix.
         loss: 'bce', 'ce' or 'focal'; None takes the plain one of the task.
         focal_gamma: Of 'focal'.
         label_smoothing: Share of the target that is spread over all answers.
@@ -54,6 +63,11 @@ class SceneClassification(LightningModule):
         task: Task,
         architecture: str = 'resnet18',
         architecture_kwargs: Mapping[str, Any] | None = None,
+        start: str | None = None,
+        freeze: Sequence[str] = (),
+        teachers: Sequence[str] = (),
+        teacher_share: float = 0.5,
+        mixup: float = 0.0,
         loss: LossName | None = None,
         focal_gamma: float = 2.0,
         label_smoothing: float = 0.0,
@@ -75,6 +89,10 @@ class SceneClassification(LightningModule):
             'num_classes': len(self.labels),
         }
         self.network = models.create(architecture, **self.architecture_kwargs)
+        if start is not None:
+            start_from(self.network, start, self.bands)
+        self.frozen = _parts(self.network, freeze)
+        self.teachers = Teachers(teachers, self.labels, self.bands)
         self.loss = make_loss(task, loss, label_smoothing, focal_gamma)
         self.augment = nn.ModuleList(augment or [])
         self.report = SceneReport(task)
@@ -112,6 +130,18 @@ class SceneClassification(LightningModule):
     def on_fit_start(self) -> None:
         """Lay the network out for quick convolutions."""
         self.network.to(memory_format=torch.channels_last)
+        self.teachers.to(self.device)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; frozen parts stay in evaluation.
+
+        Args:
+            mode: Whether to train.
+        """
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images.
@@ -145,13 +175,28 @@ class SceneClassification(LightningModule):
             batch: With `image` and `label`.
             batch_idx: Ignored.
         """
-        images = batch['image']
+        images, target = batch['image'], batch['label']
         with torch.autocast(self.device.type, enabled=False):
             for augmentation in self.augment:
                 images = augmentation(images, self.bands)
-        loss = self.loss(self(images).float(), batch['label'], self.weight)
+        if self._soft:
+            images, target = self._soften(images, target)
+        loss = self.loss(self(images).float(), target, self.weight)
         self.log('train/loss', loss, on_step=False, on_epoch=True, batch_size=len(images))
         return loss
+
+    @property
+    def _soft(self) -> bool:
+        return self.task == 'multi-label' or bool(self.teachers.models or self.hparams['mixup'])
+
+    def _soften(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        labelled, target = known(target), shares(target, len(self.labels))
+        if self.teachers.models:
+            share = torch.where(labelled, self.hparams['teacher_share'], 1.0)
+            target = torch.lerp(target, self.teachers(images), share[:, None])
+        else:
+            images, target = images[labelled], target[labelled]
+        return mix(images, target, self.hparams['mixup']) if self.hparams['mixup'] else (images, target)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Keep scores of a batch.
@@ -172,7 +217,7 @@ class SceneClassification(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW, with warm-up and cosine decay step by step."""
-        parameters = list(self.network.parameters())
+        parameters = [one for one in self.network.parameters() if one.requires_grad]
         groups: list[dict[str, Any]] = [
             {'params': [part for part in parameters if part.ndim > 1]},
             # Biases and norms are not drawn towards zero.
@@ -191,6 +236,18 @@ class SceneClassification(LightningModule):
             'optimizer': optimizer,
             'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'},
         }
+
+
+def _parts(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    modules = dict(network.named_modules())
+    missing = [name for name in names if name not in modules]
+    if missing:
+        raise UsageError(f'freeze: the network has no part {missing[0]!r}; parts are {_top(network)}')
+    return [modules[name].requires_grad_(requires_grad=False) for name in names]
+
+
+def _top(network: nn.Module) -> str:
+    return ', '.join(name for name, _ in network.named_children())
 
 
 def _per_band(values: Sequence[float] | None, bands: Sequence[str], default: float) -> Tensor:

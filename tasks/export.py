@@ -1,7 +1,7 @@
 """Writes the model bundle when training ends."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from geores.bundle import save_bundle
 from geores.card import ModelCard
 from geores.errors import OutputError, UsageError
 from geores.metrics import best_thresholds, multi_label_report, single_label_report
+from geores.metrics.crossval import Evidence, Scores
 from geores.tasks.classification import SceneClassification
 
 _DTYPES = {'float16': torch.float16, 'float32': torch.float32}
@@ -21,8 +22,13 @@ _DTYPES = {'float16': torch.float16, 'float32': torch.float32}
 class ExportBundle(Callback):
     """Keeps the best weights, tunes thresholds, measures, and writes bundle and card.
 
-    Thresholds and figures come from the validation part, and the card says so. Whatever the card
-    needs and the training does not know is an argument here.
+    Thresholds and figures come from the validation part, and the card says so. Where training keeps
+    nothing for validation they come from `evidence`. Whatever the card needs and the training does not
+    know is an argument here.
+
+    Attributes:
+        evidence: Thresholds and figures of cross-validation, to be set before fitting; None measures.
+        scores: After fitting, what the model says of the validation part.
 
     Args:
         name: Of the model.
@@ -74,6 +80,8 @@ class ExportBundle(Callback):
         self.path = path
         self.dtype = dtype
         self.overwrite = overwrite
+        self.evidence: Evidence | None = None
+        self.scores: Scores | None = None
         self._best = -math.inf
         self._weights: dict[str, Tensor] = {}
 
@@ -92,10 +100,12 @@ class ExportBundle(Callback):
         data = getattr(trainer, 'datamodule', None)
         if not isinstance(pl_module, SceneClassification) or not hasattr(data, 'split'):
             raise UsageError('ExportBundle needs SceneClassification and a datamodule of geores')
+        if not data.split.val and self.evidence is None:
+            raise UsageError('val_share 0 leaves nothing to measure: train with --folds')
         folder = self._folder(trainer)
         if folder.exists() and not self.overwrite:
             raise OutputError(f'{folder} exists already: set another path, or overwrite')
-        self._card(trainer, pl_module, None, {})
+        self._card(trainer, pl_module, Evidence(None, {}, data.split.id))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if they are the best so far.
@@ -129,19 +139,23 @@ class ExportBundle(Callback):
             return
         if self._weights:
             pl_module.load_state_dict(self._weights)
-        scores, target, sources = _predict(trainer, pl_module)
-        multi = pl_module.task == 'multi-label'
-        thresholds = best_thresholds(scores, target) if multi else None
-        chosen = [
-            *(['the epoch'] if self.monitor else []),
-            *(['the thresholds'] if multi else []),
-        ]
-        metrics = _measure(scores, target, sources, thresholds, chosen)
-        card = self._card(trainer, pl_module, thresholds, metrics)
+        evidence = self.evidence or self._measured(trainer, pl_module)
+        card = self._card(trainer, pl_module, evidence)
         dtype = _DTYPES[self.dtype]
         folder = self._folder(trainer)
         save_bundle(folder, pl_module.network, card, dtype, overwrite=self.overwrite)
         print(f'{card.name}: bundle written to {folder}')
+
+    def _measured(self, trainer: Trainer, task: SceneClassification) -> Evidence:
+        self.scores = _predict(trainer, task)
+        multi = task.task == 'multi-label'
+        thresholds = best_thresholds(self.scores.values, self.scores.target) if multi else None
+        chosen = [
+            *(['the epoch'] if self.monitor else []),
+            *(['the thresholds'] if multi else []),
+        ]
+        metrics = _measure(self.scores, thresholds, chosen)
+        return Evidence(thresholds, metrics, trainer.datamodule.split.id)  # type: ignore[attr-defined]
 
     def _folder(self, trainer: Trainer) -> Path:
         return Path(self.path or Path(trainer.log_dir or 'runs') / str(self.text['name']))
@@ -150,11 +164,11 @@ class ExportBundle(Callback):
         self,
         trainer: Trainer,
         task: SceneClassification,
-        thresholds: Tensor | None,
-        metrics: Mapping[str, Mapping[str, Any]],
+        evidence: Evidence,
     ) -> ModelCard:
         data = trainer.datamodule  # type: ignore[attr-defined]
         multi = task.task == 'multi-label'
+        thresholds = evidence.thresholds
         if multi and thresholds is None:
             thresholds = torch.full((len(task.labels),), 0.5)
         kwargs = {key: value for key, value in task.architecture_kwargs.items() if key != 'pretrained'}
@@ -170,40 +184,34 @@ class ExportBundle(Callback):
             std=tuple(task.std.flatten().tolist()),
             labels=task.labels,
             thresholds=None if thresholds is None else tuple(thresholds.tolist()),
-            split_id=data.split.id,
-            metrics=metrics,
+            split_id=evidence.split_id,
+            metrics=evidence.metrics,
         )
 
 
 @torch.inference_mode()
-def _predict(trainer: Trainer, task: SceneClassification) -> tuple[Tensor, Tensor, list[str]]:
+def _predict(trainer: Trainer, task: SceneClassification) -> Scores:
     task.eval()
     scores, targets, sources = [], [], []
     for batch in trainer.datamodule.val_dataloader():  # type: ignore[attr-defined]
         scores.append(task.scores(task(batch['image'].to(task.device))).cpu())
         targets.append(batch['label'])
         sources += batch['source']
-    return torch.cat(scores), torch.cat(targets), sources
+    return Scores(torch.cat(scores), torch.cat(targets), sources)
 
 
-def _measure(
-    scores: Tensor,
-    target: Tensor,
-    sources: Sequence[str],
-    thresholds: Tensor | None,
-    chosen: Sequence[str],
-) -> dict[str, dict[str, Any]]:
+def _measure(scores: Scores, thresholds: Tensor | None, chosen: Sequence[str]) -> dict[str, dict[str, Any]]:
     used = f', which also chose {" and ".join(chosen)}' if chosen else ''
     metrics: dict[str, dict[str, Any]] = {}
-    names = sorted(set(sources))
-    for name in [*names, 'all'] if len(names) > 1 else names:
-        kept = torch.tensor([name in {source, 'all'} for source in sources])
+    names = sorted(set(scores.sources))
+    for name in [*names, None] if len(names) > 1 else names:
+        values, target, _ = scores.of(name)
         figures = (
-            single_label_report(scores[kept], target[kept])
+            single_label_report(values, target)
             if thresholds is None
-            else multi_label_report(scores[kept], target[kept], thresholds)
+            else multi_label_report(values, target, thresholds)
         )
-        split = f'{int(kept.sum())} validation images{used}'
+        split = f'{len(values)} validation images{used}'
         rounded = {key: None if math.isnan(value) else round(value, 4) for key, value in figures.items()}
-        metrics[name] = {'split': split, **rounded}
+        metrics[name or 'all'] = {'split': split, **rounded}
     return metrics

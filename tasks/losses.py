@@ -71,10 +71,12 @@ def class_loss(logits: Tensor, target: Tensor, weight: Tensor | None, label_smoo
 
     Args:
         logits: (N, K).
-        target: (N,) class indices.
+        target: (N,) class indices, or (N, K) shares.
         weight: (K,) or None.
         label_smoothing: Share of the target that is spread over all classes.
     """
+    if target.ndim == 2:
+        return functional.cross_entropy(logits, target, weight, label_smoothing=label_smoothing)
     return functional.cross_entropy(logits, target, weight, ignore_index=-1, label_smoothing=label_smoothing)
 
 

@@ -1,0 +1,92 @@
+"""Figures of cross-validation: each fold scored with thresholds that it did not choose."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geores.metrics.ranking import best_thresholds
+from geores.metrics.report import multi_label_report, single_label_report
+
+
+class Scores(NamedTuple):
+    """What a model said of images that it was not trained on.
+
+    Attributes:
+        values: (N, K), 0 to 1.
+        target: (N, K) of 0 and 1, or (N,) class indices.
+        sources: N names of where the images come from.
+    """
+
+    values: Tensor
+    target: Tensor
+    sources: list[str]
+
+    def of(self, source: str | None) -> 'Scores':
+        """Those of one source; None gives all.
+
+        Args:
+            source: One of the names.
+        """
+        kept = [index for index, name in enumerate(self.sources) if source in {None, name}]
+        return Scores(self.values[kept], self.target[kept], [self.sources[index] for index in kept])
+
+
+class Evidence(NamedTuple):
+    """What cross-validation says about a model that is then trained on everything.
+
+    Attributes:
+        thresholds: (K,), tuned on all folds; None for single labels.
+        metrics: Source -> name of the figure -> mean over folds; `<name>_std` is the standard deviation.
+        split_id: Names folds and seed.
+    """
+
+    thresholds: Tensor | None
+    metrics: dict[str, dict[str, Any]]
+    split_id: str
+
+
+def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
+    """Put folds together.
+
+    A fold of a multi-label model is scored with thresholds tuned on the other folds.
+
+    Args:
+        folds: Of each, the scores of the part that was kept from training.
+        split_id: Names folds and seed.
+    """
+    multi = folds[0].target.ndim == 2
+    thresholds = [_tuned([*folds[:k], *folds[k + 1 :]]) if multi else None for k in range(len(folds))]
+    names = sorted({name for fold in folds for name in fold.sources})
+    tuned = ', thresholds tuned on the other folds' if multi else ''
+    metrics = {}
+    for source in [*names, None] if len(names) > 1 else names:
+        parts = [fold.of(source) for fold in folds]
+        count = sum(len(part.values) for part in parts)
+        figures = [_report(part, chosen) for part, chosen in zip(parts, thresholds, strict=True)]
+        split = f'{len(folds)}-fold cross-validation on {count} images{tuned}'
+        metrics[source or 'all'] = {'split': split, **_spread(figures)}
+    return Evidence(_tuned(folds) if multi else None, metrics, split_id)
+
+
+def _tuned(folds: Sequence[Scores]) -> Tensor:
+    return best_thresholds(
+        torch.cat([fold.values for fold in folds]), torch.cat([fold.target for fold in folds])
+    )
+
+
+def _report(scores: Scores, thresholds: Tensor | None) -> dict[str, float]:
+    if thresholds is None:
+        return single_label_report(scores.values, scores.target)
+    return multi_label_report(scores.values, scores.target, thresholds)
+
+
+def _spread(figures: Sequence[dict[str, float]]) -> dict[str, float]:
+    spread = {}
+    for name in figures[0]:
+        values = [figure[name] for figure in figures]
+        spread[name] = round(float(np.mean(values)), 4)
+        spread[f'{name}_std'] = round(float(np.std(values)), 4)
+    return {name: value for name, value in spread.items() if value == value}  # without NaN
