@@ -1,0 +1,156 @@
+"""What is known of a map's accuracy: tables, JSON and a picture."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from geores.metrics.map_accuracy import Estimate, MapEstimates
+from geores.pipelines.whole_files import check_free, whole_files
+
+__all__ = ['AccuracyReport', 'report_files']
+
+FILES = {
+    'counts': 'error_matrix_counts.csv',
+    'proportions': 'error_matrix_area.csv',
+    'classes': 'classes.csv',
+    'accuracy': 'accuracy.json',
+    'plot': 'areas.png',
+}
+M2_PER_HA = 10_000
+
+
+def report_files(folder: str | Path) -> dict[str, Path]:
+    """Paths of a report's files."""
+    return {kind: Path(folder) / name for kind, name in FILES.items()}
+
+
+@dataclass(frozen=True)
+class AccuracyReport:
+    """Accuracy of a map of K classes, and areas.
+
+    Attributes:
+        classes: names, those of the map first.
+        counts: (K, K) labelled points: rows map, columns reference.
+        estimates: shares of area and accuracies, with standard errors.
+        mapped: area of each class by counting the map's pixels, in ``area_unit``; biased. NaN where the
+            map was not given.
+        total: area of all strata, in ``area_unit``.
+        area_unit: ``m2``, or ``pixel`` where the map has no CRS.
+        labelled: points with a label.
+        unlabelled: points without.
+        notes: one sentence each.
+    """
+
+    classes: tuple[str, ...]
+    counts: NDArray[np.int64]
+    estimates: MapEstimates
+    mapped: NDArray[np.float64]
+    total: float
+    area_unit: str
+    labelled: int
+    unlabelled: int
+    notes: tuple[str, ...]
+
+    @property
+    def overall(self) -> Estimate:
+        """Overall accuracy."""
+        return self.estimates.overall
+
+    @property
+    def reported_unit(self) -> str:
+        """Unit of areas in tables: ``ha``, or ``pixel``."""
+        return 'ha' if self.area_unit == 'm2' else self.area_unit
+
+    @cached_property
+    def error_matrix(self) -> pd.DataFrame:
+        """Labelled points: rows map, columns reference."""
+        return self._square(self.counts)
+
+    @cached_property
+    def area_matrix(self) -> pd.DataFrame:
+        """The error matrix in estimated proportions of area."""
+        return self._square(self.estimates.matrix)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row a class: accuracies, and areas in `reported_unit`.
+
+        Standard errors end in ``_se``, halves of 95 % intervals in ``_ci95``. ``mapped_area`` counts the
+        map's pixels and is biased; ``area`` is the estimate.
+        """
+        scale = 1 / M2_PER_HA if self.area_unit == 'm2' else 1.0
+        area = Estimate(*(part * self.total * scale for part in self.estimates.areas))
+        columns: dict[str, Any] = {
+            'class': self.classes,
+            'mapped_points': self.counts.sum(1),
+            'reference_points': self.counts.sum(0),
+        }
+        named = {
+            'users_accuracy': self.estimates.users,
+            'producers_accuracy': self.estimates.producers,
+            'area': area,
+        }
+        for name, estimate in named.items():
+            if name == 'area':
+                columns['mapped_area'] = self.mapped * scale
+            columns[name] = estimate.value
+            columns[f'{name}_se'] = estimate.standard_error
+            columns[f'{name}_ci95'] = estimate.margin
+        return pd.DataFrame(columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, as JSON holds them; None for what the sample does not tell."""
+        rows = self.table.astype(object).where(self.table.notna(), None).to_dict('records')
+        return {
+            'overall_accuracy': float(self.overall.value),
+            'overall_accuracy_se': float(self.overall.standard_error),
+            'overall_accuracy_ci95': float(self.overall.margin),
+            'classes': rows,
+            'error_matrix_counts': self.counts.tolist(),
+            'error_matrix_area': self.estimates.matrix.tolist(),
+            'area_unit': self.reported_unit,
+            'labelled': self.labelled,
+            'unlabelled': self.unlabelled,
+            'notes': list(self.notes),
+            'geores_version': version('geores'),
+        }
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
+        """Write the two error matrices and the classes as CSV, all as JSON, and a plot of areas.
+
+        Args:
+            folder: created where absent.
+            overwrite: replace files of an earlier run.
+
+        Returns:
+            Paths under ``counts``, ``proportions``, ``classes``, ``accuracy`` and ``plot``.
+
+        Raises:
+            OutputError: a file of that name exists, or the folder cannot be written.
+            WriteError: writing failed, as on a full disk; no file is left half written.
+        """
+        from geores.pipelines.accuracy_figure import write_areas
+
+        paths = report_files(folder)
+        check_free(list(paths.values()), overwrite=overwrite)
+        with whole_files(list(paths.values())) as (counts, proportions, classes, record, plot):
+            self.error_matrix.to_csv(counts)
+            self.area_matrix.to_csv(proportions)
+            self.table.to_csv(classes, index=False)
+            record.write_text(json.dumps(self.to_dict(), indent=1) + '\n')
+            write_areas(self, plot)
+        return paths
+
+    def _square(self, values: NDArray[Any]) -> pd.DataFrame:
+        return pd.DataFrame(
+            values,
+            index=pd.Index(self.classes, name='map'),
+            columns=pd.Index(self.classes, name='reference'),
+        )

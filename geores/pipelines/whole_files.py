@@ -1,0 +1,57 @@
+"""Files that appear complete and together, or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
+
+from geores.errors import GeoresError, OutputError, WriteError
+
+__all__ = ['check_free', 'whole_files']
+
+
+def check_free(paths: list[Path], *, overwrite: bool) -> None:
+    """Raise `OutputError` where files could not be written, before any work is done."""
+    for path in paths:
+        folder = path.parent
+        while not os.path.exists(folder):  # unlike Path.exists, answers where it may not look
+            folder = folder.parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f'{path} cannot be written: {folder} is no folder that you may write to')
+        if path.is_dir():
+            raise OutputError(f'{path} is a folder: name a file')
+        if path.exists() and not overwrite:
+            raise OutputError(f'{path} exists: give --overwrite to replace it, or another --out')
+
+
+@contextmanager
+def whole_files(paths: list[Path]) -> Iterator[list[Path]]:
+    """Names to write under; when all is well the files take their own names, else they are removed.
+
+    Raises:
+        WriteError: writing failed, as on a full disk.
+    """
+    partial = [path.with_name(f'.{path.stem}.partial{path.suffix}') for path in paths]
+    try:
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        for path in partial:
+            with path.open('rb') as file:
+                os.fsync(file.fileno())
+        for path, final in zip(partial, paths, strict=True):
+            path.replace(final)
+    except GeoresError:
+        raise
+    except (OSError, DataSourceError, DataLayerError, FeatureError) as error:
+        folder = paths[0].parent
+        free = shutil.disk_usage(folder).free if folder.exists() else None
+        full = ' (the disk is full)' if free is not None and free < 2**20 else ''
+        raise WriteError(f'cannot write to {folder}: {" ".join(str(error).split())}{full}') from error
+    finally:
+        for path in partial:
+            for left in (path, path.with_name(f'{path.name}-journal'), path.with_name(f'{path.name}-wal')):
+                left.unlink(missing_ok=True)
