@@ -1,0 +1,206 @@
+"""`geores evaluate`: a model on labelled data."""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from geores.cli.common import listed, progress_bar
+from geores.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from geores.pipelines.evaluation import Evaluation
+
+__all__ = ['evaluate']
+
+Option = typer.Option
+FIGURES = {
+    'accuracy': 'accuracy',
+    'accuracy_exact': 'all labels of an image right',
+    'ap_macro': 'average precision, macro',
+    'ap_micro': 'average precision, micro',
+    'f1_macro': 'F1, macro',
+    'f1_micro': 'F1, micro',
+    'f1_samples': 'F1, mean of images',
+    'precision_macro': 'precision, macro',
+    'precision_micro': 'precision, micro',
+    'recall_macro': 'recall, macro',
+    'recall_micro': 'recall, micro',
+    'ece': 'expected calibration error',
+}
+HEADS = {
+    'support': 'true',
+    'predicted': 'said',
+    'threshold': 'from',
+    'ap': 'AP',
+    'f1': 'F1',
+    'precision': 'prec.',
+    'ece': 'ECE',
+    'accuracy': 'acc.',
+    'f1_macro': 'F1 macro',
+    'f1_micro': 'F1 micro',
+    'ap_macro': 'AP macro',
+    'ap_micro': 'AP micro',
+}
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar='MODEL', help='Name or path of a bundle.')],
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            metavar='DATA...',
+            help='Folder with a folder a class; folder of GeoTIFF patches with labels.csv; or scenes, '
+            'with --labels.',
+        ),
+    ],
+    labels: Annotated[str | None, Option(help='Vector file of polygons or points over the scenes.')] = None,
+    column: Annotated[str | None, Option(help='Its column of classes.')] = None,
+    resolution: Annotated[
+        float | None, Option(help='Metres a pixel of scenes [what the model takes].')
+    ] = None,
+    stride: Annotated[int | None, Option(help='Pixels from tile to tile of scenes [the tile].')] = None,
+    min_share: Annotated[
+        float | None, Option(help='Least part of a tile that its class covers [0.5].')
+    ] = None,
+    placement: Annotated[
+        str | None, Option(help='Tiles of scenes: grid, or centred on each polygon or point; or auto.')
+    ] = None,
+    bands: Annotated[
+        str | None, Option(help='Names of the bands in file order, by commas, where GeoTIFFs do not say.')
+    ] = None,
+    mode: Annotated[
+        str | None, Option(help="scene (one label an image) or multi-label [the model's].")
+    ] = None,
+    split: Annotated[
+        str, Option(help="all, or val or train: that part of the model's own split of this data.")
+    ] = 'all',
+    label_map: Annotated[
+        str | None, Option(metavar='OLD=NEW,...', help="Labels of the data by the model's names.")
+    ] = None,
+    ignore_unknown: Annotated[
+        bool, Option('--ignore-unknown', help='Leave out labels that the model does not know.')
+    ] = False,
+    batch_size: Annotated[int, Option(help='Images in one forward pass.')] = 32,
+    device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
+    precision: Annotated[str, Option(help='fp32, bf16, fp16 or auto.')] = 'fp32',
+    workers: Annotated[int, Option(help='Processes that read images beside this one.')] = 0,
+    bootstrap: Annotated[int, Option(help='Drawings for 95 % intervals; 0 for none.')] = 1000,
+    seed: Annotated[int, Option(help='Of the drawings.')] = 0,
+    out: Annotated[Path | None, Option(help='Folder for tables and plots.')] = None,
+    overwrite: Annotated[bool, Option('--overwrite', help='Replace results in --out.')] = False,
+    as_json: Annotated[bool, Option('--json', help='Print one JSON object.')] = False,
+) -> None:
+    """Measure how well MODEL answers on labelled DATA."""
+    tiles = {'resolution': resolution, 'stride': stride, 'min_share': min_share, 'placement': placement}
+    renamed = _pairs(label_map)
+    from geores.pipelines.evaluate import Evaluator
+    from geores.pipelines.evaluation_files import check_files
+
+    evaluator = Evaluator.prepare(
+        model,
+        data,
+        labels=labels,
+        column=column,
+        bands=listed(bands),
+        mode=mode,  # type: ignore[arg-type]
+        split=split,  # type: ignore[arg-type]
+        label_map=renamed,
+        ignore_unknown=ignore_unknown,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        workers=workers,
+        bootstrap=bootstrap,
+        seed=seed,
+        **{name: value for name, value in tiles.items() if value is not None},
+    )
+    if out is not None:
+        check_files(out, evaluator.model.name, overwrite=overwrite)
+    with progress_bar(evaluator.model.name, shown=not as_json) as progress:
+        found = evaluator.run(progress)
+    paths = {} if out is None else found.save(out, overwrite=overwrite)
+    _tell(found)
+    (_print_json if as_json else _print)(found, paths)
+
+
+def _pairs(text: str | None) -> dict[str, str]:
+    """Pairs of names such as ``lake=water,wood=forest``."""
+    pairs = {}
+    for pair in listed(text) or []:
+        old, _, new = (part.strip() for part in pair.partition('='))
+        if not old or not new or '=' in new:
+            raise UsageError(f'--label-map takes OLD=NEW separated by commas, not {text!r}')
+        pairs[old] = new
+    return pairs
+
+
+def _tell(found: 'Evaluation') -> None:
+    """Notes and warnings, on standard error."""
+    for kind, lines in (('note', found.notes), ('warning', found.warnings)):
+        for line in lines:
+            print(f'geores: {kind}: {line}', file=sys.stderr)
+
+
+def _print_json(found: 'Evaluation', paths: dict[str, Path]) -> None:
+    from geores.pipelines.evaluation_files import plain, record
+
+    outputs = {kind: str(path) for kind, path in paths.items()}
+    print(json.dumps(plain(record(found, curves=False) | {'outputs': outputs}), ensure_ascii=False))
+
+
+def _print(found: 'Evaluation', paths: dict[str, Path]) -> None:
+    """Tables of figures, of labels and, where there are several, of sources."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)  # paths may hold brackets
+    title = f'{found.card.name} on {len(found):,} images'
+    table = Table('figure', 'value', '95 % interval', title=title, box=box.SIMPLE_HEAD)
+    for name, text in FIGURES.items():
+        if name in found.metrics:
+            limits = found.intervals.get(name)
+            span = '' if limits is None else f'{_number(limits[0])} to {_number(limits[1])}'
+            table.add_row(text, _number(found.metrics[name]), span)
+    console.print(_right(table))
+    console.print(_right(_rows('label', found.per_class)))
+    if len(found.per_source) > 1:
+        console.print(_right(_rows('source', found.per_source[_brief(found.per_source)])))
+    for kind, path in paths.items():
+        console.print(f'{kind.replace("_", " ")}: {path}', soft_wrap=True)
+
+
+def _brief(frame: 'pd.DataFrame') -> list[str]:
+    wanted = ('images', 'accuracy', 'f1_micro', 'f1_macro', 'ap_micro', 'ap_macro', 'ece')
+    return [name for name in wanted if name in frame]
+
+
+def _rows(first: str, frame: 'pd.DataFrame') -> 'Table':
+    from rich import box
+    from rich.table import Table
+
+    table = Table(first, *(HEADS.get(name, name) for name in frame.columns), box=box.SIMPLE_HEAD)
+    table.columns[0].no_wrap = True
+    for name, row in zip(frame.index, frame.itertuples(index=False), strict=True):
+        table.add_row(str(name), *(_number(value) for value in row))
+    return table
+
+
+def _right(table: 'Table') -> 'Table':
+    for column in table.columns[1:]:
+        column.justify = 'right'
+    return table
+
+
+def _number(value: float) -> str:
+    """A count, or a figure to three places; a dash where there is none."""
+    if isinstance(value, int):
+        return f'{value:,}'
+    return '-' if math.isnan(value) else f'{value:.3f}'

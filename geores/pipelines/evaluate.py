@@ -1,0 +1,248 @@
+"""Evaluate a model on labelled data of any kind."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Subset
+
+from geores.bundle import load_model
+from geores.card import ModelCard
+from geores.errors import DatasetError, UsageError
+from geores.inference.predictor import Predictor, choose_precision, pick_device
+from geores.model import Model
+from geores.pipelines.evaluation import Evaluation
+from geores.pipelines.evaluation_data import Labelled, Mode, Paths, bring_to_labels, find_datasets
+from geores.pipelines.evaluation_split import Part, take_part
+
+if TYPE_CHECKING:
+    from geores.datasets._module import LabelledImages
+
+__all__ = ['Evaluator', 'evaluate']
+
+Progress = Callable[[int, int], None]
+PROBES = 16
+BRIGHTEST = 2.0
+"""Floating point pixels that never exceed it are reflectances of 0 to 1."""
+
+
+def evaluate(
+    model: str | Path | Model,
+    data: Paths,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **options: Any,  # noqa: ANN401 - those of Evaluator.prepare
+) -> Evaluation:
+    """Compare what a model answers with what is true.
+
+    Args:
+        model: Name or path of a bundle, or a loaded model.
+        data: Folders that hold a folder a class (with `multilabels.csv` for a multi-label model);
+            folders of GeoTIFF patches with `labels.csv`; or, with `labels`, scenes.
+        out: Folder for tables and plots.
+        overwrite: Replace what stands there.
+        progress: Called with the images just done and all of them.
+        **options: Those of `Evaluator.prepare`.
+
+    Returns:
+        The figures, as `metrics`, `per_class`, `confusion` and more.
+
+    Raises:
+        UsageError: Something given cannot be used; nothing was written.
+        ReadError: A scene could not be read.
+        WriteError: The results could not be written.
+    """
+    from geores.pipelines.evaluation_files import check_files
+
+    evaluator = Evaluator.prepare(model, data, **options)
+    if out is not None:
+        check_files(Path(out), evaluator.model.name, overwrite=overwrite)
+    found = evaluator.run(progress)
+    if out is not None:
+        found.save(out, overwrite=overwrite)
+    return found
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """An evaluation that is checked and ready to run; `prepare` makes it."""
+
+    model: Model
+    labelled: Labelled
+    batch_size: int
+    precision: str
+    workers: int
+    replicates: int
+    seed: int
+    provenance: Mapping[str, Any]
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def prepare(
+        cls,
+        model: str | Path | Model,
+        data: Paths,
+        *,
+        labels: str | PathLike[str] | None = None,
+        column: str | None = None,
+        mode: Mode | None = None,
+        bands: Sequence[str] | None = None,
+        split: Part = 'all',
+        label_map: Mapping[str, str] | None = None,
+        ignore_unknown: bool = False,
+        batch_size: int = 32,
+        device: str = 'auto',
+        precision: str = 'fp32',
+        workers: int = 0,
+        bootstrap: int = 1000,
+        seed: int = 0,
+        **tiles: Any,  # noqa: ANN401 - options of SceneTiles
+    ) -> Self:
+        """Load the model, find the data, match labels, and read one image.
+
+        Args:
+            model: Name or path of a bundle, or a loaded model.
+            data: As in `evaluate`.
+            labels: Vector file of polygons or points over scenes.
+            column: Of the vector file, with the class.
+            mode: 'scene' or 'multi-label'; None takes the model's.
+            bands: Names of the bands in the order of the files, where GeoTIFFs do not describe them.
+            split: 'val' or 'train' takes that part of the split on the model's card, where the data is
+                what was split there.
+            label_map: Label of the data -> label of the model, where they differ.
+            ignore_unknown: Leave out what the model does not know, which else is an error.
+            batch_size: Images in one forward pass.
+            device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+            precision: 'auto', 'fp32', 'bf16' or 'fp16'.
+            workers: Processes that read images beside this one.
+            bootstrap: Drawings for intervals; 0 gives none.
+            seed: Of the drawings.
+            **tiles: Options of `geores.datasets.SceneTiles`, such as `resolution` or `min_share`.
+
+        Raises:
+            UsageError: Something given cannot be used.
+        """
+        for name, value, least in (
+            ('batch_size', batch_size, 1),
+            ('workers', workers, 0),
+            ('bootstrap', bootstrap, 0),
+        ):
+            if value < least:
+                raise UsageError(f'{name} has to be {least} or more, not {value}')
+        loaded = model if isinstance(model, Model) else load_model(model, pick_device(device))
+        choose_precision(loaded, precision, np.empty(0, np.float32))
+        card = loaded.card
+        datasets = find_datasets(card, data, mode=mode, bands=bands, labels=labels, column=column, **tiles)
+        labelled = bring_to_labels(card, datasets, label_map, ignore_unknown=ignore_unknown)
+        labelled, warnings = take_part(card, labelled, split, _names(data, labelled))
+        _check_units(card, datasets)
+        provenance = {
+            'model': card.name,
+            'model_sha256': card.sha256,
+            'licence_of_weights': card.licence,
+            'geores_version': version('geores'),
+            'data': [fspath(path) for path in _paths(data)],
+            'labels': None if labels is None else fspath(labels),
+            'column': column,
+            'split': split,
+            'label_map': dict(label_map or {}),
+            'images': len(labelled.indices),
+        }
+        return cls(
+            loaded, labelled, batch_size, precision, workers, bootstrap, seed, provenance, warnings
+        )  # fmt: skip
+
+    def run(self, progress: Progress | None = None) -> Evaluation:
+        """Score all images, batch by batch; of each only its scores are kept.
+
+        Args:
+            progress: Called with the images just done and all of them.
+
+        Raises:
+            DatasetError: An image cannot be read, or holds NaN.
+        """
+        scores, precision = self._scores(progress)
+        labelled, kept = self.labelled, self.labelled.indices
+        told = {'device': str(self.model.device), 'precision': precision}
+        if self.replicates:
+            told |= {'bootstrap': {'replicates': self.replicates, 'seed': self.seed}}  # type: ignore[dict-item]
+        return Evaluation(
+            card=self.model.card,
+            scores=scores,
+            target=labelled.target[kept],
+            ids=tuple(labelled.ids[index] for index in kept),
+            sources=tuple(labelled.sources[index] for index in kept),
+            known=labelled.known,
+            provenance=dict(self.provenance) | told,
+            notes=labelled.notes,
+            warnings=self.warnings,
+            replicates=self.replicates,
+            seed=self.seed,
+        )
+
+    def _scores(self, progress: Progress | None) -> tuple[torch.Tensor, str]:
+        from geores.datasets._module import collate
+
+        total, predictor, parts = len(self.labelled.indices), None, []
+        loader = DataLoader(
+            Subset(self.labelled.dataset, self.labelled.indices.tolist()),
+            self.batch_size,
+            num_workers=self.workers,
+            collate_fn=collate,
+        )
+        for batch in loader:
+            images = self._images(batch)
+            if predictor is None:
+                chosen = choose_precision(self.model, self.precision, images[:PROBES])
+                predictor = Predictor(self.model, chosen)
+            parts.append(torch.from_numpy(predictor(images)['scores']))
+            if progress is not None:
+                progress(len(images), total)
+        return torch.cat(parts), chosen
+
+    def _images(self, batch: Mapping[str, Any]) -> 'np.ndarray[Any, np.dtype[np.float32]]':
+        """Images (N, C, H, W) of a batch, its bands in the card's order."""
+        bands = batch['bands'][0]
+        images = batch['image'][:, [bands.index(band) for band in self.model.card.bands]]
+        whole = torch.isfinite(images).flatten(1).all(1)
+        if not whole.all():
+            raise DatasetError(
+                f'{batch["id"][int(whole.long().argmin())]}: the image holds NaN or infinite values'
+            )
+        return np.asarray(images.numpy())
+
+
+def _check_units(card: ModelCard, datasets: 'list[LabelledImages]') -> None:
+    """Read some images: patches do not state units, and of other units every answer would be wrong."""
+    from geores.datasets import SceneTiles
+
+    for dataset in datasets:
+        if isinstance(dataset, SceneTiles):  # brings pixels to the card's units itself
+            continue
+        places = np.linspace(0, len(dataset) - 1, PROBES).astype(int)
+        pixels = [dataset.images[int(place)] for place in np.unique(places)]
+        kind, brightest = pixels[0].dtype, max(np.nan_to_num(image).max() for image in pixels)
+        other = kind != np.uint8 if card.units == '8-bit' else kind == np.uint8
+        fractions = card.units == 'reflectance*10000' and kind.kind == 'f' and brightest <= BRIGHTEST
+        if other or fractions:
+            raise UsageError(
+                f'{dataset.images.paths[0]}: {kind} up to {brightest:g}, and {card.name} takes {card.units}: '
+                'convert the patches'
+            )
+
+
+def _paths(data: Paths) -> list[str | PathLike[str]]:
+    return [data] if isinstance(data, (str, PathLike)) else list(data)
+
+
+def _names(data: Paths, labelled: Labelled) -> list[str]:
+    """Names by which a card may speak of the data: of its sources and its folders."""
+    folders = [name for path in _paths(data) for name in Path(path).resolve().parts[-2:]]
+    return sorted({*labelled.sources, *folders, *(Path(name).stem for name in folders)})

@@ -1,0 +1,156 @@
+"""Files of an evaluation: they appear together when all of them are complete."""
+
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from geores.errors import OutputError, WriteError
+
+if TYPE_CHECKING:
+    from geores.pipelines.evaluation import Evaluation
+
+__all__ = ['check_files', 'files', 'plain', 'record', 'save']
+
+
+def files(folder: Path, name: str) -> dict[str, Path]:
+    """Paths of the files of a model's evaluation.
+
+    Args:
+        folder: That holds them.
+        name: Of the model.
+    """
+    return {
+        'metrics': folder / f'{name}_metrics.json',
+        'per_class': folder / f'{name}_per_class.csv',
+        'per_source': folder / f'{name}_per_source.csv',
+        'confusion': folder / f'{name}_confusion.csv',
+        'predictions': folder / f'{name}_predictions.parquet',
+        'confusion_plot': folder / f'{name}_confusion.png',
+        'reliability_plot': folder / f'{name}_reliability.png',
+        'threshold_plot': folder / f'{name}_thresholds.png',
+        'precision_recall_plot': folder / f'{name}_precision_recall.png',
+    }
+
+
+def check_files(folder: Path, name: str, *, overwrite: bool) -> None:
+    """Raise where files could not be written, before any work is done.
+
+    Args:
+        folder: To write to; need not be there.
+        name: Of the model.
+        overwrite: Whether files may be replaced.
+
+    Raises:
+        OutputError: A file exists, or the folder cannot be written.
+    """
+    existing = folder
+    while not os.path.exists(existing):  # unlike Path.exists, answers where it may not look
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f'{folder} cannot be written: {existing} is no folder that you may write to')
+    taken = [path for path in files(folder, name).values() if path.exists()]
+    if taken and not overwrite:
+        raise OutputError(f'{taken[0]} exists: give --overwrite to replace it, or another --out')
+
+
+def save(found: 'Evaluation', folder: Path, *, overwrite: bool) -> dict[str, Path]:
+    """Write all files of an evaluation; `Evaluation.save` says the rest."""
+    from geores.pipelines import evaluation_figures as figures
+
+    name = found.card.name
+    check_files(folder, name, overwrite=overwrite)
+    with _together(folder) as part:
+        paths = files(part, name)
+        text = json.dumps(plain(record(found, curves=True)), indent=1, ensure_ascii=False)
+        paths['metrics'].write_text(text + '\n', encoding='utf-8')
+        for table in ('per_class', 'per_source', 'confusion'):
+            getattr(found, table).to_csv(paths[table])
+        _write_predictions(found, paths['predictions'])
+        figures.write_confusion(found, paths['confusion_plot'])
+        figures.write_reliability(found, paths['reliability_plot'])
+        figures.write_thresholds(found, paths['threshold_plot'])
+        figures.write_precision_recall(found, paths['precision_recall_plot'])
+    return files(folder, name)
+
+
+def record(found: 'Evaluation', *, curves: bool) -> dict[str, Any]:
+    """Provenance, figures and tables of an evaluation.
+
+    Args:
+        found: The evaluation.
+        curves: Whether reliability and threshold curves go with them.
+    """
+    entries = {
+        **found.provenance,
+        'notes': list(found.notes),
+        'warnings': list(found.warnings),
+        'metrics': found.metrics,
+        'intervals': {name: list(limits) for name, limits in found.intervals.items()},
+        'per_class': found.per_class.to_dict('index'),
+        'per_source': found.per_source.to_dict('index'),
+        'confusion': found.confusion.to_dict('index'),
+    }
+    if curves:
+        entries['reliability'] = _by_label(found.reliability)
+        entries['threshold_curve'] = _by_label(found.threshold_curve)
+    return entries
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """A value for JSON: NaN, which JSON lacks, becomes None.
+
+    Args:
+        value: Of mappings, lists, text and numbers.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value
+
+
+def _by_label(table: pd.DataFrame) -> dict[str, Any]:
+    return {
+        str(label): rows.drop(columns='label').to_dict('list')
+        for label, rows in table.groupby('label', sort=False)
+    }
+
+
+def _write_predictions(found: 'Evaluation', path: Path) -> None:
+    table = pa.Table.from_pandas(found.predictions, preserve_index=False)
+    told = {b'geores': json.dumps(plain(found.provenance)).encode()}
+    pq.write_table(
+        table.replace_schema_metadata((table.schema.metadata or {}) | told), path, compression='zstd'
+    )
+
+
+@contextmanager
+def _together(folder: Path) -> Iterator[Path]:
+    """A folder to write in, whose files all move to `folder` at the end, or none."""
+    made = not folder.exists()
+    part = folder / f'.partial-{uuid.uuid4().hex}'
+    done = False
+    try:
+        part.mkdir(parents=True)
+        yield part
+        for file in sorted(part.iterdir()):
+            os.replace(file, folder / file.name)
+        done = True
+    except OSError as error:
+        raise WriteError(f'cannot write to {folder}: {" ".join(str(error).split())}') from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if made and not done and folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
