@@ -1,0 +1,153 @@
+"""`geores baselines`: what simple methods reach on a labelled set."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geores.cli.common import listed
+from geores.errors import UsageError
+
+if TYPE_CHECKING:
+    from geores.pipelines.baseline_runs import Run
+    from geores.pipelines.baseline_table import BaselineTable
+
+__all__ = ['baselines']
+
+Option = typer.Option
+
+
+def baselines(
+    folder: Annotated[str, typer.Argument(metavar='FOLDER', help='Images in one folder a class.')],
+    ratios: Annotated[str, Option(help='Shares of each class to train on, by commas.')] = '0.1,0.2',
+    repeats: Annotated[int, Option(help='Random draws at each ratio.')] = 5,
+    finetune_repeats: Annotated[
+        int | None, Option(help='Of fine-tuning, which takes longest [--repeats].')
+    ] = None,
+    methods: Annotated[
+        str, Option(help='Out of colour, deep and finetune, by commas.')
+    ] = 'colour,deep,finetune',
+    encoder: Annotated[
+        str, Option(help='Architecture, or name or path of a bundle, for deep and finetune.')
+    ] = 'tf_efficientnet_lite0',
+    weights: Annotated[
+        Path | None, Option(help="File of the architecture's weights, such as ImageNet's.")
+    ] = None,
+    mean: Annotated[
+        str | None, Option(metavar='R,G,B', help="Mean that the weights want, 0 to 1 [ImageNet's].")
+    ] = None,
+    std: Annotated[
+        str | None, Option(metavar='R,G,B', help="Deviation that the weights want, 0 to 1 [ImageNet's].")
+    ] = None,
+    size: Annotated[
+        int | None, Option(help="Pixels of an image for the encoder [128, or the bundle's].")
+    ] = None,
+    epochs: Annotated[
+        int | None, Option(help='Of fine-tuning [about 600 steps, from 10 to 40 epochs].')
+    ] = None,
+    batch_size: Annotated[int, Option(help='Images in a step of fine-tuning.')] = 16,
+    svm_c: Annotated[
+        float | None, Option(help='C of the SVM [by cross-validation in the training part].')
+    ] = None,
+    seed: Annotated[int, Option(help='Of the draws and of training.')] = 0,
+    device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
+    out: Annotated[
+        Path | None, Option(help='Folder for table and plots; finished runs are kept in it.')
+    ] = None,
+    resume: Annotated[bool, Option(help='Continue unfinished work in --out.')] = True,
+    overwrite: Annotated[bool, Option('--overwrite', help='Replace results in --out.')] = False,
+    as_json: Annotated[
+        bool, Option('--json', help='One JSON object a line, one a method and ratio.')
+    ] = False,
+) -> None:
+    """Measure baselines on a labelled set: colour histogram and deep features with a linear SVM, fine-tuning.
+
+    By the protocol of NWPU-RESISC45: at each training ratio several random draws, overall accuracy as
+    mean and standard deviation.
+    """
+    from geores.pipelines.baseline_options import BaselineOptions
+    from geores.pipelines.baselines import plan_baselines
+
+    options = BaselineOptions(
+        ratios=_floats(ratios, '--ratios') or (),
+        repeats=repeats,
+        finetune_repeats=finetune_repeats,
+        methods=listed(methods) or (),
+        size=size,
+        epochs=epochs,
+        batch_size=batch_size,
+        svm_c=svm_c,
+        seed=seed,
+        device=device,
+    )
+    plan = plan_baselines(
+        folder,
+        options,
+        encoder=encoder,
+        weights=weights,
+        mean=_floats(mean, '--mean'),
+        std=_floats(std, '--std'),
+    )
+    table = plan.run(
+        out,
+        resume=resume,
+        overwrite=overwrite,
+        notice=lambda note: print(f'note: {note}', file=sys.stderr, flush=True),
+        progress=None if as_json else _progress,
+    )
+    if as_json:
+        for record in table.records():
+            print(json.dumps(record | {'outputs': _outputs(out)}), flush=True)
+    else:
+        _print(table, out)
+
+
+def _floats(text: str | None, option: str) -> tuple[float, ...] | None:
+    names = listed(text)
+    try:
+        return None if names is None else tuple(float(name) for name in names)
+    except ValueError as error:
+        raise UsageError(f'{option} takes numbers separated by commas, not {text!r}') from error
+
+
+def _progress(run: 'Run', done: int, total: int) -> None:
+    print(
+        f'[{done}/{total}] {run.method}, ratio {run.ratio:g}, repeat {run.repeat + 1}: '
+        f'accuracy {run.accuracy:.2%} ({run.setting}, {run.seconds:.1f} s)',
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _outputs(out: Path | None) -> dict[str, str]:
+    from geores.pipelines.baseline_table import baseline_files
+
+    return {} if out is None else {kind: str(path) for kind, path in baseline_files(out).items()}
+
+
+def _print(result: 'BaselineTable', out: Path | None) -> None:
+    """The table, and where the files lie."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    rows = result.records()
+    ratios = sorted({row['ratio'] for row in rows})
+    title = f'{result.info["data"]["name"]}: overall accuracy in %, mean ± standard deviation'
+    table = Table('method', *(f'{100 * ratio:g} % for training' for ratio in ratios), 'repeats', title=title)
+    for column in table.columns[1:]:
+        column.justify = 'right'
+    for method, name in result.rows.items():
+        cells = {row['ratio']: row for row in rows if row['method'] == method}
+        repeats = str(min(row['repeats'] for row in cells.values()))
+        table.add_row(name, *(_cell(cells[ratio]) for ratio in ratios), repeats)
+    console.print(table)
+    for kind, path in _outputs(out).items():
+        console.print(f'{kind}: {path}', soft_wrap=True)
+
+
+def _cell(row: dict[str, Any]) -> str:
+    spread = '' if row['accuracy_std'] is None else f' ± {100 * row["accuracy_std"]:.2f}'
+    return f'{100 * row["accuracy_mean"]:.2f}{spread}'

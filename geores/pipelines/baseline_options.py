@@ -1,0 +1,130 @@
+"""What a user can ask of the baselines, and the random parts that they are trained and tested on."""
+
+import difflib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self, get_args
+
+from geores.errors import DatasetError, UsageError
+from geores.splits import Split, stratified_split
+
+__all__ = ['METHODS', 'BaselineOptions', 'Method', 'draw_splits', 'split_seed']
+
+Method = Literal['colour', 'deep', 'finetune']
+METHODS: tuple[Method, ...] = get_args(Method)
+
+MOST_REPEATS = 1000
+_SIZES = (16, 1024)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineOptions:
+    """What a user can ask for; `geores.baselines` says what each means."""
+
+    ratios: Sequence[float] = (0.1, 0.2)
+    repeats: int = 5
+    finetune_repeats: int | None = None
+    methods: Sequence[str] = METHODS
+    size: int | None = None
+    epochs: int | None = None
+    batch_size: int = 16
+    svm_c: float | None = None
+    seed: int = 0
+    device: str = 'auto'
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range before anything is opened."""
+        object.__setattr__(self, 'ratios', tuple(sorted({float(ratio) for ratio in self.ratios})))
+        object.__setattr__(self, 'methods', tuple(dict.fromkeys(self.methods)))
+        for ratio in self.ratios:
+            if not 0 < ratio < 1:
+                raise UsageError(f'a training ratio has to be above 0 and below 1, not {ratio:g}')
+        if not self.ratios or not self.methods:
+            raise UsageError('at least one training ratio and one method are needed')
+        for method in self.methods:
+            _check_method(method)
+        for name, low, high in (
+            ('repeats', 1, MOST_REPEATS),
+            ('finetune_repeats', 1, MOST_REPEATS),
+            ('size', *_SIZES),
+            ('epochs', 1, math.inf),
+            ('batch_size', 2, math.inf),
+            ('seed', 0, math.inf),
+        ):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                limit = f'{low} or more' if high == math.inf else f'from {low} to {high}'
+                raise UsageError(f'{name.replace("_", " ")} has to be {limit}, not {value}')
+        if self.svm_c is not None and not 0 < self.svm_c < math.inf:
+            raise UsageError(f'C of the SVM has to be above 0, not {self.svm_c}')
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Self:
+        """Options by name; an unknown one is a `UsageError`."""
+        known = [field.name for field in fields(cls)]
+        unknown = [name for name in options if name not in known]
+        if unknown:
+            raise UsageError(f'option {unknown[0]!r} is unknown: options are {", ".join(known)}')
+        return cls(**options)
+
+    def repeats_of(self, method: str) -> int:
+        """How often a method is repeated at each ratio."""
+        fewer = self.finetune_repeats if method == 'finetune' else None
+        return self.repeats if fewer is None else fewer
+
+
+def _check_method(method: str) -> None:
+    if method not in METHODS:
+        near = difflib.get_close_matches(method, METHODS, n=1)
+        hint = f'did you mean {near[0]!r}?' if near else f'methods are {", ".join(METHODS)}'
+        raise UsageError(f'no method is named {method!r}: {hint}')
+
+
+def split_seed(seed: int, repeat: int) -> int:
+    """The seed of a repeat, another for every seed of the user's and repeat.
+
+    Args:
+        seed: The user's.
+        repeat: From 0.
+    """
+    return MOST_REPEATS * seed + repeat
+
+
+def draw_splits(
+    ids: Sequence[str], classes: Sequence[str], ratios: Sequence[float], repeats: int, seed: int
+) -> dict[tuple[float, int], Split]:
+    """Random training and test parts by the protocol of NWPU-RESISC45 (Cheng, Han and Lu 2017).
+
+    Of each class the ratio is drawn for training, the rest is for testing. The draw is
+    `stratified_split`, by a hash of seed and name, rather than scikit-learn's StratifiedShuffleSplit: counts
+    are exact in every class, and the parts are the same on every machine and with every version of
+    a library. The training part of a small ratio is part of that of a larger one.
+
+    Args:
+        ids: Of the images, each another.
+        classes: Of the images.
+        ratios: Training ratios, above 0 and below 1.
+        repeats: Draws at each ratio.
+        seed: Gives other draws.
+
+    Returns:
+        (ratio, repeat from 0) -> the split, whose `val` is the test part.
+
+    Raises:
+        DatasetError: A class has too few images to train on or to test on.
+    """
+    for name, count in sorted(Counter(classes).items()):
+        for ratio in ratios:
+            tested = round((1 - ratio) * count)
+            if not 0 < tested < count:
+                raise DatasetError(
+                    f'class {name!r} has {count} image{"s" * (count != 1)}, too few for a training ratio of '
+                    f'{ratio:g}: it needs at least one to train on and one to test on'
+                )
+    return {
+        (ratio, repeat): stratified_split(ids, classes, 1 - ratio, split_seed(seed, repeat))
+        for ratio in ratios
+        for repeat in range(repeats)
+    }
