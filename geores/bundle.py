@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from geores import models
+from geores import models, plugins
 from geores.card import CARD_FILE, WEIGHTS, ModelCard, list_models
 from geores.errors import BundleError, GeoresError, ModelNotFoundError, OutputError
 from geores.model import Model
@@ -35,8 +35,8 @@ def load_model(name_or_path: str | Path, device: str | torch.device = 'cpu') -> 
     """Load a model, ready for prediction.
 
     Args:
-        name_or_path: Name of a model that ships with geores, or the path of a bundle's folder. A
-            shipped name wins over a folder of the same name.
+        name_or_path: Name of a model that ships with geores, path of a bundle's folder, or name of a
+            model of another package (`geores.plugins`); what is named first here wins.
         device: Where to put it, as torch names devices.
 
     Returns:
@@ -47,7 +47,7 @@ def load_model(name_or_path: str | Path, device: str | torch.device = 'cpu') -> 
         BundleError: The bundle is incomplete, damaged, contradicts itself, or holds a pickle.
         UsageError: The device is not there.
     """
-    folder = _find(name_or_path)
+    folder = find_bundle(name_or_path)
     weights = folder / WEIGHTS_FILE
     _refuse_pickle(weights)
     if not (folder / CARD_FILE).is_file():
@@ -128,18 +128,33 @@ def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.to(dtype if tensor.ndim > 1 else torch.float32)
 
 
-def _find(name_or_path: str | Path) -> Path:
+def find_bundle(name_or_path: str | Path) -> Path:
+    """The folder that `load_model` loads.
+
+    Args:
+        name_or_path: As in `load_model`.
+
+    Raises:
+        ModelNotFoundError: No bundle has that name or path; the nearest name is suggested.
+        BundleError: It is a file.
+    """
     shipped = {path.parent.name: path.parent for path in WEIGHTS.glob(f'*/{CARD_FILE}')}
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
     path = Path(name_or_path)
+    if str(name_or_path) and (path / CARD_FILE).is_file():
+        return path
+    offered = {name: folder for name, (folder, _) in plugins.bundle_folders()[0].items()}
+    if str(name_or_path) in offered:
+        return offered[str(name_or_path)]
     if str(name_or_path) and path.is_dir():
         return path
     if path.is_file():
         _refuse_pickle(path)
         raise BundleError(f'{path}: a file, and a bundle is a folder with {CARD_FILE} and {WEIGHTS_FILE}')
-    near = difflib.get_close_matches(str(name_or_path), shipped, n=1)
-    hint = f'did you mean {near[0]!r}?' if near else f'models are {", ".join(sorted(shipped))}'
+    names = sorted(shipped.keys() | offered.keys())
+    near = difflib.get_close_matches(str(name_or_path), names, n=1)
+    hint = f'did you mean {near[0]!r}?' if near else f'models are {", ".join(names)}'
     raise ModelNotFoundError(f'no model and no folder is named {str(name_or_path)!r}: {hint}')
 
 

@@ -4,13 +4,15 @@ A card is JSON. It is read without torch, so that listing models stays quick.
 """
 
 import dataclasses
+import importlib.metadata
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from geores import card_fields as check
+from geores import plugins
 from geores.errors import BundleError
 
 FORMAT_VERSION = 1
@@ -30,8 +32,10 @@ class ModelCard:
         description: One or two sentences for people.
         architecture: Name of the network in `geores.models`.
         architecture_kwargs: Its keyword arguments, plain JSON values.
-        activation: From logits to probabilities.
-        task: 'multi-label' (any number of labels a tile) or 'single-label' (one of them).
+        activation: From logits to probabilities ('sigmoid', 'softmax'), or to values ('sigmoid' for
+            shares of 0 to 1, else 'identity').
+        task: 'multi-label' (any number of labels a tile), 'single-label' (one of them) or
+            'regression' (a value for each label).
         sensor: What the images were taken with.
         processing_level: Such as 'L2A'.
         bands: Names in the order of the network's input: 'B02' ... or 'red', 'green', 'blue'.
@@ -42,8 +46,8 @@ class ModelCard:
         resampling: How coarser bands are brought to its resolution; shrinking is by average.
         mean: Per band, in `units`.
         std: Per band, in `units`.
-        labels: In the order of the logits.
-        thresholds: Per label, or None where the best label counts.
+        labels: In the order of the logits; for a regression, what each value is.
+        thresholds: Per label, or None where the best label counts or there are values.
         split_id: Of the split between training and validation.
         training_data: The data sets, with their licences.
         licence: Of the weights, which is not the code's.
@@ -62,8 +66,8 @@ class ModelCard:
     description: str
     architecture: str
     architecture_kwargs: Mapping[str, Any]
-    activation: Literal['sigmoid', 'softmax']
-    task: Literal['multi-label', 'single-label']
+    activation: Literal['sigmoid', 'softmax', 'identity']
+    task: Literal['multi-label', 'single-label', 'regression']
     sensor: str
     processing_level: str
     bands: tuple[str, ...]
@@ -152,9 +156,55 @@ class ModelCard:
         Path(path).write_text(text + '\n', encoding='utf-8')
 
 
+class Bundle(NamedTuple):
+    """A bundle that is known by name: its card, its folder and the package that holds it."""
+
+    card: ModelCard
+    folder: Path
+    package: str
+
+
 def list_models() -> list[ModelCard]:
+    """Cards of the models that `load_model` knows by name: those that ship, then other packages'."""
+    return [bundle.card for bundle in list_bundles()[0]]
+
+
+def shipped_models() -> list[ModelCard]:
     """Cards of the models that ship with geores, by name."""
-    return [ModelCard.load(path) for path in sorted(WEIGHTS.glob(f'*/{CARD_FILE}'))]
+    return [bundle.card for bundle in _shipped()]
+
+
+def list_bundles() -> tuple[list[Bundle], list[str]]:
+    """Bundles that are known by name, and what is wrong with those of other packages.
+
+    Returns:
+        Those that ship and then other packages', each by name; one sentence on each bundle of another
+        package that is not usable by its name.
+    """
+    bundles = _shipped()
+    shipped = {bundle.folder.name for bundle in bundles}
+    offered, problems = plugins.bundle_folders()
+    for name, (folder, package) in sorted(offered.items()):
+        try:
+            bundles.append(_offered(folder, package, hidden=name in shipped))
+        except BundleError as error:
+            problems.append(f'package {package}: {error}')
+    return bundles, problems
+
+
+def _shipped() -> list[Bundle]:
+    package = f'geores {importlib.metadata.version("geores")}'
+    paths = sorted(WEIGHTS.glob(f'*/{CARD_FILE}'))
+    return [Bundle(ModelCard.load(path), path.parent, package) for path in paths]
+
+
+def _offered(folder: Path, package: str, *, hidden: bool) -> Bundle:
+    if hidden:
+        raise BundleError(f'{folder}: hidden by the model of that name that ships: load it by its path')
+    card = ModelCard.load(folder / CARD_FILE)
+    if card.name != folder.name:
+        raise BundleError(f'{folder}: its card is named {card.name!r}: name card and folder alike')
+    return Bundle(card, folder, package)
 
 
 def _upgrade(data: dict[str, Any]) -> dict[str, Any]:

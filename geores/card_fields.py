@@ -138,6 +138,13 @@ def _string(value: object) -> str:
     return value
 
 
+ACTIVATIONS = {
+    'multi-label': ('sigmoid',),
+    'single-label': ('softmax',),
+    'regression': ('identity', 'sigmoid'),
+}
+"""Tasks, and the activations that fit each."""
+
 COLUMNS = frozenset({'row', 'col', 'labels', 'valid_share', 'area', 'geometry'})
 """Columns of a table of tiles beside those of the labels."""
 
@@ -147,8 +154,8 @@ FIELDS: dict[str, Check] = {
     'description': _text,
     'architecture': _text,
     'architecture_kwargs': _arguments,
-    'activation': _one_of('sigmoid', 'softmax'),
-    'task': _one_of('multi-label', 'single-label'),
+    'activation': _one_of('sigmoid', 'softmax', 'identity'),
+    'task': _one_of(*ACTIVATIONS),
     'sensor': _text,
     'processing_level': _text,
     'bands': _names,
@@ -191,8 +198,12 @@ def contradiction(card: 'ModelCard') -> str | None:
     taken = sorted(set(card.labels) & COLUMNS)
     if taken:
         return f"field 'labels' holds {taken[0]!r}, which is a column of its own in tables of tiles"
-    if (card.activation == 'sigmoid') != (card.task == 'multi-label'):
+    if card.activation not in ACTIVATIONS[card.task]:
         return f"field 'activation' is {card.activation!r}, which does not fit {card.task!r}"
+    if card.task == 'regression':
+        for name in ('thresholds', 'calibration'):
+            if getattr(card, name) is not None:
+                return f'field {name!r} has to be null for a regression, which answers in values'
     if card.task == 'multi-label' and card.thresholds is None:
         return "field 'thresholds' is missing, and multi-label models need one a label"
     return None

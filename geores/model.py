@@ -12,7 +12,7 @@ from geores.errors import UsageError
 
 
 class Model:
-    """A network that says what it takes and answers in probabilities.
+    """A network that says what it takes and answers in probabilities, or in a regression's values.
 
     Args:
         card: What the network takes and answers.
@@ -83,22 +83,24 @@ class Model:
         return images.sub_(self._mean).div_(self._std)
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Bring logits to probabilities, by the card's calibration and activation.
+        """Bring logits to probabilities or values, by the card's calibration and activation.
 
         Args:
             logits: (N, K), of any float type.
 
         Returns:
-            (N, K), float32, 0 to 1.
+            (N, K), float32; 0 to 1 unless the activation is 'identity'.
         """
         logits = logits.float()
         if self.card.calibration:
             logits = logits / self.card.calibration['temperature']
+        if self.card.activation == 'identity':
+            return logits
         return logits.sigmoid() if self.card.activation == 'sigmoid' else logits.softmax(dim=1)
 
     @torch.inference_mode()
     def predict(self, images: ArrayLike | Tensor, batch_size: int = 64) -> NDArray[np.float32]:
-        """Probabilities of images, computed in float32.
+        """Probabilities (or values) of images, computed in float32.
 
         Args:
             images: (N, C, H, W) in the card's units, its bands in order, at its input size.

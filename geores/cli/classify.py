@@ -150,7 +150,10 @@ def _record(result: 'Classification', out: Path) -> dict[str, Any]:
         'device': result.info.device,
         'precision': result.info.precision,
         'tiles': result.plan.tiling.count,
-        'labels': {label: round(share, 6) for label, share in result.shares.items()},
+        **{
+            kind: {label: figure and round(figure, 6) for label, figure in figures.items()}
+            for kind, figures in result.figures.items()
+        },
         'outputs': {kind: str(paths[kind]) for kind in ('scores', 'tiles', 'map')},
         'seconds': round(result.info.seconds, 3),
         'tiles_per_second': round(result.info.tiles_per_second, 2),
@@ -169,10 +172,12 @@ def _print(result: 'Classification', out: Path) -> None:
     console = Console(highlight=False, markup=False)  # paths may hold brackets
     for note in result.info.notes:
         console.print(f'note: {note}', style='dim', soft_wrap=True)
-    table = Table('label', 'share of valid area', title=f'{result.name} ({result.card.name})')
+    regression = result.card.task == 'regression'
+    head = ('value', 'mean of valid area') if regression else ('label', 'share of valid area')
+    table = Table(*head, title=f'{result.name} ({result.card.name})')
     table.columns[1].justify = 'right'
-    for label, share in result.shares.items():
-        table.add_row(label, f'{share:.1%}')
+    for label, figure in (result.means if regression else result.shares).items():
+        table.add_row(label, f'{figure:.4g}' if regression else f'{figure:.1%}')
     console.print(table)
     info = result.info
     console.print(

@@ -1,5 +1,6 @@
-"""The picture of a result: image beside label map, with legend and scale."""
+"""The picture of a result: image beside the map of labels or values, with legend and scale."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +64,8 @@ def colours(labels: tuple[str, ...]) -> list[str]:
 
 
 def write_map(result: Scored, path: Path) -> None:
-    """Draw the scene beside the label that is strongest in each cell."""
+    """Draw the scene beside the strongest label, or the first value, of each cell."""
     picture = _picture(result.look.assemble(result.plan, result.store))
-    labels = _label_map(result)
     height, width = picture.shape[:2]
     wide = width >= 1.3 * height
     panel = np.array([8.0, max(8.0 * height / width, 1.5)]) if wide else np.array([6.0 * width / height, 6.0])
@@ -76,8 +76,18 @@ def write_map(result: Scored, path: Path) -> None:
     tiling = result.plan.tiling
     extent = (0, tiling.width, tiling.height, 0)
     axes[0].imshow(picture, extent=extent, interpolation='nearest')
+    axes[0].set_title(result.name, fontsize=9)
+    (_draw_values if result.card.task == 'regression' else _draw_labels)(figure, axes[1], result)
+    for panel_axes in axes:
+        panel_axes.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:], facecolor=EMPTY)
+    _scale_bar(axes[0], tiling.width, tiling.height, result.gsd)
+    figure.savefig(path, format='png', metadata={'Software': 'geores'})
+
+
+def _draw_labels(figure: Figure, axes: 'Axes', result: Scored) -> None:
+    labels = _cell_map(result, lambda means: dominant(means, result.limits))
     palette = colours(result.card.labels)
-    axes[1].imshow(
+    axes.imshow(
         np.ma.masked_less(labels, 0),
         cmap=ListedColormap(palette),
         vmin=-0.5,
@@ -85,13 +95,19 @@ def write_map(result: Scored, path: Path) -> None:
         extent=_cell_extent(result),
         interpolation='nearest',
     )
-    axes[0].set_title(result.name, fontsize=9)
-    axes[1].set_title(f'{result.card.name}: strongest label of each cell', fontsize=9)
-    for panel_axes in axes:
-        panel_axes.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:], facecolor=EMPTY)
-    _scale_bar(axes[0], tiling.width, tiling.height, result.gsd)
+    axes.set_title(f'{result.card.name}: strongest label of each cell', fontsize=9)
     _legend(figure, result, labels, palette)
-    figure.savefig(path, format='png', metadata={'Software': 'geores'})
+
+
+def _draw_values(figure: Figure, axes: 'Axes', result: Scored) -> None:
+    """The first value; the others are in the table and the raster of scores."""
+    values = _cell_map(result, lambda means: means[0])
+    image = axes.imshow(
+        np.ma.masked_invalid(values), cmap='viridis', extent=_cell_extent(result), interpolation='nearest'
+    )
+    name = result.card.labels[0]
+    axes.set_title(f'{result.card.name}: {name}, mean {result.means[name]:.4g}', fontsize=9)
+    figure.colorbar(image, ax=axes, location='bottom', shrink=0.6, aspect=40).set_label(name, fontsize=8)
 
 
 def _picture(look: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -106,16 +122,14 @@ def _picture(look: NDArray[np.float32]) -> NDArray[np.uint8]:
     return picture
 
 
-def _label_map(result: Scored) -> NDArray[np.int64]:
-    """The strongest label of each cell, of every n-th cell where there are very many; -1 for none."""
+def _cell_map(result: Scored, choose: Callable[[NDArray[np.float32]], NDArray[Any]]) -> NDArray[Any]:
+    """What to draw of each cell's means (K, rows, cols); of every n-th cell where there are very many."""
     rows, cols = result.plan.tiling.cell_shape
     step = -(-max(rows, cols) // MAP_CELLS)
     block = 256 * step
     return np.concatenate([
         np.concatenate([
-            dominant(result.table.cells(_part(row, block, rows), _part(col, block, cols))[0], result.limits)[
-                ::step, ::step
-            ]
+            choose(result.table.cells(_part(row, block, rows), _part(col, block, cols))[0])[::step, ::step]
             for col in range(0, cols, block)
         ], axis=1)
         for row in range(0, rows, block)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from geores.card import ModelCard
 from geores.errors import UsageError
 
-__all__ = ['assign', 'check_rule', 'dominant', 'limits', 'names']
+__all__ = ['assign', 'check_rule', 'check_task', 'dominant', 'limits', 'names']
 
 
 def check_rule(threshold: float | None, top_k: int | None) -> None:
@@ -19,12 +19,23 @@ def check_rule(threshold: float | None, top_k: int | None) -> None:
         raise UsageError(f'top-k must be at least 1, not {top_k}')
 
 
+def check_task(card: ModelCard, threshold: float | None, top_k: int | None) -> None:
+    """Raise `UsageError` where labels are to be chosen of a model that answers in values."""
+    if card.task == 'regression' and (threshold is not None or top_k is not None):
+        option = 'threshold' if threshold is not None else 'top-k'
+        raise UsageError(
+            f'{option} chooses among labels, and model {card.name!r} is a regression: leave it out'
+        )
+
+
 def limits(card: ModelCard, threshold: float | None = None) -> NDArray[np.float32]:
     """The least score that earns each label, (K,).
 
     One threshold for all where given; else the card's; else 0.5 for multi-label models and none for
-    single-label ones, whose best label counts.
+    single-label ones, whose best label counts. No value of a regression earns a label.
     """
+    if card.task == 'regression':
+        return np.full(len(card.labels), np.inf, np.float32)
     if threshold is not None:
         return np.full(len(card.labels), threshold, np.float32)
     if card.task == 'single-label':

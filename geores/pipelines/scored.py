@@ -113,12 +113,21 @@ class Scored:
         """Share of the classified area that carries each label, largest first.
 
         Areas are counted in valid pixels of the tiles that own them; with a multi-label model the
-        shares may add up to more than 1.
+        shares may add up to more than 1. A regression has no labels and no shares: see `means`.
         """
+        if self.card.task == 'regression':
+            return {}
         labelled, classified = self._pixels
         shares = labelled / max(classified, 1)
         order = np.argsort(-shares, kind='stable')
         return {self.card.labels[k]: float(shares[k]) for k in order}
+
+    @property
+    def figures(self) -> dict[str, dict[str, float | None]]:
+        """What JSON says of the whole scene: shares under 'labels', or a regression's 'means'."""
+        if self.card.task != 'regression':
+            return {'labels': dict(self.shares)}
+        return {'means': {label: None if np.isnan(mean) else mean for label, mean in self.means.items()}}
 
     @property
     def valid_share(self) -> float:
@@ -137,6 +146,19 @@ class Scored:
             labelled += (earned * owned[..., None]).sum(axis=(0, 1))
             classified += int(owned[~np.isnan(scores[..., 0])].sum())
         return labelled, classified
+
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """Mean score of each label, or mean value of a regression, over the classified area.
+
+        A tile counts by the valid pixels that it owns; NaN where nothing was classified.
+        """
+        total, classified = np.zeros(len(self.card.labels)), self._pixels[1]
+        for rows, cols in self.blocks():
+            scores = np.nan_to_num(self.table.read('scores', rows, cols)).astype(np.float64)
+            total += (scores * self.table.read('owned', rows, cols)[..., None]).sum(axis=(0, 1))
+        means = total / classified if classified else np.full(len(total), np.nan)
+        return dict(zip(self.card.labels, means.tolist(), strict=True))
 
     def blocks(self) -> Iterator[tuple[slice, slice]]:
         """Blocks of tiles, a chunk each."""

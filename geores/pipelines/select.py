@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from geores.card import ModelCard, list_models
+from geores.card import ModelCard, shipped_models
 from geores.errors import BandError, ModelNotFoundError
 from geores.scenes import Scene
 
@@ -26,7 +26,7 @@ def choose_model(scene: Scene, cards: Sequence[ModelCard] | None = None) -> tupl
     Raises:
         BandError: the scene has not the bands of any model.
     """
-    cards = list_models() if cards is None else cards
+    cards = shipped_models() if cards is None else cards
     cards = [card for card in cards if card.task in ('single-label', 'multi-label')]
     if not cards:
         raise ModelNotFoundError('no model ships with this installation: give --model a bundle')

@@ -24,8 +24,9 @@ def tile_frame(result: Scored, rows: slice, cols: slice) -> gpd.GeoDataFrame:
     """A block of tiles, one row each, row-major.
 
     Columns: ``row``, ``col``; a float32 column a label, NaN for skipped tiles; ``labels``, those
-    that the tile earns, best first; ``valid_share`` of its pixels; ``area`` in square metres (pixels
-    where the scene has no CRS) of the valid pixels that it owns; ``geometry``, its outline.
+    that the tile earns, best first (a regression has none); ``valid_share`` of its pixels; ``area`` in
+    square metres (pixels where the scene has no CRS) of the valid pixels that it owns; ``geometry``,
+    its outline.
     """
     tiling = result.plan.tiling
     scores = result.table.read('scores', rows, cols).reshape(-1, len(result.card.labels))
@@ -34,7 +35,8 @@ def tile_frame(result: Scored, rows: slice, cols: slice) -> gpd.GeoDataFrame:
     earned = assign(scores, result.limits, result.label_count)
     columns: dict[str, Any] = {'row': row.astype(np.int32), 'col': col.astype(np.int32)}
     columns |= {label: scores[:, k] for k, label in enumerate(result.card.labels)}
-    columns['labels'] = names(scores, earned, result.card.labels)
+    if result.card.task != 'regression':
+        columns['labels'] = names(scores, earned, result.card.labels)
     valid = result.table.read('valid', rows, cols).ravel()
     columns['valid_share'] = (valid / pixels).astype(np.float32)
     columns['area'] = result.table.read('owned', rows, cols).ravel() * result.pixel_area
@@ -83,8 +85,9 @@ def _tables(result: Scored) -> Iterator[pa.Table]:
         frame = tile_frame(result, rows, cols)
         geometry = shapely.to_wkb(frame.geometry.to_numpy())
         table = pa.Table.from_pandas(frame.drop(columns='geometry'), preserve_index=False)
-        labels = pa.array(frame['labels'].tolist(), pa.list_(pa.string()))
-        table = table.set_column(table.schema.get_field_index('labels'), 'labels', labels)
+        if 'labels' in frame:
+            labels = pa.array(frame['labels'].tolist(), pa.list_(pa.string()))
+            table = table.set_column(table.schema.get_field_index('labels'), 'labels', labels)
         held.append(table.append_column('geometry', pa.array(geometry, pa.binary())))
         if sum(map(len, held)) >= GROUP_ROWS:
             yield pa.concat_tables(held)

@@ -2,9 +2,10 @@
 
 import argparse
 import logging
+import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from geores.errors import GeoresError, UsageError
+from geores.plugins import DATASETS, TASKS, plugins
 
 _EXPECTED_WARNINGS = (
     "LightningCLI's args parameter",  # it is called with arguments on purpose
     'The .*dataloader.* does not have many workers',  # images are held in memory
     'The number of training batches',  # of a small set
+    'Total length of .* across ranks is zero',  # where nothing is kept for validation
     r'`isinstance\(treespec, LeafSpec\)` is deprecated',  # Lightning's own use of torch
 )
+_CONFIGS = {'.yaml', '.yml', '.json'}
+_SHOWN = ('val/loss', 'val/accuracy', 'val/ap_', 'val/f1_m', 'val/mae', 'val/rmse', 'val/r2')
 
 
 class _Progress(Callback):
@@ -28,7 +33,7 @@ class _Progress(Callback):
         figures = '  '.join(
             f'{name} {float(trainer.callback_metrics[name]):.3f}'
             for name in sorted(trainer.callback_metrics)
-            if name.startswith(('val/loss', 'val/accuracy', 'val/ap_', 'val/f1_m'))
+            if name.startswith(_SHOWN)
         )
         epoch = f'epoch {trainer.current_epoch + 1}/{trainer.max_epochs}'
         print(f'{epoch}  {figures}', file=sys.stderr, flush=True)
@@ -41,12 +46,17 @@ class _TrainCLI(LightningCLI):
             parser.link_arguments(f'data.{name}', f'model.init_args.{name}', apply_on='instantiate')
 
 
-def train(args: Sequence[str]) -> Path:
+def train(args: Sequence[str], configure: Callable[[Any], None] | None = None) -> Path:
     """Fit a task as a configuration says.
+
+    Classes that packages declare (`geores.plugins`) go by their names alone, such as `class_path:
+    BuiltUpShare`. Where no `export` is configured and the task has a method `export_bundle(folder)`, it is
+    called in the end, with `bundle` in the run's folder.
 
     Args:
         args: Of Lightning's command line without a subcommand: `--config FILE`, and `--data.root`,
             `--trainer.max_epochs` and so on to override it.
+        configure: Called with the configured export before fitting, which has to be there then.
 
     Returns:
         The folder of the run, `runs/<name of the configuration>/version_<n>` by default.
@@ -61,11 +71,38 @@ def train(args: Sequence[str]) -> Path:
         warnings.filterwarnings('ignore', '', DeprecationWarning, r'lightning\.pytorch\.cli')
         for name in ('lightning.pytorch', 'lightning.fabric'):
             logging.getLogger(name).setLevel(logging.WARNING)
+        _import_named(list(args))
         cli = _parse(list(args))
-        if export := cli.config_init.get('export'):
+        export = cli.config_init.get('export')
+        if export:
             cli.trainer.callbacks.append(export)  # type: ignore[attr-defined]
+        if configure is not None:
+            if not export:
+                raise UsageError(f'{_config(args)}: has no export, which cross-validation needs')
+            configure(export)
         cli.trainer.fit(cli.model, cli.datamodule)
-    return Path(cli.trainer.log_dir or '.')
+        run = Path(cli.trainer.log_dir or '.')
+        if not export and hasattr(cli.model, 'export_bundle') and cli.trainer.is_global_zero:
+            cli.model.export_bundle(run / 'bundle')
+            print(f'bundle written to {run / "bundle"}')
+    return run
+
+
+def _import_named(args: Sequence[str]) -> None:
+    """Import the plugins that are named, for jsonargparse knows imported classes by name.
+
+    No other is imported: what nobody asks for can neither fail nor cost time.
+    """
+    paths = [Path(arg.rpartition('=')[2]) for arg in args]  # of `--config FILE` and `--model=FILE` alike
+    files = [path for path in paths if path.suffix in _CONFIGS and path.is_file()]
+    texts = [path.read_text(encoding='utf-8', errors='replace') for path in files]
+    words = set(re.findall(r'\w+', ' '.join([*texts, *args])))
+    for plugin in [*plugins(TASKS)[0], *plugins(DATASETS)[0]]:
+        if plugin.name in words:
+            try:
+                plugin.load()
+            except UsageError as error:
+                print(f'geores: warning: {error}', file=sys.stderr)
 
 
 def _parse(args: list[str]) -> _TrainCLI:
@@ -77,11 +114,20 @@ def _parse(args: list[str]) -> _TrainCLI:
             args=args,
             seed_everything_default=0,
             trainer_defaults=_trainer_defaults(Path(_config(args)).stem),
-            parser_kwargs={'exit_on_error': False},
+            parser_kwargs={'exit_on_error': False, 'epilog': _named()},
             auto_configure_optimizers=False,
         )
     except (argparse.ArgumentError, ValueError, TypeError) as error:
         raise UsageError(f'training by {_config(args)} cannot start: {_reason(error)}') from error
+
+
+def _named() -> str:
+    """What can be named, for the end of the help."""
+    tasks, data = (
+        ', '.join(f'{plugin.name} ({plugin.package})' for plugin in plugins(group)[0]) or 'none'
+        for group in (TASKS, DATASETS)
+    )
+    return f'Tasks that packages offer: {tasks}. Datamodules: {data}. `geores train --list` says more.'
 
 
 def _reason(error: BaseException) -> str:

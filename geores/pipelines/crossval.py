@@ -1,0 +1,81 @@
+"""Cross-validation by a YAML file, and the model that it speaks for."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from geores.errors import OutputError, UsageError
+from geores.metrics.crossval import Evidence, Scores, cross_validated
+from geores.pipelines.train import train
+
+PLACE = '{fold}'
+
+
+def cross_validate(args: Sequence[str], folds: int, out: Path) -> Evidence:
+    """Fit a configuration once a fold, then on everything.
+
+    Writes to `out`: a bundle a fold (`fold1` ...), `crossval.json` with the figures, and the bundle trained
+    on everything (`all`), whose card has the thresholds and figures of the folds. `{fold}` anywhere in
+    the configuration becomes the name of the fold: so a teacher never saw what its pupil is scored on.
+
+    Args:
+        args: As in `train`; the configuration has to export.
+        folds: How many, from 2 on.
+        out: Folder to write; folds that stand there finished are not fitted again.
+
+    Returns:
+        Thresholds and figures.
+
+    Raises:
+        UsageError: The configuration is not usable.
+        OutputError: The folder cannot be written.
+    """
+    if folds < 2:
+        raise UsageError(f'folds have to be 2 or more, not {folds}')
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f'{out}: cannot be written: {error.strerror}') from error
+    parts = []
+    for fold in range(1, folds + 1):
+        own = [f'--data.folds={folds}', f'--data.fold={fold}']
+        parts.append(_fit(args, own, out / f'fold{fold}', None))
+    evidence = cross_validated(parts, f'{folds}-fold')
+    _write(out / 'crossval.json', evidence)
+    _fit(args, ['--data.val_share=0'], out / 'all', evidence)
+    return evidence
+
+
+def _fit(args: Sequence[str], own: Sequence[str], folder: Path, evidence: Evidence | None) -> Scores:
+    exports: list[Any] = []
+
+    def configure(export: Any) -> None:  # noqa: ANN401 - ExportBundle, which imports Lightning
+        export.path, export.evidence = str(folder), evidence
+        exports.append(export)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        train([*_placed(args, folder.name, Path(scratch)), *own], configure)
+    scores: Scores = exports[0].scores
+    return scores
+
+
+def _placed(args: Sequence[str], fold: str, scratch: Path) -> list[str]:
+    """Arguments whose configuration and values name the fold."""
+    placed = []
+    for one in args:
+        path = Path(one.removeprefix('--config='))
+        if path.suffix in {'.yaml', '.yml'} and path.is_file():
+            copy = scratch / path.name
+            copy.write_text(path.read_text(encoding='utf-8').replace(PLACE, fold), encoding='utf-8')
+            placed.append(one.replace(str(path), str(copy)))
+        else:
+            placed.append(one.replace(PLACE, fold))
+    return placed
+
+
+def _write(path: Path, evidence: Evidence) -> None:
+    thresholds = None if evidence.thresholds is None else evidence.thresholds.tolist()
+    record = {'split_id': evidence.split_id, 'thresholds': thresholds, 'metrics': evidence.metrics}
+    path.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')

@@ -1,0 +1,13 @@
+"""Checks that authors of datasets, tasks and bundles run in their own tests.
+
+Each raises an `AssertionError` whose message says what is broken and what to do about it.
+
+>>> from geores.testing import check_bundle
+>>> check_bundle('my-bundle')  # doctest: +SKIP
+"""
+
+from geores.testing.bundles import check_bundle
+from geores.testing.datasets import check_dataset
+from geores.testing.tasks import check_task
+
+__all__ = ['check_bundle', 'check_dataset', 'check_task']
