@@ -358,5 +358,5 @@ def test_our_own_classes_are_declared():
     for group, base in ((TASKS, LightningModule), (DATASETS, LightningDataModule)):
         offered = import_module(group)
         named = {name: getattr(offered, name) for name in offered.__all__}
-    classes = {name for name, one in named.items() if isinstance(one, type) and issubclass(one, base)}
+        classes = {name for name, one in named.items() if isinstance(one, type) and issubclass(one, base)}
         assert points.get(group) == {name: f'{group}:{name}' for name in classes}
