@@ -5,5 +5,14 @@ if __name__ != 'geores.datasets':
 
 from geores.datasets.folder import SceneFolder, SceneFolderDataModule
 from geores.datasets.patches import GeoTIFFPatches, GeoTIFFPatchesDataModule
+from geores.datasets.scene_tiles import SceneTiles, SceneTilesDataModule, split_tiles
 
-__all__ = ['GeoTIFFPatches', 'GeoTIFFPatchesDataModule', 'SceneFolder', 'SceneFolderDataModule']
+__all__ = [
+    'GeoTIFFPatches',
+    'GeoTIFFPatchesDataModule',
+    'SceneFolder',
+    'SceneFolderDataModule',
+    'SceneTiles',
+    'SceneTilesDataModule',
+    'split_tiles',
+]

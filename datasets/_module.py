@@ -93,12 +93,12 @@ class ImageDataModule(LightningDataModule):
         """Positions of training and validation samples."""
         data = self.dataset
         known = [index for index, target in enumerate(data.targets) if np.all(target >= 0)]
-        split = self._split(known)
+        split = self._divide(known)
         unlabelled = set(range(len(data))) - set(known)
         train = sorted({known[index] for index in split.train} | unlabelled)
         return Split(train, [known[index] for index in split.val], split.id)
 
-    def _split(self, known: list[int]) -> Split:
+    def _divide(self, known: list[int]) -> Split:
         """A split of the labelled samples, by their places among them."""
         data = self.dataset
         ids, strata = ([values[index] for index in known] for values in (data.ids, data.strata))

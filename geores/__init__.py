@@ -13,35 +13,62 @@ if TYPE_CHECKING:
     from geores.bundle import load_model, save_bundle
     from geores.card import ModelCard, list_models
     from geores.model import Model
+    from geores.pipelines.accuracy import accuracy
+    from geores.pipelines.accuracy_report import AccuracyReport
+    from geores.pipelines.baselines import baselines
     from geores.pipelines.classify import classify
+    from geores.pipelines.evaluate import evaluate
+    from geores.pipelines.evaluation import Evaluation
+    from geores.pipelines.finetune import finetune
+    from geores.pipelines.finetuned import Finetuned
     from geores.pipelines.result import Classification
+    from geores.pipelines.sample import sample
+    from geores.pipelines.sample_result import Sample
     from geores.scenes import Scene, open_scene
 
 __version__ = version('geores')
 
 __all__ = [
+    'AccuracyReport',
     'Classification',
+    'Evaluation',
+    'Finetuned',
     'Model',
     'ModelCard',
+    'Sample',
     'Scene',
     '__version__',
+    'accuracy',
+    'baselines',
     'classify',
+    'evaluate',
+    'finetune',
     'list_models',
     'load_model',
     'open_scene',
+    'sample',
     'save_bundle',
 ]
 
 # Looked up on first use: `import geores` alone loads neither torch nor rasterio.
 _HOMES = {
+    'AccuracyReport': 'geores.pipelines.accuracy_report',
     'Classification': 'geores.pipelines.result',
+    'Evaluation': 'geores.pipelines.evaluation',
+    'Finetuned': 'geores.pipelines.finetuned',
     'Model': 'geores.model',
     'ModelCard': 'geores.card',
+    'Sample': 'geores.pipelines.sample_result',
     'Scene': 'geores.scenes',
+    'accuracy': 'geores.pipelines.accuracy',
+    'baselines': 'geores.pipelines.baselines',
     'classify': 'geores.pipelines.classify',
+    'evaluate': 'geores.pipelines.evaluate',
+    'finetune': 'geores.pipelines.finetune',
     'list_models': 'geores.card',
     'load_model': 'geores.bundle',
     'open_scene': 'geores.scenes',
+    'sample': 'geores.pipelines.sample',
     'save_bundle': 'geores.bundle',
 }
 

@@ -97,7 +97,7 @@ class ExportBundle(Callback):
             OutputError: The bundle's path is taken.
             BundleError: An argument does not fit the card.
         """
-        data = getattr(trainer, 'datamodule', None)
+        data: Any = getattr(trainer, 'datamodule', None)
         if not isinstance(pl_module, SceneClassification) or not hasattr(data, 'split'):
             raise UsageError('ExportBundle needs SceneClassification and a datamodule of geores')
         if not data.split.val and self.evidence is None:

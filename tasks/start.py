@@ -38,7 +38,7 @@ def start_from(network: nn.Module, source: str | Path, bands: Sequence[str] = _R
     if not wanted.keys() & found.keys():
         found = _renamed(wanted, found)
     stem = next((name for name, tensor in wanted.items() if tensor.ndim == 4), None)
-    if stem in found:
+    if stem is not None and stem in found:
         found = {**found, stem: adapt_kernel(found[stem], theirs, bands)}
     fits = {name: found[name] for name in wanted if _same(wanted[name], found.get(name))}
     if 2 * len(fits) < len(wanted):

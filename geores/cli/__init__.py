@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from geores.cli import classify, info, models
+from geores.addresses import without_secrets
+from geores.cli import accuracy, baselines, classify, evaluate, finetune, info, models, sample
 from geores.errors import GeoresError, UsageError
 
 __all__ = ['app', 'main']
@@ -22,9 +23,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command(name='accuracy')(accuracy.accuracy)
+app.command(name='baselines')(baselines.baselines)
 app.command(name='classify')(classify.classify)
+app.command(name='evaluate')(evaluate.evaluate)
+app.command(name='finetune')(finetune.finetune)
 app.command(name='info')(info.info)
 app.command(name='models')(models.models)
+app.command(name='sample')(sample.sample)
 
 
 @app.command(
@@ -33,7 +39,7 @@ app.command(name='models')(models.models)
     context_settings={'allow_extra_args': True, 'ignore_unknown_options': True},
 )
 def train(context: typer.Context) -> None:
-    """Train a task: geores train --config FILE [--help]."""
+    """Train a task: geores train --config FILE [--help, --list]."""
     from geores.cli.train import train as run
 
     run(context.args)
@@ -73,5 +79,5 @@ def _report(error: BaseException) -> int:
         message = str(error)
     else:
         message = f'{type(error).__name__}: {error} (a fault of geores: --debug shows where)'
-    print(f'geores: error: {" ".join(message.split())}', file=sys.stderr)
+    print(f'geores: error: {without_secrets(" ".join(message.split()))}', file=sys.stderr)
     return 2 if isinstance(error, UsageError | _CommandUsageError) else 1

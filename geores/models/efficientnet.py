@@ -22,7 +22,8 @@ def _lite(name: str, *, stem_stride: int = 2, **kwargs: Any) -> nn.Module:  # no
     if stem_stride not in {1, 2}:
         raise UsageError(f'stem_stride has to be 1 or 2, not {stem_stride!r}')
     network = create(name, _ARGUMENTS, **kwargs)
-    network.conv_stem.stride = (stem_stride, stem_stride)
+    stem: Any = network.conv_stem
+    stem.stride = (stem_stride, stem_stride)
     return network
 
 

@@ -1,0 +1,155 @@
+"""Labels laid over scenes: which tiles there are, and what each of them shows."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from numpy.typing import NDArray
+
+from geores.datasets._shares import Decision, Placement, decide, windows_centred, windows_on_grid
+from geores.datasets._tiles import SceneGrid
+from geores.datasets._vector import LabelledFeatures
+from geores.errors import DatasetError
+
+__all__ = ['LabelledGround', 'label_ground', 'positions']
+
+
+@dataclass(frozen=True)
+class LabelledGround:
+    """The tiles that have a class.
+
+    Attributes:
+        places: position of the scene, first row and first column of each, (N, 3).
+        classes: (N,), names.
+        shares: (N,), part of the tile that its class covers; 1 where points decide.
+        left_out: reason -> number of tiles.
+        notes: what the user should be told, one sentence each.
+    """
+
+    places: NDArray[np.int64]
+    classes: NDArray[np.object_]
+    shares: NDArray[np.float64]
+    left_out: dict[str, int]
+    notes: tuple[str, ...]
+
+
+def label_ground(
+    grids: Sequence[SceneGrid],
+    features: LabelledFeatures,
+    size: int,
+    stride: int,
+    placement: Placement,
+    min_share: float,
+) -> LabelledGround:
+    """Place tiles over every scene and decide the class of each.
+
+    Args:
+        grids: of the scenes.
+        features: polygons or points.
+        size: pixels of a tile's side.
+        stride: pixels from tile to tile on the grid.
+        placement: 'grid', 'centred', or 'auto': the grid for polygons, centred tiles for points.
+        min_share: least part of a tile that its class covers.
+
+    Raises:
+        DatasetError: no feature lies on a scene, or no tile has a class.
+    """
+    if placement == 'auto':
+        placement = 'grid' if features.kind == 'polygon' else 'centred'
+    notes, places, decisions = [], [], []
+    for index, grid in enumerate(grids):
+        near = features.to_crs(grid.crs).within(grid.grid.extent.geom)
+        if not len(near):
+            notes.append(f'{grid.scene.name}: no label lies on it')
+            continue
+        if features.crs != near.crs:
+            notes.append(f'{features.name}: reprojected from {_name(features)} to {_name(near)}')
+        starts = _starts(grid, near, size, stride, placement)
+        decisions.append(decide(grid.boxes(starts, size), near, min_share))
+        places.append(np.column_stack([np.full(len(starts), index), starts]))
+    if not places:
+        raise DatasetError(_outside(grids, features))
+    decision = Decision(*(np.concatenate(arrays) for arrays in zip(*decisions, strict=True)))
+    decided = np.flatnonzero(decision.reasons == '')
+    counts = Counter(decision.reasons[decision.reasons != ''].tolist())
+    if not len(decided):
+        raise DatasetError(_undecided(features, decision, size, min_share))
+    notes += _remarks(features, counts, min_share)
+    return LabelledGround(
+        np.concatenate(places)[decided],
+        decision.classes[decided],
+        decision.shares[decided],
+        dict(counts),
+        tuple(dict.fromkeys(notes)),
+    )
+
+
+def positions(
+    grids: Sequence[SceneGrid],
+    places: NDArray[np.int64],
+    size: int,
+    classes: NDArray[np.object_],
+    shares: NDArray[np.float64],
+) -> gpd.GeoDataFrame:
+    """A row for each tile, in the CRS of the first grid."""
+    frames = []
+    for index, grid in enumerate(grids):
+        own = np.flatnonzero(places[:, 0] == index)
+        name = grid.scene.name
+        frame = gpd.GeoDataFrame(
+            {
+                'id': [f'{name}/{row}_{col}' for row, col in places[own, 1:]],
+                'scene': name,
+                'label': classes[own],
+                'share': shares[own],
+            },
+            geometry=grid.boxes(places[own, 1:], size),
+            crs=grid.crs,
+        )
+        frames.append(frame.to_crs(grids[0].crs))
+    return gpd.GeoDataFrame(pd.concat(frames, ignore_index=True))
+
+
+def _starts(
+    grid: SceneGrid, features: LabelledFeatures, size: int, stride: int, placement: Placement
+) -> NDArray[np.int64]:
+    shape = (int(grid.grid.shape.y), int(grid.grid.shape.x))
+    if placement == 'grid':
+        return windows_on_grid(shape, size, stride)
+    centres = shapely.centroid(features.geometries)
+    cols, rows = grid.pixels(shapely.get_x(centres), shapely.get_y(centres))
+    return windows_centred(shape, size, cols, rows)
+
+
+def _remarks(features: LabelledFeatures, counts: Counter[str], min_share: float) -> list[str]:
+    several = 'with points of two classes' if features.kind == 'point' else 'that two classes cover alike'
+    told = {'share': f'of which no class covers {min_share:g}', 'several': several}
+    return [f'{counts[reason]} tiles {what} left out' for reason, what in told.items() if counts[reason]]
+
+
+def _undecided(features: LabelledFeatures, decision: Decision, size: int, min_share: float) -> str:
+    if features.kind == 'point' or (decision.reasons == 'several').any():
+        return f'{features.name}: no tile has one class alone: choose a smaller tile than {size} pixels'
+    best = decision.shares.max(initial=0)
+    return (
+        f'{features.name}: no class covers {min_share:g} of any tile of {size} pixels (at best {best:.2g}): '
+        'choose a lower min_share, a smaller tile, or the placement centred'
+    )
+
+
+def _outside(grids: Sequence[SceneGrid], features: LabelledFeatures) -> str:
+    moved = features.to_crs(grids[0].crs)
+    scene = ', '.join(f'{edge:.6g}' for edge in grids[0].grid.extent.boundingbox.bbox)
+    labels = ', '.join(f'{edge:.6g}' for edge in shapely.total_bounds(moved.geometries))
+    return (
+        f'{features.name}: no label lies on {", ".join(grid.scene.name for grid in grids)}, whose bounds are '
+        f'{scene} ({_name(moved)}), and those of the labels {labels}'
+    )
+
+
+def _name(features: LabelledFeatures) -> str:
+    return features.crs.to_string() if len(features.crs.to_string()) < 40 else features.crs.name

@@ -1,0 +1,244 @@
+"""Tiles of scenes on the grid and in the units of a model, as inference reads them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import CRS
+
+from geores.card import ModelCard
+from geores.datasets._images import ImageStore, Pixels
+from geores.errors import DatasetError
+from geores.grid import Tiling
+from geores.inference import GridReader
+from geores.inference.plan import Plan
+from geores.pipelines.target import target_grid
+from geores.pipelines.units import conversions, needs_sample, sample_tiles
+from geores.scenes import Scene, gdal_env, open_scene
+
+__all__ = ['PixelSpec', 'SceneGrid', 'Scenes', 'TileStore', 'lay_grid', 'opened']
+
+Scenes = str | PathLike[str] | Scene | Sequence[str | PathLike[str] | Scene]
+"""One scene or several, each a path or an open `Scene`."""
+
+
+@dataclass(frozen=True)
+class PixelSpec:
+    """What pixels of a tile are: the part of a card that reading needs.
+
+    Attributes:
+        bands: in their order.
+        size: pixels of a tile's side.
+        units: as on a card.
+        resolution: metres a pixel; None by `gsd`.
+        gsd: smallest and largest metres a pixel that are left as they are; None leaves all.
+        resampling: where pixels grow.
+        display_stretch: percentiles that bring other imagery to 8 bits.
+    """
+
+    bands: tuple[str, ...]
+    size: int
+    units: str
+    resolution: float | None
+    gsd: tuple[float, float] | None
+    resampling: str
+    display_stretch: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class SceneGrid:
+    """A scene on the grid that a model would see it on.
+
+    Attributes:
+        scene: the scene.
+        grid: CRS, transform and shape.
+        gsd: metres on the ground a pixel.
+        reader: of the bands, in the units wanted.
+        notes: what was done to the pixels.
+    """
+
+    scene: Scene
+    grid: GeoBox
+    gsd: float
+    reader: GridReader
+    notes: tuple[str, ...]
+
+    @property
+    def crs(self) -> CRS:
+        """Of the grid."""
+        crs = self.grid.crs
+        if crs is None:
+            raise DatasetError(f'{self.scene.name}: has no CRS, so labels cannot be laid over it')
+        return crs.proj
+
+    @property
+    def unit_metres(self) -> float:
+        """Metres on the ground of a unit of the CRS.
+
+        1 where it is 1 but for the scale of the projection, which is within a thousandth in a UTM zone.
+        """
+        found = float(self.gsd / self.grid.affine.a)
+        return 1.0 if abs(found - 1) < 0.01 else found
+
+    def boxes(self, starts: NDArray[np.int64], size: int) -> NDArray[np.object_]:
+        """Outlines of tiles, (N,), in the grid's CRS.
+
+        Args:
+            starts: first row and column of each, (N, 2).
+            size: pixels of their side.
+        """
+        affine = self.grid.affine  # north up
+        left, top = affine.c + affine.a * starts[:, 1], affine.f + affine.e * starts[:, 0]
+        outlines: NDArray[np.object_] = shapely.box(left, top + affine.e * size, left + affine.a * size, top)
+        return outlines
+
+    def pixels(self, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> tuple[Pixels, Pixels]:
+        """Columns and rows of places in the grid's CRS."""
+        affine = self.grid.affine
+        return (xs - affine.c) / affine.a, (ys - affine.f) / affine.e
+
+
+def opened(scenes: Scenes, bands: Sequence[str] | None = None) -> list[Scene]:
+    """Every scene, open.
+
+    Args:
+        scenes: one or several.
+        bands: names of the bands in file order, where the files do not say.
+
+    Raises:
+        DatasetError: there is none, or two have one name, which would give tiles of one id.
+        UsageError: one cannot be opened.
+    """
+    given = [scenes] if isinstance(scenes, str | PathLike | Scene) else list(scenes)
+    found = [scene if isinstance(scene, Scene) else open_scene(scene, bands=bands) for scene in given]
+    names = [scene.name for scene in found]
+    if not names:
+        raise DatasetError('no scene is given: name at least one')
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DatasetError(f'two scenes are named {twice[0]!r}: rename one, or use them apart')
+    return found
+
+
+def lay_grid(scene: Scene, spec: PixelSpec) -> SceneGrid:
+    """The grid and the units as `geores classify` chooses them by default.
+
+    Args:
+        scene: to read.
+        spec: of the pixels.
+
+    Raises:
+        UsageError: a band is missing, or no such resolution can be had.
+        DatasetError: the scene has no CRS, or is smaller than a tile.
+        ReadError: the pixels that tell the units cannot be read.
+    """
+    wanted = scene.select(spec.bands)
+    if wanted.gsd is None:
+        raise DatasetError(f'{scene.name}: has no CRS, so labels cannot be laid over it')
+    target = target_grid(wanted, spec.gsd or (wanted.gsd, wanted.gsd), resolution=spec.resolution)
+    height, width = target.grid.shape.yx
+    if min(height, width) < spec.size:
+        raise DatasetError(
+            f'{scene.name}: {width} x {height} pixels are smaller than a tile of {spec.size}: '
+            'choose a smaller tile'
+        )
+    reader = GridReader(scene, spec.bands, target.grid, resampling=spec.resampling)
+    card = cast('ModelCard', spec)  # units ask for the fields that a spec has
+    plan = Plan(Tiling(height, width, spec.size, spec.size), (1, 1), 1)
+    with gdal_env():
+        sample, valid = sample_tiles(reader, plan, side=4 if needs_sample(scene, card) else 0)
+    converted, told = conversions(scene, card, spec.bands, sample, valid)
+    notes = tuple(f'{scene.name}: {note}' for note in (*scene.notes, *target.notes, *told))
+    return SceneGrid(scene, target.grid, target.gsd or wanted.gsd, reader.converting(converted), notes)
+
+
+class TileStore(ImageStore):
+    """Pixels of tiles, held in memory where they fit, read again where they do not.
+
+    Args:
+        grids: of the scenes.
+        places: position among the grids, first row and first column of each tile, (N, 3).
+        size: pixels of a tile's side.
+        fill: value of invalid pixels in each band; None takes the mean of the valid ones.
+        budget: most bytes to hold in memory.
+    """
+
+    def __init__(
+        self,
+        grids: Sequence[SceneGrid],
+        places: NDArray[np.int64],
+        size: int,
+        fill: Sequence[float] | None,
+        budget: int,
+    ) -> None:
+        super().__init__([Path(grids[place[0]].scene.name) for place in places], _unread, budget)
+        self._grids = grids
+        self._places = places
+        self._size = size
+        self._bands = len(grids[0].reader.bands)
+        self._fill = np.zeros(self._bands, np.float32) if fill is None else np.asarray(fill, np.float32)
+        self._pixels, self.valid_shares = self._scan(budget, filled=fill is not None)
+
+    def __getitem__(self, index: int) -> Pixels:
+        if self._pixels is not None:
+            held: Pixels = self._pixels[index]
+            return held
+        values, valid = self._tile(index)
+        return np.where(valid, values, self._fill[:, None, None])
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Open scenes stay behind: a worker process needs the pixels alone.
+        if self._pixels is None:
+            raise DatasetError(
+                'tiles that are not held in memory cannot go to a worker process: raise the budget'
+            )
+        return self.__dict__ | {'_grids': ()}
+
+    def load(self) -> None:
+        """Nothing: what fits in memory is there already."""
+
+    def subset(self, kept: NDArray[np.intp]) -> 'TileStore':
+        """Some of the tiles, in the order given."""
+        other = object.__new__(TileStore)
+        other.__dict__ |= self.__dict__
+        other.paths = [self.paths[index] for index in kept]
+        other._places = self._places[kept]
+        other._pixels = None if self._pixels is None else self._pixels[kept]
+        other.valid_shares = self.valid_shares[kept]
+        return other
+
+    def _tile(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        grid, row, col = (int(number) for number in self._places[index])
+        with gdal_env():
+            return self._grids[grid].reader.read(slice(row, row + self._size), slice(col, col + self._size))
+
+    def _scan(self, budget: int, *, filled: bool) -> tuple[Pixels | None, NDArray[np.float64]]:
+        """Read all once: the pixels, if they fit, and the valid share of each tile."""
+        shape = (len(self), self._bands, self._size, self._size)
+        held = np.empty(shape, np.float32) if 4 * np.prod(shape) <= budget else None
+        shares, total, count = np.empty(len(self)), np.zeros(self._bands), 0
+        for index in range(len(self)):
+            values, valid = self._tile(index)
+            shares[index] = valid.mean()
+            if not filled:
+                total += values[:, valid].sum(axis=1, dtype=np.float64)
+                count += int(valid.sum())
+            if held is not None:
+                held[index] = np.where(valid, values, np.nan)
+        if not filled:
+            self._fill = (total / max(count, 1)).astype(np.float32)
+        if held is not None:
+            for band, value in enumerate(self._fill):
+                plane = held[:, band]
+                plane[np.isnan(plane)] = value
+        return held, shares
+
+
+def _unread(path: Path) -> Pixels:
+    raise NotImplementedError(path)

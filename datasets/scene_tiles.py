@@ -1,0 +1,287 @@
+"""Tiles cut from scenes and labelled by polygons or points of a vector file."""
+
+from collections.abc import Sequence
+from copy import copy
+from functools import cached_property
+from typing import Any, Literal, Self, cast, get_args
+
+import geopandas as gpd
+import numpy as np
+import shapely
+import torch
+from numpy.typing import NDArray
+
+from geores.card import ModelCard
+from geores.datasets._ground import label_ground, positions
+from geores.datasets._images import ImageStore
+from geores.datasets._module import ImageDataModule, LabelledImages, Sample
+from geores.datasets._shares import Placement, check_share
+from geores.datasets._tiles import PixelSpec, Scenes, TileStore, lay_grid, opened
+from geores.datasets._torchgeo import NonGeoDataset
+from geores.datasets._vector import Labels, read_features
+from geores.errors import DatasetError
+from geores.splits import Split, block_split
+
+__all__ = ['Labels', 'SceneTiles', 'SceneTilesDataModule', 'Scenes', 'opened', 'split_tiles']
+
+BLOCK_TILES = 4
+"""Tiles to the side of a block, where its size is not said."""
+
+
+class SceneTiles(NonGeoDataset):
+    """Square tiles of scenes, on the grid and in the units in which `geores.classify` reads them.
+
+    The rule: a tile has the class that covers the largest area of it, if that is at least `min_share` of
+    the whole tile. With points it has the class of the points inside. Tiles on which two classes have the
+    same share, or points of two classes, are left out, as are those with too few valid pixels;
+    `left_out` counts them. What no polygon covers counts as not labelled.
+
+    A sample has `image` (C, size, size) float32 in `units`, `label` int64, `bands`, `source` (the scene's
+    name), `id` (scene/row_column of its first pixel on the grid), `crs` and `bounds`.
+
+    Args:
+        scenes: one or several, of the same or of different places.
+        labels: vector file of polygons or points, or its features, in any CRS.
+        column: holds the class.
+        bands: to read, in this order.
+        size: pixels of a tile's side.
+        resolution: metres a pixel; the scene's own, within `gsd`, where not given.
+        stride: pixels from tile to tile on the grid; `size` where not given. Smaller ones overlap.
+        placement: 'grid' takes the tiles that `geores.classify` takes at that stride, 'centred' one tile
+            about each polygon or point; 'auto' the grid for polygons, centred ones for points.
+        min_share: least part of a tile that its class covers, above 0 and at most 1; points need none.
+        min_valid: least part of a tile's pixels that are valid.
+        units: that values are brought to, as on a card: 'reflectance*10000', '8-bit' or 'dB'.
+        layer: of a vector file that has several.
+        gsd: smallest and largest metres a pixel that are left as they are, as on a card.
+        resampling: where coarser bands are brought to the grid; shrinking is by average.
+        display_stretch: percentiles that bring other imagery to 8 bits.
+        fill: value of invalid pixels in each band; their mean where not given.
+        budget: most bytes of tiles to hold in memory.
+
+    Attributes:
+        labels: classes, sorted; targets count in them.
+        positions: GeoDataFrame of the tiles (`id`, `scene`, `label`, `share`), in the first scene's CRS.
+        unit_metres: metres on the ground of a unit of that CRS.
+        side: metres of a tile's side.
+        gsds: metres a pixel, of each scene.
+        left_out: reason -> number of tiles.
+        notes: what the user should be told, one sentence each.
+
+    Raises:
+        DatasetError: the labels cannot be used, an option is out of range, or no tile has a class.
+        UsageError: a scene cannot be opened, or lacks a band.
+        ReadError: pixels cannot be read.
+    """
+
+    task: Literal['multi-label', 'single-label'] = 'single-label'
+
+    def __init__(
+        self,
+        scenes: Scenes,
+        labels: Labels,
+        column: str,
+        bands: Sequence[str],
+        size: int,
+        *,
+        resolution: float | None = None,
+        stride: int | None = None,
+        placement: Placement = 'auto',
+        min_share: float = 0.5,
+        min_valid: float = 0.5,
+        units: str = 'reflectance*10000',
+        layer: str | None = None,
+        gsd: tuple[float, float] | None = None,
+        resampling: str = 'bilinear',
+        display_stretch: tuple[float, float] | None = (2.0, 98.0),
+        fill: Sequence[float] | None = None,
+        budget: int = 2**31,
+    ) -> None:
+        stride = size if stride is None else stride
+        _check_options(size, stride, placement, min_valid)
+        check_share(min_share)
+        features = read_features(labels, column, layer)
+        spec = PixelSpec(tuple(bands), size, units, resolution, gsd, resampling, display_stretch)
+        grids = [lay_grid(scene, spec) for scene in opened(scenes)]
+        ground = label_ground(grids, features, size, stride, placement, min_share)
+        store = TileStore(grids, ground.places, size, fill, budget)
+        whole = np.flatnonzero(store.valid_shares >= min_valid)
+        invalid = len(ground.places) - len(whole)
+        if not len(whole):
+            raise DatasetError(
+                f'{features.name}: none of the {invalid} tiles with a class has {min_valid:g} of valid pixels'
+            )
+        self.bands = tuple(bands)
+        self.size = size
+        self.unit_metres = grids[0].unit_metres
+        self.gsds = tuple(grid.grid.affine.a * grid.unit_metres for grid in grids)
+        self.side = size * self.gsds[0]
+        self.left_out = ground.left_out | {'invalid': invalid}
+        self.notes = (*(note for grid in grids for note in grid.notes), *features.notes, *ground.notes)
+        if invalid:
+            self.notes += (f'{invalid} tiles with less than {min_valid:g} of valid pixels left out',)
+        self.images: ImageStore = store.subset(whole)
+        self._take(positions(grids, ground.places[whole], size, ground.classes[whole], ground.shares[whole]))
+
+    @classmethod
+    def for_card(
+        cls,
+        card: ModelCard,
+        scenes: Scenes,
+        labels: Labels,
+        column: str,
+        *,
+        size: int | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> Self:
+        """Tiles as a model takes them.
+
+        Args:
+            card: gives bands, size, units, range of pixel sizes, resampling and fill.
+            scenes: as in `SceneTiles`.
+            labels: as in `SceneTiles`.
+            column: as in `SceneTiles`.
+            size: pixels of a tile's side; the card's where not given.
+            **options: others of `SceneTiles`.
+        """
+        fixed: dict[str, Any] = {
+            'units': card.units,
+            'gsd': card.gsd,
+            'resampling': card.resampling,
+            'display_stretch': card.display_stretch,
+            'fill': card.mean,
+        }
+        return cls(scenes, labels, column, card.bands, size or card.input_size, **(fixed | options))
+
+    def keep(self, labels: Sequence[str]) -> Self:
+        """Tiles of some classes alone, whose order stays.
+
+        Args:
+            labels: to keep.
+        """
+        kept = np.flatnonzero(self.positions['label'].isin(list(labels)).to_numpy())
+        other = copy(self)
+        other.images = cast('TileStore', self.images).subset(kept)
+        other._take(self.positions.iloc[kept].reset_index(drop=True))
+        return other
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        return {
+            'image': torch.from_numpy(np.array(self.images[index], np.float32)),
+            'label': torch.tensor(self.targets[index]),
+            'bands': self.bands,
+            'source': self.sources[index],
+            'id': self.ids[index],
+            'crs': str(self.positions.crs),
+            'bounds': tuple(self.bounds[index].tolist()),
+        }
+
+    @property
+    def bounds(self) -> NDArray[np.float64]:
+        """West, south, east, north of each tile, (N, 4), in the CRS of `positions`."""
+        bounds: NDArray[np.float64] = shapely.bounds(self.positions.geometry.to_numpy())
+        return bounds
+
+    def _take(self, positions: gpd.GeoDataFrame) -> None:
+        self.positions = positions
+        self.ids: list[str] = positions['id'].tolist()
+        self.sources: list[str] = positions['scene'].tolist()
+        self.strata: list[str] = positions['label'].tolist()
+        self.labels = tuple(sorted(set(self.strata)))
+        order = {label: index for index, label in enumerate(self.labels)}
+        self.targets: NDArray[Any] = np.array([order[label] for label in self.strata], np.int64)
+
+
+class SceneTilesDataModule(ImageDataModule):
+    """Training and validation parts of `SceneTiles`, in blocks of ground by default.
+
+    Args:
+        scenes: as in `SceneTiles`.
+        label_file: vector file of polygons or points.
+        column: holds the class.
+        bands: as in `SceneTiles`.
+        size: pixels of a tile's side.
+        split: 'blocks' keeps whole blocks of ground for validation, 'random' single tiles.
+        block_size: metres of a block's side; four tiles where not given.
+        buffer: metres from validation tiles within which no tile trains.
+        batch_size: tiles a batch.
+        val_share: part kept for validation.
+        seed: of the split.
+        num_workers: processes that read; 0 is best for tiles held in memory.
+        options: others of `SceneTiles`.
+    """
+
+    def __init__(
+        self,
+        scenes: str | list[str],
+        label_file: str,
+        column: str,
+        bands: list[str],
+        size: int = 64,
+        split: Literal['blocks', 'random'] = 'blocks',
+        block_size: float | None = None,
+        buffer: float = 0.0,
+        batch_size: int = 64,
+        val_share: float = 0.2,
+        seed: int = 0,
+        num_workers: int = 0,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(batch_size, val_share, seed, num_workers)
+        self.size = size
+        self._block_size = block_size
+        self._buffer = buffer
+        self._kind = split
+        self._arguments = (scenes, label_file, column, bands, size)
+        self._options = options or {}
+
+    def make_dataset(self) -> LabelledImages:
+        """Cut and label the tiles."""
+        return SceneTiles(*self._arguments, **self._options)
+
+    @cached_property
+    def split(self) -> Split:
+        """Positions of training and validation tiles."""
+        if self._kind == 'random':
+            return super().split
+        tiles = cast('SceneTiles', self.dataset)
+        return split_tiles(tiles, self.val_share, self.seed, block_size=self._block_size, buffer=self._buffer)
+
+
+def split_tiles(
+    tiles: SceneTiles,
+    share: float = 0.2,
+    seed: int = 0,
+    *,
+    block_size: float | None = None,
+    buffer: float = 0.0,
+) -> Split:
+    """A geographic split of tiles, as `geores.splits.block_split` makes it.
+
+    Args:
+        tiles: To split.
+        share: Part of the tiles of each class that is wanted for validation.
+        seed: Gives another split.
+        block_size: Metres of a block's side; four tiles where not given.
+        buffer: Metres from validation tiles within which no tile trains.
+
+    Raises:
+        DatasetError: An argument is out of range, or the tiles lie in too few blocks.
+    """
+    size = BLOCK_TILES * tiles.side if block_size is None else block_size
+    bounds = tiles.bounds * tiles.unit_metres
+    return block_split(tiles.ids, tiles.strata, bounds, size, share, seed, buffer=buffer)
+
+
+def _check_options(size: int, stride: int, placement: str, min_valid: float) -> None:
+    if size < 1:
+        raise DatasetError(f'size has to be at least 1 pixel, not {size}')
+    if not 1 <= stride <= size:
+        raise DatasetError(f'stride has to be between 1 and the tile size {size}, not {stride}')
+    if placement not in get_args(Placement):
+        raise DatasetError(f'placement has to be one of {", ".join(get_args(Placement))}, not {placement!r}')
+    if not 0 <= min_valid <= 1:
+        raise DatasetError(f'min_valid has to be between 0 and 1, not {min_valid}')

@@ -1,0 +1,194 @@
+"""`geores finetune`: a model of the user's own classes, from scenes and labelled polygons or points."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geores.cli.common import listed, progress_bar
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from geores.pipelines.finetuned import Finetuned, SplitScore
+
+__all__ = ['finetune']
+
+Option = typer.Option
+STOPPED = 130
+_NAMES = {'blocks': 'geographic split', 'random': 'random split (optimistic)'}
+
+
+def finetune(
+    scenes: Annotated[
+        list[str],
+        typer.Argument(metavar='SCENE...', help='GeoTIFF, folder of bands or Sentinel-2 product.'),
+    ],
+    labels: Annotated[Path, Option(help='Vector file of polygons or points, in any CRS.')],
+    column: Annotated[str, Option(help='Column of the file that holds the class.')],
+    out: Annotated[Path, Option(help='Folder for the bundle, its report and figure.')],
+    base: Annotated[
+        str, Option(help='Name or path of the bundle to start from; auto picks by bands and pixel size.')
+    ] = 'auto',
+    layer: Annotated[str | None, Option(help='Layer of a file that has several.')] = None,
+    tile: Annotated[int | None, Option(help="Pixels of a tile [the base's input size].")] = None,
+    stride: Annotated[int | None, Option(help='Pixels from tile to tile [half a tile].')] = None,
+    placement: Annotated[
+        str, Option(help='grid, centred (a tile about each feature), or auto: centred for points.')
+    ] = 'auto',
+    min_share: Annotated[
+        float, Option(help='A tile has the class that covers most of it, if that is this part of it.')
+    ] = 0.5,
+    min_valid: Annotated[
+        float, Option(help='Tiles with a smaller share of valid pixels are left out.')
+    ] = 0.5,
+    min_tiles: Annotated[int, Option(help='Classes with fewer tiles are dropped.')] = 10,
+    resolution: Annotated[float | None, Option(help='Metres a pixel [what the base takes].')] = None,
+    bands: Annotated[str | None, Option(help='Names of the bands in file order, by commas.')] = None,
+    split: Annotated[
+        str, Option(help='blocks (geographic), random, or both: scored by both, the bundle of blocks.')
+    ] = 'blocks',
+    block_size: Annotated[float | None, Option(help="Metres of a block's side [four tiles].")] = None,
+    buffer: Annotated[float, Option(help='Metres between training and validation tiles.')] = 0.0,
+    val_share: Annotated[float, Option(help='Part kept for validation.')] = 0.2,
+    epochs: Annotated[int | None, Option(help='Passes over the tiles [about 600 steps, 10 to 40].')] = None,
+    learning_rate: Annotated[float, Option(help='After warm-up.')] = 5e-4,
+    batch_size: Annotated[int, Option(help='Tiles in a step.')] = 32,
+    seed: Annotated[int, Option(help='Of split and training.')] = 0,
+    device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
+    licence: Annotated[
+        str | None, Option(help="Of the weights, for the card [the base's, as far as your data allow].")
+    ] = None,
+    overwrite: Annotated[bool, Option('--overwrite', help='Replace a bundle at --out.')] = False,
+    as_json: Annotated[bool, Option('--json', help='The report as one JSON object.')] = False,
+) -> None:
+    """Train a model of your own classes on SCENE and labelled polygons or points, and say how good it is.
+
+    A tile has the class that covers the largest area of it, if that is at least --min-share of the whole
+    tile; with points, the class of the points inside. Whole blocks of ground are kept for validation.
+    """
+    from geores.pipelines.finetune_options import FinetuneOptions
+    from geores.pipelines.finetuned import check_bundle_path
+
+    options = FinetuneOptions.of(
+        {
+            'tile': tile,
+            'resolution': resolution,
+            'stride': stride,
+            'placement': placement,
+            'min_share': min_share,
+            'min_valid': min_valid,
+            'min_tiles': min_tiles,
+            'layer': layer,
+            'split': split,
+            'block_size': block_size,
+            'buffer': buffer,
+            'val_share': val_share,
+            'epochs': epochs,
+            'learning_rate': learning_rate,
+            'batch_size': batch_size,
+            'seed': seed,
+            'device': device,
+            'licence': licence,
+        }
+    )
+    check_bundle_path(out, overwrite=overwrite)
+    try:
+        _run(scenes, labels, column, base, options, listed(bands), out, overwrite=overwrite, as_json=as_json)
+    except KeyboardInterrupt:
+        print('geores: stopped; nothing was written', file=sys.stderr)
+        sys.exit(STOPPED)
+
+
+def _run(
+    scenes: list[str],
+    labels: Path,
+    column: str,
+    base: str,
+    options: Any,  # noqa: ANN401 - FinetuneOptions
+    bands: list[str] | None,
+    out: Path,
+    *,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    from geores.pipelines.finetune_plan import plan_finetune
+
+    plan = plan_finetune(scenes, labels, column, base, options, bands=bands)
+    for note in plan.notes:
+        print(f'note: {note}', file=sys.stderr, flush=True)
+    for kind, split in plan.splits.items():
+        print(
+            f'training on {len(split.train):,} tiles for {plan.epochs(split)} epochs, {len(split.val):,} '
+            f'for validation ({_NAMES[kind]})',
+            file=sys.stderr,
+            flush=True,
+        )
+    with progress_bar('training', shown=not as_json) as progress:
+        result = plan.run(progress)
+    result.save(out, overwrite=overwrite)
+    (_print_json if as_json else _print)(result, out)
+
+
+def _outputs(out: Path) -> dict[str, str]:
+    from geores.pipelines.finetuned import FIGURE_FILE, REPORT_FILE
+
+    return {'bundle': str(out), 'report': str(out / REPORT_FILE), 'figure': str(out / FIGURE_FILE)}
+
+
+def _print_json(result: 'Finetuned', out: Path) -> None:
+    print(json.dumps(result.report | {'outputs': _outputs(out)}), flush=True)
+
+
+def _print(result: 'Finetuned', out: Path) -> None:
+    """A table of classes for each split, the error matrices side by side, and where the files lie."""
+    from rich.columns import Columns
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    for score in result.scores:
+        console.print(_classes(score))
+        accuracy, f1 = score.metrics['accuracy'], score.metrics['f1_macro']
+        console.print(
+            f'{accuracy:.1%} of {score.matrix.sum():,} validation tiles right, mean F1 of classes {f1:.3f}',
+            soft_wrap=True,
+        )
+    console.print(Columns([_matrix(score) for score in result.scores], padding=(0, 2)))
+    if len(result.scores) > 1:
+        console.print('The bundle is that of the geographic split.')
+    for kind, path in _outputs(out).items():
+        console.print(f'{kind}: {path}', soft_wrap=True)
+
+
+def _title(score: 'SplitScore') -> str:
+    return _NAMES[score.kind]
+
+
+def _classes(score: 'SplitScore') -> 'Table':
+    from rich.table import Table
+
+    names = ('training', 'validation', "user's", "producer's", 'F1')
+    table = Table('class', *names, title=f'{_title(score)}: tiles and accuracies')
+    for column in table.columns[1:]:
+        column.justify = 'right'
+    for label, row in score.to_dict()['per_class'].items():
+        shares = (row['users_accuracy'], row['producers_accuracy'], row['f1'])
+        said = ('-' if share is None else f'{share:.1%}' for share in shares)
+        table.add_row(label, str(row['train_tiles']), str(row['validation_tiles']), *said)
+    return table
+
+
+def _matrix(score: 'SplitScore') -> 'Table':
+    """Rows are classes of the labels, columns those that the model gave, by their numbers."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    numbers = map(str, range(1, len(score.labels) + 1))
+    table = Table('', 'reference', *numbers, title=f'{_title(score)}\n(columns: classified)', box=SIMPLE)
+    for column in table.columns[2:]:
+        column.justify = 'right'
+    for index, label in enumerate(score.labels):
+        table.add_row(str(index + 1), label, *(str(tiles) if tiles else '·' for tiles in score.matrix[index]))
+    return table
