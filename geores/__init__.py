@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from geores.bundle import load_model, save_bundle
     from geores.card import ModelCard, list_models
     from geores.model import Model
-    from geores.pipelines.accuracy import accuracy
-    from geores.pipelines.accuracy_report import AccuracyReport
-    from geores.pipelines.baselines import baselines
+    from geores.pipelines.accuracy.assess import accuracy
+    from geores.pipelines.accuracy.draw import sample
+    from geores.pipelines.accuracy.report import AccuracyReport
+    from geores.pipelines.accuracy.sample import Sample
+    from geores.pipelines.baselines.compare import baselines
     from geores.pipelines.classify import classify
-    from geores.pipelines.evaluate import evaluate
-    from geores.pipelines.evaluation import Evaluation
-    from geores.pipelines.finetune import finetune
-    from geores.pipelines.finetuned import Finetuned
+    from geores.pipelines.evaluation.evaluate import evaluate
+    from geores.pipelines.evaluation.report import Evaluation
+    from geores.pipelines.finetuning.finetune import finetune
+    from geores.pipelines.finetuning.result import Finetuned
     from geores.pipelines.result import Classification
-    from geores.pipelines.sample import sample
-    from geores.pipelines.sample_result import Sample
     from geores.scenes import Scene, open_scene
 
 __version__ = version('geores')
@@ -52,23 +52,23 @@ __all__ = [
 
 # Looked up on first use: `import geores` alone loads neither torch nor rasterio.
 _HOMES = {
-    'AccuracyReport': 'geores.pipelines.accuracy_report',
+    'AccuracyReport': 'geores.pipelines.accuracy.report',
     'Classification': 'geores.pipelines.result',
-    'Evaluation': 'geores.pipelines.evaluation',
-    'Finetuned': 'geores.pipelines.finetuned',
+    'Evaluation': 'geores.pipelines.evaluation.report',
+    'Finetuned': 'geores.pipelines.finetuning.result',
     'Model': 'geores.model',
     'ModelCard': 'geores.card',
-    'Sample': 'geores.pipelines.sample_result',
+    'Sample': 'geores.pipelines.accuracy.sample',
     'Scene': 'geores.scenes',
-    'accuracy': 'geores.pipelines.accuracy',
-    'baselines': 'geores.pipelines.baselines',
+    'accuracy': 'geores.pipelines.accuracy.assess',
+    'baselines': 'geores.pipelines.baselines.compare',
     'classify': 'geores.pipelines.classify',
-    'evaluate': 'geores.pipelines.evaluate',
-    'finetune': 'geores.pipelines.finetune',
+    'evaluate': 'geores.pipelines.evaluation.evaluate',
+    'finetune': 'geores.pipelines.finetuning.finetune',
     'list_models': 'geores.card',
     'load_model': 'geores.bundle',
     'open_scene': 'geores.scenes',
-    'sample': 'geores.pipelines.sample',
+    'sample': 'geores.pipelines.accuracy.draw',
     'save_bundle': 'geores.bundle',
 }
 

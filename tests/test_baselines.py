@@ -18,10 +18,10 @@ from sklearn import metrics as reference
 import geores
 from geores.errors import DatasetError, JournalError, UsageError
 from geores.models import create
-from geores.pipelines.baseline_options import BaselineOptions, draw_splits, split_seed
-from geores.pipelines.baseline_runs import Run, work_folder
-from geores.pipelines.encoder import choose_encoder, seen_in_training
-from geores.pipelines.features import colour_histogram, deep_features, linear_svm
+from geores.pipelines.baselines.encoder import choose_encoder, seen_in_training
+from geores.pipelines.baselines.features import colour_histogram, deep_features, linear_svm
+from geores.pipelines.baselines.options import BaselineOptions, draw_splits, split_seed
+from geores.pipelines.baselines.runs import Run, work_folder
 from geores.tasks import SceneClassification
 
 from .fixtures import SENTINEL2, hold_files, tiny_bundle

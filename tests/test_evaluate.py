@@ -19,9 +19,9 @@ from torch import nn
 import geores as package
 from geores import models
 from geores.errors import OutputError, UsageError, WriteError
-from geores.pipelines import evaluation_figures
-from geores.pipelines.evaluation_data import bring_to_labels, find_datasets
-from geores.pipelines.evaluation_names import meanings, trained_on
+from geores.pipelines.evaluation import figures
+from geores.pipelines.evaluation.data import bring_to_labels, find_datasets
+from geores.pipelines.evaluation.names import meanings, trained_on
 from geores.splits import stratified_split
 
 from .fixtures import GRID, RGB, hold_files, tiny_bundle, write_scene
@@ -453,7 +453,7 @@ def test_plots_of_few_and_of_many_labels(tmp_path, count):
         known=np.ones(len(labels), bool),
     )
     for name in ('confusion', 'reliability', 'thresholds'):
-        getattr(evaluation_figures, f'write_{name}')(found, tmp_path / f'{name}.png')
+        getattr(figures, f'write_{name}')(found, tmp_path / f'{name}.png')
         assert (tmp_path / f'{name}.png').stat().st_size > 1000
 
 
@@ -463,7 +463,7 @@ def test_a_failed_plot_leaves_nothing(single, images, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(evaluation_figures, 'write_precision_recall', fail)
+    monkeypatch.setattr(figures, 'write_precision_recall', fail)
     with pytest.raises(WriteError, match='No space left'):
         found.save(tmp_path / 'out')
     assert not (tmp_path / 'out').exists()

@@ -10,8 +10,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 import geores as package
 from geores.errors import OutputError, UsageError
-from geores.pipelines.finetuned import SplitScore
-from geores.pipelines.fitting import epochs_for
+from geores.pipelines.finetuning.fitting import epochs_for
+from geores.pipelines.finetuning.result import SplitScore
 from geores.tasks import SceneClassification
 
 from .fixtures import GRID, RGB, SENTINEL2, hold_files, noise, tiny_bundle, write_scene
@@ -266,7 +266,7 @@ def test_disk_that_fails_leaves_nothing(run, monkeypatch, tmp_path):
         path.write_text('half')
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr('geores.pipelines.finetune_figure.write_error_matrix', fail)
+    monkeypatch.setattr('geores.pipelines.finetuning.figure.write_error_matrix', fail)
     answer = run('--epochs', '1')
     assert answer.code == 1
     assert 'No space left' in answer.err.splitlines()[-1]

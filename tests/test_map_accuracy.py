@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from geores.errors import UsageError
 from geores.metrics.map_accuracy import estimate_map
-from geores.pipelines.sample_design import allocate, allocate_within, sample_size
+from geores.pipelines.accuracy.strata import allocate, allocate_within, sample_size
 
 # Olofsson et al. (2014), table 8: deforestation, forest gain, stable forest, stable non-forest.
 OLOFSSON = [[66, 0, 5, 4], [0, 55, 8, 12], [1, 0, 153, 11], [2, 1, 9, 313]]

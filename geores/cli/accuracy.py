@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from geores.pipelines.accuracy_report import AccuracyReport
+    from geores.pipelines.accuracy.report import AccuracyReport
 
 __all__ = ['accuracy']
 
@@ -41,9 +41,9 @@ def accuracy(
     do not cancel. These estimates (Olofsson et al. 2014; Stehman 2014) correct for the errors that the
     sample shows, and come with 95 % confidence intervals.
     """
-    from geores.pipelines.accuracy import accuracy as estimate
-    from geores.pipelines.accuracy_report import report_files
-    from geores.pipelines.class_names import parse_classes, parse_values
+    from geores.pipelines.accuracy.assess import accuracy as estimate
+    from geores.pipelines.accuracy.class_names import parse_classes, parse_values
+    from geores.pipelines.accuracy.report import report_files
     from geores.pipelines.whole_files import check_free
 
     if out is not None:
@@ -110,7 +110,7 @@ def _matrix(report: 'AccuracyReport', cells: list[list[str]], title: str) -> 'Ta
 
 
 def _classes(report: 'AccuracyReport') -> 'Table':
-    from geores.pipelines.accuracy_figure import area_unit
+    from geores.pipelines.accuracy.figure import area_unit
 
     scale, unit, spec = area_unit(report)
     heads = ("user's", "producer's", f'mapped {unit}', f'estimated {unit}')

@@ -11,8 +11,8 @@ from geores.cli.common import listed
 from geores.errors import UsageError
 
 if TYPE_CHECKING:
-    from geores.pipelines.baseline_runs import Run
-    from geores.pipelines.baseline_table import BaselineTable
+    from geores.pipelines.baselines.runs import Run
+    from geores.pipelines.baselines.table import BaselineTable
 
 __all__ = ['baselines']
 
@@ -67,8 +67,8 @@ def baselines(
     By the protocol of NWPU-RESISC45: at each training ratio several random draws, overall accuracy as
     mean and standard deviation.
     """
-    from geores.pipelines.baseline_options import BaselineOptions
-    from geores.pipelines.baselines import plan_baselines
+    from geores.pipelines.baselines.compare import plan_baselines
+    from geores.pipelines.baselines.options import BaselineOptions
 
     options = BaselineOptions(
         ratios=_floats(ratios, '--ratios') or (),
@@ -122,7 +122,7 @@ def _progress(run: 'Run', done: int, total: int) -> None:
 
 
 def _outputs(out: Path | None) -> dict[str, str]:
-    from geores.pipelines.baseline_table import baseline_files
+    from geores.pipelines.baselines.table import baseline_files
 
     return {} if out is None else {kind: str(path) for kind, path in baseline_files(out).items()}
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from geores.pipelines.evaluation import Evaluation
+    from geores.pipelines.evaluation.report import Evaluation
 
 __all__ = ['evaluate']
 
@@ -100,8 +100,8 @@ def evaluate(
     """Measure how well MODEL answers on labelled DATA."""
     tiles = {'resolution': resolution, 'stride': stride, 'min_share': min_share, 'placement': placement}
     renamed = _pairs(label_map)
-    from geores.pipelines.evaluate import Evaluator
-    from geores.pipelines.evaluation_files import check_files
+    from geores.pipelines.evaluation.evaluate import Evaluator
+    from geores.pipelines.evaluation.files import check_files
 
     evaluator = Evaluator.prepare(
         model,
@@ -149,7 +149,7 @@ def _tell(found: 'Evaluation') -> None:
 
 
 def _print_json(found: 'Evaluation', paths: dict[str, Path]) -> None:
-    from geores.pipelines.evaluation_files import plain, record
+    from geores.pipelines.evaluation.files import plain, record
 
     outputs = {kind: str(path) for kind, path in paths.items()}
     print(json.dumps(plain(record(found, curves=False) | {'outputs': outputs}), ensure_ascii=False))

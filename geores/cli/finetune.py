@@ -12,7 +12,7 @@ from geores.cli.common import listed, progress_bar
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from geores.pipelines.finetuned import Finetuned, SplitScore
+    from geores.pipelines.finetuning.result import Finetuned, SplitScore
 
 __all__ = ['finetune']
 
@@ -69,8 +69,8 @@ def finetune(
     A tile has the class that covers the largest area of it, if that is at least --min-share of the whole
     tile; with points, the class of the points inside. Whole blocks of ground are kept for validation.
     """
-    from geores.pipelines.finetune_options import FinetuneOptions
-    from geores.pipelines.finetuned import check_bundle_path
+    from geores.pipelines.finetuning.options import FinetuneOptions
+    from geores.pipelines.finetuning.result import check_bundle_path
 
     options = FinetuneOptions.of(
         {
@@ -114,7 +114,7 @@ def _run(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    from geores.pipelines.finetune_plan import plan_finetune
+    from geores.pipelines.finetuning.plan import plan_finetune
 
     plan = plan_finetune(scenes, labels, column, base, options, bands=bands)
     for note in plan.notes:
@@ -133,7 +133,7 @@ def _run(
 
 
 def _outputs(out: Path) -> dict[str, str]:
-    from geores.pipelines.finetuned import FIGURE_FILE, REPORT_FILE
+    from geores.pipelines.finetuning.result import FIGURE_FILE, REPORT_FILE
 
     return {'bundle': str(out), 'report': str(out / REPORT_FILE), 'figure': str(out / FIGURE_FILE)}
 

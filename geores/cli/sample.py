@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 if TYPE_CHECKING:
-    from geores.pipelines.sample_result import Sample
+    from geores.pipelines.accuracy.sample import Sample
 
 __all__ = ['sample']
 
@@ -49,9 +49,9 @@ def sample(
     do not cancel. Label the points in their column "reference", as in QGIS, without looking at the map,
     and `geores accuracy` tells how accurate the map is and corrects the areas.
     """
-    from geores.pipelines.class_names import parse_classes, parse_values
-    from geores.pipelines.sample import sample as draw
-    from geores.pipelines.sample_result import check_sample
+    from geores.pipelines.accuracy.class_names import parse_classes, parse_values
+    from geores.pipelines.accuracy.draw import sample as draw
+    from geores.pipelines.accuracy.sample import check_sample
 
     check_sample(out, overwrite=overwrite)
     drawn = draw(

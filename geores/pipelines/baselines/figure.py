@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 if TYPE_CHECKING:
-    from geores.pipelines.baseline_table import BaselineTable
+    from geores.pipelines.baselines.table import BaselineTable
 
 __all__ = ['write_accuracy', 'write_confusion']
 

@@ -10,8 +10,8 @@ import shapely
 from pyproj.exceptions import ProjError
 
 from geores.errors import UsageError
-from geores.pipelines.class_map import RasterMap
-from geores.pipelines.design import Design
+from geores.pipelines.accuracy.class_map import RasterMap
+from geores.pipelines.accuracy.design import Design
 
 __all__ = ['class_names', 'column_of', 'mapped_at', 'read_sample', 'strata_of']
 

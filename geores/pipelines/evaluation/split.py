@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
-from geores.pipelines.evaluation_data import Labelled
-from geores.pipelines.evaluation_names import trained_on
+from geores.pipelines.evaluation.data import Labelled
+from geores.pipelines.evaluation.names import trained_on
 from geores.splits import Split, block_split, stratified_split
 
 __all__ = ['Part', 'take_part']

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from geores.pipelines.accuracy_report import AccuracyReport
+    from geores.pipelines.accuracy.report import AccuracyReport
 
 __all__ = ['area_unit', 'write_areas']
 

@@ -7,10 +7,10 @@ from typing import Any
 from geores.datasets.folder import SceneFolder
 from geores.errors import DatasetError, UsageError
 from geores.inference.predictor import pick_device
-from geores.pipelines.baseline_options import BaselineOptions, draw_splits
-from geores.pipelines.baseline_table import BaselineTable
-from geores.pipelines.encoder import choose_encoder, seen_in_training
-from geores.pipelines.experiment import Experiment, Progress
+from geores.pipelines.baselines.encoder import choose_encoder, seen_in_training
+from geores.pipelines.baselines.experiment import Experiment, Progress
+from geores.pipelines.baselines.options import BaselineOptions, draw_splits
+from geores.pipelines.baselines.table import BaselineTable
 
 __all__ = ['baselines', 'plan_baselines']
 

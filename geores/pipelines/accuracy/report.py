@@ -136,7 +136,7 @@ class AccuracyReport:
             OutputError: a file of that name exists, or the folder cannot be written.
             WriteError: writing failed, as on a full disk; no file is left half written.
         """
-        from geores.pipelines.accuracy_figure import write_areas
+        from geores.pipelines.accuracy.figure import write_areas
 
         paths = report_files(folder)
         check_free(list(paths.values()), overwrite=overwrite)

@@ -16,9 +16,9 @@ from geores.datasets.scene_tiles import Labels, Scenes, opened
 from geores.errors import DatasetError
 from geores.inference.predictor import pick_device
 from geores.metrics import confusion_matrix, single_label_report
-from geores.pipelines.finetune_options import FinetuneOptions
-from geores.pipelines.finetuned import Finetuned, SplitScore, count_tiles
-from geores.pipelines.fitting import GivenSplit, epochs_for, fit
+from geores.pipelines.finetuning.fitting import GivenSplit, epochs_for, fit
+from geores.pipelines.finetuning.options import FinetuneOptions
+from geores.pipelines.finetuning.result import Finetuned, SplitScore, count_tiles
 from geores.pipelines.job import Progress
 from geores.pipelines.select import check_bands, choose_model
 from geores.scenes import Scene

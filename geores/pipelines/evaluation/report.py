@@ -218,7 +218,7 @@ class Evaluation:
             OutputError: A file exists, or the folder cannot be written.
             WriteError: Writing failed, as on a full disk.
         """
-        from geores.pipelines.evaluation_files import save
+        from geores.pipelines.evaluation.files import save
 
         return save(self, Path(folder), overwrite=overwrite)
 

@@ -13,8 +13,8 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
-from geores.pipelines.evaluation_bands import check_bands, read_as
-from geores.pipelines.evaluation_names import meanings
+from geores.pipelines.evaluation.bands import check_bands, read_as
+from geores.pipelines.evaluation.names import meanings
 
 if TYPE_CHECKING:
     from geores.datasets._module import LabelledImages

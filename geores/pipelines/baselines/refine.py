@@ -6,9 +6,9 @@ from lightning.pytorch import Trainer
 from numpy.typing import NDArray
 
 from geores.datasets._module import LabelledImages
-from geores.pipelines.encoder import RGB, Encoder
-from geores.pipelines.features import Answers
-from geores.pipelines.fitting import GivenSplit, epochs_for, quiet_trainer
+from geores.pipelines.baselines.encoder import RGB, Encoder
+from geores.pipelines.baselines.features import Answers
+from geores.pipelines.finetuning.fitting import GivenSplit, epochs_for, quiet_trainer
 from geores.splits import Split
 from geores.tasks import SceneClassification
 from geores.tasks.augment import Colour, Dihedral, RandomResizedCrop

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from geores.errors import UsageError
-from geores.pipelines.class_names import category_names
-from geores.pipelines.unit_areas import row_areas
+from geores.pipelines.accuracy.class_names import category_names
+from geores.pipelines.accuracy.unit_areas import row_areas
 from geores.scenes import FileRaster
 from geores.scenes.gdal import is_remote
 
@@ -83,7 +83,7 @@ def open_class_map(path: str | Path, classes: Mapping[int, str] | None = None) -
         UsageError: it is no map of classes.
     """
     if str(path).lower().endswith('.parquet'):
-        from geores.pipelines.class_table import TableMap
+        from geores.pipelines.accuracy.class_table import TableMap
 
         if classes:
             raise UsageError(f'{path} names its classes itself: drop --classes')

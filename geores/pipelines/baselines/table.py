@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from geores.errors import OutputError, UsageError
-from geores.pipelines.baseline_runs import Run, work_folder
+from geores.pipelines.baselines.runs import Run, work_folder
 from geores.pipelines.outputs import check_folder
 from geores.pipelines.whole_files import whole_files
 
@@ -117,7 +117,7 @@ class BaselineTable:
             OutputError: A file of that name exists, or the folder cannot be written.
             WriteError: Writing failed, as on a full disk; no file is left half written.
         """
-        from geores.pipelines.baseline_figure import write_accuracy, write_confusion
+        from geores.pipelines.baselines.figure import write_accuracy, write_confusion
 
         folder = Path(folder)
         check_baselines(folder, overwrite=overwrite)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from geores.errors import ReadError, SceneError, UsageError
-from geores.pipelines.class_map import Census
+from geores.pipelines.accuracy.class_map import Census
 
 __all__ = ['TableMap']
 

@@ -136,7 +136,7 @@ class Finetuned:
             WriteError: writing failed, as on a full disk.
         """
         from geores.bundle import save_bundle
-        from geores.pipelines.finetune_figure import write_error_matrix
+        from geores.pipelines.finetuning.figure import write_error_matrix
 
         folder = Path(path)
         check_bundle_path(folder, overwrite=overwrite)

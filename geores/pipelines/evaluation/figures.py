@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
-from geores.pipelines.evaluation import ALL, Evaluation
+from geores.pipelines.evaluation.report import ALL, Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

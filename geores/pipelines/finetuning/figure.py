@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from geores.pipelines.finetuned import SplitScore
+from geores.pipelines.finetuning.result import SplitScore
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

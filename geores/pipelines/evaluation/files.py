@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from geores.errors import OutputError, WriteError
 
 if TYPE_CHECKING:
-    from geores.pipelines.evaluation import Evaluation
+    from geores.pipelines.evaluation.report import Evaluation
 
 __all__ = ['check_files', 'files', 'plain', 'record', 'save']
 
@@ -65,7 +65,7 @@ def check_files(folder: Path, name: str, *, overwrite: bool) -> None:
 
 def save(found: 'Evaluation', folder: Path, *, overwrite: bool) -> dict[str, Path]:
     """Write all files of an evaluation; `Evaluation.save` says the rest."""
-    from geores.pipelines import evaluation_figures as figures
+    from geores.pipelines.evaluation import figures
 
     name = found.card.name
     check_files(folder, name, overwrite=overwrite)

@@ -12,10 +12,10 @@ import shapely
 from numpy.typing import NDArray
 
 from geores.errors import UsageError
-from geores.pipelines.class_map import Census, ClassMap, open_class_map, sha256
-from geores.pipelines.design import Design, Stratum
-from geores.pipelines.sample_design import LEAST, Allocation, allocate_within, sample_size
-from geores.pipelines.sample_result import Sample
+from geores.pipelines.accuracy.class_map import Census, ClassMap, open_class_map, sha256
+from geores.pipelines.accuracy.design import Design, Stratum
+from geores.pipelines.accuracy.sample import Sample
+from geores.pipelines.accuracy.strata import LEAST, Allocation, allocate_within, sample_size
 from geores.scenes import gdal_env
 
 __all__ = ['sample']

@@ -16,9 +16,9 @@ from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
 from geores.inference.predictor import Predictor, choose_precision, pick_device
 from geores.model import Model
-from geores.pipelines.evaluation import Evaluation
-from geores.pipelines.evaluation_data import Labelled, Mode, Paths, bring_to_labels, find_datasets
-from geores.pipelines.evaluation_split import Part, take_part
+from geores.pipelines.evaluation.data import Labelled, Mode, Paths, bring_to_labels, find_datasets
+from geores.pipelines.evaluation.report import Evaluation
+from geores.pipelines.evaluation.split import Part, take_part
 
 if TYPE_CHECKING:
     from geores.datasets._module import LabelledImages
@@ -59,7 +59,7 @@ def evaluate(
         ReadError: A scene could not be read.
         WriteError: The results could not be written.
     """
-    from geores.pipelines.evaluation_files import check_files
+    from geores.pipelines.evaluation.files import check_files
 
     evaluator = Evaluator.prepare(model, data, **options)
     if out is not None:

@@ -11,11 +11,18 @@ from typing import Any
 
 from geores.datasets.folder import SceneFolder
 from geores.errors import OutputError
-from geores.pipelines.baseline_options import BaselineOptions, split_seed
-from geores.pipelines.baseline_runs import Run, RunJournal
-from geores.pipelines.baseline_table import BaselineTable, check_baselines
-from geores.pipelines.encoder import Encoder
-from geores.pipelines.features import SVM_GRID, Answers, Floats, colour_features, deep_features, linear_svm
+from geores.pipelines.baselines.encoder import Encoder
+from geores.pipelines.baselines.features import (
+    SVM_GRID,
+    Answers,
+    Floats,
+    colour_features,
+    deep_features,
+    linear_svm,
+)
+from geores.pipelines.baselines.options import BaselineOptions, split_seed
+from geores.pipelines.baselines.runs import Run, RunJournal
+from geores.pipelines.baselines.table import BaselineTable, check_baselines
 from geores.splits import Split
 
 __all__ = ['Experiment', 'Progress']
@@ -186,7 +193,7 @@ class Experiment:
         return linear_svm(features[split.train], classes, features[split.val], c, self.options.seed)
 
     def _tune(self, split: Split, seed: int) -> Answers:
-        from geores.pipelines.refine import fine_tune
+        from geores.pipelines.baselines.refine import fine_tune
 
         self.dataset.images.load()
         options = self.options

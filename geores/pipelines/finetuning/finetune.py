@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from geores.datasets.scene_tiles import Labels, Scenes
-from geores.pipelines.finetune_options import FinetuneOptions
-from geores.pipelines.finetune_plan import plan_finetune
-from geores.pipelines.finetuned import Finetuned
+from geores.pipelines.finetuning.options import FinetuneOptions
+from geores.pipelines.finetuning.plan import plan_finetune
+from geores.pipelines.finetuning.result import Finetuned
 from geores.pipelines.job import Progress
 
 __all__ = ['finetune']

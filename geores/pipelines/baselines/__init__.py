@@ -1,0 +1,1 @@
+"""Simple methods compared by the protocol of NWPU-RESISC45."""

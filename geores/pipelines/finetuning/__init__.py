@@ -1,0 +1,1 @@
+"""A bundle of one's own classes, from scenes and labels."""
