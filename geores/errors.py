@@ -5,6 +5,8 @@ what is wrong, in which file or argument, and what to do about it. The command l
 code 2 for `UsageError` and its subclasses (the user's to mend) and 1 for every other `GeoresError`.
 """
 
+from geores.addresses import without_secrets
+
 __all__ = [
     'BandError',
     'BundleError',
@@ -21,7 +23,10 @@ __all__ = [
 
 
 class GeoresError(Exception):
-    """Base of all errors of geores."""
+    """Base of all errors of geores; addresses in its message are kept without their secrets."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(without_secrets(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class UsageError(GeoresError, ValueError):

@@ -339,9 +339,9 @@ def blocks_of(path):
         )
 
 
-def damage(path, how):
+def damage(path, how, block=-2):
     content = bytearray(path.read_bytes())
-    offset, size = blocks_of(path)[-2]
+    offset, size = blocks_of(path)[block]
     if how == 'truncated':
         content = content[: offset + size // 2]
     elif how == 'zeroed':
@@ -365,6 +365,27 @@ def test_damaged_blocks(geores, bundle, tmp_path, how):
     assert list(journal.glob('*.safetensors'))
     again = geores('classify', path, '--out', out, '--model', bundle, '--workers', 1)
     assert again == answer
+
+
+def test_damaged_block_where_the_scene_is_sampled(geores, bundle, tmp_path):
+    path = deflated(tmp_path / 'damaged.tif')
+    damage(path, 'zeroed', block=6)  # a quarter of the way down and across
+    out = tmp_path / 'out'
+    failed(geores('classify', path, '--out', out, '--model', bundle, '--workers', 1), path)
+    assert hold_files(out) >= {'.damaged.partial/journal.json'}
+    assert all(name.startswith('.damaged.partial') for name in hold_files(out))
+
+
+def test_damaged_block_where_pixels_decide_units(geores, bundle, tmp_path):
+    path = write_scene(
+        tmp_path / 'deep.tif', dtype='uint16', height=600, width=600, compress='deflate', blocks=256
+    )
+    content = bytearray(path.read_bytes())
+    content[-200_000:-100_000] = bytes(100_000)
+    path.write_bytes(content)
+    out = tmp_path / 'out'
+    failed(geores('classify', path, '--out', out, '--model', bundle), path)
+    assert not out.exists()
 
 
 def test_other_scenes_are_finished_where_one_is_damaged(geores, bundle, scene, tmp_path):

@@ -1,6 +1,9 @@
 """What a classification gives: files that other programs open, and arrays that agree with them."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import dask.array as da
 import geopandas as gpd
@@ -18,6 +21,7 @@ from rasterio.enums import Resampling
 
 from geores import classify, load_model, open_scene
 from geores.errors import OutputError, ReadError
+from geores.pipelines import outputs
 
 from .fixtures import LABELS, RGB, hold_files, noise, tiny_bundle, write_scene
 
@@ -215,6 +219,29 @@ def test_run_record_keeps_other_scenes(multi, saved, tmp_path):
     result.save(tmp_path / 'out')
     paths = classify(other, multi).save(tmp_path / 'out')
     assert list(json.loads(paths['run'].read_text())['scenes']) == ['scene', 'other']
+
+
+def test_run_record_of_runs_side_by_side(multi, saved, tmp_path, monkeypatch):
+    result, _ = saved
+    held = outputs._read_run
+
+    def slowly(path):
+        scenes = held(path)
+        time.sleep(0.1)
+        return scenes
+
+    monkeypatch.setattr(outputs, '_read_run', slowly)
+    monkeypatch.setattr(outputs, 'write_map', lambda result, path: path.touch())
+    names = ['north', 'south', 'west', 'east']
+    with ThreadPoolExecutor(len(names)) as pool:
+        saves = [
+            pool.submit(replace(result, scene=replace(result.scene, name=name)).save, tmp_path)
+            for name in names
+        ]
+        for save in saves:
+            save.result()
+    assert json.loads((tmp_path / 'run.json').read_text())['scenes'].keys() == set(names)
+    assert {name for name in hold_files(tmp_path) if name.startswith('.')} == set()
 
 
 def test_map_is_a_picture(saved):

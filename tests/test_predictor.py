@@ -1,12 +1,17 @@
 """The whole way from scene to scores equals `Model.predict` on tiles cut by hand."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import rasterio
+import timm
 import torch
+from timm.layers import ScaledStdConv2d
 
 import geores
 from geores.errors import UsageError
+from geores.inference.folding import fold_batch_norms
 from geores.inference.predictor import Predictor, choose_precision, one_thread_each, pick_device
 
 from .fixtures import tiny_bundle, write_scene
@@ -90,6 +95,79 @@ def test_bf16_is_near_float32(model):
     exact, rough = (Predictor(model, precision)(probe.copy())['scores'] for precision in ('fp32', 'bf16'))
     assert np.abs(exact - rough).max() < 0.05
     assert exact.dtype == rough.dtype == np.float32
+
+
+def with_statistics(network):
+    """Random statistics in every batch normalisation, without which folding would change nothing."""
+    draw = torch.Generator().manual_seed(0)
+    for norm in network.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.running_mean.uniform_(-1, 1, generator=draw)
+            norm.running_var.uniform_(0.5, 2, generator=draw)
+            with torch.no_grad():
+                norm.weight.uniform_(0.5, 2, generator=draw)
+                norm.bias.uniform_(-1, 1, generator=draw)
+    return network.eval()
+
+
+def norms(network):
+    return [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize('name', ['resnet10t', 'resnet50', 'efficientnet_b0'])
+@torch.inference_mode()
+def test_folded_networks_give_the_same(name):
+    network = with_statistics(timm.create_model(name, num_classes=5))
+    images = torch.randn(2, 3, 64, 64)
+    before = network(images)
+    folded = fold_batch_norms(deepcopy(network))
+    assert not norms(folded)
+    torch.testing.assert_close(folded(images), before, rtol=1e-4, atol=1e-4 * float(before.abs().max()))
+
+
+class Odd(torch.nn.Module):
+    """Convolutions before batch normalisations, in ways that must not be folded."""
+
+    def __init__(self, way):
+        super().__init__()
+        kind = ScaledStdConv2d if way == 'standardised' else torch.nn.Conv2d
+        self.conv, self.norm = kind(4, 4, 3, padding=1), torch.nn.BatchNorm2d(4)
+        self.way = way
+
+    def forward(self, images):
+        maps = self.conv(images)
+        if self.way == 'branches':
+            return self.norm(maps) + maps
+        if self.way == 'repeated':
+            return self.norm(self.conv(self.norm(maps)))
+        if self.way == 'untraceable' and images.sum() > 0:
+            return self.norm(maps).relu()
+        return self.norm(maps)
+
+
+@pytest.mark.parametrize('way', ['standardised', 'branches', 'repeated', 'untraceable'])
+@torch.inference_mode()
+def test_what_cannot_be_folded_stays(way):
+    network = with_statistics(Odd(way))
+    images = torch.randn(2, 4, 16, 16)
+    folded = fold_batch_norms(deepcopy(network))
+    assert len(norms(folded)) == 1
+    assert torch.equal(folded(images), network(images))
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_the_model_is_not_changed(bundle, precision):
+    model = geores.load_model(bundle)
+    before = {
+        name: (tensor, tensor.clone()) for name, tensor in model.network.state_dict(keep_vars=True).items()
+    }
+    Predictor(model, precision)(np.ones((1, 3, 32, 32), np.float32))
+    after = model.network.state_dict(keep_vars=True)
+    assert after.keys() == before.keys()
+    for name, (tensor, copy) in before.items():
+        assert after[name] is tensor
+        assert torch.equal(tensor, copy)
+        assert tensor.stride() == copy.stride()
 
 
 def test_threads_are_given_back():

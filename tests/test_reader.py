@@ -229,6 +229,24 @@ class TestTargetGrid:
         assert target.grid == scene.geobox
         assert target.gsd == pytest.approx(11.3, abs=0.2)
 
+    def test_pixels_that_are_no_squares_become_squares_of_their_area(self, tmp_path):
+        path = tmp_path / 'wide.tif'
+        with rasterio.open(
+            path, 'w', driver='GTiff', count=1, height=80, width=40, dtype='uint8',
+            crs=UTM, transform=Affine(20, 0, CORNER[0], 0, -10, CORNER[1]),
+        ) as file:  # fmt: skip
+            file.write(np.full((1, 80, 40), 7, 'uint8'))
+        scene = open_scene(path)
+        target = target_grid(scene, (8, 20))
+        assert target.grid.affine.a == -target.grid.affine.e == pytest.approx(200**0.5)
+        assert target.grid.shape.yx == (57, 57)
+        assert target.grid.extent.contains(scene.geobox.extent)
+        assert '20 x 10' in target.notes[0]
+        values, valid = GridReader(scene, list(scene.bands), target.grid).read(*everywhere(target.grid))
+        assert valid[:56, :56].all()
+        assert (values[0][valid] == 7).all()
+        assert target_grid(scene, (8, 20), resolution=10).grid.shape.yx == (81, 81)
+
     def test_geographic_scenes_come_to_utm(self, tmp_path):
         path = tmp_path / 'lonlat.tif'
         with rasterio.open(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geores.errors import UsageError
+from geores.inference.folding import fold_batch_norms
 from geores.model import Model
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     'Precision',
     'Predictor',
     'choose_precision',
+    'choose_predictor',
     'one_thread_each',
     'pick_device',
 ]
@@ -50,7 +52,7 @@ class Predictor:
     def __init__(self, model: Model, precision: Precision = 'fp32', *, compile: bool = False) -> None:
         self.model = model
         self.precision = precision
-        network = _narrowed(model.network, DTYPES[precision]).to(memory_format=torch.channels_last)
+        network = _prepared(model.network, DTYPES[precision])
         self._forward = torch.compile(network) if compile else network
         self._thread = local()
 
@@ -81,16 +83,31 @@ class Predictor:
         return stream
 
 
-def _narrowed(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy whose convolutions and matrices are kept in the type that autocast would cast them to.
+def _prepared(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy for inference: channels-last, and convolutions and matrices in the type they compute in.
 
-    The same results: autocast alone would cast all weights anew for every batch.
+    Autocast alone would cast all weights anew for every batch, to the same bits. In bfloat16, which has
+    float32's range, batch normalisation is folded into the convolutions; float16 could lose small weights.
     """
-    network = deepcopy(network)
-    for module in network.modules():
-        if dtype != torch.float32 and isinstance(module, nn.Conv2d | nn.Linear):
-            module.to(dtype)
+    # The weights are made anew below: copying them first would only cost time and memory.
+    network = deepcopy(network, {id(weights): weights for *_, weights in _weights(network)})
+    if dtype == torch.bfloat16:
+        fold_batch_norms(network)
+    for module, name, weights in _weights(network):
+        layout = torch.channels_last if weights.ndim == 4 else torch.contiguous_format
+        moved = weights.to(dtype, memory_format=layout)
+        setattr(module, name, nn.Parameter(moved, requires_grad=False))
     return network
+
+
+def _weights(network: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
+    """Weights and biases of convolutions and matrices, each with its module and its name there."""
+    return [
+        (module, name, weights)
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+        for name, weights in module.named_parameters(recurse=False)
+    ]
 
 
 def pick_device(name: str) -> str:
@@ -112,16 +129,19 @@ def pick_device(name: str) -> str:
     return name
 
 
-def choose_precision(model: Model, precision: str, probe: NDArray[np.float32]) -> Precision:
-    """The precision to run at.
+def choose_predictor(
+    model: Model, precision: str, probe: NDArray[np.float32], *, compile: bool = False
+) -> Predictor:
+    """A predictor at the precision to run at.
 
     ``auto`` is fp16 on CUDA; on a CPU bf16 where the processor computes in it and no probability of the
-    probe moves by more than `TOLERANCE` from float32, else fp32.
+    probe moves by more than `TOLERANCE` from float32, else fp32. It is fp32 for values of any size.
 
     Args:
         model: on its device.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         probe: some tiles of the scene, (N, C, H, W); may be empty.
+        compile: let torch compile the network.
 
     Raises:
         UsageError: no such precision, or fp16 on a CPU.
@@ -133,22 +153,32 @@ def choose_precision(model: Model, precision: str, probe: NDArray[np.float32]) -
     if precision == 'fp16' and not on_cuda:
         raise UsageError('precision fp16 needs a CUDA device: use bf16 or fp32 on a CPU')
     if precision != 'auto':
-        return precision  # type: ignore[return-value]
+        return Predictor(model, precision, compile=compile)  # type: ignore[arg-type]
+    if model.card.activation == 'identity':  # in units of its own, of which 0.05 may be much
+        return Predictor(model, 'fp32', compile=compile)
     if on_cuda:
-        return 'fp16'
-    return 'bf16' if _has_bf16() and _close(model, probe) else 'fp32'
+        return Predictor(model, 'fp16', compile=compile)
+    if _has_bf16() and _close(rough := Predictor(model, 'bf16'), probe):
+        return Predictor(model, 'bf16', compile=True) if compile else rough
+    return Predictor(model, 'fp32', compile=compile)
+
+
+def choose_precision(model: Model, precision: str, probe: NDArray[np.float32]) -> Precision:
+    """The precision that `choose_predictor` chooses."""
+    return choose_predictor(model, precision, probe).precision
 
 
 def _has_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _close(model: Model, probe: NDArray[np.float32]) -> bool:
+@torch.inference_mode()
+def _close(rough: Predictor, probe: NDArray[np.float32]) -> bool:
     if not len(probe):
         return True
-    exact = Predictor(model, 'fp32')(probe.copy())['scores']
-    rough = Predictor(model, 'bf16')(probe.copy())['scores']
-    return bool(np.abs(exact - rough).max() <= TOLERANCE)
+    model = rough.model
+    exact = model.activate(model.network(model.normalise(torch.from_numpy(probe)))).numpy()
+    return bool(np.abs(exact - rough(probe.copy())['scores']).max() <= TOLERANCE)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from geores.inference.plan import Plan, plan_chunks
 from geores.inference.quicklook import Quicklook
 from geores.inference.reader import Conversion, GridReader, Mask
 from geores.inference.store import ChunkStore, FolderStore
+from geores.pipelines.labels import check_task
 from geores.pipelines.mask import open_mask
 from geores.pipelines.options import MIN_TILE, ClassifyOptions
 from geores.pipelines.outputs import work_folder
@@ -131,9 +132,9 @@ def prepare(scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tu
 
     Raises:
         UsageError: an option does not fit the scene or the model.
-        ReadError: the sample could not be read.
+        ReadError: the sample could not be read, and units depend on it.
     """
-    from geores.inference.predictor import Predictor, choose_precision
+    from geores.inference.predictor import choose_predictor
 
     card = model.card
     target, tiling, mask = lay_out(scene, card, options)
@@ -148,17 +149,19 @@ def prepare(scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tu
         options.min_valid,
     )
     # A lazy scene is not looked at, for that would compute part of it, unless its units demand it.
-    few = 0 if scene.is_lazy else 2
+    decides, few = needs_sample(scene, card), 0 if scene.is_lazy else 2
     with gdal_env():
+        # Where it decides nothing, a part that cannot be read is left for the run to find, which keeps
+        # the work that it has finished by then.
         sample, valid = sample_tiles(
-            reader, plan, side=4 if needs_sample(scene, card) else few, workers=_workers(options)
+            reader, plan, side=4 if decides else few, workers=_workers(options), strict=decides
         )
     converted, told = conversions(scene, card, card.bands, sample, valid)
     probe = _probe(model, sample, valid, converted)
     asked = options.precision
     if scene.is_lazy and asked == 'auto' and not len(probe):
         asked = 'fp32'  # bf16 is not chosen unseen
-    precision = choose_precision(model, asked, probe)
+    predictor = choose_predictor(model, asked, probe, compile=options.compile)
     notes = (*notes, *scene.notes, *target.notes, *told, *_remarks(tiling, card.input_size))
     look = Quicklook(_display(card.bands), -(-max(tiling.height, tiling.width) // LOOK_PIXELS))
     job = Job(
@@ -166,7 +169,7 @@ def prepare(scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tu
         target,
         plan,
         reader.converting(converted),
-        Predictor(model, precision, compile=options.compile),
+        predictor,
         look,
         options,
         {},
@@ -182,6 +185,7 @@ def lay_out(scene: Scene, card: ModelCard, options: ClassifyOptions) -> tuple[Ta
         UsageError: an option does not fit the scene or the model, or the results would be too large.
     """
     check_bands(scene, card)
+    check_task(card, options.threshold, options.top_k)
     target = target_grid(
         scene.select(card.bands),
         card.gsd,

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.shutil
+from filelock import FileLock
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from geores.addresses import without_secrets
 from geores.errors import GeoresError, OutputError, WriteError
 from geores.pipelines.figure import write_map
 from geores.pipelines.scored import Scored
@@ -24,6 +26,7 @@ from geores.scenes import gdal_env
 __all__ = ['check_folder', 'outputs', 'save', 'work_folder']
 
 BLOCK = 256
+LOCK_SECONDS = 60
 
 
 def outputs(folder: Path, name: str) -> dict[str, Path]:
@@ -64,13 +67,14 @@ def save(result: Scored, folder: Path, *, overwrite: bool = False) -> dict[str, 
         'scores': lambda path: write_scores(result, path, tags),
         'tiles': lambda path: write_tiles(result, path, {'geores': json.dumps(tags)}),
         'map': lambda path: write_map(result, path),
-        'run': lambda path: _write_run(result, path, paths),
     }
     with _failing(folder), gdal_env():
         folder.mkdir(parents=True, exist_ok=True)
         for kind, write in writers.items():
             with _complete(paths[kind]) as partial:
                 write(partial)
+        with _alone(folder), _complete(paths['run']) as partial:
+            _write_run(result, partial, paths)
     return paths
 
 
@@ -85,7 +89,10 @@ def provenance(result: Scored) -> dict[str, Any]:
         'inputs': [
             {'path': raster.path, 'fingerprint': raster.fingerprint} for raster in result.scene.rasters
         ],
-        'options': dict(result.info.options),
+        'options': {
+            name: without_secrets(value) if isinstance(value, str) else value
+            for name, value in result.info.options.items()
+        },
     }
 
 
@@ -161,7 +168,7 @@ def _write_run(result: Scored, path: Path, paths: dict[str, Path]) -> None:
         'tiles': result.plan.tiling.count,
         'tiles_of_this_run': info.tiles,
         'valid_share': result.valid_share,
-        'labels': result.shares,
+        **result.figures,
         'notes': list(info.notes),
         'key': dict(info.key),
         'outputs': {kind: paths[kind].name for kind in ('scores', 'tiles', 'map')},
@@ -177,6 +184,19 @@ def _read_run(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return scenes if isinstance(scenes, dict) else {}
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing the folder's record, of which each run changes a part."""
+    path = folder / '.run.lock'
+    with FileLock(path, timeout=LOCK_SECONDS):
+        try:
+            yield
+        finally:
+            # While it is held: who waits for it notices and makes another. Windows does so by itself.
+            with suppress(PermissionError):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def _upright(native: GeoBox, gsd: float | None) -> tuple[GeoBox, tuple[str, ...]
         return upright, (f'geographic coordinates are brought to {upright.crs}',)
     transform = native.affine
     if transform.b == transform.d == 0 and transform.a > 0 > transform.e:
-        return native, ()
+        return _square(native)
     if native.crs is None and transform.b == transform.d == 0:
         return native, ()  # plain images count rows downwards
     box = native.extent.boundingbox
@@ -115,6 +115,18 @@ def _upright(native: GeoBox, gsd: float | None) -> tuple[GeoBox, tuple[str, ...]
     shape = (_whole(box.span_y / step), _whole(box.span_x / step))
     north_up = Affine(step, 0, box.left, 0, -step, box.top)
     return GeoBox(shape, north_up, native.crs), ('the scene is rotated or flipped: turned north up',)
+
+
+def _square(native: GeoBox) -> tuple[GeoBox, tuple[str, ...]]:
+    """Square pixels of the same area, where those of a scene with a CRS differ from squares."""
+    transform = native.affine
+    width, height = transform.a, -transform.e
+    if native.crs is None or np.isclose(width, height, rtol=SLACK):
+        return native, ()
+    side = float(np.sqrt(width * height))
+    shape = (_whole(native.shape.y * height / side), _whole(native.shape.x * width / side))
+    square = GeoBox(shape, Affine(side, 0, transform.c, 0, -side, transform.f), native.crs)
+    return square, (f'pixels of {width:.4g} x {height:.4g} are brought to squares of {side:.4g}',)
 
 
 def _resized(grid: GeoBox, factor: float) -> GeoBox:

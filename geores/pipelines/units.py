@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.card import ModelCard
+from geores.errors import ReadError
 from geores.inference.plan import Plan
 from geores.inference.reader import Conversion, GridReader
 from geores.scenes import Band, Scene
@@ -17,9 +18,11 @@ __all__ = ['conversions', 'needs_sample', 'sample_tiles']
 BRIGHTEST = 2.0
 """Floating point pixels above it are no reflectances of 0 to 1."""
 
+Pixels = tuple[NDArray[np.float32], NDArray[np.bool_]]
+
 
 def sample_tiles(
-    reader: GridReader, plan: Plan, *, side: int, workers: int = 1
+    reader: GridReader, plan: Plan, *, side: int, workers: int = 1, strict: bool = True
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Tiles evenly spread over the grid: values (N, C, h, w) and validity (N, h, w).
 
@@ -28,14 +31,27 @@ def sample_tiles(
         plan: says where tiles lie.
         side: tiles along each axis, so that N is at most its square.
         workers: threads that read.
+        strict: whether a tile that cannot be read is an error, else it is left out.
+
+    Raises:
+        ReadError: where ``strict``.
     """
     y, x = plan.tiling.y, plan.tiling.x
     rows = [slice(int(y.starts[i]), int(y.stops[i])) for i in _spread(y.count, side)]
     cols = [slice(int(x.starts[i]), int(x.stops[i])) for i in _spread(x.count, side)]
-    if not rows:
-        return np.empty((0, len(reader.bands), 0, 0), np.float32), np.empty((0, 0, 0), bool)
+
+    def read(window: tuple[slice, slice]) -> Pixels | None:
+        try:
+            return reader.read(*window)
+        except ReadError:
+            if strict:
+                raise
+            return None
+
     with ThreadPoolExecutor(workers) as pool:
-        tiles = list(pool.map(lambda window: reader.read(*window), product(rows, cols)))
+        tiles = [tile for tile in pool.map(read, product(rows, cols)) if tile is not None]
+    if not tiles:
+        return np.empty((0, len(reader.bands), 0, 0), np.float32), np.empty((0, 0, 0), bool)
     return np.stack([values for values, _ in tiles]), np.stack([valid for _, valid in tiles])
 
 
@@ -107,7 +123,10 @@ def _reflectances(
     converted, unstated = {}, []
     for name, band in bands.items():
         if band.scale is not None:
-            converted[name] = Conversion(band.scale * 1e4, (band.offset or 0.0) * 1e4, 0.0)
+            gain, bias = band.scale * 1e4, (band.offset or 0.0) * 1e4
+            # Most products: numbers that cannot fall below 0 are spared a pass.
+            falls = band.raster.dtype.kind != 'u' or gain < 0 or bias < 0
+            converted[name] = Conversion(gain, bias, 0.0 if falls else None)
         elif np.issubdtype(band.raster.dtype, np.floating):
             unstated.append(name)
     if not unstated:

@@ -12,6 +12,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
+from geores.addresses import without_secrets
 from geores.errors import ReadError, SceneError, UsageError
 from geores.scenes.assembly import Place, assemble
 from geores.scenes.georeference import geobox_of, spatial_dims
@@ -120,7 +121,7 @@ def _assemble(
 
 def _source_stem(source: xr.DataArray | xr.Dataset) -> str:
     """Stem of the file that an object was read from, if it says so."""
-    return Path(str(source.encoding.get('source', ''))).stem
+    return Path(without_secrets(str(source.encoding.get('source', '')))).stem
 
 
 def _stem(array: xr.DataArray) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
+from geores.addresses import without_secrets
 from geores.errors import SceneError
 from geores.scenes.assembly import Place, assemble
 from geores.scenes.gdal import is_remote
@@ -34,7 +35,7 @@ def scene_from_file(path: str, *, bands: Sequence[str] | None = None, allow_vrt:
         SceneError: If it cannot be opened.
         UsageError: If there are more or fewer names than bands.
     """
-    stem = PurePosixPath(path.partition('?')[0]).stem if is_remote(path) else Path(path).stem
+    stem = PurePosixPath(without_secrets(path)).stem if is_remote(path) else Path(path).stem
     header = read_header(path, allow_vrt=allow_vrt)
     of_band = band_of_stem(stem)
     at = [index - 1 for index in header.data_indexes]

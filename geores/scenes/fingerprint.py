@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
+from geores.addresses import without_secrets
 from geores.errors import SceneError
 from geores.scenes.gdal import open_dataset
 
@@ -43,5 +44,6 @@ def remote_fingerprint(path: str, driver: str) -> str:
             dataset.get_tag_item(f'BLOCK_{item}_{last}', 'TIFF', bidx=dataset.count)
             for item in ('OFFSET', 'SIZE')
         ]
-        stated = (path, dataset.profile, dataset.descriptions, dataset.tags(), place)
+        # A token that is renewed does not make it another file.
+        stated = (without_secrets(path), dataset.profile, dataset.descriptions, dataset.tags(), place)
     return hashlib.sha256(repr(stated).encode()).hexdigest()

@@ -13,6 +13,7 @@ from rasterio import DatasetReader
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from geores.addresses import without_secrets
 from geores.errors import ReadError, UsageError
 from geores.scenes.fingerprint import file_fingerprint, remote_fingerprint
 from geores.scenes.gdal import is_remote, open_dataset, reading_env
@@ -26,7 +27,7 @@ class Raster(Protocol):
     """One or several bands on one grid.
 
     Attributes:
-        path: For messages and provenance; `<name>` for an array.
+        path: For messages and provenance, without tokens of an address; `<name>` for an array.
         geobox: Native grid; its `crs` is None when none is stated.
         count: Number of bands.
         dtype: Type of the values.
@@ -93,7 +94,8 @@ class FileRaster:
 
     def __init__(self, path: str, *, nodata: float | None = None, header: Header | None = None) -> None:
         self.header = header or read_header(path)
-        self.path = path
+        self.path = without_secrets(path)
+        self._address = path
         self.geobox = self.header.geobox
         self.count = self.header.count
         self.dtype = self.header.dtype
@@ -114,15 +116,15 @@ class FileRaster:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of size, time of change and both ends of the file; of the header when remote."""
-        if is_remote(self.path):
-            return remote_fingerprint(self.path, self.header.driver)
-        return file_fingerprint(self.path)
+        if is_remote(self._address):
+            return remote_fingerprint(self._address, self.header.driver)
+        return file_fingerprint(self._address)
 
     def read(self, indexes: Sequence[int], rows: slice, cols: slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Read a window of some bands: see `Raster.read`."""
         window = _window(rows, cols, self.geobox.shape)
         try:
-            with reading_env(remote=is_remote(self.path)):
+            with reading_env(remote=is_remote(self._address)):
                 handle = self._handle()
                 values = handle.read(list(indexes), window=window, out_dtype=self.dtype)
                 marked = self._marked(handle, indexes, window, values)
@@ -150,7 +152,7 @@ class FileRaster:
         pid, handle = getattr(self._local, 'opened', (0, None))
         if handle is None or pid != os.getpid() or handle.closed:
             quiet = not self.header.is_georeferenced
-            handle = open_dataset(self.path, self.header.driver, quiet=quiet)
+            handle = open_dataset(self._address, self.header.driver, quiet=quiet)
             self._local.opened = (os.getpid(), handle)
             with self._lock:
                 self._handles.add(handle)
