@@ -1,6 +1,7 @@
 import csv
 import importlib
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -155,7 +156,8 @@ def test_cross_validation_speaks_for_the_model_trained_on_everything(scenes, tmp
     args += ['--trainer.check_val_every_n_epoch', '2', '--export.name', 'of-{fold}']
     train([*args, '--folds', '2', '--out', 'cv'])
     out = tmp_path / 'cv'
-    assert {path.name for path in out.iterdir()} == {'all', 'crossval.json', 'fold1', 'fold2'}
+    kept = {'fold1_scores.safetensors', 'fold2_scores.safetensors'}
+    assert {path.name for path in out.iterdir()} == {'all', 'crossval.json', 'fold1', 'fold2', *kept}
     record = json.loads((out / 'crossval.json').read_text())
     card = load_model(out / 'all').card
     assert card.name == 'of-all'
@@ -169,6 +171,15 @@ def test_cross_validation_speaks_for_the_model_trained_on_everything(scenes, tmp
     assert 'ap_macro' in capsys.readouterr().out
     splits = {load_model(out / name).card.split_id for name in ('fold1', 'fold2')}
     assert len(splits) == 2
+
+    # Stopped before the end and run again, it goes on; by other options it does not.
+    shutil.rmtree(out / 'all')
+    before = (out / 'fold1' / 'card.json').stat().st_mtime_ns
+    train([*args, '--folds', '2', '--out', 'cv'])
+    assert (out / 'fold1' / 'card.json').stat().st_mtime_ns == before
+    assert json.loads((out / 'crossval.json').read_text()) == record
+    other = [*args, '--model.learning_rate', '0.01', '--folds', '2', '--out', 'cv']
+    fails(other, 'other options', kind=OutputError)
 
     fails([*args, '--folds', '2'], '--out')
     fails([*args, '--folds', 'x', '--out', 'cv'], '--folds')

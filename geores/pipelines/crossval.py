@@ -1,10 +1,16 @@
 """Cross-validation by a YAML file, and the model that it speaks for."""
 
+import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from geores.errors import OutputError, UsageError
 from geores.metrics.crossval import Evidence, Scores, cross_validated
@@ -23,7 +29,8 @@ def cross_validate(args: Sequence[str], folds: int, out: Path) -> Evidence:
     Args:
         args: As in `train`; the configuration has to export.
         folds: How many, from 2 on.
-        out: Folder to write; folds that stand there finished are not fitted again.
+        out: Folder to write; folds that stand there finished, by the same arguments and configuration,
+            are not fitted again.
 
     Returns:
         Thresholds and figures.
@@ -41,11 +48,37 @@ def cross_validate(args: Sequence[str], folds: int, out: Path) -> Evidence:
     parts = []
     for fold in range(1, folds + 1):
         own = [f'--data.folds={folds}', f'--data.fold={fold}']
-        parts.append(_fit(args, own, out / f'fold{fold}', None))
+        parts.append(_fold(args, own, out / f'fold{fold}'))
     evidence = cross_validated(parts, f'{folds}-fold')
     _write(out / 'crossval.json', evidence)
     _fit(args, ['--data.val_share=0'], out / 'all', evidence)
     return evidence
+
+
+def _fold(args: Sequence[str], own: Sequence[str], folder: Path) -> Scores:
+    """Fit a fold, or take what an earlier run by the same options has kept of it."""
+    kept, key = folder.with_name(f'{folder.name}_scores.safetensors'), _key([*args, *own])
+    if folder.is_dir() and kept.is_file():
+        with safe_open(kept, framework='pt') as file:
+            if file.metadata()['key'] == key:
+                sources = json.loads(file.metadata()['sources'])
+                return Scores(file.get_tensor('values'), file.get_tensor('target'), sources)
+        raise OutputError(f'{folder} is of other options: choose another folder')
+    scores = _fit(args, own, folder, None)
+    part = kept.with_suffix('.part')
+    tensors = {'values': scores.values.contiguous(), 'target': scores.target.contiguous()}
+    save_file(tensors, part, {'key': key, 'sources': json.dumps(scores.sources)})
+    os.replace(part, kept)
+    return scores
+
+
+def _key(args: Sequence[str]) -> str:
+    """A hash of arguments, and of configurations among them."""
+    parts = [torch.__version__]
+    for one in args:
+        path = Path(one.removeprefix('--config='))
+        parts.append(path.read_text(encoding='utf-8') if path.is_file() else one)
+    return hashlib.sha256('\0'.join(parts).encode()).hexdigest()
 
 
 def _fit(args: Sequence[str], own: Sequence[str], folder: Path, evidence: Evidence | None) -> Scores:
