@@ -99,7 +99,7 @@ def save_bundle(
         version = importlib.metadata.version('geores')
         card = replace(card, sha256=_sha256(part / WEIGHTS_FILE), geores_version=version)
         card.save(part / CARD_FILE)
-        _put(part, folder)
+        put_folder(part, folder)
     except OSError as error:
         raise OutputError(f'{folder}: cannot be written: {error.strerror or error}') from error
     finally:
@@ -107,7 +107,13 @@ def save_bundle(
     return folder
 
 
-def _put(part: Path, folder: Path) -> None:
+def put_folder(part: Path, folder: Path) -> None:
+    """Give a finished folder its own name, in the place of one that stands there.
+
+    Args:
+        part: The folder under its name for the time being, on the same file system.
+        folder: Its own name.
+    """
     # A folder that is not empty cannot be replaced in one step, so the old one steps aside.
     old = part.with_name(part.name + '-old')
     if folder.exists():

@@ -5,12 +5,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from geores.errors import UsageError
 from geores.pipelines.labels import check_rule
+from geores.pipelines.named_options import NamedOptions
 
 __all__ = ['MAX_OUTPUT', 'MIN_TILE', 'ClassifyOptions']
 
@@ -20,7 +21,7 @@ MAX_TILE = 4096
 
 
 @dataclass(frozen=True)
-class ClassifyOptions:
+class ClassifyOptions(NamedOptions):
     """What a user can ask for; `classify` says what each means."""
 
     tile: int | None = None
@@ -56,15 +57,6 @@ class ClassifyOptions:
             raise UsageError(f'batch size must be at least 1, not {self.batch_size}')
         if self.workers is not None and self.workers < 1:
             raise UsageError(f'workers must be at least 1, not {self.workers}')
-
-    @classmethod
-    def of(cls, options: dict[str, Any]) -> Self:
-        """Options by name; an unknown one is a `UsageError`."""
-        known = [field.name for field in fields(cls)]
-        unknown = [name for name in options if name not in known]
-        if unknown:
-            raise UsageError(f'option {unknown[0]!r} is unknown: options are {", ".join(known)}')
-        return cls(**options)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a caller gives

@@ -4,10 +4,11 @@ import difflib
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal, Self, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from geores.errors import DatasetError, UsageError
+from geores.pipelines.named_options import NamedOptions
 from geores.splits import Split, stratified_split
 
 __all__ = ['METHODS', 'BaselineOptions', 'Method', 'draw_splits', 'split_seed']
@@ -20,7 +21,7 @@ _SIZES = (16, 1024)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineOptions:
+class BaselineOptions(NamedOptions):
     """What a user can ask for; `geores.baselines` says what each means."""
 
     ratios: Sequence[float] = (0.1, 0.2)
@@ -59,15 +60,6 @@ class BaselineOptions:
                 raise UsageError(f'{name.replace("_", " ")} has to be {limit}, not {value}')
         if self.svm_c is not None and not 0 < self.svm_c < math.inf:
             raise UsageError(f'C of the SVM has to be above 0, not {self.svm_c}')
-
-    @classmethod
-    def of(cls, options: dict[str, Any]) -> Self:
-        """Options by name; an unknown one is a `UsageError`."""
-        known = [field.name for field in fields(cls)]
-        unknown = [name for name in options if name not in known]
-        if unknown:
-            raise UsageError(f'option {unknown[0]!r} is unknown: options are {", ".join(known)}')
-        return cls(**options)
 
     def repeats_of(self, method: str) -> int:
         """How often a method is repeated at each ratio."""

@@ -1,10 +1,11 @@
 """What a user can ask of fine-tuning."""
 
 import math
-from dataclasses import dataclass, fields
-from typing import Any, Literal, Self, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from geores.errors import UsageError
+from geores.pipelines.named_options import NamedOptions
 from geores.pipelines.options import MIN_TILE
 
 __all__ = ['FinetuneOptions']
@@ -14,7 +15,7 @@ LEAST = {'tile': MIN_TILE, 'stride': 1, 'min_tiles': 2, 'epochs': 1, 'batch_size
 
 
 @dataclass(frozen=True)
-class FinetuneOptions:
+class FinetuneOptions(NamedOptions):
     """What a user can ask for; `geores.finetune` says what each means."""
 
     tile: int | None = None
@@ -50,15 +51,6 @@ class FinetuneOptions:
                 raise UsageError(f'{_said(name)} must be above 0, not {value}')
         if not 0 < self.val_share < 1:
             raise UsageError(f'val-share must be above 0 and below 1, not {self.val_share}')
-
-    @classmethod
-    def of(cls, options: dict[str, Any]) -> Self:
-        """Options by name; an unknown one is a `UsageError`."""
-        known = [field.name for field in fields(cls)]
-        unknown = [name for name in options if name not in known]
-        if unknown:
-            raise UsageError(f'option {unknown[0]!r} is unknown: options are {", ".join(known)}')
-        return cls(**options)
 
     @property
     def kinds(self) -> tuple[Literal['blocks', 'random'], ...]:

@@ -135,7 +135,7 @@ class Finetuned:
             OutputError: the path is taken, or cannot be written.
             WriteError: writing failed, as on a full disk.
         """
-        from geores.bundle import save_bundle
+        from geores.bundle import put_folder, save_bundle
         from geores.pipelines.finetuning.figure import write_error_matrix
 
         folder = Path(path)
@@ -149,7 +149,7 @@ class Finetuned:
             )
             (part / REPORT_FILE).write_text(text + '\n', encoding='utf-8')
             write_error_matrix(self.scores, part / FIGURE_FILE)
-            _put(part, folder)
+            put_folder(part, folder)
         except GeoresError:
             raise
         except OSError as error:
@@ -183,20 +183,6 @@ def count_tiles(strata: list[str], indices: list[int], labels: tuple[str, ...]) 
     """Tiles of each label among some."""
     counts = Counter(strata[index] for index in indices)
     return {label: counts[label] for label in labels}
-
-
-def _put(part: Path, folder: Path) -> None:
-    # A folder that is not empty cannot be replaced in one step, so the old one steps aside.
-    old = part.with_name(part.name + '-old')
-    if folder.exists():
-        os.replace(folder, old)
-    try:
-        os.replace(part, folder)
-    except OSError:
-        if old.exists():
-            os.replace(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _name(folder: Path) -> str:
