@@ -18,8 +18,8 @@ from geores.errors import DatasetError
 from geores.grid import Tiling
 from geores.inference import GridReader
 from geores.inference.plan import Plan
-from geores.pipelines.target import target_grid
-from geores.pipelines.units import conversions, needs_sample, sample_tiles
+from geores.inference.target import target_grid
+from geores.inference.units import conversions, needs_sample, sample_tiles
 from geores.scenes import Scene, gdal_env, open_scene
 
 __all__ = ['PixelSpec', 'SceneGrid', 'Scenes', 'TileStore', 'lay_grid', 'opened']

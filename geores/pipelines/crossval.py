@@ -74,7 +74,7 @@ def _fold(args: Sequence[str], own: Sequence[str], folder: Path) -> Scores:
 
 def _key(args: Sequence[str]) -> str:
     """A hash of arguments, and of configurations among them."""
-    parts = [torch.__version__]
+    parts = [str(torch.__version__)]
     for one in args:
         path = Path(one.removeprefix('--config='))
         parts.append(path.read_text(encoding='utf-8') if path.is_file() else one)

@@ -22,6 +22,8 @@ from geores.inference.plan import Plan, plan_chunks
 from geores.inference.quicklook import Quicklook
 from geores.inference.reader import Conversion, GridReader, Mask
 from geores.inference.store import ChunkStore, FolderStore
+from geores.inference.target import Target, target_grid
+from geores.inference.units import conversions, needs_sample, sample_tiles
 from geores.pipelines.labels import check_task
 from geores.pipelines.mask import open_mask
 from geores.pipelines.options import MIN_TILE, ClassifyOptions
@@ -29,8 +31,6 @@ from geores.pipelines.outputs import work_folder
 from geores.pipelines.result import Classification
 from geores.pipelines.scored import RunInfo
 from geores.pipelines.select import check_bands
-from geores.pipelines.target import Target, target_grid
-from geores.pipelines.units import conversions, needs_sample, sample_tiles
 from geores.scenes import Scene, gdal_env
 
 if TYPE_CHECKING:
