@@ -89,6 +89,8 @@ def test_large_scores_have_overviews(multi, tmp_path):
         assert file.overviews(1)
         np.testing.assert_array_equal(file.read(), result.scores.values)
         assert np.isfinite(file.read(1, out_shape=(8, 150), resampling=Resampling.average)).all()
+    for part in ((slice(0, 7), slice(500, 600)), (slice(13, 30), slice(3, 258))):
+        np.testing.assert_array_equal(result.table.cells(*part)[0], result.scores.values[:, *part])
 
 
 def test_scores_array(saved):

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from geores.inference.engine import Region
 from geores.inference.plan import Chunk, Plan
@@ -84,6 +85,9 @@ class TileTable:
         A cell is the mean of the tiles that cover it, weighted by the pixels they share; skipped tiles
         take no part. A cell without valid pixels, or covered by skipped tiles alone, is NaN.
 
+        A cell has the same bits in whichever block it is asked for: sparse products add one tile after
+        the other, where dense ones take sums apart by the block's shape.
+
         Returns:
             Means (K, rows, cols) and valid shares (rows, cols), both float32.
         """
@@ -92,9 +96,13 @@ class TileTable:
         tile_cols = x.touching(int(x.cell_edges[cols.start]), int(x.cell_edges[cols.stop]))
         scores = self.read('scores', tile_rows, tile_cols).astype(np.float64)
         known = ~np.isnan(scores[..., 0])
-        down, across = y.overlap(tile_rows, rows), x.overlap(tile_cols, cols)
-        weight = down.T @ known @ across
-        total = down.T @ np.moveaxis(np.where(known[..., None], scores, 0), -1, 0) @ across
+        down, across = (
+            csr_array(overlap.T, dtype=np.float64)
+            for overlap in (y.overlap(tile_rows, rows), x.overlap(tile_cols, cols))
+        )
+        layers = np.concatenate([known[None], np.moveaxis(np.where(known[..., None], scores, 0), -1, 0)])
+        weight, *total = (across @ (down @ layer).T for layer in layers)
+        weight, total = weight.T, np.stack(total).swapaxes(1, 2)
         share = self.cell_valid(rows, cols) / _areas(y.cell_edges, rows, x.cell_edges, cols)
         seen = (weight > 0) & (share > 0)
         means = np.full(total.shape, np.nan)
