@@ -101,8 +101,8 @@ class TileTable:
             for overlap in (y.overlap(tile_rows, rows), x.overlap(tile_cols, cols))
         )
         layers = np.concatenate([known[None], np.moveaxis(np.where(known[..., None], scores, 0), -1, 0)])
-        weight, *total = (across @ (down @ layer).T for layer in layers)
-        weight, total = weight.T, np.stack(total).swapaxes(1, 2)
+        sums = np.stack([(across @ (down @ layer).T).T for layer in layers])
+        weight, total = sums[0], sums[1:]
         share = self.cell_valid(rows, cols) / _areas(y.cell_edges, rows, x.cell_edges, cols)
         seen = (weight > 0) & (share > 0)
         means = np.full(total.shape, np.nan)
