@@ -12,7 +12,7 @@ from torch import Tensor
 from geores.bundle import save_bundle
 from geores.card import ModelCard
 from geores.errors import OutputError, UsageError
-from geores.metrics import best_thresholds, multi_label_report, single_label_report
+from geores.metrics import best_thresholds
 from geores.metrics.crossval import Evidence, Scores
 from geores.tasks.classification import SceneClassification
 
@@ -205,13 +205,9 @@ def _measure(scores: Scores, thresholds: Tensor | None, chosen: Sequence[str]) -
     metrics: dict[str, dict[str, Any]] = {}
     names = sorted(set(scores.sources))
     for name in [*names, None] if len(names) > 1 else names:
-        values, target, _ = scores.of(name)
-        figures = (
-            single_label_report(values, target)
-            if thresholds is None
-            else multi_label_report(values, target, thresholds)
-        )
-        split = f'{len(values)} validation images{used}'
+        part = scores.of(name)
+        figures = part.report(thresholds)
+        split = f'{len(part.values)} validation images{used}'
         rounded = {key: None if math.isnan(value) else round(value, 4) for key, value in figures.items()}
         metrics[name or 'all'] = {'split': split, **rounded}
     return metrics

@@ -1,8 +1,8 @@
 """Fixtures that tests of the command line share, and what every test ignores."""
 
-from .fixtures import bundle, geores
+from .fixtures import bundle, geores, one_thread
 
-__all__ = ['bundle', 'geores']
+__all__ = ['bundle', 'geores', 'one_thread']
 
 
 def pytest_configure(config):

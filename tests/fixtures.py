@@ -155,3 +155,14 @@ def geores(monkeypatch, capfd):
 def hold_files(folder):
     """Every file under a folder, by its path in it."""
     return {str(path.relative_to(folder)) for path in Path(folder).rglob('*') if path.is_file()}
+
+
+@pytest.fixture
+def one_thread():
+    """Threads that wait for each other are slow on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -29,13 +29,7 @@ from .fixtures import SENTINEL2, hold_files, tiny_bundle
 CLASSES = {'field': (150, 120, 60), 'forest': (30, 90, 40), 'water': (30, 60, 130)}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads that wait for each other are slow on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def write_images(folder, count=10, classes=CLASSES, side=32):

@@ -25,13 +25,7 @@ BANDS = ('B02', 'B03', 'B04', 'B08', 'B11')
 quiet = pytest.mark.filterwarnings('ignore:.*does not have many workers', 'ignore:.*LeafSpec')
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads that wait for each other are slow on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def task(kind='multi-label', **kwargs):

@@ -28,12 +28,7 @@ from .fixtures import LABELS, RGB, SENTINEL2, tiny_bundle
 SMALL = {'stem_width': 8, 'channels': [8, 16, 32, 64]}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def fails(check, *args, words, remedy=''):

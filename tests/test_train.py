@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-import torch
 import yaml
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
@@ -28,13 +27,7 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr('sys.argv', ['geores', 'train', '--config', 'x.yaml'])
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads that wait for each other are slow on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture

@@ -33,6 +33,16 @@ class Scores(NamedTuple):
         kept = [index for index, name in enumerate(self.sources) if source in {None, name}]
         return Scores(self.values[kept], self.target[kept], [self.sources[index] for index in kept])
 
+    def report(self, thresholds: Tensor | None) -> dict[str, float]:
+        """Name of the figure -> its value.
+
+        Args:
+            thresholds: (K,) of multi-label scores; None for single labels.
+        """
+        if thresholds is None:
+            return single_label_report(self.values, self.target)
+        return multi_label_report(self.values, self.target, thresholds)
+
 
 class Evidence(NamedTuple):
     """What cross-validation says about a model that is then trained on everything.
@@ -65,7 +75,7 @@ def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
     for source in [*names, None] if len(names) > 1 else names:
         parts = [fold.of(source) for fold in folds]
         count = sum(len(part.values) for part in parts)
-        figures = [_report(part, chosen) for part, chosen in zip(parts, thresholds, strict=True)]
+        figures = [part.report(chosen) for part, chosen in zip(parts, thresholds, strict=True)]
         split = f'{len(folds)}-fold cross-validation on {count} images{tuned}'
         metrics[source or 'all'] = {'split': split, **_spread(figures)}
     return Evidence(_tuned(folds) if multi else None, metrics, split_id)
@@ -75,12 +85,6 @@ def _tuned(folds: Sequence[Scores]) -> Tensor:
     return best_thresholds(
         torch.cat([fold.values for fold in folds]), torch.cat([fold.target for fold in folds])
     )
-
-
-def _report(scores: Scores, thresholds: Tensor | None) -> dict[str, float]:
-    if thresholds is None:
-        return single_label_report(scores.values, scores.target)
-    return multi_label_report(scores.values, scores.target, thresholds)
 
 
 def _spread(figures: Sequence[dict[str, float]]) -> dict[str, float]:
