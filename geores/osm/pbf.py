@@ -1,0 +1,95 @@
+"""OpenStreetMap's own binary files, read as a stream."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import shapely
+
+from geores.errors import ReadError, UsageError
+from geores.osm.features import Found
+from geores.osm.mapping import TagMapping
+
+__all__ = ['read_pbf']
+
+Box = tuple[float, float, float, float]
+
+IN_MEMORY = 512 * 2**20
+"""Bytes of a file from which on the places of its nodes are kept on disk: 16 bytes a node."""
+
+
+def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
+    """Objects of an `.osm.pbf` file (or `.osm`, `.osm.bz2`) that a mapping knows.
+
+    Areas are closed ways and multipolygon relations; a way that leaves the extract is a line of the
+    nodes that are in it. Only what lies in the box is kept, so that memory grows with the box, and with
+    the places of nodes, which are kept on disk for large files.
+
+    Args:
+        path: the file.
+        box: west, south, east, north in degrees.
+        mapping: says what to look for.
+
+    Raises:
+        UsageError: the package `osmium` is not there.
+        ReadError: the file is not whole, or is none of OpenStreetMap's.
+    """
+    try:
+        import osmium
+    except ImportError as error:
+        raise UsageError(
+            f'{path} needs the package osmium: pip install "geores[osm]", or give a GeoPackage'
+        ) from error
+    try:
+        with tempfile.TemporaryDirectory(prefix='geores-osm-') as folder:
+            yield from _stream(osmium, path, box, mapping, folder)
+    except RuntimeError as error:  # what osmium raises for every fault of a file
+        raise ReadError(f'{path} cannot be read as OpenStreetMap data (cut short?): {error}') from error
+
+
+def _stream(osmium: Any, path: Path, box: Box, mapping: TagMapping, folder: str) -> Iterator[Found]:  # noqa: ANN401
+    keys = osmium.filter.KeyFilter(*mapping.keys)
+    large = path.stat().st_size > IN_MEMORY
+    storage = f'sparse_file_array,{os.path.join(folder, "nodes")}' if large else 'flex_mem'
+    factory = osmium.geom.WKBFactory()
+    stream = osmium.FileProcessor(str(path)).with_locations(storage).with_areas(keys).with_filter(keys)
+    for item in stream:
+        kind = 'line' if item.is_way() else 'area' if item.is_area() else None
+        if kind is None:
+            continue
+        categories = mapping.categories(kind, {tag.k: tag.v for tag in item.tags})
+        if not categories:
+            continue
+        geometry = _line(osmium, factory, item) if kind == 'line' else _area(osmium, factory, item)
+        if geometry is not None and _meets(geometry, box):
+            yield Found(_name(item), kind, categories, geometry)
+
+
+def _name(item: Any) -> str:  # noqa: ANN401 - osmium has no types
+    if item.is_way():
+        return f'way/{item.id}'
+    return f'{"way" if item.from_way() else "relation"}/{item.orig_id()}'
+
+
+def _line(osmium: Any, factory: Any, way: Any) -> Any:  # noqa: ANN401
+    try:
+        return shapely.from_wkb(factory.create_linestring(way))
+    except osmium.InvalidLocationError:
+        places = [(node.lon, node.lat) for node in way.nodes if node.location.valid()]
+        return shapely.LineString(places) if len(set(places)) > 1 else None
+    except RuntimeError:  # a way of one place
+        return None
+
+
+def _area(osmium: Any, factory: Any, area: Any) -> Any:  # noqa: ANN401
+    try:
+        return shapely.from_wkb(factory.create_multipolygon(area))
+    except (osmium.InvalidLocationError, RuntimeError):  # without rings that close
+        return None
+
+
+def _meets(geometry: shapely.Geometry, box: Box) -> bool:
+    west, south, east, north = geometry.bounds
+    return bool(west <= box[2] and east >= box[0] and south <= box[3] and north >= box[1])

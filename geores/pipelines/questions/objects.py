@@ -1,0 +1,174 @@
+"""The objects of a scene, and which of them lie in a tile."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geores.osm import Features, Ground, shape_of, size_of
+from geores.osm.features import polygons_of
+from geores.questions.facts import TileFacts
+
+__all__ = ['Counting', 'SceneObjects']
+
+Bounds = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Counting:
+    """When an object is counted, and how its size and neighbours are judged.
+
+    Attributes:
+        min_share: least share of an object's area (or length) inside a tile for it to be counted there;
+            it is also counted where its centroid lies inside, or where it covers ``min_cover`` of the tile.
+        min_cover: share of a tile.
+        limits: square metres from which on an object is of medium and of large size.
+        next_to: metres within which objects lie next to each other.
+    """
+
+    min_share: float
+    limits: tuple[float, float]
+    next_to: float
+    min_cover: float = 0.01
+
+
+@dataclass(frozen=True)
+class SceneObjects:
+    """Objects of a scene in the CRS of its grid.
+
+    Attributes:
+        ids: (N,), in order.
+        categories: of each object.
+        image: (N,), in the grid's CRS.
+        ground: of the place.
+        pixel: side of a pixel in the grid's CRS: smaller parts of what is cut off are not seen.
+    """
+
+    ids: NDArray[np.object_]
+    categories: tuple[tuple[str, ...], ...]
+    image: NDArray[np.object_]
+    ground: Ground
+    pixel: float
+
+    @classmethod
+    def place(cls, features: Features, ground: Ground, pixel: float) -> 'SceneObjects':
+        """Objects brought to a scene's grid."""
+        image = ground.place(features.geometry)
+        kept = np.flatnonzero(~shapely.is_empty(image))
+        names = tuple(features.categories[index] for index in kept)
+        return cls(features.ids[kept], names, image[kept], ground, pixel)
+
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        """All categories, in alphabetical order."""
+        return tuple(sorted({name for names in self.categories for name in names}))
+
+    @cached_property
+    def bounds(self) -> NDArray[np.float64]:
+        """(N, 4), west, south, east, north."""
+        return np.asarray(shapely.bounds(self.image))
+
+    @cached_property
+    def level(self) -> NDArray[np.object_]:
+        """(N,), in metres on the ground."""
+        return self.ground.level(self.image)
+
+    @cached_property
+    def is_area(self) -> NDArray[np.bool_]:
+        """(N,), whether an area, else a line."""
+        return np.asarray(shapely.get_dimensions(self.image) == 2)
+
+    @cached_property
+    def measure(self) -> NDArray[np.float64]:
+        """(N,), square metres of areas, metres of lines."""
+        return _measure(self.level, self.is_area)
+
+    @cached_property
+    def shapes(self) -> NDArray[np.object_]:
+        """(N,), see `shape_of`."""
+        shapes = np.full(len(self.ids), None, object)
+        areas = np.flatnonzero(self.is_area)
+        shapes[areas] = shape_of(self.level[areas])
+        return shapes
+
+    @cached_property
+    def _tree(self) -> shapely.STRtree:
+        return shapely.STRtree(self.image)
+
+    def tile(self, bounds: Bounds, counting: Counting) -> TileFacts:
+        """What lies in a tile.
+
+        Args:
+            bounds: west, south, east, north in the grid's CRS.
+            counting: what counts.
+        """
+        frame = shapely.box(*bounds)
+        extent = float(shapely.area(self.ground.level(np.array([frame], object)))[0])
+        near = np.sort(self._tree.query(frame))
+        inside = _within(self.bounds[near], bounds)
+        image, level = self.image[near].copy(), self.level[near].copy()
+        cut = np.flatnonzero(~inside)
+        image[cut] = _clipped(image[cut], self.is_area[near][cut], frame)
+        level[cut] = self.ground.level(image[cut])
+        is_area = self.is_area[near]
+        size = np.where(is_area, self.pixel**2, self.pixel)
+        image_size = np.where(is_area, shapely.area(image), shapely.length(image))
+        seen = np.flatnonzero(inside | (image_size >= size))
+        near, inside, is_area = near[seen], inside[seen], is_area[seen]
+        image, level = image[seen], level[seen]
+        measure = np.where(inside, self.measure[near], _measure(level, is_area))
+        areas = np.where(is_area, measure, 0.0)
+        counted = inside | self._counts(near, frame, measure, areas, extent, counting)
+        sizes = size_of(areas, counting.limits)
+        sizes[~is_area] = None
+        shapes = self.shapes[near].copy()
+        shapes[~inside] = None
+        return TileFacts(
+            ids=self.ids[near],
+            categories=tuple(self.categories[index] for index in near),
+            bounds=np.asarray(shapely.bounds(image)).reshape(-1, 4),
+            ground=level,
+            areas=areas,
+            sizes=sizes,
+            shapes=shapes,
+            counted=counted,
+            next_to=counting.next_to,
+            square_kilometres=extent / 1e6,
+        )
+
+    def _counts(
+        self,
+        near: NDArray[np.int64],
+        frame: shapely.Polygon,
+        measure: NDArray[np.float64],
+        areas: NDArray[np.float64],
+        extent: float,
+        counting: Counting,
+    ) -> NDArray[np.bool_]:
+        """Which of some objects are counted although they are cut off."""
+        whole = self.measure[near]
+        share = np.divide(measure, whole, out=np.zeros_like(measure), where=whole > 0)
+        counts = (share >= counting.min_share) | (areas >= counting.min_cover * extent)
+        counts |= np.asarray(shapely.intersects(frame, shapely.centroid(self.image[near])))
+        return counts
+
+
+def _within(bounds: NDArray[np.float64], frame: Bounds) -> NDArray[np.bool_]:
+    low = (bounds[:, :2] >= frame[:2]).all(axis=1)
+    high = (bounds[:, 2:] <= frame[2:]).all(axis=1)
+    return np.asarray(low & high)
+
+
+def _clipped(
+    geometry: NDArray[np.object_], is_area: NDArray[np.bool_], frame: shapely.Polygon
+) -> NDArray[np.object_]:
+    """The parts inside a frame: polygons of areas, lines of lines."""
+    clipped = np.array(shapely.intersection(geometry, frame), object)
+    clipped[is_area] = polygons_of(clipped[is_area])
+    return clipped
+
+
+def _measure(level: NDArray[np.object_], is_area: NDArray[np.bool_]) -> NDArray[np.float64]:
+    return np.asarray(np.where(is_area, shapely.area(level), shapely.length(level)))

@@ -1,0 +1,140 @@
+"""Questions and answers from the labels of images alone: the label route of RSVQAxBEN (spec 2.8).
+
+Each image draws from a generator of its own, seeded with the seed and the image's id: the questions are the
+same in any order, process and number of images, except that balance depends on the whole set.
+
+What the faithful mode keeps of the published generator: half yes/no and half land-cover questions, which of
+several classes are joined how and how often, the levels' shares, the released wordings, and that questions
+with "and" or "or" in a class name are dropped, which leaves four fifths yes/no. What it does not: one
+global seed over all images. The corrected mode (the default) also asks about the categories of RSVQA, asks
+only what the labels decide, and balances yes and no question by question.
+"""
+
+import hashlib
+import random
+from collections.abc import Collection, Iterator, Sequence
+from typing import Literal, NamedTuple, get_args
+
+from geores.errors import UsageError
+from geores.questions.forms import Form, RuralUrban
+from geores.questions.grammar import Style, phrase, wordings
+from geores.questions.label_draws import KINDS, Balance, CorrectedDraw, FaithfulDraw
+from geores.questions.labels import LabelScheme
+
+__all__ = ['KINDS', 'LabelQuestion', 'label_questions']
+
+Mode = Literal['corrected', 'faithful']
+LabelledImage = tuple[str, Collection[str]]
+MISSES = 100  # tries in a row that bring nothing new: there is no more to ask
+
+
+class LabelQuestion(NamedTuple):
+    """A question about an image.
+
+    Attributes:
+        image: Id of the image.
+        form: What is asked.
+        text: The question.
+        answer: Its answer.
+        type: Official name of its kind: presence or LC.
+    """
+
+    image: str
+    form: Form
+    text: str
+    answer: str
+    type: str
+
+
+def label_questions(
+    images: Sequence[LabelledImage],
+    scheme: LabelScheme,
+    *,
+    questions: int = 25,
+    seed: int = 0,
+    mode: Mode = 'corrected',
+    balance: Balance | None = None,
+    kinds: Collection[str] | None = None,
+    style: Style | None = None,
+) -> Iterator[LabelQuestion]:
+    """Draw questions for images from their labels.
+
+    Args:
+        images: Id and labels of each image.
+        scheme: What the labels decide.
+        questions: Most questions an image; fewer where no more different ones are found.
+        seed: Of all draws.
+        mode: ``'corrected'`` or ``'faithful'``, which has no choice of balance and kinds.
+        balance: Of yes and no: ``'question'`` (the default), for each question about one thing as many of
+            both in the whole set as there are, so that what always has the same answer is left out;
+            ``'answer'``, for each image; or ``'none'``.
+        kinds: Which of `KINDS` to ask; all by default.
+        style: Wordings; by default the mode's: english, released.
+
+    Returns:
+        The questions, image by image; no image has two of one ``form.key``.
+
+    Raises:
+        UsageError: An option is none of these, an image comes twice, or a label is not of the scheme.
+    """
+    _check(images, scheme, questions)
+    if mode not in get_args(Mode):
+        raise UsageError(f'mode must be one of {", ".join(get_args(Mode))}, not {mode!r}')
+    if mode == 'faithful':
+        if balance is not None or kinds is not None:
+            raise UsageError(
+                'the faithful mode balances and mixes as published: balance and kinds are not its'
+            )
+        draw: CorrectedDraw | FaithfulDraw = FaithfulDraw(scheme)
+    else:
+        sets = [frozenset(labels) for _, labels in images]
+        draw = CorrectedDraw(scheme, sets, balance or 'question', tuple(kinds or KINDS))
+    style = style or ('released' if mode == 'faithful' else 'english')
+    next(wordings(RuralUrban(), style))
+    return _drawn(images, draw, questions, seed, style, even=balance == 'answer')
+
+
+def _check(images: Sequence[LabelledImage], scheme: LabelScheme, questions: int) -> None:
+    if questions < 1:
+        raise UsageError(f'questions must be 1 or more, not {questions}')
+    seen: set[str] = set()
+    for image, labels in images:
+        scheme.check(labels)
+        if scheme.single and len(labels) != 1:
+            raise UsageError(
+                f'image {image!r} has {len(labels)} labels, and the scheme {scheme.name} needs one'
+            )
+        if image in seen:
+            raise UsageError(f'two images are named {image!r}')
+        seen.add(image)
+
+
+def _drawn(
+    images: Sequence[LabelledImage],
+    draw: CorrectedDraw | FaithfulDraw,
+    questions: int,
+    seed: int,
+    style: Style,
+    *,
+    even: bool,
+) -> Iterator[LabelQuestion]:
+    """Draw for each image until it has its questions, or no new one comes."""
+    for image, labels in images:
+        rng = random.Random(hashlib.sha256(f'{seed}/{image}'.encode()).digest())  # noqa: S311
+        draw_one = draw.of(frozenset(labels), rng)
+        asked: set[str] = set()
+        answers = {'yes': 0, 'no': 0}
+        misses = 0
+        while len(asked) < questions and misses < MISSES:
+            misses += 1
+            drawn = draw_one()
+            if drawn is None or drawn[0].key in asked:
+                continue
+            form, answer = drawn
+            if even and answers.get(answer, 0) > min(answers.values()):
+                continue
+            misses = 0
+            asked.add(form.key)
+            if answer in answers:
+                answers[answer] += 1
+            yield LabelQuestion(image, form, phrase(form, style, rng), answer, form.type)

@@ -1,0 +1,201 @@
+"""What the labels of an image decide, and in which words: the schemes of the label route.
+
+A scheme is a YAML file (`schemes/` ships those of known datasets): how labels are called in questions, the
+classes above them, and the categories of RSVQA that they decide. Each class and category has a rule; where
+it does not hold, the labels leave open whether the class is there, and nothing is asked about it.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from geores.errors import UsageError
+from geores.questions.forms import LandCover, QuestionError, check_category, check_class
+
+__all__ = [
+    'LabelScheme',
+    'Rule',
+    'SchemeError',
+    'load_scheme',
+    'plain_scheme',
+    'scheme_for',
+    'shipped_schemes',
+]
+
+OWN = ''  # the level of the labels themselves
+
+
+class SchemeError(UsageError):
+    """A scheme of labels is not as it should be, or does not fit the labels."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When labels decide that something is there or not.
+
+    Attributes:
+        yes_with: One of these labels: it is there.
+        no_without: Not one of these labels: it is not there.
+        no_with: One of these labels, and none of `yes_with`: it is not there.
+    """
+
+    yes_with: frozenset[str] = frozenset()
+    no_without: frozenset[str] = frozenset()
+    no_with: frozenset[str] = frozenset()
+
+    def decide(self, labels: Collection[str]) -> bool | None:
+        """Whether it is there; None where the labels do not say."""
+        if not self.yes_with.isdisjoint(labels):
+            return True
+        if not self.no_with.isdisjoint(labels):
+            return False
+        return False if self.no_without and self.no_without.isdisjoint(labels) else None
+
+
+@dataclass(frozen=True)
+class LabelScheme:
+    """How the labels of a dataset become questions.
+
+    Attributes:
+        name: Of the scheme.
+        labels: What each label is called in questions.
+        levels: Rules of the classes of each level; ``''`` are the labels themselves.
+        objects: Rules of categories, as of `geores.questions.forms.Objects`.
+        single: Whether an image has one label, which says nothing of what else it shows.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    levels: Mapping[str, Mapping[str, Rule]]
+    objects: Mapping[str, Rule] = field(default_factory=dict)
+    single: bool = False
+
+    def classes(self, labels: Collection[str], level: str) -> dict[str, bool | None]:
+        """Each class of a level, and whether it is there.
+
+        A name that stands for different things on two levels ("water bodies" in CLC) is left open where
+        these are not all there, or all missing.
+        """
+        return {name: self._decide(name, labels) for name in self.levels[level]}
+
+    def _decide(self, name: str, labels: Collection[str]) -> bool | None:
+        found = {rules[name].decide(labels) for rules in self.levels.values() if name in rules}
+        return found.pop() if len(found) == 1 else None
+
+    def categories(self, labels: Collection[str]) -> dict[str, bool]:
+        """Each category that the labels decide, and whether it is there."""
+        answers = {category: rule.decide(labels) for category, rule in self.objects.items()}
+        return {category: answer for category, answer in answers.items() if answer is not None}
+
+    def check(self, labels: Collection[str]) -> None:
+        """Raise `SchemeError` where a label is not of the scheme."""
+        if unknown := set(labels) - set(self.labels):
+            raise SchemeError(f'the scheme {self.name} has no label {min(unknown)!r}')
+
+
+def plain_scheme(labels: Collection[str], single: bool = False) -> LabelScheme:
+    """The scheme of labels of which nothing is known but their names."""
+    called = {label: _called(label) for label in sorted(labels)}
+    return LabelScheme('plain', called, {OWN: _own_rules(called, single)}, single=single)
+
+
+def shipped_schemes() -> dict[str, LabelScheme]:
+    """The schemes that come with geores, by name."""
+    return dict(_shipped())
+
+
+@cache
+def _shipped() -> dict[str, LabelScheme]:
+    folder = files('geores.questions') / 'schemes'
+    found = sorted(
+        (file for file in folder.iterdir() if file.name.endswith('.yaml')), key=lambda file: file.name
+    )
+    schemes = [_scheme(file.read_text(encoding='utf-8'), file.name) for file in found]
+    return {scheme.name: scheme for scheme in schemes}
+
+
+def scheme_for(labels: Collection[str], single: bool = False) -> LabelScheme:
+    """The shipped scheme of these labels, or the plain one."""
+    for scheme in _shipped().values():
+        if scheme.single == single and set(labels) <= set(scheme.labels):
+            return scheme
+    return plain_scheme(labels, single)
+
+
+def load_scheme(source: str | Path) -> LabelScheme:
+    """A shipped scheme by its name, or one in a YAML file.
+
+    Raises:
+        SchemeError: There is no such file, or it is not a scheme.
+    """
+    if str(source) in _shipped():
+        return _shipped()[str(source)]
+    try:
+        text = Path(source).read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+        raise SchemeError(f'{source}: no such scheme; name a YAML file or {", ".join(_shipped())}') from error
+    return _scheme(text, str(source))
+
+
+def _scheme(text: str, source: str) -> LabelScheme:
+    try:
+        record = yaml.safe_load(text)
+        return _from_record(record)
+    except (yaml.YAMLError, QuestionError, SchemeError, TypeError, KeyError, AttributeError) as error:
+        why = f'no {error}' if isinstance(error, KeyError) else ' '.join(str(error).split())
+        raise SchemeError(f'{source}: not a scheme of labels: {why}') from error
+
+
+def _from_record(record: Mapping[str, Any]) -> LabelScheme:
+    if unknown := set(record) - {'name', 'single', 'labels', 'levels', 'objects'}:
+        raise SchemeError(f'unknown key {min(unknown)!r}')
+    called = {str(label): str(name) for label, name in record['labels'].items()}
+    single = bool(record.get('single', False))
+    levels = {
+        level: {name: _rule(rule, called) for name, rule in rules.items()}
+        for level, rules in (record.get('levels') or {}).items()
+    }
+    objects = {name: _rule(rule, called) for name, rule in (record.get('objects') or {}).items()}
+    for name in objects:
+        check_category(name)
+    levels[OWN] = _own_rules(called, single)
+    for level in levels:
+        LandCover(level)
+    for name in (name for rules in levels.values() for name in rules):
+        check_class(name)
+    return LabelScheme(str(record['name']), called, levels, objects, single)
+
+
+def _rule(record: object, labels: Collection[str]) -> Rule:
+    parts = {'yes_with': record, 'no_without': record} if isinstance(record, list) else record
+    if not isinstance(parts, Mapping) or not all(isinstance(part, list) for part in parts.values()):
+        raise SchemeError(
+            f'a rule is a list of labels, or such lists by yes_with, no_without, no_with: {record}'
+        )
+    if unknown := {label for part in parts.values() for label in part} - set(labels):
+        raise SchemeError(f'a rule names {min(map(str, unknown))!r}, which is no label')
+    return Rule(**{name: frozenset(part) for name, part in parts.items()})
+
+
+def _own_rules(called: Mapping[str, str], single: bool) -> dict[str, Rule]:
+    nothing: frozenset[str] = frozenset()
+    return {
+        name: Rule(frozenset([label]), nothing if single else frozenset([label]))
+        for label, name in called.items()
+    }
+
+
+def _called(label: str) -> str:
+    """A label's name in questions: lower case, words apart, no "and" or "or"."""
+    spaced = ''.join(
+        f' {c}' if c.isupper() and p.islower() else c for p, c in zip(f' {label}', label, strict=False)
+    )
+    words = spaced.replace('_', ' ').replace('-', ' ').lower().split()
+    name = ' '.join(words).replace(' and ', '/').replace(' or ', '/')
+    check_class(name)
+    return name

@@ -1,0 +1,264 @@
+"""Files of questions in the layout of the RSVQA release: images, questions and answers as JSON.
+
+Schema: spec 2.2. Each file is an object with one key, a list whose position is the id; what belongs to
+another split is a stub, ``{"id": 3, "active": false}``. Keys beyond the schema are kept.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from geores.errors import DatasetError, OutputError, WriteError
+
+__all__ = ['Official', 'answer_record', 'image_record', 'question_record', 'read_official', 'write_official']
+
+Record = dict[str, Any]
+KINDS = ('images', 'questions', 'answers')
+# No clock: the same questions are the same bytes.
+DATE_ADDED = 0.0
+_NEEDED: dict[str, dict[str, type]] = {
+    'images': {'original_name': str},
+    'questions': {'img_id': int, 'question': str, 'type': str, 'answers_ids': list},
+    'answers': {'question_id': int, 'answer': str},
+}
+
+
+@dataclass(frozen=True)
+class Official:
+    """Records by id, without stubs.
+
+    Attributes:
+        images: Of `images.json`.
+        questions: Of `questions.json`.
+        answers: Of `answers.json`.
+    """
+
+    images: dict[int, Record]
+    questions: dict[int, Record]
+    answers: dict[int, Record]
+
+    def answer_of(self, question: int) -> str:
+        """Text of the first answer to a question."""
+        return str(self.answers[self.questions[question]['answers_ids'][0]]['answer'])
+
+
+def image_record(
+    number: int,
+    name: str,
+    question_ids: Iterable[int],
+    *,
+    sensor: str,
+    upper_left: tuple[float, float] = (0.0, 0.0),
+    resolution: str = '',
+    **more: object,
+) -> Record:
+    """One entry of `images.json`, its keys in the official order.
+
+    Args:
+        number: Id, the position in the file.
+        name: Name of the image's file.
+        question_ids: Ids of its questions.
+        sensor: As ``'S2'``.
+        upper_left: Map coordinates of its corner (the release gives the lower left: spec 2.2).
+        resolution: Of a pixel, with unit: ``'10m'``.
+        more: Keys beyond the schema.
+    """
+    return {
+        'id': number,
+        'date_added': DATE_ADDED,
+        'original_name': name,
+        'sensor': sensor,
+        'upperleft_map_x': float(upper_left[0]),
+        'upperleft_map_y': float(upper_left[1]),
+        'res_x': resolution,
+        'res_y': resolution,
+        'people_id': 0,
+        'type': 'RGB',
+        'questions_ids': list(question_ids),
+        'active': True,
+        **more,
+    }
+
+
+def question_record(number: int, image: int, kind: str, text: str, **more: object) -> Record:
+    """One entry of `questions.json`, answered by the answer of the same number.
+
+    Args:
+        number: Id, the position in the file.
+        image: Id of its image.
+        kind: Official name of its kind, as ``'presence'``.
+        text: The question.
+        more: Keys beyond the schema, as ``form``.
+    """
+    return {
+        'id': number,
+        'date_added': DATE_ADDED,
+        'img_id': image,
+        'people_id': 0,
+        'type': kind,
+        'question': text,
+        'answers_ids': [number],
+        'active': True,
+        **more,
+    }
+
+
+def answer_record(number: int, question: int, text: str, **more: object) -> Record:
+    """One entry of `answers.json`.
+
+    Args:
+        number: Id, the position in the file.
+        question: Id of the question.
+        text: The answer.
+        more: Keys beyond the schema.
+    """
+    return {
+        'id': number,
+        'date_added': DATE_ADDED,
+        'question_id': question,
+        'people_id': 0,
+        'answer': text,
+        'active': True,
+        **more,
+    }
+
+
+def write_official(
+    folder: str | Path,
+    images: Iterable[Mapping[str, Any]],
+    questions: Iterable[Mapping[str, Any]],
+    answers: Iterable[Mapping[str, Any]],
+    prefix: str = '',
+) -> list[Path]:
+    """Write the three files, each whole or not at all.
+
+    Records are written as they come, so that memory does not grow with their number. Ids have to rise;
+    where one is left out, a stub takes its place, as in the release's splits.
+
+    Args:
+        folder: Where to; made if need be.
+        images: Entries of `images.json`, as of `image_record`.
+        questions: Entries of `questions.json`.
+        answers: Entries of `answers.json`.
+        prefix: Before the files' names, as ``'LR_split_train_'``.
+
+    Returns:
+        The paths of the three files.
+
+    Raises:
+        OutputError: The ids do not rise.
+        WriteError: A file cannot be written.
+    """
+    folder = Path(folder)
+    paths = [folder / f'{prefix}{kind}.json' for kind in KINDS]
+    partials = [path.with_name(f'.{path.name}.partial') for path in paths]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            for kind, partial, records in zip(KINDS, partials, (images, questions, answers), strict=True):
+                file = stack.enter_context(partial.open('w', encoding='utf-8', newline='\n'))
+                _write(file, kind, records)
+                file.flush()
+                os.fsync(file.fileno())
+        for partial, path in zip(partials, paths, strict=True):
+            partial.replace(path)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise WriteError(f'cannot write to {folder}: {error}') from error
+    finally:
+        for partial in partials:
+            partial.unlink(missing_ok=True)
+    return paths
+
+
+def _write(file: IO[str], kind: str, records: Iterable[Mapping[str, Any]]) -> None:
+    """One record a line, which other people's JSON readers do not mind."""
+    file.write(f'{{"{kind}": [')
+    for position, record in enumerate(_with_stubs(kind, records)):
+        file.write(',\n' if position else '\n')
+        file.write(json.dumps(record, ensure_ascii=False, allow_nan=False))
+    file.write('\n]}\n')
+
+
+def _with_stubs(kind: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    position = 0
+    for record in records:
+        if record['id'] < position:
+            raise OutputError(f'{kind}: ids have to rise, and {record["id"]} comes after {position - 1}')
+        while position < record['id']:
+            yield {'id': position, 'active': False}
+            position += 1
+        yield record
+        position += 1
+
+
+def read_official(folder: str | Path) -> Official:
+    """Read all questions in a folder: `questions.json`, and splits as `LR_split_val_questions.json`.
+
+    Args:
+        folder: Folder of the files; each `…questions.json` stands beside its images and answers.
+
+    Returns:
+        Records by id. Those of splits are put together.
+
+    Raises:
+        DatasetError: There are none, a file is not in the layout, or one contradicts another.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DatasetError(f'{folder}: no such folder')
+    found = sorted(folder.glob('*questions.json'))
+    if not found:
+        raise DatasetError(
+            f'{folder}: no questions.json in it, nor one of a split as …_split_val_questions.json'
+        )
+    official = Official({}, {}, {})
+    for path in found:
+        for kind in KINDS:
+            part = path.with_name(f'{path.name.removesuffix("questions.json")}{kind}.json')
+            _join(getattr(official, kind), _read(part, kind), part)
+    _check(official, folder)
+    return official
+
+
+def _read(path: Path, kind: str) -> Iterator[Record]:
+    """Records of a file that are no stubs, with the keys that are needed."""
+    try:
+        records = json.loads(path.read_text(encoding='utf-8'))[kind]
+    except FileNotFoundError as error:
+        raise DatasetError(f'{path}: missing; questions, images and answers belong together') from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f'{path}: not a JSON object with a list {kind!r} in it') from error
+    if not isinstance(records, list):
+        raise DatasetError(f'{path}: {kind!r} is not a list')
+    for position, record in enumerate(records):
+        if not isinstance(record, dict) or type(record.get('id')) is not int:
+            raise DatasetError(f'{path}: entry {position} is no object with an id')
+        if record.get('active') is False:
+            continue
+        for key, type_ in _NEEDED[kind].items():
+            if not isinstance(record.get(key), type_):
+                raise DatasetError(f'{path}: entry {record["id"]} has no {key!r} ({type_.__name__})')
+        yield record
+
+
+def _join(records: dict[int, Record], more: Iterable[Record], path: Path) -> None:
+    for record in more:
+        if records.setdefault(record['id'], record) != record:
+            raise DatasetError(f'{path}: entry {record["id"]} is another one in a file beside it')
+
+
+def _check(official: Official, folder: Path) -> None:
+    """Every question has its image and an answer."""
+    for number, question in official.questions.items():
+        if question['img_id'] not in official.images:
+            raise DatasetError(
+                f'{folder}: question {number} is of image {question["img_id"]}, which is not there'
+            )
+        if not question['answers_ids'] or question['answers_ids'][0] not in official.answers:
+            raise DatasetError(f'{folder}: question {number} has no answer')
