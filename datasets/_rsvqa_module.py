@@ -1,0 +1,256 @@
+"""The Lightning datamodule of RSVQA."""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from geores.datasets._rsvqa_loading import QuestionBatches, QuestionSampler, load
+from geores.datasets._rsvqa_places import near_any
+from geores.datasets._rsvqa_split import official_split, split_by_location
+from geores.datasets._rsvqa_turns import Turning
+from geores.datasets.rsvqa import RSVQA
+from geores.errors import DatasetError
+from geores.splits import Split
+from geores.vqa.answers import AnswerVocabulary, Style, Variant
+
+__all__ = ['RSVQADataModule']
+
+Sample = dict[str, Any]
+TESTS = ('test', 'test_phili')
+
+
+class RSVQADataModule(LightningDataModule):
+    """Training, validation and test parts of `RSVQA`, split by image.
+
+    A batch is one of `RSVQA.batch` with `label` (Q,), the class of each answer in `vocabulary`: 0 for an
+    answer that the training part never gives. Such questions stay in, and `unknown` counts them.
+
+    Args:
+        root: As in `RSVQA`.
+        variant: 'lr', 'hr' or 'xben'.
+        answers: Names of the bins, 'official' or 'paper'.
+        split: 'official' takes the files' own; 'location' keeps places for validation, so that images that
+            adjoin or overlap are never on two sides.
+        generated: More folders in the same layout to train on; of official splits the training part alone.
+            Images that overlap or adjoin one of validation or test, or lie within the buffer, are left out
+            (`left_out` of them).
+        batch_size: Images a batch, with their questions; or questions, where `by_image` is off.
+        by_image: Batches of whole images; else of questions of any images.
+        questions_per_image: Most questions of a training image in an epoch, others each time.
+        classes: Most classes of answers, the most frequent; None keeps all.
+        turning: Training images turned at random: 'none', 'guard' (not where a question names a side) or
+            'words' (questions turn along).
+        with_images: Decode images; off where features were computed before (`image_number` says which).
+        val_share: Part of the places kept for validation by location; 0 trains on everything.
+        buffer: Smallest gap between images of the two parts, metres on the ground.
+        seed: Of the split.
+        folds: Cross-validation by location in this many folds, instead of `val_share`.
+        fold: Which of them to keep for validation, from 1.
+        size: Height and width to bring images to.
+        num_workers: Processes that read; 0 is best for images held in memory.
+        budget: Most bytes of images to hold in memory.
+
+    Raises:
+        DatasetError: An argument is none of its choices.
+    """
+
+    def __init__(
+        self,
+        root: str | list[str],
+        variant: Variant = 'lr',
+        answers: Style = 'official',
+        split: Literal['official', 'location'] = 'official',
+        generated: list[str] | None = None,
+        batch_size: int = 8,
+        by_image: bool = True,
+        questions_per_image: int | None = None,
+        classes: int | None = None,
+        turning: Turning = 'none',
+        with_images: bool = True,
+        val_share: float = 0.2,
+        buffer: float = 0.0,
+        seed: int = 0,
+        folds: int | None = None,
+        fold: int = 1,
+        size: int | None = None,
+        num_workers: int = 0,
+        budget: int = 2**31,
+    ) -> None:
+        super().__init__()
+        _check_choice('split', split, ('official', 'location'))
+        _check_choice('turning', turning, get_args(Turning))
+        _check_counts(batch_size=batch_size, questions_per_image=questions_per_image, classes=classes)
+        self.roots = [root] if isinstance(root, str) else list(root)
+        self.generated = list(generated or ())
+        self.variant, self.answers, self.size, self.budget = variant, answers, size, budget
+        self.split_by, self.val_share, self.buffer, self.seed = split, val_share, buffer, seed
+        self.folds, self.fold = folds, fold
+        self.batch_size, self.by_image, self.questions_per_image = batch_size, by_image, questions_per_image
+        self.classes, self.turning, self.with_images = classes, turning, with_images
+        self.num_workers = num_workers
+        self.left_out = 0
+
+    @cached_property
+    def dataset(self) -> RSVQA:
+        """All questions, those of `generated` last."""
+        roots = [*self.roots, *self.generated]
+        return RSVQA(roots, self.variant, answers=self.answers, size=self.size, budget=self.budget)
+
+    @cached_property
+    def split(self) -> Split:
+        """Positions of training and validation images in the dataset, and how they were chosen.
+
+        Raises:
+            DatasetError: The files have no official split, or places are unknown or too few.
+        """
+        data = self.dataset
+        tests = {image for part in TESTS for image in self.images_of(part)}
+        added = self._generated
+        own = [one for one in range(len(data.entries)) if one not in tests and one not in added]
+        generated = {one for one in added if data.image_splits[one] in {'train', ''}}
+        split = self._divide(own)
+        train, val = ([own[place] for place in part] for part in split[:2])
+        moved = sorted(generated) + (train if self.split_by == 'location' else [])
+        near = self._near(moved, [*val, *sorted(tests)])
+        self.left_out = len(near)
+        kept = [one for one in [*train, *sorted(generated)] if one not in near]
+        more = f'-generated{len(generated - near)}' if added else ''
+        return Split(kept, val, f'{split.id}{more}')
+
+    def images_of(self, part: str) -> list[int]:
+        """Images of a part that the files name; none of `generated`.
+
+        Args:
+            part: 'test' or 'test_phili', or another.
+        """
+        splits, added = self.dataset.image_splits, self._generated
+        return [number for number, name in enumerate(splits) if name == part and number not in added]
+
+    @cached_property
+    def vocabulary(self) -> AnswerVocabulary:
+        """Classes of the training part's answers."""
+        answers = self.dataset.answers
+        return AnswerVocabulary.from_training(
+            (answers[index] for index in self.questions(self.split.train)), self.classes
+        )
+
+    @property
+    def unknown(self) -> Counter[str]:
+        """Answers of the validation part that no class stands for, and how often each comes."""
+        return self.vocabulary.unknown(
+            self.dataset.answers[index] for index in self.questions(self.split.val)
+        )
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands in the order of images."""
+        return self.dataset.bands
+
+    @cached_property
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each band over the training images, 0 to 255."""
+        total = np.zeros((2, len(self.bands)))
+        for number in self.split.train:
+            pixels = self.dataset.image(number).double()
+            total += pixels.mean((1, 2)).numpy(), (pixels**2).mean((1, 2)).numpy()
+        mean, square = total / len(self.split.train)
+        return mean.tolist(), np.sqrt(np.maximum(square - mean**2, 1e-12)).tolist()
+
+    def questions(self, images: Sequence[int]) -> list[int]:
+        """Positions of the questions on some images.
+
+        Args:
+            images: Their positions.
+        """
+        return [index for number in images for index in self.dataset.questions_of[number]]
+
+    def setup(self, stage: str | None = None) -> None:
+        """Split, and decode the images if they are wanted and fit in memory.
+
+        Args:
+            stage: Ignored.
+        """
+        self.split  # noqa: B018
+        if self.with_images:
+            self.dataset.images.load()
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Training batches, in another order each epoch."""
+        return self._loader(self.split.train, train=True)
+
+    def val_dataloader(self) -> DataLoader[Sample] | list[Sample]:
+        """All questions of the validation images; none where everything is trained on."""
+        return self._loader(self.split.val) if self.split.val else []
+
+    def test_dataloader(self) -> list[DataLoader[Sample]]:
+        """All questions of each official test part that is there: 'test', then 'test_phili'."""
+        parts = [self.images_of(part) for part in TESTS]
+        return [self._loader(part) for part in parts if part]
+
+    def _loader(self, images: Sequence[int], *, train: bool = False) -> DataLoader[Sample]:
+        turning: Turning = self.turning if train else 'none'
+        sampler = QuestionSampler(
+            [self.dataset.questions_of[number] for number in images],
+            self.batch_size,
+            by_image=self.by_image,
+            per_image=self.questions_per_image if train else None,
+            shuffle=train,
+        )
+        batches = QuestionBatches(self.dataset, self.vocabulary, turning, with_images=self.with_images)
+        return load(batches, sampler, self.num_workers)
+
+    @cached_property
+    def _generated(self) -> set[int]:
+        names = {Path(folder).resolve().name for folder in self.generated}
+        return {number for number, name in enumerate(self.dataset.image_sources) if name in names}
+
+    def _divide(self, own: list[int]) -> Split:
+        """A split of the folders' own images, by their places among them."""
+        data = self.dataset
+        if self.split_by == 'official':
+            tested = any(self.images_of(part) for part in TESTS)
+            return official_split([data.image_splits[number] for number in own], tested=tested)
+        if self.folds is None and self.val_share == 0:
+            return Split(list(range(len(own))), [], 'everything')
+        ids = [data.image_ids[number] for number in own]
+        strata = [self._stratum(number) for number in own]
+        return split_by_location(
+            ids,
+            strata,
+            data.bounds[own],
+            self.val_share,
+            self.seed,
+            buffer=self.buffer,
+            folds=self.folds,
+            fold=self.fold,
+        )
+
+    def _stratum(self, number: int) -> str:
+        """Whether an image is rural or urban, where that is asked."""
+        data = self.dataset
+        asked = (index for index in data.questions_of[number] if data.question_types[index] == 'rural_urban')
+        return next((data.answers[index] for index in asked), '')
+
+    def _near(self, images: list[int], held: list[int]) -> set[int]:
+        if not images or not held:
+            return set()
+        bounds = self.dataset.bounds
+        close = near_any(bounds[images], bounds[held], self.buffer)
+        return {number for number, near in zip(images, close, strict=True) if near}
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise DatasetError(f'{name} has to be one of {", ".join(choices)}, not {value!r}')
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise DatasetError(f'{name} has to be 1 or more, not {count}')

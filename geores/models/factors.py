@@ -1,0 +1,217 @@
+"""A head of few parameters for few images: what is asked meets a handful of numbers about the image.
+
+Some tens of images with a hundred questions each teach a network of many parameters to know the images
+again, and nothing about others. This head knows a question by its parts (`geores.questions.forms`) and an
+image by a few principal components of its features. Objects asked about get latent amounts, a bilinear
+function of the two (a factorisation, as Koren et al. 2009 factorise users and items), and comparisons look
+at the amounts of both sides.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from geores.errors import UsageError
+from geores.models.registry import register
+from geores.models.vqa import VQAHead
+
+if TYPE_CHECKING:
+    from geores.questions.forms import Form, Objects
+
+__all__ = ['FactorHead']
+
+_SIZES = (None, 'small', 'medium', 'large')
+_SHAPES = (None, 'square', 'rectangular', 'circular')
+_PLACES = (None, 'top', 'right', 'bottom', 'left', 'next')
+_TYPES = ('rural_urban', 'presence', 'count', 'comp', 'area')
+_CHOICES = ('less', 'more', 'equal')
+_COMMON = 8  # of the first categories, whose sizes and shapes have weights of their own
+
+
+class _Member(nn.Module):
+    """One of the networks that are averaged."""
+
+    def __init__(self, parts: int, kinds: int, components: int, rank: int, width: int, answers: int) -> None:
+        super().__init__()
+        self.rank, self.width = rank, width
+        self.usual = nn.Linear(parts, width)
+        self.change = nn.Linear(parts, rank * width, bias=False)
+        nn.init.normal_(self.change.weight, std=0.1)
+        self.image = nn.Linear(components, rank)
+        self.place = nn.Linear(components, answers, bias=False)
+        self.direct = nn.Linear(2 * parts + kinds, answers)
+        for layer in (self.place, self.direct):
+            nn.init.zeros_(layer.weight)
+        self.decide = nn.Sequential(
+            nn.Linear(4 * width + kinds, 6 * width), nn.ReLU(), nn.Dropout(0.2), nn.Linear(6 * width, answers)
+        )
+
+    def forward(self, seen: Tensor, first: Tensor, second: Tensor, kind: Tensor) -> Tensor:
+        """Logits: (P, K)."""
+        factors = self.image(seen)
+        one, other = self._amounts(first, factors), self._amounts(second, factors)
+        other = other * (second.sum(1, keepdim=True) > 0)
+        sides = torch.cat([kind, one, other, one - other, (one - other).abs()], dim=1)
+        logits: Tensor = self.decide(sides) + self.direct(torch.cat([first, second, kind], dim=1))
+        return logits + kind[:, :1] * self.place(seen)
+
+    def _amounts(self, objects: Tensor, factors: Tensor) -> Tensor:
+        change = self.change(objects).view(-1, self.rank, self.width)
+        amounts: Tensor = self.usual(objects) + torch.einsum('prw,pr->pw', change, factors)
+        return amounts
+
+
+@register('vqa-factors')
+class FactorHead(VQAHead):
+    """Mean of some networks that meet the parts of a question with a few components of an image.
+
+    Args:
+        features: Channels of the map.
+        grid: Its height and width.
+        vocabulary: Number of tokens; not looked at, for questions come as forms.
+        num_classes: Number of answers.
+        categories: Of objects, the most frequent first; all others are one more.
+        classes: Labels of the encoder's bundle, whose answers over the map are looked at too.
+        components: Principal components of the image that are kept.
+        rank: How many of their combinations change the amounts of objects.
+        width: Of the amounts.
+        members: Networks that are averaged. Each question of a training batch trains one of them.
+        noise: Standard deviation of what is added to the components in training, in their own.
+
+    Raises:
+        UsageError: A number is below 1, or there are more components than features.
+    """
+
+    takes_forms = True
+
+    mean: Tensor
+    axes: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        grid: int,
+        vocabulary: int,
+        num_classes: int,
+        categories: Sequence[str],
+        classes: int = 0,
+        components: int = 5,
+        rank: int = 1,
+        width: int = 8,
+        members: int = 4,
+        noise: float = 0.5,
+    ) -> None:
+        super().__init__()
+        del grid, vocabulary
+        if min(components, rank, width, members) < 1 or not categories:
+            raise UsageError('components, rank, width, members and categories have to be 1 or more')
+        self.categories = {name: number for number, name in enumerate(categories)}
+        self.noise = noise
+        self.probe = nn.Linear(features, classes).requires_grad_(requires_grad=False) if classes else None
+        summary = features + 3 * classes
+        if components > summary:
+            raise UsageError(f'{components} components of {summary} features')
+        self.register_buffer('mean', torch.zeros(summary))
+        self.register_buffer('axes', torch.zeros(summary, components))
+        other = len(self.categories) + 1
+        self.parts = 2 * other + len(_SIZES) + len(_SHAPES) + len(_PLACES) + 8 * _COMMON
+        kinds = len(_TYPES) + len(_CHOICES) + 1
+        self.members = nn.ModuleList(
+            _Member(self.parts, kinds, components, rank, width, num_classes) for _ in range(members)
+        )
+
+    @torch.no_grad()
+    def prepare(self, features: Tensor, classifier: nn.Linear | None = None) -> None:
+        """Find the principal components of the training images, whose lengths become 1.
+
+        Args:
+            features: (N, D, h, w), of all training images.
+            classifier: Last layer of the encoder's bundle, for `classes`.
+
+        Raises:
+            UsageError: The classifier has not as many labels as `classes`, or the images are too few.
+        """
+        if self.probe is not None:
+            if classifier is None or classifier.weight.shape != self.probe.weight.shape:
+                raise UsageError(f'classes: the encoder has not {self.probe.out_features} labels')
+            self.probe.load_state_dict(classifier.state_dict())
+        summary = self._summary(features)
+        count = self.axes.shape[1]
+        if len(summary) <= count:
+            raise UsageError(f'{len(summary)} images are too few for {count} components')
+        self.mean.copy_(summary.mean(0))
+        scale = summary.std(0) + 1e-3
+        # Each group of features weighs as much as another, however many it has.
+        scale *= torch.cat([torch.full((size,), size**0.5) for size in self._groups()])
+        vectors = torch.linalg.svd((summary - self.mean) / scale, full_matrices=False).Vh[:count].T
+        axes = vectors / scale[:, None]
+        self.axes.copy_(axes / ((summary - self.mean) @ axes).std(0))
+
+    def _groups(self) -> list[int]:
+        classes = self.probe.out_features if self.probe is not None else 0
+        return [len(self.mean) - 3 * classes] + [3 * classes] * (classes > 0)
+
+    def _summary(self, features: Tensor) -> Tensor:
+        pooled = features.mean((2, 3))
+        if self.probe is None:
+            return pooled
+        answers = self.probe(features.flatten(2).transpose(1, 2))
+        return torch.cat([pooled, answers.mean(1), answers.amax(1), answers.std(1)], dim=1)
+
+    def look(self, features: Tensor) -> Tensor:
+        """Components of images: (N, D, h, w) to (N, C)."""
+        return (self._summary(features) - self.mean) @ self.axes
+
+    def read(self, tokens: Tensor, lengths: Tensor, forms: 'Sequence[Form | None] | None' = None) -> Tensor:
+        """Parts of questions as numbers: (Q, 2 P + 9)."""
+        del lengths
+        rows = [self._parts(form) for form in forms or [None] * len(tokens)]
+        return torch.stack(rows).to(tokens.device)
+
+    def decide(self, seen: Tensor, text: Tensor) -> Tensor:
+        """Answer: (P, K), log-probabilities of the members' mean; in training those of one member each."""
+        first, second, kind = text.split([self.parts, self.parts, text.shape[1] - 2 * self.parts], dim=1)
+        if self.training:
+            seen = seen + self.noise * torch.randn_like(seen)
+        logits = torch.stack([member(seen, first, second, kind) for member in self.members])
+        if self.training:
+            chosen = torch.randint(len(self.members), (len(text),), device=text.device)
+            return logits[chosen, torch.arange(len(text), device=text.device)]
+        return functional.log_softmax(logits, dim=2).exp().mean(0).clamp_min(1e-9).log()
+
+    def _parts(self, form: 'Form | None') -> Tensor:
+        kind = torch.zeros(len(_TYPES) + len(_CHOICES) + 1)
+        sides: list[Objects] = [] if form is None else list(form.parts())
+        if form is not None and form.type in _TYPES:
+            kind[_TYPES.index(form.type)] = 1
+        choice = getattr(form, 'choice', None)
+        if choice is not None:
+            kind[len(_TYPES) + _CHOICES.index(choice)] = 1
+            kind[-1] = sides[0].category == sides[1].category
+        objects = [self._objects(one) for one in sides[:2]]
+        while len(objects) < 2:
+            objects.append(torch.zeros(self.parts))
+        return torch.cat([*objects, kind])
+
+    def _objects(self, one: 'Objects') -> Tensor:
+        """A side of a question: category, size, shape, relation, and what the first categories' mean."""
+        number = self.categories.get(one.category, len(self.categories))
+        size, shape = _SIZES.index(one.size), _SHAPES.index(one.shape)
+        relation = one.relation
+        blocks = [
+            (len(self.categories) + 1, number),
+            (len(_SIZES), size),
+            (len(_SHAPES), shape),
+            (len(_PLACES), _PLACES.index(relation.place if relation else None)),
+        ]
+        vectors = [functional.one_hot(torch.tensor(at), length) for length, at in blocks]
+        other = torch.zeros(len(self.categories) + 1)
+        if relation:
+            other[self.categories.get(relation.other.category, len(self.categories))] = 1
+        common = torch.zeros(_COMMON, 8)
+        if number < _COMMON:
+            common[number, size] = common[number, 4 + shape] = 1
+        return torch.cat([*vectors, other, common.flatten()])

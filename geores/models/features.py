@@ -1,0 +1,90 @@
+"""Feature maps of image networks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from geores.errors import UsageError
+
+__all__ = ['FeatureMap']
+
+
+class FeatureMap(nn.Module):
+    """The map of features that a network sees, before it is pooled.
+
+    Args:
+        network: A network of timm, or any with `forward_features`.
+        places: Where each of the image's bands goes among the network's; other bands stay 0, which for
+            normalised input is their mean.
+        in_chans: Number of the network's bands.
+        grid: Height and width to which maps are brought by averaging; None leaves them.
+
+    Raises:
+        UsageError: The network gives no feature maps.
+    """
+
+    def __init__(
+        self, network: nn.Module, places: Sequence[int], in_chans: int, grid: int | None = None
+    ) -> None:
+        super().__init__()
+        if not hasattr(network, 'forward_features'):
+            raise UsageError(f'{type(network).__name__} gives no feature maps: it has no forward_features')
+        self.network: Any = network
+        self.places = list(places)
+        self.in_chans = in_chans
+        self.grid = grid
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Look at images.
+
+        Args:
+            images: (N, C, H, W), normalised.
+
+        Returns:
+            (N, D, h, w).
+
+        Raises:
+            UsageError: What the network gives is no map.
+        """
+        features: Tensor = self.network.forward_features(self._spread(images))
+        if features.ndim != 4:
+            raise UsageError(f'the network gives features of shape {tuple(features.shape)}, not maps')
+        if self.grid is None or features.shape[-2:] == (self.grid, self.grid):
+            return features
+        return functional.adaptive_avg_pool2d(features, self.grid)
+
+    def _spread(self, images: Tensor) -> Tensor:
+        if self.places == list(range(self.in_chans)):
+            return images
+        spread = images.new_zeros(len(images), self.in_chans, *images.shape[-2:])
+        spread[:, self.places] = images
+        return spread
+
+    @torch.no_grad()
+    def shape(self, bands: int, size: int) -> tuple[int, int]:
+        """Channels, and height and width, of the maps of square images.
+
+        Args:
+            bands: Of the images.
+            size: Their height and width.
+
+        Raises:
+            UsageError: The network does not take such images, or the maps are not square.
+        """
+        weights = next(self.parameters())
+        training = self.training
+        try:
+            maps = self.eval()(torch.zeros(1, bands, size, size, device=weights.device, dtype=weights.dtype))
+        except (RuntimeError, ValueError) as error:
+            reason = ' '.join(str(error).split())
+            raise UsageError(f'the encoder takes no images of {size} x {size} pixels: {reason}') from error
+        finally:
+            self.train(training)
+        if maps.shape[2] != maps.shape[3]:
+            raise UsageError(
+                f'the encoder gives maps of {maps.shape[2]} x {maps.shape[3]}, which are not square'
+            )
+        return maps.shape[1], maps.shape[2]

@@ -1,0 +1,150 @@
+"""Networks that answer questions about an image: heads on an image encoder's feature map."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from geores.models.fusion import fusion as make_fusion
+from geores.models.registry import register
+from geores.models.text import text_encoder
+
+if TYPE_CHECKING:
+    from geores.questions.forms import Form
+
+__all__ = ['FusionHead', 'VQAHead']
+
+
+class VQAHead(nn.Module):
+    """What a head of a VQA bundle has to be: from a feature map and a question to logits of answers.
+
+    An image is looked at once and a question read once, however many meet. A subclass is registered
+    (`geores.models.register`) under a name, and built from `features` (channels of the map), `grid` (its
+    height and width), `vocabulary` (number of tokens), `num_classes` (answers) and what else it takes.
+
+    Attributes:
+        takes_forms: `read` wants the questions as the grammar parses them.
+        takes_answers: The constructor wants `answers`, the texts in the order of the logits.
+    """
+
+    takes_forms = False
+    takes_answers = False
+
+    def look(self, features: Tensor) -> Tensor:
+        """What of an image no question changes; the map itself unless a subclass says more.
+
+        Args:
+            features: (N, D, h, w).
+
+        Returns:
+            (N, ...), for `decide`.
+        """
+        return features
+
+    def read(self, tokens: Tensor, lengths: Tensor, forms: 'Sequence[Form | None] | None' = None) -> Tensor:
+        """What of a question no image changes.
+
+        Args:
+            tokens: (Q, T), int64, padded with 0 at the end.
+            lengths: (Q,), int64: how many tokens count.
+            forms: Of `takes_forms`: one a question, None where it does not parse.
+
+        Returns:
+            (Q, ...), for `decide`.
+        """
+        raise NotImplementedError
+
+    def decide(self, seen: Tensor, text: Tensor) -> Tensor:
+        """Answer questions about images, one each.
+
+        Args:
+            seen: (P, ...), rows of what `look` gave.
+            text: (P, ...), rows of what `read` gave.
+
+        Returns:
+            (P, K), logits in the order of the card's labels.
+        """
+        raise NotImplementedError
+
+    def forward(
+        self,
+        features: Tensor,
+        tokens: Tensor,
+        lengths: Tensor,
+        images: Tensor | None = None,
+        forms: 'Sequence[Form | None] | None' = None,
+    ) -> Tensor:
+        """Answer questions.
+
+        Args:
+            features: (N, D, h, w).
+            tokens: (Q, T), int64.
+            lengths: (Q,), int64.
+            images: (Q,), int64: which image each question is about; None where they come in pairs.
+            forms: As `read` takes them.
+
+        Returns:
+            (Q, K), logits.
+        """
+        seen = self.look(features)
+        return self.decide(seen if images is None else seen[images], self.read(tokens, lengths, forms))
+
+
+@register('vqa-fusion')
+class FusionHead(VQAHead):
+    """A text encoder, a fusion and a classifier of two layers (Lobry et al. 2020, section IV).
+
+    With its defaults it is the published model's head: product of 1200 values, 256 hidden ones,
+    tanh and dropout before each layer.
+
+    Args:
+        features: Channels of the map.
+        grid: Its height and width.
+        vocabulary: Number of tokens.
+        num_classes: Number of answers.
+        text: Name of the text encoder (`geores.models.text`).
+        text_kwargs: Its arguments.
+        fusion: Name of the fusion (`geores.models.fusion`).
+        fusion_kwargs: Its arguments.
+        hidden: Values between the two layers of the classifier.
+        dropout: Before each of them.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        grid: int,
+        vocabulary: int,
+        num_classes: int,
+        text: str = 'recurrent',
+        text_kwargs: Mapping[str, Any] | None = None,
+        fusion: str = 'product',
+        fusion_kwargs: Mapping[str, Any] | None = None,
+        hidden: int = 256,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.text = text_encoder(text, vocabulary, **(text_kwargs or {}))
+        self.fusion = make_fusion(fusion, features, grid, self.text.out_features, **(fusion_kwargs or {}))
+        self.classifier = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(self.fusion.out_features, hidden),
+            nn.Tanh(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, num_classes),
+        )
+
+    def look(self, features: Tensor) -> Tensor:
+        """Bring maps to what the fusion meets questions with."""
+        return self.fusion.look(features)
+
+    def read(self, tokens: Tensor, lengths: Tensor, forms: 'Sequence[Form | None] | None' = None) -> Tensor:
+        """Encode questions: (Q, T)."""
+        del forms
+        encoded: Tensor = self.text(tokens, lengths)
+        return encoded
+
+    def decide(self, seen: Tensor, text: Tensor) -> Tensor:
+        """Answer: (P, K), logits."""
+        logits: Tensor = self.classifier(self.fusion(seen, text))
+        return logits

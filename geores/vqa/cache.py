@@ -1,0 +1,165 @@
+"""Feature maps of images on disk: hundreds of questions share an image, which is encoded once."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from geores.errors import OutputError, UsageError
+
+__all__ = ['TURNS', 'FeatureCache', 'feature_key', 'turned']
+
+TURNS = 8
+"""Quarter turns 0 to 3 to the left, and the same of the image mirrored left to right."""
+
+_FILE = 'features.npy'
+_FORMAT = 1
+
+
+def turned(images: Tensor, turn: int) -> Tensor:
+    """Mirror and turn images.
+
+    Args:
+        images: (..., H, W).
+        turn: 0 to 7: quarter turns to the left, from 4 on of the image mirrored left to right first.
+    """
+    return torch.rot90(images.flip(-1) if turn >= 4 else images, turn % 4, (-2, -1))
+
+
+def feature_key(encoder: nn.Module, mean: Tensor, std: Tensor, images: Sequence[str], turns: int) -> str:
+    """Name of what a cache holds: another one wherever a feature could be another.
+
+    Args:
+        encoder: Its structure and weights count.
+        mean: Of the normalisation.
+        std: Of the normalisation.
+        images: What tells each image from every other, and from itself after a change.
+        turns: How many turns of each image are encoded.
+    """
+    digest = hashlib.sha256(f'{_FORMAT} {turns} {encoder!r} {vars_of(encoder)}'.encode())
+    for name, tensor in [*encoder.state_dict().items(), ('mean', mean), ('std', std)]:
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f'{name} {values.dtype} {tuple(values.shape)}'.encode())
+        digest.update(values.numpy().tobytes())
+    digest.update(json.dumps(list(images)).encode())
+    return digest.hexdigest()[:32]
+
+
+def vars_of(encoder: nn.Module) -> dict[str, Any]:
+    """What of a `FeatureMap` its printed form does not show."""
+    return {name: getattr(encoder, name, None) for name in ('places', 'in_chans', 'grid')}
+
+
+class FeatureCache:
+    """Features of numbered images, and of their turns, as float16 in one file.
+
+    Args:
+        folder: Where caches lie, each under its key.
+        key: Of `feature_key`.
+
+    Attributes:
+        path: Of the file, which is complete or not there.
+    """
+
+    def __init__(self, folder: str | Path, key: str) -> None:
+        self.path = Path(folder) / key / _FILE
+        self._array: NDArray[np.float16] | None = None
+
+    def fill(
+        self,
+        encode: Callable[[Tensor], Tensor],
+        image: Callable[[int], Tensor],
+        count: int,
+        turns: int = 1,
+        watch: Callable[[int], None] = lambda number: None,
+    ) -> bool:
+        """Encode all images, unless that was done before.
+
+        Args:
+            encode: From images (N, C, H, W) to features (N, D, h, w).
+            image: From a number to an image (C, H, W).
+            count: How many images.
+            turns: 1, or 8 for all turns of each.
+            watch: Called with how many images are done.
+
+        Returns:
+            Whether there was something to do.
+
+        Raises:
+            UsageError: Features are not finite as float16.
+            OutputError: The file cannot be written.
+        """
+        if self.path.is_file():
+            return False
+        part = self.path.parent.with_name(f'.{self.path.parent.name}-{uuid.uuid4().hex}')
+        try:
+            part.mkdir(parents=True)
+            self._write(part, encode, image, count, turns, watch)
+            try:
+                os.replace(part, self.path.parent)
+            except OSError:
+                if not self.path.is_file():  # else another run was quicker, with the same features
+                    raise
+        except OSError as error:
+            raise OutputError(f'{self.path.parent}: cannot be written: {error.strerror or error}') from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return True
+
+    def _write(
+        self,
+        part: Path,
+        encode: Callable[[Tensor], Tensor],
+        image: Callable[[int], Tensor],
+        count: int,
+        turns: int,
+        watch: Callable[[int], None],
+    ) -> None:
+        array = None
+        for number in range(count):
+            views = torch.stack([turned(image(number), turn) for turn in range(turns)])
+            features = encode(views).cpu().to(torch.float16)
+            if not torch.isfinite(features).all():
+                raise UsageError(f'features of image {number} are not finite as float16: do without a cache')
+            if array is None:
+                shape = (turns, count, *features.shape[1:])
+                _check_space(part, 2 * int(np.prod(shape)))
+                array = open_memmap(part / _FILE, 'w+', np.float16, shape)
+            array[:, number] = features.numpy()
+            watch(number + 1)
+        if array is not None:
+            array.flush()
+
+    def __call__(self, numbers: Tensor, turns: Tensor | None = None) -> Tensor:
+        """Features of some images.
+
+        Args:
+            numbers: (N,), of the images.
+            turns: (N,), 0 to 7; None leaves all as they are.
+
+        Returns:
+            (N, D, h, w), float32.
+        """
+        if self._array is None:
+            self._array = np.load(self.path, mmap_mode='r')
+        which = np.zeros(len(numbers), np.int64) if turns is None else turns.cpu().numpy()
+        return torch.from_numpy(self._array[which, numbers.cpu().numpy()].astype(np.float32))
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OutputError(
+            f'{folder.parent}: features take {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free: '
+            'set a smaller grid, or another cache'
+        )

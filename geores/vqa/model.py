@@ -1,0 +1,201 @@
+"""A loaded VQA bundle: it looks at images once and answers any number of questions about them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from geores.card import ModelCard
+from geores.errors import UsageError
+from geores.model import Model
+from geores.vqa.answers import UNKNOWN, AnswerEncoding
+from geores.vqa.kinds import fitting, forms_of, kind_of
+from geores.vqa.network import VQANetwork
+from geores.vqa.tokens import Tokenizer, check_questions
+
+if TYPE_CHECKING:
+    from geores.questions.forms import Form
+
+__all__ = ['Answer', 'VQAModel']
+
+PAIRS = 2048
+"""Most pairs of image and question that a head answers at once."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answers to one question about one image.
+
+    Attributes:
+        text: The most probable answer, in the card's encoding, such as 'between 0 and 10'.
+        probability: Of it, by the card's calibration.
+        question_type: 'presence', 'count', 'comp', 'area', 'rural_urban' ... as the grammar parses the
+            question; where it does not parse, what kind of answer the text is.
+        probabilities: Of every answer that the model knows; they sum to 1.
+    """
+
+    text: str
+    probability: float
+    question_type: str
+    probabilities: dict[str, float] = field(repr=False)
+
+
+class VQAModel(Model):
+    """A network that answers questions about images.
+
+    Args:
+        card: Of task 'vqa'.
+        network: Built and loaded, with its encoder.
+        device: Where to put it.
+
+    Raises:
+        UsageError: The device is not there, or the card's tokenizer is none.
+
+    Attributes:
+        tokenizer: From questions to tokens.
+        encoding: Names of the answers.
+    """
+
+    network: VQANetwork
+
+    def __init__(self, card: ModelCard, network: VQANetwork, device: str | torch.device = 'cpu') -> None:
+        if card.task != 'vqa' or card.tokenizer is None or card.answer_encoding is None:
+            raise UsageError(f'{card.name}: not the card of a VQA model')
+        self.tokenizer = Tokenizer.from_dict(card.tokenizer)
+        self.encoding = AnswerEncoding.from_dict(dict(card.answer_encoding))
+        super().__init__(card, network, device)
+
+    def __repr__(self) -> str:
+        return f'VQA{super().__repr__()}'
+
+    def predict(self, images: ArrayLike | Tensor, batch_size: int = 64) -> NoReturn:
+        """Refused: without a question there is no answer.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(f'{self.name} answers questions: use answer(image, questions)')
+
+    @torch.inference_mode()
+    def encode(self, images: ArrayLike | Tensor, batch_size: int = 16) -> Tensor:
+        """Look at images, which is most of the work, once for all questions.
+
+        Args:
+            images: (N, C, H, W) in the card's units, its bands in order, at its input size.
+            batch_size: Images at a time.
+
+        Returns:
+            (N, D, h, w), float32, on the model's device.
+
+        Raises:
+            UsageError: The images are not what the card wants, or the batch size is below 1.
+        """
+        if batch_size < 1:
+            raise UsageError(f'batch_size has to be 1 or more, not {batch_size}')
+        tensor = self._check(images)
+        if self.card.units == '8-bit' and tensor.numel() and (tensor.min() < 0 or tensor.max() > 255):
+            raise UsageError(
+                f'images hold values of {tensor.min():g} to {tensor.max():g}, and model {self.name!r} takes '
+                '8-bit ones, 0 to 255: stretch them'
+            )
+        if not len(tensor):
+            return self._encode(torch.zeros(1, *tensor.shape[1:]))[:0]
+        return torch.cat([self._encode(batch) for batch in torch.split(tensor, batch_size)])
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return self.network.encode(self.normalise(images.to(self.device)))
+
+    @torch.inference_mode()
+    def probabilities(self, features: Tensor, questions: Sequence[str]) -> Tensor:
+        """Probabilities of all answers, to every question about every image.
+
+        Args:
+            features: (N, D, h, w), of `encode`.
+            questions: Q texts.
+
+        Returns:
+            (N, Q, K), float32, in the order of the card's labels. Answers of another kind than the
+            question's, where it parses, have 0, and so has the class of unknown answers.
+
+        Raises:
+            UsageError: A question is empty, too long or no text, or the features are not of this model.
+        """
+        check_questions(questions)
+        count, labels = len(features), len(self.card.labels)
+        if not count or not questions:
+            return torch.zeros(count, len(questions), labels)
+        head = self.network.head
+        tokens, lengths = self.tokenizer(questions)
+        try:
+            seen = head.look(features.to(self.device, torch.float32))
+        except RuntimeError as error:
+            reason = str(error).split('\n')[0]
+            raise UsageError(f'features are not of {self.name!r}: {reason}') from error
+        forms = forms_of(questions)
+        text = head.read(tokens.to(self.device), lengths, forms if head.takes_forms else None)
+        rows = torch.arange(count * len(questions))
+        logits = torch.cat(
+            [
+                head.decide(seen[part // len(questions)], text[part % len(questions)])
+                for part in rows.to(self.device).split(PAIRS)
+            ]
+        )
+        allowed = fitting(self.card.labels, forms).to(self.device)
+        logits = logits.view(count, len(questions), labels).masked_fill(~allowed, -torch.inf)
+        return self.activate(logits.flatten(0, 1)).view_as(logits).cpu()
+
+    def answer_features(self, features: Tensor, questions: Sequence[str]) -> list[list[Answer]]:
+        """Answer questions about images that were looked at before.
+
+        Args:
+            features: (N, D, h, w), of `encode`.
+            questions: Texts, every one about every image.
+
+        Returns:
+            A list an image, of an answer a question.
+
+        Raises:
+            UsageError: As of `probabilities`.
+        """
+        scores = self.probabilities(features, questions).numpy()
+        forms = forms_of(questions)
+        return [[self._answer(row, form) for row, form in zip(image, forms, strict=True)] for image in scores]
+
+    def answer(self, image: ArrayLike | Tensor, questions: Sequence[str]) -> list[Answer]:
+        """Answer questions about one image.
+
+        Args:
+            image: (C, H, W) in the card's units, such as 8-bit RGB, at its input size.
+            questions: Texts.
+
+        Returns:
+            An answer a question.
+
+        Raises:
+            UsageError: The image is not what the card wants, or a question is empty, too long or no text.
+        """
+        array: Any = image if isinstance(image, Tensor) else np.asarray(image)
+        if array.ndim != 3:
+            size = self.card.input_size
+            raise UsageError(
+                f'an image has shape {tuple(array.shape)}, and model {self.name!r} wants '
+                f'({len(self.card.bands)}, {size}, {size})'
+            )
+        check_questions(questions)
+        self.tokenizer(questions)  # before the encoder works for nothing
+        return self.answer_features(self.encode(array[None]), questions)[0]
+
+    def _answer(self, scores: Any, form: 'Form | None') -> Answer:  # noqa: ANN401 - a row of an array
+        best = int(scores.argmax())
+        text = self.card.labels[best]
+        known = {
+            label: float(score)
+            for label, score in zip(self.card.labels, scores, strict=True)
+            if label != UNKNOWN
+        }
+        kind = form.type if form is not None else kind_of(text)
+        return Answer(text, float(scores[best]), kind, known)

@@ -1,0 +1,193 @@
+"""The network of a VQA bundle: an image encoder, shared with another bundle or its own, and a head."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from geores import models
+from geores.card import ModelCard
+from geores.errors import BundleError, UsageError
+from geores.model import Model
+from geores.models.features import FeatureMap
+from geores.models.vqa import VQAHead
+from geores.vqa.tokens import Tokenizer
+
+__all__ = ['VQANetwork', 'build', 'own_encoder', 'rebuild_vqa', 'shared_encoder']
+
+
+class VQANetwork(nn.Module):
+    """Encoder and head. A shared encoder's weights are not this network's: it is neither trained nor saved.
+
+    Args:
+        encoder: Gives feature maps.
+        head: Answers on them.
+        shared: The bundle that the encoder is part of; None where the encoder is the network's own.
+    """
+
+    def __init__(self, encoder: FeatureMap | None, head: VQAHead, shared: Model | None = None) -> None:
+        super().__init__()
+        self.head = head
+        self.shared = shared
+        # A plain list hides the shared encoder from `state_dict` and `parameters`.
+        self._hidden = [encoder] if encoder is not None and shared is not None else []
+        self.own = encoder if shared is None else None
+
+    @property
+    def encoder(self) -> FeatureMap:
+        """The encoder, whosever it is."""
+        encoder = self.own if self.own is not None else self._hidden[0]
+        assert isinstance(encoder, FeatureMap)  # noqa: S101 - for the type alone
+        return encoder
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Look at images.
+
+        Args:
+            images: (N, C, H, W), normalised.
+
+        Returns:
+            (N, D, h, w).
+        """
+        features: Tensor = self.encoder(images)
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Refused: without a question there is no answer.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(
+            'a VQA model answers questions and gives no labels: use ask, or choose another model'
+        )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        for module in self._hidden:
+            module._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+
+def shared_encoder(
+    model: Model, places: Mapping[str, str], bands: tuple[str, ...], grid: int | None
+) -> FeatureMap:
+    """The encoder of another bundle, as one that takes `bands`.
+
+    Args:
+        model: The bundle.
+        places: Band of the image -> band of the bundle that takes its place. What `bands` normalised by
+            their own mean and standard deviation are, goes to the bundle's bands as if normalised by
+            theirs: an affine map from the image's values to the bundle's. Its other bands stay at
+            their mean.
+        bands: Of the images.
+        grid: To which maps are averaged.
+
+    Raises:
+        UsageError: A band is missing on either side.
+    """
+    for band in bands:
+        if places.get(band) not in model.card.bands:
+            raise UsageError(
+                f"the encoder's bands do not say where {band!r} goes: name one of "
+                f'{", ".join(model.card.bands)}'
+            )
+    order = [model.card.bands.index(places[band]) for band in bands]
+    if len(set(order)) != len(order):
+        raise UsageError("two bands go to the same of the encoder's")
+    encoder = FeatureMap(model.network, order, len(model.card.bands), grid)
+    return encoder.eval().requires_grad_(requires_grad=False)
+
+
+def own_encoder(
+    architecture: str, kwargs: Mapping[str, Any], bands: tuple[str, ...], grid: int | None
+) -> FeatureMap:
+    """An encoder of its own: any architecture that gives feature maps.
+
+    Args:
+        architecture: Name in `geores.models`.
+        kwargs: Its arguments, without bands and labels.
+        bands: Of the images.
+        grid: To which maps are averaged.
+    """
+    network = models.create(architecture, **{**kwargs, 'in_chans': len(bands), 'num_classes': 0})
+    return FeatureMap(network, range(len(bands)), len(bands), grid)
+
+
+def build(card: ModelCard, find: Callable[[str, str], Model] | None) -> VQANetwork:
+    """Build the network of a card, with fresh weights but for a shared encoder.
+
+    Args:
+        card: Of a VQA bundle.
+        find: From name and hash to the shared encoder's bundle; None leaves a shared encoder out.
+
+    Raises:
+        UsageError: The card does not build a network.
+    """
+    head = models.create(card.architecture, **card.architecture_kwargs)
+    if not isinstance(head, VQAHead):
+        raise UsageError(f'architecture {card.architecture!r} is no head of visual question answering')
+    spec = dict(card.encoder or {})
+    if 'architecture' in spec:
+        own = own_encoder(spec['architecture'], spec['architecture_kwargs'], card.bands, spec['grid'])
+        return VQANetwork(own, head)
+    if find is None:
+        return VQANetwork(None, head)
+    model = find(spec['name'], spec['sha256'])
+    return VQANetwork(shared_encoder(model, spec['bands'], card.bands, spec['grid']), head, model)
+
+
+def rebuild_vqa(
+    card: ModelCard,
+    tensors: Mapping[str, Tensor],
+    find: Callable[[str, str], Model] | None,
+    compare: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None],
+) -> VQANetwork:
+    """The network of a card with its weights.
+
+    Args:
+        card: Of a VQA bundle.
+        tensors: The head's weights, and those of an encoder of its own.
+        find: From name and hash to the shared encoder's bundle.
+        compare: Raises where tensors are not those wanted.
+
+    Raises:
+        UsageError: They do not fit each other.
+    """
+    with torch.device('meta'):
+        shell = build(card, None)
+    compare(shell.state_dict(), tensors)
+    if shell.own is None and find is None:
+        raise BundleError('its encoder is another bundle, which is not here')
+    network = build(card, find)
+    network.load_state_dict(dict(tensors))
+    check(network.float(), card, len(Tokenizer.from_dict(card.tokenizer or {})))
+    return network
+
+
+@torch.no_grad()
+def check(network: VQANetwork, card: ModelCard, vocabulary: int) -> None:
+    """See that a network answers what its card says.
+
+    Args:
+        network: With its encoder.
+        card: Of it.
+        vocabulary: Number of tokens of the card's tokenizer.
+
+    Raises:
+        BundleError: It does not.
+    """
+    network.eval()
+    try:
+        channels, grid = network.encoder.shape(len(card.bands), card.input_size)
+        tokens = torch.tensor([[vocabulary - 1, 0]])
+        maps = torch.zeros(1, channels, grid, grid)
+        forms = [None] if network.head.takes_forms else None
+        logits = network.head(maps, tokens, torch.tensor([1]), forms=forms)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        reason = ' '.join(str(error).split())
+        raise BundleError(f'the head does not fit encoder and tokenizer: {reason}') from error
+    if logits.shape != (1, len(card.labels)):
+        raise BundleError(
+            f'the head answers with shape {tuple(logits.shape)}, and the labels are {len(card.labels)}'
+        )

@@ -1,0 +1,169 @@
+"""Writes the bundle of a VQA task when training ends."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+
+from geores.bundle import save_bundle
+from geores.card import ModelCard
+from geores.errors import OutputError, UsageError
+from geores.tasks.export import ExportBundle
+from geores.tasks.vqa import VisualQuestionAnswering
+from geores.vqa.comparison import Comparison
+
+__all__ = ['ExportVQABundle', 'best_temperature']
+
+_DTYPES = {'float16': torch.float16, 'float32': torch.float32}
+
+
+class ExportVQABundle(ExportBundle):
+    """Keeps the best weights, calibrates, measures beside the baselines, and writes bundle and card.
+
+    The figures on the card are the model's, those of the question-only model and of the majority, on the
+    validation part. Where training keeps nothing for validation there are none, unless `metrics` gives
+    those of cross-validation.
+
+    Attributes:
+        metrics: Figures and calibration of elsewhere, to be set before fitting: as on a card.
+        calibration: Likewise; None calibrates on the validation part.
+
+    Args:
+        **kwargs: As of `ExportBundle`.
+    """
+
+    metrics: dict[str, dict[str, Any]] | None = None
+    calibration: dict[str, float] | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse before any work what the export would refuse after it.
+
+        Args:
+            trainer: That fits.
+            pl_module: A `VisualQuestionAnswering`.
+
+        Raises:
+            UsageError: The task or the data are not of a kind that this exports.
+            OutputError: The bundle's path is taken.
+            BundleError: An argument does not fit the card.
+        """
+        if not isinstance(pl_module, VisualQuestionAnswering):
+            raise UsageError('ExportVQABundle needs VisualQuestionAnswering')
+        folder = self._folder = Path(self.path or Path(trainer.log_dir or 'runs') / str(self.text['name']))
+        if folder.exists() and not self.overwrite:
+            raise OutputError(f'{folder} exists already: set another path, or overwrite')
+        vqa_card(pl_module, trainer.datamodule, self.text, {}, None)  # type: ignore[attr-defined]
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure and write.
+
+        Args:
+            trainer: That fits.
+            pl_module: A `VisualQuestionAnswering`.
+        """
+        if not trainer.is_global_zero or not isinstance(pl_module, VisualQuestionAnswering):
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if self._weights:
+            pl_module.load_state_dict(self._weights)
+        metrics, calibration = self.metrics or {}, self.calibration
+        if data.split.val:
+            answer_all(pl_module, data)
+            calibration = calibration or {'temperature': best_temperature(*pl_module.predictions.logits())}
+            metrics = metrics or _metrics(pl_module.predictions.comparison(), data, bool(self.monitor))
+        card = vqa_card(pl_module, data, self.text, metrics, calibration)
+        dtype = _DTYPES[self.dtype]
+        save_bundle(self._folder, pl_module.network, card, dtype, overwrite=self.overwrite)
+        print(f'{card.name}: bundle written to {self._folder}')
+
+
+def vqa_card(
+    task: VisualQuestionAnswering,
+    data: Any,  # noqa: ANN401 - a datamodule
+    text: dict[str, Any],
+    metrics: dict[str, dict[str, Any]],
+    calibration: dict[str, float] | None,
+) -> ModelCard:
+    """The card of a task.
+
+    Args:
+        task: Set up.
+        data: Its datamodule.
+        text: What neither of them knows: name, description, sensor, units, licence ...
+        metrics: As on a card.
+        calibration: As on a card.
+
+    Raises:
+        BundleError: A field does not fit.
+    """
+    return ModelCard(
+        **text,
+        architecture=str(task.hparams['head']),
+        architecture_kwargs=task.head_kwargs,
+        activation='softmax',
+        task='vqa',
+        bands=task.bands,
+        input_size=task.size,
+        mean=tuple(task.mean.flatten().tolist()),
+        std=tuple(task.std.flatten().tolist()),
+        labels=task.labels,
+        thresholds=None,
+        split_id=data.split.id,
+        metrics=metrics,
+        calibration=calibration,
+        tokenizer=task.tokenizer.to_dict(),
+        answer_encoding=data.dataset.encoding.to_dict(),
+        encoder=task.encoder_spec,
+    )
+
+
+@torch.inference_mode()
+def answer_all(task: VisualQuestionAnswering, data: Any) -> None:  # noqa: ANN401
+    """Answer the validation part anew; the task's `predictions` hold the answers.
+
+    Args:
+        task: Set up.
+        data: Its datamodule.
+    """
+    task.eval()
+    task.predictions.reset()
+    task.predictions.learn(data)
+    for batch in data.val_dataloader():
+        moved = {name: one.to(task.device) if isinstance(one, Tensor) else one for name, one in batch.items()}
+        task.predictions.update(batch, *task.answers(moved))
+
+
+def best_temperature(logits: Tensor, target: Tensor) -> float:
+    """The temperature by which logits say how sure they may be (Guo et al. 2017, section 4.2).
+
+    Args:
+        logits: (Q, K); -inf for answers that cannot be given.
+        target: (Q,), classes; 0 for what no class stands for, which counts as surely wrong nowhere.
+
+    Returns:
+        Between 0.05 and 20; 1 without questions.
+    """
+    kept = (target > 0) & torch.isfinite(logits.gather(1, target[:, None])[:, 0])
+    logits, target = logits[kept].double(), target[kept]
+    if not len(target):
+        return 1.0
+    # One number: the loss is smooth in its logarithm, so that a fine grid is enough.
+    grid = torch.logspace(-1.3, 1.3, 261, dtype=torch.float64)
+    losses = torch.stack([nn.functional.cross_entropy(logits / one, target) for one in grid])
+    return round(float(grid[losses.argmin()]), 4)
+
+
+def _metrics(comparison: Comparison, data: Any, monitored: bool) -> dict[str, dict[str, Any]]:  # noqa: ANN401
+    used = f', which also chose {"the epoch and " if monitored else ""}the temperature'
+    split = (
+        f'{comparison.questions} questions on {comparison.images} validation images ({data.split_by}){used}'
+    )
+    figures = {name: _rounded(value) for name, value in comparison.figures().items()}
+    name = ' and '.join(sorted({Path(root).resolve().name for root in data.roots}))
+    return {name: {'split': split, 'answers': data.dataset.encoding.name, **figures}}
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, 4) if value == value else None

@@ -1,0 +1,170 @@
+"""What a VQA task is made of: an encoder, statistics, and cached features."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from geores.bundle import load_model
+from geores.errors import UsageError
+from geores.model import Model
+from geores.models.features import FeatureMap
+from geores.tasks.start import start_from
+from geores.vqa.cache import TURNS, FeatureCache, feature_key
+from geores.vqa.network import own_encoder, shared_encoder
+
+__all__ = ['Encoder', 'image_identities', 'make_cache', 'make_encoder', 'statistics']
+
+_COLOURS = {'red': 'B04', 'green': 'B03', 'blue': 'B02'}
+_IMAGENET = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An image encoder and how a card says it.
+
+    Attributes:
+        features: Gives the feature maps.
+        spec: The card's `encoder`.
+        shared: The bundle it is part of; None where it is the task's own.
+    """
+
+    features: FeatureMap
+    spec: Mapping[str, Any]
+    shared: Model | None
+
+
+def make_encoder(
+    bundle: str | None,
+    architecture: str | None,
+    kwargs: Mapping[str, Any],
+    start: str | None,
+    places: Mapping[str, str] | None,
+    bands: Sequence[str],
+    grid: int | None,
+) -> Encoder:
+    """Take another bundle's encoder, or build one.
+
+    Args:
+        bundle: Name or folder of the bundle; None builds.
+        architecture: What to build.
+        kwargs: Its arguments; `pretrained` may be among them.
+        start: Weights that it starts from, as in `geores.tasks.start`.
+        places: Band of the images -> band of the bundle; None finds those of the same name or colour.
+        bands: Of the images.
+        grid: To which maps are averaged; None leaves them.
+
+    Raises:
+        UsageError: There is neither or both, or a band is missing.
+    """
+    if (bundle is None) == (architecture is None):
+        raise UsageError('a VQA task takes either encoder, a bundle, or architecture')
+    if bundle is None:
+        assert architecture is not None  # noqa: S101 - for the type alone
+        own = own_encoder(architecture, kwargs, tuple(bands), grid)
+        if start is not None:
+            start_from(own.network, start, bands)
+        kept = {name: value for name, value in kwargs.items() if name != 'pretrained'}
+        spec = {'architecture': architecture, 'architecture_kwargs': kept, 'grid': grid}
+        return Encoder(own, spec, None)
+    model = load_model(bundle)
+    if places is None:
+        known = set(model.card.bands)
+        places = {band: band if band in known else _COLOURS.get(band, band) for band in bands}
+    features = shared_encoder(model, places, tuple(bands), grid)
+    spec = {'name': model.name, 'sha256': model.sha256, 'bands': dict(places), 'grid': grid}
+    return Encoder(features, spec, model)
+
+
+def statistics(
+    encoder: Encoder,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    data: Any,  # noqa: ANN401 - a datamodule
+    bands: Sequence[str],
+) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation that normalise images.
+
+    Those given; else those of a shared encoder that takes 8-bit images; else ImageNet's for three bands of
+    an encoder of its own, and the training images' for all others.
+
+    Args:
+        encoder: Whose input is normalised.
+        mean: Per band, if given.
+        std: Per band, if given.
+        data: Datamodule with `statistics`.
+        bands: Of the images.
+    """
+    if mean is not None and std is not None:
+        if not len(mean) == len(std) == len(bands):
+            raise UsageError(f'{len(mean)} values of mean and {len(std)} of std for {len(bands)} bands')
+        return list(mean), list(std)
+    shared = encoder.shared
+    if shared is not None and shared.card.units == '8-bit':
+        order = [shared.card.bands.index(encoder.spec['bands'][band]) for band in bands]
+        return [shared.card.mean[place] for place in order], [shared.card.std[place] for place in order]
+    if shared is None and len(bands) == len(_IMAGENET[0]):
+        return _IMAGENET
+    measured: tuple[list[float], list[float]] = data.statistics
+    return measured
+
+
+def image_identities(dataset: Any) -> list[str]:  # noqa: ANN401 - `RSVQA`
+    """What tells each image of a dataset from others and from itself after a change.
+
+    Args:
+        dataset: `RSVQA`.
+    """
+    names = []
+    for name, entry in zip(dataset.image_ids, dataset.entries, strict=True):
+        path = Path(entry.path)
+        if path.is_file():
+            status = path.stat()
+            name = f'{name} {status.st_size} {status.st_mtime_ns}'
+        names.append(name)
+    return names
+
+
+def make_cache(
+    folder: str,
+    encoder: nn.Module,
+    mean: Tensor,
+    std: Tensor,
+    data: Any,  # noqa: ANN401 - a datamodule
+    device: torch.device,
+) -> FeatureCache:
+    """Features of all images of a datamodule, computed now unless a cache holds them.
+
+    Args:
+        folder: Of the caches.
+        encoder: Frozen.
+        mean: (C, 1, 1).
+        std: (C, 1, 1).
+        data: `RSVQADataModule`; where it turns images, all eight turns are encoded.
+        device: That encodes.
+    """
+    dataset = data.dataset
+    turns = 1 if data.turning == 'none' else TURNS
+    names = image_identities(dataset)
+    cache = FeatureCache(folder, feature_key(encoder, mean, std, [*names, f'size {data.size}'], turns))
+    if cache.path.is_file():
+        return cache
+    encoder.to(device).eval()
+    mean, std = mean.to(device), std.to(device)
+
+    def encode(images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            features: Tensor = encoder((images.to(device) - mean) / std)
+        return features
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task('encoding images', total=len(names))
+        cache.fill(
+            encode, dataset.image, len(names), turns, lambda done: progress.update(bar, completed=done)
+        )
+    return cache

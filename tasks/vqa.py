@@ -1,0 +1,324 @@
+"""Answers to questions about images, as classes (Lobry et al. 2020)."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+
+from geores import models
+from geores.errors import UsageError
+from geores.models.vqa import VQAHead
+from geores.tasks._vqa_parts import Encoder, make_cache, make_encoder, statistics
+from geores.tasks._vqa_report import Predictions
+from geores.vqa.cache import FeatureCache
+from geores.vqa.kinds import fitting, forms_of
+from geores.vqa.network import VQANetwork
+from geores.vqa.tokens import MAX_TOKENS, Tokenizer
+
+
+class VisualQuestionAnswering(LightningModule):
+    """Trains a head, and an encoder if wanted, on questions and answers of `RSVQADataModule`.
+
+    Tokenizer, answers and statistics come from the datamodule's training part when fitting starts. A
+    twin of the head is trained beside it, from the same weights on the same batches, with image features of
+    zero: the question-only model, without which no figure of visual question answering says anything.
+
+    Args:
+        encoder: Bundle whose encoder gives feature maps, frozen and shared: name or folder.
+        encoder_bands: Band of the images -> band of that bundle; None finds those of the same name or colour
+            (red goes to B04). Other bands of the bundle stay at their mean.
+        architecture: An encoder of its own instead, such as 'resnet152'.
+        architecture_kwargs: Its arguments; `pretrained: true` takes timm's weights, from the network.
+        start: Weights that it starts from, as in `geores.tasks.start`.
+        tune: Train it too; else it is frozen, and in evaluation mode.
+        grid: Height and width to which feature maps are averaged; None leaves them.
+        head: Name of the head in `geores.models`.
+        head_kwargs: Its arguments, beside features, grid, vocabulary and num_classes.
+        text: 'words' makes tokens of the words of training questions; else the folder of a pretrained text
+            model of transformers, whose tokenizer is taken.
+        max_tokens: Longest question.
+        cache: Folder for features of a frozen encoder, each image encoded once for all epochs and runs; None
+            encodes in each step.
+        question_only: Train the twin.
+        learning_rate: After warm-up.
+        weight_decay: Of matrices and kernels.
+        warmup: Share of all steps in which the learning rate rises.
+        schedule: 'cosine' lets the learning rate fall after that, 'constant' keeps it.
+        label_smoothing: Share of the target that is spread over all answers.
+        mean: Per band, 0 to 255; None takes a shared encoder's, ImageNet's, or the training images'.
+        std: Per band; None likewise.
+
+    Raises:
+        UsageError: Arguments contradict each other.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        encoder: str | None = None,
+        encoder_bands: Mapping[str, str] | None = None,
+        architecture: str | None = None,
+        architecture_kwargs: Mapping[str, Any] | None = None,
+        start: str | None = None,
+        tune: bool = False,
+        grid: int | None = None,
+        head: str = 'vqa-fusion',
+        head_kwargs: Mapping[str, Any] | None = None,
+        text: str = 'words',
+        max_tokens: int = MAX_TOKENS,
+        cache: str | None = None,
+        question_only: bool = True,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        warmup: float = 0.1,
+        schedule: Literal['cosine', 'constant'] = 'cosine',
+        label_smoothing: float = 0.0,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if tune and (cache is not None or architecture is None):
+            raise UsageError(
+                'tune trains an encoder of its own: set architecture, and neither encoder nor cache'
+            )
+        if not 0 <= label_smoothing < 1 or not 0 <= warmup < 1:
+            raise UsageError('label_smoothing and warmup have to be in [0, 1)')
+        self.labels: tuple[str, ...] = ()
+        self.cache: FeatureCache | None = None
+        self.question_only: VQAHead | None = None
+
+    def setup(self, stage: str) -> None:
+        """Take tokenizer, answers and statistics of the training part, and build the network.
+
+        Args:
+            stage: Only the first one does anything.
+
+        Raises:
+            UsageError: The data are no `RSVQADataModule`, or the head does not fit.
+        """
+        data: Any = getattr(self.trainer, 'datamodule', None)
+        if not all(hasattr(data, name) for name in ('vocabulary', 'dataset', 'split')):
+            raise UsageError('VisualQuestionAnswering needs RSVQADataModule, or one like it')
+        if self.labels:
+            return
+        self.bands, self.labels = tuple(data.bands), tuple(data.vocabulary.answers)
+        self.size = int(data.dataset.image_shape[-1])
+        self.tokenizer = self._make_tokenizer(data)
+        self._build(data)
+        if self.hparams['cache'] is not None:
+            self.cache = make_cache(
+                self.hparams['cache'],
+                self.network.encoder,
+                self.mean,
+                self.std,
+                data,
+                self.trainer.strategy.root_device,
+            )
+            data.with_images = False
+
+    def _make_tokenizer(self, data: Any) -> Tokenizer:  # noqa: ANN401 - a datamodule
+        limit = self.hparams['max_tokens']
+        if self.hparams['text'] != 'words':
+            return Tokenizer.pretrained(self.hparams['text'], limit)
+        questions = data.dataset.questions
+        return Tokenizer.from_questions(
+            (questions[index].text for index in data.questions(data.split.train)), limit
+        )
+
+    def _build(self, data: Any) -> None:  # noqa: ANN401
+        given = self.hparams
+        encoder: Encoder = make_encoder(
+            given['encoder'],
+            given['architecture'],
+            given['architecture_kwargs'] or {},
+            given['start'],
+            given['encoder_bands'],
+            self.bands,
+            given['grid'],
+        )
+        self.encoder_spec = encoder.spec
+        if not given['tune']:
+            encoder.features.requires_grad_(requires_grad=False)
+        channels, grid = encoder.features.shape(len(self.bands), self.size)
+        self.head_kwargs = {
+            **(given['head_kwargs'] or {}),
+            'features': channels,
+            'grid': grid,
+            'vocabulary': len(self.tokenizer),
+            'num_classes': len(self.labels),
+        }
+        head = self._make_head()
+        self.network = VQANetwork(encoder.features, head, encoder.shared)
+        self.question_only = copy.deepcopy(head) if given['question_only'] else None
+        mean, std = statistics(encoder, given['mean'], given['std'], data, self.bands)
+        self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer('std', torch.tensor(std).view(-1, 1, 1))
+        self.predictions = Predictions(self.labels)
+
+    def _make_head(self) -> VQAHead:
+        kwargs = dict(self.head_kwargs)
+        network = models.create(self.hparams['head'], **kwargs)
+        if not isinstance(network, VQAHead):
+            raise UsageError(f'{self.hparams["head"]!r} is no head of visual question answering')
+        # Where a text model's weights lie is nothing that a card could say; its configuration is.
+        text = dict(kwargs.get('text_kwargs') or {})
+        if text.pop('start', None) is not None:
+            self.head_kwargs['text_kwargs'] = text | {'config': network.text.config}  # type: ignore[union-attr]
+        return network
+
+    def train(self, mode: bool = True) -> 'VisualQuestionAnswering':
+        """Switch to training or evaluation; a frozen encoder stays in evaluation.
+
+        Args:
+            mode: Whether to train.
+        """
+        super().train(mode)
+        if self.labels and not self.hparams['tune']:
+            self.network.encoder.eval()
+        return self
+
+    def on_train_epoch_start(self) -> None:
+        """Keep a frozen encoder's statistics: Lightning trains each part in the mode in which it finds it."""
+        self.train()
+
+    def features(self, batch: Mapping[str, Any]) -> Tensor:
+        """Feature maps of a batch's images: (N, D, h, w)."""
+        if self.cache is not None:
+            return self.cache(batch['image_number'], batch.get('turn')).to(self.device)
+        with torch.set_grad_enabled(self.hparams['tune'] and torch.is_grad_enabled()):
+            features: Tensor = self.network.encoder((batch['image'] - self.mean) / self.std)
+        return features
+
+    def forward(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """Answer the questions of a batch.
+
+        Args:
+            batch: Of `RSVQADataModule`.
+
+        Returns:
+            (Q, K), logits of the model, and of the question-only model if there is one.
+        """
+        head, images = self.network.head, batch['image_index']
+        tokens, lengths = self.tokenizer(batch['question'])
+        tokens = tokens.to(self.device)
+        forms = forms_of(batch['question']) if head.takes_forms else None
+        features = self.features(batch)
+        logits = head(features, tokens, lengths, images, forms)
+        if self.question_only is None:
+            return logits, None
+        nothing = torch.zeros_like(features[:1])
+        return logits, self.question_only(nothing, tokens, lengths, torch.zeros_like(images), forms)
+
+    def answers(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """Like `forward`, with -inf for answers of another kind than the question's, as a bundle answers.
+
+        Args:
+            batch: Of `RSVQADataModule`.
+        """
+        allowed = fitting(self.labels, forms_of(batch['question'])).to(self.device)
+        logits, blind = self(batch)
+        return (
+            logits.masked_fill(~allowed, -torch.inf),
+            None if blind is None else blind.masked_fill(~allowed, -torch.inf),
+        )
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Loss of a batch, the twin's added: they share no weights.
+
+        Args:
+            batch: Of `RSVQADataModule`.
+            batch_idx: Ignored.
+        """
+        logits, blind = self(batch)
+        loss = self._loss(logits, batch['label'])
+        self.log('train/loss', loss, on_step=False, on_epoch=True, batch_size=len(logits))
+        return loss if blind is None else loss + self._loss(blind, batch['label'])
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of the questions whose answer is a class."""
+        known = target > 0
+        # An answer that the data call of another kind than the grammar does cannot be given.
+        known &= torch.isfinite(logits.gather(1, target[:, None])[:, 0])
+        if not known.any():
+            return logits.sum() * 0
+        smoothing = self.hparams['label_smoothing']
+        return functional.cross_entropy(logits[known].float(), target[known], label_smoothing=smoothing)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Keep answers of a batch.
+
+        Args:
+            batch: Of `RSVQADataModule`.
+            batch_idx: Ignored.
+            dataloader_idx: Ignored.
+        """
+        logits, blind = self.answers(batch)
+        self.log('val/loss', self._loss(logits, batch['label']), batch_size=len(logits), sync_dist=True)
+        self.predictions.update(batch, logits, blind)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the answers of the last validation."""
+        self.predictions.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of all batches."""
+        if self.predictions.answers:
+            self.predictions.learn(self.trainer.datamodule)  # type: ignore[attr-defined]
+            figures = self.predictions.comparison().figures()
+            self.log_dict({f'val/{name}': value for name, value in figures.items()})
+
+    def on_validation_end(self) -> None:
+        """Print model, question-only model and majority side by side, where this is no epoch of training."""
+        if not self.trainer.sanity_checking and self.trainer.state.fn != 'fit':
+            self.predictions.print()
+
+    def on_fit_end(self) -> None:
+        """Print the table of the last validation."""
+        if self.predictions.answers and self.trainer.is_global_zero:
+            self.predictions.print()
+
+    test_step = validation_step
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_epoch_end = on_validation_epoch_end
+    on_test_end = on_validation_end
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip model and twin each by itself, so that neither shapes the other's steps."""
+        del optimizer, gradient_clip_algorithm
+        if gradient_clip_val:
+            for part in (self.network, self.question_only):
+                if part is not None:
+                    nn.utils.clip_grad_norm_(part.parameters(), gradient_clip_val)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW (Adam, without weight decay), with warm-up and cosine decay step by step if wanted."""
+        parameters = [one for one in self.parameters() if one.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {'params': [part for part in parameters if part.ndim > 1]},
+            {'params': [part for part in parameters if part.ndim <= 1], 'weight_decay': 0.0},
+        ]
+        rate, decay = self.hparams['learning_rate'], self.hparams['weight_decay']
+        optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
+        steps = max(int(self.trainer.estimated_stepping_batches), 2)
+        rise = min(round(self.hparams['warmup'] * steps), steps - 1)
+        scheduler: Any = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+        if self.hparams['schedule'] == 'cosine':
+            scheduler = CosineAnnealingLR(optimizer, T_max=steps - rise)
+        if rise:
+            parts = [LinearLR(optimizer, 0.01, total_iters=rise), scheduler]
+            scheduler = SequentialLR(optimizer, parts, milestones=[rise])
+        return {'optimizer': optimizer, 'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'}}

@@ -1,0 +1,62 @@
+"""A VQA bundle of random weights on the encoder of a tiny bundle."""
+
+import torch
+
+from geores import ModelCard, load_model, save_bundle
+from geores.vqa.network import build
+from geores.vqa.tokens import Tokenizer
+
+QUESTIONS = ('Is there a road?', 'How many buildings are there?', 'Is it a rural or an urban area')
+ANSWERS = ('<unknown>', 'yes', 'no', '0', 'between 0 and 10', 'rural', 'urban')
+SAME = {'red': 'red', 'green': 'green', 'blue': 'blue'}
+
+
+def vqa_card(shared, bands=SAME, grid=2, size=64, channels=64, fusion='attention', **fields):
+    """For the bundle `shared`, whose network has `channels`."""
+    tokenizer = Tokenizer.from_questions(QUESTIONS)
+    kwargs = {
+        'features': channels,
+        'grid': grid,
+        'vocabulary': len(tokenizer),
+        'num_classes': len(ANSWERS),
+        'text_kwargs': {'width': 16, 'embedding': 8},
+        'fusion': fusion,
+        'fusion_kwargs': {'width': 16},
+        'hidden': 8,
+    }
+    spec = {'name': shared.name, 'sha256': shared.sha256, 'bands': dict(bands), 'grid': grid}
+    own = {
+        'name': 'tiny-vqa',
+        'description': 'Random weights for tests.',
+        'architecture': 'vqa-fusion',
+        'architecture_kwargs': kwargs,
+        'activation': 'softmax',
+        'task': 'vqa',
+        'sensor': 'any',
+        'processing_level': 'any',
+        'bands': ('red', 'green', 'blue'),
+        'units': '8-bit',
+        'gsd': (1.0, 30.0),
+        'input_size': size,
+        'resampling': 'bilinear',
+        'mean': (120.0,) * 3,
+        'std': (60.0,) * 3,
+        'labels': ANSWERS,
+        'thresholds': None,
+        'split_id': 'none',
+        'training_data': 'none',
+        'licence': 'CC0-1.0',
+        'metrics': {},
+        'tokenizer': tokenizer.to_dict(),
+        'answer_encoding': {'style': 'official', 'variant': 'lr'},
+        'encoder': spec,
+    }
+    return ModelCard(**(own | fields))
+
+
+def tiny_vqa(folder, encoder, dtype=torch.float32, **fields):
+    """Save one on the bundle in the folder `encoder`."""
+    torch.manual_seed(0)
+    shared = load_model(encoder)
+    card = vqa_card(shared, **fields)
+    return save_bundle(folder, build(card, lambda name, sha256: shared).eval(), card, dtype)
