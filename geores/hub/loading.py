@@ -1,0 +1,132 @@
+"""From the snapshot of a published model to its card and its weights under the names of its network."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geores import models
+from geores.card import CARD_FILE, ModelCard
+from geores.errors import BundleError
+from geores.hub.reben import make_card, release_of
+from geores.weight_files import WEIGHTS_FILE, read_weights, sha256_of
+
+__all__ = ['CONFIG_FILE', 'Snapshot', 'is_snapshot', 'load_snapshot', 'read_snapshot']
+
+CONFIG_FILE = 'config.json'
+WRAPPERS = ('model.', 'vision_encoder.')
+"""What stands before the names of timm: a Lightning module and ConfigILM around the network."""
+
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A published model as its files give it.
+
+    Attributes:
+        card: With the SHA-256 of the weights file.
+        tensors: Under the network's own names.
+        prefix: What stood before these names.
+        missing: Tensors of the network that the file lacks, or has in another shape.
+        unexpected: Tensors of the file that are not the network's.
+    """
+
+    card: ModelCard
+    tensors: Mapping[str, Tensor]
+    prefix: str
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+
+    @property
+    def matches(self) -> bool:
+        """Whether every tensor has its place."""
+        return not self.missing and not self.unexpected
+
+    def require_match(self, path: Path) -> None:
+        """Refuse a file that is of another network.
+
+        Args:
+            path: For the message.
+
+        Raises:
+            BundleError: A tensor is missing or unexpected; names the first of them.
+        """
+        problems = [
+            f'{what}: {", ".join(names[:_NAMED])}'
+            + (f' and {len(names) - _NAMED} more' * (len(names) > _NAMED))
+            for what, names in (('missing', self.missing), ('unexpected', self.unexpected))
+            if names
+        ]
+        if problems:
+            architecture = self.card.architecture
+            raise BundleError(f'{path}: tensors do not match {architecture}: {"; ".join(problems)}')
+
+
+def is_snapshot(folder: Path) -> bool:
+    """Whether a folder is that of a published model: a configuration, and no card of geores."""
+    return (folder / CONFIG_FILE).is_file() and not (folder / CARD_FILE).is_file()
+
+
+def load_snapshot(folder: Path, name: str = '') -> tuple[ModelCard, nn.Module]:
+    """Card and network of a published model.
+
+    Args:
+        folder: With `config.json` and `model.safetensors`.
+        name: How it was asked for, which may say which model and release it is.
+
+    Raises:
+        BundleError: The files are incomplete or damaged, of a model that is not known, or tensors do not
+            match the network that the configuration names; these are named.
+    """
+    from geores.bundle import rebuild  # which dispatches to this module
+
+    snapshot = read_snapshot(folder, name)
+    snapshot.require_match(folder / WEIGHTS_FILE)
+    return snapshot.card, rebuild(snapshot.card, snapshot.tensors)
+
+
+def read_snapshot(folder: Path, name: str = '') -> Snapshot:
+    """Read a published model without insisting that its tensors match.
+
+    Args:
+        folder: As in `load_snapshot`.
+        name: As in `load_snapshot`.
+
+    Raises:
+        BundleError: The files are incomplete or damaged, or of a model that is not known.
+    """
+    weights = folder / WEIGHTS_FILE
+    config = _config(folder / CONFIG_FILE)
+    tensors = read_weights(weights)
+    card = replace(make_card(config, release_of(folder, name), folder), sha256=sha256_of(weights))
+    with torch.device('meta'):
+        wanted = models.create(card.architecture, **card.architecture_kwargs).state_dict()
+    prefix = _prefix(wanted, tensors)
+    tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+    missing = [key for key, one in wanted.items() if key not in tensors or tensors[key].shape != one.shape]
+    return Snapshot(card, tensors, prefix, tuple(missing), tuple(sorted(tensors.keys() - wanted.keys())))
+
+
+def _prefix(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """The wrappers' names under which most of the tensors are the network's."""
+    outer, inner = WRAPPERS
+    prefixes = ('', inner, outer, outer + inner)
+    return max(prefixes, key=lambda prefix: sum(prefix + name in found for name in wanted))
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(f'{path}: cannot be read: {error}') from error
+    # The Hub's mixin keeps arguments by name where it does not flatten a single one.
+    if isinstance(config, dict) and isinstance(config.get('config'), dict):
+        config = config['config']
+    if not isinstance(config, dict) or not isinstance(config.get('timm_model_name'), str):
+        raise BundleError(f"{path}: is not of a published reBEN model, for it has no 'timm_model_name'")
+    return config
