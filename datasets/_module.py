@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Subset, default_collate
 
 from geores.datasets._images import ImageStore
+from geores.datasets._sampling import ProcessSampler, process_count
 from geores.errors import DatasetError
-from geores.splits import Split, group_folds, near_duplicates, stratified_split
+from geores.splits import Split, group_folds, near_duplicates, read_split, stratified_split
 
 Sample = dict[str, Any]
 
@@ -50,7 +51,11 @@ def collate(samples: Sequence[Sample]) -> Sample:
 
 
 class ImageDataModule(LightningDataModule):
-    """Splits a dataset by strata and serves it in batches.
+    """Splits a dataset by strata and serves it in batches, to each of several processes its share.
+
+    Attributes:
+        same_order: Whether the order of training follows from `seed` alone, with one process as with
+            several; otherwise one process draws it as torch does.
 
     Args:
         batch_size: Images a batch.
@@ -60,7 +65,11 @@ class ImageDataModule(LightningDataModule):
         folds: Cross-validation by this many folds, in which near duplicates stay together; it takes the
             place of `val_share`.
         fold: Which fold to keep for validation, from 1.
+        split: Table of ids and parts, such as `geores split` writes, that says what trains, validates and
+            tests; it takes the place of `val_share` and `folds`.
     """
+
+    same_order = False
 
     def __init__(
         self,
@@ -70,6 +79,7 @@ class ImageDataModule(LightningDataModule):
         num_workers: int = 0,
         folds: int | None = None,
         fold: int = 1,
+        split: str | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -78,6 +88,7 @@ class ImageDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.folds = folds
         self.fold = fold
+        self.split_file = split
 
     def make_dataset(self) -> LabelledImages:
         """Index the files; no image is decoded yet."""
@@ -90,9 +101,13 @@ class ImageDataModule(LightningDataModule):
 
     @cached_property
     def split(self) -> Split:
-        """Positions of training and validation samples."""
+        """Positions of training, validation and test samples."""
         data = self.dataset
         known = [index for index, target in enumerate(data.targets) if np.all(target >= 0)]
+        if self.split_file is not None:
+            given, labelled = read_split(self.split_file).of(data.ids), set(known)
+            val, test = ([index for index in part if index in labelled] for part in (given.val, given.test))
+            return Split(given.train, val, given.id, tuple(test))
         split = self._divide(known)
         unlabelled = set(range(len(data))) - set(known)
         train = sorted({known[index] for index in split.train} | unlabelled)
@@ -154,7 +169,7 @@ class ImageDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Training batches, in another order each epoch."""
-        batch = min(self.batch_size, len(self.split.train))
+        batch = min(self.batch_size, max(len(self.split.train) // process_count(), 1))
         return self._loader(self.split.train, batch, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Sample] | list[Sample]:
@@ -163,11 +178,20 @@ class ImageDataModule(LightningDataModule):
             return []
         return self._loader(self.split.val, self.batch_size, shuffle=False)
 
+    def test_dataloader(self) -> DataLoader[Sample] | list[Sample]:
+        """Test batches; none where the split has no test part."""
+        if not self.split.test:
+            return []
+        return self._loader(list(self.split.test), self.batch_size, shuffle=False)
+
     def _loader(self, indices: list[int], batch_size: int, *, shuffle: bool) -> DataLoader[Sample]:
+        several = self.same_order or process_count() > 1
+        sampler = ProcessSampler(len(indices), shuffle=shuffle, seed=self.seed) if several else None
         return DataLoader(
             Subset(self.dataset, indices),  # type: ignore[arg-type]
             batch_size,
-            shuffle=shuffle,
+            shuffle=shuffle and sampler is None,
+            sampler=sampler,
             drop_last=shuffle,
             num_workers=self.num_workers,
             collate_fn=collate,

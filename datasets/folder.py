@@ -113,6 +113,7 @@ class SceneFolderDataModule(ImageDataModule):
         folds: Number of folds of cross-validation, instead of `val_share`.
         fold: Which of them to keep for validation, from 1.
         unlabelled: As in `SceneFolder`; a teacher has to answer for them.
+        split: Table of ids and parts, such as `geores split` writes, instead of `val_share`.
     """
 
     def __init__(
@@ -128,8 +129,9 @@ class SceneFolderDataModule(ImageDataModule):
         folds: int | None = None,
         fold: int = 1,
         unlabelled: bool = False,
+        split: str | None = None,
     ) -> None:
-        super().__init__(batch_size, val_share, seed, num_workers, folds, fold)
+        super().__init__(batch_size, val_share, seed, num_workers, folds, fold, split)
         self.root = root
         self.mode = mode
         self.size = size

@@ -99,6 +99,7 @@ class GeoTIFFPatchesDataModule(ImageDataModule):
         folds: Number of folds of cross-validation, instead of `val_share`.
         fold: Which of them to keep for validation, from 1.
         unlabelled: Train on patches without a label too, which a teacher has to answer for.
+        split: Table of ids and parts, such as `geores split` writes, instead of `val_share`.
     """
 
     def __init__(
@@ -114,8 +115,9 @@ class GeoTIFFPatchesDataModule(ImageDataModule):
         folds: int | None = None,
         fold: int = 1,
         unlabelled: bool = False,
+        split: str | None = None,
     ) -> None:
-        super().__init__(batch_size, val_share, seed, num_workers, folds, fold)
+        super().__init__(batch_size, val_share, seed, num_workers, folds, fold, split)
         self.root = root
         self.size = size
         self.budget = budget

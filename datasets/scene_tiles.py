@@ -204,7 +204,8 @@ class SceneTilesDataModule(ImageDataModule):
         column: holds the class.
         bands: as in `SceneTiles`.
         size: pixels of a tile's side.
-        split: 'blocks' keeps whole blocks of ground for validation, 'random' single tiles.
+        split: 'blocks' keeps whole blocks of ground for validation, 'random' single tiles; otherwise a table
+            of ids and parts, such as `geores split` writes.
         block_size: metres of a block's side; four tiles where not given.
         buffer: metres from validation tiles within which no tile trains.
         batch_size: tiles a batch.
@@ -221,7 +222,7 @@ class SceneTilesDataModule(ImageDataModule):
         column: str,
         bands: list[str],
         size: int = 64,
-        split: Literal['blocks', 'random'] = 'blocks',
+        split: str = 'blocks',
         block_size: float | None = None,
         buffer: float = 0.0,
         batch_size: int = 64,
@@ -230,7 +231,8 @@ class SceneTilesDataModule(ImageDataModule):
         num_workers: int = 0,
         options: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(batch_size, val_share, seed, num_workers)
+        file = None if split in ('blocks', 'random') else split
+        super().__init__(batch_size, val_share, seed, num_workers, split=file)
         self.size = size
         self._block_size = block_size
         self._buffer = buffer
@@ -245,7 +247,7 @@ class SceneTilesDataModule(ImageDataModule):
     @cached_property
     def split(self) -> Split:
         """Positions of training and validation tiles."""
-        if self._kind == 'random':
+        if self._kind != 'blocks':
             return super().split
         tiles = cast('SceneTiles', self.dataset)
         return split_tiles(tiles, self.val_share, self.seed, block_size=self._block_size, buffer=self._buffer)

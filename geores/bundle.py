@@ -4,31 +4,31 @@ Training writes them, inference reads them, and nothing else passes between the 
 """
 
 import difflib
-import hashlib
 import importlib.metadata
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from geores import models, plugins
 from geores.card import CARD_FILE, WEIGHTS, ModelCard, list_models
 from geores.errors import BundleError, GeoresError, ModelNotFoundError, OutputError
+from geores.hub import PREFIX, HubAddress, fetch, is_snapshot, load_snapshot
 from geores.model import Model
+from geores.weight_files import WEIGHTS_FILE, read_weights, refuse_pickle, sha256_of
+
+if TYPE_CHECKING:
+    from geores.vqa.network import VQANetwork
 
 __all__ = ['Model', 'ModelCard', 'list_models', 'load_model', 'save_bundle']
-
-WEIGHTS_FILE = 'model.safetensors'
-
-_PICKLES = frozenset({'.pt', '.pth', '.ckpt', '.pkl', '.pickle', '.bin', '.joblib'})
-_ONLY_SAFETENSORS = 'is or may be a pickle, which can run code on loading: geores reads safetensors only'
 
 
 def load_model(name_or_path: str | Path, device: str | torch.device = 'cpu') -> Model:
@@ -36,7 +36,9 @@ def load_model(name_or_path: str | Path, device: str | torch.device = 'cpu') -> 
 
     Args:
         name_or_path: Name of a model that ships with geores, path of a bundle's folder, or name of a
-            model of another package (`geores.plugins`); what is named first here wins.
+            model of another package (`geores.plugins`); what is named first here wins. Or `hf:owner/name`,
+            with `@revision` behind it to pin one, of a bundle or a published reBEN model on the Hugging
+            Face Hub, or the folder of such a model's snapshot (`geores.hub`).
         device: Where to put it, as torch names devices.
 
     Returns:
@@ -46,21 +48,54 @@ def load_model(name_or_path: str | Path, device: str | torch.device = 'cpu') -> 
         ModelNotFoundError: No bundle has that name or path; the nearest name is suggested.
         BundleError: The bundle is incomplete, damaged, contradicts itself, or holds a pickle.
         UsageError: The device is not there.
+        ReadError: The Hub cannot be reached, and its cache does not hold the model.
     """
     folder = find_bundle(name_or_path)
+    if is_snapshot(folder):
+        return Model(*load_snapshot(folder, str(name_or_path)), device)
     weights = folder / WEIGHTS_FILE
-    _refuse_pickle(weights)
+    refuse_pickle(weights)
     if not (folder / CARD_FILE).is_file():
         raise BundleError(f'{folder}: not a bundle, for it has no {CARD_FILE}')
     card = ModelCard.load(folder / CARD_FILE)
-    tensors = _read(weights)
+    tensors = read_weights(weights)
     try:
-        network = _rebuild(card, tensors)
+        network = rebuild(card, tensors, partial(find_encoder, folder))
     except GeoresError as error:
         raise BundleError(f'{folder}: {error}') from error
-    if _sha256(weights) != card.sha256:
+    if sha256_of(weights) != card.sha256:
         raise BundleError(f"{weights}: its SHA-256 is not the one of the card's field 'sha256'")
+    if card.task == 'vqa':
+        from geores.vqa.model import VQAModel  # it needs transformers, which takes a second
+
+        return VQAModel(card, cast('VQANetwork', network), device)
     return Model(card, network, device)
+
+
+def find_encoder(folder: Path, name: str, sha256: str) -> Model:
+    """The bundle whose encoder a VQA bundle shares.
+
+    Args:
+        folder: Of the VQA bundle, beside which or in which the other may lie.
+        name: Of the other.
+        sha256: Of its weights.
+
+    Raises:
+        BundleError: It is not there, or its weights are other ones.
+    """
+    near = [path for path in (folder / name, folder.parent / name) if (path / CARD_FILE).is_file()]
+    try:
+        places = [*near, find_bundle(name)]
+    except ModelNotFoundError:
+        places = near
+    hashes = {place: ModelCard.load(place / CARD_FILE).sha256 for place in places}
+    for place, found in hashes.items():
+        if found == sha256:
+            return load_model(place)
+    wanted = f'the bundle {name!r} of SHA-256 {sha256[:12]}'
+    for place, found in hashes.items():
+        raise BundleError(f'its encoder is {wanted}, and {place} has changed: its weights are {found[:12]}')
+    raise BundleError(f'its encoder, {wanted}, is not here: put its folder beside')
 
 
 def save_bundle(
@@ -91,13 +126,14 @@ def save_bundle(
     if folder.exists() and not (overwrite and (folder / CARD_FILE).is_file()):
         raise OutputError(f'{folder} exists already: choose another path or overwrite a bundle')
     tensors = {name: _stored(tensor, dtype) for name, tensor in network.state_dict().items()}
-    _rebuild(card, tensors)
+    shared = getattr(network, 'shared', None)
+    rebuild(card, tensors, lambda name, sha256: shared or find_encoder(folder, name, sha256))
     part = folder.parent / f'.{folder.name}-{uuid.uuid4().hex}'
     try:
         part.mkdir(parents=True)
         (part / WEIGHTS_FILE).write_bytes(save(tensors))
         version = importlib.metadata.version('geores')
-        card = replace(card, sha256=_sha256(part / WEIGHTS_FILE), geores_version=version)
+        card = replace(card, sha256=sha256_of(part / WEIGHTS_FILE), geores_version=version)
         card.save(part / CARD_FILE)
         put_folder(part, folder)
     except OSError as error:
@@ -143,10 +179,13 @@ def find_bundle(name_or_path: str | Path) -> Path:
     Raises:
         ModelNotFoundError: No bundle has that name or path; the nearest name is suggested.
         BundleError: It is a file.
+        ReadError: It is on the Hub, which cannot be reached.
     """
     shipped = {path.parent.name: path.parent for path in WEIGHTS.glob(f'*/{CARD_FILE}')}
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
+    if str(name_or_path).startswith(PREFIX):
+        return fetch(HubAddress.parse(str(name_or_path)))
     path = Path(name_or_path)
     if str(name_or_path) and (path / CARD_FILE).is_file():
         return path
@@ -156,7 +195,7 @@ def find_bundle(name_or_path: str | Path) -> Path:
     if str(name_or_path) and path.is_dir():
         return path
     if path.is_file():
-        _refuse_pickle(path)
+        refuse_pickle(path)
         raise BundleError(f'{path}: a file, and a bundle is a folder with {CARD_FILE} and {WEIGHTS_FILE}')
     names = sorted(shipped.keys() | offered.keys())
     near = difflib.get_close_matches(str(name_or_path), names, n=1)
@@ -164,37 +203,23 @@ def find_bundle(name_or_path: str | Path) -> Path:
     raise ModelNotFoundError(f'no model and no folder is named {str(name_or_path)!r}: {hint}')
 
 
-def _refuse_pickle(path: Path) -> None:
-    if not path.is_file():
-        for other in sorted(path.parent.iterdir()):
-            if other.suffix.lower() in _PICKLES:
-                raise BundleError(f'{other}: {_ONLY_SAFETENSORS}')
-        raise BundleError(f'{path.parent}: not a bundle, for it has no {path.name}')
-    with path.open('rb') as file:
-        magic = file.read(4)
-    # Protocol 2 and later start with 0x80; a safetensors file starts with its header's length,
-    # which may do so too, but no protocol number follows then.
-    pickled = magic[:1] == b'\x80' and magic[1:2] in {b'\x02', b'\x03', b'\x04', b'\x05'}
-    zipped = magic == b'PK\x03\x04'
-    if path.suffix.lower() in _PICKLES or zipped or (pickled and not _has_header(path)):
-        raise BundleError(f'{path}: {_ONLY_SAFETENSORS}')
+def rebuild(
+    card: ModelCard, tensors: Mapping[str, Tensor], find: Callable[[str, str], Model] | None = None
+) -> nn.Module:
+    """The network of a card with its weights.
 
+    Args:
+        card: Of the model.
+        tensors: Its weights by name, all of them and no other.
+        find: From name and hash to the bundle whose encoder it shares, which only VQA models do.
 
-def _has_header(path: Path) -> bool:
-    with path.open('rb') as file:
-        return file.read(9)[8:] == b'{'
+    Raises:
+        UsageError: They do not fit each other.
+    """
+    if card.task == 'vqa':
+        from geores.vqa.network import rebuild_vqa
 
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework='pt') as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        reason = ' '.join(str(error).split())
-        raise BundleError(f'{path}: damaged or not safetensors: {reason}') from error
-
-
-def _rebuild(card: ModelCard, tensors: Mapping[str, Tensor]) -> nn.Module:
+        return rebuild_vqa(card, tensors, find, _compare)
     # On the meta device first, where a card that asks for a huge network takes no memory.
     with torch.device('meta'):
         shell = models.create(card.architecture, **card.architecture_kwargs).eval()
@@ -233,8 +258,3 @@ def _try_forward(shell: nn.Module, card: ModelCard) -> None:
             f"the network answers with shape {tuple(logits.shape)}, and the card's labels are "
             f'{len(card.labels)}'
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()

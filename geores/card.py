@@ -15,12 +15,18 @@ from geores import card_fields as check
 from geores import plugins
 from geores.errors import BundleError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CARD_FILE = 'card.json'
 WEIGHTS = Path(__file__).parent / 'weights'
 
 # What turns a card of one format version into the next: {1: one_to_two, ...}.
-_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+# Version 2 added what only VQA models have: tokenizer, answer encoding and encoder.
+_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda data: data | {'format_version': 2},
+}
+
+
+_OPTIONAL = frozenset({'display_stretch', 'calibration', 'tokenizer', 'answer_encoding', 'encoder'})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,19 +40,20 @@ class ModelCard:
         architecture_kwargs: Its keyword arguments, plain JSON values.
         activation: From logits to probabilities ('sigmoid', 'softmax'), or to values ('sigmoid' for
             shares of 0 to 1, else 'identity').
-        task: 'multi-label' (any number of labels a tile), 'single-label' (one of them) or
-            'regression' (a value for each label).
+        task: 'multi-label' (any number of labels a tile), 'single-label' (one of them),
+            'regression' (a value for each label) or 'vqa' (answers to questions).
         sensor: What the images were taken with.
         processing_level: Such as 'L2A'.
         bands: Names in the order of the network's input: 'B02' ... or 'red', 'green', 'blue'.
-        units: Of pixel values: 'reflectance*10000' (Sentinel-2 digital numbers without offset),
+        units: Of pixel values: 'reflectance*10000' (Sentinel-2 digital numbers without offset), which with
+            ', dB' behind it has Sentinel-1 in dB beside it,
             '8-bit' or 'dB'.
         gsd: Smallest and largest ground sampling distance it was made for, in metres.
         input_size: Height and width of its input in pixels.
         resampling: How coarser bands are brought to its resolution; shrinking is by average.
         mean: Per band, in `units`.
         std: Per band, in `units`.
-        labels: In the order of the logits; for a regression, what each value is.
+        labels: In the order of the logits; for a regression, what each value is; for VQA, the answers.
         thresholds: Per label, or None where the best label counts or there are values.
         split_id: Of the split between training and validation.
         training_data: The data sets, with their licences.
@@ -54,6 +61,13 @@ class ModelCard:
         metrics: Data source -> name of the metric -> value; 'split' says on what.
         display_stretch: Low and high percentile by which other imagery is brought to 8 bits.
         calibration: `{'temperature': value}` by which logits are divided, if calibrated.
+        tokenizer: Of VQA: how questions become tokens (`geores.vqa.tokens`).
+        answer_encoding: Of VQA: style and variant of the answers' texts (`geores.vqa.answers`).
+        encoder: Of VQA: whose feature maps the head takes. Either another bundle's, with `name`, `sha256`,
+            `bands` (band of the image -> band of that bundle which takes its place: normalised by `mean`
+            and `std` of this card it counts as normalised there; other bands stay at their mean) and
+            `grid` (height and width to which maps are averaged, or None); or its own, with
+            `architecture`, `architecture_kwargs` and `grid`.
         sha256: Of the weights file; filled in by `save_bundle`.
         geores_version: That wrote it; filled in by `save_bundle`.
         format_version: Of the card.
@@ -67,7 +81,7 @@ class ModelCard:
     architecture: str
     architecture_kwargs: Mapping[str, Any]
     activation: Literal['sigmoid', 'softmax', 'identity']
-    task: Literal['multi-label', 'single-label', 'regression']
+    task: Literal['multi-label', 'single-label', 'regression', 'vqa']
     sensor: str
     processing_level: str
     bands: tuple[str, ...]
@@ -85,6 +99,9 @@ class ModelCard:
     metrics: Mapping[str, Mapping[str, Any]]
     display_stretch: tuple[float, float] | None = (2.0, 98.0)
     calibration: Mapping[str, float] | None = None
+    tokenizer: Mapping[str, Any] | None = None
+    answer_encoding: Mapping[str, str] | None = None
+    encoder: Mapping[str, Any] | None = None
     sha256: str = ''
     geores_version: str = ''
     format_version: int = FORMAT_VERSION
@@ -112,7 +129,7 @@ class ModelCard:
         """
         data = _upgrade(dict(data))
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        for name in fields.keys() - {'display_stretch', 'calibration'}:
+        for name in fields.keys() - _OPTIONAL:
             if name not in data:
                 raise BundleError(f'field {name!r} is missing')
         unknown = sorted(data.keys() - fields.keys())

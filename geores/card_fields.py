@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from geores.errors import UsageError
+from geores.vqa.answers import AnswerEncoding
+
 if TYPE_CHECKING:
     from geores.card import ModelCard
 
@@ -126,6 +129,33 @@ def _metrics(value: object) -> dict[str, dict[str, Any]]:
     return {source: dict(figures) for source, figures in metrics.items()}
 
 
+def _answer_encoding(value: object) -> dict[str, str]:
+    encoding = _mapping(value)
+    try:
+        return AnswerEncoding.from_dict(encoding).to_dict()
+    except UsageError as error:
+        raise ValueError(f'is none: {error}') from None
+
+
+_SHARED = frozenset({'name', 'sha256', 'bands', 'grid'})
+_OWN = frozenset({'architecture', 'architecture_kwargs', 'grid'})
+
+
+def _encoder(value: object) -> dict[str, Any]:
+    encoder = _plain(value)
+    if encoder.keys() not in (_SHARED, _OWN):
+        kinds = [', '.join(sorted(names)) for names in (_SHARED, _OWN)]
+        raise ValueError(f'has to hold either {kinds[0]} of a shared bundle, or {kinds[1]}')
+    encoder['grid'] = _optional(_whole)(encoder['grid'])
+    if 'architecture' in encoder:
+        kwargs = _arguments(encoder['architecture_kwargs'])
+        return encoder | {'architecture': _text(encoder['architecture']), 'architecture_kwargs': kwargs}
+    if not _sha256(encoder['sha256']):
+        raise ValueError('needs the SHA-256 of the shared bundle')
+    bands = _mapping(encoder['bands'])
+    return encoder | {'name': _name(encoder['name']), 'bands': {band: _text(bands[band]) for band in bands}}
+
+
 def _sha256(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r'([0-9a-f]{64})?', value):
         raise ValueError('has to be a SHA-256 in hexadecimal')
@@ -142,6 +172,7 @@ ACTIVATIONS = {
     'multi-label': ('sigmoid',),
     'single-label': ('softmax',),
     'regression': ('identity', 'sigmoid'),
+    'vqa': ('softmax',),
 }
 """Tasks, and the activations that fit each."""
 
@@ -169,6 +200,9 @@ FIELDS: dict[str, Check] = {
     'labels': _names,
     'thresholds': _optional(_where(_sequence(_number), lambda number: 0 < number < 1, 'between 0 and 1')),
     'calibration': _optional(_calibration),
+    'tokenizer': _optional(_plain),
+    'answer_encoding': _optional(_answer_encoding),
+    'encoder': _optional(_encoder),
     'split_id': _text,
     'training_data': _text,
     'licence': _text,
@@ -200,6 +234,11 @@ def contradiction(card: 'ModelCard') -> str | None:
         return f"field 'labels' holds {taken[0]!r}, which is a column of its own in tables of tiles"
     if card.activation not in ACTIVATIONS[card.task]:
         return f"field 'activation' is {card.activation!r}, which does not fit {card.task!r}"
+    for name in ('tokenizer', 'answer_encoding', 'encoder'):
+        if (getattr(card, name) is None) == (card.task == 'vqa'):
+            return f'field {name!r} has to be {"there" if card.task == "vqa" else "null"} for {card.task!r}'
+    if card.task == 'vqa' and card.thresholds is not None:
+        return "field 'thresholds' has to be null for 'vqa', where the best answer counts"
     if card.task == 'regression':
         for name in ('thresholds', 'calibration'):
             if getattr(card, name) is not None:

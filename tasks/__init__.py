@@ -3,7 +3,9 @@
 if __name__ != 'geores.tasks':
     raise ImportError('this folder installs as geores.tasks: import it under that name')
 
+from geores.tasks._vqa_export import ExportVQABundle
 from geores.tasks.classification import SceneClassification
 from geores.tasks.export import ExportBundle
+from geores.tasks.vqa import VisualQuestionAnswering
 
-__all__ = ['ExportBundle', 'SceneClassification']
+__all__ = ['ExportBundle', 'ExportVQABundle', 'SceneClassification', 'VisualQuestionAnswering']

@@ -43,6 +43,11 @@ def _chosen(images: Tensor, share: float) -> Tensor:
     return torch.rand(len(images), 1, 1, 1, device=images.device) < share
 
 
+def _flip(images: Tensor) -> Tensor:
+    images = torch.where(_chosen(images, 0.5), images.flip(-1), images)
+    return torch.where(_chosen(images, 0.5), images.flip(-2), images)
+
+
 class Augmentation(nn.Module):
     """Base of the augmentations."""
 
@@ -63,9 +68,15 @@ class Dihedral(Augmentation):
     """Flips and quarter turns: each of the eight with the same chance. Images have to be square."""
 
     def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102
-        images = torch.where(_chosen(images, 0.5), images.flip(-1), images)
-        images = torch.where(_chosen(images, 0.5), images.flip(-2), images)
+        images = _flip(images)
         return torch.where(_chosen(images, 0.5), images.transpose(-1, -2), images)
+
+
+class Flips(Augmentation):
+    """Left to right and top to bottom, each for half of the images."""
+
+    def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102
+        return _flip(images)
 
 
 class RandomResizedCrop(Augmentation):

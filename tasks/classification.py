@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+from torchmetrics import MeanMetric
 
 from geores import models
 from geores.errors import UsageError
@@ -43,7 +44,11 @@ class SceneClassification(LightningModule):
         class_weights: 'balanced', one number a label, or None.
         learning_rate: After warm-up.
         weight_decay: Of matrices and kernels.
+        decay_norms: Whether biases and norms are drawn towards zero too.
         warmup: Share of all steps in which the learning rate rises; then it falls as a cosine.
+        warmup_steps: That many steps instead, at most all but one.
+        warmup_start: The learning rate of the first step, as a share of `learning_rate`.
+        rate_end: The learning rate of the last step, likewise.
         augment: Augmentations of training batches, in their order.
         mean: Per band, in the images' units; None takes the datamodule's.
         std: Per band, in the images' units; None takes the datamodule's.
@@ -74,12 +79,17 @@ class SceneClassification(LightningModule):
         class_weights: Literal['balanced'] | list[float] | None = None,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.05,
+        decay_norms: bool = False,
         warmup: float = 0.1,
+        warmup_steps: int | None = None,
+        warmup_start: float = 0.01,
+        rate_end: float = 0.0,
         augment: list[Augmentation] | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
     ) -> None:
         super().__init__()
+        _check_schedule(warmup, warmup_steps, warmup_start, rate_end)
         self.save_hyperparameters(ignore=['augment'])
         self.labels, self.bands, self.task = tuple(labels), tuple(bands), task
         self.architecture = architecture
@@ -96,6 +106,8 @@ class SceneClassification(LightningModule):
         self.loss = make_loss(task, loss, label_smoothing, focal_gamma)
         self.augment = nn.ModuleList(augment or [])
         self.report = SceneReport(task)
+        # Lightning's own mean over processes rounds their numbers of samples.
+        self.val_loss = MeanMetric()
         self.register_buffer('mean', _per_band(mean, self.bands, 0.0))
         self.register_buffer('std', _per_band(std, self.bands, 1.0))
         self.register_buffer('weight', None if class_weights is None else torch.ones(len(labels)))
@@ -105,7 +117,7 @@ class SceneClassification(LightningModule):
             self.weight = torch.tensor(class_weights)
 
     def setup(self, stage: str) -> None:
-        """Take statistics of the training part.
+        """Take statistics of the training part, and lay the network out for quick convolutions.
 
         Args:
             stage: Only 'fit' does anything.
@@ -115,6 +127,8 @@ class SceneClassification(LightningModule):
         """
         if stage != 'fit':
             return
+        # Here and no later: DDP keeps the layout that it finds, and would permute the first gradients.
+        self.network.to(memory_format=torch.channels_last)
         data: Any = getattr(self.trainer, 'datamodule', None)
         if self.hparams['mean'] is None or self.hparams['std'] is None:
             if not hasattr(data, 'statistics'):
@@ -128,9 +142,12 @@ class SceneClassification(LightningModule):
             self.weight = balanced_weights(data.train_targets, len(self.labels)).to(self.device)
 
     def on_fit_start(self) -> None:
-        """Lay the network out for quick convolutions."""
-        self.network.to(memory_format=torch.channels_last)
+        """Bring the teachers to the device."""
         self.teachers.to(self.device)
+
+    def on_train_start(self) -> None:
+        """Put frozen parts into evaluation: Lightning keeps the mode it finds, and norms would average on."""
+        self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training or evaluation; frozen parts stay in evaluation.
@@ -182,7 +199,7 @@ class SceneClassification(LightningModule):
         if self._soft:
             images, target = self._soften(images, target)
         loss = self.loss(self(images).float(), target, self.weight)
-        self.log('train/loss', loss, on_step=False, on_epoch=True, batch_size=len(images))
+        self.log('train/loss', loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
     @property
@@ -207,35 +224,50 @@ class SceneClassification(LightningModule):
         """
         logits = self(batch['image']).float()
         loss = self.loss(logits, batch['label'], self.weight)
-        self.log('val/loss', loss, batch_size=len(logits), sync_dist=True)
+        self.val_loss.update(loss, len(logits))
         self.report.update(self.scores(logits), batch['label'])
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of all batches."""
-        self.log_dict({f'val/{name}': value for name, value in self.report.compute().items()})
+        figures = {'loss': self.val_loss.compute(), **self.report.compute()}
+        self.log_dict({f'val/{name}': value for name, value in figures.items()})
+        self.val_loss.reset()
         self.report.reset()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW, with warm-up and cosine decay step by step."""
+        """AdamW, with warm-up and cosine decay step by step (Loshchilov and Hutter 2017, equation 5)."""
         parameters = [one for one in self.network.parameters() if one.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {'params': [part for part in parameters if part.ndim > 1]},
-            # Biases and norms are not drawn towards zero.
-            {'params': [part for part in parameters if part.ndim <= 1], 'weight_decay': 0.0},
-        ]
         rate, decay = self.hparams['learning_rate'], self.hparams['weight_decay']
+        groups: list[dict[str, Any]] = [{'params': parameters}]
+        if not self.hparams['decay_norms']:
+            groups = [
+                {'params': [part for part in parameters if part.ndim > 1]},
+                # Biases and norms are not drawn towards zero.
+                {'params': [part for part in parameters if part.ndim <= 1], 'weight_decay': 0.0},
+            ]
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
         steps = max(int(self.trainer.estimated_stepping_batches), 2)
-        rise = min(max(round(self.hparams['warmup'] * steps), 1), steps - 1)
+        wanted = self.hparams['warmup_steps']
+        wanted = round(self.hparams['warmup'] * steps) if wanted is None else wanted
+        rise = min(max(wanted, 1), steps - 1)
         parts = [
-            LinearLR(optimizer, 0.01, total_iters=rise),
-            CosineAnnealingLR(optimizer, T_max=steps - rise),
+            LinearLR(optimizer, self.hparams['warmup_start'], total_iters=rise),
+            CosineAnnealingLR(optimizer, T_max=steps - rise, eta_min=self.hparams['rate_end'] * rate),
         ]
         scheduler = SequentialLR(optimizer, parts, milestones=[rise])
         return {
             'optimizer': optimizer,
             'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'},
         }
+
+
+def _check_schedule(warmup: float, steps: int | None, start: float, end: float) -> None:
+    if not 0 <= warmup <= 1 or (steps is not None and steps < 0):
+        raise UsageError(
+            'warmup is a share from 0 to 1 of all steps, and warmup_steps a whole number not below 0'
+        )
+    if not 0 < start <= 1 or not 0 <= end <= 1:
+        raise UsageError('warmup_start and rate_end are shares of the learning rate, and the first above 0')
 
 
 def _parts(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.utils.data import DataLoader, DistributedSampler
 
 from geores.bundle import save_bundle
 from geores.card import ModelCard
@@ -83,6 +84,7 @@ class ExportBundle(Callback):
         self.evidence: Evidence | None = None
         self.scores: Scores | None = None
         self._best = -math.inf
+        self._folder = Path()
         self._weights: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -102,7 +104,7 @@ class ExportBundle(Callback):
             raise UsageError('ExportBundle needs SceneClassification and a datamodule of geores')
         if not data.split.val and self.evidence is None:
             raise UsageError('val_share 0 leaves nothing to measure: train with --folds')
-        folder = self._folder(trainer)
+        folder = self._folder = Path(self.path or Path(trainer.log_dir or 'runs') / str(self.text['name']))
         if folder.exists() and not self.overwrite:
             raise OutputError(f'{folder} exists already: set another path, or overwrite')
         self._card(trainer, pl_module, Evidence(None, {}, data.split.id))
@@ -129,7 +131,7 @@ class ExportBundle(Callback):
             self._weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure and write.
+        """Measure and write, in the first of several processes.
 
         Args:
             trainer: That fits.
@@ -142,7 +144,7 @@ class ExportBundle(Callback):
         evidence = self.evidence or self._measured(trainer, pl_module)
         card = self._card(trainer, pl_module, evidence)
         dtype = _DTYPES[self.dtype]
-        folder = self._folder(trainer)
+        folder = self._folder
         save_bundle(folder, pl_module.network, card, dtype, overwrite=self.overwrite)
         print(f'{card.name}: bundle written to {folder}')
 
@@ -156,9 +158,6 @@ class ExportBundle(Callback):
         ]
         metrics = _measure(self.scores, thresholds, chosen)
         return Evidence(thresholds, metrics, trainer.datamodule.split.id)  # type: ignore[attr-defined]
-
-    def _folder(self, trainer: Trainer) -> Path:
-        return Path(self.path or Path(trainer.log_dir or 'runs') / str(self.text['name']))
 
     def _card(
         self,
@@ -193,11 +192,20 @@ class ExportBundle(Callback):
 def _predict(trainer: Trainer, task: SceneClassification) -> Scores:
     task.eval()
     scores, targets, sources = [], [], []
-    for batch in trainer.datamodule.val_dataloader():  # type: ignore[attr-defined]
+    for batch in _whole(trainer.datamodule.val_dataloader()):  # type: ignore[attr-defined]
         scores.append(task.scores(task(batch['image'].to(task.device))).cpu())
         targets.append(batch['label'])
         sources += batch['source']
     return Scores(torch.cat(scores), torch.cat(targets), sources)
+
+
+def _whole(loader: Any) -> Any:  # noqa: ANN401 - a DataLoader, or a list of batches
+    """A loader of all samples, where this process was to take its share of them."""
+    if not isinstance(getattr(loader, 'sampler', None), DistributedSampler):
+        return loader
+    return DataLoader(
+        loader.dataset, loader.batch_size, num_workers=loader.num_workers, collate_fn=loader.collate_fn
+    )
 
 
 def _measure(scores: Scores, thresholds: Tensor | None, chosen: Sequence[str]) -> dict[str, dict[str, Any]]:

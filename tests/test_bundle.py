@@ -103,7 +103,7 @@ def test_card_round_trip(tmp_path):
     CARD.save(tmp_path / 'card.json')
     assert ModelCard.load(tmp_path / 'card.json') == CARD
     assert ModelCard.from_dict(CARD.to_dict()) == CARD
-    assert json.loads((tmp_path / 'card.json').read_text())['format_version'] == 1
+    assert json.loads((tmp_path / 'card.json').read_text())['format_version'] == 2
 
 
 @given(
@@ -155,7 +155,7 @@ def test_any_card_loads_or_is_a_bundle_error(fields):
         ({'licence': 'drop'}, ["'licence'", 'missing']),
         ({'bands': 'drop'}, ["'bands'", 'missing']),
         ({'lable': 1}, ["'lable'", 'not one that geores knows']),
-        ({'format_version': 2}, ["'format_version'", 'upgrade geores']),
+        ({'format_version': 3}, ["'format_version'", 'upgrade geores']),
         ({'format_version': 'one'}, ["'format_version'"]),
         ({'architecture': 'test-bundle-tini'}, ["did you mean 'test-bundle-tiny'"]),
     ],
@@ -166,11 +166,11 @@ def test_bad_cards_name_file_and_field(bundle, fields, parts):
 
 
 def test_older_format_versions_are_upgraded(bundle, monkeypatch):
-    def one_to_two(data):
-        return data | {'format_version': 2, 'licence': 'upgraded'}
+    def two_to_three(data):
+        return data | {'format_version': 3, 'licence': 'upgraded'}
 
-    monkeypatch.setattr(card_module, '_UPGRADES', {1: one_to_two})
-    monkeypatch.setattr(card_module, 'FORMAT_VERSION', 2)
+    monkeypatch.setattr(card_module, '_UPGRADES', card_module._UPGRADES | {2: two_to_three})
+    monkeypatch.setattr(card_module, 'FORMAT_VERSION', 3)
     assert load_model(bundle).card.licence == 'upgraded'
 
 

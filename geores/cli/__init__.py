@@ -6,7 +6,22 @@ from typing import Annotated
 import typer
 
 from geores.addresses import without_secrets
-from geores.cli import accuracy, baselines, classify, evaluate, finetune, info, models, sample
+from geores.cli import (
+    accuracy,
+    audit,
+    baselines,
+    classify,
+    convert,
+    evaluate,
+    finetune,
+    info,
+    models,
+    questions,
+    sample,
+    split,
+    verify,
+    verify_model,
+)
 from geores.errors import GeoresError, UsageError
 
 __all__ = ['app', 'main']
@@ -24,13 +39,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(name='accuracy')(accuracy.accuracy)
+app.command(name='audit')(audit.audit)
 app.command(name='baselines')(baselines.baselines)
 app.command(name='classify')(classify.classify)
+app.add_typer(convert.app, name='convert')
 app.command(name='evaluate')(evaluate.evaluate)
 app.command(name='finetune')(finetune.finetune)
 app.command(name='info')(info.info)
 app.command(name='models')(models.models)
+app.add_typer(questions.app, name='questions')
 app.command(name='sample')(sample.sample)
+app.command(name='verify-model')(verify_model.verify_model)
+app.command(name='split')(split.split)
+app.command(name='verify')(verify.verify)
 
 
 @app.command(

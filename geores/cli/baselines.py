@@ -21,8 +21,11 @@ Option = typer.Option
 
 def baselines(
     folder: Annotated[str, typer.Argument(metavar='FOLDER', help='Images in one folder a class.')],
+    dataset: Annotated[
+        str, Option(help='folder, or resisc45: NWPU-RESISC45 by its own protocol (ten repeats).')
+    ] = 'folder',
     ratios: Annotated[str, Option(help='Shares of each class to train on, by commas.')] = '0.1,0.2',
-    repeats: Annotated[int, Option(help='Random draws at each ratio.')] = 5,
+    repeats: Annotated[int | None, Option(help="Random draws at each ratio [5, or the data set's].")] = None,
     finetune_repeats: Annotated[
         int | None, Option(help='Of fine-tuning, which takes longest [--repeats].')
     ] = None,
@@ -68,11 +71,12 @@ def baselines(
     mean and standard deviation.
     """
     from geores.pipelines.baselines.compare import plan_baselines
+    from geores.pipelines.baselines.data_sets import repeats_for
     from geores.pipelines.baselines.options import BaselineOptions
 
     options = BaselineOptions(
         ratios=_floats(ratios, '--ratios') or (),
-        repeats=repeats,
+        repeats=repeats_for(dataset) if repeats is None else repeats,
         finetune_repeats=finetune_repeats,
         methods=listed(methods) or (),
         size=size,
@@ -85,6 +89,7 @@ def baselines(
     plan = plan_baselines(
         folder,
         options,
+        dataset=dataset,
         encoder=encoder,
         weights=weights,
         mean=_floats(mean, '--mean'),

@@ -34,6 +34,12 @@ def classify(
         list[str] | None,
         Option('--with', metavar='FILE', help='Another source of the same place (repeatable).'),
     ] = None,
+    with_bands: Annotated[
+        str | None, Option(help='Names of the bands of --with in file order, such as VV,VH.')
+    ] = None,
+    linear_s1: Annotated[
+        bool, Option('--linear-s1', help='Backscatter is calibrated on a linear scale, not in dB.')
+    ] = False,
     tile: Annotated[int | None, Option(help="Pixels of a tile [the model's input size].")] = None,
     stride: Annotated[int | None, Option(help='Pixels from tile to tile, and of a cell [the tile].')] = None,
     resolution: Annotated[float | None, Option(help='Metres a pixel [what the model takes].')] = None,
@@ -78,18 +84,32 @@ def classify(
         compile=compile,
         workers=workers,
         max_output=parse_size(max_output),
+        linear_s1=linear_s1,
     )
-    opened = _open(scenes, beside or [], listed(bands), allow_vrt=allow_vrt)
+    others = _beside(beside or [], listed(with_bands), allow_vrt=allow_vrt)
+    opened = _open(scenes, others, listed(bands), allow_vrt=allow_vrt)
     _run(opened, model, options, out, resume=resume, overwrite=overwrite, as_json=as_json)
 
 
-def _open(paths: list[str], beside: list[str], bands: list[str] | None, *, allow_vrt: bool) -> 'list[Scene]':
-    """Open every scene, and refuse two of one name: their results would have the same files."""
+def _beside(paths: list[str], bands: list[str] | None, *, allow_vrt: bool) -> 'list[Scene]':
+    """Open the other sources, which --with-bands names where there is one."""
     from geores.scenes import open_scene
+
+    if bands is not None and len(paths) != 1:
+        raise UsageError(f'--with-bands names the bands of one --with, and there are {len(paths)}')
+    return [open_scene(path, bands=bands, allow_vrt=allow_vrt) for path in paths]
+
+
+def _open(
+    paths: list[str], beside: 'list[Scene]', bands: list[str] | None, *, allow_vrt: bool
+) -> 'list[Scene]':
+    """Open every scene, and refuse two of one name: their results would have the same files."""
+    from geores.scenes import merge_scenes, open_scene
 
     opened: dict[str, Scene] = {}
     for path in paths:
-        scene = open_scene([path, *beside] if beside else path, bands=bands, allow_vrt=allow_vrt)
+        scene = open_scene(path, bands=bands, allow_vrt=allow_vrt)
+        scene = merge_scenes([scene, *beside]) if beside else scene
         if scene.name in opened:
             raise UsageError(
                 f'{path} and another scene are both named {scene.name!r}: classify them into '

@@ -38,8 +38,8 @@ def parse_size(text: str) -> int:
 
 
 @contextmanager
-def progress_bar(name: str, *, shown: bool = True) -> Iterator['Progress']:
-    """A bar on standard error with tiles a second and the time left."""
+def progress_bar(name: str, *, shown: bool = True, unit: str = 'tiles') -> Iterator['Progress']:
+    """A bar on standard error with tiles, or what `unit` says, a second and the time left."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -53,7 +53,7 @@ def progress_bar(name: str, *, shown: bool = True) -> Iterator['Progress']:
         TextColumn('{task.description}'),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn('tiles'),
+        TextColumn(unit),
         TextColumn('{task.fields[rate]}'),
         TimeRemainingColumn(),
     )
@@ -63,7 +63,7 @@ def progress_bar(name: str, *, shown: bool = True) -> Iterator['Progress']:
 
         def advance(tiles: int, total: int) -> None:
             speed = bar.tasks[task].finished_speed or bar.tasks[task].speed
-            rate = '' if speed is None else f'{speed:,.0f} tiles/s'
+            rate = '' if speed is None else f'{speed:,.0f} {unit}/s'
             bar.update(task, advance=tiles, total=total, rate=rate)
 
         yield advance

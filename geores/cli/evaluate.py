@@ -34,6 +34,7 @@ FIGURES = {
     'recall_micro': 'recall, micro',
     'ece': 'expected calibration error',
 }
+_WIDEST = 32
 HEADS = {
     'support': 'true',
     'predicted': 'said',
@@ -56,8 +57,8 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar='DATA...',
-            help='Folder with a folder a class; folder of GeoTIFF patches with labels.csv; or scenes, '
-            'with --labels.',
+            help='Folder with a folder a class; folder of GeoTIFF patches with labels.csv; BigEarthNet v2.0 '
+            '(reBEN); or scenes, with --labels.',
         ),
     ],
     labels: Annotated[str | None, Option(help='Vector file of polygons or points over the scenes.')] = None,
@@ -79,13 +80,22 @@ def evaluate(
         str | None, Option(help="scene (one label an image) or multi-label [the model's].")
     ] = None,
     split: Annotated[
-        str, Option(help="all, or val or train: that part of the model's own split of this data.")
+        str,
+        Option(
+            help="all, or val or train: that part of the model's own split of this data; or test of reBEN."
+        ),
     ] = 'all',
     label_map: Annotated[
         str | None, Option(metavar='OLD=NEW,...', help="Labels of the data by the model's names.")
     ] = None,
     ignore_unknown: Annotated[
         bool, Option('--ignore-unknown', help='Leave out labels that the model does not know.')
+    ] = False,
+    metadata: Annotated[
+        Path | None, Option(help='metadata.parquet of reBEN, if it is not beside the patches.')
+    ] = None,
+    snow_and_clouds: Annotated[
+        bool, Option('--snow-and-clouds', help='Take patches of reBEN with snow, clouds or shadows too.')
     ] = False,
     batch_size: Annotated[int, Option(help='Images in one forward pass.')] = 32,
     device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
@@ -99,6 +109,7 @@ def evaluate(
 ) -> None:
     """Measure how well MODEL answers on labelled DATA."""
     tiles = {'resolution': resolution, 'stride': stride, 'min_share': min_share, 'placement': placement}
+    reben = {'metadata': metadata, 'snow_and_clouds': snow_and_clouds}
     renamed = _pairs(label_map)
     from geores.pipelines.evaluation.evaluate import Evaluator
     from geores.pipelines.evaluation.files import check_files
@@ -119,6 +130,7 @@ def evaluate(
         workers=workers,
         bootstrap=bootstrap,
         seed=seed,
+        reben={name: value for name, value in reben.items() if value},
         **{name: value for name, value in tiles.items() if value is not None},
     )
     if out is not None:
@@ -187,7 +199,7 @@ def _rows(first: str, frame: 'pd.DataFrame') -> 'Table':
     from rich.table import Table
 
     table = Table(first, *(HEADS.get(name, name) for name in frame.columns), box=box.SIMPLE_HEAD)
-    table.columns[0].no_wrap = True
+    table.columns[0].max_width = _WIDEST  # a name of 80 letters would leave no room for figures
     for name, row in zip(frame.index, frame.itertuples(index=False), strict=True):
         table.add_row(str(name), *(_number(value) for value in row))
     return table

@@ -54,7 +54,9 @@ def finetune(
     buffer: Annotated[float, Option(help='Metres between training and validation tiles.')] = 0.0,
     val_share: Annotated[float, Option(help='Part kept for validation.')] = 0.2,
     epochs: Annotated[int | None, Option(help='Passes over the tiles [about 600 steps, 10 to 40].')] = None,
-    learning_rate: Annotated[float, Option(help='After warm-up.')] = 5e-4,
+    learning_rate: Annotated[
+        float | None, Option(help='After warm-up [5e-4; 2e-4 with fewer than 50 tiles a class].')
+    ] = None,
     batch_size: Annotated[int, Option(help='Tiles in a step.')] = 32,
     seed: Annotated[int, Option(help='Of split and training.')] = 0,
     device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',

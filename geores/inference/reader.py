@@ -19,16 +19,22 @@ from geores.scenes.gdal import ungeoreferenced
 __all__ = ['CACHE_BYTES', 'Conversion', 'GridReader', 'Mask']
 
 CACHE_BYTES = 256 * 2**20
+FAINTEST = np.float32(1e-5)
+"""Least backscatter on a linear scale, -50 dB: Sentinel-1's noise lies above -30 dB."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """How stored numbers become a model's units: ``clip(number * gain + bias, low, high)``."""
+    """How stored numbers become a model's units: ``clip(number * gain + bias, low, high)``.
+
+    With ``decibels`` that is a power on a linear scale, of which 10 log10 is taken in the end.
+    """
 
     gain: float = 1.0
     bias: float = 0.0
     low: float | None = None
     high: float | None = None
+    decibels: bool = False
 
     def apply(self, values: NDArray[np.float32]) -> None:
         """Convert in place."""
@@ -38,6 +44,10 @@ class Conversion:
             values += np.float32(self.bias)
         if self.low is not None or self.high is not None:
             np.clip(values, self.low, self.high, out=values)
+        if self.decibels:
+            np.maximum(values, FAINTEST, out=values)  # 0 stands for less than can be measured
+            np.log10(values, out=values)
+            values *= np.float32(10)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
 from pyproj import Transformer
 from pyproj.exceptions import CRSError, ProjError
 from shapely.geometry.base import BaseGeometry
@@ -62,7 +63,8 @@ def target_grid(
         aoi: vector file; the grid is cut to its bounds, and pixels outside its polygons are invalid.
 
     Raises:
-        UsageError: no resolution can be had, or nothing of the scene lies in the box or area.
+        UsageError: no resolution can be had, a source lies elsewhere, or nothing of the scene lies in the box
+            or area.
     """
     bare = [raster.path for raster in scene.rasters if raster.geobox.crs is None]
     if 0 < len(bare) < len(scene.rasters):
@@ -85,11 +87,31 @@ def target_grid(
         if bbox_crs is None and scene.crs is not None and scene.crs != grid.crs:
             bbox_crs = str(scene.crs)
         grid = _cropped(grid, _box(bbox, bbox_crs, grid), 'bbox')
+    _check_overlap(scene, grid)
     area = None
     if aoi is not None:
         area = _area(aoi, grid)
         grid = _cropped(grid, area.bounds, f'area of interest {aoi}')
     return Target(grid, size, area, notes)
+
+
+def _check_overlap(scene: Scene, grid: GeoBox) -> None:
+    """Refuse sources that lie elsewhere: not one pixel of the grid would be valid."""
+    extent = grid.extent
+    for raster in scene.rasters if extent.crs is not None else ():
+        other = raster.geobox.extent
+        if other.crs != extent.crs:
+            other = other.to_crs(extent.crs, resolution=_length(other) / 64, check_and_fix=True)
+        if not extent.intersects(other) or not (extent & other).area > 0:
+            raise UsageError(
+                f'{raster.path} does not overlap {scene.finest.raster.path}: '
+                'all sources have to be of one place'
+            )
+
+
+def _length(outline: Geometry) -> float:
+    box = outline.boundingbox
+    return float(max(box.span_x, box.span_y))
 
 
 def _clamped(native: float, gsd: tuple[float, float]) -> float:

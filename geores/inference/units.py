@@ -8,15 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.card import ModelCard
-from geores.errors import ReadError
+from geores.errors import ReadError, UsageError
 from geores.inference.plan import Plan
 from geores.inference.reader import Conversion, GridReader
 from geores.scenes import Band, Scene
+from geores.scenes.names import SENTINEL1_BANDS
 
 __all__ = ['conversions', 'needs_sample', 'sample_tiles']
 
 BRIGHTEST = 2.0
 """Floating point pixels above it are no reflectances of 0 to 1."""
+
+STRONGEST = 10.0
+"""Backscatter on a linear scale of which no scene has half of its pixels: 10 dB."""
 
 Pixels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
@@ -60,7 +64,10 @@ def needs_sample(scene: Scene, card: ModelCard) -> bool:
     bands = [scene.band(name) for name in card.bands]
     if card.units == '8-bit':
         return any(band.raster.dtype != np.uint8 for band in bands)
-    return any(band.scale is None and band.raster.dtype.kind == 'f' for band in bands)
+    return any(
+        (band.scale is None and band.raster.dtype.kind == 'f') or band.name in SENTINEL1_BANDS
+        for band in bands
+    )
 
 
 def _spread(count: int, side: int) -> list[int]:
@@ -73,6 +80,8 @@ def conversions(
     bands: Sequence[str],
     values: NDArray[np.float32],
     valid: NDArray[np.bool_],
+    *,
+    linear: bool = False,
 ) -> tuple[dict[str, Conversion], tuple[str, ...]]:
     """How each band's stored numbers become the card's units, and what to tell about it.
 
@@ -82,6 +91,10 @@ def conversions(
         bands: names as the card has them.
         values: sampled tiles as stored, (N, C, h, w).
         valid: (N, h, w).
+        linear: whether Sentinel-1's backscatter is on a linear scale instead of in dB.
+
+    Raises:
+        UsageError: backscatter is not on the scale that is said.
 
     Returns:
         A `Conversion` for each band that needs one, and notes of one sentence each.
@@ -91,14 +104,58 @@ def conversions(
     samples = dict(zip(bands, pixels, strict=True))
     if card.units == '8-bit':
         return _stretched(card, found, samples)
-    if card.units == 'reflectance*10000':
-        return _reflectances(found, samples)
-    scaled = {
+    radar = {name: band for name, band in found.items() if name in SENTINEL1_BANDS}
+    converted, notes = _decibels(radar, samples, linear=linear)
+    other = {name: band for name, band in found.items() if name not in radar}
+    if card.units.startswith('reflectance*10000'):
+        reflectances, told = _reflectances(other, samples)
+        return converted | reflectances, notes + told
+    return converted | _scaled(other), notes
+
+
+def _scaled(bands: dict[str, Band]) -> dict[str, Conversion]:
+    return {
         name: Conversion(band.scale, band.offset or 0.0)
-        for name, band in found.items()
+        for name, band in bands.items()
         if band.scale is not None
     }
-    return scaled, ()
+
+
+def _decibels(
+    bands: dict[str, Band], samples: dict[str, NDArray[np.float32]], *, linear: bool
+) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+    """Backscatter in dB, which is what models of Sentinel-1 take."""
+    converted = _scaled(bands)
+    for name, band in bands.items():
+        stored = samples[name].copy()
+        before = converted.get(name, Conversion())
+        before.apply(stored)
+        if len(stored):
+            _check_scale(f'{name} of {band.raster.path}', stored, linear=linear)
+        if linear:
+            converted[name] = Conversion(before.gain, before.bias, decibels=True)
+    return converted, (f'{", ".join(bands)} brought from a linear scale to dB',) if linear and bands else ()
+
+
+def _check_scale(what: str, sample: NDArray[np.float32], *, linear: bool) -> None:
+    """Tell decibels, which are below 0 nearly everywhere, from powers, which never are."""
+    low, high = float(sample.min()), float(sample.max())
+    if linear and low < 0:
+        raise UsageError(
+            f'{what} has values below 0, such as {low:.3g}, so that it is not on a linear scale: drop '
+            '--linear-s1 (linear_s1=)'
+        )
+    if linear and float(np.median(sample)) > STRONGEST:
+        raise UsageError(
+            f'{what} is {np.median(sample):.3g} in the middle, more than backscatter can be: digital numbers '
+            'have to be calibrated (sigma0, gamma0) first'
+        )
+    if not linear and low >= 0:
+        raise UsageError(
+            f'{what} has no value below 0 in a sample ({low:.3g} to {high:.3g}), so that it is not in dB, '
+            'which the model takes: give --linear-s1 (linear_s1=) for calibrated backscatter (sigma0, '
+            'gamma0) on a linear scale, else calibrate it'
+        )
 
 
 def _stretched(

@@ -52,7 +52,8 @@ def classify(
             cloud classes, or non-zero pixels, are invalid) and ``mask_values``, ``min_valid`` (share of
             valid pixels below which a tile is skipped, 0.5), ``threshold`` (least score for a label),
             ``top_k`` (most labels a tile), ``batch_size``, ``device``, ``precision``, ``compile``,
-            ``workers``, ``max_output`` (bytes).
+            ``workers``, ``max_output`` (bytes), ``linear_s1`` (Sentinel-1's backscatter is calibrated on a
+            linear scale instead of in dB).
 
     Returns:
         The result; with ``out``, its files are written too.

@@ -30,7 +30,7 @@ from geores.pipelines.options import MIN_TILE, ClassifyOptions
 from geores.pipelines.outputs import work_folder
 from geores.pipelines.result import Classification
 from geores.pipelines.scored import RunInfo
-from geores.pipelines.select import check_bands
+from geores.pipelines.select import check_bands, levels_differ
 from geores.scenes import Scene, gdal_env
 
 if TYPE_CHECKING:
@@ -156,13 +156,20 @@ def prepare(scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tu
         sample, valid = sample_tiles(
             reader, plan, side=4 if decides else few, workers=_workers(options), strict=decides
         )
-    converted, told = conversions(scene, card, card.bands, sample, valid)
+    converted, told = conversions(scene, card, card.bands, sample, valid, linear=options.linear_s1)
     probe = _probe(model, sample, valid, converted)
     asked = options.precision
     if scene.is_lazy and asked == 'auto' and not len(probe):
         asked = 'fp32'  # bf16 is not chosen unseen
     predictor = choose_predictor(model, asked, probe, compile=options.compile)
-    notes = (*notes, *scene.notes, *target.notes, *told, *_remarks(tiling, card.input_size))
+    notes = (
+        *notes,
+        *scene.notes,
+        *target.notes,
+        *levels_differ(scene, card),
+        *told,
+        *_remarks(tiling, card.input_size),
+    )
     look = Quicklook(_display(card.bands), -(-max(tiling.height, tiling.width) // LOOK_PIXELS))
     job = Job(
         scene,
@@ -186,8 +193,10 @@ def lay_out(scene: Scene, card: ModelCard, options: ClassifyOptions) -> tuple[Ta
     """
     check_bands(scene, card)
     check_task(card, options.threshold, options.top_k)
+    # In the scene's own order: the grid is the first source's, whatever the model's first band is.
+    needed = {scene.band(name).name for name in card.bands}
     target = target_grid(
-        scene.select(card.bands),
+        scene.select([name for name in scene.bands if name in needed]),
         card.gsd,
         resolution=options.resolution,
         bbox=options.bbox,

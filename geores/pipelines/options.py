@@ -41,6 +41,7 @@ class ClassifyOptions(NamedOptions):
     compile: bool = False
     workers: int | None = None
     max_output: int = MAX_OUTPUT
+    linear_s1: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is out of range before anything is opened."""

@@ -7,7 +7,10 @@ from geores.card import ModelCard, shipped_models
 from geores.errors import BandError, ModelNotFoundError
 from geores.scenes import Scene
 
-__all__ = ['check_bands', 'choose_model']
+__all__ = ['check_bands', 'choose_model', 'levels_differ']
+
+
+_LEVELS = frozenset({'L1C', 'L2A'})
 
 
 def choose_model(scene: Scene, cards: Sequence[ModelCard] | None = None) -> tuple[ModelCard, str]:
@@ -48,8 +51,20 @@ def check_bands(scene: Scene, card: ModelCard) -> None:
         raise BandError(
             f'model {card.name!r} needs {", ".join(card.bands)}; {scene.name} has '
             f'{", ".join(scene.bands)} and lacks {", ".join(missing)}: '
-            'name the bands in file order with --bands, or choose another model'
+            'name the bands in file order with --bands (--with-bands for another source), or choose another '
+            'model'
         )
+
+
+def levels_differ(scene: Scene, card: ModelCard) -> tuple[str, ...]:
+    """What to tell where a model was trained on another processing level than the scene's; often nothing."""
+    level = scene.processing_level
+    if level is None or level in card.processing_level or not _LEVELS & set(card.processing_level.split()):
+        return ()
+    return (
+        f'the scene is {level}, and {card.name} was trained on {card.processing_level}: its scores are less '
+        'reliable here',
+    )
 
 
 def _off(native: float | None, gsd: tuple[float, float]) -> float:

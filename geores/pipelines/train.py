@@ -20,6 +20,7 @@ _EXPECTED_WARNINGS = (
     'The .*dataloader.* does not have many workers',  # images are held in memory
     'The number of training batches',  # of a small set
     'Total length of .* across ranks is zero',  # where nothing is kept for validation
+    'It is recommended to use `self.log.*sync_dist',  # the metrics have gathered all processes' samples
     r'`isinstance\(treespec, LeafSpec\)` is deprecated',  # Lightning's own use of torch
 )
 _CONFIGS = {'.yaml', '.yml', '.json'}
@@ -30,6 +31,8 @@ class _Progress(Callback):
     """One line an epoch, which a log file can hold as well as a terminal."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
         figures = '  '.join(
             f'{name} {float(trainer.callback_metrics[name]):.3f}'
             for name in sorted(trainer.callback_metrics)

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 
 from geores.errors import BandError, UsageError
-from geores.scenes.names import find_name
+from geores.scenes.names import SENTINEL1_BANDS, find_name
 from geores.scenes.raster import Raster
 
 __all__ = ['Band', 'Scene', 'merge_scenes', 'notes_on_grid']
@@ -82,11 +82,18 @@ class Scene:
 
     @cached_property
     def finest(self) -> Band:
-        """The band of the smallest pixels among those in the first band's CRS."""
+        """The band of the smallest pixels among those in the first band's CRS, and of its kind.
+
+        Radar beside an optical scene does not say where the scene lies, nor the other way round.
+        """
         bands = list(self.bands.values())
-        crs = bands[0].raster.geobox.crs
+        crs, radar = bands[0].raster.geobox.crs, bands[0].name in SENTINEL1_BANDS
         return min(
-            (band for band in bands if band.raster.geobox.crs == crs),
+            (
+                band
+                for band in bands
+                if band.raster.geobox.crs == crs and (band.name in SENTINEL1_BANDS) == radar
+            ),
             key=lambda band: abs(band.raster.geobox.affine.determinant),
         )
 

@@ -9,11 +9,12 @@ from geores.errors import DatasetError
 
 
 class Split(NamedTuple):
-    """Positions of the training and validation samples, and a name of the split."""
+    """Positions of the training, validation and test samples, and a name of the split."""
 
     train: list[int]
     val: list[int]
     id: str
+    test: tuple[int, ...] = ()
 
 
 def stratified_split(ids: Sequence[str], strata: Sequence[str], share: float, seed: int) -> Split:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from geores.datasets.folder import SceneFolder
 from geores.errors import DatasetError, UsageError
 from geores.inference.predictor import pick_device
+from geores.pipelines.baselines.data_sets import known_dataset, repeats_for
 from geores.pipelines.baselines.encoder import choose_encoder, seen_in_training
 from geores.pipelines.baselines.experiment import Experiment, Progress
 from geores.pipelines.baselines.options import BaselineOptions, draw_splits
@@ -18,6 +18,7 @@ __all__ = ['baselines', 'plan_baselines']
 def baselines(
     folder: str | Path,
     *,
+    dataset: str = 'folder',
     encoder: str = 'tf_efficientnet_lite0',
     weights: str | Path | None = None,
     mean: Sequence[float] | None = None,
@@ -32,6 +33,8 @@ def baselines(
 
     Args:
         folder: With a folder a class, or with `images/` that holds them.
+        dataset: 'folder', or 'resisc45' for NWPU-RESISC45: its 45 classes have to be complete, ten repeats
+            are the default as in the paper, and the table says what the paper reports.
         encoder: Architecture of `geores.models`, or name or folder of a bundle, of deep features and
             of fine-tuning.
         weights: File of weights of an architecture, such as ImageNet's. Without weights 'deep' is
@@ -42,7 +45,8 @@ def baselines(
         resume: Continue unfinished work in `out`.
         overwrite: Replace results in `out`.
         progress: Called with each finished run, the number of finished runs and of all.
-        **options: `ratios` (training ratios, (0.1, 0.2)), `repeats` (5), `finetune_repeats` (as
+        **options: `ratios` (training ratios, (0.1, 0.2)), `repeats` (5, or the data
+            set's), `finetune_repeats` (as
             `repeats`), `methods` ('colour': colour histogram and linear SVM; 'deep': features of the
             encoder and linear SVM; 'finetune'), `size` (of images for the encoder; 128, or the
             bundle's), `epochs` (of fine-tuning; about 600 steps, from 10 to 40 epochs), `batch_size`
@@ -56,8 +60,9 @@ def baselines(
         UsageError: An option, the data or the weights are not usable as given.
         WriteError: Results cannot be written.
     """
+    wanted = BaselineOptions.of({'repeats': repeats_for(dataset), **options})
     plan = plan_baselines(
-        folder, BaselineOptions.of(options), encoder=encoder, weights=weights, mean=mean, std=std
+        folder, wanted, dataset=dataset, encoder=encoder, weights=weights, mean=mean, std=std
     )
     return plan.run(out, resume=resume, overwrite=overwrite, progress=progress)
 
@@ -66,6 +71,7 @@ def plan_baselines(
     folder: str | Path,
     options: BaselineOptions,
     *,
+    dataset: str = 'folder',
     encoder: str = 'tf_efficientnet_lite0',
     weights: str | Path | None = None,
     mean: Sequence[float] | None = None,
@@ -76,6 +82,7 @@ def plan_baselines(
     Args:
         folder: As in `baselines`.
         options: What to run.
+        dataset: As in `baselines`.
         encoder: As in `baselines`.
         weights: As in `baselines`.
         mean: As in `baselines`.
@@ -84,13 +91,14 @@ def plan_baselines(
     Raises:
         UsageError: An option, the data or the weights are not usable as given.
     """
+    known = known_dataset(dataset)
     device = pick_device(options.device)
     chosen = choose_encoder(encoder, weights, options.size, mean, std)
-    dataset = SceneFolder(folder, size=chosen.size)
-    if len(dataset.labels) < 2:
-        raise DatasetError(f'{folder}: has one class only, {dataset.labels[0]!r}, and two are needed')
-    ids = [f'{item.scene}/{item.path.name}' for item in dataset.items]
-    scenes = [item.scene for item in dataset.items]
+    images = known.open(folder, size=chosen.size)
+    if len(images.labels) < 2:
+        raise DatasetError(f'{folder}: has one class only, {images.labels[0]!r}, and two are needed')
+    ids = [f'{item.scene}/{item.path.name}' for item in images.items]
+    scenes = [item.scene for item in images.items]
     splits = draw_splits(ids, scenes, options.ratios, options.repeats, options.seed)
     methods = tuple(one for one in options.methods if one != 'deep' or chosen.source is not None)
     if not methods:
@@ -100,11 +108,12 @@ def plan_baselines(
     if set(methods) != {'colour'}:
         chosen.network()
     return Experiment(
-        dataset,
+        images,
         splits,
         chosen,
         options,
         methods,
         device,
-        seen=seen_in_training(chosen.training_data, Path(folder)),
+        seen=seen_in_training(chosen.training_data, Path(known.title or folder)),
+        reported=known.reported(options.ratios),
     )

@@ -48,6 +48,7 @@ class Experiment:
         methods: That will run.
         device: As torch names devices.
         seen: Whether the encoder looks to have been trained on these images.
+        reported: What others report on the data by this protocol, one sentence each.
     """
 
     dataset: SceneFolder
@@ -57,6 +58,7 @@ class Experiment:
     methods: tuple[str, ...]
     device: str
     seen: bool
+    reported: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -93,7 +95,7 @@ class Experiment:
                 f"rows of {self.encoder.name} are not honest: its card's training data looks to include "
                 f'{self.name}, so that it has seen test images ({self.encoder.training_data})'
             )
-        return tuple(notes)
+        return (*notes, *self.reported)
 
     @cached_property
     def colour(self) -> Floats:

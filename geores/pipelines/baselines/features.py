@@ -136,6 +136,7 @@ def linear_svm(
         machine = GridSearchCV(machine, {'linearsvc__C': SVM_GRID}, cv=parts)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', ConvergenceWarning)  # said in the setting
+        warnings.filterwarnings('ignore', 'The number of unique classes')  # of one image a class
         machine.fit(train, classes)
     best = getattr(machine, 'best_estimator_', machine)[-1]
     stopped = ', not converged' if best.n_iter_ >= _MOST_ITERATIONS else ''

@@ -2,21 +2,20 @@
 
 import difflib
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from geores.errors import DatasetError, UsageError
+from geores.errors import UsageError
 from geores.pipelines.named_options import NamedOptions
-from geores.splits import Split, stratified_split
+from geores.splits import Split
+from geores.splits.ratios import MOST_REPEATS, check_ratio, ratio_split, split_seed
 
 __all__ = ['METHODS', 'BaselineOptions', 'Method', 'draw_splits', 'split_seed']
 
 Method = Literal['colour', 'deep', 'finetune']
 METHODS: tuple[Method, ...] = get_args(Method)
 
-MOST_REPEATS = 1000
 _SIZES = (16, 1024)
 
 
@@ -74,25 +73,12 @@ def _check_method(method: str) -> None:
         raise UsageError(f'no method is named {method!r}: {hint}')
 
 
-def split_seed(seed: int, repeat: int) -> int:
-    """The seed of a repeat, another for every seed of the user's and repeat.
-
-    Args:
-        seed: The user's.
-        repeat: From 0.
-    """
-    return MOST_REPEATS * seed + repeat
-
-
 def draw_splits(
     ids: Sequence[str], classes: Sequence[str], ratios: Sequence[float], repeats: int, seed: int
 ) -> dict[tuple[float, int], Split]:
     """Random training and test parts by the protocol of NWPU-RESISC45 (Cheng, Han and Lu 2017).
 
-    Of each class the ratio is drawn for training, the rest is for testing. The draw is
-    `stratified_split`, by a hash of seed and name, rather than scikit-learn's StratifiedShuffleSplit: counts
-    are exact in every class, and the parts are the same on every machine and with every version of
-    a library. The training part of a small ratio is part of that of a larger one.
+    Each is a `ratio_split`, in which the training part of a small ratio is part of that of a larger one.
 
     Args:
         ids: Of the images, each another.
@@ -107,16 +93,10 @@ def draw_splits(
     Raises:
         DatasetError: A class has too few images to train on or to test on.
     """
-    for name, count in sorted(Counter(classes).items()):
-        for ratio in ratios:
-            tested = round((1 - ratio) * count)
-            if not 0 < tested < count:
-                raise DatasetError(
-                    f'class {name!r} has {count} image{"s" * (count != 1)}, too few for a training ratio of '
-                    f'{ratio:g}: it needs at least one to train on and one to test on'
-                )
+    for ratio in ratios:
+        check_ratio(classes, ratio)
     return {
-        (ratio, repeat): stratified_split(ids, classes, 1 - ratio, split_seed(seed, repeat))
+        (ratio, repeat): ratio_split(ids, classes, ratio, repeat, seed)
         for ratio in ratios
         for repeat in range(repeats)
     }

@@ -8,12 +8,15 @@ from numpy.typing import NDArray
 from geores.datasets._module import LabelledImages
 from geores.pipelines.baselines.encoder import RGB, Encoder
 from geores.pipelines.baselines.features import Answers
+from geores.pipelines.finetuning.few import RATE, KeepStatistics, are_few, fit_head
 from geores.pipelines.finetuning.fitting import GivenSplit, epochs_for, quiet_trainer
 from geores.splits import Split
 from geores.tasks import SceneClassification
 from geores.tasks.augment import Colour, Dihedral, RandomResizedCrop
 
 __all__ = ['fine_tune']
+
+LEARNING_RATE = 1e-3
 
 
 def fine_tune(
@@ -28,7 +31,9 @@ def fine_tune(
 ) -> Answers:
     """Train all of an encoder and a new head on a training part, and classify the rest.
 
-    The test part is not looked at before training has ended; there is no choice of an epoch.
+    With few images the head is fitted to the features first, and all of the network is then changed
+    gently (`geores.pipelines.finetuning.few`). The test part is not looked at before training has ended;
+    there is no choice of an epoch.
 
     Args:
         dataset: Images of one class each.
@@ -47,7 +52,10 @@ def fine_tune(
     places = [] if device == 'cpu' else [torch.device(device).index or 0]
     with torch.random.fork_rng(devices=places), quiet_trainer():
         torch.manual_seed(seed)
-        task = _task(dataset, encoder)
+        few = encoder.source is not None and are_few(len(split.train), len(dataset.labels))
+        task = _task(dataset, encoder, RATE if few else LEARNING_RATE)
+        if few:
+            fit_head(task, data, device)
         trainer = Trainer(
             max_epochs=epochs,
             accelerator='cuda' if places else 'cpu',
@@ -58,13 +66,14 @@ def fine_tune(
             enable_progress_bar=False,
             limit_val_batches=0,
             num_sanity_val_steps=0,
+            callbacks=[KeepStatistics()] if few else None,
         )
         trainer.fit(task, datamodule=data)
         classes = _predict(task, data, device)
     return Answers(classes, f'{epochs} epochs')
 
 
-def _task(dataset: LabelledImages, encoder: Encoder) -> SceneClassification:
+def _task(dataset: LabelledImages, encoder: Encoder, learning_rate: float) -> SceneClassification:
     known = encoder.mean is not None and encoder.std is not None
     return SceneClassification(
         labels=dataset.labels,
@@ -74,6 +83,7 @@ def _task(dataset: LabelledImages, encoder: Encoder) -> SceneClassification:
         architecture_kwargs=encoder.kwargs,
         start=encoder.source,
         label_smoothing=0.1,
+        learning_rate=learning_rate,
         augment=[Dihedral(), RandomResizedCrop((0.7, 1.0)), Colour()],
         mean=list(encoder.mean or ()) if known else None,
         std=list(encoder.std or ()) if known else None,

@@ -15,6 +15,7 @@ from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
 from geores.pipelines.evaluation.bands import check_bands, read_as
 from geores.pipelines.evaluation.names import meanings
+from geores.pipelines.evaluation.reben import find_reben, is_official
 
 if TYPE_CHECKING:
     from geores.datasets._module import LabelledImages
@@ -40,6 +41,7 @@ class Labelled:
         strata: Of all samples.
         known: (K,) whether the data says of a label where it is true.
         notes: What to tell about it.
+        official: Whether the data has official parts, of which this is one or all.
         bounds: (N, 4) of tiles of scenes: west, south, east, north in metres.
     """
 
@@ -52,6 +54,7 @@ class Labelled:
     known: NDArray[np.bool_]
     notes: tuple[str, ...]
     bounds: NDArray[np.float64] | None = None
+    official: bool = False
 
 
 def find_datasets(
@@ -62,6 +65,8 @@ def find_datasets(
     bands: Sequence[str] | None = None,
     labels: str | PathLike[str] | None = None,
     column: str | None = None,
+    split: str = 'all',
+    reben: Mapping[str, Any] | None = None,
     **tiles: Any,  # noqa: ANN401 - options of SceneTiles
 ) -> 'list[LabelledImages]':
     """Open labelled data as a model takes it.
@@ -69,11 +74,13 @@ def find_datasets(
     Args:
         card: Of the model.
         data: Folders that hold a folder a class; folders of GeoTIFF patches with `labels.csv`; or,
-            with `labels`, scenes.
+            with `labels`, scenes; or one folder of BigEarthNet v2.0.
         mode: 'scene' for one label an image, 'multi-label' for any number; None takes the model's.
         bands: Names of the bands in the order of the files, where GeoTIFFs do not describe them.
         labels: Vector file of polygons or points over the scenes.
         column: Of the vector file, with the class.
+        split: Which official part, of data that has any.
+        reben: Options of `geores.datasets.ReBEN`: `metadata`, `snow_and_clouds`.
         **tiles: Further options of `geores.datasets.SceneTiles`.
 
     Returns:
@@ -90,6 +97,9 @@ def find_datasets(
     if labels is not None or column is not None or tiles:
         return [_scene_tiles(card, paths, labels, column, bands, tiles)]
     folders = [Path(path) for path in paths]
+    official = find_reben(card, folders, split, reben or {})
+    if official is not None:
+        return [cast('LabelledImages', official)]
     kinds = {_kind(folder) for folder in folders}
     _check_names(folders)
     if len(kinds) > 1:
@@ -144,6 +154,7 @@ def bring_to_labels(
             *(f'label map: the data has no {old}' for old in label_map or {} if old not in found),
         ),
         bounds=_bounds(datasets),
+        official=is_official(datasets[0]),
     )
 
 

@@ -18,7 +18,7 @@ from geores.inference.predictor import Predictor, choose_precision, pick_device
 from geores.model import Model
 from geores.pipelines.evaluation.data import Labelled, Mode, Paths, bring_to_labels, find_datasets
 from geores.pipelines.evaluation.report import Evaluation
-from geores.pipelines.evaluation.split import Part, take_part
+from geores.pipelines.evaluation.split import Part, check_part, take_part
 
 if TYPE_CHECKING:
     from geores.datasets._module import LabelledImages
@@ -103,6 +103,7 @@ class Evaluator:
         workers: int = 0,
         bootstrap: int = 1000,
         seed: int = 0,
+        reben: Mapping[str, Any] | None = None,
         **tiles: Any,  # noqa: ANN401 - options of SceneTiles
     ) -> Self:
         """Load the model, find the data, match labels, and read one image.
@@ -115,7 +116,7 @@ class Evaluator:
             mode: 'scene' or 'multi-label'; None takes the model's.
             bands: Names of the bands in the order of the files, where GeoTIFFs do not describe them.
             split: 'val' or 'train' takes that part of the split on the model's card, where the data is
-                what was split there.
+                what was split there; of BigEarthNet, 'train', 'val' and 'test' are the official parts.
             label_map: Label of the data -> label of the model, where they differ.
             ignore_unknown: Leave out what the model does not know, which else is an error.
             batch_size: Images in one forward pass.
@@ -124,6 +125,7 @@ class Evaluator:
             workers: Processes that read images beside this one.
             bootstrap: Drawings for intervals; 0 gives none.
             seed: Of the drawings.
+            reben: For BigEarthNet: `metadata` and `snow_and_clouds` of `geores.datasets.ReBEN`.
             **tiles: Options of `geores.datasets.SceneTiles`, such as `resolution` or `min_share`.
 
         Raises:
@@ -139,7 +141,9 @@ class Evaluator:
         loaded = model if isinstance(model, Model) else load_model(model, pick_device(device))
         choose_precision(loaded, precision, np.empty(0, np.float32))
         card = loaded.card
-        datasets = find_datasets(card, data, mode=mode, bands=bands, labels=labels, column=column, **tiles)
+        check_part(split)
+        given: dict[str, Any] = {'mode': mode, 'bands': bands, 'labels': labels, 'column': column}
+        datasets = find_datasets(card, data, split=split, reben=reben, **given, **tiles)
         labelled = bring_to_labels(card, datasets, label_map, ignore_unknown=ignore_unknown)
         labelled, warnings = take_part(card, labelled, split, _names(data, labelled))
         _check_units(card, datasets)

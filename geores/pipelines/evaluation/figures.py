@@ -1,6 +1,7 @@
 """Plots of an evaluation."""
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ RARE = 10
 """Scores in a bin that make its share of what is true little more than chance."""
 NUMBERS = 30
 """Most classes whose matrix has its counts written in."""
+_LINE = 34
 BLUE, ORANGE, GREEN, GREY = '#2b6cb0', '#dd6b20', '#2f855a', '#718096'
 
 
@@ -66,7 +68,7 @@ def write_reliability(found: Evaluation, path: Path) -> None:
     bars = right.subplots()
     errors = found.per_class['ece'].loc[labels]
     bars.barh(range(len(labels)), errors.fillna(0), color=BLUE)
-    bars.set_yticks(range(len(labels)), labels, fontsize=8)
+    bars.set_yticks(range(len(labels)), _wrapped(labels), fontsize=8)
     bars.set(ylim=(len(labels) - 0.5, -0.5), xlabel='expected calibration error')
     bars.set_title('by label', fontsize=9)
     for axes in (curve, histogram, bars):
@@ -164,12 +166,17 @@ def _draw_decisions(found: Evaluation, path: Path) -> None:
         texts = [str(count) if part > 0.02 else '' for count, part in zip(rows[column], width, strict=True)]
         axes.bar_label(bars, texts, label_type='center', fontsize=7, color='white')
         start += width
-    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.set_yticks(range(len(labels)), _wrapped(labels), fontsize=8)
     axes.set(xlim=(0, 1), ylim=(len(labels) - 0.5, -0.5), xticks=[])
     axes.spines[:].set_visible(False)
     axes.set_title(_title(found, f'decisions, F1 micro {found.metrics["f1_micro"]:.3f}'), fontsize=9)
     figure.legend(loc='outside lower center', ncols=3, fontsize=8, frameon=False)
     _write(figure, path)
+
+
+def _wrapped(labels: Sequence[str]) -> list[str]:
+    """Names on lines that leave room for what they name."""
+    return [textwrap.fill(label, _LINE) for label in labels]
 
 
 def _shown(found: Evaluation) -> list[str]:
@@ -200,7 +207,8 @@ def _panels(figure: Figure, found: Evaluation) -> 'Iterator[tuple[str, Axes]]':
     labels = [ALL, *_shown(found)]
     for label, axes in zip(labels, panels.flat, strict=False):
         support = '' if label == ALL else f' ({_figure_of(found, label, "support"):,.0f})'
-        axes.set_title(f'{"all together" if label == ALL else label}{support}', fontsize=8)
+        (title,) = _wrapped(['all together' if label == ALL else f'{label}{support}'])
+        axes.set_title(title, fontsize=8)
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)

@@ -9,11 +9,12 @@ from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
 from geores.pipelines.evaluation.data import Labelled
 from geores.pipelines.evaluation.names import trained_on
+from geores.pipelines.evaluation.reben import warn_of_training
 from geores.splits import Split, block_split, stratified_split
 
-__all__ = ['Part', 'take_part']
+__all__ = ['Part', 'check_part', 'take_part']
 
-Part = Literal['all', 'train', 'val']
+Part = Literal['all', 'train', 'val', 'test']
 
 _STRATIFIED = re.compile(r'stratified-(?P<share>[\d.]+)-seed(?P<seed>\d+)-[0-9a-f]+')
 _BLOCKS = re.compile(
@@ -29,17 +30,22 @@ def take_part(
     Args:
         card: Of the model.
         labelled: The data.
-        part: 'all', or 'train' or 'val': that part of the split that the card names.
+        part: 'all', or 'train' or 'val': that part of the split that the card names; or an official
+            part, 'test' among them, of data that has these.
         names: By which the card may speak of the data.
 
     Returns:
         The data, and warnings if the model may have been trained on it.
 
     Raises:
-        UsageError: The part is unknown or empty, or the data is not what the card's split is of.
+        UsageError: The part is empty, or the data is not what the card's split is of.
     """
-    if part not in get_args(Part):
-        raise UsageError(f"split has to be 'all', 'train' or 'val', not {part!r}")
+    if labelled.official:  # opened as that part
+        return labelled, warn_of_training(card, part)
+    if part == 'test':
+        raise UsageError(
+            "split has to be 'all', 'train' or 'val' for data without official parts, not 'test'"
+        )
     split = _split_of_card(card, labelled)
     if split is None and part != 'all':
         raise UsageError(
@@ -62,6 +68,19 @@ def take_part(
         return chosen, (f'these images have trained {card.name}: figures are better than on new ones',)
     note = f'these images {card.name} kept for validation, where its thresholds may have been chosen'
     return replace(chosen, notes=(*chosen.notes, note)), ()
+
+
+def check_part(part: str) -> None:
+    """Raise where there is no such part.
+
+    Args:
+        part: As the user gives it.
+
+    Raises:
+        UsageError: It is none of `Part`.
+    """
+    if part not in get_args(Part):
+        raise UsageError(f"split has to be 'all', 'train', 'val' or 'test', not {part!r}")
 
 
 def _split_of_card(card: ModelCard, labelled: Labelled) -> Split | None:

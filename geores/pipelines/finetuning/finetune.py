@@ -43,7 +43,8 @@ def finetune(
             ``min_tiles`` (a class with fewer is dropped, 10), ``layer`` (of the file), ``split``
             (``blocks``, ``random`` or ``both``), ``block_size`` (metres; four tiles), ``buffer`` (metres
             between the parts, 0), ``val_share`` (0.2), ``epochs`` (about 600 steps), ``learning_rate``
-            (5e-4), ``batch_size`` (32), ``seed``, ``device``, ``licence`` (of the weights).
+            (5e-4; 2e-4 with fewer than 50 tiles a class, where the head is fitted first), ``batch_size``
+            (32), ``seed``, ``device``, ``licence`` (of the weights).
 
     Returns:
         Model, scores and report; `Finetuned.save` writes them.

@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from geores.card import ModelCard
 from geores.datasets._module import ImageDataModule, LabelledImages
 from geores.errors import UsageError
+from geores.pipelines.finetuning.few import RATE, KeepStatistics, are_few, fit_head
 from geores.splits import Split
 from geores.tasks import SceneClassification
 from geores.tasks.augment import Augmentation, Colour, Dihedral, Gain, RandomResizedCrop
@@ -25,6 +26,7 @@ __all__ = ['GivenSplit', 'epochs_for', 'fit', 'quiet_trainer']
 # Enough steps for a trained start to settle; a small set sees its tiles more often.
 STEPS = 600
 EPOCHS = (10, 40)
+LEARNING_RATE = 5e-4
 
 _EXPECTED_WARNINGS = (
     'The .*dataloader.* does not have many workers',  # tiles are held in memory
@@ -73,14 +75,15 @@ def fit(
     start: str,
     *,
     epochs: int,
-    learning_rate: float,
+    learning_rate: float | None,
     seed: int,
     device: str,
     progress: Callable[[int], None],
 ) -> SceneClassification:
     """Train the network of a card, from a bundle's weights and with a new head.
 
-    Pixels are normalised as the card says. The weights of the last epoch are kept: the validation part
+    Pixels are normalised as the card says. With few images the head is fitted to the features first, and all
+    of the network is then changed gently (`few`). The weights of the last epoch are kept: the validation part
     is not looked at.
 
     Args:
@@ -88,7 +91,7 @@ def fit(
         card: Of the model to be: architecture, labels, bands, mean and std, input size.
         start: Name or path of the bundle whose weights fit.
         epochs: Passes over the training part.
-        learning_rate: After warm-up.
+        learning_rate: After warm-up; None takes one that suits the number of images.
         seed: Of the head, the order and the augmentations.
         device: 'cpu', 'cuda' or 'cuda:N'.
         progress: Called with the number of tiles that were just trained on.
@@ -99,6 +102,8 @@ def fit(
         KeyboardInterrupt: Stopped by the user.
     """
     index = torch.device(device).index
+    few = are_few(len(data.split.train), len(card.labels))
+    learning_rate = learning_rate or (RATE if few else LEARNING_RATE)
     with torch.random.fork_rng(), quiet_trainer():
         torch.manual_seed(seed)
         task = SceneClassification(
@@ -116,12 +121,14 @@ def fit(
             std=list(card.std),
         )
         _try_size(task, card)
+        if few:
+            fit_head(task, data, device, balanced=True)
         trainer = Trainer(
             max_epochs=epochs,
             accelerator='cpu' if device == 'cpu' else 'cuda',
             devices=1 if index is None else [index],
             logger=False,
-            callbacks=[_Report(progress)],
+            callbacks=[_Report(progress), *([KeepStatistics()] if few else [])],
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=False,

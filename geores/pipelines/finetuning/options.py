@@ -31,7 +31,7 @@ class FinetuneOptions(NamedOptions):
     buffer: float = 0.0
     val_share: float = 0.2
     epochs: int | None = None
-    learning_rate: float = 5e-4
+    learning_rate: float | None = None
     batch_size: int = 32
     seed: int = 0
     device: str = 'auto'

@@ -1,0 +1,223 @@
+"""BigEarthNet v2.0 (reBEN): Sentinel-1 and Sentinel-2 patches with any number of 19 labels."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from geores.bigearthnet.metadata import SplitName, check_column, find_metadata, label_matrix, read_metadata
+from geores.bigearthnet.nomenclature import LabelOrder, labels_in
+from geores.bigearthnet.statistics import Interpolation, official_statistics
+from geores.bigearthnet.stores import S1_BANDS, open_store
+from geores.datasets._module import ImageDataModule, Sample
+from geores.datasets._reben_images import PatchImages
+from geores.datasets._reben_pixels import SIDE, resolve_bands
+from geores.datasets._torchgeo import NonGeoDataset
+from geores.errors import DatasetError, UsageError
+from geores.splits import Split
+
+if TYPE_CHECKING:
+    import geopandas
+
+SOURCE = 'reBEN'
+
+
+class ReBEN(NonGeoDataset):
+    """Patches of BigEarthNet v2.0 (Clasen et al. 2025), from whatever stands at `root`.
+
+    That is the released folders of GeoTIFFs, an LMDB of rico-hdl, or a stacked store; of the folders only
+    those need be there that are asked for.
+
+    A sample has `image` (C, 120, 120) float32: Sentinel-2 in L2A digital numbers, Sentinel-1 in dB;
+    `label` (19,) float32 of 0 and 1, `bands`, `source` and `id` (the patch id). With `maps` also `mask`
+    (120, 120) int64: places in `labels`, 255 where CORINE Land Cover gives no label. With
+    `interpolation='native'` there is no `image`, but `image_s1` (float32), `image_10m`, `image_20m`
+    and `image_60m` (uint16), which `geores.datasets.expand` brings to one grid later, on any device.
+
+    Args:
+        root: The folder.
+        split: 'train', 'val' (or 'validation'), 'test', or 'all': the official parts.
+        bands: 's1', 's2' (ten bands), 's2-full' (twelve), 'all' (VV, VH and the ten), 'all-full', or
+            names in the order wanted.
+        interpolation: How bands of 20 and 60 m come to 10 m: 'nearest' as in the published models,
+            'bilinear', or 'native' for not at all.
+        maps: Read the reference maps too.
+        snow_and_clouds: Take patches with seasonal snow, clouds or shadows too.
+        label_order: 'lexicographic', that of all published models, or 'original', that of CORINE.
+        metadata: `metadata.parquet` or its folder, if it is not at `root` or in the folder above.
+        only_present: Leave out patches that are not there, which otherwise is an error; for parts of
+            the archive.
+
+    Raises:
+        DatasetError: The root, the table, a column or a part of the archive is missing.
+        BandError: A band is unknown.
+        UsageError: A split, an order or an interpolation is unknown.
+    """
+
+    task: Literal['multi-label', 'single-label'] = 'multi-label'
+    side = SIDE
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: SplitName = 'train',
+        bands: str | Sequence[str] = 'all',
+        interpolation: Interpolation = 'nearest',
+        maps: bool = False,
+        snow_and_clouds: bool = False,
+        label_order: LabelOrder = 'lexicographic',
+        metadata: str | Path | None = None,
+        only_present: bool = False,
+    ) -> None:
+        if interpolation not in get_args(Interpolation):
+            known = ', '.join(get_args(Interpolation))
+            raise UsageError(f'interpolation has to be one of {known}, not {interpolation!r}')
+        self.bands = resolve_bands(bands)
+        self.labels = labels_in(label_order)
+        store = open_store(root)
+        path = find_metadata(root, metadata)
+        table = read_metadata(path, split, snow_and_clouds=snow_and_clouds)
+        if set(self.bands) & set(S1_BANDS):
+            check_column(table, 's1_name', path)
+        images = PatchImages(store, table, self.bands, interpolation, maps=maps)
+        if only_present:
+            table = table.take(images.present())
+            images = PatchImages(store, table, self.bands, interpolation, maps=maps)
+        images.check_first()
+        self.images = images
+        self.targets: NDArray[Any] = label_matrix(table, label_order).astype(np.float32)
+        self.splits: list[str] = table['split'].to_pylist()
+        self.ids = self.images.ids
+        self._maps = label_order if maps else None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample: Sample = self.images.sample(index)
+        sample['label'] = torch.from_numpy(self.targets[index].copy())
+        if self._maps is not None:
+            sample['mask'] = torch.from_numpy(self.images.classes(index, self._maps))
+        sample['bands'] = self.bands
+        sample['source'] = SOURCE
+        sample['id'] = self.ids[index]
+        return sample
+
+    def read_batch(
+        self, indices: Sequence[int], out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Images of several samples at once, quicker than one by one.
+
+        Args:
+            indices: Of the samples, N of them.
+            out: (N, C, 120, 120) to write to again and again, contiguous: pages that the system has to
+                hand out anew cost more than reading does.
+
+        Returns:
+            `out`, or a new array.
+        """
+        return self.images.batch(indices, out)
+
+    @property
+    def sources(self) -> list[str]:
+        """The name of the data set, for each sample."""
+        return [SOURCE] * len(self)
+
+    @cached_property
+    def strata(self) -> list[str]:
+        """Labels of each sample in one text."""
+        return ['|'.join(self.labels[place] for place in np.flatnonzero(row)) for row in self.targets]
+
+    def footprints(self, crs: str = 'EPSG:4326') -> 'geopandas.GeoDataFrame':
+        """Where the samples lie, in their order.
+
+        Args:
+            crs: To bring the squares of several UTM zones to.
+        """
+        from geores.bigearthnet.footprints import footprints
+
+        return footprints(self.ids, crs)
+
+
+class ReBENDataModule(ImageDataModule):
+    """The official parts of `ReBEN`, with the official statistics.
+
+    Args:
+        root: As in `ReBEN`.
+        bands: As in `ReBEN`.
+        interpolation: As in `ReBEN`; not 'native', for tasks take one image.
+        batch_size: Patches a batch, on each device.
+        num_workers: Processes that read, on each device.
+        train_split: The part to train on.
+        val_split: The part to validate on.
+        test_split: The part to test on.
+        snow_and_clouds: As in `ReBEN`.
+        label_order: As in `ReBEN`.
+        metadata: As in `ReBEN`.
+        only_present: As in `ReBEN`.
+        seed: Of the order of training patches.
+    """
+
+    size = SIDE
+    same_order = True
+
+    def __init__(
+        self,
+        root: str,
+        bands: str | list[str] = 'all',
+        interpolation: Literal['nearest', 'bilinear'] = 'nearest',
+        batch_size: int = 64,
+        num_workers: int = 0,
+        train_split: SplitName = 'train',
+        val_split: SplitName = 'val',
+        test_split: SplitName = 'test',
+        snow_and_clouds: bool = False,
+        label_order: LabelOrder = 'lexicographic',
+        metadata: str | None = None,
+        only_present: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, seed=seed, num_workers=num_workers)
+        self.parts = {'train': train_split, 'val': val_split, 'test': test_split}
+        self._options: dict[str, Any] = {
+            'root': root,
+            'bands': bands,
+            'interpolation': interpolation,
+            'snow_and_clouds': snow_and_clouds,
+            'label_order': label_order,
+            'metadata': metadata,
+            'only_present': only_present,
+        }
+
+    def make_dataset(self) -> ReBEN:
+        """All patches, of all parts."""
+        return ReBEN(split='all', **self._options)
+
+    @cached_property
+    def split(self) -> Split:
+        """Positions of training and validation patches."""
+        train, val = (self._positions(part) for part in ('train', 'val'))
+        snow = '-snow-and-clouds' if self._options['snow_and_clouds'] else ''
+        return Split(train, val, f'reben-official-{self.parts["train"]}-{self.parts["val"]}{snow}')
+
+    @cached_property
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """The official mean and standard deviation of each band."""
+        return official_statistics(self.bands, self._options['interpolation'])
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """Test batches."""
+        return self._loader(self._positions('test'), self.batch_size, shuffle=False)
+
+    def _positions(self, part: str) -> list[int]:
+        name = {'val': 'validation'}.get(self.parts[part], self.parts[part])
+        splits: list[str] = self.dataset.splits  # type: ignore[attr-defined]
+        found = [index for index, one in enumerate(splits) if name in {'all', one}]
+        if not found:
+            raise DatasetError(f'no patch is of split {name!r}, which {part}_split asks for')
+        return found

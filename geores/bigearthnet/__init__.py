@@ -1,0 +1,1 @@
+"""BigEarthNet v2 (reBEN): the naming, nomenclature, metadata and storage of its patches."""

@@ -1,0 +1,171 @@
+"""The released tables: which patch has which labels, split and Sentinel-1 partner."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from geores.bigearthnet.nomenclature import LabelOrder, labels_in
+from geores.errors import DatasetError, UsageError
+
+__all__ = ['METADATA', 'SNOW_METADATA', 'SplitName', 'find_metadata', 'label_matrix', 'read_metadata']
+
+METADATA: Final = 'metadata.parquet'
+SNOW_METADATA: Final = 'metadata_for_patches_with_snow_cloud_or_shadow.parquet'
+SplitName = Literal['train', 'val', 'validation', 'test', 'all']
+
+_NEEDED = ('patch_id', 'labels', 'split')
+_FLAGS = ('contains_seasonal_snow', 'contains_cloud_or_shadow')
+_SPLITS = ('train', 'validation', 'test')
+
+
+def find_metadata(root: Path | str, metadata: Path | str | None = None) -> Path:
+    """The table of clean patches.
+
+    Args:
+        root: Where the patches are; the table is looked for there and in the folder above it.
+        metadata: The table itself, or the folder that holds it, if it is elsewhere.
+
+    Raises:
+        DatasetError: It is not there; says where was looked.
+    """
+    given = Path(root if metadata is None else metadata)
+    looked = [given / METADATA, given.absolute().parent / METADATA]
+    if metadata is not None:
+        looked = [given / METADATA if given.is_dir() else given]
+    for path in looked:
+        if path.is_file():
+            return path
+    raise DatasetError(
+        f'no {METADATA}: looked for {" and ".join(map(str, looked))}; download it beside the patches, '
+        'or say where it is with metadata'
+    )
+
+
+def read_metadata(path: Path | str, split: SplitName = 'all', *, snow_and_clouds: bool = False) -> pa.Table:
+    """Rows of the released tables.
+
+    Args:
+        path: Of `metadata.parquet`.
+        split: 'train', 'val' (or 'validation'), 'test', or 'all'.
+        snow_and_clouds: Take patches with seasonal snow, clouds or shadows too; their table stands
+            beside the other.
+
+    Returns:
+        At least the columns `patch_id`, `labels`, `split`, `contains_seasonal_snow` and
+        `contains_cloud_or_shadow`; `s1_name` and `country` where the table has them. In the order of
+        the files.
+
+    Raises:
+        DatasetError: A table or a column is missing, a table cannot be read, or nothing is left.
+        UsageError: There is no such split.
+    """
+    if split not in get_args(SplitName):
+        raise UsageError(f'split has to be one of {", ".join(get_args(SplitName))}, not {split!r}')
+    path = Path(path)
+    table = _read(path)
+    if snow_and_clouds:
+        table = _joined(table, path.with_name(SNOW_METADATA))
+    else:
+        table = table.filter(pc.invert(pc.or_(table[_FLAGS[0]], table[_FLAGS[1]])))
+    odd = pc.unique(table['split'].filter(pc.invert(pc.is_in(table['split'], pa.array(_SPLITS)))))
+    if len(odd):
+        raise DatasetError(f'{path}: column split holds {odd[0].as_py()!r}, which is none of {_SPLITS}')
+    if split != 'all':
+        name = 'validation' if split == 'val' else split
+        table = table.filter(pc.equal(table['split'], name))
+    if not len(table):
+        raise DatasetError(f'{path}: has no patch of split {split!r}')
+    return table
+
+
+def label_matrix(table: pa.Table, order: LabelOrder = 'lexicographic') -> NDArray[np.uint8]:
+    """Labels of all rows.
+
+    Args:
+        table: As `read_metadata` gives it.
+        order: Of the columns.
+
+    Returns:
+        (N, 19) of 0 and 1.
+
+    Raises:
+        DatasetError: A label is none of the 19, or a row has none; says which and of which patch.
+    """
+    names = labels_in(order)
+    lists = table['labels'].combine_chunks()
+    counts = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+    if not counts.all():
+        raise DatasetError(f'patch {table["patch_id"][int(counts.argmin())]} has no label')
+    rows = np.repeat(np.arange(len(table)), counts)
+    flat = lists.flatten()
+    columns = pc.index_in(flat, value_set=pa.array(names, flat.type))
+    if columns.null_count:
+        place = int(np.flatnonzero(columns.is_null().to_numpy(zero_copy_only=False))[0])
+        patch, label = table['patch_id'][int(rows[place])], flat[place]
+        raise DatasetError(f'patch {patch}: label {str(label)!r} is none of the 19 of BigEarthNet v2.0')
+    matrix = np.zeros((len(table), len(names)), np.uint8)
+    matrix[rows, columns.to_numpy()] = 1
+    return matrix
+
+
+def check_column(table: pa.Table, name: str, path: Path) -> None:
+    """Refuse a table without a column.
+
+    Args:
+        table: The table.
+        name: Of the column.
+        path: The file it was read from.
+
+    Raises:
+        DatasetError: The column is missing.
+    """
+    if name not in table.column_names:
+        raise DatasetError(
+            f'{path}: column {name!r} is missing; it has {", ".join(table.column_names)}: take the '
+            'released file'
+        )
+
+
+def _read(path: Path) -> pa.Table:
+    if not path.is_file():
+        raise DatasetError(f'{path}: no such table of patches')
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(f'{path}: the table cannot be read: {" ".join(str(error).split())}') from error
+    for name in (*_NEEDED, *_FLAGS):
+        check_column(table, name, path)
+    _check_types(table, path)
+    wanted = [name for name in (*_NEEDED, *_FLAGS, 's1_name', 'country') if name in table.column_names]
+    return table.select(wanted)
+
+
+def _check_types(table: pa.Table, path: Path) -> None:
+    for names, holds, kind in (
+        (('patch_id', 'split'), _is_text, 'text'),
+        (('labels',), _is_texts, 'lists of text'),
+        (_FLAGS, pa.types.is_boolean, 'true or false'),
+    ):
+        for name in names:
+            if not holds(table.schema.field(name).type) or table[name].null_count:
+                raise DatasetError(f'{path}: column {name!r} has to hold {kind} in every row')
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_texts(kind: pa.DataType) -> bool:
+    return bool((pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_text(kind.value_type))
+
+
+def _joined(table: pa.Table, beside: Path) -> pa.Table:
+    other = _read(beside)
+    shared: Sequence[Any] = [name for name in table.column_names if name in other.column_names]
+    return pa.concat_tables([table.select(shared), other.select(shared)], promote_options='permissive')

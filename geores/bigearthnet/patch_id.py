@@ -1,0 +1,178 @@
+"""Names of reBEN patches: what a patch id and a Sentinel-1 name say, and where the patch lies."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+from geores.bigearthnet.tile_grid import Tile, parse_tile
+from geores.errors import UsageError
+
+if TYPE_CHECKING:
+    from affine import Affine
+
+__all__ = ['LAST', 'MAP_SUFFIX', 'PATCH_SIDE', 'PatchId', 'S1Name', 'modality']
+
+PATCH_SIDE = 1200
+"""Side of a patch in m."""
+MAP_SUFFIX = '_reference_map'
+
+LAST = 90
+_PATCH = re.compile(r'(S2[AB]_MSIL2A_(\d{8}T\d{6})_N9999_R(\d{3})_T(\w{5}))_(\d{2})_(\d{2})', re.ASCII)
+_S1 = re.compile(r'(S1[AB]_IW_GRDH_1SDV_(\d{8}T\d{6}))_(\w{5})_(\d{1,2})_(\d{1,2})', re.ASCII)
+
+
+@dataclass(frozen=True, order=True)
+class PatchId:
+    """A Sentinel-2 patch by its name, as S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57.
+
+    Attributes:
+        product: The Sentinel-2 product it was cut from, its folder in the release.
+        tile_name: Tile, as '33UUP'.
+        column: From west to east, 0 to 90.
+        row: From north to south, 0 to 90.
+    """
+
+    product: str
+    tile_name: str
+    column: int
+    row: int
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """Read a patch id.
+
+        Args:
+            name: The id, or the name of its reference map.
+
+        Raises:
+            UsageError: It is no patch id.
+        """
+        match = _PATCH.fullmatch(name.removesuffix(MAP_SUFFIX))
+        if match is None:
+            raise UsageError(
+                f'{name!r} is no reBEN patch id, as S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57'
+            )
+        column, row = _place(name, match[5], match[6])
+        _instant(name, match[2])
+        parse_tile(match[4])
+        return cls(match[1], match[4], column, row)
+
+    def __str__(self) -> str:
+        return f'{self.product}_{self.column:02d}_{self.row:02d}'
+
+    @property
+    def map_name(self) -> str:
+        """Name of its reference map."""
+        return f'{self}{MAP_SUFFIX}'
+
+    @cached_property
+    def tile(self) -> Tile:
+        """The Sentinel-2 tile it lies in."""
+        return parse_tile(self.tile_name)
+
+    @property
+    def acquired(self) -> datetime:
+        """When the product was sensed (UTC)."""
+        return _instant(str(self), self.product.split('_')[2])
+
+    @property
+    def epsg(self) -> int:
+        """Code of the UTM coordinate system of its pixels."""
+        return self.tile.epsg
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east, north in m of its UTM zone."""
+        left = float(self.tile.left + PATCH_SIDE * self.column)
+        top = float(self.tile.top - PATCH_SIDE * self.row)
+        return left, top - PATCH_SIDE, left + PATCH_SIDE, top
+
+    def transform(self, resolution: float = 10.0) -> 'Affine':
+        """From pixels to UTM coordinates.
+
+        Args:
+            resolution: Of the pixels in m: 10, 20 or 60.
+        """
+        from affine import Affine
+
+        west, _, _, north = self.bounds
+        return Affine(resolution, 0, west, 0, -resolution, north)
+
+
+@dataclass(frozen=True, order=True)
+class S1Name:
+    """A Sentinel-1 patch by its name, as S1A_IW_GRDH_1SDV_20170613T165043_33UUP_70_48.
+
+    Attributes:
+        product: The Sentinel-1 product it was cut from, its folder in the release.
+        tile_name: Tile of its Sentinel-2 partner, as '33UUP'.
+        column: The partner's.
+        row: The partner's.
+    """
+
+    product: str
+    tile_name: str
+    column: int
+    row: int
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """Read a Sentinel-1 name.
+
+        Args:
+            name: The name; its column and row are not padded with zeros.
+
+        Raises:
+            UsageError: It is no such name.
+        """
+        match = _S1.fullmatch(name)
+        if match is None or any(one.startswith('0') and one != '0' for one in match.group(4, 5)):
+            raise UsageError(
+                f'{name!r} is no Sentinel-1 name of reBEN, as S1A_IW_GRDH_1SDV_20170613T165043_33UUP_70_48'
+            )
+        column, row = _place(name, match[4], match[5])
+        _instant(name, match[2])
+        parse_tile(match[3])
+        return cls(match[1], match[3], column, row)
+
+    def __str__(self) -> str:
+        return f'{self.product}_{self.tile_name}_{self.column}_{self.row}'
+
+    @property
+    def acquired(self) -> datetime:
+        """When the product was sensed (UTC)."""
+        return _instant(str(self), self.product.split('_')[4])
+
+    def is_partner(self, patch: PatchId) -> bool:
+        """Whether this is of the same ground as a Sentinel-2 patch.
+
+        Args:
+            patch: The Sentinel-2 patch.
+        """
+        return (self.tile_name, self.column, self.row) == (patch.tile_name, patch.column, patch.row)
+
+
+def modality(name: str) -> str:
+    """Which kind of patch a name is of: 's1', 's2' or 'map'.
+
+    Args:
+        name: As `PatchStore.read` takes it.
+    """
+    if name.startswith('S1'):
+        return 's1'
+    return 'map' if name.endswith(MAP_SUFFIX) else 's2'
+
+
+def _place(name: str, column: str, row: str) -> tuple[int, int]:
+    if int(column) > LAST or int(row) > LAST:
+        raise UsageError(f'{name!r}: columns and rows of reBEN patches go from 0 to {LAST}')
+    return int(column), int(row)
+
+
+def _instant(name: str, text: str) -> datetime:
+    try:
+        return datetime.strptime(text, '%Y%m%dT%H%M%S').replace(tzinfo=UTC)
+    except ValueError:
+        raise UsageError(f'{name!r}: {text} is no date and time') from None

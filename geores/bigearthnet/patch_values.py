@@ -1,0 +1,163 @@
+"""A patch as one safetensors file: what rico-hdl stores under its name (format 0.3 of safetensors).
+
+Eight bytes give the length of a JSON header, which gives type, shape and place of every tensor; the
+pixels lie behind it without gaps. All patches of a kind have the same header, so it is parsed once.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.bigearthnet.patch_id import modality
+from geores.bigearthnet.stores import MAP_BAND, S1_BANDS, S2_BANDS, native_form
+
+__all__ = ['Layout', 'Piece', 'ValueFormatError', 'bands_of', 'encode_patch', 'layout_of']
+
+_DTYPES: dict[str, np.dtype[Any]] = {'U16': np.dtype('<u2'), 'F32': np.dtype('<f4')}
+_PREFIX = 8
+_BANDS = {'s1': S1_BANDS, 's2': S2_BANDS, 'map': (MAP_BAND,)}
+
+
+class ValueFormatError(ValueError):
+    """Bytes are not the safetensors file of a patch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bands that were asked for one after the other and lie one behind the other.
+
+    Attributes:
+        first: Place of the first among the bands asked for.
+        count: Number of bands.
+        side: Pixels along a side.
+        dtype: Of the pixels.
+        offset: Of the first pixel, in bytes from the value's start.
+    """
+
+    first: int
+    count: int
+    side: int
+    dtype: np.dtype[Any]
+    offset: int
+
+    def of(self, value: 'bytes | memoryview') -> NDArray[Any]:
+        """The pixels (count, side, side), a view of the value."""
+        pixels = np.frombuffer(value, self.dtype, self.count * self.side * self.side, self.offset)
+        return pixels.reshape(self.count, self.side, self.side)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where the bands of a value lie.
+
+    Attributes:
+        offsets: First byte of each band, from the value's start.
+        size: Bytes of the whole value.
+    """
+
+    offsets: Mapping[str, int]
+    size: int
+    _pieces: dict[tuple[str, ...], tuple[Piece, ...]] = field(default_factory=dict)
+
+    def pieces(self, bands: tuple[str, ...]) -> tuple[Piece, ...]:
+        """Bands as few pieces as they can be read in.
+
+        Args:
+            bands: Their names.
+
+        Raises:
+            KeyError: One is not here; the error's argument is its name.
+        """
+        known = self._pieces.get(bands)
+        if known is None:
+            known = self._pieces[bands] = tuple(self._join(bands))
+        return known
+
+    def _join(self, bands: tuple[str, ...]) -> list[Piece]:
+        pieces: list[Piece] = []
+        for place, band in enumerate(bands):
+            side, dtype = native_form(band)
+            offset, last = self.offsets[band], pieces[-1] if pieces else None
+            if last and last.side == side and last.dtype == dtype and offset == _end(last):
+                pieces[-1] = Piece(last.first, last.count + 1, side, dtype, last.offset)
+            else:
+                pieces.append(Piece(place, 1, side, dtype, offset))
+        return pieces
+
+
+def layout_of(value: 'bytes | memoryview') -> Layout:
+    """Find the bands of a value.
+
+    Args:
+        value: A whole safetensors file.
+
+    Raises:
+        ValueFormatError: It is none, is cut short, or holds what is no band of reBEN.
+    """
+    end = _PREFIX + int.from_bytes(value[:_PREFIX], 'little')
+    if not _PREFIX < end <= len(value):
+        raise ValueFormatError('the header does not fit into the value')
+    layout = _parse(bytes(value[_PREFIX:end]))
+    if layout.size != len(value):
+        raise ValueFormatError(f'holds {len(value)} bytes, and its header says {layout.size}')
+    return layout
+
+
+def encode_patch(bands: Mapping[str, NDArray[Any]]) -> bytes:
+    """Write bands as rico-hdl does: the same bytes for the same bands in any order.
+
+    Args:
+        bands: Pixels by band, at their native sizes and types.
+
+    Returns:
+        A safetensors file: the bands by their names' order, the header padded with blanks to 8 bytes.
+    """
+    from safetensors.numpy import save
+
+    data: bytes = save({band: np.ascontiguousarray(pixels) for band, pixels in bands.items()})
+    return data
+
+
+def bands_of(name: str) -> tuple[str, ...]:
+    """All bands that a patch of such a name has.
+
+    Args:
+        name: As `PatchStore.read` takes it.
+    """
+    return _BANDS[modality(name)]
+
+
+@lru_cache(maxsize=64)
+def _parse(header: bytes) -> Layout:
+    start = _PREFIX + len(header)
+    try:
+        entries = {name: entry for name, entry in json.loads(header).items() if name != '__metadata__'}
+        offsets, size = {}, 0
+        for name, entry in entries.items():
+            begin, end = entry['data_offsets']
+            _check(name, _DTYPES.get(entry['dtype']), tuple(entry['shape']), end - begin)
+            offsets[name], size = start + begin, max(size, start + end)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, ValueFormatError):
+            raise
+        raise ValueFormatError('its header is no safetensors header') from error
+    if not offsets or min(offsets.values()) < start:
+        raise ValueFormatError('its header names no bands')
+    return Layout(offsets, size)
+
+
+def _check(name: str, dtype: np.dtype[Any] | None, shape: tuple[int, ...], size: int) -> None:
+    side, expected = native_form(name)
+    if dtype != expected or shape != (side, side) or size != side * side * expected.itemsize:
+        raise ValueFormatError(
+            f'{name} is {shape} of {dtype}, and of reBEN it is ({side}, {side}) of {expected}'
+        )
+
+
+def _end(piece: Piece) -> int:
+    return piece.offset + piece.count * piece.side * piece.side * piece.dtype.itemsize

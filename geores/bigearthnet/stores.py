@@ -1,0 +1,118 @@
+"""Where the pixels of reBEN stand: one protocol over the released TIFFs, an LMDB and stacked arrays."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.errors import DatasetError
+
+__all__ = [
+    'MAP_BAND',
+    'S1_BANDS',
+    'S2_BANDS',
+    'TIFF_FOLDERS',
+    'PatchStore',
+    'find_kind',
+    'native_form',
+    'open_store',
+]
+
+Kind = Literal['tiff', 'lmdb', 'stacked']
+S1_BANDS = ('VV', 'VH')
+S2_BANDS = ('B01', 'B02', 'B03', 'B04', 'B05', 'B06', 'B07', 'B08', 'B8A', 'B09', 'B11', 'B12')
+MAP_BAND = 'Data'
+TIFF_FOLDERS = {'s2': 'BigEarthNet-S2', 's1': 'BigEarthNet-S1', 'map': 'Reference_Maps'}
+
+_FLOAT, _WHOLE = np.dtype('float32'), np.dtype('uint16')
+_SIDES = {'B05': 60, 'B06': 60, 'B07': 60, 'B8A': 60, 'B11': 60, 'B12': 60, 'B01': 20, 'B09': 20}
+_LMDB_FILE = 'data.mdb'
+_STACKED_INDEX = 'index.parquet'
+
+
+class PatchStore(Protocol):
+    """The pixels of patches by name: safe to pickle and to use after a fork.
+
+    Attributes:
+        path: The folder the patches stand in.
+        kind: Which of the layouts it is.
+    """
+
+    path: Path
+    kind: Kind
+
+    def read(self, name: str, bands: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Bands of one patch at their native sizes.
+
+        Args:
+            name: A Sentinel-2 patch id, a Sentinel-1 name, or a patch id with `_reference_map` behind it.
+            bands: Names as in `S2_BANDS` or `S1_BANDS`; a map's only band is `MAP_BAND`.
+
+        Returns:
+            The bands asked for: Sentinel-2 (120, 120), (60, 60) or (20, 20) uint16 digital numbers,
+            Sentinel-1 (120, 120) float32 decibels, a map (120, 120) uint16 CORINE Land Cover codes.
+
+        Raises:
+            DatasetError: If no patch of that name is here, or it lacks a band.
+            ReadError: If what is here cannot be read; names the patch.
+        """
+        ...
+
+    def names(self) -> list[str]:
+        """The names of all patches here (Sentinel-2, Sentinel-1 and maps), sorted."""
+        ...
+
+
+def native_form(band: str) -> tuple[int, np.dtype[Any]]:
+    """Side in pixels and type of a band as it is released.
+
+    Args:
+        band: As in `S2_BANDS` or `S1_BANDS`, or `MAP_BAND`.
+    """
+    return _SIDES.get(band, 120), _FLOAT if band in S1_BANDS else _WHOLE
+
+
+def open_store(root: Path | str) -> PatchStore:
+    """The store that stands at `root`, whichever of the layouts it is.
+
+    Args:
+        root: A folder with some of `TIFF_FOLDERS`, an LMDB of rico-hdl, or a stacked store.
+
+    Raises:
+        DatasetError: If nothing of the kind is there; says what was looked for and where.
+    """
+    root = Path(root)
+    kind = find_kind(root)
+    if kind == 'lmdb':
+        from geores.bigearthnet.lmdb_store import LmdbStore
+
+        return LmdbStore(root)
+    if kind == 'stacked':
+        from geores.bigearthnet.stacked import StackedStore
+
+        return StackedStore(root)
+    if kind == 'tiff':
+        from geores.bigearthnet.tiffs import TiffStore
+
+        return TiffStore(root)
+    raise DatasetError(
+        f'{root}: no reBEN patches here; looked for the folders {", ".join(TIFF_FOLDERS.values())}, '
+        f'for {_LMDB_FILE} (LMDB) and for {_STACKED_INDEX} (stacked)'
+        + ('' if root.is_dir() else '; the folder itself does not exist')
+    )
+
+
+def find_kind(root: Path | str) -> Kind | None:
+    """Which layout of reBEN stands in a folder; None if there is none.
+
+    Args:
+        root: The folder.
+    """
+    root = Path(root)
+    if (root / _LMDB_FILE).is_file():
+        return 'lmdb'
+    if (root / _STACKED_INDEX).is_file():
+        return 'stacked'
+    return 'tiff' if any((root / folder).is_dir() for folder in TIFF_FOLDERS.values()) else None

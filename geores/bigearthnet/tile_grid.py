@@ -1,0 +1,98 @@
+"""Sentinel-2 tiles: from the name of a 100 km square (MGRS) to a zone and a corner in UTM.
+
+A tile starts at the upper left corner of its 100 km square, moved out to the next multiple of 60 m, so
+that pixels of 10, 20 and 60 m all fit: 500000 becomes 499980, 4400000 becomes 4400040.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from geores.errors import UsageError
+
+__all__ = ['Tile', 'parse_tile']
+
+_TILE = re.compile(r'T?(0[1-9]|[1-5][0-9]|60)([C-HJ-NP-X])([A-HJ-NP-Z])([A-HJ-NP-V])')
+_COLUMNS = ('ABCDEFGH', 'JKLMNPQR', 'STUVWXYZ')
+_ROWS = 'ABCDEFGHJKLMNPQRSTUV'
+_SQUARE = 100_000
+_CYCLE = len(_ROWS) * _SQUARE
+_SNAP = 60
+_BANDS = 'CDEFGHJKLMNPQRSTUVWX'
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A Sentinel-2 tile.
+
+    Attributes:
+        name: As '33UUP'.
+        zone: UTM zone, 1 to 60.
+        north: Whether it lies north of the equator.
+        left: Easting of its upper left corner in m.
+        top: Northing of its upper left corner in m.
+    """
+
+    name: str
+    zone: int
+    north: bool
+    left: int
+    top: int
+
+    @property
+    def epsg(self) -> int:
+        """Code of its UTM coordinate system."""
+        return (32600 if self.north else 32700) + self.zone
+
+
+@lru_cache(maxsize=1024)
+def parse_tile(name: str) -> Tile:
+    """A tile by its name.
+
+    Columns repeat every three zones and rows every 2000 km, starting five letters later in even
+    zones; the latitude band tells which repetition it is (NGA.STND.0037, MGRS, section 3).
+
+    Args:
+        name: As '33UUP' or 'T33UUP'.
+
+    Raises:
+        UsageError: It is no name of a tile.
+    """
+    match = _TILE.fullmatch(name)
+    if match is None:
+        raise UsageError(f'{name!r} is no Sentinel-2 tile, as T33UUP')
+    zone, band, column, row = int(match[1]), match[2], match[3], match[4]
+    columns = _COLUMNS[(zone - 1) % 3]
+    if column not in columns:
+        raise UsageError(f'{name!r} is no Sentinel-2 tile: zone {zone} has no column {column}')
+    easting = (columns.index(column) + 1) * _SQUARE
+    row_number = (_ROWS.index(row) - (0 if zone % 2 else 5)) % len(_ROWS)
+    northing = _in_band(row_number * _SQUARE, band)
+    if northing is None:
+        raise UsageError(f'{name!r} is no Sentinel-2 tile: row {row} does not reach latitude band {band}')
+    left = easting // _SNAP * _SNAP
+    top = -(-(northing + _SQUARE) // _SNAP) * _SNAP
+    return Tile(name.removeprefix('T'), zone, band >= 'N', left, top)
+
+
+def _in_band(northing: int, band: str) -> int | None:
+    """The repetition of a row that touches a latitude band of 8 degrees (the last has 12)."""
+    south = -80.0 + 8 * _BANDS.index(band)
+    low, high = (_northing(latitude) for latitude in (south, south + (12 if band == 'X' else 8)))
+    offset = 0 if band >= 'N' else 10_000_000
+    low, high = low + offset - _CURVE, high + offset + _CURVE
+    first = math.floor((low - northing - _SQUARE) / _CYCLE) + 1
+    found = northing + first * _CYCLE
+    return found if found <= high else None
+
+
+# At the edge of a zone a parallel runs up to about 30 km north of where it crosses the middle.
+_CURVE = 40_000
+
+
+def _northing(latitude: float) -> float:
+    """Northing in m of a latitude on a zone's central meridian, to 100 m."""
+    phi = math.radians(latitude)
+    arc = 6_367_449.1458 * phi - 16_038.5087 * math.sin(2 * phi) + 16.8326 * math.sin(4 * phi)
+    return 0.9996 * arc

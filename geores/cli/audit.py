@@ -1,0 +1,148 @@
+"""`geores audit`: whether a split can be trusted."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from geores.cli.common import listed, progress_bar
+from geores.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from geores.pipelines.audit import AuditReport
+
+__all__ = ['audit']
+
+Option = typer.Option
+_WORST = 5
+
+
+def audit(
+    split: Annotated[
+        str,
+        typer.Argument(
+            metavar='SPLIT', help='Table of geores split, or any with positions and a column of parts.'
+        ),
+    ],
+    radii: Annotated[
+        str, Option(help='Metres within which pairs across parts are counted.')
+    ] = '100,1000,5000,10000',
+    column: Annotated[str, Option(help='Column with parts: train, validation, test.')] = 'split',
+    labels: Annotated[
+        str | None, Option(metavar='COLUMN', help='Label or list of labels [labels or label].')
+    ] = None,
+    images: Annotated[
+        Path | None, Option(metavar='DIR', help='Images named after the ids, to find near duplicates.')
+    ] = None,
+    map_: Annotated[
+        Path | None, Option('--map', metavar='FILE.png', help='Map of the parts to draw.')
+    ] = None,
+    layer: Annotated[str | None, Option(help='Layer of SPLIT.')] = None,
+    id_: Annotated[
+        str | None, Option('--id', metavar='COLUMN', help='Column of ids [id, patch_id, name ...].')
+    ] = None,
+    overwrite: Annotated[bool, Option('--overwrite', help='Replace --map.')] = False,
+    as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
+) -> None:
+    """Say whether a split can be trusted: how near its parts come to each other, and what they share.
+
+    Distances are geodesics between the middles of rows. Moran's I tells how far labels resemble those of
+    neighbours: where it has faded is a buffer after which a test is of ground that is new.
+    """
+    from geores.pipelines.audit import AuditOptions, audit_split
+    from geores.pipelines.audit.figure import write_map
+    from geores.pipelines.splitting import read_source
+    from geores.pipelines.whole_files import check_free, whole_files
+
+    options = AuditOptions(column, _numbers(radii), labels, images)
+    options.check()
+    if map_ is not None:
+        if map_.suffix.lower() != '.png':
+            raise OutputError(f'{map_}: the map is a .png')
+        check_free([map_], overwrite=overwrite)
+    with progress_bar('images', shown=not as_json and images is not None) as progress:
+        report = audit_split(read_source(split, layer, id_), options, progress)
+    if map_ is not None:
+        with whole_files([map_]) as (partial,):
+            write_map(report, partial)
+    if as_json:
+        print(json.dumps(report.to_dict() | {'outputs': {'map': str(map_)} if map_ else {}}))
+    else:
+        _print(report, map_)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(one) for one in listed(text) or [])
+    except ValueError as error:
+        raise UsageError(f'--radii takes numbers separated by commas, not {text!r}') from error
+
+
+def _print(report: 'AuditReport', map_: Path | None) -> None:
+    from rich.console import Console
+
+    told = Console(stderr=True, highlight=False, markup=False)
+    for note in report.notes:
+        told.print(f'note: {note}', style='dim', soft_wrap=True)
+    console = Console(highlight=False, markup=False)
+    sizes = ', '.join(f'{count:,} {part}' for part, count in report.balance.sizes.items() if count)
+    console.print(f'{len(report.names):,} rows at {report.places:,} places: {sizes}', soft_wrap=True)
+    _print_distances(report, console)
+    _print_labels(report, console)
+    if report.duplicates is not None:
+        found = report.duplicates
+        console.print(
+            f'{found.images:,} images compared: {found.groups:,} groups of near duplicates across parts'
+        )
+    console.print(f'verdict: {report.verdict.level}', style='bold')
+    for reason in report.verdict.reasons:
+        console.print(f'- {reason}', soft_wrap=True)
+    if map_ is not None:
+        console.print(f'map: {map_}', soft_wrap=True)
+
+
+def _print_distances(report: 'AuditReport', console: 'Console') -> None:
+    from rich.table import Table
+
+    from geores.pipelines.audit.verdict import metres
+
+    columns = [f'{pair.part} - {pair.other}' for pair in report.distances]
+    table = Table('nearest of the other part', *columns)
+    for column in table.columns[1:]:
+        column.justify = 'right'
+    for name, key in (('least', 'minimum'), ('1 % of rows', 'percentile_1'), ('median', 'median')):
+        table.add_row(name, *(metres(getattr(pair, key)) for pair in report.distances))
+    for radius in report.distances[0].rows_within:
+        cells = [f'{pair.rows_within[radius]:,} ({pair.pairs_within[radius]:,})' for pair in report.distances]
+        table.add_row(f'rows (pairs) within {metres(float(radius))}', *cells)
+    table.add_row('rows at the same place', *(f'{pair.same_place:,}' for pair in report.distances))
+    if report.overlaps is not None:
+        table.add_row('rows that overlap', *(f'{pair.rows:,}' for pair in report.overlaps))
+    if report.drift and len(report.drift) == len(report.distances):
+        table.add_row('drift of labels, bits', *(f'{pair.overall:.4f}' for pair in report.drift))
+    console.print(table)
+
+
+def _print_labels(report: 'AuditReport', console: 'Console') -> None:
+    from geores.pipelines.audit.verdict import metres
+
+    for pair in report.drift or ():
+        worst = sorted(pair.labels.items(), key=lambda item: -item[1])[:_WORST]
+        told = ', '.join(f'{name} {bits:.4f}' for name, bits in worst)
+        console.print(f'labels that drift most from {pair.other} to {pair.part}: {told}', soft_wrap=True)
+    found = report.autocorrelation
+    if found is None:
+        return
+    curve = ', '.join(
+        f'{value:.2f} to {metres(edge)}'
+        for edge, value in zip(found.distances, found.values, strict=True)
+        if value is not None
+    )
+    console.print(f"Moran's I of labels by distance: {curve}", soft_wrap=True)
+    half, gone = (
+        'beyond that' if one is None else f'at {metres(one)}' for one in (found.halves_at, found.fades_at)
+    )
+    console.print(f'it has halved {half}, and faded below 0.1 {gone}: a buffer lies between', soft_wrap=True)

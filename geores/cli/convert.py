@@ -1,0 +1,105 @@
+"""`geores convert`: data sets from one layout on disk to another."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geores.cli.common import progress_bar
+from geores.errors import GeoresError
+
+if TYPE_CHECKING:
+    from geores.pipelines.converting.convert import Conversion
+
+__all__ = ['app']
+
+KINDS = {'s2': 'Sentinel-2 patches', 's1': 'Sentinel-1 patches', 'map': 'reference maps'}
+SHOWN = 5
+
+app = typer.Typer(help='Convert a data set from one layout on disk to another.', no_args_is_help=True)
+Option = typer.Option
+
+
+@app.callback()
+def convert() -> None:
+    """Convert a data set from one layout on disk to another."""
+
+
+@app.command(name='reben')
+def reben(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar='SRC', help='Released folders, .tar archives, an LMDB or a stacked store.'),
+    ],
+    folder: Annotated[Path, typer.Argument(metavar='DST', help='Folder to write.')],
+    form: Annotated[
+        str, Option('--format', help='lmdb (as rico-hdl), stacked (memory-mapped) or tiff (as released).')
+    ],
+    metadata: Annotated[
+        Path | None, Option(help='metadata.parquet or its folder [beside the patches or above them].')
+    ] = None,
+    jobs: Annotated[int | None, Option(help='Processes [the cores].')] = None,
+    overwrite: Annotated[bool, Option('--overwrite', help='Replace DST, or unfinished other work.')] = False,
+    as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
+) -> None:
+    """Convert BigEarthNet v2.0 (reBEN); a run that was stopped goes on where it was."""
+    from geores.pipelines.converting.convert import convert_reben
+
+    with progress_bar(folder.name, shown=not as_json, unit='patches') as progress:
+        done = convert_reben(
+            source,
+            folder,
+            form,
+            metadata=metadata,
+            jobs=cores() if jobs is None else jobs,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    _show(done, as_json=as_json)
+    if done.faults:
+        patches = len({fault.patch for fault in done.faults})
+        raise GeoresError(
+            f'{patches:,} patches are missing or could not be read; {done.faults_file} lists them'
+        )
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def faults_shown(faults: 'list[Any]') -> None:
+    """Name the first faults on standard error.
+
+    Args:
+        faults: Each with `patch` and `reason`.
+    """
+    for fault in faults[:SHOWN]:
+        print(f'{fault.patch}: {fault.reason}', file=sys.stderr)
+    if len(faults) > SHOWN:
+        print(f'and {len(faults) - SHOWN:,} more', file=sys.stderr)
+
+
+def _show(done: 'Conversion', *, as_json: bool) -> None:
+    rate = sum(done.counts.values()) / done.seconds if done.seconds else 0.0
+    if as_json:
+        record = {
+            'folder': str(done.folder),
+            'format': done.form,
+            'patches': done.counts,
+            'faults': len(done.faults),
+            'faults_file': str(done.faults_file) if done.faults else None,
+            'seconds': round(done.seconds, 3),
+        }
+        print(json.dumps(record), flush=True)
+        return
+    counts = ', '.join(f'{done.counts[kind]:,} {name}' for kind, name in KINDS.items() if kind in done.counts)
+    print(
+        f'{done.folder} ({done.form}): {counts}; written and read again in {done.seconds:.1f} s '
+        f'({rate:,.0f}/s)'
+    )
+    faults_shown(done.faults)

@@ -1,0 +1,79 @@
+"""What is converted: patches from released folders, archives, an LMDB or a stacked store."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from geores.bigearthnet.patch_values import bands_of
+from geores.bigearthnet.stores import PatchStore, open_store
+from geores.errors import DatasetError, ReadError
+
+__all__ = ['Fault', 'open_source', 'read_whole']
+
+_COMPRESSED = ('.zst', '.gz', '.tgz', '.bz2', '.xz')
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """A patch that is not as it should be.
+
+    Attributes:
+        patch: Its name.
+        reason: What is wrong, with the file where there is one.
+    """
+
+    patch: str
+    reason: str
+
+
+def open_source(path: Path | str) -> PatchStore:
+    """Open what patches are read from.
+
+    Args:
+        path: Released folders, an LMDB, a stacked store, a `.tar` of the release or a folder of such.
+
+    Raises:
+        DatasetError: If nothing of the kind is there, or an archive is not to be trusted.
+    """
+    path = Path(path)
+    archives = [path] if path.is_file() else sorted(path.glob('*.tar')) if path.is_dir() else []
+    if path.is_file() and path.name.lower().endswith(_COMPRESSED):
+        raise DatasetError(
+            f'{path}: is compressed, so that no patch in it can be read by itself; decompress it first '
+            '(as with `unzstd` or `gunzip`) and give the .tar'
+        )
+    try:
+        return open_store(path)
+    except DatasetError:
+        if not archives:
+            raise
+    from geores.pipelines.converting.archives import TarStore
+
+    return TarStore(path, archives)
+
+
+def read_whole(store: PatchStore, name: str) -> tuple[dict[str, NDArray[Any]], list[Fault]]:
+    """All bands of a patch, or everything that is wrong with it.
+
+    Args:
+        store: Where it is.
+        name: Of the patch.
+
+    Returns:
+        Pixels by band, empty where there are faults; and those.
+    """
+    bands = bands_of(name)
+    try:
+        return store.read(name, bands), []
+    except (DatasetError, ReadError) as error:
+        first = str(error)
+    faults = []
+    for band in bands:
+        try:
+            store.read(name, [band])
+        except (DatasetError, ReadError) as error:
+            faults.append(Fault(name, str(error)))
+    # One value that cannot be read fails for every band alike.
+    return {}, sorted(set(faults)) or [Fault(name, first)]

@@ -1,0 +1,166 @@
+"""Dealing rows, or whole groups of them, out to parts of wanted sizes and even labels.
+
+Everything is done in the order of a hash, so that the result is the same on every machine and whatever the
+order of the rows.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.errors import DatasetError
+from geores.splits.stratified import digest
+
+__all__ = ['divide_groups', 'divide_rows', 'hash_order']
+
+ABSENT = 10.0
+"""Cost of a label that a part lacks though it lies in enough groups."""
+SWEEPS = 20
+PARTNERS = 256
+"""Groups with which one is tried to be swapped."""
+MANY = 20_000
+"""Groups so many are each so small that placing them one by one comes near enough."""
+_DIGITS = 12
+
+
+def hash_order(keys: Sequence[object], seed: int) -> NDArray[np.int64]:
+    """Positions of keys, in the order of a hash of seed and key.
+
+    Args:
+        keys: each another; whatever has a text.
+        seed: gives another order.
+    """
+    hashes = [digest(f'{seed}:{key}') for key in keys]
+    return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), np.int64)
+
+
+def divide_rows(
+    order: NDArray[np.int64], labels: NDArray[np.bool_], fractions: NDArray[np.float64]
+) -> NDArray[np.int8]:
+    """Deal rows out one by one: fractions are exact to a row, of the whole and nearly so of each label.
+
+    Rows of the same labels stand together, those of rare labels first, and each goes to the part that has
+    the most still to get.
+
+    Args:
+        order: (N,) of the rows, such as that of `hash_order`.
+        labels: (N, K).
+        fractions: (P,), which sum to 1.
+
+    Returns:
+        (N,): part of each row.
+    """
+    labels = labels[order]
+    rare_last = np.argsort(-labels.sum(axis=0), kind='stable')
+    order = order[np.lexsort(labels[:, rare_last].T)[::-1]] if labels.shape[1] else order
+    parts = np.empty(len(order), np.int8)
+    wanted, lacking = fractions.tolist(), [0.0] * len(fractions)
+    for row in order.tolist():
+        lacking = [one + share for one, share in zip(lacking, wanted, strict=True)]
+        part = lacking.index(max(lacking))
+        lacking[part] -= 1
+        parts[row] = part
+    return parts
+
+
+def divide_groups(
+    names: Sequence[object], counts: NDArray[np.int64], fractions: NDArray[np.float64], seed: int
+) -> NDArray[np.int8]:
+    """Deal whole groups out, so that each part has about its fraction of the rows and of each label.
+
+    Groups go one by one where they are needed most; then single groups move, and pairs change places, as
+    long as that brings the parts nearer to their fractions.
+
+    Args:
+        names: of the groups, each another.
+        counts: (G, 1 + K): rows of each group, and rows with each label.
+        fractions: (P,), which sum to 1.
+        seed: gives another split.
+
+    Returns:
+        (G,): part of each group.
+
+    Raises:
+        DatasetError: there are fewer groups than parts.
+    """
+    used = np.flatnonzero(fractions > 0)
+    if len(names) < len(used):
+        raise DatasetError(
+            f'{len(names)} places are too few for {len(used)} parts: choose smaller blocks, more clusters '
+            'or regions, or fewer parts'
+        )
+    order = hash_order(names, seed)
+    search = _Search(counts[order].astype(np.float64), fractions[used])
+    search.place()
+    for _ in range(SWEEPS if len(names) <= MANY else 0):
+        if not search.sweep():
+            break
+    parts = np.empty(len(names), np.int8)
+    parts[order] = used[search.parts]
+    return parts
+
+
+class _Search:
+    """Groups in parts, and moves that bring the parts nearer to their fractions."""
+
+    def __init__(self, counts: NDArray[np.float64], fractions: NDArray[np.float64]) -> None:
+        self.counts = counts
+        self.shares = fractions
+        self.total = np.maximum(counts.sum(axis=0), 1)
+        # What lies in fewer groups than there are parts cannot be in all of them.
+        self.needed = (counts > 0).sum(axis=0) >= len(fractions)
+        self.weights = np.ones(counts.shape[1])
+        self.weights[0] = max(1, counts.shape[1] - 1)  # sizes of parts count as much as all labels
+        self.inside = np.zeros((len(fractions), counts.shape[1]))
+        self.parts = np.zeros(len(counts), np.int64)
+
+    def cost(self, inside: NDArray[np.float64], part: int) -> NDArray[np.float64]:
+        """How far a part is from its fractions, (...,), if it held so much, (..., 1 + K)."""
+        off = (inside / self.total - self.shares[part]) ** 2 @ self.weights
+        return np.asarray(off + ABSENT * ((inside == 0) & self.needed).sum(axis=-1))
+
+    def place(self) -> None:
+        """Put each group where most is lacking, in relation to what is wanted."""
+        for group, count in enumerate(self.counts):
+            lacking = (self.shares[:, None] * self.total - self.inside) / self.total / self.shares[:, None]
+            gain = np.round(lacking @ (self.weights * count / self.total), _DIGITS)
+            self._put(group, int(gain.argmax()))
+
+    def sweep(self) -> bool:
+        """Try a move and swaps of every group; whether any was made."""
+        moved = False
+        for group in range(len(self.counts)):
+            moved |= self._improve(group)
+        return moved
+
+    def _improve(self, group: int) -> bool:
+        mine = int(self.parts[group])
+        partners = (group + 1 + np.arange(min(PARTNERS, len(self.parts) - 1))) % len(self.parts)
+        now = [float(self.cost(self.inside[part], part)) for part in range(len(self.shares))]
+        best: tuple[float, int, int | None] = (-1e-9, mine, None)
+        for part in range(len(self.shares)):
+            if part == mine:
+                continue
+            others = partners[self.parts[partners] == part]
+            shift = self.counts[group] - np.vstack([np.zeros(len(self.total)), self.counts[others]])
+            change = self.cost(self.inside[mine] - shift, mine) + self.cost(self.inside[part] + shift, part)
+            change = np.round(change - now[mine] - now[part], _DIGITS)
+            lowest = int(change.argmin())
+            if change[lowest] < best[0]:
+                best = (float(change[lowest]), part, int(others[lowest - 1]) if lowest else None)
+        if best[1] == mine:
+            return False
+        if best[2] is not None:
+            self._take(best[2])
+            self._put(best[2], mine)
+        self._take(group)
+        self._put(group, best[1])
+        return True
+
+    def _put(self, group: int, part: int) -> None:
+        self.parts[group] = part
+        self.inside[part] += self.counts[group]
+
+    def _take(self, group: int) -> None:
+        self.inside[self.parts[group]] -= self.counts[group]

@@ -1,0 +1,129 @@
+"""Files of splits: a table of ids and parts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from geores.errors import DatasetError
+from geores.splits.parts import DROPPED, PARTS, split_id
+from geores.splits.stratified import Split
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ['SplitFile', 'id_column', 'read_split']
+
+_ID_COLUMNS = (
+    'id',
+    'patch_id',
+    'osm_id',
+    'tile_id',
+    'image_id',
+    's1_name',
+    'name',
+    'file',
+    'filename',
+    'path',
+)
+
+
+@dataclass(frozen=True)
+class SplitFile:
+    """A split by file.
+
+    Attributes:
+        parts: id -> 'train', 'validation', 'test' or 'dropped'.
+        id: name of the file, and a hash of which id is in which part.
+    """
+
+    parts: dict[str, str]
+    id: str
+
+    def of(self, ids: Sequence[str]) -> Split:
+        """The split of some samples, by their ids.
+
+        An id of the file may lack the ending of the sample's name, or the folder before it, as long as it
+        is one sample's alone.
+
+        Args:
+            ids: of the samples.
+
+        Raises:
+            DatasetError: a sample is not in the file, or none is to train on.
+        """
+        names = ids if self.parts.keys() >= set(ids) else _shortened(ids, self.parts)
+        missing = [one for one, name in zip(ids, names, strict=True) if name not in self.parts]
+        if missing:
+            raise DatasetError(
+                f'split {self.id}: {len(missing):,} of {len(ids):,} samples are not in the file, such as '
+                f'{missing[0]!r}: its column of ids has to hold the ids of the samples'
+            )
+        rows: dict[str, list[int]] = {part: [] for part in (*PARTS, DROPPED)}
+        for index, name in enumerate(names):
+            rows[self.parts[name]].append(index)
+        if not rows['train']:
+            raise DatasetError(f'split {self.id}: none of {len(ids):,} samples is in train')
+        return Split(rows['train'], rows['validation'], self.id, tuple(rows['test']))
+
+
+def _shortened(ids: Sequence[str], known: dict[str, str]) -> list[str]:
+    """Ids as the file has them, by the first way of shortening that finds all of them."""
+    ways: tuple[Callable[[PurePosixPath], str], ...] = (
+        lambda path: str(path.with_suffix('')),
+        lambda path: path.name,
+        lambda path: path.stem,
+    )
+    for way in ways:
+        names = [way(PurePosixPath(one)) for one in ids]
+        if known.keys() >= set(names) and len(set(names)) == len(names):
+            return names
+    return list(ids)
+
+
+def id_column(frame: 'pd.DataFrame') -> str | None:
+    """Column that tells the rows of a table apart: the first of the usual names that does.
+
+    Args:
+        frame: the table.
+    """
+    columns = {str(one).lower(): str(one) for one in reversed(list(frame.columns))}
+    for name in _ID_COLUMNS:
+        found = columns.get(name)
+        if found is not None and frame[found].notna().all() and frame[found].is_unique:
+            return found
+    return None
+
+
+def read_split(path: str | Path) -> SplitFile:
+    """Read a table with ids and a column `split`, such as `geores split` writes.
+
+    Args:
+        path: Parquet, CSV, or a vector file.
+
+    Raises:
+        DatasetError: it cannot be read, lacks ids or the column `split`, or holds another part.
+    """
+    frame = _load(Path(path))
+    column = id_column(frame)
+    if 'split' not in frame.columns or column is None:
+        raise DatasetError(f'{path}: a split has a column of ids (such as id) without repeats, and split')
+    parts = dict(zip(frame[column].astype(str), frame['split'].astype(str), strict=True))
+    odd = sorted(set(parts.values()) - {*PARTS, DROPPED})
+    if odd:
+        raise DatasetError(f'{path}: split is one of {", ".join((*PARTS, DROPPED))}, not {odd[0]!r}')
+    return SplitFile(parts, split_id(Path(path).stem, list(parts), list(parts.values())))
+
+
+def _load(path: Path) -> 'pd.DataFrame':
+    import geopandas as gpd
+    import pandas as pd
+
+    if not path.is_file():
+        raise DatasetError(f'{path}: no such file of a split')
+    try:
+        if path.suffix in {'.parquet', '.geoparquet'}:
+            return pd.read_parquet(path)
+        return pd.read_csv(path) if path.suffix == '.csv' else pd.DataFrame(gpd.read_file(path))
+    except Exception as error:  # whatever readers make of another file
+        raise DatasetError(f'{path}: cannot be read as a split: {" ".join(str(error).split())}') from error

@@ -1,0 +1,204 @@
+"""Splits of positioned rows: which ground trains, validates and tests."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.errors import DatasetError
+from geores.splits.buffer import keep_apart
+from geores.splits.cells import clusters, hexagons, squares
+from geores.splits.divide import divide_groups, divide_rows, hash_order
+from geores.splits.ground import Lonlat, Positions, lonlat
+from geores.splits.parts import LEFT_OUT, Parts, check_fractions, split_id
+from geores.splits.strata import label_matrix
+from geores.splits.stratified import check_ids
+
+__all__ = ['Method', 'geographic_split', 'ground_groups', 'row_names']
+
+Method: TypeAlias = Literal['blocks', 'hexagons', 'clusters', 'regions', 'random']
+
+
+def geographic_split(
+    positions: Positions,
+    method: Method = 'blocks',
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    *,
+    labels: Sequence[Any] | NDArray[Any] | None = None,
+    buffer: float = 0.0,
+    seed: int = 0,
+    ids: Sequence[str] | None = None,
+    block_size: float | None = None,
+    block_crs: object = None,
+    cluster_count: int | None = None,
+    regions: Sequence[Any] | None = None,
+) -> Parts:
+    """Split rows by where they lie.
+
+    The split depends on positions, ids, labels and options, and on nothing else: neither on the machine nor
+    on the order of the rows. Fractions are of the rows before the buffer drops any.
+
+    Args:
+        positions: GeoDataFrame or GeoSeries with a CRS, or (N, 2) longitudes and latitudes.
+        method: 'blocks' (square cells), 'hexagons', 'clusters' (k-means), 'regions', or 'random' (rows one
+            by one, for comparison).
+        fractions: of training, validation and test; of training and test if there are two.
+        labels: a label or a list of labels a row, or (N, K) of 0 and 1: parts hold about as much of each.
+        buffer: metres between the middles of rows of different parts; what is nearer is dropped, as
+            `keep_apart` says.
+        seed: gives another split.
+        ids: of the rows, each another; positions and labels tell rows apart where not given.
+        block_size: metres of a block's side, or between the middles of hexagons.
+        block_crs: to count blocks in; see `squares`.
+        cluster_count: of clusters.
+        regions: name of each row's region; rows without one ('' or None) are dropped.
+
+    Returns:
+        The split.
+
+    Raises:
+        DatasetError: a position or an argument is of no use, there are fewer places than parts, or the buffer
+            leaves a part empty.
+    """
+    wanted = check_fractions(fractions)
+    places = lonlat(positions)
+    matrix = _labels(labels, len(places))
+    names = row_names(places, matrix, ids)
+    groups = ground_groups(
+        places,
+        method,
+        block_size=block_size,
+        block_crs=block_crs,
+        cluster_count=cluster_count,
+        regions=regions,
+        seed=seed,
+    )
+    codes = _divide(groups, matrix, names, wanted, seed)
+    codes = keep_apart(places, codes, buffer)
+    used = {'blocks': block_size, 'hexagons': block_size, 'clusters': cluster_count}.get(method)
+    told = '-'.join(f'{one:g}' for one in fractions)
+    title = f'{method}{"" if used is None else f"-{used:g}"}-buffer{buffer:g}m-{told}-seed{seed}'
+    parts = Parts(codes, np.full(len(places), LEFT_OUT) if groups is None else groups[1], '')
+    return Parts(codes, parts.groups, split_id(title, names, parts.names.tolist()))
+
+
+Groups: TypeAlias = tuple[list[str], NDArray[np.int64]]
+"""Names of groups, and each row's place among them, -1 for none."""
+
+
+def ground_groups(
+    places: Lonlat,
+    method: Method,
+    *,
+    block_size: float | None = None,
+    block_crs: object = None,
+    cluster_count: int | None = None,
+    regions: Sequence[Any] | None = None,
+    seed: int = 0,
+) -> Groups | None:
+    """Which rows stay together.
+
+    Args:
+        places: (N, 2) longitudes and latitudes.
+        method: as in `geographic_split`.
+        block_size: as there.
+        block_crs: as there.
+        cluster_count: as there.
+        regions: as there.
+        seed: of the clusters.
+
+    Returns:
+        Names of the groups and each row's place among them; None where rows go one by one.
+
+    Raises:
+        DatasetError: the method is unknown or lacks its argument.
+    """
+    needed = {'blocks': block_size, 'hexagons': block_size, 'clusters': cluster_count, 'regions': regions}
+    if method not in get_args(Method):
+        raise DatasetError(f'method has to be one of {", ".join(get_args(Method))}, not {method!r}')
+    if method == 'random':
+        return None
+    if needed[method] is None:
+        raise DatasetError(f'method {method!r} needs {_NEEDS[method]}')
+    if regions is not None and method == 'regions':
+        return _regions(regions, len(places))
+    if method == 'clusters':
+        cells = clusters(places, cluster_count or 0, seed)
+    else:
+        cells = (squares if method == 'blocks' else hexagons)(places, block_size or 0.0, block_crs)
+    known, owners = np.unique(cells, axis=0, return_inverse=True)
+    return [str(cell) for cell in known.tolist()], owners.ravel().astype(np.int64)
+
+
+_NEEDS = {
+    'blocks': 'block_size, metres of a block',
+    'hexagons': 'block_size, metres between hexagons',
+    'clusters': 'cluster_count, how many',
+    'regions': 'regions: polygons, or a column with names',
+}
+
+
+def _regions(regions: Sequence[Any], count: int) -> Groups:
+    if len(regions) != count:
+        raise DatasetError(f'{len(regions)} regions are given for {count} rows')
+    texts = np.array(['' if one is None or one != one else str(one) for one in regions], object)
+    known = sorted(set(texts) - {''})
+    place = {name: index for index, name in enumerate(known)} | {'': LEFT_OUT}
+    return known, np.array([place[text] for text in texts], np.int64)
+
+
+def _labels(labels: Sequence[Any] | NDArray[Any] | None, count: int) -> NDArray[np.bool_]:
+    if labels is None:
+        return np.zeros((count, 0), bool)
+    if len(labels) != count:
+        raise DatasetError(f'{len(labels)} labels are given for {count} positions')
+    return label_matrix(labels).values
+
+
+def row_names(places: Lonlat, matrix: NDArray[np.bool_], ids: Sequence[str] | None) -> list[str]:
+    """Names that tell rows apart, whatever their order.
+
+    Args:
+        places: (N, 2) longitudes and latitudes.
+        matrix: (N, K) labels.
+        ids: of the rows, if they have any.
+
+    Raises:
+        DatasetError: ids are too few, or two are the same.
+    """
+    if ids is not None:
+        if len(ids) != len(places):
+            raise DatasetError(f'{len(ids)} ids are given for {len(places)} positions')
+        check_ids(ids)
+        return [str(one) for one in ids]
+    packed = np.packbits(matrix, axis=1) if matrix.shape[1] else np.zeros((len(places), 0), np.uint8)
+    seen: dict[str, int] = {}
+    names = []
+    for (lon, lat), bits in zip(places.tolist(), packed, strict=True):
+        name = f'{lon:.7f} {lat:.7f} {bits.tobytes().hex()}'
+        seen[name] = seen.get(name, 0) + 1
+        names.append(f'{name} {seen[name]}')  # rows of one name may change places
+    return names
+
+
+def _divide(
+    groups: Groups | None,
+    matrix: NDArray[np.bool_],
+    names: list[str],
+    fractions: NDArray[np.float64],
+    seed: int,
+) -> NDArray[np.int8]:
+    if groups is None:
+        if len(names) < (fractions > 0).sum():
+            raise DatasetError(f'{len(names)} rows are too few for {(fractions > 0).sum()} parts')
+        return divide_rows(hash_order(names, seed), matrix, fractions)
+    known, owners = groups
+    inside = owners >= 0
+    counts = np.zeros((len(known), 1 + matrix.shape[1]), np.int64)
+    np.add.at(counts[:, 0], owners[inside], 1)
+    for label in range(matrix.shape[1]):
+        counts[:, 1 + label] = np.bincount(owners[inside], matrix[inside, label], minlength=len(known))
+    codes = np.full(len(owners), LEFT_OUT, np.int8)
+    codes[inside] = divide_groups(known, counts, fractions, seed)[owners[inside]]
+    return codes

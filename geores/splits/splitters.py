@@ -1,0 +1,199 @@
+"""Cross-validation by ground, in scikit-learn's splitter protocol.
+
+Give them to anything that takes `cv`, as `cross_val_score(model, features, y, cv=GeographicKFold(...))`.
+scikit-learn hands on features, labels and groups alone, so that positions are told to the splitter, or are
+what it is given as `X`.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.errors import DatasetError
+from geores.splits.buffer import check_buffer
+from geores.splits.divide import divide_groups, divide_rows, hash_order
+from geores.splits.geographic import Groups, Method, ground_groups, row_names
+from geores.splits.ground import Lonlat, Positions, lonlat, near
+from geores.splits.strata import label_matrix
+
+__all__ = ['GeographicKFold', 'LeaveOneRegionOut']
+
+Fold: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+class GeographicKFold:
+    """Folds of whole blocks, hexagons, clusters or regions of ground; each row tests once.
+
+    Training rows nearer than the buffer to a test row of the fold are left out of it.
+
+    Args:
+        n_splits: Folds, from 2 on.
+        method: As in `geographic_split`; 'regions' takes `groups` of `split` as names.
+        block_size: Metres of a block, or between hexagons.
+        block_crs: To count blocks in.
+        cluster_count: Of clusters.
+        buffer: Metres between the middles of training and test rows.
+        seed: Gives other folds.
+        stratify: Whether folds should hold about as much of each label of `y`.
+        positions: Of the rows; `X` of `split` where not given.
+    """
+
+    def __init__(
+        self,
+        n_splits: int = 5,
+        method: Method = 'blocks',
+        *,
+        block_size: float | None = None,
+        block_crs: object = None,
+        cluster_count: int | None = None,
+        buffer: float = 0.0,
+        seed: int = 0,
+        stratify: bool = True,
+        positions: Positions | None = None,
+    ) -> None:
+        if n_splits < 2:
+            raise DatasetError(f'n_splits has to be 2 or more, not {n_splits}')
+        self.n_splits = n_splits
+        self.method = method
+        self.block_size = block_size
+        self.block_crs = block_crs
+        self.cluster_count = cluster_count
+        self.buffer = _length(buffer)
+        self.seed = seed
+        self.stratify = stratify
+        self.positions = positions
+
+    def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:  # noqa: N803
+        """Number of folds.
+
+        Args:
+            X: Ignored.
+            y: Ignored.
+            groups: Ignored.
+        """
+        return self.n_splits
+
+    def split(
+        self,
+        X: Positions,  # noqa: N803
+        y: Any = None,  # noqa: ANN401
+        groups: Sequence[Any] | None = None,
+    ) -> Iterator[Fold]:
+        """Positions of training and test rows, fold by fold.
+
+        Args:
+            X: Positions of the rows, unless the splitter knows them; features otherwise.
+            y: Labels: one a row, a list a row, or (N, K).
+            groups: Names of regions, for method 'regions'.
+
+        Raises:
+            DatasetError: Positions or arguments are of no use, or there are fewer places than folds.
+        """
+        places = _places(self.positions, X)
+        stratified = self.stratify and y is not None
+        matrix = label_matrix(y).values if stratified else np.zeros((len(places), 0), bool)
+        folds = self._folds(places, matrix, self._groups(places, groups))
+        for fold in range(self.n_splits):
+            yield _apart(places, np.flatnonzero(folds == fold), np.flatnonzero(folds != fold), self.buffer)
+
+    def _groups(self, places: Lonlat, groups: Sequence[Any] | None) -> Groups | None:
+        found = ground_groups(
+            places,
+            self.method,
+            block_size=self.block_size,
+            block_crs=self.block_crs,
+            cluster_count=self.cluster_count,
+            regions=groups,
+            seed=self.seed,
+        )
+        if found is not None and (found[1] < 0).any():
+            raise DatasetError('a row has no region: each needs one to be tested once')
+        return found
+
+    def _folds(self, places: Lonlat, matrix: NDArray[np.bool_], groups: Groups | None) -> NDArray[np.int8]:
+        shares = np.full(self.n_splits, 1 / self.n_splits)
+        if groups is None:
+            if len(places) < self.n_splits:
+                raise DatasetError(f'{len(places)} rows are too few for {self.n_splits} folds')
+            return divide_rows(hash_order(row_names(places, matrix, None), self.seed), matrix, shares)
+        known, owners = groups
+        counts = np.zeros((len(known), 1 + matrix.shape[1]), np.int64)
+        np.add.at(counts, owners, np.hstack([np.ones((len(places), 1), np.int64), matrix]))
+        return divide_groups(known, counts, shares, self.seed)[owners]
+
+
+class LeaveOneRegionOut:
+    """As many folds as regions: each region tests once, all others train.
+
+    Args:
+        buffer: Metres between the middles of training and test rows; nearer training rows are left out.
+        positions: Of the rows, for the buffer; `X` of `split` where not given.
+    """
+
+    def __init__(self, buffer: float = 0.0, *, positions: Positions | None = None) -> None:
+        self.buffer = _length(buffer)
+        self.positions = positions
+
+    def get_n_splits(self, X: object = None, y: object = None, groups: Sequence[Any] | None = None) -> int:  # noqa: N803
+        """Number of regions.
+
+        Args:
+            X: Ignored.
+            y: Ignored.
+            groups: Names of regions.
+
+        Raises:
+            DatasetError: Regions are missing.
+        """
+        return len(self._regions(groups)[0])
+
+    def split(
+        self,
+        X: Positions,  # noqa: N803
+        y: object = None,
+        groups: Sequence[Any] | None = None,
+    ) -> Iterator[Fold]:
+        """Positions of training and test rows, region by region, in the order of their names.
+
+        Args:
+            X: Positions of the rows if there is a buffer, unless the splitter knows them.
+            y: Ignored.
+            groups: Names of regions.
+
+        Raises:
+            DatasetError: Regions are missing or fewer than two, or positions are of no use.
+        """
+        known, owners = self._regions(groups)
+        places = _places(self.positions, X) if self.buffer else np.zeros((len(owners), 2))
+        for region in range(len(known)):
+            test, train = np.flatnonzero(owners == region), np.flatnonzero(owners != region)
+            yield _apart(places, test, train, self.buffer)
+
+    def _regions(self, groups: Sequence[Any] | None) -> Groups:
+        if groups is None:
+            raise DatasetError('groups have to name the region of each row')
+        found = ground_groups(np.zeros((len(groups), 2)), 'regions', regions=groups)
+        if found is None or len(found[0]) < 2 or (found[1] < 0).any():
+            raise DatasetError('groups have to name two regions at least, and one for each row')
+        return found
+
+
+def _length(buffer: float) -> float:
+    check_buffer(buffer)
+    return buffer
+
+
+def _places(positions: Positions | None, given: Positions) -> Lonlat:
+    places = lonlat(given if positions is None else positions)
+    if positions is not None and len(places) != len(given):
+        raise DatasetError(f'{len(places)} positions are given for {len(given)} rows')
+    return places
+
+
+def _apart(places: Lonlat, test: NDArray[np.int64], train: NDArray[np.int64], buffer: float) -> Fold:
+    kept = train[~near(places[train], places[test], buffer)] if buffer else train
+    if not len(kept):
+        raise DatasetError(f'a buffer of {buffer:g} m leaves none of {len(train):,} rows to train on')
+    return kept, test

@@ -1,0 +1,73 @@
+"""Files of weights: safetensors alone, for a pickle can run code on loading."""
+
+import hashlib
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from geores.errors import BundleError
+
+__all__ = ['WEIGHTS_FILE', 'read_weights', 'refuse_pickle', 'sha256_of']
+
+WEIGHTS_FILE = 'model.safetensors'
+
+_PICKLES = frozenset({'.pt', '.pth', '.ckpt', '.pkl', '.pickle', '.bin', '.joblib'})
+_ONLY_SAFETENSORS = 'is or may be a pickle, which can run code on loading: geores reads safetensors only'
+
+
+def refuse_pickle(path: Path) -> None:
+    """Refuse a file of weights that is missing or a pickle, or a folder that holds one instead.
+
+    Args:
+        path: The file.
+
+    Raises:
+        BundleError: It is.
+    """
+    if not path.is_file():
+        for other in sorted(path.parent.iterdir()):
+            if other.suffix.lower() in _PICKLES:
+                raise BundleError(f'{other}: {_ONLY_SAFETENSORS}')
+        raise BundleError(f'{path.parent}: not a bundle, for it has no {path.name}')
+    with path.open('rb') as file:
+        magic = file.read(4)
+    # Protocol 2 and later start with 0x80; a safetensors file starts with its header's length,
+    # which may do so too, but no protocol number follows then.
+    pickled = magic[:1] == b'\x80' and magic[1:2] in {b'\x02', b'\x03', b'\x04', b'\x05'}
+    zipped = magic == b'PK\x03\x04'
+    if path.suffix.lower() in _PICKLES or zipped or (pickled and not _has_header(path)):
+        raise BundleError(f'{path}: {_ONLY_SAFETENSORS}')
+
+
+def _has_header(path: Path) -> bool:
+    with path.open('rb') as file:
+        return file.read(9)[8:] == b'{'
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name.
+
+    Args:
+        path: The file.
+
+    Raises:
+        BundleError: It is missing, damaged, or a pickle.
+    """
+    refuse_pickle(path)
+    try:
+        with safe_open(path, framework='pt') as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = ' '.join(str(error).split())
+        raise BundleError(f'{path}: damaged or not safetensors: {reason}') from error
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Args:
+        path: The file.
+    """
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
