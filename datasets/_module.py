@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -10,12 +11,29 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Subset, default_collate
 
-from geores.datasets._images import ImageStore
+from geores.datasets._images import Pixels
 from geores.datasets._sampling import ProcessSampler, process_count
 from geores.errors import DatasetError
 from geores.splits import Split, group_folds, near_duplicates, read_split, stratified_split
 
 Sample = dict[str, Any]
+
+
+class Images(Protocol):
+    """Pixels (C, H, W) by the place of their sample."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """What to name each sample by in a message."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def __getitem__(self, index: int) -> Pixels:
+        """Pixels of one sample."""
+
+    def load(self) -> None:
+        """Decode all of them if they fit in memory."""
 
 
 class LabelledImages(Protocol):
@@ -25,9 +43,15 @@ class LabelledImages(Protocol):
     bands: tuple[str, ...]
     labels: tuple[str, ...]
     ids: list[str]
-    strata: list[str]
     targets: NDArray[Any]
-    images: ImageStore
+
+    @property
+    def strata(self) -> list[str]:
+        """What each sample is balanced by."""
+
+    @property
+    def images(self) -> Images:
+        """The pixels."""
 
     def __len__(self) -> int:
         """Number of samples."""

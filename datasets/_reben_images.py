@@ -55,7 +55,7 @@ class PatchImages:
 
     def __getitem__(self, index: int) -> NDArray[np.float32]:
         if self._interpolation == 'bilinear' or self._runs is None:
-            interpolation = 'bilinear' if self._interpolation == 'bilinear' else 'nearest'
+            interpolation: Interpolation = 'bilinear' if self._interpolation == 'bilinear' else 'nearest'
             return on_one_grid(self.arrays(index), self._bands, interpolation)
         image = np.empty((len(self._bands), SIDE, SIDE), np.float32)
         for bands, start in self._runs:

@@ -1,7 +1,7 @@
 """Batches of questions in which each image comes once, whatever number of questions it has."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -76,6 +76,7 @@ class QuestionBatches(Dataset[Sample]):
         vocabulary: Classes of answers: `label` (Q,) int64, 0 for an answer that training never gave.
         turning: How images and questions are turned at random; `turn` (N,) then says by which turn.
         with_images: Decode the images.
+        unseen: Positions of images that are not to be looked at; where there are any, `unseen` (N,) says so.
     """
 
     def __init__(
@@ -85,8 +86,10 @@ class QuestionBatches(Dataset[Sample]):
         turning: Turning = 'none',
         *,
         with_images: bool = True,
+        unseen: Collection[int] = (),
     ) -> None:
         self.questions = questions
+        self.unseen = unseen
         self.vocabulary = vocabulary
         self.turning: Turning = turning
         self.with_images = with_images
@@ -94,6 +97,9 @@ class QuestionBatches(Dataset[Sample]):
     def __getitem__(self, indices: Sequence[int]) -> Sample:
         batch = self.questions.batch(indices, with_images=self.with_images)
         batch['label'] = torch.tensor(self.vocabulary.indices(batch['answer']))
+        if self.unseen:
+            numbers = batch['image_number'].tolist()
+            batch['unseen'] = torch.tensor([number in self.unseen for number in numbers])
         return batch if self.turning == 'none' else self._turned(batch)
 
     def _turned(self, batch: Sample) -> Sample:

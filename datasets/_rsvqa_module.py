@@ -50,6 +50,8 @@ class RSVQADataModule(LightningDataModule):
         val_share: Part of the places kept for validation by location; 0 trains on everything.
         buffer: Smallest gap between images of the two parts, metres on the ground.
         seed: Of the split.
+        questions_only: Those of the folders whose images are not those of their questions, or are to teach
+            nothing: their questions alone are learnt (`unseen` of a batch says so of each image).
         folds: Cross-validation by location in this many folds, instead of `val_share`.
         fold: Which of them to keep for validation, from 1.
         size: Height and width to bring images to.
@@ -76,6 +78,7 @@ class RSVQADataModule(LightningDataModule):
         val_share: float = 0.2,
         buffer: float = 0.0,
         seed: int = 0,
+        questions_only: list[str] | None = None,
         folds: int | None = None,
         fold: int = 1,
         size: int | None = None,
@@ -88,6 +91,7 @@ class RSVQADataModule(LightningDataModule):
         _check_counts(batch_size=batch_size, questions_per_image=questions_per_image, classes=classes)
         self.roots = [root] if isinstance(root, str) else list(root)
         self.generated = list(generated or ())
+        self.questions_only = list(questions_only or ())
         self.variant, self.answers, self.size, self.budget = variant, answers, size, budget
         self.split_by, self.val_share, self.buffer, self.seed = split, val_share, buffer, seed
         self.folds, self.fold = folds, fold
@@ -202,12 +206,22 @@ class RSVQADataModule(LightningDataModule):
             per_image=self.questions_per_image if train else None,
             shuffle=train,
         )
-        batches = QuestionBatches(self.dataset, self.vocabulary, turning, with_images=self.with_images)
+        batches = QuestionBatches(
+            self.dataset, self.vocabulary, turning, with_images=self.with_images, unseen=self.unseen
+        )
         return load(batches, sampler, self.num_workers)
 
     @cached_property
+    def unseen(self) -> set[int]:
+        """Images whose questions alone are learnt."""
+        return self._of(self.questions_only)
+
+    @cached_property
     def _generated(self) -> set[int]:
-        names = {Path(folder).resolve().name for folder in self.generated}
+        return self._of(self.generated)
+
+    def _of(self, folders: Sequence[str]) -> set[int]:
+        names = {Path(folder).resolve().name for folder in folders}
         return {number for number, name in enumerate(self.dataset.image_sources) if name in names}
 
     def _divide(self, own: list[int]) -> Split:

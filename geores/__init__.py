@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from geores.pipelines.accuracy.draw import sample
     from geores.pipelines.accuracy.report import AccuracyReport
     from geores.pipelines.accuracy.sample import Sample
+    from geores.pipelines.asking.answer import SceneAnswer
+    from geores.pipelines.asking.ask import ask
     from geores.pipelines.baselines.compare import baselines
     from geores.pipelines.classify import classify
     from geores.pipelines.evaluation.evaluate import evaluate
@@ -37,8 +39,10 @@ __all__ = [
     'ModelCard',
     'Sample',
     'Scene',
+    'SceneAnswer',
     '__version__',
     'accuracy',
+    'ask',
     'baselines',
     'classify',
     'evaluate',
@@ -60,7 +64,9 @@ _HOMES = {
     'ModelCard': 'geores.card',
     'Sample': 'geores.pipelines.accuracy.sample',
     'Scene': 'geores.scenes',
+    'SceneAnswer': 'geores.pipelines.asking.answer',
     'accuracy': 'geores.pipelines.accuracy.assess',
+    'ask': 'geores.pipelines.asking.ask',
     'baselines': 'geores.pipelines.baselines.compare',
     'classify': 'geores.pipelines.classify',
     'evaluate': 'geores.pipelines.evaluation.evaluate',

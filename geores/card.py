@@ -20,13 +20,16 @@ CARD_FILE = 'card.json'
 WEIGHTS = Path(__file__).parent / 'weights'
 
 # What turns a card of one format version into the next: {1: one_to_two, ...}.
-# Version 2 added what only VQA models have: tokenizer, answer encoding and encoder.
+# Version 2 added what only VQA models have: tokenizer, answer encoding and encoder; and the
+# range of display.
 _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda data: data | {'format_version': 2},
 }
 
 
-_OPTIONAL = frozenset({'display_stretch', 'calibration', 'tokenizer', 'answer_encoding', 'encoder'})
+_OPTIONAL = frozenset(
+    {'display_stretch', 'display_range', 'calibration', 'tokenizer', 'answer_encoding', 'encoder'}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ class ModelCard:
         licence: Of the weights, which is not the code's.
         metrics: Data source -> name of the metric -> value; 'split' says on what.
         display_stretch: Low and high percentile by which other imagery is brought to 8 bits.
+        display_range: Reflectances times 10,000 that become 0 and 255 instead, as in its training images.
         calibration: `{'temperature': value}` by which logits are divided, if calibrated.
         tokenizer: Of VQA: how questions become tokens (`geores.vqa.tokens`).
         answer_encoding: Of VQA: style and variant of the answers' texts (`geores.vqa.answers`).
@@ -98,6 +102,7 @@ class ModelCard:
     licence: str
     metrics: Mapping[str, Mapping[str, Any]]
     display_stretch: tuple[float, float] | None = (2.0, 98.0)
+    display_range: tuple[float, float] | None = None
     calibration: Mapping[str, float] | None = None
     tokenizer: Mapping[str, Any] | None = None
     answer_encoding: Mapping[str, str] | None = None

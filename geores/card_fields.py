@@ -192,6 +192,7 @@ FIELDS: dict[str, Check] = {
     'bands': _names,
     'units': _text,
     'display_stretch': _optional(_range(0, 100)),
+    'display_range': _optional(_range(0, 1e5)),
     'gsd': _range(1e-3, 1e6),
     'input_size': _whole,
     'resampling': _one_of('nearest', 'bilinear'),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geores.bundle import save_bundle
 from geores.card import ModelCard
 from geores.errors import OutputError, UsageError
+from geores.metrics.crossval import Evidence, Figures
 from geores.tasks.export import ExportBundle
 from geores.tasks.vqa import VisualQuestionAnswering
 from geores.vqa.comparison import Comparison
@@ -23,19 +24,13 @@ class ExportVQABundle(ExportBundle):
     """Keeps the best weights, calibrates, measures beside the baselines, and writes bundle and card.
 
     The figures on the card are the model's, those of the question-only model and of the majority, on the
-    validation part. Where training keeps nothing for validation there are none, unless `metrics` gives
-    those of cross-validation.
-
-    Attributes:
-        metrics: Figures and calibration of elsewhere, to be set before fitting: as on a card.
-        calibration: Likewise; None calibrates on the validation part.
+    validation part; where training keeps nothing for validation, those of cross-validation (`evidence`).
 
     Args:
         **kwargs: As of `ExportBundle`.
     """
 
-    metrics: dict[str, dict[str, Any]] | None = None
-    calibration: dict[str, float] | None = None
+    scores: Figures | None  # type: ignore[assignment]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse before any work what the export would refuse after it.
@@ -51,10 +46,12 @@ class ExportVQABundle(ExportBundle):
         """
         if not isinstance(pl_module, VisualQuestionAnswering):
             raise UsageError('ExportVQABundle needs VisualQuestionAnswering')
+        if not trainer.datamodule.split.val and self.evidence is None:  # type: ignore[attr-defined]
+            raise UsageError('val_share 0 leaves nothing to measure: train with --folds')
         folder = self._folder = Path(self.path or Path(trainer.log_dir or 'runs') / str(self.text['name']))
         if folder.exists() and not self.overwrite:
             raise OutputError(f'{folder} exists already: set another path, or overwrite')
-        vqa_card(pl_module, trainer.datamodule, self.text, {}, None)  # type: ignore[attr-defined]
+        vqa_card(pl_module, trainer.datamodule, self.text, Evidence(None, {}, ''))  # type: ignore[attr-defined]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure and write.
@@ -68,23 +65,26 @@ class ExportVQABundle(ExportBundle):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if self._weights:
             pl_module.load_state_dict(self._weights)
-        metrics, calibration = self.metrics or {}, self.calibration
-        if data.split.val:
-            answer_all(pl_module, data)
-            calibration = calibration or {'temperature': best_temperature(*pl_module.predictions.logits())}
-            metrics = metrics or _metrics(pl_module.predictions.comparison(), data, bool(self.monitor))
-        card = vqa_card(pl_module, data, self.text, metrics, calibration)
+        evidence = self.evidence or self._measured_vqa(pl_module, data)
+        card = vqa_card(pl_module, data, self.text, evidence)
         dtype = _DTYPES[self.dtype]
         save_bundle(self._folder, pl_module.network, card, dtype, overwrite=self.overwrite)
         print(f'{card.name}: bundle written to {self._folder}')
+
+    def _measured_vqa(self, task: VisualQuestionAnswering, data: Any) -> Evidence:  # noqa: ANN401
+        answer_all(task, data)
+        comparison = task.predictions.comparison()
+        temperature = best_temperature(*task.predictions.logits())
+        metrics = _metrics(comparison, data, bool(self.monitor))
+        self.scores = Figures(metrics, comparison.questions, temperature)
+        return Evidence(None, metrics, data.split.id, {'temperature': temperature})
 
 
 def vqa_card(
     task: VisualQuestionAnswering,
     data: Any,  # noqa: ANN401 - a datamodule
     text: dict[str, Any],
-    metrics: dict[str, dict[str, Any]],
-    calibration: dict[str, float] | None,
+    evidence: Evidence,
 ) -> ModelCard:
     """The card of a task.
 
@@ -92,8 +92,7 @@ def vqa_card(
         task: Set up.
         data: Its datamodule.
         text: What neither of them knows: name, description, sensor, units, licence ...
-        metrics: As on a card.
-        calibration: As on a card.
+        evidence: Figures and calibration.
 
     Raises:
         BundleError: A field does not fit.
@@ -110,9 +109,9 @@ def vqa_card(
         std=tuple(task.std.flatten().tolist()),
         labels=task.labels,
         thresholds=None,
-        split_id=data.split.id,
-        metrics=metrics,
-        calibration=calibration,
+        split_id=evidence.split_id or data.split.id,
+        metrics=evidence.metrics,
+        calibration=evidence.calibration,
         tokenizer=task.tokenizer.to_dict(),
         answer_encoding=data.dataset.encoding.to_dict(),
         encoder=task.encoder_spec,

@@ -229,7 +229,7 @@ class SceneClassification(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of all batches."""
-        figures = {'loss': self.val_loss.compute(), **self.report.compute()}
+        figures: dict[str, Tensor | float] = {'loss': self.val_loss.compute(), **self.report.compute()}
         self.log_dict({f'val/{name}': value for name, value in figures.items()})
         self.val_loss.reset()
         self.report.reset()

@@ -42,6 +42,7 @@ class ExportBundle(Callback):
         licence: Of the weights.
         resampling: How coarser bands are brought to the model's resolution.
         display_stretch: Low and high percentile that bring other imagery to 8 bits.
+        display_range: Reflectances times 10,000 that become 0 and 255 instead.
         monitor: Figure whose highest value marks the best epoch; None keeps the last.
         path: Folder of the bundle; None puts it into the run's folder, under the model's name.
         dtype: In which to keep the weights.
@@ -60,6 +61,7 @@ class ExportBundle(Callback):
         licence: str,
         resampling: Literal['nearest', 'bilinear'] = 'bilinear',
         display_stretch: tuple[float, float] | None = None,
+        display_range: tuple[float, float] | None = None,
         monitor: str | None = None,
         path: str | None = None,
         dtype: Literal['float16', 'float32'] = 'float16',
@@ -76,6 +78,7 @@ class ExportBundle(Callback):
             'licence': licence,
             'resampling': resampling,
             'display_stretch': display_stretch,
+            'display_range': display_range,
         }
         self.monitor = monitor
         self.path = path

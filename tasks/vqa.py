@@ -16,7 +16,7 @@ from geores.errors import UsageError
 from geores.models.vqa import VQAHead
 from geores.tasks._vqa_parts import Encoder, make_cache, make_encoder, statistics
 from geores.tasks._vqa_report import Predictions
-from geores.vqa.cache import FeatureCache
+from geores.vqa.cache import TURNS, FeatureCache
 from geores.vqa.kinds import fitting, forms_of
 from geores.vqa.network import VQANetwork
 from geores.vqa.tokens import MAX_TOKENS, Tokenizer
@@ -26,8 +26,8 @@ class VisualQuestionAnswering(LightningModule):
     """Trains a head, and an encoder if wanted, on questions and answers of `RSVQADataModule`.
 
     Tokenizer, answers and statistics come from the datamodule's training part when fitting starts. A
-    twin of the head is trained beside it, from the same weights on the same batches, with image features of
-    zero: the question-only model, without which no figure of visual question answering says anything.
+    twin of the head is trained beside it, from the same weights on the same batches, with zeros for what it
+    sees: the question-only model, without which no figure of visual question answering says anything.
 
     Args:
         encoder: Bundle whose encoder gives feature maps, frozen and shared: name or folder.
@@ -158,11 +158,34 @@ class VisualQuestionAnswering(LightningModule):
         }
         head = self._make_head()
         self.network = VQANetwork(encoder.features, head, encoder.shared)
-        self.question_only = copy.deepcopy(head) if given['question_only'] else None
+        self.question_only = self._make_twin(head)
         mean, std = statistics(encoder, given['mean'], given['std'], data, self.bands)
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1))
         self.predictions = Predictions(self.labels)
+
+    def _make_twin(self, head: VQAHead) -> VQAHead | None:
+        return copy.deepcopy(head) if self.hparams['question_only'] else None
+
+    @torch.no_grad()
+    def on_fit_start(self) -> None:
+        """Show the head the training images, of which it may learn before training."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        head, shared = self.network.head, self.network.shared
+        if self.hparams['tune'] or type(head).prepare is VQAHead.prepare:
+            return
+        numbers = torch.tensor([one for one in data.split.train if one not in data.unseen])
+        if self.cache is not None:
+            turns = [None] if data.turning == 'none' else [torch.full_like(numbers, k) for k in range(TURNS)]
+            maps = torch.cat([self.cache(numbers, turn) for turn in turns])
+        else:
+            batch = [data.dataset.image(int(number))[None].to(self.device) for number in numbers]
+            maps = torch.cat([self.network.encoder((one - self.mean) / self.std).cpu() for one in batch])
+        get: Any = getattr(shared.network, 'get_classifier', None) if shared is not None else None
+        head.cpu().prepare(maps, get() if get is not None else None)
+        head.to(self.device)
+        if self.question_only is not None:
+            self.question_only.load_state_dict(head.state_dict())
 
     def _make_head(self) -> VQAHead:
         kwargs = dict(self.head_kwargs)
@@ -212,11 +235,16 @@ class VisualQuestionAnswering(LightningModule):
         tokens = tokens.to(self.device)
         forms = forms_of(batch['question']) if head.takes_forms else None
         features = self.features(batch)
-        logits = head(features, tokens, lengths, images, forms)
+        seen = head.look(features)
+        if batch.get('unseen') is not None:
+            seen = seen * ~batch['unseen'].to(self.device).view(-1, *[1] * (seen.ndim - 1))
+        logits = head.decide(seen[images], head.read(tokens, lengths, forms))
         if self.question_only is None:
             return logits, None
-        nothing = torch.zeros_like(features[:1])
-        return logits, self.question_only(nothing, tokens, lengths, torch.zeros_like(images), forms)
+        text = self.question_only.read(tokens, lengths, forms)
+        return logits, self.question_only.decide(
+            torch.zeros_like(seen[:1]).expand(len(text), *seen.shape[1:]), text
+        )
 
     def answers(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Like `forward`, with -inf for answers of another kind than the question's, as a bundle answers.
@@ -307,9 +335,12 @@ class VisualQuestionAnswering(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW (Adam, without weight decay), with warm-up and cosine decay step by step if wanted."""
         parameters = [one for one in self.parameters() if one.requires_grad]
+        special = self._special()
+        named = {id(part) for parts in special.values() for part in parts}
         groups: list[dict[str, Any]] = [
-            {'params': [part for part in parameters if part.ndim > 1]},
+            {'params': [part for part in parameters if part.ndim > 1 and id(part) not in named]},
             {'params': [part for part in parameters if part.ndim <= 1], 'weight_decay': 0.0},
+            *({'params': parts, 'weight_decay': decay} for decay, parts in special.items()),
         ]
         rate, decay = self.hparams['learning_rate'], self.hparams['weight_decay']
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
@@ -322,3 +353,13 @@ class VisualQuestionAnswering(LightningModule):
             parts = [LinearLR(optimizer, 0.01, total_iters=rise), scheduler]
             scheduler = SequentialLR(optimizer, parts, milestones=[rise])
         return {'optimizer': optimizer, 'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'}}
+
+    def _special(self) -> dict[float, list[nn.Parameter]]:
+        """Weight decay -> matrices of heads that want it."""
+        special: dict[float, list[nn.Parameter]] = {}
+        for head in (self.network.head, self.question_only):
+            for name, part in [] if head is None else head.named_parameters():
+                wanted = [decay for key, decay in head.decay.items() if key in name.split('.')]
+                if wanted and part.ndim > 1 and part.requires_grad:
+                    special.setdefault(wanted[0], []).append(part)
+        return special

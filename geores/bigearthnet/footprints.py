@@ -82,7 +82,8 @@ def footprints(ids: Sequence[str] | pd.Series, crs: str = 'EPSG:4326') -> 'geopa
 
     table = patch_table(ids)
     geometry = np.empty(len(table), dtype=object)
-    for epsg, part in table.groupby('epsg').indices.items():
+    for epsg in table['epsg'].unique():
+        part = np.flatnonzero(table['epsg'] == epsg)
         left, bottom, right, top = (
             table[name].to_numpy()[part] for name in ('left', 'bottom', 'right', 'top')
         )

@@ -16,7 +16,7 @@ _WANTED = frozenset({
     _FORMAT,
 })  # fmt: skip
 _TYPES = {3: ('H', 2), 4: ('I', 4), 16: ('Q', 8)}
-_DTYPES = {
+_DTYPES: dict[tuple[int, int], np.dtype[Any]] = {
     (1, 8): np.dtype('u1'), (1, 16): np.dtype('<u2'), (1, 32): np.dtype('<u4'), (2, 16): np.dtype('<i2'),
     (3, 32): np.dtype('<f4'), (3, 64): np.dtype('<f8'),
 }  # fmt: skip

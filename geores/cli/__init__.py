@@ -8,6 +8,7 @@ import typer
 from geores.addresses import without_secrets
 from geores.cli import (
     accuracy,
+    ask,
     audit,
     baselines,
     classify,
@@ -33,12 +34,13 @@ STOPPED = 130
 _STOPPED_LINE = 'geores: stopped; finished work is kept, run again to continue'
 
 app = typer.Typer(
-    help='From a satellite scene of any size to labels.',
+    help='From a satellite scene of any size to labels and answers.',
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 app.command(name='accuracy')(accuracy.accuracy)
+app.command(name='ask')(ask.ask)
 app.command(name='audit')(audit.audit)
 app.command(name='baselines')(baselines.baselines)
 app.command(name='classify')(classify.classify)

@@ -97,11 +97,11 @@ def target_grid(
 
 def _check_overlap(scene: Scene, grid: GeoBox) -> None:
     """Refuse sources that lie elsewhere: not one pixel of the grid would be valid."""
-    extent = grid.extent
-    for raster in scene.rasters if extent.crs is not None else ():
+    extent, crs = grid.extent, grid.crs
+    for raster in scene.rasters if crs is not None else ():
         other = raster.geobox.extent
-        if other.crs != extent.crs:
-            other = other.to_crs(extent.crs, resolution=_length(other) / 64, check_and_fix=True)
+        if crs is not None and other.crs != crs:
+            other = other.to_crs(crs, resolution=_length(other) / 64, check_and_fix=True)
         if not extent.intersects(other) or not (extent & other).area > 0:
             raise UsageError(
                 f'{raster.path} does not overlap {scene.finest.raster.path}: '

@@ -162,6 +162,8 @@ def _stretched(
     card: ModelCard, bands: dict[str, Band], samples: dict[str, NDArray[np.float32]]
 ) -> tuple[dict[str, Conversion], tuple[str, ...]]:
     other = [name for name, band in bands.items() if band.raster.dtype != np.uint8]
+    if card.display_range and other:
+        return _displayed({name: bands[name] for name in other}, samples, card.display_range)
     limits = card.display_stretch or (2.0, 98.0)
     stretch = {}
     for name in other:
@@ -172,6 +174,21 @@ def _stretched(
         return {}, ()
     span = f'{limits[0]:g} and {limits[1]:g}'
     return stretch, (f'{", ".join(other)} stretched to 8 bits between percentiles {span} of a sample',)
+
+
+def _displayed(
+    bands: dict[str, Band], samples: dict[str, NDArray[np.float32]], limits: tuple[float, float]
+) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+    """Reflectances times 10,000 as 8 bits: `limits` become 0 and 255."""
+    known, notes = _reflectances(bands, samples)
+    gain = 255.0 / max(limits[1] - limits[0], 1e-6)
+    before = {name: known.get(name, Conversion()) for name in bands}
+    shown = {
+        name: Conversion(one.gain * gain, (one.bias - limits[0]) * gain, 0.0, 255.0)
+        for name, one in before.items()
+    }
+    span = f'{limits[0]:g} and {limits[1]:g}'
+    return shown, (*notes, f'{", ".join(bands)} shown in 8 bits between {span} of reflectance times 10,000')
 
 
 def _reflectances(

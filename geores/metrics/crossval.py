@@ -1,6 +1,6 @@
 """Figures of cross-validation: each fold scored with thresholds that it did not choose."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +44,20 @@ class Scores(NamedTuple):
         return multi_label_report(self.values, self.target, thresholds)
 
 
+class Figures(NamedTuple):
+    """What was measured of a model that answers questions, on images that it was not trained on.
+
+    Attributes:
+        metrics: Source -> name of the figure -> value.
+        questions: How many.
+        temperature: By which its logits are divided.
+    """
+
+    metrics: dict[str, dict[str, Any]]
+    questions: int
+    temperature: float
+
+
 class Evidence(NamedTuple):
     """What cross-validation says about a model that is then trained on everything.
 
@@ -51,11 +65,13 @@ class Evidence(NamedTuple):
         thresholds: (K,), tuned on all folds; None for single labels.
         metrics: Source -> name of the figure -> mean over folds; `<name>_std` is the standard deviation.
         split_id: Names folds and seed.
+        calibration: As on a card; None where nothing was calibrated.
     """
 
     thresholds: Tensor | None
     metrics: dict[str, dict[str, Any]]
     split_id: str
+    calibration: Mapping[str, float] | None = None
 
 
 def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
@@ -81,6 +97,28 @@ def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
     return Evidence(_tuned(folds) if multi else None, metrics, split_id)
 
 
+def summarised(folds: Sequence[Figures], split_id: str) -> Evidence:
+    """Put figures of folds together; the temperature is the folds' geometric mean.
+
+    Args:
+        folds: Of each, what was measured on the part that was kept from training.
+        split_id: Names folds and seed.
+    """
+    count = sum(fold.questions for fold in folds)
+    metrics = {}
+    for source, first in folds[0].metrics.items():
+        numbers = {name for name, value in first.items() if isinstance(value, float)}
+        figures = [
+            {name: float(value) for name, value in fold.metrics[source].items() if name in numbers}
+            for fold in folds
+        ]
+        text = {name: value for name, value in first.items() if isinstance(value, str)}
+        split = f'{len(folds)}-fold cross-validation by location on {count} questions'
+        metrics[source] = text | {'split': split} | _spread(figures)
+    temperature = float(np.exp(np.mean([np.log(fold.temperature) for fold in folds])))
+    return Evidence(None, metrics, split_id, {'temperature': round(temperature, 4)})
+
+
 def _tuned(folds: Sequence[Scores]) -> Tensor:
     return best_thresholds(
         torch.cat([fold.values for fold in folds]), torch.cat([fold.target for fold in folds])
@@ -90,7 +128,7 @@ def _tuned(folds: Sequence[Scores]) -> Tensor:
 def _spread(figures: Sequence[dict[str, float]]) -> dict[str, float]:
     spread = {}
     for name in figures[0]:
-        values = [figure[name] for figure in figures]
+        values = [figure.get(name, float('nan')) for figure in figures]
         spread[name] = round(float(np.mean(values)), 4)
         spread[f'{name}_std'] = round(float(np.std(values)), 4)
     return {name: value for name, value in spread.items() if value == value}  # without NaN

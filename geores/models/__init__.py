@@ -1,6 +1,7 @@
 """Networks by name: plain modules that a bundle's card alone can rebuild."""
 
 from geores.models import efficientnet as efficientnet
+from geores.models import factors as factors
 from geores.models import published as published
 from geores.models import resnet as resnet
 from geores.models import vqa as vqa

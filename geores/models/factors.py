@@ -7,8 +7,8 @@ function of the two (a factorisation, as Koren et al. 2009 factorise users and i
 at the amounts of both sides.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +86,7 @@ class FactorHead(VQAHead):
     """
 
     takes_forms = True
+    decay: ClassVar[Mapping[str, float]] = {'image': 0.5, 'place': 0.5}
 
     mean: Tensor
     axes: Tensor
@@ -124,18 +125,18 @@ class FactorHead(VQAHead):
         )
 
     @torch.no_grad()
-    def prepare(self, features: Tensor, classifier: nn.Linear | None = None) -> None:
+    def prepare(self, features: Tensor, classifier: nn.Module | None = None) -> None:
         """Find the principal components of the training images, whose lengths become 1.
 
         Args:
-            features: (N, D, h, w), of all training images.
+            features: (N, D, h, w), of all training images, and of their turns.
             classifier: Last layer of the encoder's bundle, for `classes`.
 
         Raises:
             UsageError: The classifier has not as many labels as `classes`, or the images are too few.
         """
         if self.probe is not None:
-            if classifier is None or classifier.weight.shape != self.probe.weight.shape:
+            if not isinstance(classifier, nn.Linear) or classifier.weight.shape != self.probe.weight.shape:
                 raise UsageError(f'classes: the encoder has not {self.probe.out_features} labels')
             self.probe.load_state_dict(classifier.state_dict())
         summary = self._summary(features)

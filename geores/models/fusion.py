@@ -72,7 +72,8 @@ class _Vectors(Fusion):
                 f'feature maps are {height} x {width}, and this head takes {self.grid} x {self.grid}'
             )
         # A dropout before `image` differs from question to question: it comes in `forward`.
-        return self.reduce(features).flatten(1)
+        reduced: Tensor = self.reduce(features)
+        return reduced.flatten(1)
 
     def vectors(self, seen: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         return self.image(self.dropout(seen)).tanh(), self.text(self.dropout(text)).tanh()
@@ -108,7 +109,8 @@ class Concatenation(_Vectors):
 
     def forward(self, seen: Tensor, text: Tensor) -> Tensor:
         """Meet images with questions; see `Fusion.forward`."""
-        return self.join(torch.cat(self.vectors(seen, text), 1)).tanh()
+        joined: Tensor = self.join(torch.cat(self.vectors(seen, text), 1))
+        return joined.tanh()
 
 
 class Bilinear(_Vectors):

@@ -92,15 +92,17 @@ class RecurrentText(TextEncoder):
         packed = pack_padded_sequence(words, lengths.cpu(), batch_first=True, enforce_sorted=False)
         out, state = self.recurrent(packed)
         if self.pooling == 'last':
-            last = state[0] if isinstance(state, tuple) else state
+            last: Tensor = state[0] if isinstance(state, tuple) else state
             return last[-self.directions :].transpose(0, 1).flatten(1)
         states, _ = pad_packed_sequence(out, batch_first=True)
         outside = beyond(lengths.to(states.device), states.shape[1])
         if self.pooling == 'mean':
             weights = (~outside).to(states.dtype)
-            return (states * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
-        scores = self.score(states)[..., 0].masked_fill(outside, float('-inf'))
-        return (scores.softmax(1)[..., None] * states).sum(1)
+            mean: Tensor = (states * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
+            return mean
+        scores: Tensor = self.score(states)[..., 0].masked_fill(outside, float('-inf'))
+        pooled: Tensor = (scores.softmax(1)[..., None] * states).sum(1)
+        return pooled
 
 
 class TransformerText(TextEncoder):

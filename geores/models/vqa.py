@@ -1,7 +1,7 @@
 """Networks that answer questions about an image: heads on an image encoder's feature map."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -24,11 +24,19 @@ class VQAHead(nn.Module):
 
     Attributes:
         takes_forms: `read` wants the questions as the grammar parses them.
-        takes_answers: The constructor wants `answers`, the texts in the order of the logits.
+        decay: Name of a part of the head -> weight decay of its matrices, in place of the task's.
     """
 
     takes_forms = False
-    takes_answers = False
+    decay: ClassVar[Mapping[str, float]] = {}
+
+    def prepare(self, features: Tensor, classifier: nn.Module | None) -> None:
+        """Learn of the training images before training starts; nothing unless a subclass does.
+
+        Args:
+            features: (N, D, h, w), maps of all training images, and of their turns.
+            classifier: Last layer of the bundle whose encoder is shared, if it is.
+        """
 
     def look(self, features: Tensor) -> Tensor:
         """What of an image no question changes; the map itself unless a subclass says more.

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from geores.errors import OutputError, UsageError
-from geores.metrics.crossval import Evidence, Scores, cross_validated
+from geores.metrics.crossval import Evidence, Figures, Scores, cross_validated, summarised
 from geores.pipelines.train import train
 
 PLACE = '{fold}'
@@ -49,27 +49,47 @@ def cross_validate(args: Sequence[str], folds: int, out: Path) -> Evidence:
     for fold in range(1, folds + 1):
         own = [f'--data.folds={folds}', f'--data.fold={fold}']
         parts.append(_fold(args, own, out / f'fold{fold}'))
-    evidence = cross_validated(parts, f'{folds}-fold')
+    evidence = _together(parts, f'{folds}-fold')
     _write(out / 'crossval.json', evidence)
     _fit(args, ['--data.val_share=0'], out / 'all', evidence)
     return evidence
 
 
-def _fold(args: Sequence[str], own: Sequence[str], folder: Path) -> Scores:
+def _together(parts: Sequence[Scores | Figures], split_id: str) -> Evidence:
+    scores = [part for part in parts if isinstance(part, Scores)]
+    if scores:
+        return cross_validated(scores, split_id)
+    return summarised([part for part in parts if isinstance(part, Figures)], split_id)
+
+
+def _fold(args: Sequence[str], own: Sequence[str], folder: Path) -> Scores | Figures:
     """Fit a fold, or take what an earlier run by the same options has kept of it."""
     kept, key = folder.with_name(f'{folder.name}_scores.safetensors'), _key([*args, *own])
     if folder.is_dir() and kept.is_file():
         with safe_open(kept, framework='pt') as file:
             if file.metadata()['key'] == key:
-                sources = json.loads(file.metadata()['sources'])
-                return Scores(file.get_tensor('values'), file.get_tensor('target'), sources)
+                return _unpacked(file)
         raise OutputError(f'{folder} is of other options: choose another folder')
     scores = _fit(args, own, folder, None)
     part = kept.with_suffix('.part')
-    tensors = {'values': scores.values.contiguous(), 'target': scores.target.contiguous()}
-    save_file(tensors, part, {'key': key, 'sources': json.dumps(scores.sources)})
+    tensors, text = _packed(scores)
+    save_file(tensors, part, {'key': key, **text})
     os.replace(part, kept)
     return scores
+
+
+def _packed(scores: Scores | Figures) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    if isinstance(scores, Figures):
+        return {}, {'figures': json.dumps(scores._asdict())}
+    tensors = {'values': scores.values.contiguous(), 'target': scores.target.contiguous()}
+    return tensors, {'sources': json.dumps(scores.sources)}
+
+
+def _unpacked(file: Any) -> Scores | Figures:  # noqa: ANN401 - an open safetensors file
+    text = file.metadata()
+    if 'figures' in text:
+        return Figures(**json.loads(text['figures']))
+    return Scores(file.get_tensor('values'), file.get_tensor('target'), json.loads(text['sources']))
 
 
 def _key(args: Sequence[str]) -> str:
@@ -81,7 +101,9 @@ def _key(args: Sequence[str]) -> str:
     return hashlib.sha256('\0'.join(parts).encode()).hexdigest()
 
 
-def _fit(args: Sequence[str], own: Sequence[str], folder: Path, evidence: Evidence | None) -> Scores:
+def _fit(
+    args: Sequence[str], own: Sequence[str], folder: Path, evidence: Evidence | None
+) -> Scores | Figures:
     exports: list[Any] = []
 
     def configure(export: Any) -> None:  # noqa: ANN401 - ExportBundle, which imports Lightning
@@ -90,7 +112,7 @@ def _fit(args: Sequence[str], own: Sequence[str], folder: Path, evidence: Eviden
 
     with tempfile.TemporaryDirectory() as scratch:
         train([*_placed(args, folder.name, Path(scratch)), *own], configure)
-    scores: Scores = exports[0].scores
+    scores: Scores | Figures = exports[0].scores
     return scores
 
 

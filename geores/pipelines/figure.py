@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-__all__ = ['colours', 'write_map']
+__all__ = ['colours', 'draw_scale_bar', 'stretched_picture', 'write_map']
 
 MAP_CELLS = 1024
 EMPTY = '#d9d9d9'
@@ -65,7 +65,7 @@ def colours(labels: tuple[str, ...]) -> list[str]:
 
 def write_map(result: Scored, path: Path) -> None:
     """Draw the scene beside the strongest label, or the first value, of each cell."""
-    picture = _picture(result.look.assemble(result.plan, result.store))
+    picture = stretched_picture(result.look.assemble(result.plan, result.store))
     height, width = picture.shape[:2]
     wide = width >= 1.3 * height
     panel = np.array([8.0, max(8.0 * height / width, 1.5)]) if wide else np.array([6.0 * width / height, 6.0])
@@ -80,7 +80,7 @@ def write_map(result: Scored, path: Path) -> None:
     (_draw_values if result.card.task == 'regression' else _draw_labels)(figure, axes[1], result)
     for panel_axes in axes:
         panel_axes.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:], facecolor=EMPTY)
-    _scale_bar(axes[0], tiling.width, tiling.height, result.gsd)
+    draw_scale_bar(axes[0], tiling.width, tiling.height, result.gsd)
     figure.savefig(path, format='png', metadata={'Software': 'geores'})
 
 
@@ -110,7 +110,7 @@ def _draw_values(figure: Figure, axes: 'Axes', result: Scored) -> None:
     figure.colorbar(image, ax=axes, location='bottom', shrink=0.6, aspect=40).set_label(name, fontsize=8)
 
 
-def _picture(look: NDArray[np.float32]) -> NDArray[np.uint8]:
+def stretched_picture(look: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Bands (1 or 3, h, w) stretched to 8 bits each; white where invalid."""
     bands = look if len(look) == 3 else look[:1].repeat(3, axis=0)
     known = ~np.isnan(bands).any(axis=0)
@@ -145,7 +145,7 @@ def _cell_extent(result: Scored) -> tuple[float, float, float, float]:
     return (0, cols, rows, 0)
 
 
-def _scale_bar(axes: 'Axes', width: int, height: int, gsd: float | None) -> None:
+def draw_scale_bar(axes: 'Axes', width: int, height: int, gsd: float | None) -> None:
     """A bar of a round length, about a fifth of the picture."""
     unit = gsd or 1.0
     goal = width * unit / 5

@@ -150,7 +150,7 @@ def _write(
             answers.append(answer_record(count, count, question.answer))
         ids = range(first, len(questions))
         more = {'source': source, 'labels': sorted(found.labels[index])}
-        images.append(image_record(number, name, ids, **where, **more))  # type: ignore[arg-type]
+        images.append(image_record(number, name, ids, **where, **more))
         if progress is not None:
             progress(1, len(found.ids))
     if not questions:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geores.pipelines.labels import assign, names
 from geores.pipelines.scored import Scored
 
-__all__ = ['tile_frame', 'write_tiles']
+__all__ = ['geo_metadata', 'tile_frame', 'write_tiles']
 
 GROUP_ROWS = 16_384
 
@@ -65,7 +65,7 @@ def write_tiles(result: Scored, path: Path, metadata: dict[str, str]) -> None:
         path: the file.
         metadata: further keys of the file's metadata.
     """
-    extra = metadata | {'geo': json.dumps(_geo(result))}
+    extra = metadata | {'geo': json.dumps(geo_metadata(result))}
     writer = None
     try:
         for table in _tables(result):
@@ -96,7 +96,7 @@ def _tables(result: Scored) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
-def _geo(result: Scored) -> dict[str, Any]:
+def geo_metadata(result: Scored) -> dict[str, Any]:
     """The ``geo`` metadata of GeoParquet."""
     box = result.grid.extent.boundingbox
     crs = result.grid.crs

@@ -134,7 +134,7 @@ def verify_model(
     patches = _patches(load_model(folder).card, data, split, metadata)
     loaded = load_model(model, pick_device(device))
     orders = _orders(loaded.card, folder, str(model))
-    loader = DataLoader(patches, batch_size, num_workers=num_workers, collate_fn=collate)  # type: ignore[arg-type]
+    loader = DataLoader(patches, batch_size, num_workers=num_workers, collate_fn=collate)
     scores, target = _scores(loaded, orders, loader, len(patches), progress or (lambda done, of: None))
     thresholds = torch.tensor(loaded.card.thresholds)
     reports = {name: multi_label_report(one, target, thresholds) for name, one in scores.items()}
@@ -186,7 +186,7 @@ def _patches(card: ModelCard, data: str | Path, split: Split, metadata: str | Pa
     return patches
 
 
-def _orders(card: ModelCard, folder: Path, name: str) -> dict[str, Sequence[str]]:
+def _orders(card: ModelCard, folder: Path, name: str) -> Mapping[str, Sequence[str]]:
     """Orders of bands to try by name, the model's own first."""
     if not is_snapshot(folder):
         return {'card': card.bands}

@@ -65,8 +65,9 @@ class VQANetwork(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         for module in self._hidden:
-            module._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+            module._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        applied: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return applied
 
 
 def shared_encoder(

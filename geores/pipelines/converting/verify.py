@@ -68,10 +68,8 @@ def verify_reben(
         raise DatasetError(f'{path}: there is not one reBEN patch in it')
     table = tables_for(path, metadata)
     sums = _known_sums(store) or {}
-    known, faults = [], []
-    for name in names:
-        (known if _is_patch(name) else faults).append(name)
-    found = [Fault(name, 'is no name of a reBEN patch') for name in faults]
+    known = [name for name in names if _is_patch(name)]
+    found = [Fault(name, 'is no name of a reBEN patch') for name in sorted(set(names) - set(known))]
     found += [Fault(name, 'has a checksum, and is not here') for name in sorted(set(sums) - set(names))]
     found += missing_patches(known, table) if table is not None else []
     for number, wrong in ordered_map(

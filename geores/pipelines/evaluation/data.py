@@ -99,7 +99,7 @@ def find_datasets(
     folders = [Path(path) for path in paths]
     official = find_reben(card, folders, split, reben or {})
     if official is not None:
-        return [cast('LabelledImages', official)]
+        return [official]
     kinds = {_kind(folder) for folder in folders}
     _check_names(folders)
     if len(kinds) > 1:

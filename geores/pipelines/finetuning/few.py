@@ -73,7 +73,8 @@ def fit_head(
     Returns:
         Whether that was done: not where the network has no linear last layer, or a class has no image.
     """
-    head = task.network.get_classifier() if hasattr(task.network, 'get_classifier') else None
+    find_head = getattr(task.network, 'get_classifier', None)
+    head = None if find_head is None else find_head()
     places = data.split.train
     classes = np.asarray([int(data.dataset.targets[place]) for place in places])
     if not isinstance(head, nn.Linear) or len(set(classes.tolist())) < head.out_features:

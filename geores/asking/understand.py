@@ -1,0 +1,165 @@
+"""What a question asks, of what can be answered."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from geores.questions.forms import Form, LandCover, Objects, QuestionError, RuralUrban
+from geores.questions.grammar import MAX_LENGTH, parse, suggest, what_is_known
+from geores.questions.suggest import TYPES
+from geores.questions.vocabulary import CATEGORIES
+from geores.vqa.answers import UNKNOWN, AnswerEncoding
+
+__all__ = ['Known', 'Understood', 'check_question', 'known_categories', 'known_types', 'understand']
+
+
+@dataclass(frozen=True)
+class Known:
+    """What can be answered.
+
+    Attributes:
+        types: Kinds of question: 'presence', 'count', 'comp', 'area', 'rural_urban'.
+        categories: Of objects.
+        areas: Categories whose area can be measured.
+    """
+
+    types: tuple[str, ...]
+    categories: tuple[str, ...]
+    areas: tuple[str, ...] = ()
+
+    def of(self, kind: str) -> tuple[str, ...]:
+        """Categories that questions of a kind can be about."""
+        return self.areas if kind == 'area' else self.categories
+
+    def holds(self, form: Form) -> bool:
+        """Whether a question can be answered."""
+        if form.type not in self.types or isinstance(form, LandCover):
+            return False
+        parts = list(form.parts())
+        return isinstance(form, RuralUrban) or (
+            bool(parts) and all(name in self.of(form.type) for part in parts for name in _names(part))
+        )
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What was made of a question.
+
+    Attributes:
+        question: As it was asked.
+        form: What it asks; None where it cannot be answered.
+        understood_as: Another wording, where the question was not understood as it stands.
+        reason: Why it cannot be answered.
+        meant: Type of a question that is understood and cannot be answered.
+    """
+
+    question: str
+    form: Form | None
+    understood_as: str | None = None
+    reason: str | None = None
+    meant: str | None = None
+
+
+def check_question(text: object) -> str:
+    """A question that can be looked at, with single spaces.
+
+    Args:
+        text: What was given.
+
+    Raises:
+        QuestionError: It is no text, empty, or longer than `MAX_LENGTH`.
+    """
+    if not isinstance(text, str):
+        raise QuestionError(f'a question is a text, not {type(text).__name__}')
+    if len(text) > MAX_LENGTH:
+        raise QuestionError(
+            f'the question has {len(text):,} characters, more than {MAX_LENGTH:,}: ask a shorter one'
+        )
+    if not any(letter.isalnum() for letter in text):
+        raise QuestionError('the question is empty: ask in words, such as "Is there a water area?"')
+    return ' '.join(text.split())
+
+
+def understand(question: str, known: Known) -> Understood:
+    """Read a question by the grammar, else find the nearest one that can be answered.
+
+    Args:
+        question: In English.
+        known: What can be answered.
+
+    Raises:
+        QuestionError: As of `check_question`.
+    """
+    question = check_question(question)
+    try:
+        form = parse(question)
+    except QuestionError:
+        form = None
+    if form is not None and known.holds(form):
+        return Understood(question, form)
+    for kind in TYPES:
+        found = suggest(question, known.of(kind), (kind,)) if kind in known.types else None
+        if found is not None and known.holds(found.form):
+            return Understood(question, found.form, found.text)
+    return _not_known(question, form, known)
+
+
+def _not_known(question: str, form: Form | None, known: Known) -> Understood:
+    """Why a question cannot be answered, and what can."""
+    if form is None and (found := suggest(question)) is not None:
+        form = found.form
+    kind = form.type if form is not None else None
+    if kind == 'area':
+        measured = ', '.join(sorted(known.areas))
+        why = f'areas can be measured of: {measured}' if measured else 'nothing here measures areas'
+        return Understood(question, None, None, f'cannot measure that area: {why}', kind)
+    strange = sorted({name for part in form.parts() for name in _names(part)}) if form is not None else []
+    strange = [name for name in strange if name not in known.categories]
+    if form is not None and kind not in known.types:
+        what = f"I don't know: no answers to questions of type {kind!r} here."
+    elif strange:
+        what = f"I don't know of any {strange[0]!r}."
+    else:
+        what = "I don't know what that asks."
+    types = [one for one in known.types if one != 'area']
+    return Understood(question, None, None, f'{what} {what_is_known(known.categories, types)}', kind)
+
+
+def _names(objects: Objects) -> list[str]:
+    """Categories of objects and of those beside which they lie."""
+    other = [] if objects.relation is None else [objects.relation.other.category]
+    return [objects.category, *other]
+
+
+def known_types(labels: Iterable[str]) -> tuple[str, ...]:
+    """Kinds of question that answers can be given to.
+
+    A comparison is one of two numbers, so that counts have to be known.
+
+    Args:
+        labels: Every answer that a model knows.
+    """
+    answers = set(labels) - {UNKNOWN}
+    numbers = [label for label in answers if AnswerEncoding().bounds(label) is not None]
+    types = {
+        'presence': {'yes', 'no'} <= answers,
+        'count': any(not label.endswith('m2') for label in numbers),
+        'area': any(label.endswith('m2') for label in numbers),
+        'rural_urban': {'rural', 'urban'} <= answers,
+    }
+    types['comp'] = types['presence'] and types['count']
+    return tuple(kind for kind in TYPES if types[kind])
+
+
+def known_categories(definition: Mapping[str, Any]) -> tuple[str, ...]:
+    """Categories whose every word a model has seen in training.
+
+    Where it has seen both a thing and its area ('water', 'water area'), the latter stands for both, for the
+    words of the first alone do not say that it was asked about.
+
+    Args:
+        definition: Of its tokenizer, as the `tokenizers` library writes it.
+    """
+    vocabulary = definition.get('model', {}).get('vocab', {})
+    known = [name for name in CATEGORIES if all(word in vocabulary for word in name.split())]
+    return tuple(name for name in known if f'{name} area' not in known)

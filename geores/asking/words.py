@@ -1,0 +1,57 @@
+"""Answers in words."""
+
+from math import isinf
+
+from geores.asking.combine import Combined
+from geores.questions.forms import Comparison, Form
+from geores.questions.grammar_nouns import plural
+
+__all__ = ['in_words']
+
+
+def in_words(form: Form, combined: Combined, tiles: int, *, one_tile: bool = False) -> str:
+    """One sentence.
+
+    Args:
+        form: What was asked.
+        combined: The answer.
+        tiles: How many were seen.
+        one_tile: Whether the answer is that of one tile, without sums behind it.
+    """
+    answer, carry = combined.answer, int(combined.carries.sum())
+    if form.type == 'presence':
+        where = f'in {carry:,} of {tiles:,} tiles' if answer == 'yes' else f'in none of {tiles:,} tiles'
+        return f'{answer}: {where}'
+    if form.type == 'count' and combined.interval is not None:
+        low, high = combined.interval
+        return _about(f'{combined.value:,.0f}', f'{low:,.0f}', '' if isinf(high) else f'{high:,.0f}')
+    if form.type == 'area' and combined.interval is not None and combined.value is not None:
+        low, high = combined.interval
+        return _about(_area(combined.value), _area(low), '' if isinf(high) else _area(high))
+    if isinstance(form, Comparison) and combined.parts is not None and not one_tile:
+        first, second = (
+            f'{number:,.0f} {plural(part.category)}'
+            for number, part in zip(combined.parts, form.parts(), strict=True)
+        )
+        return f'{answer}: about {first}, {second}'
+    if form.type == 'rural_urban' and combined.value is not None and not one_tile:
+        return f'{answer}: {combined.value:.0%} of the area'
+    return answer
+
+
+def _about(value: str, low: str, high: str) -> str:
+    if low == high == value:
+        return value
+    return f'about {value} ({f"{low} to {high}" if high else f"{low} or more"})'
+
+
+def _area(square_metres: float) -> str:
+    """In the unit that suits: m², ha or km²."""
+    for size, unit in ((1e6, 'km²'), (1e4, 'ha')):
+        if square_metres >= size:
+            return (
+                f'{square_metres / size:,.3g} {unit}'
+                if square_metres < 1000 * size
+                else (f'{square_metres / size:,.0f} {unit}')
+            )
+    return f'{square_metres:,.0f} m²'

@@ -1,0 +1,238 @@
+"""An LMDB as rico-hdl writes it: a name leads to a safetensors file with a patch's bands."""
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakValueDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.bigearthnet.expand import SIDE, expand_into, sides
+from geores.bigearthnet.patch_values import Piece, ValueFormatError, layout_of
+from geores.bigearthnet.stores import native_form
+from geores.errors import DatasetError, ReadError
+
+if TYPE_CHECKING:
+    import lmdb
+
+__all__ = ['LMDB_FILE', 'LmdbStore']
+
+LMDB_FILE = 'data.mdb'
+
+
+class LmdbStore:
+    """Patches in an LMDB.
+
+    Safe to pickle and to use in threads and forked processes: each process opens the file for itself.
+
+    Args:
+        path: Folder with data.mdb.
+        readahead: Whether the system may read ahead of what is asked for. It helps reading all patches in
+            the order of their names and harms shuffled reading of a file larger than memory.
+
+    Raises:
+        DatasetError: If there is no LMDB.
+    """
+
+    kind: Literal['tiff', 'lmdb', 'stacked'] = 'lmdb'
+
+    def __init__(self, path: Path | str, *, readahead: bool = False) -> None:
+        self.path = Path(path)
+        self.readahead = readahead
+        self._opened: _Opened | None = None
+        self._env()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {'path': self.path, 'readahead': self.readahead, '_opened': None}
+
+    def __len__(self) -> int:
+        return int(self._env().stat()['entries'])
+
+    def names(self) -> list[str]:
+        """The names of all patches here, sorted."""
+        with self._env().begin() as txn, txn.cursor() as cursor:
+            return [bytes(key).decode('utf-8', 'replace') for key in cursor.iternext(keys=True, values=False)]
+
+    def value(self, name: str) -> bytes:
+        """The safetensors file of one patch, as it is stored.
+
+        Args:
+            name: As in `read`.
+
+        Raises:
+            DatasetError: If no patch of that name is here.
+            ReadError: If the LMDB is damaged there.
+        """
+        with self._env().begin(buffers=True) as txn:
+            return bytes(self._get(txn, name))
+
+    def read(self, name: str, bands: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Bands of one patch at their native sizes; see `PatchStore.read`.
+
+        Args:
+            name: A Sentinel-2 patch id, a Sentinel-1 name, or a patch id with `_reference_map` behind it.
+            bands: Their names.
+
+        Raises:
+            DatasetError: If no patch of that name is here, or it lacks a band.
+            ReadError: If its value is damaged; names the patch.
+        """
+        found: dict[str, NDArray[Any]] = {}
+        with self._env().begin(buffers=True) as txn:
+            value = self._get(txn, name)
+            for piece in self._pieces(name, value, tuple(bands)):
+                pixels = piece.of(value).copy()
+                found.update(zip(bands[piece.first : piece.first + piece.count], pixels, strict=True))
+        return found
+
+    def fill(self, name: str, bands: Sequence[str], out: NDArray[np.float32]) -> None:
+        """Write bands of one patch as float32 on the 10 m grid, coarser pixels repeated.
+
+        Args:
+            name: As in `read`.
+            bands: As in `read`.
+            out: (C, 120, 120) to write to, contiguous.
+
+        Raises:
+            DatasetError: As in `read`.
+            ReadError: As in `read`.
+        """
+        with self._env().begin(buffers=True) as txn:
+            self._fill(txn, name, tuple(bands), out)
+
+    def read_batch(
+        self, names: Sequence[str], bands: Sequence[str], out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Bands of many patches of one kind as float32 on the 10 m grid, coarser pixels repeated.
+
+        Args:
+            names: As in `read`, N of them.
+            bands: As in `read`, C of them.
+            out: (N, C, 120, 120) to write to, contiguous from the second dimension on.
+
+        Returns:
+            `out`, or a new array.
+
+        Raises:
+            DatasetError: As in `read`.
+            ReadError: As in `read`.
+        """
+        if out is None:
+            out = np.empty((len(names), len(bands), SIDE, SIDE), np.float32)
+        wanted = tuple(bands)
+        with self._env().begin(buffers=True) as txn:
+            for name, image in zip(names, out, strict=True):
+                self._fill(txn, name, wanted, image)
+        return out
+
+    def read_native(self, names: Sequence[str], bands: Sequence[str]) -> dict[int, NDArray[Any]]:
+        """Bands of many patches of one kind as they are stored, to be expanded elsewhere.
+
+        Args:
+            names: As in `read`, N of them.
+            bands: As in `read`.
+
+        Returns:
+            (N, B, S, S) by the native size S: the B bands of that size in their order in `bands`.
+
+        Raises:
+            DatasetError: As in `read`.
+            ReadError: As in `read`.
+        """
+        places = sides(bands)
+        ordered = tuple(bands[place] for group in places.values() for place in group)
+        starts: dict[int, int] = {}
+        arrays: dict[int, NDArray[Any]] = {}
+        for side, group in places.items():
+            starts[side] = sum(len(places[other]) for other in arrays)
+            dtype = native_form(bands[group[0]])[1]
+            arrays[side] = np.empty((len(names), len(group), side, side), dtype)
+        with self._env().begin(buffers=True) as txn:
+            for row, name in enumerate(names):
+                value = self._get(txn, name)
+                for piece in self._pieces(name, value, ordered):
+                    first = piece.first - starts[piece.side]
+                    arrays[piece.side][row, first : first + piece.count] = piece.of(value)
+        return arrays
+
+    def _fill(
+        self, txn: 'lmdb.Transaction', name: str, bands: tuple[str, ...], out: NDArray[np.float32]
+    ) -> None:
+        value = self._get(txn, name)
+        for piece in self._pieces(name, value, bands):
+            expand_into(piece.of(value), out[piece.first : piece.first + piece.count])
+
+    def _get(self, txn: 'lmdb.Transaction', name: str) -> memoryview:
+        import lmdb
+
+        try:
+            value: Any = txn.get(name.encode())
+        except lmdb.Error as error:
+            raise ReadError(f'{self.path}: patch {name} cannot be read: {error}') from error
+        if value is None:
+            raise DatasetError(f'{self.path}: has no patch {name}')
+        view: memoryview = value
+        return view
+
+    def _pieces(self, name: str, value: memoryview, bands: tuple[str, ...]) -> tuple[Piece, ...]:
+        try:
+            return layout_of(value).pieces(bands)
+        except ValueFormatError as error:
+            raise ReadError(f'{self.path}: the value of patch {name} is damaged: {error}') from None
+        except KeyError as error:
+            raise DatasetError(f'{self.path}: patch {name} has no band {error.args[0]}') from None
+
+    def _env(self) -> 'lmdb.Environment':
+        opened = self._opened
+        if opened is None or opened.process != os.getpid():
+            opened = self._opened = _open(self.path, self.readahead)
+        return opened.env
+
+
+class _Opened:
+    """An environment and the process that opened it, which may open it only once."""
+
+    def __init__(self, path: Path, readahead: bool) -> None:
+        import lmdb
+
+        self.process = os.getpid()
+        try:
+            self.env = lmdb.open(
+                str(path), readonly=True, lock=False, readahead=readahead, meminit=False, max_spare_txns=16
+            )
+        except lmdb.Error as error:
+            raise DatasetError(f'{path}: cannot be opened as an LMDB: {error}') from error
+
+
+_OPEN: WeakValueDictionary[tuple[int, int], _Opened] = WeakValueDictionary()
+_LOCK = threading.Lock()
+
+
+def _open(path: Path, readahead: bool) -> _Opened:
+    """The environment of a file, shared by all stores of this process that read it."""
+    try:
+        status = (path / LMDB_FILE).stat()
+    except OSError as error:
+        raise DatasetError(f'{path}: there is no {LMDB_FILE} in it ({error.strerror})') from error
+    key = (status.st_dev, status.st_ino)
+    with _LOCK:
+        opened = _OPEN.get(key)
+        if opened is None:
+            opened = _OPEN[key] = _Opened(path, readahead)
+    return opened
+
+
+def _after_fork() -> None:
+    """Close what the parent had open, which LMDB would otherwise not let this process open again."""
+    global _LOCK
+    _LOCK = threading.Lock()
+    for opened in list(_OPEN.values()):
+        opened.env.close()
+    _OPEN.clear()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,232 @@
+"""`geores ask`: questions to a scene of any size."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geores.cli.common import listed, numbers, parse_size, progress_bar
+from geores.errors import GeoresError, UsageError
+
+if TYPE_CHECKING:
+    from geores.pipelines.asking.answer import SceneAnswer
+    from geores.pipelines.asking.session import Session
+
+__all__ = ['ask']
+
+Box = tuple[float, float, float, float]
+Option = typer.Option
+
+MAX_FILE = 16 * 2**20
+"""Largest file of questions, in bytes."""
+LEAVE = ('', 'q', 'quit', 'exit')
+
+
+def ask(
+    scene: Annotated[str, typer.Argument(help='GeoTIFF, folder of bands or Sentinel-2 product.')],
+    question: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar='[QUESTION]...', help='Such as "Is there a water area?"; none to be prompted.'
+        ),
+    ] = None,
+    model: Annotated[str, Option(help='Name or path of a VQA bundle; auto picks by pixel size.')] = 'auto',
+    questions: Annotated[
+        str | None, Option(metavar='FILE|-', help='Text file of questions, one a line; - for standard input.')
+    ] = None,
+    out: Annotated[Path | None, Option(help='Folder for evidence and maps.')] = None,
+    tile: Annotated[int | None, Option(help="Pixels of a tile [the model's input size].")] = None,
+    resolution: Annotated[float | None, Option(help='Metres a pixel [what the model takes].')] = None,
+    bands: Annotated[str | None, Option(help='Names of the bands in file order, by commas.')] = None,
+    bbox: Annotated[Box | None, Option(metavar='W S E N', help='Part of the scene, in its CRS.')] = None,
+    bbox_crs: Annotated[str | None, Option(help='CRS of --bbox, such as EPSG:4326.')] = None,
+    aoi: Annotated[str | None, Option(help='Vector file: only what lies inside counts.')] = None,
+    mask: Annotated[str | None, Option(help='Raster of what to leave out: SCL, or any but 0.')] = None,
+    mask_values: Annotated[str | None, Option(help='Its values that mask, by commas.')] = None,
+    min_valid: Annotated[float, Option(help='Tiles with a smaller share of valid pixels are skipped.')] = 0.5,
+    top_k: Annotated[
+        int | None, Option(help='Most tiles that count as evidence [all that carry it].')
+    ] = None,
+    batch_size: Annotated[int | None, Option(help='Tiles in one forward pass.')] = None,
+    device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
+    precision: Annotated[str, Option(help='auto, fp32, bf16 or fp16.')] = 'auto',
+    workers: Annotated[int | None, Option(help='Threads [the cores].')] = None,
+    resume: Annotated[bool, Option(help='Continue unfinished work in --out.')] = True,
+    overwrite: Annotated[bool, Option('--overwrite', help='Replace answers in --out.')] = False,
+    max_output: Annotated[str, Option(help='Largest size of the results.')] = '8G',
+    allow_vrt: Annotated[bool, Option('--allow-vrt', help='Open GDAL virtual rasters.')] = False,
+    as_json: Annotated[bool, Option('--json', help='One JSON object a line, one a question.')] = False,
+) -> None:
+    """Ask questions about a scene; every tile is looked at once for all of them."""
+    asked = _questions(question or [], questions)
+    options: dict[str, Any] = {
+        'tile': tile,
+        'resolution': resolution,
+        'bbox': bbox,
+        'bbox_crs': bbox_crs,
+        'aoi': aoi,
+        'mask': mask,
+        'mask_values': numbers(mask_values, '--mask-values'),
+        'min_valid': min_valid,
+        'top_k': top_k,
+        'batch_size': batch_size,
+        'device': device,
+        'precision': precision,
+        'workers': workers,
+        'max_output': parse_size(max_output),
+    }
+    place = (scene, listed(bands), allow_vrt)
+    _run(place, asked, model, options, out, resume=resume, overwrite=overwrite, as_json=as_json)
+
+
+def _questions(given: list[str], source: str | None) -> list[str] | None:
+    """The questions to ask; None where someone at a terminal is to be asked for them."""
+    from geores.pipelines.asking.ask import check_questions
+
+    if source is not None and given:
+        raise UsageError('questions are given both as arguments and with --questions: use one of them')
+    if source is None and not given:
+        if sys.stdin is None or sys.stdin.closed or not sys.stdin.isatty():
+            raise UsageError(
+                'there is no question: give one, such as "Is there a water area?", or --questions FILE '
+                '(- for standard input), or run it in a terminal to be prompted'
+            )
+        return None
+    asked = given if source is None else _lines(source)
+    for number, one in enumerate(asked, start=1):
+        try:
+            check_questions([one])
+        except UsageError as error:
+            where = f'question {number} of {source}: ' if source is not None else ''
+            raise type(error)(f'{where}{error}') from error
+    return asked
+
+
+def _lines(source: str) -> list[str]:
+    """Questions of a file or of standard input, one a line; empty lines are passed over."""
+    name = 'standard input' if source == '-' else source
+    try:
+        text = _bytes(source).decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f'{name} is no text in UTF-8 (byte {error.start}): give a text file of questions'
+        ) from error
+    if '\0' in text:
+        raise UsageError(f'{name} is no text: give a text file of questions, one a line')
+    asked = [line.strip() for line in text.splitlines() if line.strip()]
+    if not asked:
+        raise UsageError(f'{name} holds no question: write one a line')
+    return asked
+
+
+def _bytes(source: str) -> bytes:
+    """What a file of questions holds."""
+    try:
+        if source == '-':
+            if sys.stdin is None or sys.stdin.closed:
+                raise UsageError('standard input is closed: give questions as arguments or in a file')
+            data = sys.stdin.buffer.read(MAX_FILE + 1)
+        else:
+            with open(source, 'rb') as file:
+                data = file.read(MAX_FILE + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, GeoresError):
+            raise
+        name = 'standard input' if source == '-' else source
+        reason = getattr(error, 'strerror', None) or error
+        raise UsageError(f'{name} cannot be read: {reason}') from error
+    if len(data) > MAX_FILE:
+        raise UsageError(f'{source} is larger than {MAX_FILE // 2**20} MiB: give a text file of questions')
+    return data
+
+
+def _run(
+    place: tuple[str, list[str] | None, bool],
+    asked: list[str] | None,
+    model: str,
+    options: dict[str, Any],
+    out: Path | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Look at the scene, then answer what is asked or what is typed."""
+    from geores.pipelines.asking.ask import asking, check_folder
+    from geores.pipelines.asking.files import write_answers
+    from geores.pipelines.asking.options import look_options
+    from geores.pipelines.asking.select import vqa_for
+    from geores.scenes import open_scene
+
+    wanted, top_k = look_options(options)
+    path, bands, allow_vrt = place
+    with open_scene(path, bands=bands, allow_vrt=allow_vrt) as scene:
+        loaded, why = vqa_for(scene, model, wanted.device)
+        if out is not None:
+            check_folder(out, scene, loaded, asked or [], overwrite=overwrite)
+        with (
+            progress_bar(scene.name, shown=not as_json) as progress,
+            asking(
+                scene, loaded, wanted, out, notes=why, top_k=top_k, resume=resume, progress=progress
+            ) as session,
+        ):
+            show = _print_json if as_json else _print
+            if not as_json:
+                _print_notes(session)
+            if asked is None:
+                _prompt(session, out, show)
+                return
+            answers = session.answer(asked)
+            if out is not None:
+                with progress_bar('evidence', shown=not as_json, unit='answers') as drawn:
+                    answers = write_answers(answers, session.scored, out, done=lambda: drawn(1, len(answers)))
+            for answer in answers:
+                show(answer)
+
+
+def _prompt(session: 'Session', out: Path | None, show: Any) -> None:  # noqa: ANN401 - one of two functions
+    """Answer what is typed, until a line is empty or the input ends."""
+    from geores.pipelines.asking.files import write_answers
+
+    print('Ask in English, such as "Is there a water area?". An empty line ends.', file=sys.stderr)
+    while True:
+        try:
+            line = input('? ')
+        except EOFError:
+            return
+        if line.strip().lower() in LEAVE:
+            return
+        try:
+            answers = session.answer([line])
+            if out is not None:
+                answers = write_answers(answers, session.scored, out)
+            show(answers[0])
+        except UsageError as error:
+            print(f'geores: {" ".join(str(error).split())}', file=sys.stderr)
+
+
+def _print_json(answer: 'SceneAnswer') -> None:
+    print(json.dumps(answer.to_dict()), flush=True)
+
+
+def _print_notes(session: 'Session') -> None:
+    for note in session.scored.info.notes:
+        print(f'note: {note}', file=sys.stderr)
+
+
+def _print(answer: 'SceneAnswer') -> None:
+    """The answer in words, with what it rests on."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    console.print(answer.question, style='bold', soft_wrap=True)
+    if answer.understood_as is not None:
+        console.print(f'  understood as: {answer.understood_as}', soft_wrap=True)
+    sure = '' if answer.probability is None else f' (confidence {answer.probability:.2f})'
+    console.print(f'  {answer.text}{sure}', soft_wrap=True)
+    for note in answer.notes:
+        console.print(f'  note: {note}', style='dim', soft_wrap=True)
+    for kind, path in answer.outputs.items():
+        console.print(f'  {kind}: {path}', soft_wrap=True)

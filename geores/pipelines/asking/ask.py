@@ -1,0 +1,206 @@
+"""Ask a scene of any size: from a raster and questions to answers with their evidence."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from geores.errors import UsageError
+from geores.inference.store import MemoryStore
+from geores.pipelines.asking.answer import SceneAnswer
+from geores.pipelines.asking.cover import Cover, cover_card
+from geores.pipelines.asking.files import check_out, write_answers
+from geores.pipelines.asking.looking import look_at, prepare_look
+from geores.pipelines.asking.options import look_options
+from geores.pipelines.asking.select import known_to, vqa_for
+from geores.pipelines.asking.session import Session
+from geores.pipelines.job import Progress, prepare
+from geores.pipelines.options import ClassifyOptions
+from geores.pipelines.result import Classification
+from geores.scenes import Scene, Source, open_scene
+
+if TYPE_CHECKING:
+    from geores.asking.understand import Known
+    from geores.model import Model
+    from geores.vqa.model import VQAModel
+
+__all__ = ['ask', 'asking', 'check_folder', 'check_questions', 'known_of']
+
+
+@overload
+def ask(
+    scene: Source | Scene | Classification,
+    question: str,
+    model: 'str | Path | Model' = ...,
+    **options: Any,  # noqa: ANN401 - as below
+) -> SceneAnswer: ...
+@overload
+def ask(
+    scene: Source | Scene | Classification,
+    question: Sequence[str],
+    model: 'str | Path | Model' = ...,
+    **options: Any,  # noqa: ANN401 - as below
+) -> list[SceneAnswer]: ...
+def ask(
+    scene: Source | Scene | Classification,
+    question: str | Sequence[str],
+    model: 'str | Path | Model' = 'auto',
+    *,
+    bands: Sequence[str] | None = None,
+    allow_vrt: bool = False,
+    out: str | Path | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> SceneAnswer | list[SceneAnswer]:
+    """Ask a scene of any size.
+
+    Every tile is looked at once, however many questions there are: give a list of them.
+
+    Args:
+        scene: A path, several paths of one place, an `xarray.DataArray`, an open `Scene`, or what `classify`
+            gave. A classification keeps scores and no features, so that its scene is looked at anew; its part
+            of the scene (``bbox``, ``aoi``, ``mask``) is taken over where the options do not say another, and
+            areas are measured by its scores where its labels allow it.
+        question: In English, such as "Is there a water area?"; or a list of them.
+        model: Name or path of a VQA bundle, a loaded `VQAModel`, or ``auto``: the one for the scene's pixel
+            size.
+        bands: Names of the bands in file order, where the file does not say.
+        allow_vrt: Whether a GDAL virtual raster, which can read other files, may be opened.
+        out: Folder for evidence (GeoParquet), maps (PNG) and ``answers.json``; unfinished work is kept there
+            too, so that a killed run continues.
+        resume: Continue unfinished work in ``out``.
+        overwrite: Replace answers in ``out``.
+        progress: Called as tiles are finished.
+        **options: ``tile``, ``resolution``, ``bbox`` and ``bbox_crs``, ``aoi``, ``mask`` and ``mask_values``,
+            ``min_valid``, ``batch_size``, ``device``, ``precision``, ``workers``, ``max_output`` as of
+            `classify`; ``top_k`` (most tiles that count as evidence).
+
+    Returns:
+        An answer, or for a list of questions a list of them.
+
+    Raises:
+        UsageError: Something given cannot be used; nothing was written.
+        ReadError: The scene could not be read to the end; finished work is kept in ``out``.
+        WriteError: The results could not be written; likewise.
+    """
+    questions = [question] if isinstance(question, str) else question
+    check_questions(questions)
+    classified = scene if isinstance(scene, Classification) else None
+    if isinstance(scene, Classification):
+        options = _taken_over(scene) | options
+        scene = scene.scene
+    elif not isinstance(scene, Scene):
+        scene = open_scene(scene, bands=bands, allow_vrt=allow_vrt)
+    wanted, top_k = look_options(options)
+    loaded, why = vqa_for(scene, model, wanted.device)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        check_folder(folder, scene, loaded, questions, classified, overwrite=overwrite)
+    with asking(
+        scene, loaded, wanted, folder, notes=why, top_k=top_k, classified=classified, resume=resume,
+        progress=progress,
+    ) as session:  # fmt: skip
+        answers = session.answer(questions)
+        if folder is not None:
+            answers = write_answers(answers, session.scored, folder)
+        answers = _detached(answers)
+    return answers[0] if isinstance(question, str) else answers
+
+
+@contextmanager
+def asking(
+    scene: Scene,
+    model: 'VQAModel',
+    options: ClassifyOptions,
+    folder: Path | None,
+    *,
+    notes: tuple[str, ...] = (),
+    top_k: int | None = None,
+    classified: Classification | None = None,
+    resume: bool = True,
+    progress: Progress | None = None,
+) -> Iterator[Session]:
+    """Look at a scene, and answer questions until the block ends; `ask` describes what is raised."""
+    job = prepare_look(scene, model, options, notes=notes)
+    cover = cover_of(scene, model, options, classified)
+    with look_at(job, folder, resume=resume, progress=progress) as scored:
+        yield Session(scored, model, cover, top_k)
+
+
+def cover_of(
+    scene: Scene, model: 'VQAModel', options: ClassifyOptions, classified: Classification | None
+) -> Cover | None:
+    """What measures areas where the model does not answer them."""
+    from geores.bundle import load_model
+
+    if classified is not None and classified.card.task == 'single-label':
+        return Cover(classified.card, lambda: classified)
+    card = cover_card(scene)
+    if card is None:
+        return None
+    plain = replace(options, tile=None, batch_size=None, precision='auto')
+
+    def classify() -> Classification:
+        job = prepare(scene, load_model(card.name, model.device), plain)
+        return job.run(MemoryStore())
+
+    return Cover(card, classify)
+
+
+def known_of(scene: Scene, model: 'VQAModel', classified: Classification | None = None) -> 'Known':
+    """What can be answered about a scene, before it is looked at."""
+    single = classified is not None and classified.card.task == 'single-label'
+    return known_to(model, classified.card if classified is not None and single else cover_card(scene))
+
+
+def check_questions(questions: Sequence[str]) -> None:
+    """Refuse what are no questions.
+
+    Raises:
+        UsageError: There is none; or one is no text, empty or too long.
+    """
+    from geores.asking.understand import check_question
+
+    if not questions:
+        raise UsageError('there is no question: ask one, such as "Is there a water area?"')
+    for question in questions:
+        check_question(question)
+
+
+def check_folder(
+    folder: Path,
+    scene: Scene,
+    model: 'VQAModel',
+    questions: Sequence[str],
+    classified: Classification | None = None,
+    *,
+    overwrite: bool,
+) -> None:
+    """Raise `OutputError` where answers could not be written, before the scene is looked at."""
+    from geores.asking.understand import understand
+
+    known = known_of(scene, model, classified)
+    read = [understand(question, known) for question in questions]
+    asked = [each.understood_as or each.question for each in read if each.form is not None]
+    check_out(folder, scene.name, asked, overwrite=overwrite)
+
+
+def _taken_over(classified: Classification) -> dict[str, Any]:
+    names = ('bbox', 'bbox_crs', 'aoi', 'mask', 'mask_values', 'min_valid')
+    return {name: value for name, value in classified.info.options.items() if name in names}
+
+
+def _detached(answers: list[SceneAnswer]) -> list[SceneAnswer]:
+    """Answers whose evidence no longer needs the features, which are about to be removed."""
+    stores: dict[int, MemoryStore] = {}
+    detached = []
+    for answer in answers:
+        behind = answer.behind
+        if behind is not None:
+            store = stores.setdefault(id(behind.scored.store), MemoryStore())
+            answer = replace(answer, behind=replace(behind, scored=replace(behind.scored, store=store)))
+        detached.append(answer)
+    return detached

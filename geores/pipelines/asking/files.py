@@ -1,0 +1,139 @@
+"""Files of answers: evidence, maps and the record of a run. Each is complete, or not there."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import shapely
+from filelock import FileLock
+
+from geores.errors import OutputError
+from geores.pipelines.asking.answer import SceneAnswer
+from geores.pipelines.asking.figure import EvidenceMaps
+from geores.pipelines.outputs import provenance
+from geores.pipelines.tables import geo_metadata
+from geores.pipelines.whole_files import check_free, whole_files
+
+if TYPE_CHECKING:
+    from geores.pipelines.scored import Scored
+
+__all__ = ['RUN', 'answer_files', 'check_out', 'write_answers']
+
+RUN = 'answers.json'
+SLUG = 60
+
+
+def answer_files(folder: Path, scene: str, asked: str) -> dict[str, Path]:
+    """Paths of an answer's files, by what was asked.
+
+    Args:
+        folder: For the results.
+        scene: Its name.
+        asked: The question in the words in which it was understood.
+    """
+    slug = re.sub(r'[^a-z0-9]+', '-', asked.lower()).strip('-')
+    if len(slug) > SLUG or not slug:
+        slug = f'{slug[:SLUG]}-{hashlib.sha256(asked.lower().encode()).hexdigest()[:8]}'
+    return {
+        'evidence': folder / f'{scene}_{slug}_evidence.parquet',
+        'map': folder / f'{scene}_{slug}_map.png',
+    }
+
+
+def check_out(folder: Path, scene: str, questions: Sequence[str], *, overwrite: bool) -> None:
+    """Raise `OutputError` where answers could not be written, before any work is done.
+
+    Args:
+        folder: For the results.
+        scene: Its name.
+        questions: In the words in which they were understood.
+        overwrite: Replace what stands there.
+    """
+    check_free([folder / RUN], overwrite=True)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f'{folder} is a file, and --out names a folder')
+    for question in questions:
+        check_free(list(answer_files(folder, scene, question).values()), overwrite=overwrite)
+
+
+def write_answers(
+    answers: Sequence[SceneAnswer],
+    scored: 'Scored',
+    folder: Path,
+    *,
+    done: Callable[[], object] = lambda: None,
+) -> list[SceneAnswer]:
+    """Write evidence and maps of answers, and the record of all.
+
+    Args:
+        answers: To any questions about one scene.
+        scored: The scene as it was looked at.
+        folder: Created where absent; files of earlier answers are replaced.
+        done: Called as each answer is written.
+
+    Returns:
+        The answers, with their files.
+
+    Raises:
+        WriteError: Writing failed, as on a full disk; no file is left half written.
+    """
+    tags, maps = provenance(scored), EvidenceMaps()
+    written: list[SceneAnswer] = []
+    files: dict[str, dict[str, Path]] = {}
+    for answer in answers:
+        if answer.behind is not None:
+            asked = answer.understood_as or answer.question
+            paths = answer_files(folder, answer.scene, asked)
+            if str(paths['map']) not in files:
+                with whole_files([paths['evidence'], paths['map']]) as (table, picture):
+                    write_evidence(answer, table, tags)
+                    maps.write(answer, picture)
+                files[str(paths['map'])] = paths
+            answer = answer.with_outputs(paths)
+        written.append(answer)
+        done()
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / '.answers.lock', timeout=60), whole_files([folder / RUN]) as (path,):
+        _write_run(written, path, folder / RUN, tags)
+    (folder / '.answers.lock').unlink(missing_ok=True)
+    return written
+
+
+def write_evidence(answer: SceneAnswer, path: Path, tags: dict[str, Any]) -> None:
+    """Write the table of tiles as GeoParquet 1.1."""
+    import pyarrow as pa
+
+    frame, behind = answer.evidence, answer.behind
+    assert frame is not None and behind is not None  # noqa: S101, PT018 - for the types alone
+    table = pa.Table.from_pandas(frame.drop(columns='geometry'), preserve_index=False)
+    table = table.append_column('geometry', pa.array(shapely.to_wkb(frame.geometry.to_numpy()), pa.binary()))
+    record = answer.to_dict() | tags
+    record.pop('outputs')
+    extra = {'geores': json.dumps(record), 'geo': json.dumps(geo_metadata(behind.scored))}
+    metadata = {**(table.schema.metadata or {}), **extra}
+    pq.write_table(table.replace_schema_metadata(metadata), path, compression='zstd')
+
+
+def _write_run(answers: Sequence[SceneAnswer], path: Path, before: Path, tags: dict[str, Any]) -> None:
+    """One record a question, of this run and of those before in the folder."""
+    held = _read_run(before)
+    for answer in answers:
+        record = answer.to_dict()
+        record['outputs'] = {kind: Path(name).name for kind, name in record['outputs'].items()}
+        held.setdefault(answer.scene, {})[answer.question] = record | {'provenance': tags}
+    path.write_text(json.dumps({'geores_version': version('geores'), 'scenes': held}, indent=1) + '\n')
+
+
+def _read_run(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        scenes = json.loads(path.read_text())['scenes']
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    if not isinstance(scenes, dict):
+        return {}
+    return {name: held for name, held in scenes.items() if isinstance(held, dict)}

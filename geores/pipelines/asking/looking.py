@@ -1,0 +1,145 @@
+"""Looking at every tile of a scene once: the engine with a VQA bundle's encoder as its step."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geores.errors import GeoresError, OutputError, UsageError
+from geores.inference.engine import ChunkWork, Region
+from geores.inference.plan import Plan
+from geores.inference.store import Arrays, FolderStore
+from geores.pipelines.job import Job, Progress, prepare
+from geores.pipelines.options import ClassifyOptions
+from geores.scenes import Scene
+
+if TYPE_CHECKING:
+    from geores.pipelines.result import Classification
+    from geores.vqa.model import VQAModel
+
+__all__ = ['LookJob', 'look_at', 'prepare_look']
+
+DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+class EncodeStep:
+    """Maps tiles to ``features`` (n, D, h, w), float16; safe to call from many threads.
+
+    Args:
+        model: On its device.
+        precision: Of the forward pass, under autocast.
+    """
+
+    def __init__(self, model: 'VQAModel', precision: str) -> None:
+        self.model = model
+        self.dtype = DTYPES[precision]
+
+    @torch.inference_mode()
+    def __call__(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Features of tiles (n, C, H, W) in the card's units, which are overwritten."""
+        device = self.model.device
+        images = self.model.normalise_(torch.from_numpy(tiles).to(device))
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+            features = self.model.network.encode(images)
+        half = features.to(torch.float16)
+        if not torch.isfinite(half).all():
+            raise GeoresError(f'features of {self.model.name!r} are not finite as float16 on this scene')
+        return {'features': half.cpu().numpy()}
+
+
+class FeatureSink:
+    """Keeps features of the tiles that were seen, and what each tile sees and owns.
+
+    Keeps ``features`` (n, D, h, w) float16 of the seen tiles in row-major order; ``seen``, ``valid`` and
+    ``owned`` (rows, cols), the latter two counting pixels.
+    """
+
+    halo = False
+
+    def reduce(self, plan: Plan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
+        """Arrays of the chunk's own tiles."""
+        rows, cols = region.chunk.rows, region.chunk.cols
+        y, x = plan.tiling.y, plan.tiling.x
+        seen = np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.uint8)
+        row, col = tiles.T
+        seen[row - rows.start, col - cols.start] = 1
+        return {
+            'features': outputs['features'] if len(tiles) else np.empty((0, 1, 1, 1), np.float16),
+            'seen': seen,
+            'valid': region.count((y.starts[rows], y.stops[rows]), (x.starts[cols], x.stops[cols])),
+            'owned': region.count((y.edges[rows], y.edges[1:][rows]), (x.edges[cols], x.edges[1:][cols])),
+        }
+
+
+@dataclass(frozen=True)
+class LookJob(Job):
+    """A job whose step encodes tiles."""
+
+    @cached_property
+    def work(self) -> ChunkWork:
+        """What is done with each chunk."""
+        model: Any = self.predictor.model
+        step = EncodeStep(model, self.predictor.precision)
+        return ChunkWork(self.plan, self.reader, step, (FeatureSink(), self.look), model.card.mean)
+
+
+def prepare_look(
+    scene: Scene, model: 'VQAModel', options: ClassifyOptions, *, notes: tuple[str, ...] = ()
+) -> LookJob:
+    """Decide grid, tiles and units, as `geores.pipelines.job.prepare` does for classification.
+
+    Raises:
+        UsageError: An option does not fit the scene or the model.
+        ReadError: A sample of the pixels could not be read, and units depend on it.
+    """
+    if options.tile is not None and options.tile != model.card.input_size and _fixed(model):
+        raise UsageError(
+            f'model {model.name!r} takes tiles of {model.card.input_size} pixels only: drop --tile'
+        )
+    if options.precision == 'auto':
+        precision = 'fp16' if model.device.type == 'cuda' else 'fp32'
+        options = replace(options, precision=precision)
+    job = prepare(scene, model, options, notes=notes)
+    parts = {field.name: getattr(job, field.name) for field in fields(job)}
+    return LookJob(**(parts | {'key': job.key | {'kept': 'features'}}))
+
+
+def _fixed(model: 'VQAModel') -> bool:
+    """Whether maps of other tiles would have another shape than the head takes."""
+    return model.network.encoder.grid is None
+
+
+@contextmanager
+def look_at(
+    job: LookJob, folder: Path | None, *, resume: bool = True, progress: Progress | None = None
+) -> Iterator['Classification']:
+    """Encode every tile; what is kept is there until the block ends, and after it where it fails.
+
+    Args:
+        job: What to do.
+        folder: Where unfinished work is kept, so that a killed run continues; None for a folder of the
+            system's temporary files, for features may be more than memory holds.
+        resume: Continue unfinished work in the folder.
+        progress: Called as tiles are finished.
+
+    Raises:
+        ReadError: The scene could not be read to the end.
+        WriteError: Features could not be written.
+    """
+    with TemporaryDirectory(prefix='geores-') as temporary:
+        place = Path(temporary) if folder is None else folder
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f'{place} cannot be created: {error.strerror}') from error
+        store = FolderStore(place / f'.{job.scene.name}.features', job.key, resume=resume)
+        yield job.run(store, progress)
+        store.remove()  # not where the block was left by an error: answering goes on from there

@@ -1,0 +1,258 @@
+"""One answer from those of tiles: right by construction where the tiles are right."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geores.asking.combine import (
+    Ownership,
+    area,
+    compare,
+    count,
+    presence,
+    rural_urban,
+)
+from geores.asking.land_cover import LAND_COVER, labels_of, measurable
+from geores.asking.readings import AnswerTable, Readings
+from geores.grid import Tiling
+from geores.vqa.answers import AnswerEncoding
+
+quick = settings(max_examples=60, deadline=None)
+BINS = ('0', 'between 0 and 10', 'between 10 and 100', 'between 100 and 1000', 'more than 1000')
+AREA_BINS = ('0m2', 'between 0m2 and 10m2', 'between 10m2 and 100m2', 'between 100m2 and 1000m2',
+             'more than 1000m2')  # fmt: skip
+YES = ('<unknown>', 'yes', 'no', 'rural', 'urban')
+LR = AnswerEncoding('official', 'lr')
+
+
+def said(answers, kind, labels=None):
+    """Readings of tiles that are sure of their answers; None for a tile that was not seen."""
+    labels = labels or (*YES, *dict.fromkeys(one for one in answers if one and one not in YES))
+    readings = Readings.empty(len(answers))
+    seen = np.array([one is not None for one in answers])
+    rows = np.zeros((int(seen.sum()), len(labels)), np.float32)
+    for row, one in zip(rows, (one for one in answers if one is not None), strict=True):
+        row[labels.index(one)] = 1
+    readings.put(np.flatnonzero(seen), AnswerTable(labels, LR).read(rows, kind))
+    return readings
+
+
+def binned(numbers, unit=''):
+    """The bins of numbers."""
+    bins = AREA_BINS if unit else BINS
+    return [bins[sum(number > edge for edge in (0, 10, 100, 1000))] for number in numbers]
+
+
+def whole(shape, size=1e6):
+    """Tiles that own all that they see."""
+    return Ownership(shape, np.full(shape[0] * shape[1], size), np.full(shape[0] * shape[1], size))
+
+
+grids = st.tuples(st.integers(1, 5), st.integers(1, 5))
+
+
+@st.composite
+def counted(draw, most=40):
+    shape = draw(grids)
+    numbers = draw(st.lists(st.integers(0, most), min_size=shape[0] * shape[1], max_size=shape[0] * shape[1]))
+    return shape, numbers
+
+
+@quick
+@given(counted())
+def test_exact_answers_of_tiles_give_exact_answers_of_the_scene(case):
+    shape, numbers = case
+    total = sum(numbers)
+    there = presence(said(['yes' if number else 'no' for number in numbers], 'presence'))
+    assert there.answer == ('yes' if total else 'no')
+    assert there.probability == 1
+    assert there.carries.tolist() == ([number > 0 for number in numbers] if total else [True] * len(numbers))
+    many = count(said([str(number) for number in numbers], 'count'), whole(shape))
+    assert many.answer == str(total)
+    assert many.probability == 1
+    assert many.interval[0] <= total <= many.interval[1]
+    large = area(said([f'{number}m2' for number in numbers], 'area'), whole(shape))
+    assert large.answer == f'{total}m2'
+    assert large.interval == (total, total)
+
+
+@quick
+@given(counted(), st.randoms(use_true_random=False))
+def test_exact_counts_compare_exactly(case, random):
+    shape, first = case
+    second = random.sample(first, len(first)) if random.random() < 0.5 else [max(0, n - 1) for n in first]
+    sides = [said([str(number) for number in side], 'count') for side in (first, second)]
+    truth = {'less': sum(first) < sum(second), 'more': sum(first) > sum(second)}
+    truth['equal'] = not any(truth.values())
+    for choice, right in truth.items():
+        found = compare(*sides, whole(shape), choice)
+        assert (found.answer, found.probability) == ('yes' if right else 'no', 1)
+        assert found.parts == (sum(first), sum(second))
+
+
+@quick
+@given(counted(most=5000))
+def test_intervals_of_binned_answers_cover_the_truth(case):
+    shape, numbers = case
+    many = count(said(binned(numbers), 'count', (*YES, *BINS)), whole(shape))
+    assert many.interval[0] <= sum(numbers) <= many.interval[1]
+    assert many.interval[0] <= many.value <= many.interval[1]
+    large = area(said(binned(numbers, 'm2'), 'area', (*YES, *AREA_BINS)), whole(shape, 5000.0))
+    assert large.interval[0] <= sum(numbers) <= large.interval[1] <= 5000 * len(numbers)
+
+
+@st.composite
+def spanning(draw, spans):
+    """Objects that touch blocks of tiles, as (row, col, height, width) in tiles."""
+    shape = draw(grids)
+    objects = []
+    for _ in range(draw(st.integers(0, 12))):
+        height, width = draw(st.sampled_from(spans))
+        height, width = min(height, shape[0]), min(width, shape[1])
+        row, col = draw(st.integers(0, shape[0] - height)), draw(st.integers(0, shape[1] - width))
+        objects.append((row, col, height, width))
+    return shape, objects
+
+
+def touched(shape, objects):
+    """How many objects each tile sees."""
+    tiles = np.zeros(shape, int)
+    for row, col, height, width in objects:
+        tiles[row : row + height, col : col + width] += 1
+    return tiles.ravel().tolist()
+
+
+@quick
+@given(spanning([(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (4, 1)]), st.booleans())
+def test_objects_over_two_to_four_tiles_stay_in_the_interval(case, bins):
+    shape, objects = case
+    numbers = touched(shape, objects)
+    found = count(said(binned(numbers) if bins else list(map(str, numbers)), 'count'), whole(shape))
+    assert found.interval[0] <= len(objects) <= found.interval[1]
+    assert bins or found.value == sum(numbers) >= len(objects)
+
+
+@quick
+@given(spanning([(1, 1), (1, 5), (5, 1), (3, 4), (5, 5)]), st.booleans())
+def test_long_objects_stay_in_the_interval(case, hole):
+    shape, objects = case
+    answers = [str(number) for number in touched(shape, objects)]
+    if hole:  # what was not seen may join objects
+        answers[len(answers) // 2] = None
+        if answers == [None]:
+            return
+    found = count(said(answers, 'count'), whole(shape), long=True)
+    assert found.interval[0] <= len(objects)
+    assert hole or len(objects) <= found.interval[1]
+
+
+@quick
+@given(st.integers(20, 90), st.integers(20, 90), st.integers(8, 20), st.data())
+def test_overlapping_tiles_count_small_objects_and_areas_within_the_interval(height, width, tile, data):
+    tiling = Tiling(height, width, tile, data.draw(st.integers(max(tile // 2, 1), tile)))
+    draw = np.random.default_rng(data.draw(st.integers(0, 99)))
+    points = draw.integers(0, (height, width), (data.draw(st.integers(0, 30)), 2))
+    covered = np.zeros((height, width), bool)
+    covered[tuple(points.T)] = True
+    y, x = tiling.y, tiling.x
+    windows = [(slice(a, b), slice(c, d)) for a, b in zip(y.starts, y.stops, strict=True)
+               for c, d in zip(x.starts, x.stops, strict=True)]  # fmt: skip
+    owned = Ownership(
+        tiling.shape,
+        np.array([covered[window].size for window in windows], float),
+        np.outer(np.diff(y.edges), np.diff(x.edges)).ravel().astype(float),
+    )
+    numbers = [int(covered[window].sum()) for window in windows]
+    truth = int(covered.sum())
+    many = count(said([str(number) for number in numbers], 'count'), owned)
+    assert many.interval[0] <= truth <= many.interval[1]
+    large = area(said([f'{number}m2' for number in numbers], 'area'), owned)
+    assert large.interval[0] <= truth <= large.interval[1]
+    if tiling.stride == tile and height % tile == width % tile == 0:
+        assert (many.value, large.value) == (truth, truth)
+
+
+def chances(values):
+    rows = np.array([[0, one, 1 - one, 0, 0] for one in values], np.float32)
+    return AnswerTable(YES, LR).read(rows, 'presence')
+
+
+@quick
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_presence_is_worth_at_least_its_best_tile_and_less_than_independent_ones(values):
+    found = presence(chances(values))
+    likeliest, independent = max(values), 1 - np.prod(1 - np.array(values))
+    assert found.answer == ('yes' if np.float32(likeliest) >= 0.5 else 'no')
+    chance = found.probability if found.answer == 'yes' else 1 - found.probability
+    assert likeliest - 1e-6 <= chance <= independent + 1e-6
+    assert found.probability >= 0.5 - 1e-6
+    if len(values) == 1:
+        assert chance == pytest.approx(likeliest, abs=1e-6)
+
+
+def test_doubt_in_many_tiles_is_no_presence():
+    found = presence(chances([0.1] * 1000))
+    assert (found.answer, round(found.probability, 6)) == ('no', 0.9)
+
+
+def test_more_tiles_that_say_yes_make_it_surer():
+    few, many = (presence(chances([0.7] * number)).probability for number in (2, 10))
+    assert 0.7 < few < many < 1
+
+
+def test_rural_or_urban_by_share_of_area():
+    owned = Ownership((1, 3), np.array([9.0, 9, 9]), np.array([2.0, 2, 9]))
+    found = rural_urban(said(['rural', 'rural', 'urban'], 'rural_urban'), owned)
+    assert (found.answer, found.probability) == ('urban', 1)
+    assert found.value == pytest.approx(9 / 13)
+    assert found.carries.tolist() == [False, False, True]
+    unsure = AnswerTable(YES, LR).read(np.array([[0, 0, 0, 0.6, 0.4]], np.float32), 'rural_urban')
+    found = rural_urban(unsure, whole((1, 1)))
+    assert found.answer == 'rural'
+    assert 0.5 < found.probability < 0.7
+
+
+def test_chances_of_less_more_and_equal_add_up():
+    draw = np.random.default_rng(0)
+    labels = (*YES, *BINS)
+    sides = []
+    for _ in range(2):
+        rows = np.zeros((6, len(labels)), np.float32)
+        rows[:, len(YES) :] = draw.dirichlet([0.5] * len(BINS), 6)
+        sides.append(AnswerTable(labels, LR).read(rows, 'count'))
+    total = 0.0
+    for choice in ('less', 'more', 'equal'):
+        found = compare(*sides, whole((2, 3)), choice)
+        total += found.probability if found.answer == 'yes' else 1 - found.probability
+    assert total == pytest.approx(1)
+
+
+def test_doubtful_tiles_widen_the_interval():
+    labels = (*YES, *BINS)
+    sure, doubtful = np.zeros((1, len(labels)), np.float32), np.zeros((1, len(labels)), np.float32)
+    sure[0, labels.index('between 0 and 10')] = 1
+    doubtful[0, [labels.index(one) for one in BINS[:3]]] = 0.3, 0.4, 0.3
+    table = AnswerTable(labels, LR)
+    for rows, interval, level in ((sure, (1, 10), 1.0), (doubtful, (0, 100), 1.0)):
+        found = count(table.read(rows, 'count'), whole((1, 1)))
+        assert found.interval == interval
+        assert found.probability == pytest.approx(level)
+    rows = doubtful.copy()
+    rows[0, [labels.index(one) for one in BINS[:3]]] = 0.03, 0.94, 0.03
+    found = count(table.read(rows, 'count'), whole((1, 1)))
+    assert found.interval == (1, 10)
+    assert found.probability == pytest.approx(0.94, abs=1e-6)
+
+
+def test_an_open_bin_has_no_upper_end():
+    found = count(said(['more than 1000', '0'], 'count'), whole((1, 2)))
+    assert found.interval[1] == np.inf
+    assert found.value > 1000
+
+
+def test_categories_are_measured_by_labels_that_are_there():
+    assert labels_of('water area', ('SeaLake', 'River', 'Forest')) == ('SeaLake', 'River')
+    assert labels_of('water area', ('SeaLake', 'Forest')) == ()
+    assert labels_of('unicorn', ('SeaLake',)) == ()
+    assert set(measurable(('Forest',))) == {name for name, of in LAND_COVER.items() if of == ('Forest',)}
