@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-__all__ = ['LAND_COVER', 'labels_of', 'measurable']
+__all__ = ['LAND_COVER', 'SHARES', 'labels_of', 'measurable', 'share_of']
 
 LAND_COVER: dict[str, tuple[str, ...]] = {
     'water area': ('SeaLake', 'River'),
@@ -30,6 +30,19 @@ LAND_COVER: dict[str, tuple[str, ...]] = {
 A label stands for the kind that prevails in a tile. Highways are left out: a tile that one crosses is not
 covered by it; so are parks, gardens and buildings, which no label tells apart.
 """
+
+SHARES = {'River': 0.25}
+"""Part of a tile that what its label names covers, where it is not all: a river crosses its tile.
+
+Measured on the 47 labelled patches of rivers that the bundle `sentinel2` was trained on, by NDWI above 0
+(McFeeters 1996): 0.245 on average, 0.0 to 0.71 from the 5th to the 95th percentile. Patches of seas and lakes
+have 0.97.
+"""
+
+
+def share_of(label: str) -> float:
+    """Part of a tile that what its label names covers, 0 to 1."""
+    return SHARES.get(label, 1.0)
 
 
 def labels_of(category: str, labels: Sequence[str]) -> tuple[str, ...]:

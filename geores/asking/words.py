@@ -24,13 +24,15 @@ def in_words(form: Form, combined: Combined, tiles: int, *, one_tile: bool = Fal
         return f'{answer}: {where}'
     if form.type == 'count' and combined.interval is not None:
         low, high = combined.interval
-        return _about(f'{combined.value:,.0f}', f'{low:,.0f}', '' if isinf(high) else f'{high:,.0f}')
+        value = combined.value or 0.0
+        shown = value if low == high else _rough(value)
+        return _about(f'{shown:,.0f}', f'{low:,.0f}', '' if isinf(high) else f'{high:,.0f}')
     if form.type == 'area' and combined.interval is not None and combined.value is not None:
         low, high = combined.interval
         return _about(_area(combined.value), _area(low), '' if isinf(high) else _area(high))
     if isinstance(form, Comparison) and combined.parts is not None and not one_tile:
         first, second = (
-            f'{number:,.0f} {plural(part.category)}'
+            f'{_rough(number):,.0f} {plural(part.category)}'
             for number, part in zip(combined.parts, form.parts(), strict=True)
         )
         return f'{answer}: about {first}, {second}'
@@ -43,6 +45,11 @@ def _about(value: str, low: str, high: str) -> str:
     if low == high == value:
         return value
     return f'about {value} ({f"{low} to {high}" if high else f"{low} or more"})'
+
+
+def _rough(number: float) -> float:
+    """Two digits of a number above a hundred: more would promise what bins cannot hold."""
+    return float(f'{number:.2g}') if number >= 100 else number
 
 
 def _area(square_metres: float) -> str:

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ['ask']
 
 Box = tuple[float, float, float, float]
+Show = Callable[['SceneAnswer'], None]
 Option = typer.Option
 
 MAX_FILE = 16 * 2**20
@@ -25,7 +28,9 @@ LEAVE = ('', 'q', 'quit', 'exit')
 
 
 def ask(
-    scene: Annotated[str, typer.Argument(help='GeoTIFF, folder of bands or Sentinel-2 product.')],
+    scene: Annotated[
+        str, typer.Argument(metavar='SCENE', help='GeoTIFF, folder of bands or Sentinel-2 product.')
+    ],
     question: Annotated[
         list[str] | None,
         typer.Argument(
@@ -155,7 +160,6 @@ def _run(
 ) -> None:
     """Look at the scene, then answer what is asked or what is typed."""
     from geores.pipelines.asking.ask import asking, check_folder
-    from geores.pipelines.asking.files import write_answers
     from geores.pipelines.asking.options import look_options
     from geores.pipelines.asking.select import vqa_for
     from geores.scenes import open_scene
@@ -166,45 +170,63 @@ def _run(
         loaded, why = vqa_for(scene, model, wanted.device)
         if out is not None:
             check_folder(out, scene, loaded, asked or [], overwrite=overwrite)
-        with (
-            progress_bar(scene.name, shown=not as_json) as progress,
-            asking(
-                scene, loaded, wanted, out, notes=why, top_k=top_k, resume=resume, progress=progress
-            ) as session,
-        ):
-            show = _print_json if as_json else _print
+        with ExitStack() as stack:
+            with progress_bar(scene.name, shown=not as_json) as progress:
+                looking = asking(
+                    scene, loaded, wanted, out, notes=why, top_k=top_k, resume=resume, progress=progress
+                )
+                session = stack.enter_context(looking)
             if not as_json:
                 _print_notes(session)
+            show = _print_json if as_json else _print
             if asked is None:
-                _prompt(session, out, show)
-                return
-            answers = session.answer(asked)
-            if out is not None:
-                with progress_bar('evidence', shown=not as_json, unit='answers') as drawn:
-                    answers = write_answers(answers, session.scored, out, done=lambda: drawn(1, len(answers)))
-            for answer in answers:
-                show(answer)
+                _prompt(session, out, show, overwrite=overwrite)
+            else:
+                _answer_all(session, asked, out, show, shown=not as_json)
 
 
-def _prompt(session: 'Session', out: Path | None, show: Any) -> None:  # noqa: ANN401 - one of two functions
-    """Answer what is typed, until a line is empty or the input ends."""
+def _answer_all(session: 'Session', asked: list[str], out: Path | None, show: Show, *, shown: bool) -> None:
+    """Answer all questions, with their files where there is a folder for them."""
     from geores.pipelines.asking.files import write_answers
 
+    answers = session.answer(asked)
+    if out is not None:
+        with progress_bar('evidence', shown=shown, unit='answers') as drawn:
+            answers = write_answers(answers, session.scored, out, done=lambda: drawn(1, len(asked)))
+    for answer in answers:
+        show(answer)
+
+
+def _prompt(session: 'Session', out: Path | None, show: Show, *, overwrite: bool) -> None:
+    """Answer what is typed, until a line is empty or the input ends."""
     print('Ask in English, such as "Is there a water area?". An empty line ends.', file=sys.stderr)
+    asked: set[str] = set()
     while True:
+        print('? ', end='', file=sys.stderr, flush=True)  # answers alone go to standard output
         try:
-            line = input('? ')
+            line = input()
         except EOFError:
             return
         if line.strip().lower() in LEAVE:
             return
         try:
-            answers = session.answer([line])
-            if out is not None:
-                answers = write_answers(answers, session.scored, out)
-            show(answers[0])
+            show(_answer_typed(session, line, out, overwrite=overwrite or line in asked))
+            asked.add(line)
         except UsageError as error:
             print(f'geores: {" ".join(str(error).split())}', file=sys.stderr)
+
+
+def _answer_typed(session: 'Session', line: str, out: Path | None, *, overwrite: bool) -> 'SceneAnswer':
+    """The answer to one question, with its files where there is a folder for them."""
+    from geores.pipelines.asking.files import check_out, write_answers
+
+    (answer,) = session.answer([line])
+    if out is None:
+        return answer
+    if answer.answer is not None:
+        wording = answer.understood_as or answer.question
+        check_out(out, answer.scene, [wording], overwrite=overwrite)
+    return write_answers([answer], session.scored, out)[0]
 
 
 def _print_json(answer: 'SceneAnswer') -> None:

@@ -98,9 +98,11 @@ def target_grid(
 def _check_overlap(scene: Scene, grid: GeoBox) -> None:
     """Refuse sources that lie elsewhere: not one pixel of the grid would be valid."""
     extent, crs = grid.extent, grid.crs
-    for raster in scene.rasters if crs is not None else ():
+    if crs is None:
+        return
+    for raster in scene.rasters:
         other = raster.geobox.extent
-        if crs is not None and other.crs != crs:
+        if other.crs != crs:
             other = other.to_crs(crs, resolution=_length(other) / 64, check_and_fix=True)
         if not extent.intersects(other) or not (extent & other).area > 0:
             raise UsageError(

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ['LookJob', 'look_at', 'prepare_look']
 
+BATCH_PIXELS = 2**18
+"""Most pixels of the tiles that a CPU encodes at once: of 256 x 256, sixteen would take gigabytes."""
+
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -107,6 +110,9 @@ def prepare_look(
     if options.precision == 'auto':
         precision = 'fp16' if model.device.type == 'cuda' else 'fp32'
         options = replace(options, precision=precision)
+    if options.batch_size is None and model.device.type == 'cpu':
+        side = options.tile or model.card.input_size
+        options = replace(options, batch_size=min(16, max(1, BATCH_PIXELS // side**2)))
     job = prepare(scene, model, options, notes=notes)
     parts = {field.name: getattr(job, field.name) for field in fields(job)}
     return LookJob(**(parts | {'key': job.key | {'kept': 'features'}}))
