@@ -59,7 +59,7 @@ class RSVQADataModule(LightningDataModule):
         budget: Most bytes of images to hold in memory.
 
     Raises:
-        DatasetError: An argument is none of its choices.
+        DatasetError: An argument is none of its choices, or a folder of `questions_only` is not read.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class RSVQADataModule(LightningDataModule):
         self.roots = [root] if isinstance(root, str) else list(root)
         self.generated = list(generated or ())
         self.questions_only = list(questions_only or ())
+        _check_among('questions_only', self.questions_only, [*self.roots, *self.generated])
         self.variant, self.answers, self.size, self.budget = variant, answers, size, budget
         self.split_by, self.val_share, self.buffer, self.seed = split, val_share, buffer, seed
         self.folds, self.fold = folds, fold
@@ -158,12 +159,13 @@ class RSVQADataModule(LightningDataModule):
 
     @cached_property
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each band over the training images, 0 to 255."""
+        """Mean and standard deviation of each band over the training images that are seen, 0 to 255."""
         total = np.zeros((2, len(self.bands)))
-        for number in self.split.train:
+        seen = [number for number in self.split.train if number not in self.unseen] or self.split.train
+        for number in seen:
             pixels = self.dataset.image(number).double()
             total += pixels.mean((1, 2)).numpy(), (pixels**2).mean((1, 2)).numpy()
-        mean, square = total / len(self.split.train)
+        mean, square = total / len(seen)
         return mean.tolist(), np.sqrt(np.maximum(square - mean**2, 1e-12)).tolist()
 
     def questions(self, images: Sequence[int]) -> list[int]:
@@ -221,7 +223,7 @@ class RSVQADataModule(LightningDataModule):
         return self._of(self.generated)
 
     def _of(self, folders: Sequence[str]) -> set[int]:
-        names = {Path(folder).resolve().name for folder in folders}
+        names = _names(folders)
         return {number for number, name in enumerate(self.dataset.image_sources) if name in names}
 
     def _divide(self, own: list[int]) -> Split:
@@ -257,6 +259,16 @@ class RSVQADataModule(LightningDataModule):
         bounds = self.dataset.bounds
         close = near_any(bounds[images], bounds[held], self.buffer)
         return {number for number, near in zip(images, close, strict=True) if near}
+
+
+def _names(folders: Sequence[str]) -> set[str]:
+    return {Path(folder).resolve().name for folder in folders}
+
+
+def _check_among(argument: str, folders: Sequence[str], known: Sequence[str]) -> None:
+    for folder in folders:
+        if not _names([folder]) <= _names(known):
+            raise DatasetError(f'{argument}: {folder} is none of the folders of root and generated')
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

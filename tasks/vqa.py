@@ -169,12 +169,24 @@ class VisualQuestionAnswering(LightningModule):
 
     @torch.no_grad()
     def on_fit_start(self) -> None:
-        """Show the head the training images, of which it may learn before training."""
+        """Show the head the training images, of which it may learn before training.
+
+        Raises:
+            UsageError: The head learns of them, and they are to change in training, or there are none to see.
+        """
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         head, shared = self.network.head, self.network.shared
-        if self.hparams['tune'] or type(head).prepare is VQAHead.prepare:
+        # A run that goes on has what it learnt, and a twin of its own weights.
+        if type(head).prepare is VQAHead.prepare or self.trainer.ckpt_path is not None:
             return
-        numbers = torch.tensor([one for one in data.split.train if one not in data.unseen])
+        if self.hparams['tune']:
+            raise UsageError(f'head {self.hparams["head"]!r} learns of fixed features: leave tune off')
+        unseen = getattr(data, 'unseen', ())
+        numbers = torch.tensor([one for one in data.split.train if one not in unseen], dtype=torch.int64)
+        if not len(numbers):
+            raise UsageError(
+                f'head {self.hparams["head"]!r} has no training image to look at (questions_only)'
+            )
         if self.cache is not None:
             turns = [None] if data.turning == 'none' else [torch.full_like(numbers, k) for k in range(TURNS)]
             maps = torch.cat([self.cache(numbers, turn) for turn in turns])

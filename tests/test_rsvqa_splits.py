@@ -275,3 +275,28 @@ def test_images_turn_where_only_questions_without_a_side_are_asked(tmp_path):
     torch.manual_seed(0)
     batches = parts(tmp_path, folds=2, turning='guard').train_dataloader()
     assert any(batch['turn'].any() for _ in range(5) for batch in batches)
+
+
+# --- questions without their images
+
+
+def test_folders_of_questions_only_are_learnt_but_not_seen(row, tmp_path):
+    write_plain(tmp_path / 'more', columns=(20, 22), suffix='.tif')
+    more = str(tmp_path / 'more')
+    module = parts(row, generated=[more], questions_only=[more], val_share=0)
+    names = {module.dataset.image_ids[number] for number in module.unseen}
+    assert names == {'more/0', 'more/1'}
+    for batch in module.train_dataloader():
+        assert batch['unseen'].tolist() == [name in names for name in batch['image_id']]
+    learnt = {name for batch in module.train_dataloader() for name in batch['id']}
+    assert sum(name.startswith('more/') for name in learnt) == 2 * len(QUESTIONS)
+    assert module.statistics == parts(row, val_share=0).statistics
+
+
+def test_without_such_folders_all_images_are_seen(row):
+    assert 'unseen' not in next(iter(parts(row).train_dataloader()))
+
+
+def test_a_folder_of_questions_only_that_is_not_read_is_refused(row):
+    with pytest.raises(DatasetError, match='questions_only'):
+        parts(row, questions_only=['data/rsvqa'])

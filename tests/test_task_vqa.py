@@ -220,3 +220,51 @@ def test_the_temperature_makes_probabilities_right():
     assert best_temperature(logits, target) == pytest.approx(1.0, abs=0.15)
     assert best_temperature(3 * logits[first], target[first]) > 2
     assert best_temperature(logits[:0], target[:0]) == 1.0
+
+
+# --- a head that learns of the images before training
+
+FACTORS = {'head': 'vqa-factors', 'head_kwargs': {'categories': ['road', 'building'], 'components': 1}}
+
+
+def test_a_run_that_goes_on_keeps_the_question_only_model(place, tmp_path):
+    first = task(place, **FACTORS)
+    fit(first, data(place)).save_checkpoint(tmp_path / 'half.ckpt')
+    kept = {name: one.clone() for name, one in first.question_only.state_dict().items()}
+    found = {}
+
+    def look(trainer, pl_module):
+        found.update({name: one.clone() for name, one in pl_module.question_only.state_dict().items()})
+
+    second = task(place, **FACTORS)
+    trainer = Trainer(
+        accelerator='cpu', devices=1, max_epochs=3, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=1,
+        callbacks=[LambdaCallback(on_train_start=look)],
+    )  # fmt: skip
+    trainer.fit(second, datamodule=data(place), ckpt_path=tmp_path / 'half.ckpt')
+    assert found.keys() == kept.keys()
+    assert all(torch.equal(found[name], one) for name, one in kept.items())
+    assert not torch.equal(second.network.head.axes, torch.zeros_like(second.network.head.axes))
+
+
+def test_such_a_head_needs_images_and_features_that_stay(place):
+    with pytest.raises(UsageError, match='questions_only'):
+        fit(task(place, **FACTORS), data(place, questions_only=[str(place / 'rsvqa')]))
+    with pytest.raises(UsageError, match='tune'):
+        fit(
+            task(place, encoder=None, architecture='resnet10t', architecture_kwargs=OWN, tune=True, **FACTORS),
+            data(place),
+        )
+
+
+def test_an_unseen_image_is_answered_as_the_question_only_model_sees_it(place):
+    one, module = task(place, **FACTORS), data(place)
+    fit(one, module, 1)
+    batch = next(iter(module.val_dataloader()))
+    hidden = batch | {'unseen': torch.ones(len(batch['image']), dtype=torch.bool)}
+    other = hidden | {'image': 255 - batch['image']}
+    with torch.inference_mode():
+        first, second, open_eyed = (one.eval()(each)[0] for each in (hidden, other, batch))
+    torch.testing.assert_close(first, second)
+    assert not torch.allclose(first, open_eyed, atol=1e-6)

@@ -125,7 +125,10 @@ def test_what_is_no_image_is_refused(folder, image, message):
         load_model(folder).answer(image, QUESTIONS)
 
 
-@pytest.mark.parametrize('questions', [[''], ['road ' * 10_000], [None], 'Is there a road?', [b'road']])
+@pytest.mark.parametrize(
+    'questions',
+    [[''], ['road ' * 10_000], [None], 'Is there a road?', [b'road'], None, iter(QUESTIONS), {'road'}, ['???']],
+)
 def test_what_is_no_question_is_refused(folder, questions):
     with pytest.raises(UsageError):
         load_model(folder).answer(IMAGES[0], questions)
@@ -144,6 +147,21 @@ def test_without_a_question_there_is_no_answer(folder):
 def test_features_of_another_model_are_refused(folder):
     with pytest.raises(UsageError, match='features'):
         load_model(folder).answer_features(torch.zeros(1, 5, 2, 2), QUESTIONS)
+
+
+@pytest.mark.parametrize('features', [torch.zeros(64, 2, 2), np.zeros((1, 64, 2, 2)), None])
+def test_features_that_are_none_are_refused(folder, features):
+    with pytest.raises(UsageError, match='features have to be'):
+        load_model(folder).answer_features(features, QUESTIONS)
+
+
+@pytest.mark.parametrize('question', ['What is the area covered by roads?', 'Which classes does the image show?'])
+def test_a_kind_without_an_answer_is_refused(folder, question):
+    model = load_model(folder)
+    features = model.encode(IMAGES[:1])
+    for ask in (lambda asked: model.answer(IMAGES[0], asked), lambda asked: model.answer_features(features, asked)):
+        with pytest.raises(UsageError, match='count, presence, rural_urban'):
+            ask([*QUESTIONS, question])
 
 
 # --- kinds of answers

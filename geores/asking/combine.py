@@ -4,14 +4,14 @@ The rules, for tiles that own w_t of what they see (1 where tiles do not overlap
 
 * Presence: yes where a tile says yes (0.5 and more). Tiles of one scene, seen by one model, err together:
   one minus the product of all chances of "no" would be sure of anything on a scene of many tiles. The chance
-  of the likeliest tile is what the answer is worth at least; other tiles that say yes add to it with the part
-  ``1 - TOGETHER`` of their evidence.
+  of the likeliest tile is what the answer is worth at least; n tiles that say yes count as the
+  n / (1 + (n - 1) `TOGETHER`) that are independent of each other (Kish 1965, design effect), at most 2.
 * Count and area: the sum of expected numbers. The interval's ends are sums of the tiles' own ends: right
   however much the tiles err together. An object is counted in each tile that it touches, up to four where it
   is no longer than a tile: a count's lower end is a quarter of the sum, or, where that is more, what holds
   for objects of any length: the largest number of each group of adjoining tiles. For `LONG` things the
   latter alone.
-* Comparison: the chance that one sum exceeds the other, taken as normal, a part `TOGETHER_NUMBERS` of the
+* Comparison: the chance that one sum exceeds the other, taken as normal, a part `TOGETHER` of the
   tiles' errors being common to all.
 * Rural or urban: the kind of the larger share of area, with the chance that it is the larger one.
 """
@@ -27,8 +27,8 @@ from geores.asking.readings import Floats, Readings
 
 __all__ = ['LONG', 'Combined', 'Ownership', 'area', 'compare', 'count', 'presence', 'rural_urban']
 
-TOGETHER = 0.8
-TOGETHER_NUMBERS = 0.5
+TOGETHER = 0.5
+"""Part of the tiles' errors that is common to all; assumed, between none and all."""
 TOUCHED = 4
 """Tiles that an object no longer than a tile touches at most."""
 LONG = frozenset({'footway', 'highway', 'pier', 'railway', 'river', 'road', 'sea'})
@@ -84,10 +84,7 @@ def presence(readings: Readings) -> Combined:
     strongest = float(chances.max())
     says = readings.chance >= 0.5
     yes = bool(says.any())
-    others = np.sort(chances[chances >= 0.5])[:-1] if yes else np.empty(0)
-    with np.errstate(divide='ignore'):
-        support = float(np.exp((1 - TOGETHER) * np.log1p(-others).sum()))
-    chance = 1 - (1 - strongest) * support
+    chance = 1 - (1 - strongest) * (_support(chances[chances >= 0.5]) if yes else 1.0)
     carries = says if yes else readings.seen
     return Combined('yes' if yes else 'no', chance if yes else 1 - chance, carries, readings.chance)
 
@@ -194,6 +191,15 @@ def rural_urban(readings: Readings, owned: Ownership) -> Combined:
     )
 
 
+def _support(chances: Floats) -> float:
+    """By which factor tiles that say yes as well lower the doubt that the likeliest one leaves."""
+    others = np.minimum(np.sort(chances)[:-1], 1 - 1e-12)
+    if not len(others):
+        return 1.0
+    independent = len(chances) / (1 + len(others) * TOGETHER)
+    return float(np.exp((independent - 1) * np.log1p(-others).mean()))
+
+
 def _in_groups(readings: Readings, shape: tuple[int, int]) -> int:
     """The number of objects of any length that there are at least.
 
@@ -218,7 +224,7 @@ def _spread(deviations: Floats) -> float:
     """Standard deviation of a sum whose terms share a part of their errors."""
     alone = float((deviations**2).sum())
     together = float(deviations.sum()) ** 2
-    return sqrt((1 - TOGETHER_NUMBERS) * alone + TOGETHER_NUMBERS * together)
+    return sqrt((1 - TOGETHER) * alone + TOGETHER * together)
 
 
 def _normal(value: float, spread: float) -> float:

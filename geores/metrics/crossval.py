@@ -107,9 +107,9 @@ def summarised(folds: Sequence[Figures], split_id: str) -> Evidence:
     count = sum(fold.questions for fold in folds)
     metrics = {}
     for source, first in folds[0].metrics.items():
-        numbers = {name for name, value in first.items() if isinstance(value, float)}
+        # A fold may lack a figure, such as that of a kind that nobody asked about there.
         figures = [
-            {name: float(value) for name, value in fold.metrics[source].items() if name in numbers}
+            {name: value for name, value in fold.metrics[source].items() if isinstance(value, float)}
             for fold in folds
         ]
         text = {name: value for name, value in first.items() if isinstance(value, str)}
@@ -127,7 +127,7 @@ def _tuned(folds: Sequence[Scores]) -> Tensor:
 
 def _spread(figures: Sequence[dict[str, float]]) -> dict[str, float]:
     spread = {}
-    for name in figures[0]:
+    for name in dict.fromkeys(name for figure in figures for name in figure):
         values = [figure.get(name, float('nan')) for figure in figures]
         spread[name] = round(float(np.mean(values)), 4)
         spread[f'{name}_std'] = round(float(np.std(values)), 4)

@@ -28,6 +28,7 @@ _SHAPES = (None, 'square', 'rectangular', 'circular')
 _PLACES = (None, 'top', 'right', 'bottom', 'left', 'next')
 _TYPES = ('rural_urban', 'presence', 'count', 'comp', 'area')
 _CHOICES = ('less', 'more', 'equal')
+_SAME = 1e-5  # standard deviation of a component, of features of 1, that only rounding has
 _COMMON = 8  # of the first categories, whose sizes and shapes have weights of their own
 
 
@@ -149,7 +150,10 @@ class FactorHead(VQAHead):
         scale *= torch.cat([torch.full((size,), size**0.5) for size in self._groups()])
         vectors = torch.linalg.svd((summary - self.mean) / scale, full_matrices=False).Vh[:count].T
         axes = vectors / scale[:, None]
-        self.axes.copy_(axes / ((summary - self.mean) @ axes).std(0))
+        lengths = ((summary - self.mean) @ axes).std(0)
+        if not (lengths > _SAME).all():
+            raise UsageError(f'the training images are too much alike for {count} components')
+        self.axes.copy_(axes / lengths)
 
     def _groups(self) -> list[int]:
         classes = self.probe.out_features if self.probe is not None else 0

@@ -19,7 +19,7 @@ from geores.questions.forms import (
 from geores.questions.grammar_nouns import article, plural, singular, spoken, unspoken
 from geores.questions.vocabulary import MASS
 
-__all__ = ['PLACE_WORDS', 'form', 'slots']
+__all__ = ['PLACE_WORDS', 'form', 'reordered', 'slots']
 
 PLACE_WORDS: dict[Place, str] = {
     'top': 'at the top of',
@@ -30,6 +30,17 @@ PLACE_WORDS: dict[Place, str] = {
 }
 _PLACES = {words: place for place, words in PLACE_WORDS.items()}
 _RELATION = re.compile(rf'(?P<things>.+?) (?P<place>{"|".join(_PLACES)}) (?P<other>.+)')
+_WHERE = '(?P<where> in (?:this|the) (?:image|scene|picture|photo))?'
+_BEHIND = (
+    (
+        re.compile(rf'(?P<head>how many .+?) are (?:there )?(?P<tail>(?:{"|".join(_PLACES)}) .+?){_WHERE}'),
+        'are there',
+    ),
+    (
+        re.compile(rf'(?P<head>(?:is|are) .+?) present (?P<tail>(?:{"|".join(_PLACES)}) .+?){_WHERE}'),
+        'present',
+    ),
+)
 _ARTICLE = re.compile(r'(?:an?|any|the) ')
 
 
@@ -60,6 +71,20 @@ def slots(form: Form, released: bool, the: tuple[bool, ...]) -> dict[str, str]:
         'many': many[0],
         'cover': category if bare else many[0],
     }
+
+
+def reordered(text: str) -> str:
+    """A question whose place comes last, with the place where the templates have it.
+
+    "How many buildings are next to a road" is "how many buildings next to a road are there".
+
+    Args:
+        text: In lower case with single spaces and without its mark.
+    """
+    for pattern, verb in _BEHIND:
+        if match := pattern.fullmatch(text):
+            return f'{match["head"]} {match["tail"]} {verb}{match["where"] or ""}'
+    return text
 
 
 def _is_bare(objects: Objects, released: bool) -> bool:

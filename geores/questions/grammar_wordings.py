@@ -220,7 +220,7 @@ def parse(text: str) -> Form:
         QuestionError: The text is not a text, is empty or longer than `MAX_LENGTH`, or is no question of
             these forms.
     """
-    plain = _plain(text)
+    plain = words.reordered(_plain(text))
     refused = None
     for template, pattern in _patterns():
         if match := pattern.fullmatch(plain):

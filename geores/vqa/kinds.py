@@ -12,7 +12,7 @@ from geores.vqa.answers import UNKNOWN, AnswerEncoding
 if TYPE_CHECKING:
     from geores.questions.forms import Form
 
-__all__ = ['fitting', 'forms_of', 'kind_of']
+__all__ = ['answer_kind', 'fitting', 'forms_of', 'kind_of']
 
 _CLOSED = {'yes': 'presence', 'no': 'presence', 'rural': 'rural_urban', 'urban': 'rural_urban'}
 
@@ -28,6 +28,15 @@ def kind_of(answer: str) -> str:
     if AnswerEncoding().bounds(answer) is None:
         return 'LC'
     return 'area' if answer.endswith('m2') else 'count'
+
+
+def answer_kind(form: 'Form') -> str:
+    """The kind, as `kind_of` says it, of the answers to a question; a comparison's are those of presence.
+
+    Args:
+        form: The question as the grammar parses it.
+    """
+    return 'presence' if form.type == 'comp' else form.type
 
 
 def fitting(labels: Sequence[str], forms: 'Sequence[Form | None]') -> Tensor:
@@ -46,11 +55,11 @@ def fitting(labels: Sequence[str], forms: 'Sequence[Form | None]') -> Tensor:
     kinds = [None if label == UNKNOWN else kind_of(label) for label in labels]
     known = torch.tensor([kind is not None for kind in kinds])
     rows = {}
-    for kind in {form and form.type for form in forms}:
-        wanted = 'presence' if kind == 'comp' else kind
+    asked = [form and answer_kind(form) for form in forms]
+    for wanted in set(asked):
         row = torch.tensor([one == wanted for one in kinds])
-        rows[kind] = known if kind is None or not row.any() else row
-    return torch.stack([rows[form and form.type] for form in forms])
+        rows[wanted] = known if wanted is None or not row.any() else row
+    return torch.stack([rows[wanted] for wanted in asked])
 
 
 def forms_of(questions: Sequence[str]) -> 'list[Form | None]':

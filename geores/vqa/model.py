@@ -13,7 +13,7 @@ from geores.card import ModelCard
 from geores.errors import UsageError
 from geores.model import Model
 from geores.vqa.answers import UNKNOWN, AnswerEncoding
-from geores.vqa.kinds import fitting, forms_of, kind_of
+from geores.vqa.kinds import answer_kind, fitting, forms_of, kind_of
 from geores.vqa.network import VQANetwork
 from geores.vqa.tokens import Tokenizer, check_questions
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from geores.questions.forms import Form
 
 __all__ = ['Answer', 'VQAModel']
+
+MAP_AXES = 4
+"""Of feature maps: images, channels, rows, columns."""
 
 PAIRS = 2048
 """Most pairs of image and question that a head answers at once."""
@@ -125,6 +128,9 @@ class VQAModel(Model):
             UsageError: A question is empty, too long or no text, or the features are not of this model.
         """
         check_questions(questions)
+        if not isinstance(features, Tensor) or features.ndim != MAP_AXES:
+            shape = tuple(getattr(features, 'shape', ()))
+            raise UsageError(f'features have to be a tensor (N, D, h, w) of encode, not of shape {shape}')
         count, labels = len(features), len(self.card.labels)
         if not count or not questions:
             return torch.zeros(count, len(questions), labels)
@@ -159,10 +165,12 @@ class VQAModel(Model):
             A list an image, of an answer a question.
 
         Raises:
-            UsageError: As of `probabilities`.
+            UsageError: As of `probabilities`; or a question parses and no answer of its kind is known.
         """
-        scores = self.probabilities(features, questions).numpy()
+        check_questions(questions)
         forms = forms_of(questions)
+        self._check_kinds(questions, forms)
+        scores = self.probabilities(features, questions).numpy()
         return [[self._answer(row, form) for row, form in zip(image, forms, strict=True)] for image in scores]
 
     def answer(self, image: ArrayLike | Tensor, questions: Sequence[str]) -> list[Answer]:
@@ -176,7 +184,8 @@ class VQAModel(Model):
             An answer a question.
 
         Raises:
-            UsageError: The image is not what the card wants, or a question is empty, too long or no text.
+            UsageError: The image is not what the card wants, or a question is empty, too long, no text or of
+                a kind that the model has no answer to.
         """
         array: Any = image if isinstance(image, Tensor) else np.asarray(image)
         if array.ndim != 3:
@@ -187,7 +196,18 @@ class VQAModel(Model):
             )
         check_questions(questions)
         self.tokenizer(questions)  # before the encoder works for nothing
+        self._check_kinds(questions, forms_of(questions))
         return self.answer_features(self.encode(array[None]), questions)[0]
+
+    def _check_kinds(self, questions: Sequence[str], forms: 'Sequence[Form | None]') -> None:
+        """Refuse what the model could only answer in another kind, such as "no" to how much."""
+        known = {kind_of(label) for label in self.card.labels if label != UNKNOWN}
+        for question, form in zip(questions, forms, strict=True):
+            if form is not None and answer_kind(form) not in known:
+                raise UsageError(
+                    f'{self.name} has no answer to {question!r}, which is of the kind {form.type}, but to '
+                    f'{", ".join(sorted(known))}'
+                )
 
     def _answer(self, scores: Any, form: 'Form | None') -> Answer:  # noqa: ANN401 - a row of an array
         best = int(scores.argmax())

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -157,10 +158,12 @@ def check_questions(questions: Sequence[str]) -> None:
         questions: Texts.
 
     Raises:
-        UsageError: They are one text, or one of them is no text or is empty.
+        UsageError: They are one text or no list, or one of them is no text or is empty.
     """
     if isinstance(questions, (str, bytes)):
         raise UsageError('questions have to be a list of texts, and this is one text: put it into a list')
+    if not isinstance(questions, (Sequence, np.ndarray)):
+        raise UsageError(f'questions have to be a list of texts, not {type(questions).__name__}')
     for question in questions:
         if not isinstance(question, str):
             raise UsageError(f'a question has to be text, not {type(question).__name__}')

@@ -63,9 +63,9 @@ class Cover:
     def measure(self, objects: Objects) -> tuple[Combined, Readings] | None:
         """The area of what the labels of a category cover; None where none do, or more is asked.
 
-        A tile that earns such a label counts with all that it owns, or the label's `share_of` it, and else not
-        at all. The interval's ends take a tile as covered, or as not, where its score leaves no more than half
-        of 1 - `LEVEL` of doubt; a tile that a river crosses may hold anything.
+        A tile that earns such a label counts with all that it owns, or the label's `share_of` it, and else
+        not at all. The interval's ends take a tile as covered, or as not, where its score leaves no more than
+        half of 1 - `LEVEL` of doubt; a tile that a river crosses may hold anything.
         """
         wanted = labels_of(objects.category, self.card.labels)
         if not wanted or objects.size or objects.shape or objects.relation:
@@ -77,21 +77,22 @@ class Cover:
         scores = self._read('scores').reshape(-1, len(self.card.labels)).astype(np.float64)
         chance = scores[:, columns].sum(1)
         best = assign(scores.astype(np.float32), self.scored.limits, 1)[:, columns]
-        part = best @ np.array([share_of(self.card.labels[column]) for column in columns])
-        earned, whole = best.any(1), part == 1
+        shares = np.array([share_of(self.card.labels[column]) for column in columns])
+        part, whole = best @ shares, scores[:, columns] @ (shares == 1)
         unseen = np.isnan(chance)
         seen, tail = self.owned.seen, (1 - LEVEL) / 2
-        sure, none = chance >= 1 - tail, chance <= tail
+        earned = best.any(1)
+        sure, none = earned & (whole >= 1 - tail), ~earned & (chance <= tail)
         values = {
             'best': np.where(unseen, -1, earned),
             'best_probability': np.maximum(chance, 1 - chance),
             'chance': chance,
             'mean': part * seen,
             'variance': seen**2 * chance * (1 - chance),
-            'low': np.where(sure & whole, seen, 0.0),
-            'high': np.where(none & ~earned, 0.0, seen),
-            'below': np.where(sure & whole, 1 - chance, 0.0),
-            'upto': np.where(none & ~earned, 1 - chance, 1.0),
+            'low': np.where(sure, seen, 0.0),
+            'high': np.where(none, 0.0, seen),
+            'below': np.where(sure, 1 - whole, 0.0),
+            'upto': np.where(none, 1 - chance, 1.0),
         }
         return Readings(**{name: np.where(unseen, np.nan, array) for name, array in values.items()})
 

@@ -83,7 +83,7 @@ class _Sheet:
             ScalarMappable(Normalize(0, 1), 'inferno'), cax=place, orientation='horizontal'
         )
         bar.ax.tick_params(labelsize=7)
-        self.canvas = FigureCanvasAgg(self.figure)
+        self.canvas: Any = FigureCanvasAgg(self.figure)  # whose methods have no types
         self.canvas.draw()
         self.bare = self.canvas.copy_from_bbox(self.figure.bbox)
 

@@ -15,7 +15,7 @@ from geores.inference.store import Arrays
 if TYPE_CHECKING:
     from geores.pipelines.scored import Scored
 
-__all__ = ['TileModel', 'ownership', 'read_tiles']
+__all__ = ['TileModel', 'ownership', 'pixel_area', 'read_tiles']
 
 TILES = 256
 """Most tiles that are answered about at once."""
@@ -81,10 +81,17 @@ def _joined(
 
 def ownership(result: 'Scored') -> Ownership:
     """What each tile sees and owns, in square metres."""
+    pixel = pixel_area(result)
     shape = result.plan.tiling.shape
     seen, owned = np.zeros(shape), np.zeros(shape)
     for chunk in result.plan:
         arrays: Arrays = result.store.get(chunk.index)
         seen[chunk.rows, chunk.cols] = arrays['valid']
         owned[chunk.rows, chunk.cols] = arrays['owned']
-    return Ownership(shape, seen.ravel() * result.pixel_area, owned.ravel() * result.pixel_area)
+    return Ownership(shape, seen.ravel() * pixel, owned.ravel() * pixel)
+
+
+def pixel_area(result: 'Scored') -> float:
+    """Square metres of a pixel; where the scene has no CRS, of one that the model was made for."""
+    low, high = result.card.gsd
+    return result.pixel_area if result.gsd is not None else low * high

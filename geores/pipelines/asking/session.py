@@ -20,7 +20,7 @@ from geores.asking.understand import Known, Understood, understand
 from geores.asking.words import in_words
 from geores.pipelines.asking.answer import UNITS, Behind, SceneAnswer
 from geores.pipelines.asking.cover import Cover
-from geores.pipelines.asking.reading import ownership, read_tiles
+from geores.pipelines.asking.reading import ownership, pixel_area, read_tiles
 from geores.pipelines.asking.select import known_to
 from geores.questions.forms import Area, Comparison, Count, Form
 from geores.questions.grammar import phrase
@@ -170,7 +170,7 @@ class Session:
 
     def _notes(self, form: Form, readings: Readings) -> tuple[str, ...]:
         notes = []
-        unseen = 1 - self.owned.owned[readings.seen].sum() / max(self._whole, 1e-12)
+        unseen = 1 - self._seen_share(readings)
         if unseen > 0.005:
             notes.append(f'{unseen:.0%} of the area was not seen (no valid pixels there)')
         if form.type == 'area' and self.scored.gsd is None:
@@ -180,7 +180,8 @@ class Session:
             notes.append('places beside each other are seen within a tile only')
         return tuple(notes)
 
-    @property
-    def _whole(self) -> float:
+    def _seen_share(self, readings: Readings) -> float:
+        """Part of the grid's pixels that are valid and lie in a tile that was seen."""
         tiling = self.scored.plan.tiling
-        return tiling.height * tiling.width * self.scored.pixel_area
+        whole = tiling.height * tiling.width * pixel_area(self.scored)
+        return float(self.owned.owned[readings.seen].sum() / whole)
