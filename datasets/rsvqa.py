@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geores.datasets._images import ImageStore, Pixels, read_rgb
+from geores.datasets._images import ImageStore, Pixels
 from geores.datasets._module import Sample
 from geores.datasets._rsvqa_files import ImageEntry, Question, Source, read_source
+from geores.datasets._rsvqa_pictures import read_picture
 from geores.datasets._rsvqa_places import MERCATOR, image_bounds
 from geores.datasets._torchgeo import NonGeoDataset
 from geores.errors import DatasetError
@@ -32,6 +33,7 @@ class RSVQA(NonGeoDataset):
 
     Args:
         root: Folder with the JSON files, split or not, and images in `images/` or beside them; or several.
+            Images are 8-bit colour, or GeoTIFFs of Sentinel-2 with bands B04, B03 and B02 (`read_picture`).
         variant: 'lr', 'hr' or 'xben': says which answers are binned.
         split: 'train', 'val', 'test' or 'test_phili' of the official files; None takes all that there are.
         answers: Names of the bins, 'official' or 'paper'.
@@ -83,7 +85,7 @@ class RSVQA(NonGeoDataset):
         self.answers = [
             self._encode(name, question) for name, question in zip(self.ids, self.questions, strict=True)
         ]
-        read = partial(read_rgb, size=size) if reader is None else partial(_read_from, reader)
+        read = partial(read_picture, size=size) if reader is None else partial(_read_from, reader)
         self.images = ImageStore([image.path for image in self.entries], read, budget)
 
     def __len__(self) -> int:

@@ -86,6 +86,18 @@ def _range(low: float, high: float) -> Check:
     return parse
 
 
+def _span(parse: Check) -> Check:
+    """Of two values that differ."""
+
+    def check(value: object) -> tuple[float, float]:
+        low, high = parse(value)
+        if low == high:
+            raise ValueError(f'has to be two different values, not twice {low:g}')
+        return low, high
+
+    return check
+
+
 def _optional(parse: Check) -> Check:
     return lambda value: None if value is None else parse(value)
 
@@ -191,8 +203,8 @@ FIELDS: dict[str, Check] = {
     'processing_level': _text,
     'bands': _names,
     'units': _text,
-    'display_stretch': _optional(_range(0, 100)),
-    'display_range': _optional(_range(0, 1e5)),
+    'display_stretch': _optional(_span(_range(0, 100))),
+    'display_range': _optional(_span(_range(0, 1e5))),
     'gsd': _range(1e-3, 1e6),
     'input_size': _whole,
     'resampling': _one_of('nearest', 'bilinear'),

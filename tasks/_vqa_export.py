@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from geores.bundle import save_bundle
 from geores.card import ModelCard
-from geores.errors import OutputError, UsageError
+from geores.errors import UsageError
 from geores.metrics.crossval import Evidence, Figures
 from geores.tasks.export import ExportBundle
 from geores.tasks.vqa import VisualQuestionAnswering
@@ -48,9 +48,7 @@ class ExportVQABundle(ExportBundle):
             raise UsageError('ExportVQABundle needs VisualQuestionAnswering')
         if not trainer.datamodule.split.val and self.evidence is None:  # type: ignore[attr-defined]
             raise UsageError('val_share 0 leaves nothing to measure: train with --folds')
-        folder = self._folder = Path(self.path or Path(trainer.log_dir or 'runs') / str(self.text['name']))
-        if folder.exists() and not self.overwrite:
-            raise OutputError(f'{folder} exists already: set another path, or overwrite')
+        self._claim(trainer)
         vqa_card(pl_module, trainer.datamodule, self.text, Evidence(None, {}, ''))  # type: ignore[attr-defined]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

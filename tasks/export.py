@@ -107,10 +107,17 @@ class ExportBundle(Callback):
             raise UsageError('ExportBundle needs SceneClassification and a datamodule of geores')
         if not data.split.val and self.evidence is None:
             raise UsageError('val_share 0 leaves nothing to measure: train with --folds')
-        folder = self._folder = Path(self.path or Path(trainer.log_dir or 'runs') / str(self.text['name']))
+        self._claim(trainer)
+        self._card(trainer, pl_module, Evidence(None, {}, data.split.id))
+
+    def _claim(self, trainer: Trainer) -> None:
+        """Choose the bundle's folder."""
+        logs = Path(trainer.log_dir or 'runs')
+        folder = self._folder = Path(self.path or logs / str(self.text['name']))
         if folder.exists() and not self.overwrite:
             raise OutputError(f'{folder} exists already: set another path, or overwrite')
-        self._card(trainer, pl_module, Evidence(None, {}, data.split.id))
+        if logs.resolve().is_relative_to(folder.resolve()):
+            raise OutputError(f'{folder} is where the log of training goes: set another path')
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if they are the best so far.

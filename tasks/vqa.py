@@ -369,8 +369,9 @@ class VisualQuestionAnswering(LightningModule):
     def _special(self) -> dict[float, list[nn.Parameter]]:
         """Weight decay -> matrices of heads that want it."""
         special: dict[float, list[nn.Parameter]] = {}
-        for head in (self.network.head, self.question_only):
-            for name, part in [] if head is None else head.named_parameters():
+        heads = [head for head in (self.network.head, self.question_only) if head is not None]
+        for head in heads:
+            for name, part in head.named_parameters():
                 wanted = [decay for key, decay in head.decay.items() if key in name.split('.')]
                 if wanted and part.ndim > 1 and part.requires_grad:
                     special.setdefault(wanted[0], []).append(part)

@@ -13,6 +13,8 @@ from geores.models.vqa import VQAHead
 from geores.vqa.network import build
 from geores.vqa.tokens import Tokenizer
 
+from .vqa_fixtures import CARD
+
 TILE, GRID = 64, 4
 CELL = TILE // GRID
 COLOURS = {'building': 0, 'forest': 1, 'water area': 2}
@@ -102,28 +104,15 @@ def oracle_bundle(folder, answers=LR, sure=40.0, **fields):
         'description': 'Answers by colour, for tests.',
         'architecture': 'ask-oracle',
         'architecture_kwargs': kwargs,
-        'activation': 'softmax',
-        'task': 'vqa',
-        'sensor': 'any',
-        'processing_level': 'any',
-        'bands': ('red', 'green', 'blue'),
-        'units': '8-bit',
         'gsd': (8.0, 12.0),
         'input_size': TILE,
-        'resampling': 'bilinear',
         'mean': (0.0,) * 3,
         'std': (1.0,) * 3,
         'labels': answers,
-        'thresholds': None,
-        'split_id': 'none',
-        'training_data': 'none',
-        'licence': 'CC0-1.0',
-        'metrics': {},
         'tokenizer': tokenizer.to_dict(),
-        'answer_encoding': {'style': 'official', 'variant': 'lr'},
         'encoder': {'architecture': 'ask-colours', 'architecture_kwargs': {}, 'grid': GRID},
     }
-    card = ModelCard(**(own | fields))
+    card = ModelCard(**(CARD | own | fields))
     return save_bundle(folder, build(card, None).eval(), card, torch.float32)
 
 

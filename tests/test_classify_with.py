@@ -125,6 +125,20 @@ def test_sources_of_other_places_are_refused_before_any_work(geores, tmp_path, m
     assert 'far.tif does not overlap' in answer.err
 
 
+@pytest.mark.parametrize(('pixels', 'covered', 'bare'), [(80, 3, 0), (-80, 0, 3)])
+def test_ground_that_one_source_does_not_cover_is_invalid(
+    geores, tmp_path, model, product, pixels, covered, bare
+):
+    place = GRID @ GRID.translation(pixels, pixels)
+    part = write_scene(tmp_path / 'part.tif', S1, values=decibels(), transform=place)
+    answer = geores('classify', product, '--with', part, '--model', model, '--out', tmp_path / 'out')
+    assert answer.code == 0, answer.err
+    known = np.isfinite(scores(tmp_path / 'out')[0]).all(axis=0)
+    assert known[covered, covered]
+    assert not known[bare].any()
+    assert not known[:, bare].any()
+
+
 def test_linear_backscatter_is_refused_or_converted(geores, tmp_path, model, product, radar):
     linear = write_scene(tmp_path / 'linear.tif', S1, values=(10 ** (decibels() / 10)).astype(np.float32))
     command = ('classify', product, '--model', model, '--precision', 'fp32', '--overwrite')

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import tarfile
 
 import lmdb
@@ -153,6 +154,24 @@ class TestArchives:
         (tmp_path / 'BigEarthNet-S2.tar.zst').write_bytes(b'(\xb5/\xfd')
         with pytest.raises(DatasetError, match='decompress it first'):
             convert_reben(tmp_path / 'BigEarthNet-S2.tar.zst', tmp_path / 'out', 'lmdb')
+
+    def test_says_so_of_a_folder_of_compressed_ones(self, tmp_path):
+        (tmp_path / 'BigEarthNet-S2.tar.zst').write_bytes(b'(\xb5/\xfd')
+        with pytest.raises(
+            DatasetError, match=r'no reBEN patches.*decompress BigEarthNet-S2\.tar\.zst first'
+        ):
+            convert_reben(tmp_path, tmp_path / 'out', 'lmdb')
+
+    def test_one_beside_unpacked_folders_is_not_left_out(self, released, tmp_path):
+        source = tmp_path / 'source'
+        shutil.copytree(released / 'BigEarthNet-S2', source / 'BigEarthNet-S2')
+        with tarfile.open(source / 'BigEarthNet-S1.tar', 'w') as tar:
+            tar.add(released / 'BigEarthNet-S1', 'BigEarthNet-S1')
+        with pytest.raises(DatasetError, match=r'S1\.tar: lies beside unpacked folders'):
+            convert_reben(source, tmp_path / 'out', 'lmdb')
+        assert not (tmp_path / 'out').exists()
+        shutil.copytree(released / 'BigEarthNet-S1', source / 'BigEarthNet-S1')
+        assert set(convert_reben(source, tmp_path / 'out', 'lmdb').counts) == {'s1', 's2'}
 
     def test_a_cut_archive(self, released, tmp_path):
         path = tar_of(released, tmp_path / 'all.tar')

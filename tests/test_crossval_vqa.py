@@ -6,6 +6,7 @@ import yaml
 from geores import load_model
 from geores.cli.train import train
 from geores.datasets import RSVQADataModule
+from geores.errors import OutputError
 from geores.metrics.crossval import Figures, summarised
 
 from .fixtures import tiny_bundle
@@ -57,7 +58,13 @@ def test_cross_validation_gives_the_bundle_figures_of_its_folds(config, tmp_path
     figures = card.metrics['lr']
     assert figures['split'] == f'2-fold cross-validation by location on {8 * len(QUESTIONS)} questions'
     assert figures['answers'] == 'official-lr'
-    for name in ('accuracy', 'question_only_accuracy', 'majority_accuracy', 'accuracy_count', 'accuracy_presence'):
+    for name in (
+        'accuracy',
+        'question_only_accuracy',
+        'majority_accuracy',
+        'accuracy_count',
+        'accuracy_presence',
+    ):
         values = [fold[name] for fold in folds]
         assert figures[name] == pytest.approx(sum(values) / 2, abs=1e-4)
         assert figures[f'{name}_std'] == pytest.approx(abs(values[0] - values[1]) / 2, abs=1e-4)
@@ -82,3 +89,12 @@ def test_a_fold_may_lack_a_figure():
             'accuracy_std': 0.1,
         }
         assert found.calibration == {'temperature': 2.0}
+
+
+def test_a_bundle_does_not_go_where_the_log_goes(config, tmp_path):
+    """Which has that name already when the bundle is to take its own."""
+    args = ['--config', str(config), '--export.path', 'runs/tiny', '--export.overwrite', 'true']
+    with pytest.raises(OutputError, match='log of training'):
+        train([*args, '--data.val_share', '0.25'])
+    train([*args[:3], 'elsewhere', '--data.val_share', '0.25'])
+    assert load_model(tmp_path / 'elsewhere').card.task == 'vqa'

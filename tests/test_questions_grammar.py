@@ -222,3 +222,32 @@ def test_suggestions_keep_to_what_a_model_knows():
     assert suggest('an airplane?', known) is None
     assert suggest('number of lakes', known, types=('presence',)) is None
     assert 'water area' in what_is_known(known)
+
+
+@pytest.mark.parametrize(
+    ('asked', 'same'),
+    [
+        ('How many water areas are next to a road?', 'How many water areas next to a road are there?'),
+        ('How many roads are there at the top of a lake?', 'How many roads at the top of a lake are there?'),
+        (
+            'how many small buildings are on the left of a road in the image',
+            'How many small buildings on the left of a road are there in the image?',
+        ),
+        (
+            'Is a cemetery present on the right of a building?',
+            'Is there a cemetery on the right of a building?',
+        ),
+        ('Are roads present next to a lake in this picture?', 'Are there any roads next to a lake?'),
+    ],
+)
+def test_a_place_may_come_last(asked, same):
+    assert parse(asked) == parse(same)
+    assert parse(asked).is_directional == ('next to' not in asked)
+
+
+@pytest.mark.parametrize(
+    'asked', ['How many roads are next to?', 'Is present next to a road?', 'How many are there?']
+)
+def test_a_place_alone_is_no_question(asked):
+    with pytest.raises(QuestionError):
+        parse(asked)

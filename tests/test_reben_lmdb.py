@@ -139,6 +139,18 @@ class TestDamage:
         with pytest.raises(DatasetError, match='cannot be opened as an LMDB'):
             LmdbStore(tmp_path)
 
+    @pytest.mark.parametrize('share', [0.3, 0.6, 0.99])
+    def test_cut_off(self, patches, tmp_path, share):
+        values = {name: encode_patch(patch) for name, patch in patches.items()}
+        file = write_lmdb(tmp_path / 'lmdb', values) / 'data.mdb'
+        with lmdb.open(str(file.parent), lock=False, readonly=True) as env:
+            size = env.stat()['psize'] * (env.info()['last_pgno'] + 1)
+        os.truncate(file, size)
+        assert LmdbStore(file.parent).names() == sorted(values)
+        os.truncate(file, int(size * share))
+        with pytest.raises(ReadError, match=r'data\.mdb: is cut off: .* bytes, and it speaks of'):
+            LmdbStore(file.parent)
+
     def test_missing_patch_and_band(self, store):
         with pytest.raises(DatasetError, match='has no patch nowhere'):
             store.read('nowhere', ['B02'])

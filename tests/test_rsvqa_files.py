@@ -285,3 +285,37 @@ def test_files_without_an_active_question_are_refused(tmp_path):
     write_plain(tmp_path, columns=())
     with pytest.raises(DatasetError, match='no active question'):
         RSVQA(tmp_path)
+
+
+def patch(path, bands=('B02', 'B03', 'B04', 'B08'), dtype='uint16'):
+    """A GeoTIFF of Sentinel-2 whose bands are 1000, 2000 ... times 1 to 16."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.arange(1, SIZE + 1) * 1000 * np.arange(1, len(bands) + 1)[:, None, None] / 4
+    values = np.broadcast_to(values, (len(bands), SIZE, SIZE)).astype(dtype)
+    options = {'driver': 'GTiff', 'height': SIZE, 'width': SIZE, 'count': len(bands), 'dtype': dtype}
+    transform = rasterio.Affine(10, 0, 500_000, 0, -10, 5_800_000)
+    with rasterio.open(path, 'w', crs='EPSG:32633', transform=transform, **options) as file:
+        file.write(values)
+        file.descriptions = bands
+    return values
+
+
+def test_patches_of_sentinel2_are_shown_in_8_bits(tmp_path):
+    write_plain(tmp_path / 'lr', columns=(0, 2))
+    for number in range(2):
+        (tmp_path / 'lr' / 'images' / f'{number}.png').unlink()
+        values = patch(tmp_path / 'lr' / 'images' / f'{number}.tif')
+    expected = (values[[2, 1, 0]] * (255 / 4096)).round().clip(0, 255)
+    assert np.array_equal(RSVQA(tmp_path / 'lr')[0]['image'], expected)
+    assert RSVQA(tmp_path / 'lr', size=8)[0]['image'].shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ('bands', 'dtype'), [(('B01', 'B02', 'B03'), 'uint16'), (('B02', 'B03', 'B04'), 'float32')]
+)
+def test_other_patches_are_refused(tmp_path, bands, dtype):
+    write_plain(tmp_path / 'lr', columns=(0,))
+    (tmp_path / 'lr' / 'images' / '0.png').unlink()
+    patch(tmp_path / 'lr' / 'images' / '0.tif', bands, dtype)
+    with pytest.raises(DatasetError, match=r'0\.tif'):
+        RSVQA(tmp_path / 'lr')[0]

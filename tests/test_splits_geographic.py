@@ -206,6 +206,7 @@ def test_positions_of_no_use_are_refused(positions, reason):
         ({'method': 'blocks', 'block_size': 9.0, 'block_crs': 4326}, 'projected CRS in metres'),
         ({'method': 'blocks', 'block_size': 9.0, 'block_crs': 'nowhere'}, 'is no CRS'),
         ({'method': 'clusters', 'cluster_count': 99}, 'too few for 99 clusters'),
+        ({'method': 'clusters', 'cluster_count': 0}, 'clusters have to be 1 or more, not 0'),
         ({'method': 'regions', 'regions': ['a'] * 40}, '1 places are too few for 3 parts'),
         ({'method': 'grid'}, "not 'grid'"),
         ({'ids': ['same'] * 40}, 'same id'),

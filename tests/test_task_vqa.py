@@ -228,7 +228,7 @@ FACTORS = {'head': 'vqa-factors', 'head_kwargs': {'categories': ['road', 'buildi
 
 
 def test_a_run_that_goes_on_keeps_the_question_only_model(place, tmp_path):
-    first = task(place, **FACTORS)
+    first = task(place, warmup=0.0, **FACTORS)
     fit(first, data(place)).save_checkpoint(tmp_path / 'half.ckpt')
     kept = {name: one.clone() for name, one in first.question_only.state_dict().items()}
     found = {}
@@ -236,7 +236,7 @@ def test_a_run_that_goes_on_keeps_the_question_only_model(place, tmp_path):
     def look(trainer, pl_module):
         found.update({name: one.clone() for name, one in pl_module.question_only.state_dict().items()})
 
-    second = task(place, **FACTORS)
+    second = task(place, warmup=0.0, **FACTORS)
     trainer = Trainer(
         accelerator='cpu', devices=1, max_epochs=3, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=1,
@@ -253,7 +253,9 @@ def test_such_a_head_needs_images_and_features_that_stay(place):
         fit(task(place, **FACTORS), data(place, questions_only=[str(place / 'rsvqa')]))
     with pytest.raises(UsageError, match='tune'):
         fit(
-            task(place, encoder=None, architecture='resnet10t', architecture_kwargs=OWN, tune=True, **FACTORS),
+            task(
+                place, encoder=None, architecture='resnet10t', architecture_kwargs=OWN, tune=True, **FACTORS
+            ),
             data(place),
         )
 

@@ -127,7 +127,17 @@ def test_what_is_no_image_is_refused(folder, image, message):
 
 @pytest.mark.parametrize(
     'questions',
-    [[''], ['road ' * 10_000], [None], 'Is there a road?', [b'road'], None, iter(QUESTIONS), {'road'}, ['???']],
+    [
+        [''],
+        ['road ' * 10_000],
+        [None],
+        'Is there a road?',
+        [b'road'],
+        None,
+        iter(QUESTIONS),
+        {'road'},
+        ['???'],
+    ],
 )
 def test_what_is_no_question_is_refused(folder, questions):
     with pytest.raises(UsageError):
@@ -155,11 +165,16 @@ def test_features_that_are_none_are_refused(folder, features):
         load_model(folder).answer_features(features, QUESTIONS)
 
 
-@pytest.mark.parametrize('question', ['What is the area covered by roads?', 'Which classes does the image show?'])
+@pytest.mark.parametrize(
+    'question', ['What is the area covered by roads?', 'Which classes does the image show?']
+)
 def test_a_kind_without_an_answer_is_refused(folder, question):
     model = load_model(folder)
     features = model.encode(IMAGES[:1])
-    for ask in (lambda asked: model.answer(IMAGES[0], asked), lambda asked: model.answer_features(features, asked)):
+    for ask in (
+        lambda asked: model.answer(IMAGES[0], asked),
+        lambda asked: model.answer_features(features, asked),
+    ):
         with pytest.raises(UsageError, match='count, presence, rural_urban'):
             ask([*QUESTIONS, question])
 

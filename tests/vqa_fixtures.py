@@ -10,6 +10,23 @@ QUESTIONS = ('Is there a road?', 'How many buildings are there?', 'Is it a rural
 ANSWERS = ('<unknown>', 'yes', 'no', '0', 'between 0 and 10', 'rural', 'urban')
 SAME = {'red': 'red', 'green': 'green', 'blue': 'blue'}
 
+CARD = {
+    'activation': 'softmax',
+    'task': 'vqa',
+    'sensor': 'any',
+    'processing_level': 'any',
+    'bands': ('red', 'green', 'blue'),
+    'units': '8-bit',
+    'resampling': 'bilinear',
+    'thresholds': None,
+    'split_id': 'none',
+    'training_data': 'none',
+    'licence': 'CC0-1.0',
+    'metrics': {},
+    'answer_encoding': {'style': 'official', 'variant': 'lr'},
+}
+"""What the cards of test bundles have in common."""
+
 
 def vqa_card(shared, bands=SAME, grid=2, size=64, channels=64, fusion='attention', **fields):
     """For the bundle `shared`, whose network has `channels`."""
@@ -30,28 +47,15 @@ def vqa_card(shared, bands=SAME, grid=2, size=64, channels=64, fusion='attention
         'description': 'Random weights for tests.',
         'architecture': 'vqa-fusion',
         'architecture_kwargs': kwargs,
-        'activation': 'softmax',
-        'task': 'vqa',
-        'sensor': 'any',
-        'processing_level': 'any',
-        'bands': ('red', 'green', 'blue'),
-        'units': '8-bit',
         'gsd': (1.0, 30.0),
         'input_size': size,
-        'resampling': 'bilinear',
         'mean': (120.0,) * 3,
         'std': (60.0,) * 3,
         'labels': ANSWERS,
-        'thresholds': None,
-        'split_id': 'none',
-        'training_data': 'none',
-        'licence': 'CC0-1.0',
-        'metrics': {},
         'tokenizer': tokenizer.to_dict(),
-        'answer_encoding': {'style': 'official', 'variant': 'lr'},
         'encoder': spec,
     }
-    return ModelCard(**(own | fields))
+    return ModelCard(**(CARD | own | fields))
 
 
 def tiny_vqa(folder, encoder, dtype=torch.float32, **fields):

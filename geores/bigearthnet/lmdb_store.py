@@ -35,6 +35,7 @@ class LmdbStore:
 
     Raises:
         DatasetError: If there is no LMDB.
+        ReadError: If it is cut off.
     """
 
     kind: Literal['tiff', 'lmdb', 'stacked'] = 'lmdb'
@@ -70,16 +71,7 @@ class LmdbStore:
             return bytes(self._get(txn, name))
 
     def read(self, name: str, bands: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Bands of one patch at their native sizes; see `PatchStore.read`.
-
-        Args:
-            name: A Sentinel-2 patch id, a Sentinel-1 name, or a patch id with `_reference_map` behind it.
-            bands: Their names.
-
-        Raises:
-            DatasetError: If no patch of that name is here, or it lacks a band.
-            ReadError: If its value is damaged; names the patch.
-        """
+        """Bands of one patch at their native sizes; see `PatchStore.read`."""
         found: dict[str, NDArray[Any]] = {}
         with self._env().begin(buffers=True) as txn:
             value = self._get(txn, name)
@@ -89,37 +81,14 @@ class LmdbStore:
         return found
 
     def fill(self, name: str, bands: Sequence[str], out: NDArray[np.float32]) -> None:
-        """Write bands of one patch as float32 on the 10 m grid, coarser pixels repeated.
-
-        Args:
-            name: As in `read`.
-            bands: As in `read`.
-            out: (C, 120, 120) to write to, contiguous.
-
-        Raises:
-            DatasetError: As in `read`.
-            ReadError: As in `read`.
-        """
+        """Write bands of one patch on the 10 m grid; see `BatchStore.fill`."""
         with self._env().begin(buffers=True) as txn:
             self._fill(txn, name, tuple(bands), out)
 
     def read_batch(
         self, names: Sequence[str], bands: Sequence[str], out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """Bands of many patches of one kind as float32 on the 10 m grid, coarser pixels repeated.
-
-        Args:
-            names: As in `read`, N of them.
-            bands: As in `read`, C of them.
-            out: (N, C, 120, 120) to write to, contiguous from the second dimension on.
-
-        Returns:
-            `out`, or a new array.
-
-        Raises:
-            DatasetError: As in `read`.
-            ReadError: As in `read`.
-        """
+        """Bands of many patches on the 10 m grid; see `BatchStore.read_batch`."""
         if out is None:
             out = np.empty((len(names), len(bands), SIDE, SIDE), np.float32)
         wanted = tuple(bands)
@@ -129,19 +98,7 @@ class LmdbStore:
         return out
 
     def read_native(self, names: Sequence[str], bands: Sequence[str]) -> dict[int, NDArray[Any]]:
-        """Bands of many patches of one kind as they are stored, to be expanded elsewhere.
-
-        Args:
-            names: As in `read`, N of them.
-            bands: As in `read`.
-
-        Returns:
-            (N, B, S, S) by the native size S: the B bands of that size in their order in `bands`.
-
-        Raises:
-            DatasetError: As in `read`.
-            ReadError: As in `read`.
-        """
+        """Bands of many patches as they are stored; see `BatchStore.read_native`."""
         places = sides(bands)
         ordered = tuple(bands[place] for group in places.values() for place in group)
         starts: dict[int, int] = {}
@@ -205,6 +162,18 @@ class _Opened:
             )
         except lmdb.Error as error:
             raise DatasetError(f'{path}: cannot be opened as an LMDB: {error}') from error
+        _check_whole(path / LMDB_FILE, self.env)
+
+
+def _check_whole(file: Path, env: 'lmdb.Environment') -> None:
+    """Refuse a file that is cut off: reading behind its end would kill the process (SIGBUS)."""
+    needed = env.stat()['psize'] * (env.info()['last_pgno'] + 1)
+    size = file.stat().st_size
+    if size < needed:
+        env.close()
+        raise ReadError(
+            f'{file}: is cut off: {size:,} bytes, and it speaks of {needed:,}; copy or download it again'
+        )
 
 
 _OPEN: WeakValueDictionary[tuple[int, int], _Opened] = WeakValueDictionary()

@@ -24,7 +24,26 @@ _S1 = re.compile(r'(S1[AB]_IW_GRDH_1SDV_(\d{8}T\d{6}))_(\w{5})_(\d{1,2})_(\d{1,2
 
 
 @dataclass(frozen=True, order=True)
-class PatchId:
+class _Name:
+    """What names of both satellites say."""
+
+    product: str
+    tile_name: str
+    column: int
+    row: int
+
+    @classmethod
+    def _of(cls, name: str, product: str, instant: str, tile: str, place: tuple[str, str]) -> Self:
+        column, row = (int(one) for one in place)
+        if column > LAST or row > LAST:
+            raise UsageError(f'{name!r}: columns and rows of reBEN patches go from 0 to {LAST}')
+        _instant(name, instant)
+        parse_tile(tile)
+        return cls(product, tile, column, row)
+
+
+@dataclass(frozen=True, order=True)
+class PatchId(_Name):
     """A Sentinel-2 patch by its name, as S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57.
 
     Attributes:
@@ -33,11 +52,6 @@ class PatchId:
         column: From west to east, 0 to 90.
         row: From north to south, 0 to 90.
     """
-
-    product: str
-    tile_name: str
-    column: int
-    row: int
 
     @classmethod
     def parse(cls, name: str) -> Self:
@@ -54,10 +68,7 @@ class PatchId:
             raise UsageError(
                 f'{name!r} is no reBEN patch id, as S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57'
             )
-        column, row = _place(name, match[5], match[6])
-        _instant(name, match[2])
-        parse_tile(match[4])
-        return cls(match[1], match[4], column, row)
+        return cls._of(name, match[1], match[2], match[4], (match[5], match[6]))
 
     def __str__(self) -> str:
         return f'{self.product}_{self.column:02d}_{self.row:02d}'
@@ -102,7 +113,7 @@ class PatchId:
 
 
 @dataclass(frozen=True, order=True)
-class S1Name:
+class S1Name(_Name):
     """A Sentinel-1 patch by its name, as S1A_IW_GRDH_1SDV_20170613T165043_33UUP_70_48.
 
     Attributes:
@@ -111,11 +122,6 @@ class S1Name:
         column: The partner's.
         row: The partner's.
     """
-
-    product: str
-    tile_name: str
-    column: int
-    row: int
 
     @classmethod
     def parse(cls, name: str) -> Self:
@@ -132,10 +138,7 @@ class S1Name:
             raise UsageError(
                 f'{name!r} is no Sentinel-1 name of reBEN, as S1A_IW_GRDH_1SDV_20170613T165043_33UUP_70_48'
             )
-        column, row = _place(name, match[4], match[5])
-        _instant(name, match[2])
-        parse_tile(match[3])
-        return cls(match[1], match[3], column, row)
+        return cls._of(name, match[1], match[2], match[3], (match[4], match[5]))
 
     def __str__(self) -> str:
         return f'{self.product}_{self.tile_name}_{self.column}_{self.row}'
@@ -163,12 +166,6 @@ def modality(name: str) -> str:
     if name.startswith('S1'):
         return 's1'
     return 'map' if name.endswith(MAP_SUFFIX) else 's2'
-
-
-def _place(name: str, column: str, row: str) -> tuple[int, int]:
-    if int(column) > LAST or int(row) > LAST:
-        raise UsageError(f'{name!r}: columns and rows of reBEN patches go from 0 to {LAST}')
-    return int(column), int(row)
 
 
 def _instant(name: str, text: str) -> datetime:

@@ -105,15 +105,7 @@ class StackedStore:
         return rows
 
     def read(self, name: str, bands: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Bands of one patch at their native sizes; see `PatchStore.read`.
-
-        Args:
-            name: A Sentinel-2 patch id, a Sentinel-1 name, or a patch id with `_reference_map` behind it.
-            bands: Their names.
-
-        Raises:
-            DatasetError: If no patch of that name is here, or it lacks a band.
-        """
+        """Bands of one patch at their native sizes; see `PatchStore.read`."""
         row = int(self.rows([name])[0])
         found: dict[str, NDArray[Any]] = {}
         for group, source, target in self._plan(name, bands):
@@ -121,34 +113,13 @@ class StackedStore:
         return found
 
     def fill(self, name: str, bands: Sequence[str], out: NDArray[np.float32]) -> None:
-        """Write bands of one patch as float32 on the 10 m grid, coarser pixels repeated.
-
-        Args:
-            name: As in `read`.
-            bands: As in `read`.
-            out: (C, 120, 120) to write to, contiguous.
-
-        Raises:
-            DatasetError: As in `read`.
-        """
+        """Write bands of one patch on the 10 m grid; see `BatchStore.fill`."""
         self.read_batch([name], bands, out[None])
 
     def read_batch(
         self, names: Sequence[str], bands: Sequence[str], out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """Bands of many patches of one kind as float32 on the 10 m grid, coarser pixels repeated.
-
-        Args:
-            names: As in `read`, N of them.
-            bands: As in `read`, C of them.
-            out: (N, C, 120, 120) to write to, contiguous from the second dimension on.
-
-        Returns:
-            `out`, or a new array.
-
-        Raises:
-            DatasetError: As in `read`.
-        """
+        """Bands of many patches on the 10 m grid; see `BatchStore.read_batch`."""
         if out is None:
             out = np.empty((len(names), len(bands), SIDE, SIDE), np.float32)
         if not len(names):
@@ -160,18 +131,7 @@ class StackedStore:
         return out
 
     def read_native(self, names: Sequence[str], bands: Sequence[str]) -> dict[int, NDArray[Any]]:
-        """Bands of many patches of one kind as they are stored, to be expanded elsewhere.
-
-        Args:
-            names: As in `read`, N of them.
-            bands: As in `read`.
-
-        Returns:
-            (N, B, S, S) by the native size S: the B bands of that size in their order in `bands`.
-
-        Raises:
-            DatasetError: As in `read`.
-        """
+        """Bands of many patches as they are stored; see `BatchStore.read_native`."""
         rows = self.rows(names)
         found: dict[int, NDArray[Any]] = {}
         for side, places in sides(bands).items():

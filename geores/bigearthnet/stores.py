@@ -14,6 +14,7 @@ __all__ = [
     'S1_BANDS',
     'S2_BANDS',
     'TIFF_FOLDERS',
+    'BatchStore',
     'PatchStore',
     'find_kind',
     'native_form',
@@ -62,6 +63,59 @@ class PatchStore(Protocol):
 
     def names(self) -> list[str]:
         """The names of all patches here (Sentinel-2, Sentinel-1 and maps), sorted."""
+        ...
+
+
+class BatchStore(PatchStore, Protocol):
+    """A store that writes pixels straight to where they are wanted."""
+
+    def fill(self, name: str, bands: Sequence[str], out: NDArray[np.float32]) -> None:
+        """Write bands of one patch as float32 on the 10 m grid, coarser pixels repeated.
+
+        Args:
+            name: As in `read`.
+            bands: As in `read`.
+            out: (C, 120, 120) to write to, contiguous.
+
+        Raises:
+            DatasetError: As in `read`.
+            ReadError: As in `read`.
+        """
+        ...
+
+    def read_batch(
+        self, names: Sequence[str], bands: Sequence[str], out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Bands of many patches of one kind as float32 on the 10 m grid, coarser pixels repeated.
+
+        Args:
+            names: As in `read`, N of them.
+            bands: As in `read`, C of them.
+            out: (N, C, 120, 120) to write to, contiguous from the second dimension on.
+
+        Returns:
+            `out`, or a new array.
+
+        Raises:
+            DatasetError: As in `read`.
+            ReadError: As in `read`.
+        """
+        ...
+
+    def read_native(self, names: Sequence[str], bands: Sequence[str]) -> dict[int, NDArray[Any]]:
+        """Bands of many patches of one kind as they are stored, to be expanded elsewhere.
+
+        Args:
+            names: As in `read`, N of them.
+            bands: As in `read`.
+
+        Returns:
+            (N, B, S, S) by the native size S: the B bands of that size in their order in `bands`.
+
+        Raises:
+            DatasetError: As in `read`.
+            ReadError: As in `read`.
+        """
         ...
 
 

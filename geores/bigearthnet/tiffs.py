@@ -36,16 +36,7 @@ class TiffStore:
         self._folders = {name: os.path.join(self.path, folder) for name, folder in TIFF_FOLDERS.items()}
 
     def read(self, name: str, bands: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Bands of one patch at their native sizes; see `PatchStore.read`.
-
-        Args:
-            name: A Sentinel-2 patch id, a Sentinel-1 name, or a patch id with `_reference_map` behind it.
-            bands: Their names.
-
-        Raises:
-            DatasetError: If no patch of that name is here, or it lacks a band.
-            ReadError: If a file cannot be read; names it.
-        """
+        """Bands of one patch at their native sizes; see `PatchStore.read`."""
         stem = self._stem(name)
         try:
             return {

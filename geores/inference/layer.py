@@ -87,12 +87,16 @@ class Layer(ABC):
         return self._cache.get(key, lambda: self._load(rows, cols), uses)
 
     def _inside(self, window: slice, axis: int) -> slice:
-        return slice(max(window.start, 0), min(window.stop, self.shape[axis]))
+        """The part of a window that the raster covers, empty where it lies beside it."""
+        start = min(max(window.start, 0), self.shape[axis])
+        return slice(start, max(start, min(window.stop, self.shape[axis])))
 
     def _parts(self, window: slice, axis: int) -> list[tuple[slice, slice]]:
         """A window cut along the blocks it meets: (its part in the block, the block)."""
         step, size = self.block_shape[axis], self.shape[axis]
-        parts = []
+        parts: list[tuple[slice, slice]] = []
+        if window.start == window.stop:
+            return parts
         for start in range(window.start // step * step, window.stop, step):
             block = slice(start, min(start + step, size))
             parts.append((slice(max(start, window.start), min(block.stop, window.stop)), block))

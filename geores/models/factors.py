@@ -56,8 +56,9 @@ class _Member(nn.Module):
         one, other = self._amounts(first, factors), self._amounts(second, factors)
         other = other * (second.sum(1, keepdim=True) > 0)
         sides = torch.cat([kind, one, other, one - other, (one - other).abs()], dim=1)
-        logits: Tensor = self.decide(sides) + self.direct(torch.cat([first, second, kind], dim=1))
-        return logits + kind[:, :1] * self.place(seen)
+        direct = self.direct(torch.cat([first, second, kind], dim=1))
+        logits: Tensor = self.decide(sides) + direct + kind[:, :1] * self.place(seen)
+        return logits
 
     def _amounts(self, objects: Tensor, factors: Tensor) -> Tensor:
         change = self.change(objects).view(-1, self.rank, self.width)

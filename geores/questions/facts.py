@@ -17,8 +17,8 @@ from geores.questions.forms import (
     Count,
     Form,
     Objects,
+    Place,
     Presence,
-    Relation,
     RuralUrban,
 )
 
@@ -100,26 +100,52 @@ class TileFacts:
         return round(float(shapely.area(shapely.union_all(self.ground[self.seen(objects)]))))
 
     def _search(self, objects: Objects) -> NDArray[np.int64]:
+        fits = self.of_size(objects)
+        if objects.shape is not None:
+            fits &= self.shapes == objects.shape
+        found, relation = np.flatnonzero(fits), objects.relation
+        if relation is None:
+            return found
+        return self.beside(found, self.members(relation.other), relation.place, self.next_to)
+
+    def of_size(self, objects: Objects) -> NDArray[np.bool_]:
+        """Which objects are of the category and size that are meant.
+
+        Args:
+            objects: their shape and relation are not looked at.
+        """
         fits = np.array([objects.category in names for names in self.categories], bool)
         if objects.size is not None:
             fits &= self.sizes == objects.size
-        if objects.shape is not None:
-            fits &= self.shapes == objects.shape
-        found = np.flatnonzero(fits)
-        return found if objects.relation is None else self._related(found, objects.relation)
+        return fits
 
-    def _related(self, found: NDArray[np.int64], relation: Relation) -> NDArray[np.int64]:
-        """Those of some objects that lie beside at least one of the others; none lies beside itself."""
-        others = self.members(relation.other)
+    def beside(
+        self,
+        found: NDArray[np.int64],
+        others: NDArray[np.int64],
+        place: Place,
+        next_to: float,
+        *,
+        itself: bool = False,
+    ) -> NDArray[np.int64]:
+        """Those of some objects that lie beside at least one of some others.
+
+        Args:
+            found: positions of the ones.
+            others: positions of the others.
+            place: on which side, or 'next'.
+            next_to: metres within which that is.
+            itself: whether an object lies next to itself.
+        """
         if not len(found) or not len(others):
             return found[:0]
-        if relation.place == 'next':
+        if place == 'next':
             tree = shapely.STRtree(self.ground[others])
-            one, other = tree.query(self.ground[found], predicate='dwithin', distance=self.next_to)
-            near = found[one] != others[other]
+            one, other = tree.query(self.ground[found], predicate='dwithin', distance=next_to)
+            near = itself | (found[one] != others[other])
             return np.asarray(found[np.unique(one[near])])
-        beyond = _BEYOND[relation.place](self.bounds[found][:, None], self.bounds[others][None])
-        beyond &= found[:, None] != others[None]
+        # No object lies beyond the middle of its own box as a whole.
+        beyond = _BEYOND[place](self.bounds[found][:, None], self.bounds[others][None])
         return np.asarray(found[beyond.any(axis=1)])
 
     def answer(self, form: Form) -> Fact | None:

@@ -28,7 +28,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geores.questions.asking import Asked
-from geores.questions.facts import _BEYOND, Fact, TileFacts, compare
+from geores.questions.facts import Fact, TileFacts, compare
 from geores.questions.forms import (
     PLACES,
     SHAPES,
@@ -68,25 +68,13 @@ class PublishedFacts:
 
     def members(self, objects: Objects) -> NDArray[np.int64]:
         """Positions of the objects that are meant."""
-        fits = np.array([objects.category in names for names in self.facts.categories], bool)
-        if objects.size is not None:
-            fits &= self.facts.sizes == objects.size
+        fits = self.facts.of_size(objects)
         if objects.shape is not None:
             fits &= np.array([_has_shape(one, str(objects.shape)) for one in self.facts.ground], bool)
-        found = np.flatnonzero(fits)
-        return found if objects.relation is None else self._related(found, objects.relation)
-
-    def _related(self, found: NDArray[np.int64], relation: Relation) -> NDArray[np.int64]:
-        others = self.members(relation.other)
-        if not len(found) or not len(others):
-            return found[:0]
-        if relation.place == 'next':
-            tree = shapely.STRtree(self.facts.ground[others])
-            one, _ = tree.query(self.facts.ground[found], predicate='dwithin', distance=NEXT_TO)
-            return np.asarray(found[np.unique(one)])
-        bounds = self.facts.bounds
-        beyond = _BEYOND[relation.place](bounds[found][:, None], bounds[others][None])
-        return np.asarray(found[beyond.any(axis=1)])
+        found, relation = np.flatnonzero(fits), objects.relation
+        if relation is None:
+            return found
+        return self.facts.beside(found, self.members(relation.other), relation.place, NEXT_TO, itself=True)
 
     def answer(self, form: Form) -> Fact:
         """The answer to a question."""

@@ -74,10 +74,12 @@ def clusters(places: Lonlat, count: int, seed: int = 0) -> NDArray[np.int64]:
         (N, 1): number of each place's cluster.
 
     Raises:
-        DatasetError: there are fewer different places than clusters.
+        DatasetError: the count is below 1, or there are fewer different places than clusters.
     """
     spots, back, weights = np.unique(np.rint(ecef(places)), axis=0, return_inverse=True, return_counts=True)
-    if not 1 <= count <= len(spots):
+    if count < 1:
+        raise DatasetError(f'clusters have to be 1 or more, not {count}')
+    if count > len(spots):
         raise DatasetError(f'{len(spots)} different places are too few for {count} clusters')
     centres = _start(spots, weights, count, np.random.RandomState(seed))
     owners = np.full(len(spots), -1)

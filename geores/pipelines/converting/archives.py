@@ -58,16 +58,7 @@ class TarStore:
         return part
 
     def read(self, name: str, bands: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Bands of one patch at their native sizes; see `PatchStore.read`.
-
-        Args:
-            name: A Sentinel-2 patch id, a Sentinel-1 name, or a patch id with `_reference_map` behind it.
-            bands: Their names.
-
-        Raises:
-            DatasetError: If no patch of that name is here, or it lacks a band.
-            ReadError: If a member cannot be read; names it.
-        """
+        """Bands of one patch at their native sizes; see `PatchStore.read`."""
         members = self._members.get(name)
         if members is None:
             raise DatasetError(f'{self.path}: has no patch {name}')

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from geores.bigearthnet.patch_values import bands_of
-from geores.bigearthnet.stores import PatchStore, open_store
+from geores.bigearthnet.stores import TIFF_FOLDERS, PatchStore, open_store
 from geores.errors import DatasetError, ReadError
 
 __all__ = ['Fault', 'open_source', 'read_whole']
@@ -35,7 +35,8 @@ def open_source(path: Path | str) -> PatchStore:
         path: Released folders, an LMDB, a stacked store, a `.tar` of the release or a folder of such.
 
     Raises:
-        DatasetError: If nothing of the kind is there, or an archive is not to be trusted.
+        DatasetError: If nothing of the kind is there, an archive is not to be trusted, or a part of the
+            release is an archive beside unpacked parts, where it would be left out.
     """
     path = Path(path)
     archives = [path] if path.is_file() else sorted(path.glob('*.tar')) if path.is_dir() else []
@@ -45,13 +46,35 @@ def open_source(path: Path | str) -> PatchStore:
             '(as with `unzstd` or `gunzip`) and give the .tar'
         )
     try:
-        return open_store(path)
-    except DatasetError:
+        store = open_store(path)
+    except DatasetError as error:
         if not archives:
-            raise
+            raise _with_compressed(path, error) from None
+    else:
+        _check_unpacked(store)
+        return store
     from geores.pipelines.converting.archives import TarStore
 
     return TarStore(path, archives)
+
+
+def _check_unpacked(store: PatchStore) -> None:
+    folders = TIFF_FOLDERS.values() if store.kind == 'tiff' else ()
+    for name in folders:
+        archive = store.path / f'{name}.tar'
+        if archive.is_file() and not (store.path / name).is_dir():
+            raise DatasetError(
+                f'{archive}: lies beside unpacked folders, and would be left out: unpack it too, move it '
+                'away, or give a folder with archives alone'
+            )
+
+
+def _with_compressed(path: Path, error: DatasetError) -> DatasetError:
+    """The same error, and that compressed archives are there."""
+    found = sorted(one.name for one in path.glob('*.tar.*') if one.name.endswith(_COMPRESSED))
+    if not found:
+        return error
+    return DatasetError(f'{error}; decompress {", ".join(found)} first (as with `unzstd`)')
 
 
 def read_whole(store: PatchStore, name: str) -> tuple[dict[str, NDArray[Any]], list[Fault]]:
