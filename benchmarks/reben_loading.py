@@ -1,4 +1,4 @@
-"""Loading reBEN patches: torchgeo on the released TIFFs, and geores on TIFFs, LMDB and stacked arrays.
+"""Loading reBEN patches: torchgeo on the released TIFFs, and geores on TIFFs and LMDB.
 
     python benchmarks/reben_loading.py [--patches 600] [--seconds 0.4] [--cores 1 2] [--device cuda]
 
@@ -46,7 +46,7 @@ def make_patches(root: Path, count: int) -> None:
     real = Path(origin).parent / 'extra/mock_data/BENv2'
     repeat_lmdb(real / 'BigEarthNet-V2-LMDB', root / 'many', count)
     write_table(root / 'many', count)
-    for form in ('tiff', 'lmdb', 'stacked'):
+    for form in ('tiff', 'lmdb'):
         convert_reben(root / 'many', root / form, form, jobs=os.cpu_count() or 1)
     (root / 'tiff/Reference_Maps').mkdir(exist_ok=True)  # torchgeo looks for it
 
@@ -169,9 +169,6 @@ READERS = {
     'geores, LMDB': functools.partial(samples, 'lmdb'),
     'geores, LMDB, batches': functools.partial(batches, 'lmdb'),
     'geores, LMDB, native batches': functools.partial(native, 'lmdb'),
-    'geores, stacked': functools.partial(samples, 'stacked'),
-    'geores, stacked, batches': functools.partial(batches, 'stacked'),
-    'geores, stacked, native batches': functools.partial(native, 'stacked'),
     'bare copy of memory': copies,
 }
 
@@ -227,13 +224,13 @@ def compare(root: Path) -> None:
     from torchgeo.datasets import BigEarthNetV2
 
     ours, theirs = dataset_of(root, 'tiff')[3]['image'], BigEarthNetV2(str(root / 'tiff'), split='train')
-    for form in ('lmdb', 'stacked'):
-        assert torch.equal(ours, dataset_of(root, form)[3]['image'])  # noqa: S101
-        assert torch.equal(ours, torch.from_numpy(dataset_of(root, form).read_batch([3]))[0])  # noqa: S101
+    stored = dataset_of(root, 'lmdb')
+    assert torch.equal(ours, stored[3]['image'])  # noqa: S101
+    assert torch.equal(ours, torch.from_numpy(stored.read_batch([3]))[0])  # noqa: S101
     s1, s2 = theirs._load_image(3, 's1')[[1, 0]], theirs._load_image(3, 's2')
     ten = torch.equal(ours[[3, 4, 5, 9]], s2[[1, 2, 3, 7]])  # B02 B03 B04 B08
     away = torch.equal(s1, (ours[:2] + 0.5 * ours[:2].sign()).trunc())
-    print('the same tensor from TIFFs, LMDB and stacked arrays')
+    print('the same tensor from TIFFs and LMDB')
     print(f'torchgeo: bands of 10 m are equal: {ten}; Sentinel-1 is equal: {torch.equal(s1, ours[:2])}')
     print(f'torchgeo: Sentinel-1 is equal to ours rounded to whole dB: {away}')
 

@@ -30,7 +30,7 @@ SOURCE = 'reBEN'
 class ReBEN(NonGeoDataset):
     """Patches of BigEarthNet v2.0 (Clasen et al. 2025), from whatever stands at `root`.
 
-    That is the released folders of GeoTIFFs, an LMDB of rico-hdl, or a stacked store; of the folders only
+    That is the released folders of GeoTIFFs, or an LMDB of rico-hdl; of the folders only
     those need be there that are asked for.
 
     A sample has `image` (C, 120, 120) float32: Sentinel-2 in L2A digital numbers, Sentinel-1 in dB;

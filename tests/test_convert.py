@@ -63,7 +63,7 @@ def tar_of(root, path, prefix=''):
 
 
 class TestLayouts:
-    @pytest.mark.parametrize('form', ['lmdb', 'stacked', 'tiff'])
+    @pytest.mark.parametrize('form', ['lmdb', 'tiff'])
     def test_keeps_every_pixel(self, released, tmp_path, form):
         done = convert_reben(released, tmp_path / 'out', form)
         assert done.counts == {'s1': 5, 's2': 5, 'map': 5}
@@ -72,7 +72,7 @@ class TestLayouts:
         found = verify_reben(tmp_path / 'out')
         assert (found.form, found.summed, found.faults) == (form, 15, [])
 
-    @pytest.mark.parametrize('source', ['lmdb', 'stacked', 'tiff'])
+    @pytest.mark.parametrize('source', ['lmdb', 'tiff'])
     def test_from_each_to_the_same_lmdb(self, released, stored, tmp_path, source):
         convert_reben(released, tmp_path / 'a', source)
         convert_reben(tmp_path / 'a', tmp_path / 'b', 'lmdb')
@@ -80,7 +80,7 @@ class TestLayouts:
 
     def test_processes_write_the_same(self, released, tmp_path, monkeypatch):
         monkeypatch.setattr(workers, 'CHUNK', 4)
-        for form in ('lmdb', 'stacked'):
+        for form in ('lmdb', 'tiff'):
             for jobs in (1, 2):
                 convert_reben(released, tmp_path / f'{form}{jobs}', form, jobs=jobs)
             one, two = tmp_path / f'{form}1', tmp_path / f'{form}2'
@@ -92,22 +92,14 @@ class TestLayouts:
         for name in ('metadata.parquet', 'metadata_for_patches_with_snow_cloud_or_shadow.parquet'):
             assert (stored / name).read_bytes() == (released / name).read_bytes()
 
-    def test_stacks_open_with_numpy(self, released, tmp_path):
-        convert_reben(released, tmp_path / 'out', 'stacked')
-        stack = np.load(tmp_path / 'out/s2_20m.npy', mmap_mode='r')
-        assert (stack.shape, stack.dtype) == ((5, 6, 60, 60), np.uint16)
-
 
 class TestReal:
     def test_all_48_values_come_back_byte_equal(self, tmp_path):
         source = real_lmdb() / 'BigEarthNet-V2-LMDB'
         convert_reben(source, tmp_path / 'tiffs', 'tiff')
         convert_reben(tmp_path / 'tiffs', tmp_path / 'back', 'lmdb')
-        convert_reben(source, tmp_path / 'stacked', 'stacked')
-        convert_reben(tmp_path / 'stacked', tmp_path / 'again', 'lmdb')
         assert len(values(source)) == 48
         assert values(tmp_path / 'back') == values(source)
-        assert values(tmp_path / 'again') == values(source)
 
     @needs_shared
     def test_tiffs_are_as_released(self, tmp_path):
@@ -196,7 +188,7 @@ class TestFaults:
         folder.rmdir()
         return root, gone, cut, lost
 
-    @pytest.mark.parametrize('form', ['lmdb', 'stacked', 'tiff'])
+    @pytest.mark.parametrize('form', ['lmdb', 'tiff'])
     def test_are_listed(self, geores, tmp_path, form):
         root, gone, cut, lost = self.damaged(tmp_path)
         answer = geores('convert', 'reben', root, tmp_path / 'out', '--format', form, '--jobs', 1, '--json')
@@ -234,7 +226,7 @@ class TestRefusals:
     def test_unknown_format(self, geores, released, tmp_path):
         answer = geores('convert', 'reben', released, tmp_path / 'out', '--format', 'zip')
         assert answer.code == 2
-        assert '--format is one of lmdb, stacked, tiff' in answer.err
+        assert '--format is one of lmdb, tiff' in answer.err
 
     def test_existing_destination(self, stored, released):
         before = values(stored)
@@ -271,7 +263,7 @@ class TestRefusals:
         with pytest.raises(OutputError, match='of the disk are free'):
             convert_reben(released, tmp_path / 'out', 'lmdb')
 
-    @pytest.mark.parametrize('form', ['lmdb', 'stacked', 'tiff'])
+    @pytest.mark.parametrize('form', ['lmdb', 'tiff'])
     def test_disk_full_while_writing(self, released, tmp_path, form):
         if not os.path.exists('/dev/full'):
             pytest.skip('this system has no /dev/full')

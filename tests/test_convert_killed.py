@@ -45,7 +45,7 @@ assert begun >= kills // 3, begun
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('form', ['lmdb', 'stacked', 'tiff'])
+@pytest.mark.parametrize('form', ['lmdb', 'tiff'])
 def test_killed_at_any_point(tmp_path, form):
     make_reben(tmp_path / 'src', count=7)
     out = tmp_path / 'out'

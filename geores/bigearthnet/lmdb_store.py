@@ -38,7 +38,7 @@ class LmdbStore:
         ReadError: If it is cut off.
     """
 
-    kind: Literal['tiff', 'lmdb', 'stacked'] = 'lmdb'
+    kind: Literal['tiff', 'lmdb'] = 'lmdb'
 
     def __init__(self, path: Path | str, *, readahead: bool = False) -> None:
         self.path = Path(path)

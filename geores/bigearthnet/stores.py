@@ -1,4 +1,4 @@
-"""Where the pixels of reBEN stand: one protocol over the released TIFFs, an LMDB and stacked arrays."""
+"""Where the pixels of reBEN stand: one protocol over the released TIFFs, and an LMDB."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ __all__ = [
     'open_store',
 ]
 
-Kind = Literal['tiff', 'lmdb', 'stacked']
+Kind = Literal['tiff', 'lmdb']
 S1_BANDS = ('VV', 'VH')
 S2_BANDS = ('B01', 'B02', 'B03', 'B04', 'B05', 'B06', 'B07', 'B08', 'B8A', 'B09', 'B11', 'B12')
 MAP_BAND = 'Data'
@@ -30,7 +30,6 @@ TIFF_FOLDERS = {'s2': 'BigEarthNet-S2', 's1': 'BigEarthNet-S1', 'map': 'Referenc
 _FLOAT, _WHOLE = np.dtype('float32'), np.dtype('uint16')
 _SIDES = {'B05': 60, 'B06': 60, 'B07': 60, 'B8A': 60, 'B11': 60, 'B12': 60, 'B01': 20, 'B09': 20}
 _LMDB_FILE = 'data.mdb'
-_STACKED_INDEX = 'index.parquet'
 
 
 class PatchStore(Protocol):
@@ -132,7 +131,7 @@ def open_store(root: Path | str) -> PatchStore:
     """The store that stands at `root`, whichever of the layouts it is.
 
     Args:
-        root: A folder with some of `TIFF_FOLDERS`, an LMDB of rico-hdl, or a stacked store.
+        root: A folder with some of `TIFF_FOLDERS`, or an LMDB of rico-hdl.
 
     Raises:
         DatasetError: If nothing of the kind is there; says what was looked for and where.
@@ -143,18 +142,13 @@ def open_store(root: Path | str) -> PatchStore:
         from geores.bigearthnet.lmdb_store import LmdbStore
 
         return LmdbStore(root)
-    if kind == 'stacked':
-        from geores.bigearthnet.stacked import StackedStore
-
-        return StackedStore(root)
     if kind == 'tiff':
         from geores.bigearthnet.tiffs import TiffStore
 
         return TiffStore(root)
     raise DatasetError(
         f'{root}: no reBEN patches here; looked for the folders {", ".join(TIFF_FOLDERS.values())}, '
-        f'for {_LMDB_FILE} (LMDB) and for {_STACKED_INDEX} (stacked)'
-        + ('' if root.is_dir() else '; the folder itself does not exist')
+        f'for {_LMDB_FILE} (LMDB)' + ('' if root.is_dir() else '; the folder itself does not exist')
     )
 
 
@@ -167,6 +161,4 @@ def find_kind(root: Path | str) -> Kind | None:
     root = Path(root)
     if (root / _LMDB_FILE).is_file():
         return 'lmdb'
-    if (root / _STACKED_INDEX).is_file():
-        return 'stacked'
     return 'tiff' if any((root / folder).is_dir() for folder in TIFF_FOLDERS.values()) else None

@@ -29,7 +29,7 @@ class TiffStore:
         path: The folder that holds them.
     """
 
-    kind: Literal['tiff', 'lmdb', 'stacked'] = 'tiff'
+    kind: Literal['tiff', 'lmdb'] = 'tiff'
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)

@@ -31,12 +31,10 @@ def convert() -> None:
 def reben(
     source: Annotated[
         Path,
-        typer.Argument(metavar='SRC', help='Released folders, .tar archives, an LMDB or a stacked store.'),
+        typer.Argument(metavar='SRC', help='Released folders, .tar archives, or an LMDB.'),
     ],
     folder: Annotated[Path, typer.Argument(metavar='DST', help='Folder to write.')],
-    form: Annotated[
-        str, Option('--format', help='lmdb (as rico-hdl), stacked (memory-mapped) or tiff (as released).')
-    ],
+    form: Annotated[str, Option('--format', help='lmdb (as rico-hdl) or tiff (as released).')],
     metadata: Annotated[
         Path | None, Option(help='metadata.parquet or its folder [beside the patches or above them].')
     ] = None,

@@ -31,7 +31,7 @@ class TarStore:
         DatasetError: If one is damaged, or has members that lead out of it (`../`, links, devices).
     """
 
-    kind: Literal['tiff', 'lmdb', 'stacked'] = 'tiff'
+    kind: Literal['tiff', 'lmdb'] = 'tiff'
 
     def __init__(self, path: Path | str, archives: Sequence[Path]) -> None:
         self.path = Path(path)

@@ -45,7 +45,7 @@ class Conversion:
 
     Attributes:
         folder: Where it stands.
-        form: Layout: 'lmdb', 'stacked' or 'tiff'.
+        form: Layout: 'lmdb' or 'tiff'.
         counts: Patches written, by kind: 's2', 's1', 'map'.
         faults: Patches that are missing or could not be read, and why.
         seconds: It took, without what an earlier run had done.
@@ -79,9 +79,9 @@ def convert_reben(
     bytes as one that was left alone.
 
     Args:
-        source: Released folders, `.tar` archives of the release, an LMDB or a stacked store.
+        source: Released folders, `.tar` archives of the release, or an LMDB.
         folder: To write; what is wrong with the source is listed in its `faults.csv`.
-        form: 'lmdb' (as rico-hdl writes), 'stacked' or 'tiff' (as released).
+        form: 'lmdb' (as rico-hdl writes) or 'tiff' (as released).
         metadata: `metadata.parquet` or its folder, if it is not with the patches or above them. Patches
             that it names and the source lacks count as faults; it is copied to the result.
         jobs: Processes that work.

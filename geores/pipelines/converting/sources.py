@@ -1,4 +1,4 @@
-"""What is converted: patches from released folders, archives, an LMDB or a stacked store."""
+"""What is converted: patches from released folders, archives, or an LMDB."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ def open_source(path: Path | str) -> PatchStore:
     """Open what patches are read from.
 
     Args:
-        path: Released folders, an LMDB, a stacked store, a `.tar` of the release or a folder of such.
+        path: Released folders, an LMDB, a `.tar` of the release or a folder of such.
 
     Raises:
         DatasetError: If nothing of the kind is there, an archive is not to be trusted, or a part of the

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from geores.bigearthnet.checksums import CHECKSUMS, read_checksums
 from geores.bigearthnet.patch_id import PatchId, S1Name, modality
-from geores.bigearthnet.stacked import read_index
-from geores.bigearthnet.stores import PatchStore
 from geores.errors import DatasetError, UsageError
 from geores.pipelines.converting.destination import counts_of
 from geores.pipelines.converting.expected import missing_patches, tables_for
@@ -24,7 +22,7 @@ class Verification:
 
     Attributes:
         path: Of the store.
-        form: Layout: 'lmdb', 'stacked' or 'tiff'.
+        form: Layout: 'lmdb' or 'tiff'.
         counts: Patches by kind: 's2', 's1', 'map'.
         summed: Number of patches that were compared with a checksum.
         table: The released table that patches were counted against, if there is one.
@@ -50,7 +48,7 @@ def verify_reben(
     converted; every patch that the released tables name has to be there, of those kinds that are there.
 
     Args:
-        path: Released folders, `.tar` archives, an LMDB or a stacked store.
+        path: Released folders, `.tar` archives, or an LMDB.
         metadata: `metadata.parquet` or its folder, if it is not with the patches or above them.
         jobs: Processes that work.
         progress: Called with the patches that were done and their number in all.
@@ -67,7 +65,7 @@ def verify_reben(
     if not names:
         raise DatasetError(f'{path}: there is not one reBEN patch in it')
     table = tables_for(path, metadata)
-    sums = _known_sums(store) or {}
+    sums = read_checksums(store.path / CHECKSUMS) or {}
     known = [name for name in names if _is_patch(name)]
     found = [Fault(name, 'is no name of a reBEN patch') for name in sorted(set(names) - set(known))]
     found += [Fault(name, 'has a checksum, and is not here') for name in sorted(set(sums) - set(names))]
@@ -83,13 +81,6 @@ def verify_reben(
     return Verification(
         path, store.kind, counts, summed, table, sorted(set(found)), time.perf_counter() - began
     )
-
-
-def _known_sums(store: PatchStore) -> dict[str, int] | None:
-    if store.kind != 'stacked':
-        return read_checksums(store.path / CHECKSUMS)
-    index = read_index(store.path)
-    return dict(zip(index['name'].to_pylist(), index['crc32'].to_pylist(), strict=True))
 
 
 def _is_patch(name: str) -> bool:

@@ -13,7 +13,7 @@ from geores.pipelines.converting.journal import Chunk, Journal
 
 __all__ = ['FORMATS', 'Writer', 'all_sums', 'write_sums', 'writer_for']
 
-FORMATS = ('lmdb', 'stacked', 'tiff')
+FORMATS = ('lmdb', 'tiff')
 
 
 class Writer(Protocol):
@@ -79,10 +79,6 @@ def writer_for(form: str, folder: Path, names: Sequence[str]) -> Writer:
         from geores.pipelines.converting.lmdb_writer import LmdbWriter
 
         return LmdbWriter(folder, names)
-    if form == 'stacked':
-        from geores.pipelines.converting.stacked_writer import StackedWriter
-
-        return StackedWriter(folder, names)
     if form == 'tiff':
         from geores.pipelines.converting.tiff_writer import TiffWriter
 
