@@ -40,6 +40,7 @@ class PixelSpec:
         gsd: smallest and largest metres a pixel that are left as they are; None leaves all.
         resampling: where pixels grow.
         display_stretch: percentiles that bring other imagery to 8 bits.
+        display_range: reflectances times 10,000 that become 0 and 255 instead.
     """
 
     bands: tuple[str, ...]
@@ -49,6 +50,7 @@ class PixelSpec:
     gsd: tuple[float, float] | None
     resampling: str
     display_stretch: tuple[float, float] | None
+    display_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

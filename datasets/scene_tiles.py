@@ -56,6 +56,7 @@ class SceneTiles(NonGeoDataset):
         gsd: smallest and largest metres a pixel that are left as they are, as on a card.
         resampling: where coarser bands are brought to the grid; shrinking is by average.
         display_stretch: percentiles that bring other imagery to 8 bits.
+        display_range: reflectances times 10,000 that become 0 and 255 instead.
         fill: value of invalid pixels in each band; their mean where not given.
         budget: most bytes of tiles to hold in memory.
 
@@ -94,6 +95,7 @@ class SceneTiles(NonGeoDataset):
         gsd: tuple[float, float] | None = None,
         resampling: str = 'bilinear',
         display_stretch: tuple[float, float] | None = (2.0, 98.0),
+        display_range: tuple[float, float] | None = None,
         fill: Sequence[float] | None = None,
         budget: int = 2**31,
     ) -> None:
@@ -101,7 +103,9 @@ class SceneTiles(NonGeoDataset):
         _check_options(size, stride, placement, min_valid)
         check_share(min_share)
         features = read_features(labels, column, layer)
-        spec = PixelSpec(tuple(bands), size, units, resolution, gsd, resampling, display_stretch)
+        spec = PixelSpec(
+            tuple(bands), size, units, resolution, gsd, resampling, display_stretch, display_range
+        )
         grids = [lay_grid(scene, spec) for scene in opened(scenes)]
         ground = label_ground(grids, features, size, stride, placement, min_share)
         store = TileStore(grids, ground.places, size, fill, budget)
@@ -149,6 +153,7 @@ class SceneTiles(NonGeoDataset):
             'gsd': card.gsd,
             'resampling': card.resampling,
             'display_stretch': card.display_stretch,
+            'display_range': card.display_range,
             'fill': card.mean,
         }
         return cls(scenes, labels, column, card.bands, size or card.input_size, **(fixed | options))

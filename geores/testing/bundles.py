@@ -9,12 +9,16 @@ from geores.bundle import find_bundle, load_model
 from geores.errors import GeoresError
 from geores.model import Model
 from geores.testing.require import require
+from geores.vqa.model import VQAModel
 
 __all__ = ['check_bundle']
 
 PICKLES = frozenset({'.pt', '.pth', '.ckpt', '.pkl', '.pickle', '.bin', '.joblib'})
 TOLERANCE = 1e-4
 """Most that a score may move with the size of the batch, relative to the largest score."""
+
+QUESTION = 'Is there a water area?'
+"""That bundles which answer questions are asked."""
 
 
 def check_bundle(path: str | Path, max_mb: float = 100.0) -> None:
@@ -37,7 +41,7 @@ def check_bundle(path: str | Path, max_mb: float = 100.0) -> None:
     except GeoresError as error:
         raise AssertionError(f'{path} cannot be loaded: {error}: write it with geores.save_bundle') from error
     images = _images(model)
-    scores = model.predict(images)
+    scores = _scores(model, images)
     _check_scores(model, scores)
     _check_batches(model, images, scores)
 
@@ -60,7 +64,16 @@ def _images(model: Model) -> NDArray[np.float32]:
     mean, std = (np.reshape(values, (-1, 1, 1)) for values in (card.mean, card.std))
     noise = np.random.default_rng(0).normal(size=(11, *shape)) * np.linspace(0.2, 2, 11)[:, None, None, None]
     even = [np.full(shape, level) for level in (-10, -3, 0, 3, 10)]
-    return np.asarray([mean + std * image for image in (*noise, *even)], np.float32)
+    images = np.asarray([mean + std * image for image in (*noise, *even)], np.float32)
+    return images.clip(0, 255) if isinstance(model, VQAModel) else images
+
+
+def _scores(model: Model, images: NDArray[np.float32], batch_size: int = 64) -> NDArray[np.float32]:
+    """What a model says of images; one that answers questions is asked the same of each."""
+    if not isinstance(model, VQAModel):
+        return model.predict(images, batch_size)
+    features = model.encode(images, batch_size)
+    return np.asarray(model.probabilities(features, [QUESTION])[:, 0].numpy())
 
 
 def _check_scores(model: Model, scores: NDArray[np.float32]) -> None:
@@ -85,7 +98,7 @@ def _check_scores(model: Model, scores: NDArray[np.float32]) -> None:
 
 
 def _check_batches(model: Model, images: NDArray[np.float32], scores: NDArray[np.float32]) -> None:
-    alone = model.predict(images, batch_size=1)
+    alone = _scores(model, images, batch_size=1)
     moved = float(np.abs(alone - scores).max())
     require(
         moved <= TOLERANCE * max(1.0, float(np.abs(scores).max())),
