@@ -14,7 +14,7 @@ import geores as library
 from geores import load_model
 from geores.errors import BandError, JournalError, ModelNotFoundError, OutputError, UsageError
 from geores.pipelines import job
-from geores.pipelines.asking import session
+from geores.pipelines.asking import interview
 from geores.pipelines.asking.select import choose_vqa
 from geores.scenes import open_scene
 
@@ -211,7 +211,7 @@ def test_work_that_was_cut_short_goes_on(oracle, scene, tmp_path, monkeypatch):
         library.ask(scene, QUESTIONS, model, out=out, progress=stop, workers=1)
     assert [path.name for path in out.iterdir()] == ['.town.features']
     with monkeypatch.context() as patched:  # stopped again, when all tiles were seen
-        patched.setattr(session, 'read_tiles', lambda *args: stop(1, 1))
+        patched.setattr(interview, 'read_tiles', lambda *args: stop(1, 1))
         with pytest.raises(KeyboardInterrupt):
             library.ask(scene, QUESTIONS, model, out=out, workers=1)
     seen.clear()
@@ -222,7 +222,7 @@ def test_work_that_was_cut_short_goes_on(oracle, scene, tmp_path, monkeypatch):
 
 
 def test_work_of_another_run_is_not_taken_up(oracle, scene, tmp_path, monkeypatch):
-    monkeypatch.setattr(session, 'read_tiles', lambda *args: 1 / 0)
+    monkeypatch.setattr(interview, 'read_tiles', lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         library.ask(scene, 'Is there a forest?', oracle, out=tmp_path)
     with pytest.raises(JournalError, match='tile'):

@@ -14,7 +14,7 @@ from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
     from geores.pipelines.asking.answer import SceneAnswer
-    from geores.pipelines.asking.session import Session
+    from geores.pipelines.asking.interview import Interview
 
 __all__ = ['ask']
 
@@ -175,29 +175,31 @@ def _run(
                 looking = asking(
                     scene, loaded, wanted, out, notes=why, top_k=top_k, resume=resume, progress=progress
                 )
-                session = stack.enter_context(looking)
+                interview = stack.enter_context(looking)
             if not as_json:
-                _print_notes(session)
+                _print_notes(interview)
             show = _print_json if as_json else _print
             if asked is None:
-                _prompt(session, out, show, overwrite=overwrite)
+                _prompt(interview, out, show, overwrite=overwrite)
             else:
-                _answer_all(session, asked, out, show, shown=not as_json)
+                _answer_all(interview, asked, out, show, shown=not as_json)
 
 
-def _answer_all(session: 'Session', asked: list[str], out: Path | None, show: Show, *, shown: bool) -> None:
+def _answer_all(
+    interview: 'Interview', asked: list[str], out: Path | None, show: Show, *, shown: bool
+) -> None:
     """Answer all questions, with their files where there is a folder for them."""
     from geores.pipelines.asking.files import write_answers
 
-    answers = session.answer(asked)
+    answers = interview.answer(asked)
     if out is not None:
         with progress_bar('evidence', shown=shown, unit='answers') as drawn:
-            answers = write_answers(answers, session.scored, out, done=lambda: drawn(1, len(asked)))
+            answers = write_answers(answers, interview.scored, out, done=lambda: drawn(1, len(asked)))
     for answer in answers:
         show(answer)
 
 
-def _prompt(session: 'Session', out: Path | None, show: Show, *, overwrite: bool) -> None:
+def _prompt(interview: 'Interview', out: Path | None, show: Show, *, overwrite: bool) -> None:
     """Answer what is typed, until a line is empty or the input ends."""
     print('Ask in English, such as "Is there a water area?". An empty line ends.', file=sys.stderr)
     asked: set[str] = set()
@@ -210,31 +212,31 @@ def _prompt(session: 'Session', out: Path | None, show: Show, *, overwrite: bool
         if line.strip().lower() in LEAVE:
             return
         try:
-            show(_answer_typed(session, line, out, overwrite=overwrite or line in asked))
+            show(_answer_typed(interview, line, out, overwrite=overwrite or line in asked))
             asked.add(line)
         except UsageError as error:
             print(f'geores: {" ".join(str(error).split())}', file=sys.stderr)
 
 
-def _answer_typed(session: 'Session', line: str, out: Path | None, *, overwrite: bool) -> 'SceneAnswer':
+def _answer_typed(interview: 'Interview', line: str, out: Path | None, *, overwrite: bool) -> 'SceneAnswer':
     """The answer to one question, with its files where there is a folder for them."""
     from geores.pipelines.asking.files import check_out, write_answers
 
-    (answer,) = session.answer([line])
+    (answer,) = interview.answer([line])
     if out is None:
         return answer
     if answer.answer is not None:
         wording = answer.understood_as or answer.question
         check_out(out, answer.scene, [wording], overwrite=overwrite)
-    return write_answers([answer], session.scored, out)[0]
+    return write_answers([answer], interview.scored, out)[0]
 
 
 def _print_json(answer: 'SceneAnswer') -> None:
     print(json.dumps(answer.to_dict()), flush=True)
 
 
-def _print_notes(session: 'Session') -> None:
-    for note in session.scored.info.notes:
+def _print_notes(interview: 'Interview') -> None:
+    for note in interview.scored.info.notes:
         print(f'note: {note}', file=sys.stderr)
 
 

@@ -11,10 +11,10 @@ from geores.inference.store import MemoryStore
 from geores.pipelines.asking.answer import SceneAnswer
 from geores.pipelines.asking.cover import Cover, cover_card
 from geores.pipelines.asking.files import check_out, write_answers
+from geores.pipelines.asking.interview import Interview
 from geores.pipelines.asking.looking import look_at, prepare_look
 from geores.pipelines.asking.options import look_options
 from geores.pipelines.asking.select import known_to, vqa_for
-from geores.pipelines.asking.session import Session
 from geores.pipelines.job import Progress, prepare
 from geores.pipelines.options import ClassifyOptions
 from geores.pipelines.result import Classification
@@ -102,10 +102,10 @@ def ask(
     with asking(
         scene, loaded, wanted, folder, notes=why, top_k=top_k, classified=classified, resume=resume,
         progress=progress,
-    ) as session:  # fmt: skip
-        answers = session.answer(questions)
+    ) as interview:  # fmt: skip
+        answers = interview.answer(questions)
         if folder is not None:
-            answers = write_answers(answers, session.scored, folder)
+            answers = write_answers(answers, interview.scored, folder)
         answers = _detached(answers)
     return answers[0] if isinstance(question, str) else answers
 
@@ -122,12 +122,12 @@ def asking(
     classified: Classification | None = None,
     resume: bool = True,
     progress: Progress | None = None,
-) -> Iterator[Session]:
+) -> Iterator[Interview]:
     """Look at a scene, and answer questions until the block ends; `ask` describes what is raised."""
     job = prepare_look(scene, model, options, notes=notes)
     cover = cover_of(scene, model, options, classified)
     with look_at(job, folder, resume=resume, progress=progress) as scored:
-        yield Session(scored, model, cover, top_k)
+        yield Interview(scored, model, cover, top_k)
 
 
 def cover_of(

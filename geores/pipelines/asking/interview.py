@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from geores.pipelines.scored import Scored
     from geores.vqa.model import VQAModel
 
-__all__ = ['Session']
+__all__ = ['Interview']
 
 Asked = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Session:
+class Interview:
     """Answers questions about one scene.
 
     Attributes:
