@@ -4,20 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from geores.bundle import save_bundle
 from geores.card import ModelCard
-from geores.errors import UsageError
 from geores.metrics.crossval import Evidence, Figures
 from geores.tasks.export import ExportBundle
 from geores.tasks.vqa import VisualQuestionAnswering
 from geores.vqa.comparison import Comparison
 
 __all__ = ['ExportVQABundle', 'best_temperature']
-
-_DTYPES = {'float16': torch.float16, 'float32': torch.float32}
 
 
 class ExportVQABundle(ExportBundle):
@@ -30,46 +26,10 @@ class ExportVQABundle(ExportBundle):
         **kwargs: As of `ExportBundle`.
     """
 
-    scores: Figures | None  # type: ignore[assignment]
+    task_type = VisualQuestionAnswering
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse before any work what the export would refuse after it.
-
-        Args:
-            trainer: That fits.
-            pl_module: A `VisualQuestionAnswering`.
-
-        Raises:
-            UsageError: The task or the data are not of a kind that this exports.
-            OutputError: The bundle's path is taken.
-            BundleError: An argument does not fit the card.
-        """
-        if not isinstance(pl_module, VisualQuestionAnswering):
-            raise UsageError('ExportVQABundle needs VisualQuestionAnswering')
-        if not trainer.datamodule.split.val and self.evidence is None:  # type: ignore[attr-defined]
-            raise UsageError('val_share 0 leaves nothing to measure: train with --folds')
-        self._claim(trainer)
-        vqa_card(pl_module, trainer.datamodule, self.text, Evidence(None, {}, ''))  # type: ignore[attr-defined]
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure and write.
-
-        Args:
-            trainer: That fits.
-            pl_module: A `VisualQuestionAnswering`.
-        """
-        if not trainer.is_global_zero or not isinstance(pl_module, VisualQuestionAnswering):
-            return
+    def _measured(self, trainer: Trainer, task: Any) -> Evidence:  # noqa: ANN401 - a `task_type`
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if self._weights:
-            pl_module.load_state_dict(self._weights)
-        evidence = self.evidence or self._measured_vqa(pl_module, data)
-        card = vqa_card(pl_module, data, self.text, evidence)
-        dtype = _DTYPES[self.dtype]
-        save_bundle(self._folder, pl_module.network, card, dtype, overwrite=self.overwrite)
-        print(f'{card.name}: bundle written to {self._folder}')
-
-    def _measured_vqa(self, task: VisualQuestionAnswering, data: Any) -> Evidence:  # noqa: ANN401
         answer_all(task, data)
         comparison = task.predictions.comparison()
         temperature = best_temperature(*task.predictions.logits())
@@ -77,43 +37,27 @@ class ExportVQABundle(ExportBundle):
         self.scores = Figures(metrics, comparison.questions, temperature)
         return Evidence(None, metrics, data.split.id, {'temperature': temperature})
 
-
-def vqa_card(
-    task: VisualQuestionAnswering,
-    data: Any,  # noqa: ANN401 - a datamodule
-    text: dict[str, Any],
-    evidence: Evidence,
-) -> ModelCard:
-    """The card of a task.
-
-    Args:
-        task: Set up.
-        data: Its datamodule.
-        text: What neither of them knows: name, description, sensor, units, licence ...
-        evidence: Figures and calibration.
-
-    Raises:
-        BundleError: A field does not fit.
-    """
-    return ModelCard(
-        **text,
-        architecture=str(task.hparams['head']),
-        architecture_kwargs=task.head_kwargs,
-        activation='softmax',
-        task='vqa',
-        bands=task.bands,
-        input_size=task.size,
-        mean=tuple(task.mean.flatten().tolist()),
-        std=tuple(task.std.flatten().tolist()),
-        labels=task.labels,
-        thresholds=None,
-        split_id=evidence.split_id or data.split.id,
-        metrics=evidence.metrics,
-        calibration=evidence.calibration,
-        tokenizer=task.tokenizer.to_dict(),
-        answer_encoding=data.dataset.encoding.to_dict(),
-        encoder=task.encoder_spec,
-    )
+    def _card(self, trainer: Trainer, task: Any, evidence: Evidence) -> ModelCard:  # noqa: ANN401
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        return ModelCard(
+            **self.text,  # type: ignore[arg-type]
+            architecture=str(task.hparams['head']),
+            architecture_kwargs=task.head_kwargs,
+            activation='softmax',
+            task='vqa',
+            bands=task.bands,
+            input_size=task.size,
+            mean=tuple(task.mean.flatten().tolist()),
+            std=tuple(task.std.flatten().tolist()),
+            labels=task.labels,
+            thresholds=None,
+            split_id=evidence.split_id,
+            metrics=evidence.metrics,
+            calibration=evidence.calibration,
+            tokenizer=task.tokenizer.to_dict(),
+            answer_encoding=data.dataset.encoding.to_dict(),
+            encoder=task.encoder_spec,
+        )
 
 
 @torch.inference_mode()

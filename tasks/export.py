@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,7 +14,7 @@ from geores.bundle import save_bundle
 from geores.card import ModelCard
 from geores.errors import OutputError, UsageError
 from geores.metrics import best_thresholds
-from geores.metrics.crossval import Evidence, Scores
+from geores.metrics.crossval import Evidence, Figures, Scores
 from geores.tasks.classification import SceneClassification
 
 _DTYPES = {'float16': torch.float16, 'float32': torch.float32}
@@ -48,6 +48,8 @@ class ExportBundle(Callback):
         dtype: In which to keep the weights.
         overwrite: Replace a bundle that stands there.
     """
+
+    task_type: ClassVar[type[LightningModule]] = SceneClassification
 
     def __init__(
         self,
@@ -85,7 +87,7 @@ class ExportBundle(Callback):
         self.dtype = dtype
         self.overwrite = overwrite
         self.evidence: Evidence | None = None
-        self.scores: Scores | None = None
+        self.scores: Scores | Figures | None = None
         self._best = -math.inf
         self._folder = Path()
         self._weights: dict[str, Tensor] = {}
@@ -95,7 +97,7 @@ class ExportBundle(Callback):
 
         Args:
             trainer: That fits.
-            pl_module: A `SceneClassification`.
+            pl_module: A `task_type`.
 
         Raises:
             UsageError: The task or the data are not of a kind that this exports.
@@ -103,8 +105,9 @@ class ExportBundle(Callback):
             BundleError: An argument does not fit the card.
         """
         data: Any = getattr(trainer, 'datamodule', None)
-        if not isinstance(pl_module, SceneClassification) or not hasattr(data, 'split'):
-            raise UsageError('ExportBundle needs SceneClassification and a datamodule of geores')
+        if not isinstance(pl_module, self.task_type) or not hasattr(data, 'split'):
+            needed = f'{self.task_type.__name__} and a datamodule of geores'
+            raise UsageError(f'{type(self).__name__} needs {needed}')
         if not data.split.val and self.evidence is None:
             raise UsageError('val_share 0 leaves nothing to measure: train with --folds')
         self._claim(trainer)
@@ -145,9 +148,9 @@ class ExportBundle(Callback):
 
         Args:
             trainer: That fits.
-            pl_module: A `SceneClassification`.
+            pl_module: A `task_type`.
         """
-        if not trainer.is_global_zero or not isinstance(pl_module, SceneClassification):
+        if not trainer.is_global_zero:
             return
         if self._weights:
             pl_module.load_state_dict(self._weights)
@@ -155,26 +158,22 @@ class ExportBundle(Callback):
         card = self._card(trainer, pl_module, evidence)
         dtype = _DTYPES[self.dtype]
         folder = self._folder
-        save_bundle(folder, pl_module.network, card, dtype, overwrite=self.overwrite)
+        network: Any = pl_module.network
+        save_bundle(folder, network, card, dtype, overwrite=self.overwrite)
         print(f'{card.name}: bundle written to {folder}')
 
-    def _measured(self, trainer: Trainer, task: SceneClassification) -> Evidence:
-        self.scores = _predict(trainer, task)
+    def _measured(self, trainer: Trainer, task: Any) -> Evidence:  # noqa: ANN401 - a `task_type`
+        self.scores = scores = _predict(trainer, task)
         multi = task.task == 'multi-label'
-        thresholds = best_thresholds(self.scores.values, self.scores.target) if multi else None
+        thresholds = best_thresholds(scores.values, scores.target) if multi else None
         chosen = [
             *(['the epoch'] if self.monitor else []),
             *(['the thresholds'] if multi else []),
         ]
-        metrics = _measure(self.scores, thresholds, chosen)
+        metrics = _measure(scores, thresholds, chosen)
         return Evidence(thresholds, metrics, trainer.datamodule.split.id)  # type: ignore[attr-defined]
 
-    def _card(
-        self,
-        trainer: Trainer,
-        task: SceneClassification,
-        evidence: Evidence,
-    ) -> ModelCard:
+    def _card(self, trainer: Trainer, task: Any, evidence: Evidence) -> ModelCard:  # noqa: ANN401
         data = trainer.datamodule  # type: ignore[attr-defined]
         multi = task.task == 'multi-label'
         thresholds = evidence.thresholds

@@ -7,7 +7,7 @@ from geores.card import ModelCard, shipped_models
 from geores.errors import BandError, ModelNotFoundError
 from geores.scenes import Scene
 
-__all__ = ['check_bands', 'choose_model', 'levels_differ']
+__all__ = ['check_bands', 'choose_model', 'fitting_cards', 'levels_differ']
 
 
 _LEVELS = frozenset({'L1C', 'L2A'})
@@ -33,15 +33,30 @@ def choose_model(scene: Scene, cards: Sequence[ModelCard] | None = None) -> tupl
     cards = [card for card in cards if card.task in ('single-label', 'multi-label')]
     if not cards:
         raise ModelNotFoundError('no model ships with this installation: give --model a bundle')
+    fitting = fitting_cards(scene, cards, 'model')
+    best = min(fitting, key=lambda card: (_off(scene.gsd, card.gsd), -len(card.bands)))
+    return best, f'{best.name} chosen: {_why(scene, best)}'
+
+
+def fitting_cards(scene: Scene, cards: Sequence[ModelCard], what: str) -> list[ModelCard]:
+    """Those of some cards whose bands a scene has.
+
+    Args:
+        scene: the scene.
+        cards: to choose from.
+        what: they are, for the error.
+
+    Raises:
+        BandError: the scene has not the bands of any.
+    """
     fitting = [card for card in cards if not scene.missing(card.bands)]
     if not fitting:
         needs = '; '.join(f'{card.name} needs {", ".join(card.bands)}' for card in cards)
         raise BandError(
-            f'no model fits the bands of {scene.name} ({", ".join(scene.bands)}): {needs}; '
+            f'no {what} fits the bands of {scene.name} ({", ".join(scene.bands)}): {needs}; '
             'name the bands in file order with --bands, or give --model'
         )
-    best = min(fitting, key=lambda card: (_off(scene.gsd, card.gsd), -len(card.bands)))
-    return best, f'{best.name} chosen: {_why(scene, best)}'
+    return fitting
 
 
 def check_bands(scene: Scene, card: ModelCard) -> None:

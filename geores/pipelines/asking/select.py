@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from geores.asking.land_cover import measurable
 from geores.asking.understand import Known, known_categories, known_types
 from geores.card import ModelCard, list_models
-from geores.errors import BandError, ModelNotFoundError, UsageError
+from geores.errors import ModelNotFoundError, UsageError
+from geores.pipelines.select import fitting_cards
 from geores.questions.suggest import TYPES
 from geores.scenes import Scene
 
@@ -61,13 +62,7 @@ def choose_vqa(scene: Scene, cards: Sequence[ModelCard] | None = None) -> tuple[
     cards = [card for card in (list_models() if cards is None else cards) if card.task == 'vqa']
     if not cards:
         raise ModelNotFoundError('no VQA model is installed: give --model a bundle')
-    fitting = [card for card in cards if not scene.missing(card.bands)]
-    if not fitting:
-        needs = '; '.join(f'{card.name} needs {", ".join(card.bands)}' for card in cards)
-        raise BandError(
-            f'no VQA model fits the bands of {scene.name} ({", ".join(scene.bands)}): {needs}; '
-            'name the bands in file order with --bands, or give --model'
-        )
+    fitting = fitting_cards(scene, cards, 'VQA model')
     best = min(fitting, key=lambda card: _off(scene.gsd, card.gsd))
     if _off(scene.gsd, best.gsd) > math.log(NEAR):
         spans = '; '.join(f'{card.name} takes {_span(card)}' for card in fitting)
