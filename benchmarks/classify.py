@@ -93,7 +93,11 @@ def _write(
 
 
 def resnet18(card: geores.ModelCard, values: np.ndarray, tile: int) -> Model:
-    """A ResNet-18 that takes what `sentinel2` takes: its weights are random, its statistics the scene's."""
+    """A ResNet-18 that takes what `sentinel2` takes and has learned its labels from tiles of the scene.
+
+    Its weights are random, its statistics the scene's, and its head is fitted: a head of random weights
+    would see hardly a difference between tiles, and rounding alone would decide between its labels.
+    """
     torch.manual_seed(0)
     kwargs = {'in_chans': len(card.bands), 'num_classes': len(card.labels)}
     network = create('resnet18', **kwargs)
@@ -108,7 +112,29 @@ def resnet18(card: geores.ModelCard, values: np.ndarray, tile: int) -> Model:
         for batch in torch.from_numpy(np.stack(tiles).astype(np.float32)).split(32):
             network(model.normalise(batch))
     network.eval()
+    fit_head(model, np.stack(tiles).astype(np.float32))
     return model
+
+
+@torch.inference_mode()
+def fit_head(model: Model, tiles: np.ndarray) -> None:
+    """Fit the head to the labels that `sentinel2` gives to tiles, by ridge regression."""
+    teacher = geores.load_model('sentinel2')
+    size = teacher.card.input_size  # of a corner of each tile
+    labels = torch.from_numpy(teacher.predict(tiles[..., :size, :size]).argmax(1))
+    targets = torch.nn.functional.one_hot(labels, len(model.card.labels)).double()
+    network, head = model.network, model.network.get_classifier()
+    maps = [network.forward_features(model.normalise(batch)) for batch in torch.from_numpy(tiles).split(32)]
+    features = network.forward_head(torch.cat(maps), pre_logits=True).double()
+    spread, mean = torch.std_mean(features, 0)
+    spread.clamp_(min=1e-6)
+    inputs = (features - mean) / spread
+    gram = inputs.T @ inputs + len(inputs) * torch.eye(inputs.shape[1])
+    weight = (
+        torch.linalg.solve(gram, inputs.T @ (targets - targets.mean(0))) / spread.clamp(min=1e-6)[:, None]
+    )
+    head.weight.copy_(weight.T)
+    head.bias.copy_(targets.mean(0) - mean @ weight)
 
 
 def with_geores(path: Path, model: Model, tile: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from timm.layers import ScaledStdConv2d
 import geores
 from geores.errors import UsageError
 from geores.inference.folding import fold_batch_norms
+from geores.inference.packing import pack_convolutions
 from geores.inference.predictor import Predictor, choose_precision, one_thread_each, pick_device
 
 from .fixtures import tiny_bundle, write_scene
@@ -154,6 +155,31 @@ def test_what_cannot_be_folded_stays(way):
     folded = fold_batch_norms(deepcopy(network))
     assert len(norms(folded)) == 1
     assert torch.equal(folded(images), network(images))
+
+
+@pytest.mark.parametrize('name', ['resnet10t', 'tf_efficientnet_lite0'])
+@pytest.mark.parametrize('size', [32, 45])
+@torch.inference_mode()
+def test_packed_convolutions_give_the_same_bits(name, size):
+    network = timm.create_model(name, num_classes=5).eval()
+    network = network.to(torch.bfloat16).to(memory_format=torch.channels_last)
+    images = torch.randn(3, 3, size, size, dtype=torch.bfloat16)
+    images = images.contiguous(memory_format=torch.channels_last)
+    before = network(images)
+    packed = pack_convolutions(deepcopy(network))
+    assert any(type(module).__name__ == '_PackedConv2d' for module in packed.modules())
+    assert torch.equal(packed(images), before)
+    assert torch.equal(packed(images[:1]), before[:1])
+
+
+@pytest.mark.parametrize('options', [{'padding': 'same'}, {'padding': 1, 'padding_mode': 'reflect'}])
+@torch.inference_mode()
+def test_convolutions_that_pad_by_themselves_stay(options):
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, **options)).to(torch.bfloat16)
+    images = torch.randn(2, 3, 16, 16, dtype=torch.bfloat16)
+    packed = pack_convolutions(deepcopy(network))
+    assert type(packed[0]) is torch.nn.Conv2d
+    assert torch.equal(packed(images), network(images))
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])

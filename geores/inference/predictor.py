@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from geores.errors import UsageError
 from geores.inference.folding import fold_batch_norms
+from geores.inference.packing import pack_convolutions
 from geores.model import Model
 
 __all__ = [
@@ -53,7 +54,11 @@ class Predictor:
         self.model = model
         self.precision = precision
         network = _prepared(model.network, DTYPES[precision])
-        self._forward = torch.compile(network) if compile else network
+        if compile:
+            self._forward = torch.compile(network)
+        else:
+            packed = precision == 'bf16' and model.device.type == 'cpu'
+            self._forward = pack_convolutions(network) if packed else network
         self._thread = local()
 
     @torch.inference_mode()
