@@ -8,7 +8,8 @@ from typing import Any
 
 import shapely
 
-from geores.errors import ReadError, UsageError
+from geores.errors import GeoresError, ReadError, UsageError, WriteError
+from geores.osm.clip import clip
 from geores.osm.features import Found
 from geores.osm.mapping import TagMapping
 
@@ -24,8 +25,8 @@ def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
     """Objects of an `.osm.pbf` file (or `.osm`, `.osm.bz2`) that a mapping knows.
 
     Areas are closed ways and multipolygon relations; a way that leaves the extract is a line of the
-    nodes that are in it. Only what lies in the box is kept, so that memory grows with the box, and with
-    the places of nodes, which are kept on disk for large files.
+    nodes that are in it. What of a PBF file can touch the box is first written to a small file, among the
+    temporary ones: memory grows with the box and not with the file. The other formats are read as a whole.
 
     Args:
         path: the file.
@@ -34,7 +35,8 @@ def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
 
     Raises:
         UsageError: the package `osmium` is not there.
-        ReadError: the file is not whole, or is none of OpenStreetMap's.
+        ReadError: the file is not whole or not in order, or is none of OpenStreetMap's.
+        WriteError: there is no room for temporary files.
     """
     try:
         import osmium
@@ -43,10 +45,22 @@ def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
             f'{path} needs the package osmium: pip install "geores[osm]", or give a GeoPackage'
         ) from error
     try:
-        with tempfile.TemporaryDirectory(prefix='geores-osm-') as folder:
-            yield from _stream(osmium, path, box, mapping, folder)
+        with tempfile.TemporaryDirectory(prefix='geores-osm-') as name:
+            part = path
+            if path.suffix.lower() == '.pbf':
+                part = Path(name, 'part.opl')
+                clip(osmium, path, box, mapping.keys, part)
+            yield from _stream(osmium, part, box, mapping, name)
     except RuntimeError as error:  # what osmium raises for every fault of a file
         raise ReadError(f'{path} cannot be read as OpenStreetMap data (cut short?): {error}') from error
+    except GeoresError:
+        raise
+    except OSError as error:
+        if error.filename == str(path):
+            raise ReadError(f'{path} cannot be read: {error.strerror}') from error
+        raise WriteError(
+            f'{path} needs room for temporary files: {error}; set TMPDIR to a folder that has it'
+        ) from error
 
 
 def _stream(osmium: Any, path: Path, box: Box, mapping: TagMapping, folder: str) -> Iterator[Found]:  # noqa: ANN401

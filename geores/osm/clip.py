@@ -1,0 +1,73 @@
+"""Cutting a file of OpenStreetMap down to what can touch a box, in little memory."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geores.osm.blobs import pieces
+from geores.osm.buckets import Numbers
+from geores.osm.opl import Texts, nodes_of
+from geores.osm.survey import Survey
+
+__all__ = ['clip']
+
+Box = tuple[float, float, float, float]
+
+
+def clip(osmium: Any, path: Path, box: Box, keys: Sequence[str], target: Path) -> None:  # noqa: ANN401
+    """Write what can touch a box: ways, multipolygons with some keys, and all that these are made of.
+
+    Nodes lose their tags; those without a place are left out. The file is read twice, and only ways the
+    second time.
+
+    Args:
+        osmium: the module, which is optional.
+        path: PBF file.
+        box: west, south, east, north in degrees.
+        keys: of tags, of which a multipolygon has at least one.
+        target: file to write, in the format OPL. While this works there are files beside it that take 16
+            bytes for each node and each way.
+
+    Raises:
+        ReadError: the file is not whole, or not in order.
+        RuntimeError: osmium cannot read it.
+        OSError: the disk is full.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent) as name:
+        folder = Path(name)
+        texts, survey = Texts(osmium, keys, folder), Survey(path, box, folder)
+        for piece in pieces(path):
+            survey.add(texts.of(piece))
+        ways, areas = folder / 'ways.opl', folder / 'relations.opl'
+        wanted = survey.finish(areas)
+        nodes = _take(texts, path, wanted, survey.spans, ways)
+        with target.open('wb') as file:
+            for number, (lon, lat) in zip(*survey.places(nodes), strict=True):
+                file.write(b'n%d x%.7f y%.7f\n' % (number, lon, lat))
+            for part in (ways, areas):
+                with part.open('rb') as source:
+                    shutil.copyfileobj(source, file)
+
+
+def _take(
+    texts: Texts, path: Path, wanted: Numbers, spans: Sequence[tuple[int, int]], target: Path
+) -> Numbers:
+    """Write some ways of a file.
+
+    Returns:
+        Ids of their nodes, sorted, each once.
+    """
+    nodes = [np.empty(0, np.int64)]
+    with target.open('wb') as file:
+        for piece, (first, last) in zip(pieces(path), spans, strict=True):
+            if np.searchsorted(wanted, first) < np.searchsorted(wanted, last, 'right'):
+                ways = texts.of(piece, ways_only=True).ways
+                kept = np.isin(nodes_of(ways).ids, wanted)
+                ways = [way for way, keep in zip(ways, kept, strict=True) if keep]
+                file.writelines(ways)
+                nodes.append(np.unique(nodes_of(ways).refs))
+    return np.unique(np.concatenate(nodes))

@@ -1,0 +1,177 @@
+"""Which ways and multipolygons of a file can touch a box, in memory that hardly grows with the file.
+
+Every node has an outcode as in the clipping of Cohen and Sutherland: one bit each for lying west, east, south
+and north of the box (Foley, van Dam, Feiner, Hughes: Computer Graphics, Principles and Practice, 2nd ed.
+1990, section 3.12.1). A bit that all nodes of a way have in common says that the whole way lies on that side;
+where they have none in common, the bounding box of the way meets the box, whether or not one of the nodes
+lies inside. The same holds for a multipolygon and its ways.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.errors import ReadError
+from geores.osm.buckets import Buckets, Numbers
+from geores.osm.opl import Content, References, members_of, nodes_of
+
+__all__ = ['Survey']
+
+Box = tuple[float, float, float, float]
+Codes = NDArray[np.uint8]
+
+ROWS = 2**17
+"""Ways that are read together."""
+BUCKET = 2**22
+"""Bytes of the file for each bucket: some 0.2 to 0.5 million nodes."""
+NOWHERE = 15
+"""The outcode of what is not in the file: it says nothing of the rest."""
+NO_PLACE = int(np.full(2, 2**31 - 1, np.int32).view(np.int64)[0])
+"""Longitude and latitude of what is not in the file."""
+
+
+class Survey:
+    """Takes in a file piece by piece, and knows then what of it is needed.
+
+    In memory there is a byte for each way and multipolygon, and a bucket of nodes. On disk there are 16 bytes
+    for each node, each way and each reference of one to the other.
+
+    Args:
+        path: of the file.
+        box: west, south, east, north in degrees.
+        folder: for files in between.
+    """
+
+    def __init__(self, path: Path, box: Box, folder: Path) -> None:
+        self._path, self._box = path, box
+        self._ids, self._areas = folder / 'ids', folder / 'areas.opl'
+        count = 1 + path.stat().st_size // BUCKET
+        self._nodes, self._nodes_of_ways, self._ways, self._ways_of_areas = (
+            Buckets(folder / name, count) for name in ('nodes', 'nodes-of-ways', 'ways', 'ways-of-areas')
+        )
+        self._count = {'ways': 0, 'areas': 0}
+        self._last: int | None = None
+        self.spans: list[tuple[int, int]] = []
+        """Least and largest id of the ways of each piece."""
+
+    def add(self, content: Content) -> None:
+        """Take in the next piece.
+
+        Raises:
+            ReadError: the file is not in order.
+            OSError: the disk is full.
+        """
+        if len(content.places) and self._last is not None:
+            raise self._disorder('its nodes come after its ways')
+        self._nodes.add(*content.places.T)
+        ways = nodes_of(content.ways)
+        self._check_order(ways.ids)
+        self.spans.append((int(ways.ids.min()), int(ways.ids.max())) if len(ways.ids) else (0, -1))
+        self._note(ways, 'ways', self._nodes_of_ways)
+        self._note(members_of(content.relations), 'areas', self._ways_of_areas)
+        with self._ids.open('ab') as file:
+            ways.ids.tofile(file)
+        with self._areas.open('ab') as file:
+            file.writelines(content.relations)
+
+    def finish(self, areas: Path) -> Numbers:
+        """What can touch the box, once all pieces are taken in.
+
+        Args:
+            areas: file to write, with a line for each multipolygon.
+
+        Returns:
+            Sorted ids of ways.
+        """
+        for buckets in (self._nodes, self._nodes_of_ways, self._ways_of_areas):
+            buckets.write()
+        codes = _shared(self._nodes_of_ways, self._nodes, self._count['ways'], self._outcodes)
+        kept = [np.empty(0, np.int64), *(ids[codes == 0] for ids, codes in self._coded(codes))]
+        codes = _shared(self._ways_of_areas, self._ways, self._count['areas'])
+        with self._areas.open('rb') as source, areas.open('wb') as target:
+            for line, code in zip(source, codes, strict=True):
+                if code == 0:
+                    target.write(line)
+                    kept.append(members_of([line]).refs)
+        return np.unique(np.concatenate(kept))
+
+    def places(self, nodes: Numbers) -> tuple[Numbers, NDArray[np.float64]]:
+        """Those of some nodes that have a place.
+
+        Args:
+            nodes: (N,).
+
+        Returns:
+            Ids (M,), and longitude and latitude in degrees (M, 2).
+        """
+        places = _degrees(self._nodes.find(nodes, NO_PLACE))
+        there = _exist(places)
+        return nodes[there], places[there]
+
+    def _note(self, objects: References, kind: str, buckets: Buckets) -> None:
+        first = self._count[kind]
+        self._count[kind] += len(objects.ids)
+        buckets.add(objects.refs, np.repeat(np.arange(first, self._count[kind]), objects.counts))
+
+    def _coded(self, codes: Codes) -> Iterator[tuple[Numbers, Codes]]:
+        """Ids of ways with their outcodes, some at a time, which are noted for the areas."""
+        with self._ids.open('rb') as file:
+            for start in range(0, len(codes), ROWS):
+                ids, part = np.fromfile(file, np.int64, ROWS), codes[start : start + ROWS]
+                self._ways.add(ids, part.astype(np.int64))
+                yield ids, part
+        self._ways.write()
+
+    def _outcodes(self, places: Numbers) -> Numbers:
+        west, south, east, north = self._box
+        degrees = _degrees(places)
+        lon, lat = degrees.T
+        codes = (lon < west) | (lon > east) << 1 | (lat < south) << 2 | (lat > north) << 3
+        return np.where(_exist(degrees), codes, NOWHERE)
+
+    def _check_order(self, ways: Numbers) -> None:
+        """Raise where ids are not as the format has them: 0, -1, -2, ..., 1, 2, ..."""
+        if not len(ways):
+            return
+        ranks = np.where(ways > 0, ways, np.abs(ways) - 2**62)
+        if np.any(np.diff(ranks) <= 0) or (self._last is not None and ranks[0] <= self._last):
+            raise self._disorder('its ways are not in the order of their ids, each once')
+        self._last = int(ranks[-1])
+
+    def _disorder(self, what: str) -> ReadError:
+        return ReadError(f'{self._path} cannot be read: {what}; `osmium sort` puts it in order')
+
+
+def _degrees(places: Numbers) -> NDArray[np.float64]:
+    return np.ascontiguousarray(places).view(np.int32).reshape(-1, 2) / 1e7
+
+
+def _exist(places: NDArray[np.float64]) -> NDArray[np.bool_]:
+    exist: NDArray[np.bool_] = np.all(np.abs(places) <= (180, 90), axis=1)
+    return exist
+
+
+def _shared(
+    references: Buckets, targets: Buckets, count: int, outcodes: Callable[[Numbers], Numbers] | None = None
+) -> Codes:
+    """The bits that the outcodes of all that an object refers to have in common.
+
+    Args:
+        references: id of what is referred to, and position of the object that does.
+        targets: ids with outcodes.
+        count: of objects.
+        outcodes: makes them of what the targets have.
+
+    Returns:
+        (count,).
+    """
+    shared = np.full(count, NOWHERE, np.uint8)
+    for place in range(len(references)):
+        table = targets.table(place)
+        if outcodes is not None:
+            table = table._replace(values=outcodes(table.values))
+        for rows in references.read(place):
+            np.bitwise_and.at(shared, rows[:, 1], table.find(rows[:, 0], NOWHERE).astype(np.uint8))
+    return shared
