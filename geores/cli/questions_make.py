@@ -39,8 +39,12 @@ def make(
     seed: Annotated[int, Option(help='Gives other questions.')] = 0,
     mode: Annotated[str, Option(help='corrected, or faithful to the published generator.')] = 'corrected',
     balance: Annotated[
-        str, Option(help="answers, types, or weights of types such as 'presence=2,count=1'.")
-    ] = 'answers',
+        str,
+        Option(
+            help='What comes equally often: questions (answers of each, over all tiles), answers (in each '
+            "tile) or types; or weights of types such as 'presence=2,count=1'."
+        ),
+    ] = 'questions',
     mapping: Annotated[str | None, Option(help='YAML from tags to categories [the one that ships].')] = None,
     min_share: Annotated[float, Option(help='Least share of an object inside for it to count.')] = 0.5,
     next_to: Annotated[
@@ -63,7 +67,10 @@ def make(
     mask: Annotated[str | None, Option(help='Raster of what to leave out: SCL, or any but 0.')] = None,
     mask_values: Annotated[str | None, Option(help='Its values that mask, by commas.')] = None,
     min_valid: Annotated[float, Option(help='Tiles with a smaller share of valid pixels are dropped.')] = 1.0,
-    fractions: Annotated[str, Option(help='Of train, val, test; 1 for no split.')] = '0.7,0.15,0.15',
+    fractions: Annotated[
+        str | None,
+        Option(help='Of train, val, test; 1 for no split [0.7,0.15,0.15; no split of too few tiles].'),
+    ] = None,
     block_size: Annotated[float | None, Option(help='Metres of a block of the split [four tiles].')] = None,
     buffer: Annotated[float | None, Option(help='Metres between parts [half a tile].')] = None,
     preview: Annotated[int, Option(help='Pictures of tiles to make.')] = 0,
@@ -97,7 +104,7 @@ def make(
         mask=mask,
         mask_values=numbers(mask_values, '--mask-values'),
         min_valid=min_valid,
-        fractions=_fractions(fractions),
+        fractions=None if fractions is None else _fractions(fractions),
         block_size=block_size,
         buffer=buffer,
         allow_vrt=allow_vrt,

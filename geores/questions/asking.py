@@ -1,21 +1,20 @@
-"""Which questions to ask of a tile: balanced by type and by answer, each once.
+"""Which questions to ask of one tile by itself: balanced by type and by answer, each once.
 
 For each type the answers take turns: a question is drawn until it has the answer whose turn it is, and a type
 ends when only one of its answers is left to be found. So "yes" and "no" differ by at most two in a tile, and
 so do the two most frequent classes of numbers; a tile that holds little is asked less.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
 
-from geores.errors import UsageError
+from geores.questions.balance import ANSWERS, TYPES, Balance, answer_class
+from geores.questions.draws import RELATION, Vocabulary, draw_objects, nested
 from geores.questions.facts import Fact, TileFacts
 from geores.questions.forms import (
+    CHOICES,
     PLACES,
-    SHAPES,
-    SIZES,
     Area,
     Comparison,
     Count,
@@ -26,38 +25,13 @@ from geores.questions.forms import (
     RuralUrban,
 )
 
-__all__ = [
-    'ANSWERS',
-    'BALANCES',
-    'TYPES',
-    'Asked',
-    'Balance',
-    'Vocabulary',
-    'answer_class',
-    'ask_balanced',
-    'parse_balance',
-]
-
-TYPES = ('presence', 'count', 'comp', 'area')
-BALANCES = ('answers', 'types')
-_YES_NO = ('yes', 'no')
-_BINS = ('0', '1-10', '11-100', '101-1000', '>1000')
-ANSWERS: Mapping[str, tuple[str, ...]] = {
-    'presence': _YES_NO,
-    'count': _BINS,
-    'comp': _YES_NO,
-    'area': _BINS,
-    'rural_urban': ('rural', 'urban'),
-}
-"""Classes of answers that are balanced: numbers by RSVQA's bins (spec 2.6)."""
+__all__ = ['Asked', 'ask_balanced']
 
 TRIES = 80
 """Draws in vain after which an answer has no more turns."""
 NOTHING = ('no', '0')
 ABSENT = 0.3
 """Share of draws of a category that may be absent from the tile where nothing is to be found."""
-ATTRIBUTE = 0.35
-RELATION = 0.2
 
 
 @dataclass(frozen=True)
@@ -66,81 +40,6 @@ class Asked:
 
     form: Form
     fact: Fact
-
-
-@dataclass(frozen=True)
-class Balance:
-    """How many questions of each type, and whether answers take turns.
-
-    Attributes:
-        shares: weight of each type; a type without is not asked.
-        answers: whether answers of a type are balanced.
-        place: whether one question, the first, is about a rural or an urban area.
-    """
-
-    shares: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(TYPES, 1.0))
-    answers: bool = True
-    place: bool = False
-
-    def quotas(self, count: int) -> dict[str, int]:
-        """Questions of each type, which sum to ``count``: largest remainders, ties by order."""
-        total = sum(self.shares.values())
-        exact = {name: count * share / total for name, share in self.shares.items()}
-        quotas = {name: int(value) for name, value in exact.items()}
-        left = sorted(exact, key=lambda name: (quotas[name] - exact[name], TYPES.index(name)))
-        for name in left[: count - sum(quotas.values())]:
-            quotas[name] += 1
-        return quotas
-
-
-def parse_balance(text: str) -> Balance:
-    """A balance from text: 'answers', 'types', or weights such as 'presence=2,count=1'.
-
-    Raises:
-        UsageError: it is none of these.
-    """
-    if text in BALANCES:
-        return Balance(answers=text == 'answers')
-    shares: dict[str, float] = {}
-    for part in text.split(','):
-        name, _, number = part.partition('=')
-        try:
-            shares[name.strip()] = float(number)
-        except ValueError:
-            shares[name.strip()] = -1.0
-    drawn = {name: share for name, share in shares.items() if share > 0}
-    wrong = [name for name, share in shares.items() if name not in TYPES or not 0 <= share < float('inf')]
-    if wrong or not drawn:
-        raise UsageError(
-            f"balance has to be 'answers', 'types' or weights of {', '.join(TYPES)} such as "
-            f"'presence=2,count=1', not {text!r}"
-        )
-    return Balance(drawn)
-
-
-def answer_class(kind: str, answer: str) -> str:
-    """The class of an answer, see `ANSWERS`."""
-    if kind not in ('count', 'area'):
-        return answer
-    number = int(answer.removesuffix('m2'))
-    return next(
-        (name for name, most in zip(_BINS, (0, 10, 100, 1000), strict=False) if number <= most), _BINS[-1]
-    )
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What may be asked of.
-
-    Attributes:
-        categories: absent from a tile or not.
-        lines: those of them that are lines: they have no area, size or shape.
-        contained: pairs of which the first is a kind of the second: their numbers are not compared.
-    """
-
-    categories: tuple[str, ...]
-    lines: frozenset[str] = frozenset()
-    contained: frozenset[tuple[str, str]] = frozenset()
 
 
 def ask_balanced(
@@ -164,13 +63,13 @@ def ask_balanced(
     asked: list[Asked] = []
     if balance.place:
         asked += _of_type(draw, 'rural_urban', 1, False)
-    quotas = balance.quotas(count - len(asked))
+    quotas, answers = balance.quotas(count - len(asked)), balance.level != 'types'
     for kind, quota in quotas.items():
-        asked += _of_type(draw, kind, quota, balance.answers)
+        asked += _of_type(draw, kind, quota, answers)
     # What a type could not fill goes to the others, in turn.
     for kind in quotas:
         left = count - len(asked)
-        asked += _of_type(draw, kind, left - left % 2 if balance.answers else left, balance.answers)
+        asked += _of_type(draw, kind, left - left % 2 if answers else left, answers)
     order = {name: place for place, name in enumerate(('rural_urban', *TYPES))}
     return sorted(asked, key=lambda one: order[one.form.type])
 
@@ -239,19 +138,11 @@ class _Draw:
 
     def _comparison(self) -> Form | None:
         first, second = self._plain(self.vocabulary), self._plain(self.vocabulary)
-        if self._nested(first, second):
+        if nested(first, second, self.contained):
             return None
         if not len(self.facts.members(first)) and not len(self.facts.members(second)):
             return None  # nothing to be seen of either
-        return Comparison(self.rng.choice(('less', 'more', 'equal')), first, second)
-
-    def _nested(self, first: Objects, second: Objects) -> bool:
-        """Whether one side holds the other by its words, so that nobody has to look."""
-        names = (first.category, second.category)
-        if names in self.contained or names[::-1] in self.contained:
-            return True
-        said = [(one.size is not None, one.shape is not None) for one in (first, second)]
-        return names[0] == names[1] and (first == second or said[0] != said[1])
+        return Comparison(self.rng.choice(CHOICES), first, second)
 
     def _objects(self, names: Sequence[str]) -> Objects:
         objects = self._plain(names)
@@ -263,12 +154,4 @@ class _Draw:
         there = self.present if names is self.vocabulary else self.present_areas
         there = tuple(names) if names is self.present else there
         absent = not there or self.rng.random() < self.absent
-        category = self.rng.choice(names if absent else there)
-        if category in self.lines or self.rng.random() >= ATTRIBUTE:
-            return Objects(category)
-        said: dict[str, Any] = (
-            {'size': self.rng.choice(SIZES)}
-            if self.rng.random() < 0.5
-            else {'shape': self.rng.choice(SHAPES)}
-        )
-        return Objects(category, **said)
+        return draw_objects(names if absent else there, self.lines, self.rng)

@@ -6,11 +6,13 @@ is that of the part inside, and only what lies inside as a whole has a shape.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geores.questions.balance import BOUNDS
 from geores.questions.forms import (
     Area,
     Comparison,
@@ -28,11 +30,11 @@ URBAN = 500 / 2.56**2
 """Buildings a square kilometre above which an area is urban: 500 on an image of RSVQA-LR (spec 2.3)."""
 
 _BEYOND: dict[str, Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]] = {
-    # Bounds (N, 1, 4) of the objects and (1, M, 4) of the others: west, south, east, north.
-    'top': lambda one, other: one[..., 1] > (other[..., 1] + other[..., 3]) / 2,
-    'bottom': lambda one, other: one[..., 3] < (other[..., 1] + other[..., 3]) / 2,
-    'right': lambda one, other: one[..., 0] > (other[..., 0] + other[..., 2]) / 2,
-    'left': lambda one, other: one[..., 2] < (other[..., 0] + other[..., 2]) / 2,
+    # Bounds (N, 4) of the objects, west, south, east, north, and middles (M, 2) of the boxes of the others.
+    'top': lambda one, middle: one[:, 1] > middle[:, 1].min(),
+    'bottom': lambda one, middle: one[:, 3] < middle[:, 1].max(),
+    'right': lambda one, middle: one[:, 0] > middle[:, 0].min(),
+    'left': lambda one, middle: one[:, 2] < middle[:, 0].max(),
 }
 
 
@@ -77,12 +79,27 @@ class TileFacts:
     next_to: float
     square_kilometres: float
     _known: dict[Objects, NDArray[np.int64]] = field(default_factory=dict, compare=False, repr=False)
+    _covered: dict[bytes, int] = field(default_factory=dict, compare=False, repr=False)
 
-    @property
+    @cached_property
+    def by_category(self) -> dict[str, NDArray[np.bool_]]:
+        """Which objects are of each category that is there, (N,) each, counted or not."""
+        found: dict[str, NDArray[np.bool_]] = {}
+        for index, names in enumerate(self.categories):
+            for name in names:
+                found.setdefault(name, np.zeros(len(self.ids), bool))[index] = True
+        return found
+
+    @cached_property
+    def _neighbours(self) -> NDArray[np.int64]:
+        """(2, K), pairs of different objects that lie next to each other, each pair in both orders."""
+        pairs = shapely.STRtree(self.ground).query(self.ground, predicate='dwithin', distance=self.next_to)
+        return np.asarray(pairs[:, pairs[0] != pairs[1]])
+
+    @cached_property
     def present(self) -> tuple[str, ...]:
         """Categories of counted objects, in alphabetical order."""
-        counted = np.flatnonzero(self.counted)
-        return tuple(sorted({name for index in counted for name in self.categories[index]}))
+        return tuple(sorted(name for name, fits in self.by_category.items() if self.counted[fits].any()))
 
     def seen(self, objects: Objects) -> NDArray[np.int64]:
         """Positions of the objects that are meant, counted or not."""
@@ -97,7 +114,22 @@ class TileFacts:
 
     def covered(self, objects: Objects) -> int:
         """Square metres that objects cover inside the tile; where they overlap counts once."""
-        return round(float(shapely.area(shapely.union_all(self.ground[self.seen(objects)]))))
+        return self._square_metres(self.seen(objects))
+
+    def _square_metres(self, seen: NDArray[np.int64]) -> int:
+        key = seen.tobytes()  # many questions are about the same objects
+        if key not in self._covered:
+            self._covered[key] = round(float(shapely.area(shapely.union_all(self.ground[seen]))))
+        return self._covered[key]
+
+    def area_bin(self, seen: NDArray[np.int64]) -> int:
+        """Bin of the square metres that some objects cover, see `BOUNDS`.
+
+        Objects cover no less than the largest of them and no more than all together, which mostly tells.
+        """
+        areas = self.areas[seen]
+        least, most = np.searchsorted(BOUNDS, np.rint([areas.max(), areas.sum()]))
+        return int(least if least == most else np.searchsorted(BOUNDS, self._square_metres(seen)))
 
     def _search(self, objects: Objects) -> NDArray[np.int64]:
         fits = self.of_size(objects)
@@ -106,7 +138,7 @@ class TileFacts:
         found, relation = np.flatnonzero(fits), objects.relation
         if relation is None:
             return found
-        return self.beside(found, self.members(relation.other), relation.place, self.next_to)
+        return self.beside(found, self.members(relation.other), relation.place)
 
     def of_size(self, objects: Objects) -> NDArray[np.bool_]:
         """Which objects are of the category and size that are meant.
@@ -114,7 +146,8 @@ class TileFacts:
         Args:
             objects: their shape and relation are not looked at.
         """
-        fits = np.array([objects.category in names for names in self.categories], bool)
+        known = self.by_category.get(objects.category)
+        fits = np.zeros(len(self.ids), bool) if known is None else known.copy()
         if objects.size is not None:
             fits &= self.sizes == objects.size
         return fits
@@ -124,9 +157,7 @@ class TileFacts:
         found: NDArray[np.int64],
         others: NDArray[np.int64],
         place: Place,
-        next_to: float,
-        *,
-        itself: bool = False,
+        published: float | None = None,
     ) -> NDArray[np.int64]:
         """Those of some objects that lie beside at least one of some others.
 
@@ -134,19 +165,22 @@ class TileFacts:
             found: positions of the ones.
             others: positions of the others.
             place: on which side, or 'next'.
-            next_to: metres within which that is.
-            itself: whether an object lies next to itself.
+            published: metres to be taken for next to, where objects lie next to themselves too.
         """
         if not len(found) or not len(others):
             return found[:0]
-        if place == 'next':
+        if place == 'next' and published is not None:
             tree = shapely.STRtree(self.ground[others])
-            one, other = tree.query(self.ground[found], predicate='dwithin', distance=next_to)
-            near = itself | (found[one] != others[other])
-            return np.asarray(found[np.unique(one[near])])
+            one, _ = tree.query(self.ground[found], predicate='dwithin', distance=published)
+            return np.asarray(found[np.unique(one)])
+        if place == 'next':
+            one, other = self._neighbours
+            wanted = np.zeros((2, len(self.ids)), bool)
+            wanted[0, found], wanted[1, others] = True, True
+            return np.unique(one[wanted[0, one] & wanted[1, other]])
         # No object lies beyond the middle of its own box as a whole.
-        beyond = _BEYOND[place](self.bounds[found][:, None], self.bounds[others][None])
-        return np.asarray(found[beyond.any(axis=1)])
+        boxes = self.bounds[others]
+        return np.asarray(found[_BEYOND[place](self.bounds[found], (boxes[:, :2] + boxes[:, 2:]) / 2)])
 
     def answer(self, form: Form) -> Fact | None:
         """The answer to a question, None where it has no clear one.

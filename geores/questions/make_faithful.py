@@ -74,7 +74,7 @@ class PublishedFacts:
         found, relation = np.flatnonzero(fits), objects.relation
         if relation is None:
             return found
-        return self.facts.beside(found, self.members(relation.other), relation.place, NEXT_TO, itself=True)
+        return self.facts.beside(found, self.members(relation.other), relation.place, NEXT_TO)
 
     def answer(self, form: Form) -> Fact:
         """The answer to a question."""

@@ -8,11 +8,11 @@ from pyproj import Transformer
 
 from geores.errors import UsageError
 from geores.grid import Tiling
+from geores.inference.masks import open_mask
 from geores.inference.plan import Plan
 from geores.inference.reader import Conversion, GridReader
 from geores.inference.target import target_grid
 from geores.inference.units import sample_tiles
-from geores.pipelines.mask import open_mask
 from geores.pipelines.questions.options import MakeOptions
 from geores.scenes import Scene, gdal_env, open_scene
 
@@ -55,6 +55,12 @@ class Layout:
         """Rows and columns of tiles."""
         rows, cols = self.grid.shape.yx
         return rows // self.tile, cols // self.tile
+
+    @property
+    def tiles(self) -> list[tuple[int, int]]:
+        """Row and column of every tile."""
+        rows, cols = self.shape
+        return [(row, col) for row in range(rows) for col in range(cols)]
 
     def window(self, row: int, col: int) -> GeoBox:
         """The grid of a tile."""

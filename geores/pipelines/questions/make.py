@@ -1,39 +1,34 @@
 """Questions and answers from scenes and OpenStreetMap: everything decided, then tile after tile."""
 
-import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from random import Random
 
 from geores.errors import UsageError
 from geores.osm import Ground, load_mapping, read_features
 from geores.osm.geometry import default_limits
 from geores.pipelines.questions.inputs import describe_inputs
+from geores.pipelines.questions.keep import check_split, keep_tiles
 from geores.pipelines.questions.layout import Layout, lay_out, open_reader
 from geores.pipelines.questions.objects import Counting, SceneObjects
 from geores.pipelines.questions.options import MakeOptions
-from geores.pipelines.questions.split import SplitOptions, split_tiles
-from geores.pipelines.questions.tiles import TileMaker, tile_name
+from geores.pipelines.questions.tiles import TileMaker
 from geores.pipelines.questions.work import WorkFolder, check_out
-from geores.pipelines.questions.write import Kept, write_dataset
-from geores.questions.asking import Vocabulary
+from geores.pipelines.questions.workers import FEW, Workers, warm_up
+from geores.pipelines.questions.write import write_dataset
+from geores.questions.draws import Vocabulary
+from geores.questions.pool import Pool, draw_pool
 
 __all__ = ['Made', 'make_questions', 'prepare']
 
 Progress = Callable[[int, int], None]
-Tile = tuple[int, int]
 
 NEAR = 0.1
 """Share of a tile's side within which objects lie next to each other, where not said."""
-AT_ONCE = 8
+AT_ONCE = 4
 """Tiles that a process is given at once: neighbours, which share blocks of the file."""
-FEW = 16
-"""Tiles up to which starting processes takes longer than they save."""
 
 
 @dataclass(frozen=True)
@@ -90,19 +85,24 @@ def make_questions(
     check_out(out, overwrite=overwrite)
     inputs = describe_inputs(scenes, osm, options)
     layouts = _layouts(scenes, options)
+    if sum(len(layout.tiles) for layout in layouts) <= FEW:
+        jobs = 1
+    if jobs > 1:
+        warm_up()
     makers = prepare(layouts, osm, options)
     with WorkFolder(out, inputs.key(options, layouts), overwrite=overwrite) as work:
         for maker in makers:
             maker.folder = work.tiles
-        _split([(maker, tile) for maker in makers for tile in _tiles(maker.layout)], options)
-        _make_all(makers, jobs, progress or (lambda done, total: None))
-        kept, dropped = _kept(makers, options)
-        notes = tuple(dict.fromkeys(note for maker in makers for note in _notes(maker)))
-        write_dataset(work, kept, dropped, inputs, options, makers, preview=preview)
+        check_split(makers, options)
+        with Workers(makers, jobs) as workers:
+            _make_all(workers, progress or (lambda done, total: None))
+            kept, dropped, told = keep_tiles(makers, options, workers)
+        write_dataset(work, kept, dropped, inputs, options, makers, notes=told, preview=preview)
         work.finish()
     parts = Counter(one.part for one in kept)
     types = Counter(question['type'] for one in kept for question in one.record['questions'])
-    return Made(out, dict(parts), dict(types), dict(dropped), notes)
+    notes = dict.fromkeys((*(note for maker in makers for note in _notes(maker)), *told))
+    return Made(out, dict(parts), dict(types), dict(dropped), tuple(notes))
 
 
 def prepare(layouts: Sequence[Layout], osm: Sequence[str], options: MakeOptions) -> list[TileMaker]:
@@ -141,6 +141,9 @@ def prepare(layouts: Sequence[Layout], osm: Sequence[str], options: MakeOptions)
         makers.append(
             TileMaker(layout, objects, counting, vocabulary, mapping.layers, options, Path(), notes)
         )
+    if options.mode == 'corrected' and options.balanced.level == 'questions':
+        pool = _pool(makers, options)
+        makers = [replace(maker, pool=pool) for maker in makers]
     return makers
 
 
@@ -154,95 +157,32 @@ def _layouts(scenes: Sequence[str], options: MakeOptions) -> list[Layout]:
     return layouts
 
 
-def _tiles(layout: Layout) -> list[Tile]:
-    rows, cols = layout.shape
-    return [(row, col) for row in range(rows) for col in range(cols)]
-
-
 def _notes(maker: TileMaker) -> tuple[str, ...]:
     return (*maker.layout.notes, *maker.notes)
 
 
-def _make_all(makers: list[TileMaker], jobs: int, progress: Progress) -> None:
-    """Make what is not made yet, in this process or in several."""
-    todo = {
-        index: [tile for tile in _tiles(maker.layout) if not _path(maker, tile).exists()]
-        for index, maker in enumerate(makers)
-    }
-    total = sum(len(_tiles(maker.layout)) for maker in makers)
-    left = sum(map(len, todo.values()))
-    progress(total - left, total)
-    if jobs == 1 or left <= FEW:
-        for index, tiles in todo.items():
-            for tile in tiles:
-                makers[index].make(*tile)
-                progress(1, total)
-        return
-    # Started afresh: GDAL's threads do not survive a fork.
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(jobs, context, _start, (makers,)) as pool:
-        try:
-            for done in pool.map(_make_some, _shares(todo)):
-                progress(done, total)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+def _pool(makers: Sequence[TileMaker], options: MakeOptions) -> Pool:
+    """What all tiles are surveyed for: relations are of categories that lie together in a tile."""
+    together = [
+        names
+        for maker in makers
+        for names in maker.objects.together([maker.layout.bounds(*tile) for tile in maker.layout.tiles])
+    ]
+    rng = Random(f'{options.seed}/pool')  # noqa: S311 - no secrets
+    return draw_pool(makers[0].vocabulary, together, options.questions, rng)
 
 
-_MAKERS: list[TileMaker] = []
+def _make_all(workers: Workers, progress: Progress) -> None:
+    """Make what is not made yet, in this process and in others."""
+    tiles = [(place, tile) for place, maker in enumerate(workers.makers) for tile in maker.layout.tiles]
+    todo = [(place, tile) for place, tile in tiles if not workers.makers[place].path(*tile).exists()]
+    progress(len(tiles) - len(todo), len(tiles))
+    shares = [todo[start : start + AT_ONCE] for start in range(0, len(todo), AT_ONCE)]
+    for done in workers.run(_make_some, shares):
+        progress(done, len(tiles))
 
 
-def _start(makers: list[TileMaker]) -> None:
-    _MAKERS[:] = makers
-
-
-def _make_some(share: tuple[int, list[Tile]]) -> int:
-    index, tiles = share
-    for tile in tiles:
-        _MAKERS[index].make(*tile)
-    return len(tiles)
-
-
-def _shares(todo: dict[int, list[Tile]]) -> Iterator[tuple[int, list[Tile]]]:
-    for index, tiles in todo.items():
-        for start in range(0, len(tiles), AT_ONCE):
-            yield index, tiles[start : start + AT_ONCE]
-
-
-def _path(maker: TileMaker, tile: Tile) -> Path:
-    return maker.folder / f'{tile_name(maker.layout.name, *tile)}.json'
-
-
-def _kept(makers: list[TileMaker], options: MakeOptions) -> tuple[list[Kept], Counter[str]]:
-    """Tiles with questions, each with its part, and how many are left out for which reason."""
-    dropped: Counter[str] = Counter()
-    with_questions: list[tuple[TileMaker, Tile, dict[str, Any]]] = []
-    for maker in makers:
-        for tile in _tiles(maker.layout):
-            record = Kept.read(_path(maker, tile))
-            if record['why'] is None:
-                with_questions.append((maker, tile, record))
-            else:
-                dropped[record['why']] += 1
-    if not with_questions:
-        reasons = ', '.join(f'{count} {why}' for why, count in sorted(dropped.items()))
-        raise UsageError(
-            f'no tile is usable ({reasons}): choose another --tile, --mask or --min-valid, or an OSM file '
-            'with more objects in the scene'
-        )
-    parts, split_id = _split([(maker, tile) for maker, tile, _ in with_questions], options)
-    kept = []
-    for (maker, tile, record), part in zip(with_questions, parts, strict=True):
-        if part == 'dropped':
-            dropped['between parts'] += 1
-        else:
-            kept.append(Kept(maker, tile, record, part, split_id))
-    return kept, dropped
-
-
-def _split(tiles: list[tuple[TileMaker, Tile]], options: MakeOptions) -> tuple[list[str], str]:
-    side = max(maker.layout.tile * maker.layout.gsd for maker, _ in tiles)
-    names = [tile_name(maker.layout.name, *tile) for maker, tile in tiles]
-    centres = np.vstack([maker.layout.centres([tile]) for maker, tile in tiles])
-    how = SplitOptions(tuple(options.fractions), side, options.block_size, options.buffer, options.seed)
-    return split_tiles(names, centres, how)
+def _make_some(makers: Sequence[TileMaker], share: list[tuple[int, tuple[int, int]]]) -> int:
+    for place, tile in share:
+        makers[place].make(*tile)
+    return len(share)

@@ -1,7 +1,9 @@
 """The objects of a scene, and which of them lie in a tile."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import shapely
@@ -58,7 +60,13 @@ class SceneObjects:
         image = ground.place(features.geometry)
         kept = np.flatnonzero(~shapely.is_empty(image))
         names = tuple(features.categories[index] for index in kept)
-        return cls(features.ids[kept], names, image[kept], ground, pixel)
+        placed = cls(features.ids[kept], names, image[kept], ground, pixel)
+        _ = placed.measure, placed.shapes, placed.bounds  # once, not in every process
+        return placed
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the index, which holds every object once more."""
+        return {name: value for name, value in self.__dict__.items() if name != '_tree'}
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
@@ -96,6 +104,14 @@ class SceneObjects:
     @cached_property
     def _tree(self) -> shapely.STRtree:
         return shapely.STRtree(self.image)
+
+    def together(self, frames: Sequence[Bounds]) -> list[tuple[str, ...]]:
+        """Categories that lie in each of some frames, in alphabetical order."""
+        found: list[set[str]] = [set() for _ in frames]
+        boxes = shapely.box(*np.array(frames, float).reshape(-1, 4).T)
+        for frame, index in zip(*self._tree.query(boxes), strict=True):
+            found[frame].update(self.categories[index])
+        return [tuple(sorted(names)) for names in found]
 
     def tile(self, bounds: Bounds, counting: Counting) -> TileFacts:
         """What lies in a tile.

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from geores.errors import UsageError
-from geores.questions.asking import Balance, parse_balance
+from geores.questions.balance import Balance, parse_balance
 
 __all__ = ['MODES', 'MakeOptions']
 
@@ -22,7 +22,7 @@ class MakeOptions:
     questions: int = 100
     seed: int = 0
     mode: str = 'corrected'
-    balance: str = 'answers'
+    balance: str = 'questions'
     mapping: str | None = None
     min_share: float = 0.5
     next_to: float | None = None
@@ -35,7 +35,7 @@ class MakeOptions:
     mask: str | None = None
     mask_values: Sequence[int] | None = None
     min_valid: float = 1.0
-    fractions: Sequence[float] = field(default=(0.7, 0.15, 0.15))
+    fractions: Sequence[float] | None = None
     block_size: float | None = None
     buffer: float | None = None
     allow_vrt: bool = False

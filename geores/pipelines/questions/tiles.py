@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,16 +18,23 @@ from geores.osm.geometry import HIGH_RESOLUTION
 from geores.pipelines.questions.layout import Layout, open_reader
 from geores.pipelines.questions.objects import Counting, SceneObjects
 from geores.pipelines.questions.options import MakeOptions
-from geores.questions.asking import Asked, Vocabulary, ask_balanced
+from geores.questions.asking import Asked, ask_balanced
+from geores.questions.balance import Balance
+from geores.questions.choosing import Chosen
+from geores.questions.draws import Vocabulary
 from geores.questions.facts import TileFacts
-from geores.questions.forms import Objects
-from geores.questions.grammar import phrase
+from geores.questions.forms import Form, Objects
+from geores.questions.grammar import Style, phrase
 from geores.questions.make_faithful import PublishedFacts, ask_published
+from geores.questions.pool import Pool, survey
 from geores.scenes import gdal_env
 
-__all__ = ['TileMaker', 'tile_name']
+__all__ = ['TOO_FEW', 'TileMaker', 'tile_name']
 
 Members = Callable[[Objects], NDArray[np.int64]]
+
+TOO_FEW = 'too few objects'
+"""Why a tile is left out that there is nothing to ask of."""
 
 DARKEST, BRIGHTEST = 30, 225
 """Mean of the pixels of an image outside which the published code rejects it (spec 2.3, step 2)."""
@@ -51,6 +58,7 @@ class TileMaker:
         options: of the user.
         folder: where tiles are written.
         notes: on the objects, one sentence each.
+        pool: what every tile is surveyed for; None where each is asked by itself.
     """
 
     layout: Layout
@@ -61,6 +69,7 @@ class TileMaker:
     options: MakeOptions
     folder: Path
     notes: tuple[str, ...] = ()
+    pool: Pool | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without open files."""
@@ -77,10 +86,13 @@ class TileMaker:
             return replace(facts, counted=np.ones(len(facts.ids), bool))
         return facts
 
+    def path(self, row: int, col: int) -> Path:
+        """Where a tile's questions or survey are written."""
+        return self.folder / f'{tile_name(self.layout.name, row, col)}.json'
+
     def make(self, row: int, col: int) -> None:
-        """Write a tile's image and questions, or why there are none; nothing where it is written already."""
-        name = tile_name(self.layout.name, row, col)
-        path = self.folder / f'{name}.json'
+        """Write a tile's image and its questions or survey, or why there are none; unless that is done."""
+        path = self.path(row, col)
         if path.exists():
             return
         with gdal_env():
@@ -88,7 +100,7 @@ class TileMaker:
         record = self._record(row, col, pixels, valid)
         try:
             if record['why'] is None:
-                self._write_image(self.folder / f'{name}.tif', pixels, row, col)
+                self._write_image(path.with_suffix('.tif'), pixels, row, col)
             partial = path.with_suffix('.partial')
             partial.write_text(json.dumps(record))
             os.replace(partial, path)
@@ -107,15 +119,39 @@ class TileMaker:
         return pixels.astype(np.uint8), float(valid.mean())
 
     def _record(self, row: int, col: int, pixels: NDArray[np.uint8], valid: float) -> dict[str, Any]:
-        record: dict[str, Any] = {'row': row, 'col': col, 'valid': valid, 'why': None, 'questions': []}
+        record: dict[str, Any] = {'row': row, 'col': col, 'valid': valid, 'why': None}
         if valid < self.options.min_valid:
             return record | {'why': 'clouds or no data'}
         if self.options.mode == 'faithful' and not DARKEST <= pixels.mean() <= BRIGHTEST:
             return record | {'why': 'too dark or too bright'}
+        if self.pool is not None:
+            facts = self.facts(row, col)
+            if not facts.present:
+                return record | {'why': TOO_FEW}
+            found = survey(facts, self.pool).to_dict()
+            return record | {'survey': found, 'kilometres': facts.square_kilometres}
         asked = self.ask(row, col)
-        if not asked:
-            return record | {'why': 'too few objects'}
-        return record | {'questions': asked}
+        return record | ({'questions': asked} if asked else {'why': TOO_FEW})
+
+    def word(self, row: int, col: int, chosen: Sequence[Chosen]) -> list[dict[str, Any]]:
+        """Questions that were chosen for a tile as plain JSON, with the answers here, in order."""
+        facts, found = self.facts(row, col), []
+        for one in chosen:
+            fact = facts.answer(one.form)
+            if fact is None:
+                raise ValueError(f'{one.form} has no clear answer in tile {row}, {col}')
+            # Words tell nothing of the answer: they are those of a tile with another one. So does "a", where
+            # "the" would say that there is one.
+            rng = Random(f'{self.options.seed}/{one.form.key}/{one.turn}')  # noqa: S311 - no secrets
+            found.append(_plain(Asked(one.form, fact), phrase(one.form, 'english', rng)))
+        return found
+
+    @property
+    def balance(self) -> Balance:
+        """Of types and answers; whether it is urban is asked at low resolution where buildings are known."""
+        balance = self.options.balanced
+        known = 'building' in self.vocabulary.categories and self.options.questions > 1
+        return replace(balance, place=known and self.layout.gsd >= HIGH_RESOLUTION)
 
     def ask(self, row: int, col: int) -> list[dict[str, Any]]:
         """The questions of a tile as plain JSON, in order."""
@@ -130,11 +166,9 @@ class TileMaker:
             asked = ask_published(published, self.options.questions, rng, low_resolution=low) or []
             members = published.members
         else:
-            balance = self.options.balanced
-            if low and 'building' in self.vocabulary.categories and self.options.questions > 1:
-                balance = replace(balance, place=True)
-            asked = ask_balanced(facts, self.vocabulary, self.options.questions, balance, rng)
-        return [_plain(one, members, rng, faithful=faithful) for one in asked]
+            asked = ask_balanced(facts, self.vocabulary, self.options.questions, self.balance, rng)
+        style: Style = 'released' if faithful else 'english'
+        return [_plain(one, phrase(one.form, style, rng, the=_single(one.form, members))) for one in asked]
 
     def _write_image(self, path: Path, pixels: NDArray[np.uint8], row: int, col: int) -> None:
         window = self.layout.window(row, col)
@@ -153,13 +187,17 @@ class TileMaker:
             file.write(pixels)
 
 
-def _plain(one: Asked, members: Members, rng: Random, *, faithful: bool) -> dict[str, Any]:
-    the = tuple(
-        part.relation is not None and len(members(part.relation.other)) == 1 for part in one.form.parts()
+def _single(form: Form, members: Members) -> tuple[bool, ...]:
+    """For each object asked about, whether that of its relation is the only one."""
+    return tuple(
+        part.relation is not None and len(members(part.relation.other)) == 1 for part in form.parts()
     )
+
+
+def _plain(one: Asked, question: str) -> dict[str, Any]:
     return {
         'type': one.form.type,
-        'question': phrase(one.form, 'released' if faithful else 'english', rng, the=the),
+        'question': question,
         'answer': one.fact.answer,
         'form': one.form.to_dict(),
         'objects': [list(part) for part in one.fact.objects],

@@ -18,7 +18,7 @@ from geores.pipelines.questions.tiles import TileMaker, tile_name
 from geores.pipelines.questions.work import WorkFolder
 from geores.questions.official import answer_record, image_record, question_record, write_official
 
-__all__ = ['ATTRIBUTION', 'Kept', 'write_dataset']
+__all__ = ['ATTRIBUTION', 'PARTS', 'Kept', 'write_dataset']
 
 ATTRIBUTION = """Questions and answers in this folder are made from OpenStreetMap data.
 
@@ -79,6 +79,7 @@ def write_dataset(
     options: MakeOptions,
     makers: Sequence[TileMaker],
     *,
+    notes: Sequence[str],
     preview: int,
 ) -> None:
     """Write everything into the folder of the finished dataset.
@@ -90,6 +91,7 @@ def write_dataset(
         inputs: files.
         options: of the user.
         makers: of the scenes.
+        notes: on the dataset, one sentence each.
         preview: pictures to make.
 
     Raises:
@@ -102,7 +104,7 @@ def write_dataset(
             _link(work.tiles / f'{one.name}.tif', images / f'{number}.tif')
         _write_parts(work.final, _prefix(makers), kept)
         (work.final / 'ATTRIBUTION.txt').write_text(ATTRIBUTION, encoding='utf-8')
-        _write_manifest(work.final, kept, dropped, inputs, options, makers)
+        _write_manifest(work.final, kept, dropped, inputs, options, makers, notes)
         if preview:
             from geores.pipelines.questions.preview import write_previews
 
@@ -167,6 +169,7 @@ def _write_manifest(
     inputs: Inputs,
     options: MakeOptions,
     makers: Sequence[TileMaker],
+    notes: Sequence[str],
 ) -> None:
     """`manifest.json` says how the dataset was made, `questions.jsonl` what each question means."""
     manifest = {
@@ -176,11 +179,12 @@ def _write_manifest(
         'inputs': inputs.to_dict(),
         'options': options.deciding()
         | {
-            'fractions': list(options.fractions),
+            'fractions': None if options.fractions is None else list(options.fractions),
             'block_size': options.block_size,
             'buffer': options.buffer,
         },
         'split_id': kept[0].split_id,
+        'notes': list(notes),
         'scenes': [_scene(maker) for maker in makers],
         'dropped': dict(sorted(dropped.items())),
         'tiles': [
