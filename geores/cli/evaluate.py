@@ -1,4 +1,4 @@
-"""`geores evaluate`: a model on labelled data."""
+"""`geores evaluate`: a model on labelled data, or on questions whose answers are known."""
 
 import json
 import math
@@ -13,8 +13,10 @@ from geores.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
     from rich.table import Table
 
+    from geores.pipelines.evaluation.question_report import VQAEvaluation
     from geores.pipelines.evaluation.report import Evaluation
 
 __all__ = ['evaluate']
@@ -58,7 +60,8 @@ def evaluate(
         typer.Argument(
             metavar='DATA...',
             help='Folder with a folder a class; folder of GeoTIFF patches with labels.csv; BigEarthNet v2.0 '
-            '(reBEN); or scenes, with --labels.',
+            '(reBEN); or scenes, with --labels. For a model that answers questions: folder in the layout of '
+            'RSVQA.',
         ),
     ],
     labels: Annotated[str | None, Option(help='Vector file of polygons or points over the scenes.')] = None,
@@ -82,14 +85,26 @@ def evaluate(
     split: Annotated[
         str,
         Option(
-            help="all, or val or train: that part of the model's own split of this data; or test of reBEN."
+            help="all, or val or train: that part of the model's own split of this data; or test of reBEN, "
+            'test or test_phili of RSVQA.'
         ),
     ] = 'all',
+    train: Annotated[
+        list[str] | None,
+        Option(
+            metavar='DIR',
+            help='Of questions: folder that majority and question-only model learn from; may be given again '
+            '[the training part, else the other images of DATA].',
+        ),
+    ] = None,
     label_map: Annotated[
         str | None, Option(metavar='OLD=NEW,...', help="Labels of the data by the model's names.")
     ] = None,
     ignore_unknown: Annotated[
-        bool, Option('--ignore-unknown', help='Leave out labels that the model does not know.')
+        bool,
+        Option(
+            '--ignore-unknown', help='Leave out labels, or kinds of questions, that the model does not know.'
+        ),
     ] = False,
     metadata: Annotated[
         Path | None, Option(help='metadata.parquet of reBEN, if it is not beside the patches.')
@@ -101,8 +116,8 @@ def evaluate(
     device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
     precision: Annotated[str, Option(help='fp32, bf16, fp16 or auto.')] = 'fp32',
     workers: Annotated[int, Option(help='Processes that read images beside this one.')] = 0,
-    bootstrap: Annotated[int, Option(help='Drawings for 95 % intervals; 0 for none.')] = 1000,
-    seed: Annotated[int, Option(help='Of the drawings.')] = 0,
+    bootstrap: Annotated[int, Option(help='Drawings of images for 95 % intervals; 0 for none.')] = 1000,
+    seed: Annotated[int, Option(help='Of the drawings and the question-only model.')] = 0,
     out: Annotated[Path | None, Option(help='Folder for tables and plots.')] = None,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace results in --out.')] = False,
     as_json: Annotated[bool, Option('--json', help='Print one JSON object.')] = False,
@@ -111,17 +126,18 @@ def evaluate(
     tiles = {'resolution': resolution, 'stride': stride, 'min_share': min_share, 'placement': placement}
     reben = {'metadata': metadata, 'snow_and_clouds': snow_and_clouds}
     renamed = _pairs(label_map)
-    from geores.pipelines.evaluation.evaluate import Evaluator
-    from geores.pipelines.evaluation.files import check_files
+    from geores.pipelines.evaluation.report import Evaluation
+    from geores.pipelines.evaluation.run import prepare
 
-    evaluator = Evaluator.prepare(
+    evaluator = prepare(
         model,
         data,
         labels=labels,
         column=column,
         bands=listed(bands),
-        mode=mode,  # type: ignore[arg-type]
-        split=split,  # type: ignore[arg-type]
+        mode=mode,
+        split=split,
+        train=train or None,
         label_map=renamed,
         ignore_unknown=ignore_unknown,
         batch_size=batch_size,
@@ -134,12 +150,18 @@ def evaluate(
         **{name: value for name, value in tiles.items() if value is not None},
     )
     if out is not None:
-        check_files(out, evaluator.model.name, overwrite=overwrite)
-    with progress_bar(evaluator.model.name, shown=not as_json) as progress:
+        evaluator.check_output(out, overwrite=overwrite)
+    with progress_bar(evaluator.model.name, shown=not as_json, unit='images') as progress:
         found = evaluator.run(progress)
     paths = {} if out is None else found.save(out, overwrite=overwrite)
     _tell(found)
-    (_print_json if as_json else _print)(found, paths)
+    if as_json:
+        _print_json(found, paths)
+    else:
+        if isinstance(found, Evaluation):
+            _print_labels(found, paths)
+        else:
+            _print_answers(found, paths)
 
 
 def _pairs(text: str | None) -> dict[str, str]:
@@ -153,21 +175,38 @@ def _pairs(text: str | None) -> dict[str, str]:
     return pairs
 
 
-def _tell(found: 'Evaluation') -> None:
+def _tell(found: 'Evaluation | VQAEvaluation') -> None:
     """Notes and warnings, on standard error."""
     for kind, lines in (('note', found.notes), ('warning', found.warnings)):
         for line in lines:
             print(f'geores: {kind}: {line}', file=sys.stderr)
 
 
-def _print_json(found: 'Evaluation', paths: dict[str, Path]) -> None:
-    from geores.pipelines.evaluation.files import plain, record
+def _print_json(found: 'Evaluation | VQAEvaluation', paths: dict[str, Path]) -> None:
+    from geores.pipelines.evaluation.files import plain
 
     outputs = {kind: str(path) for kind, path in paths.items()}
-    print(json.dumps(plain(record(found, curves=False) | {'outputs': outputs}), ensure_ascii=False))
+    print(json.dumps(plain(found.record() | {'outputs': outputs}), ensure_ascii=False))
 
 
-def _print(found: 'Evaluation', paths: dict[str, Path]) -> None:
+def _print_answers(found: 'VQAEvaluation', paths: dict[str, Path]) -> None:
+    """Model beside majority and question-only model, by kind of question."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    title = f'{found.card.name} on {len(found):,} questions about {found.comparison.images:,} images'
+    console.print(found.comparison.table(title, found.intervals))
+    gain = f'model above question-only, all questions: {found.metrics["gain"]:+.3f}'
+    if 'gain' in found.intervals:
+        gain += ' ({:+.3f} to {:+.3f})'.format(*found.intervals['gain'])
+    console.print(gain)
+    console.print(f'expected calibration error: {_number(found.metrics["ece"])}')
+    if len(found.per_source) > 1:
+        console.print(_right(_rows('source', found.per_source)))
+    _print_paths(console, paths)
+
+
+def _print_labels(found: 'Evaluation', paths: dict[str, Path]) -> None:
     """Tables of figures, of labels and, where there are several, of sources."""
     from rich import box
     from rich.console import Console
@@ -185,6 +224,10 @@ def _print(found: 'Evaluation', paths: dict[str, Path]) -> None:
     console.print(_right(_rows('label', found.per_class)))
     if len(found.per_source) > 1:
         console.print(_right(_rows('source', found.per_source[_brief(found.per_source)])))
+    _print_paths(console, paths)
+
+
+def _print_paths(console: 'Console', paths: dict[str, Path]) -> None:
     for kind, path in paths.items():
         console.print(f'{kind.replace("_", " ")}: {path}', soft_wrap=True)
 

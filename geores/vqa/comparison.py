@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from geores.errors import UsageError
@@ -14,7 +15,8 @@ from geores.vqa.answers import AnswerEncoding
 __all__ = ['MAJORITY', 'MODEL', 'QUESTION_ONLY', 'Comparison', 'Majority', 'compare']
 
 MAJORITY, QUESTION_ONLY, MODEL = 'majority', 'question-only', 'model'
-NUMBERS = ('count', 'area')
+NUMBERS = {'count': 'error', 'area': 'error m2'}
+"""Kinds of questions whose answers are numbers, and what their mean error is called."""
 
 
 @dataclass(frozen=True)
@@ -104,27 +106,45 @@ class Comparison:
     def _errors(self, who: str) -> dict[str, float]:
         return {f'{kind}_log_error': error.log for kind, error in self.numbers.get(who, {}).items()}
 
-    def table(self, title: str = '') -> Table:
-        """One row a kind of question, then AA and OA, then errors of numbers; one column each.
+    def table(self, title: str = '', intervals: Mapping[str, tuple[float, float]] | None = None) -> Table:
+        """One row a kind of question, then AA and OA, then mean errors of numbers and of their log10.
+
+        There is a column each, and all fit in 80 letters.
 
         Args:
             title: Of the table.
+            intervals: Of the last one's figures by the names of `to_dict`; a column more, if any are given.
         """
-        table = Table('', 'questions', *self.scores, title=title or None, title_justify='left')
-        counts = next(iter(self.scores.values())).counts
-        for kind, count in counts.items():
-            table.add_row(kind, f'{count:,}', *[f'{one.by_type[kind]:.3f}' for one in self.scores.values()])
+        limits = intervals or {}
+        heads = ['', 'questions', *self.scores, *['95 % interval'] * bool(limits)]
+        table = Table(*heads, title=title or None, title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in table.columns[1:]:
+            column.justify = 'right'
+        for kind, count in next(iter(self.scores.values())).counts.items():
+            values = [one.by_type[kind] for one in self.scores.values()]
+            table.add_row(kind, f'{count:,}', *_shown(values), *_span(limits, f'accuracy_{kind}'))
         table.add_section()
-        table.add_row('mean of kinds (AA)', '', *[f'{one.average:.3f}' for one in self.scores.values()])
-        overall = [f'{one.overall:.3f}' for one in self.scores.values()]
-        table.add_row('all questions (OA)', f'{self.questions:,}', *overall)
-        for kind in NUMBERS:
+        values = [one.average for one in self.scores.values()]
+        table.add_row('mean (AA)', '', *_shown(values), *_span(limits, 'accuracy_mean'))
+        values = [one.overall for one in self.scores.values()]
+        table.add_row('all (OA)', f'{self.questions:,}', *_shown(values), *_span(limits, 'accuracy'))
+        for kind, name in NUMBERS.items():
             errors = [self.numbers[who].get(kind) for who in self.scores]
             if any(errors):
-                # Undefined where no number was answered.
-                shown = ['-' if one is None or math.isnan(one.log) else f'{one.log:.2f}' for one in errors]
-                table.add_row(f'{kind}, log10 error', '', *shown)
+                logs = [math.nan if one is None else one.log for one in errors]
+                means = [math.nan if one is None else one.mean for one in errors]
+                table.add_row(f'{kind}, {name}', '', *_shown(means, 1))
+                table.add_row(f'{kind}, log10', '', *_shown(logs, 2))
         return table
+
+
+def _shown(values: Sequence[float], places: int = 3) -> list[str]:
+    """Figures; a dash where there is none, such as an error where no number was answered."""
+    return ['-' if math.isnan(value) else f'{value:,.{places}f}' for value in values]
+
+
+def _span(limits: Mapping[str, tuple[float, float]], name: str) -> list[str]:
+    return [' to '.join(_shown(limits[name]))] if name in limits else []
 
 
 def compare(

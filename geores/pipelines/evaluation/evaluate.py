@@ -1,4 +1,4 @@
-"""Evaluate a model on labelled data of any kind."""
+"""Evaluate a model that gives labels, on labelled data of any kind."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,63 +11,24 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from geores.bundle import load_model
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
-from geores.inference.predictor import Predictor, choose_precision, pick_device
+from geores.inference.predictor import Predictor, choose_precision
 from geores.model import Model
 from geores.pipelines.evaluation.data import Labelled, Mode, Paths, bring_to_labels, find_datasets
+from geores.pipelines.evaluation.files import check_files
 from geores.pipelines.evaluation.report import Evaluation
 from geores.pipelines.evaluation.split import Part, check_part, take_part
 
 if TYPE_CHECKING:
     from geores.datasets._module import LabelledImages
 
-__all__ = ['Evaluator', 'evaluate']
+__all__ = ['Evaluator']
 
 Progress = Callable[[int, int], None]
 PROBES = 16
 BRIGHTEST = 2.0
 """Floating point pixels that never exceed it are reflectances of 0 to 1."""
-
-
-def evaluate(
-    model: str | Path | Model,
-    data: Paths,
-    *,
-    out: str | Path | None = None,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-    **options: Any,  # noqa: ANN401 - those of Evaluator.prepare
-) -> Evaluation:
-    """Compare what a model answers with what is true.
-
-    Args:
-        model: Name or path of a bundle, or a loaded model.
-        data: Folders that hold a folder a class (with `multilabels.csv` for a multi-label model);
-            folders of GeoTIFF patches with `labels.csv`; or, with `labels`, scenes.
-        out: Folder for tables and plots.
-        overwrite: Replace what stands there.
-        progress: Called with the images just done and all of them.
-        **options: Those of `Evaluator.prepare`.
-
-    Returns:
-        The figures, as `metrics`, `per_class`, `confusion` and more.
-
-    Raises:
-        UsageError: Something given cannot be used; nothing was written.
-        ReadError: A scene could not be read.
-        WriteError: The results could not be written.
-    """
-    from geores.pipelines.evaluation.files import check_files
-
-    evaluator = Evaluator.prepare(model, data, **options)
-    if out is not None:
-        check_files(Path(out), evaluator.model.name, overwrite=overwrite)
-    found = evaluator.run(progress)
-    if out is not None:
-        found.save(out, overwrite=overwrite)
-    return found
 
 
 @dataclass(frozen=True)
@@ -87,7 +48,7 @@ class Evaluator:
     @classmethod
     def prepare(
         cls,
-        model: str | Path | Model,
+        model: Model,
         data: Paths,
         *,
         labels: str | PathLike[str] | None = None,
@@ -98,7 +59,6 @@ class Evaluator:
         label_map: Mapping[str, str] | None = None,
         ignore_unknown: bool = False,
         batch_size: int = 32,
-        device: str = 'auto',
         precision: str = 'fp32',
         workers: int = 0,
         bootstrap: int = 1000,
@@ -106,11 +66,11 @@ class Evaluator:
         reben: Mapping[str, Any] | None = None,
         **tiles: Any,  # noqa: ANN401 - options of SceneTiles
     ) -> Self:
-        """Load the model, find the data, match labels, and read one image.
+        """Find the data, match labels, and read some images.
 
         Args:
-            model: Name or path of a bundle, or a loaded model.
-            data: As in `evaluate`.
+            model: Loaded.
+            data: As in `geores.evaluate`.
             labels: Vector file of polygons or points over scenes.
             column: Of the vector file, with the class.
             mode: 'scene' or 'multi-label'; None takes the model's.
@@ -120,7 +80,6 @@ class Evaluator:
             label_map: Label of the data -> label of the model, where they differ.
             ignore_unknown: Leave out what the model does not know, which else is an error.
             batch_size: Images in one forward pass.
-            device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
             precision: 'auto', 'fp32', 'bf16' or 'fp16'.
             workers: Processes that read images beside this one.
             bootstrap: Drawings for intervals; 0 gives none.
@@ -131,16 +90,8 @@ class Evaluator:
         Raises:
             UsageError: Something given cannot be used.
         """
-        for name, value, least in (
-            ('batch_size', batch_size, 1),
-            ('workers', workers, 0),
-            ('bootstrap', bootstrap, 0),
-        ):
-            if value < least:
-                raise UsageError(f'{name} has to be {least} or more, not {value}')
-        loaded = model if isinstance(model, Model) else load_model(model, pick_device(device))
-        choose_precision(loaded, precision, np.empty(0, np.float32))
-        card = loaded.card
+        choose_precision(model, precision, np.empty(0, np.float32))
+        card = model.card
         check_part(split)
         given: dict[str, Any] = {'mode': mode, 'bands': bands, 'labels': labels, 'column': column}
         datasets = find_datasets(card, data, split=split, reben=reben, **given, **tiles)
@@ -160,8 +111,20 @@ class Evaluator:
             'images': len(labelled.indices),
         }
         return cls(
-            loaded, labelled, batch_size, precision, workers, bootstrap, seed, provenance, warnings
+            model, labelled, batch_size, precision, workers, bootstrap, seed, provenance, warnings
         )  # fmt: skip
+
+    def check_output(self, folder: Path, *, overwrite: bool) -> None:
+        """Raise where results could not be written.
+
+        Args:
+            folder: To write to.
+            overwrite: Whether files may be replaced.
+
+        Raises:
+            OutputError: A file exists, or the folder cannot be written.
+        """
+        check_files(folder, self.model.name, overwrite=overwrite)
 
     def run(self, progress: Progress | None = None) -> Evaluation:
         """Score all images, batch by batch; of each only its scores are kept.

@@ -14,9 +14,18 @@ from sklearn.metrics import precision_recall_curve
 from geores.pipelines.evaluation.report import ALL, Evaluation
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ['write_confusion', 'write_precision_recall', 'write_reliability', 'write_thresholds']
+__all__ = [
+    'draw_reliability',
+    'new_figure',
+    'write',
+    'write_confusion',
+    'write_precision_recall',
+    'write_reliability',
+    'write_thresholds',
+]
 
 PANELS = 41
 """Most labels that have a panel of their own: those that are true most often, if ever."""
@@ -46,35 +55,54 @@ def write_reliability(found: Evaluation, path: Path) -> None:
         found: The evaluation.
         path: PNG to write.
     """
-    labels = _shown(found)
-    figure = _figure(10, max(5.0, 2.0 + 0.24 * len(labels)))
+    what = 'labels' if found.is_multi_label else 'best labels'
+    title = _title(found, f'reliability, ECE {found.metrics["ece"]:.3f}')
+    draw_reliability(
+        found.reliability, found.per_class['ece'].loc[_shown(found)], title, (what, 'label'), path
+    )
+
+
+def draw_reliability(
+    table: 'pd.DataFrame', errors: 'pd.Series[float]', title: str, words: tuple[str, str], path: Path
+) -> None:
+    """Draw a reliability curve over a histogram of scores, beside calibration errors.
+
+    Args:
+        table: As `Evaluation.reliability`.
+        errors: Calibration error of each label.
+        title: Of the curve.
+        words: What has scores, and what errors are of.
+        path: PNG to write.
+    """
+    what, each = words
+    labels = [str(label) for label in errors.index]
+    figure = new_figure(10, max(5.0, 2.0 + 0.24 * len(labels)))
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(3, 2))[0]
     curve, histogram = left.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    rows = found.reliability[found.reliability['label'] == ALL]
+    rows = table[table['label'] == ALL]
     filled = rows[rows['count'] > 0]
     curve.plot([0, 1], [0, 1], color=GREY, linestyle='--', linewidth=1, label='as the score says')
     curve.plot(
         filled['score'], filled['share'], color=BLUE, marker='o', markersize=4, clip_on=False, label='found'
     )
     rare = rows[rows['count'].between(1, RARE - 1)]
-    curve.plot(rare['score'], rare['share'], 'o', color=BLUE, markerfacecolor='white', markersize=4,
-               clip_on=False, zorder=5, label=f'fewer than {RARE}')  # fmt: skip
-    what = 'labels' if found.is_multi_label else 'best labels'
+    if len(rare):  # nothing drawn would count as drawn in the corner, and the layout leave room for it
+        curve.plot(rare['score'], rare['share'], 'o', color=BLUE, markerfacecolor='white', markersize=4,
+                   clip_on=False, zorder=5, label=f'fewer than {RARE}')  # fmt: skip
     curve.set(ylabel=f'share of {what} that are true', xlim=(0, 1), ylim=(0, 1))
-    curve.set_title(_title(found, f'reliability, ECE {found.metrics["ece"]:.3f}'), fontsize=9)
+    figure.suptitle(title, fontsize=9)
     curve.legend(fontsize=8, frameon=False, loc='upper left')
     histogram.bar(rows['low'], rows['count'], width=0.1, align='edge', color=BLUE, edgecolor='white')
     histogram.set(xlabel='score', ylabel=what)
     bars = right.subplots()
-    errors = found.per_class['ece'].loc[labels]
     bars.barh(range(len(labels)), errors.fillna(0), color=BLUE)
     bars.set_yticks(range(len(labels)), _wrapped(labels), fontsize=8)
     bars.set(ylim=(len(labels) - 0.5, -0.5), xlabel='expected calibration error')
-    bars.set_title('by label', fontsize=9)
+    bars.set_title(f'by {each}', fontsize=9)
     for axes in (curve, histogram, bars):
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
-    _write(figure, path)
+    write(figure, path)
 
 
 def write_thresholds(found: Evaluation, path: Path) -> None:
@@ -86,7 +114,7 @@ def write_thresholds(found: Evaluation, path: Path) -> None:
     """
     table = found.threshold_curve
     styles = {'precision': (BLUE, 'precision'), 'recall': (ORANGE, 'recall'), 'f1': (GREEN, 'F1')}
-    figure = _figure(*_grid_size(found))
+    figure = new_figure(*_grid_size(found))
     for label, axes in _panels(figure, found):
         rows = table[table['label'] == label]
         for column, (colour, name) in styles.items():
@@ -95,7 +123,7 @@ def write_thresholds(found: Evaluation, path: Path) -> None:
             axes.axvline(_figure_of(found, label, 'threshold'), color='black', linestyle=':', linewidth=1)
     cards = " (dotted: the card's)" if found.is_multi_label else ''
     _finish(figure, found, 'threshold', '', f'precision, recall and F1 by threshold{cards}')
-    _write(figure, path)
+    write(figure, path)
 
 
 def write_precision_recall(found: Evaluation, path: Path) -> None:
@@ -105,7 +133,7 @@ def write_precision_recall(found: Evaluation, path: Path) -> None:
         found: The evaluation.
         path: PNG to write.
     """
-    figure = _figure(*_grid_size(found))
+    figure = new_figure(*_grid_size(found))
     scores, truth, decided = found.measured.numpy(), found.truth.numpy(), found.decided.numpy()
     for label, axes in _panels(figure, found):
         columns = slice(None) if label == ALL else [found.labels.index(label)]
@@ -121,7 +149,7 @@ def write_precision_recall(found: Evaluation, path: Path) -> None:
         area = found.metrics['ap_micro'] if label == ALL else _figure_of(found, label, 'ap')
         axes.text(0.05, 0.06, f'AP {area:.2f}', fontsize=8, bbox=PLATE, zorder=4)
     _finish(figure, found, 'recall', 'precision', 'precision and recall (dot: as the model decides)')
-    _write(figure, path)
+    write(figure, path)
 
 
 def _draw_matrix(found: Evaluation, path: Path) -> None:
@@ -131,7 +159,7 @@ def _draw_matrix(found: Evaluation, path: Path) -> None:
     counts = table.to_numpy()
     share = counts / counts.sum(1, keepdims=True)
     height, width = (max(3.2, 2.4 + 0.42 * count) for count in counts.shape)
-    figure = _figure(width + 1.6, height)
+    figure = new_figure(width + 1.6, height)
     axes = figure.subplots()
     image = axes.imshow(share, cmap='Blues', vmin=0, vmax=1, aspect='auto')
     axes.set_xticks(
@@ -146,14 +174,14 @@ def _draw_matrix(found: Evaluation, path: Path) -> None:
             text = str(counts[row, column])
             axes.text(column, row, text, ha='center', va='center', color=colour, fontsize=7)
     figure.colorbar(image, ax=axes, shrink=0.8, label='share of the images of a class')
-    _write(figure, path)
+    write(figure, path)
 
 
 def _draw_decisions(found: Evaluation, path: Path) -> None:
     labels = _shown(found)
     rows = found.confusion.loc[labels]
     whole = rows[['tp', 'fn', 'fp']].sum(axis=1).clip(lower=1)
-    figure = _figure(9, 1.8 + 0.3 * len(labels))
+    figure = new_figure(9, 1.8 + 0.3 * len(labels))
     axes = figure.subplots()
     start = np.zeros(len(labels))
     for column, name, colour in (
@@ -171,7 +199,7 @@ def _draw_decisions(found: Evaluation, path: Path) -> None:
     axes.spines[:].set_visible(False)
     axes.set_title(_title(found, f'decisions, F1 micro {found.metrics["f1_micro"]:.3f}'), fontsize=9)
     figure.legend(loc='outside lower center', ncols=3, fontsize=8, frameon=False)
-    _write(figure, path)
+    write(figure, path)
 
 
 def _wrapped(labels: Sequence[str]) -> list[str]:
@@ -230,11 +258,23 @@ def _title(found: Evaluation, text: str) -> str:
     return f'{found.card.name} on {len(found):,} images: {text}'
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure.
+
+    Args:
+        width: Inches.
+        height: Inches.
+    """
     figure = Figure(figsize=(width, height), dpi=120, layout='constrained')
     FigureCanvasAgg(figure)
     return figure
 
 
-def _write(figure: Figure, path: Path) -> None:
+def write(figure: Figure, path: Path) -> None:
+    """Write a figure.
+
+    Args:
+        figure: Complete.
+        path: PNG to write.
+    """
     figure.savefig(path, format='png', metadata={'Software': 'geores'})

@@ -17,38 +17,54 @@ import pyarrow.parquet as pq
 from geores.errors import OutputError, WriteError
 
 if TYPE_CHECKING:
+    from geores.pipelines.evaluation.question_report import VQAEvaluation
     from geores.pipelines.evaluation.report import Evaluation
 
-__all__ = ['check_files', 'files', 'plain', 'record', 'save']
+__all__ = [
+    'FILES',
+    'by_label',
+    'check_files',
+    'files',
+    'plain',
+    'record',
+    'save',
+    'together',
+    'write_predictions',
+]
+
+FILES = {
+    'metrics': 'metrics.json',
+    'per_class': 'per_class.csv',
+    'per_source': 'per_source.csv',
+    'confusion': 'confusion.csv',
+    'predictions': 'predictions.parquet',
+    'confusion_plot': 'confusion.png',
+    'reliability_plot': 'reliability.png',
+    'threshold_plot': 'thresholds.png',
+    'precision_recall_plot': 'precision_recall.png',
+}
+"""What is written, and how its file's name ends."""
 
 
-def files(folder: Path, name: str) -> dict[str, Path]:
+def files(folder: Path, name: str, kinds: Mapping[str, str] = FILES) -> dict[str, Path]:
     """Paths of the files of a model's evaluation.
 
     Args:
         folder: That holds them.
         name: Of the model.
+        kinds: What is written, and how its file's name ends.
     """
-    return {
-        'metrics': folder / f'{name}_metrics.json',
-        'per_class': folder / f'{name}_per_class.csv',
-        'per_source': folder / f'{name}_per_source.csv',
-        'confusion': folder / f'{name}_confusion.csv',
-        'predictions': folder / f'{name}_predictions.parquet',
-        'confusion_plot': folder / f'{name}_confusion.png',
-        'reliability_plot': folder / f'{name}_reliability.png',
-        'threshold_plot': folder / f'{name}_thresholds.png',
-        'precision_recall_plot': folder / f'{name}_precision_recall.png',
-    }
+    return {kind: folder / f'{name}_{end}' for kind, end in kinds.items()}
 
 
-def check_files(folder: Path, name: str, *, overwrite: bool) -> None:
+def check_files(folder: Path, name: str, *, overwrite: bool, kinds: Mapping[str, str] = FILES) -> None:
     """Raise where files could not be written, before any work is done.
 
     Args:
         folder: To write to; need not be there.
         name: Of the model.
         overwrite: Whether files may be replaced.
+        kinds: As of `files`.
 
     Raises:
         OutputError: A file exists, or the folder cannot be written.
@@ -58,7 +74,7 @@ def check_files(folder: Path, name: str, *, overwrite: bool) -> None:
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise OutputError(f'{folder} cannot be written: {existing} is no folder that you may write to')
-    taken = [path for path in files(folder, name).values() if path.exists()]
+    taken = [path for path in files(folder, name, kinds).values() if path.exists()]
     if taken and not overwrite:
         raise OutputError(f'{taken[0]} exists: give --overwrite to replace it, or another --out')
 
@@ -69,13 +85,13 @@ def save(found: 'Evaluation', folder: Path, *, overwrite: bool) -> dict[str, Pat
 
     name = found.card.name
     check_files(folder, name, overwrite=overwrite)
-    with _together(folder) as part:
+    with together(folder) as part:
         paths = files(part, name)
         text = json.dumps(plain(record(found, curves=True)), indent=1, ensure_ascii=False)
         paths['metrics'].write_text(text + '\n', encoding='utf-8')
         for table in ('per_class', 'per_source', 'confusion'):
             getattr(found, table).to_csv(paths[table])
-        _write_predictions(found, paths['predictions'])
+        write_predictions(found, paths['predictions'])
         figures.write_confusion(found, paths['confusion_plot'])
         figures.write_reliability(found, paths['reliability_plot'])
         figures.write_thresholds(found, paths['threshold_plot'])
@@ -101,8 +117,8 @@ def record(found: 'Evaluation', *, curves: bool) -> dict[str, Any]:
         'confusion': found.confusion.to_dict('index'),
     }
     if curves:
-        entries['reliability'] = _by_label(found.reliability)
-        entries['threshold_curve'] = _by_label(found.threshold_curve)
+        entries['reliability'] = by_label(found.reliability)
+        entries['threshold_curve'] = by_label(found.threshold_curve)
     return entries
 
 
@@ -121,14 +137,25 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     return value
 
 
-def _by_label(table: pd.DataFrame) -> dict[str, Any]:
+def by_label(table: pd.DataFrame) -> dict[str, Any]:
+    """Columns of a table for each of its labels.
+
+    Args:
+        table: With a column `label`.
+    """
     return {
         str(label): rows.drop(columns='label').to_dict('list')
         for label, rows in table.groupby('label', sort=False)
     }
 
 
-def _write_predictions(found: 'Evaluation', path: Path) -> None:
+def write_predictions(found: 'Evaluation | VQAEvaluation', path: Path) -> None:
+    """Write predictions, with their provenance.
+
+    Args:
+        found: The evaluation.
+        path: Parquet to write.
+    """
     table = pa.Table.from_pandas(found.predictions, preserve_index=False)
     told = {b'geores': json.dumps(plain(found.provenance)).encode()}
     pq.write_table(
@@ -137,8 +164,15 @@ def _write_predictions(found: 'Evaluation', path: Path) -> None:
 
 
 @contextmanager
-def _together(folder: Path) -> Iterator[Path]:
-    """A folder to write in, whose files all move to `folder` at the end, or none."""
+def together(folder: Path) -> Iterator[Path]:
+    """A folder to write in, whose files all move to `folder` at the end, or none.
+
+    Args:
+        folder: Made if it is not there.
+
+    Raises:
+        WriteError: Writing failed.
+    """
     made = not folder.exists()
     part = folder / f'.partial-{uuid.uuid4().hex}'
     done = False

@@ -204,6 +204,16 @@ class Evaluation:
         scores = pd.DataFrame(self.scores.numpy(), columns=[f'score_{label}' for label in self.card.labels])
         return pd.concat([frame, scores], axis=1)
 
+    def record(self, *, curves: bool = False) -> dict[str, Any]:
+        """Provenance, figures and tables, for JSON.
+
+        Args:
+            curves: Whether threshold and reliability curves go with them.
+        """
+        from geores.pipelines.evaluation.files import record
+
+        return record(self, curves=curves)
+
     def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
         """Write all tables, figures and plots; either all files appear or none.
 
