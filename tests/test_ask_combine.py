@@ -14,8 +14,10 @@ from geores.asking.combine import (
     rural_urban,
 )
 from geores.asking.land_cover import LAND_COVER, labels_of, measurable
-from geores.asking.readings import AnswerTable, Readings
+from geores.asking.readings import LEVEL, AnswerTable
+from geores.asking.words import how_sure, in_words
 from geores.grid import Tiling
+from geores.questions.grammar import parse
 from geores.vqa.answers import AnswerEncoding
 
 quick = settings(max_examples=60, deadline=None)
@@ -29,12 +31,13 @@ LR = AnswerEncoding('official', 'lr')
 def said(answers, kind, labels=None):
     """Readings of tiles that are sure of their answers; None for a tile that was not seen."""
     labels = labels or (*YES, *dict.fromkeys(one for one in answers if one and one not in YES))
-    readings = Readings.empty(len(answers))
+    table = AnswerTable(labels, LR)
+    readings = table.empty(len(answers), kind)
     seen = np.array([one is not None for one in answers])
     rows = np.zeros((int(seen.sum()), len(labels)), np.float32)
     for row, one in zip(rows, (one for one in answers if one is not None), strict=True):
         row[labels.index(one)] = 1
-    readings.put(np.flatnonzero(seen), AnswerTable(labels, LR).read(rows, kind))
+    readings.put(np.flatnonzero(seen), table.read(rows, kind))
     return readings
 
 
@@ -91,15 +94,31 @@ def test_exact_counts_compare_exactly(case, random):
         assert found.parts == (sum(first), sum(second))
 
 
-@quick
-@given(counted(most=5000))
-def test_intervals_of_binned_answers_cover_the_truth(case):
-    shape, numbers = case
-    many = count(said(binned(numbers), 'count', (*YES, *BINS)), whole(shape))
-    assert many.interval[0] <= sum(numbers) <= many.interval[1]
-    assert many.interval[0] <= many.value <= many.interval[1]
-    large = area(said(binned(numbers, 'm2'), 'area', (*YES, *AREA_BINS)), whole(shape, 5000.0))
-    assert large.interval[0] <= sum(numbers) <= large.interval[1] <= 5000 * len(numbers)
+@pytest.mark.parametrize('kind', ['count', 'area'])
+def test_intervals_of_doubtful_answers_cover_as_many_truths_as_they_state(kind):
+    """Truths drawn from what tiles say, and from nothing else: independently, the hardest for a median."""
+    draw = np.random.default_rng(0)
+    bins = AREA_BINS if kind == 'area' else BINS
+    table, inside = AnswerTable((*YES, *bins), LR), []
+    for _ in range(200):
+        tiles = int(draw.integers(1, 20))
+        rows = np.zeros((tiles, len(YES) + 5), np.float32)
+        rows[:, len(YES) :] = draw.dirichlet([0.6] * 5, tiles)
+        places = [draw.choice(5, p=row / row.sum()) for row in rows[:, len(YES) :].astype(float)]
+        truth = sum(int((0, *10.0 ** np.arange(4))[at] * 10 ** draw.random() + (at > 0)) for at in places)
+        sides = table.read(rows, kind), whole((1, tiles), 1e5)
+        found = count(*sides, 1) if kind == 'count' else area(*sides)
+        assert found.interval[0] <= found.value <= found.interval[1]
+        assert LEVEL <= found.probability <= 1
+        inside.append(found.interval[0] <= truth <= found.interval[1])
+    assert np.mean(inside) >= LEVEL
+
+
+def test_the_interval_of_many_tiles_is_far_from_the_sum_of_their_ends():
+    found = count(said(['between 10 and 100'] * 100, 'count', (*YES, *BINS)), whole((10, 10)), 1)
+    low, high = found.interval
+    assert 1100 < 1800 < low < found.value < high < 7000 < 10_000
+    assert found.value == pytest.approx(100 * 39, rel=0.15)
 
 
 @st.composite
@@ -124,13 +143,13 @@ def touched(shape, objects):
 
 
 @quick
-@given(spanning([(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (4, 1)]), st.booleans())
-def test_objects_over_two_to_four_tiles_stay_in_the_interval(case, bins):
+@given(spanning([(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (4, 1)]))
+def test_objects_over_two_to_four_tiles_stay_in_the_interval(case):
     shape, objects = case
     numbers = touched(shape, objects)
-    found = count(said(binned(numbers) if bins else list(map(str, numbers)), 'count'), whole(shape))
+    found = count(said(list(map(str, numbers)), 'count'), whole(shape))
     assert found.interval[0] <= len(objects) <= found.interval[1]
-    assert bins or found.value == sum(numbers) >= len(objects)
+    assert found.value == sum(numbers) >= len(objects)
 
 
 @quick
@@ -142,7 +161,7 @@ def test_long_objects_stay_in_the_interval(case, hole):
         answers[len(answers) // 2] = None
         if answers == [None]:
             return
-    found = count(said(answers, 'count'), whole(shape), long=True)
+    found = count(said(answers, 'count'), whole(shape), None)
     assert found.interval[0] <= len(objects)
     assert hole or len(objects) <= found.interval[1]
 
@@ -183,22 +202,44 @@ def chances(values):
 def test_presence_is_worth_at_least_its_best_tile_and_less_than_independent_ones(values):
     found = presence(chances(values))
     likeliest, independent = max(values), 1 - np.prod(1 - np.array(values))
-    assert found.answer == ('yes' if np.float32(likeliest) >= 0.5 else 'no')
     chance = found.probability if found.answer == 'yes' else 1 - found.probability
-    assert likeliest - 1e-6 <= chance <= independent + 1e-6
-    assert found.probability >= 0.5 - 1e-6
+    assert likeliest - 1e-3 <= chance <= independent + 1e-3
+    assert found.answer == ('yes' if chance >= 0.5 else 'no')
     if len(values) == 1:
-        assert chance == pytest.approx(likeliest, abs=1e-6)
+        assert chance == pytest.approx(likeliest, abs=1e-3)
 
 
-def test_doubt_in_many_tiles_is_no_presence():
-    found = presence(chances([0.1] * 1000))
-    assert (found.answer, round(found.probability, 6)) == ('no', 0.9)
+def test_more_tiles_that_say_yes_make_it_surer_but_not_sure():
+    one, few, many = (presence(chances([0.7] * number)).probability for number in (1, 3, 10))
+    assert one < few < many < 1 - 10 * 0.3**10
 
 
-def test_more_tiles_that_say_yes_make_it_surer():
-    few, many = (presence(chances([0.7] * number)).probability for number in (2, 10))
-    assert 0.7 < few < many < 1
+def test_doubt_in_many_tiles_becomes_presence_in_the_likeliest():
+    found = presence(chances([0.3, *[0.2] * 20]))
+    assert found.answer == 'yes'
+    assert found.carries.tolist() == [True, *[False] * 20]
+
+
+@pytest.mark.parametrize(
+    ('probability', 'said'),
+    [
+        (None, ''),
+        (1.0, ' (confidence 1.00)'),
+        (0.9999, ' (confidence over 0.99)'),
+        (0.9, ' (confidence 0.90)'),
+    ],
+)
+def test_what_is_not_certain_is_not_said_to_be(probability, said):
+    assert how_sure(probability) == said
+
+
+def test_a_presence_that_no_tile_is_sure_of_names_the_likeliest():
+    form = parse('Is there a forest?')
+    assert in_words(form, presence(chances([0.3, *[0.2] * 20])), 21) == (
+        'yes: in some tile, likeliest in 1 of 21 tiles'
+    )
+    assert in_words(form, presence(chances([0.9, 0.1])), 2) == 'yes: in 1 of 2 tiles'
+    assert in_words(form, presence(chances([0.1, 0.1])), 2) == 'no: in none of 2 tiles'
 
 
 def test_rural_or_urban_by_share_of_area():
@@ -228,27 +269,23 @@ def test_chances_of_less_more_and_equal_add_up():
     assert total == pytest.approx(1)
 
 
-def test_doubtful_tiles_widen_the_interval():
+def test_one_tile_has_the_interval_of_its_own_answer():
     labels = (*YES, *BINS)
     sure, doubtful = np.zeros((1, len(labels)), np.float32), np.zeros((1, len(labels)), np.float32)
-    sure[0, labels.index('between 0 and 10')] = 1
+    sure[0, labels.index('between 10 and 100')] = 1
     doubtful[0, [labels.index(one) for one in BINS[:3]]] = 0.3, 0.4, 0.3
     table = AnswerTable(labels, LR)
-    for rows, interval, level in ((sure, (1, 10), 1.0), (doubtful, (0, 100), 1.0)):
-        found = count(table.read(rows, 'count'), whole((1, 1)))
-        assert found.interval == interval
-        assert found.probability == pytest.approx(level)
-    rows = doubtful.copy()
-    rows[0, [labels.index(one) for one in BINS[:3]]] = 0.03, 0.94, 0.03
-    found = count(table.read(rows, 'count'), whole((1, 1)))
-    assert found.interval == (1, 10)
-    assert found.probability == pytest.approx(0.94, abs=1e-6)
+    found = count(table.read(sure, 'count'), whole((1, 1)), 1)
+    assert found.interval == pytest.approx((11 * (101 / 11) ** 0.05, 11 * (101 / 11) ** 0.95), abs=1)
+    assert found.value == pytest.approx((11 * 101) ** 0.5, abs=1)
+    found = count(table.read(doubtful, 'count'), whole((1, 1)), 1)
+    assert found.interval[0] == 0
+    assert 60 < found.interval[1] < 85  # five sixths up the range of 11 to 100
 
 
-def test_an_open_bin_has_no_upper_end():
-    found = count(said(['more than 1000', '0'], 'count'), whole((1, 2)))
-    assert found.interval[1] == np.inf
-    assert found.value > 1000
+def test_an_open_bin_reaches_a_decade():
+    found = count(said(['more than 1000', '0'], 'count'), whole((1, 2)), 1)
+    assert 1001 < found.interval[0] < found.value < found.interval[1] < 10_010
 
 
 def test_categories_are_measured_by_labels_that_are_there():

@@ -1,34 +1,31 @@
 """One answer from those of all tiles.
 
-The rules, for tiles that own w_t of what they see (1 where tiles do not overlap):
+The rules, for tiles that own w_t of what they see (1 where tiles do not overlap). How tiles err together is
+that of `geores.asking.common_error`:
 
-* Presence: yes where a tile says yes (0.5 and more). Tiles of one scene, seen by one model, err together:
-  one minus the product of all chances of "no" would be sure of anything on a scene of many tiles. The chance
-  of the likeliest tile is what the answer is worth at least; n tiles that say yes count as the
-  n / (1 + (n - 1) `TOGETHER`) that are independent of each other (Kish 1965, design effect), at most 2.
-* Count and area: the sum of expected numbers. The interval's ends are sums of the tiles' own ends: right
-  however much the tiles err together. An object is counted in each tile that it touches, up to four where it
-  is no longer than a tile: a count's lower end is a quarter of the sum, or, where that is more, what holds
-  for objects of any length: the largest number of each group of adjoining tiles. For `LONG` things the
-  latter alone.
-* Comparison: the chance that one sum exceeds the other, taken as normal, a part `TOGETHER` of the
-  tiles' errors being common to all.
+* Presence: the chance that any tile has it; yes where that is 0.5 and more.
+* Count and area: the median of the sum, for its tail is heavy, and the interval that leaves out half of
+  1 - `LEVEL` at each end. An object is counted in each tile that it touches, up to four where it is no longer
+  than a tile: a count's lower end is a quarter of that of the sum, or, where that is more, what holds for
+  objects of any length: the largest number of each group of adjoining tiles. For `LONG` things the latter
+  alone.
+* Comparison: how often the one sum exceeds the other.
 * Rural or urban: the kind of the larger share of area, with the chance that it is the larger one.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import ceil, erf, isinf, sqrt
+from math import ceil, floor
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geores.asking.readings import Floats, Readings
+from geores.asking.common_error import any_of, draw_numbers, draws_for, uniforms
+from geores.asking.readings import LEVEL, Floats, Readings
 
-__all__ = ['LONG', 'Combined', 'Ownership', 'area', 'compare', 'count', 'presence', 'rural_urban']
+__all__ = ['LONG', 'TOUCHED', 'Combined', 'Ownership', 'area', 'compare', 'count', 'presence', 'rural_urban']
 
-TOGETHER = 0.5
-"""Part of the tiles' errors that is common to all; assumed, between none and all."""
 TOUCHED = 4
 """Tiles that an object no longer than a tile touches at most."""
 LONG = frozenset({'footway', 'highway', 'pier', 'railway', 'river', 'road', 'sea'})
@@ -65,7 +62,7 @@ class Combined:
         carries: Which tiles the answer rests on, (T,).
         strength: How strongly each tile speaks for what is asked, (T,), 0 to 1, NaN where not seen.
         value: The number, or the share of area of the answer.
-        interval: Both ends inclusive, the upper may be infinite.
+        interval: Both ends inclusive.
         parts: The two sums of a comparison.
     """
 
@@ -80,35 +77,37 @@ class Combined:
 
 def presence(readings: Readings) -> Combined:
     """Whether any tile has it."""
-    chances = readings.chance[readings.seen]
-    strongest = float(chances.max())
+    chance = any_of(readings.chance[readings.seen])
     says = readings.chance >= 0.5
-    yes = bool(says.any())
-    chance = 1 - (1 - strongest) * (_support(chances[chances >= 0.5]) if yes else 1.0)
+    yes = chance >= 0.5
+    if yes and not says.any():  # many tiles that may: the likeliest of them
+        says = readings.chance >= np.nanmax(readings.chance)
     carries = says if yes else readings.seen
     return Combined('yes' if yes else 'no', chance if yes else 1 - chance, carries, readings.chance)
 
 
-def count(readings: Readings, owned: Ownership, *, long: bool = False) -> Combined:
+def count(readings: Readings, owned: Ownership, touched: int | None = TOUCHED) -> Combined:
     """How many there are, in all tiles.
 
     Args:
         readings: Counts.
         owned: Of the tiles.
-        long: Whether one object may touch more than four tiles.
+        touched: Tiles that one object touches at most; None for any number.
     """
     seen = readings.seen
-    weight = np.where(seen, owned.share, 0.0)
-    mean, low, high = (_known(values) for values in (readings.mean, readings.low, readings.high))
+    sums, most = _zeros(seen), _zeros(seen)
+    for tiles, numbers in _drawn(readings, seen):
+        sums += owned.share[tiles] @ numbers
+        most += numbers.sum(0)
     lower = _in_groups(readings, owned.shape)
-    if not long:
-        lower = max(lower, ceil(round(float((weight * low).sum()) / TOUCHED, 6)))
-    upper = float(high.sum())
-    value = float(np.clip(round((weight * mean).sum()), lower, upper))
-    carries = seen & (readings.best_probability > 0) & (np.where(seen, mean, 0.0) >= 0.5)
+    if touched is not None:
+        lower = max(lower, ceil(round(_ends(sums)[0] / touched, 6)))
+    upper = max(float(floor(_ends(most)[1])), lower)
+    value = float(np.clip(round(np.median(sums)), lower, upper))
+    carries = seen & (readings.some >= 0.5)
     return Combined(
         f'{value:.0f}',
-        _within(readings),
+        _within(sums),
         carries if carries.any() else seen,
         _relative(readings.mean),
         value,
@@ -119,18 +118,23 @@ def count(readings: Readings, owned: Ownership, *, long: bool = False) -> Combin
 def area(readings: Readings, owned: Ownership) -> Combined:
     """How large an area they cover, in square metres; every tile answers for what it owns."""
     seen = readings.seen
-    outside = owned.seen - owned.owned
-    low = np.where(seen, np.maximum(_known(readings.low) - outside, 0.0), 0.0)
-    high = np.where(seen, np.minimum(_known(readings.high), owned.owned), 0.0)
-    low = np.minimum(low, high)
-    mean = np.clip(owned.share * _known(readings.mean), low, high)
-    value = float(np.round(mean.sum()))
-    interval = (float(np.floor(low.sum())), float(np.ceil(high.sum())))
-    carries = seen & (mean > 0) & (mean >= 0.005 * owned.owned)
+    least, sums, most = (_zeros(seen) for _ in range(3))
+    for tiles, numbers in _drawn(readings, seen):
+        whole, part = owned.seen[tiles, None], owned.owned[tiles, None]
+        numbers = np.minimum(numbers, whole)
+        high = np.minimum(numbers, part)
+        low = np.minimum(np.maximum(numbers - (whole - part), 0.0), high)
+        least += low.sum(0)
+        most += high.sum(0)
+        sums += np.clip(owned.share[tiles, None] * numbers, low, high).sum(0)
+    mean = np.minimum(owned.share * np.where(seen, readings.mean, 0.0), owned.owned)
+    interval = float(floor(_ends(least)[0])), float(ceil(_ends(most)[1]))
+    value = float(np.clip(np.round(np.median(sums)), *interval))
+    carries = seen & (readings.some >= 0.5)
     strength = np.divide(mean, owned.owned, out=np.zeros(len(mean)), where=owned.owned > 0)
     return Combined(
         f'{value:.0f}m2',
-        _within(readings),
+        _within(sums),
         carries if carries.any() else seen,
         np.where(seen, strength, np.nan),
         value,
@@ -148,12 +152,13 @@ def compare(first: Readings, second: Readings, owned: Ownership, choice: str) ->
         choice: 'less', 'more' or 'equal'.
     """
     seen = first.seen & second.seen
-    weight = np.where(seen, owned.share, 0.0)
-    sums = [float((weight * _known(side.mean)).sum()) for side in (first, second)]
-    spread = _spread(weight * np.sqrt(_known(first.variance) + _known(second.variance)))
+    sums = [_zeros(seen), _zeros(seen)]
+    for number, side in enumerate((first, second)):
+        for tiles, numbers in _drawn(side, seen, number):
+            sums[number] += owned.share[tiles] @ numbers
     gap = sums[0] - sums[1]
-    less, upto = _normal(-0.5 - gap, spread), _normal(0.5 - gap, spread)
-    chance = {'less': less, 'more': 1 - upto, 'equal': upto - less}[choice]
+    holds = {'less': gap <= -0.5, 'more': gap >= 0.5, 'equal': np.abs(gap) < 0.5}[choice]
+    chance = float(holds.mean())
     yes = chance >= 0.5
     difference = np.where(seen, first.mean - second.mean, np.nan)
     toward = {'less': -1.0, 'more': 1.0}.get(choice, 0.0) * (1 if yes else -1)
@@ -164,22 +169,23 @@ def compare(first: Readings, second: Readings, owned: Ownership, choice: str) ->
         chance if yes else 1 - chance,
         carries if carries.any() else seen,
         _relative(np.abs(difference)),
-        gap,
-        parts=(sums[0], sums[1]),
+        float(np.median(gap)),
+        parts=(float(np.median(sums[0])), float(np.median(sums[1]))),
     )
 
 
 def rural_urban(readings: Readings, owned: Ownership) -> Combined:
     """Which of the two is the larger share of area."""
     seen = readings.seen
-    weight = np.where(seen, owned.owned, 0.0)
-    weight = weight / max(weight.sum(), 1e-12)
-    chance = _known(readings.chance)
-    share = float((weight * chance).sum())
-    spread = _spread(weight * np.sqrt(chance * (1 - chance)))
-    urban = 1 - _normal(0.5 - share, spread)
-    share = min(max(share, 0.0), 1.0)
-    answer = 'urban' if share >= 0.5 else 'rural'
+    places = np.flatnonzero(seen)
+    weight = owned.owned[places] / max(owned.owned[places].sum(), 1e-12)
+    chance = readings.chance[places]
+    shares = _zeros(seen)
+    for part, level in uniforms(len(places)):
+        shares += weight[part] @ (level < chance[part, None])
+    share = min(float(weight @ chance), 1.0)
+    urban = float((shares >= 0.5).mean())
+    answer = 'urban' if urban >= 0.5 else 'rural'
     carries = seen & ((readings.chance >= 0.5) == (answer == 'urban'))
     strength = readings.chance if answer == 'urban' else 1 - readings.chance
     return Combined(
@@ -191,13 +197,26 @@ def rural_urban(readings: Readings, owned: Ownership) -> Combined:
     )
 
 
-def _support(chances: Floats) -> float:
-    """By which factor tiles that say yes as well lower the doubt that the likeliest one leaves."""
-    others = np.minimum(np.sort(chances)[:-1], 1 - 1e-12)
-    if not len(others):
-        return 1.0
-    independent = len(chances) / (1 + len(others) * TOGETHER)
-    return float(np.exp((independent - 1) * np.log1p(-others).mean()))
+def _drawn(
+    readings: Readings, seen: NDArray[np.bool_], side: int = 0
+) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+    """Positions of seen tiles, and what may be in each of them, (n, draws)."""
+    places = np.flatnonzero(seen)
+    unit = np.broadcast_to(readings.unit, seen.shape)
+    for part, level in uniforms(len(places), side):
+        tiles = places[part]
+        yield tiles, draw_numbers(readings.upto[tiles], readings.bins, level) * unit[tiles, None]
+
+
+def _zeros(seen: NDArray[np.bool_]) -> Floats:
+    return np.zeros(draws_for(int(seen.sum())))
+
+
+def _ends(sums: Floats) -> tuple[float, float]:
+    """Between which lies a `LEVEL` of what was drawn."""
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(sums, (tail, 1 - tail), method='inverted_cdf')
+    return float(low), float(high)
 
 
 def _in_groups(readings: Readings, shape: tuple[int, int]) -> int:
@@ -214,24 +233,10 @@ def _in_groups(readings: Readings, shape: tuple[int, int]) -> int:
     return int(np.sum(fullest))
 
 
-def _within(readings: Readings) -> float:
-    """Chance that every tile's number lies in its interval, if all err the same way."""
-    seen = readings.seen
-    return float(np.clip(readings.upto[seen].min() - readings.below[seen].max(), 0.0, 1.0))
-
-
-def _spread(deviations: Floats) -> float:
-    """Standard deviation of a sum whose terms share a part of their errors."""
-    alone = float((deviations**2).sum())
-    together = float(deviations.sum()) ** 2
-    return sqrt((1 - TOGETHER) * alone + TOGETHER * together)
-
-
-def _normal(value: float, spread: float) -> float:
-    """Share of a normal distribution about 0 that lies below a value."""
-    if spread < 1e-9 or isinf(value):
-        return 1.0 if value > 0 else 0.5 if value == 0 else 0.0
-    return 0.5 * (1 + erf(value / spread / sqrt(2)))
+def _within(sums: Floats) -> float:
+    """Share of what was drawn that lies between the ends."""
+    low, high = _ends(sums)
+    return float(((sums >= low) & (sums <= high)).mean())
 
 
 def _relative(values: Floats) -> Floats:

@@ -1,7 +1,7 @@
 """What a model's probabilities say about each tile: of yes, of urban, of a number."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from geores.vqa.answers import AnswerEncoding
 
-__all__ = ['LEVEL', 'AnswerTable', 'Readings']
+__all__ = ['LEVEL', 'AnswerTable', 'Bins', 'Readings']
 
 LEVEL = 0.9
 """Probability that intervals are made for."""
@@ -23,6 +23,49 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Bins:
+    """Ranges of numbers in ascending order, (B,) both, ends inclusive; most hold one number alone.
+
+    Within a range numbers are taken as spread evenly over their logarithms: small ones are more frequent. On
+    the real sample of RSVQA-LR that gives means of 3.9, 40 and 392, and the true ones are 4.1, 38 and 292.
+
+    Attributes:
+        low: Their lower ends.
+        high: Their upper ends, the last may be infinite.
+    """
+
+    low: Floats
+    high: Floats
+
+    @cached_property
+    def top(self) -> Floats:
+        """Upper ends, `OPEN` times the lower one where there is none."""
+        return np.where(np.isinf(self.high), OPEN * self.low, self.high)
+
+    @cached_property
+    def mean(self) -> Floats:
+        """Expected number of each range."""
+        wide = self.top > self.low
+        ratio = np.log(np.where(wide, self.top / np.maximum(self.low, 1e-9), np.e))
+        return np.where(wide, (self.top - self.low) / ratio, self.low)
+
+    def at(self, place: NDArray[np.int64], part: Floats) -> Floats:
+        """Numbers of ranges, whole ones where a range holds several.
+
+        Args:
+            place: Which range.
+            part: How far into it by probability, 0 to 1.
+        """
+        low, top = self.low[place], self.top[place]
+        wide = top > low
+        ratio = np.where(wide, (top + 1) / np.maximum(low, 1e-9), 1.0)
+        return np.where(wide, np.minimum(np.floor(low * ratio**part), top), low)
+
+
+NO_BINS = Bins(np.empty(0), np.empty(0))
+
+
+@dataclass(frozen=True)
 class Readings:
     """What is known of every tile about one question; arrays of (T,), NaN where a tile was not seen.
 
@@ -30,49 +73,67 @@ class Readings:
         best: Position of the likeliest answer among the model's, -1 where not seen.
         best_probability: Of it.
         chance: Probability of 'yes' or 'urban'.
-        mean: Expected number (count, or area in square metres).
-        variance: Of it.
-        low: Number below which the truth lies with at most half of 1 - `LEVEL`.
-        high: Number above which it lies with at most as much.
-        below: Probability that it lies below `low`.
-        upto: Probability that it does not lie above `high`.
+        upto: Probability that the number (count, or area in square metres) is of a range or of one below it,
+            (T, B).
+        bins: The ranges; none where no number is asked for.
+        unit: What their 1 stands for, such as each tile's area (T,) where they are shares of it.
     """
 
     best: Floats
     best_probability: Floats
     chance: Floats
-    mean: Floats
-    variance: Floats
-    low: Floats
-    high: Floats
-    below: Floats
     upto: Floats
+    bins: Bins = field(default=NO_BINS)
+    unit: Floats = field(default_factory=lambda: np.ones(1))
 
     @classmethod
-    def empty(cls, count: int) -> Self:
+    def empty(cls, count: int, bins: Bins = NO_BINS) -> Self:
         """Of tiles none of which was seen."""
-        return cls(*(np.full(count, np.nan) for _ in fields(cls)))
+        best, probability, chance = np.full((3, count), np.nan)
+        return cls(best, probability, chance, np.full((count, len(bins.low)), np.nan), bins)
 
     @property
     def seen(self) -> NDArray[np.bool_]:
         """Which tiles were seen."""
         return ~np.isnan(self.best_probability)
 
+    @property
+    def mean(self) -> Floats:
+        """Expected number."""
+        if not len(self.bins.low):
+            return np.full(len(self.best), np.nan)
+        expected: Floats = np.diff(self.upto, axis=1, prepend=0.0) @ self.bins.mean
+        return expected * self.unit
+
+    @property
+    def some(self) -> Floats:
+        """Chance that the number is not 0."""
+        none: Floats = self.upto[:, self.bins.high == 0].sum(1)
+        return 1 - none
+
+    @property
+    def low(self) -> Floats:
+        """Number below which the truth lies with at most half of 1 - `LEVEL`."""
+        return self._end((1 - LEVEL) / 2 + 1e-9, self.bins.low)
+
+    @property
+    def high(self) -> Floats:
+        """Number above which it lies with at most as much."""
+        return self._end(1 - (1 - LEVEL) / 2 - 1e-9, self.bins.high)
+
     def put(self, tiles: NDArray[np.int64], part: 'Readings') -> None:
         """Fill in some tiles."""
-        for field in fields(self):
-            getattr(self, field.name)[tiles] = getattr(part, field.name)
+        for name in ('best', 'best_probability', 'chance', 'upto'):
+            getattr(self, name)[tiles] = getattr(part, name)
 
-    def take(self, tiles: NDArray[np.bool_]) -> 'Readings':
-        """Of some tiles alone."""
-        return Readings(*(getattr(self, field.name)[tiles] for field in fields(self)))
+    def _end(self, chance: float, ends: Floats) -> Floats:
+        if not len(ends):
+            return np.full(len(self.best), np.nan)
+        return np.where(self.seen, ends[(self.upto >= chance).argmax(1)] * self.unit, np.nan)
 
 
 class AnswerTable:
     """From probabilities of answers to `Readings`.
-
-    Within a bin numbers are taken as spread evenly over their logarithms: small ones are more frequent. On
-    the real sample of RSVQA-LR that gives means of 3.9, 40 and 392, and the true ones are 4.1, 38 and 292.
 
     Args:
         labels: Answers of the model, in order.
@@ -83,6 +144,15 @@ class AnswerTable:
         self.labels = tuple(labels)
         self.encoding = encoding
 
+    def empty(self, count: int, kind: str) -> Readings:
+        """Readings of tiles none of which was seen.
+
+        Args:
+            count: Of tiles.
+            kind: Type of the question.
+        """
+        return Readings.empty(count, self._numbers(kind)[1])
+
     def read(self, probabilities: NDArray[np.float32], kind: str) -> Readings:
         """Read the answers of some tiles to one question.
 
@@ -92,10 +162,13 @@ class AnswerTable:
         """
         scores = probabilities.astype(np.float64)
         best = scores.argmax(1).astype(np.float64)
-        nothing = np.full(len(scores), np.nan)
-        chance = self._chance(scores, kind)
-        numbers = (nothing,) * 6 if kind not in ('count', 'area') else self._numbers(scores, kind)
-        return Readings(best, scores.max(1), chance, *numbers)
+        columns, bins = self._numbers(kind)
+        parts = scores[:, columns]
+        parts = parts / np.maximum(parts.sum(1, keepdims=True), 1e-12)
+        # A mass of nothing above the last range is one of nothing, whatever rounding says.
+        upto = np.minimum(parts.cumsum(1), 1.0)
+        upto[:, -1:] = 1.0
+        return Readings(best, scores.max(1), self._chance(scores, kind), upto, bins)
 
     def _chance(self, scores: Floats, kind: str) -> Floats:
         pair = ('urban', 'rural') if kind == 'rural_urban' else ('yes', 'no')
@@ -106,28 +179,14 @@ class AnswerTable:
         chance: Floats = np.divide(one, total, out=np.full(len(scores), 0.5), where=total > 0)
         return chance
 
-    def _numbers(self, scores: Floats, kind: str) -> tuple[Floats, ...]:
-        columns, low, high = self._bins['m2' if kind == 'area' else '']
-        if not len(columns):
-            return (np.full(len(scores), np.nan),) * 6
-        parts = scores[:, columns]
-        parts = parts / np.maximum(parts.sum(1, keepdims=True), 1e-12)
-        mean, square = _moments(low, high)
-        expected = parts @ mean
-        variance = np.maximum(parts @ square - expected**2, 0.0)
-        upto = parts.cumsum(1)
-        tail = (1 - LEVEL) / 2
-        first = (upto > tail + 1e-9).argmax(1)
-        last = (upto >= 1 - tail - 1e-9).argmax(1)
-        rows = np.arange(len(scores))
-        below = np.where(first > 0, upto[rows, first - 1], 0.0)
-        # A mass of nothing above the last bin is one of nothing, whatever rounding says.
-        reached = np.minimum(upto[rows, last], 1.0)
-        return expected, variance, low[first], high[last], below, reached
+    def _numbers(self, kind: str) -> tuple[NDArray[np.int64], Bins]:
+        """Positions of the answers that are numbers, in ascending order, and what they stand for."""
+        if kind not in ('count', 'area'):
+            return np.empty(0, np.int64), NO_BINS
+        return self._bins['m2' if kind == 'area' else '']
 
     @cached_property
-    def _bins(self) -> dict[str, tuple[NDArray[np.int64], Floats, Floats]]:
-        """Positions, lower and upper ends of the answers that are numbers, in ascending order, by unit."""
+    def _bins(self) -> dict[str, tuple[NDArray[np.int64], Bins]]:
         found = {}
         for unit in ('', 'm2'):
             rows = sorted(
@@ -136,15 +195,5 @@ class AnswerTable:
                 if label.endswith('m2') == bool(unit) and (bounds := self.encoding.bounds(label))
             )
             low, high, columns = np.array(rows, np.float64).reshape(-1, 3).T
-            found[unit] = (columns.astype(np.int64), low, high)
+            found[unit] = (columns.astype(np.int64), Bins(low, high))
         return found
-
-
-def _moments(low: Floats, high: Floats) -> tuple[Floats, Floats]:
-    """Mean and mean square of numbers in bins, which begin at 1 or hold one number each."""
-    top = np.where(np.isinf(high), OPEN * low, high)
-    wide = top > low
-    ratio = np.log(np.where(wide, top / np.maximum(low, 1e-9), np.e))
-    mean = np.where(wide, (top - low) / ratio, low)
-    square = np.where(wide, (top**2 - low**2) / (2 * ratio), low**2)
-    return mean, square

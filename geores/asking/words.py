@@ -1,12 +1,10 @@
 """Answers in words."""
 
-from math import isinf
-
 from geores.asking.combine import Combined
 from geores.questions.forms import Comparison, Form
 from geores.questions.grammar_nouns import plural
 
-__all__ = ['in_words']
+__all__ = ['how_sure', 'in_words']
 
 
 def in_words(form: Form, combined: Combined, tiles: int, *, one_tile: bool = False) -> str:
@@ -20,16 +18,20 @@ def in_words(form: Form, combined: Combined, tiles: int, *, one_tile: bool = Fal
     """
     answer, carry = combined.answer, int(combined.carries.sum())
     if form.type == 'presence':
-        where = f'in {carry:,} of {tiles:,} tiles' if answer == 'yes' else f'in none of {tiles:,} tiles'
-        return f'{answer}: {where}'
+        if answer == 'no':
+            return f'no: in none of {tiles:,} tiles'
+        surely = bool((combined.strength[combined.carries] >= 0.5).any())
+        likeliest = '' if surely else 'in some tile, likeliest '
+        return f'yes: {likeliest}in {carry:,} of {tiles:,} tiles'
     if form.type == 'count' and combined.interval is not None:
         low, high = combined.interval
         value = combined.value or 0.0
-        shown = value if low == high else _rough(value)
-        return _about(f'{shown:,.0f}', f'{low:,.0f}', '' if isinf(high) else f'{high:,.0f}')
+        if low < high:
+            low, value, high = (_rough(number) for number in (low, value, high))
+        return _about(f'{value:,.0f}', f'{low:,.0f}', f'{high:,.0f}')
     if form.type == 'area' and combined.interval is not None and combined.value is not None:
         low, high = combined.interval
-        return _about(_area(combined.value), _area(low), '' if isinf(high) else _area(high))
+        return _about(_area(combined.value), _area(low), _area(high))
     if isinstance(form, Comparison) and combined.parts is not None and not one_tile:
         first, second = (
             f'{_rough(number):,.0f} {plural(part.category)}'
@@ -41,10 +43,21 @@ def in_words(form: Form, combined: Combined, tiles: int, *, one_tile: bool = Fal
     return answer
 
 
+def how_sure(probability: float | None) -> str:
+    """A probability in brackets; nothing where there is none.
+
+    Args:
+        probability: 1 of tiles without any doubt alone.
+    """
+    if probability is None:
+        return ''
+    return f' (confidence {"over 0.99" if 0.99 < probability < 1 else f"{probability:.2f}"})'
+
+
 def _about(value: str, low: str, high: str) -> str:
     if low == high == value:
         return value
-    return f'about {value} ({f"{low} to {high}" if high else f"{low} or more"})'
+    return f'about {value} ({low} to {high})'
 
 
 def _rough(number: float) -> float:

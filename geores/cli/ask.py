@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geores.cli import scene_options as options_of
 from geores.cli.common import listed, numbers, parse_size, progress_bar
 from geores.errors import GeoresError, UsageError
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ['ask']
 
-Box = tuple[float, float, float, float]
 Show = Callable[['SceneAnswer'], None]
 Option = typer.Option
 
@@ -42,26 +42,26 @@ def ask(
         str | None, Option(metavar='FILE|-', help='Text file of questions, one a line; - for standard input.')
     ] = None,
     out: Annotated[Path | None, Option(help='Folder for evidence and maps.')] = None,
-    tile: Annotated[int | None, Option(help="Pixels of a tile [the model's input size].")] = None,
-    resolution: Annotated[float | None, Option(help='Metres a pixel [what the model takes].')] = None,
-    bands: Annotated[str | None, Option(help='Names of the bands in file order, by commas.')] = None,
-    bbox: Annotated[Box | None, Option(metavar='W S E N', help='Part of the scene, in its CRS.')] = None,
-    bbox_crs: Annotated[str | None, Option(help='CRS of --bbox, such as EPSG:4326.')] = None,
-    aoi: Annotated[str | None, Option(help='Vector file: only what lies inside counts.')] = None,
-    mask: Annotated[str | None, Option(help='Raster of what to leave out: SCL, or any but 0.')] = None,
-    mask_values: Annotated[str | None, Option(help='Its values that mask, by commas.')] = None,
-    min_valid: Annotated[float, Option(help='Tiles with a smaller share of valid pixels are skipped.')] = 0.5,
+    tile: options_of.Tile = None,
+    resolution: options_of.Resolution = None,
+    bands: options_of.Bands = None,
+    bbox: options_of.Bbox = None,
+    bbox_crs: options_of.BboxCrs = None,
+    aoi: options_of.Aoi = None,
+    mask: options_of.Mask = None,
+    mask_values: options_of.MaskValues = None,
+    min_valid: options_of.MinValid = 0.5,
     top_k: Annotated[
         int | None, Option(help='Most tiles that count as evidence [all that carry it].')
     ] = None,
-    batch_size: Annotated[int | None, Option(help='Tiles in one forward pass.')] = None,
-    device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
-    precision: Annotated[str, Option(help='auto, fp32, bf16 or fp16.')] = 'auto',
-    workers: Annotated[int | None, Option(help='Threads [the cores].')] = None,
-    resume: Annotated[bool, Option(help='Continue unfinished work in --out.')] = True,
+    batch_size: options_of.BatchSize = None,
+    device: options_of.Device = 'auto',
+    precision: options_of.Precision = 'auto',
+    workers: options_of.Workers = None,
+    resume: options_of.Resume = True,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace answers in --out.')] = False,
-    max_output: Annotated[str, Option(help='Largest size of the results.')] = '8G',
-    allow_vrt: Annotated[bool, Option('--allow-vrt', help='Open GDAL virtual rasters.')] = False,
+    max_output: options_of.MaxOutput = '8G',
+    allow_vrt: options_of.AllowVrt = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object a line, one a question.')] = False,
 ) -> None:
     """Ask questions about a scene; every tile is looked at once for all of them."""
@@ -244,12 +244,13 @@ def _print(answer: 'SceneAnswer') -> None:
     """The answer in words, with what it rests on."""
     from rich.console import Console
 
+    from geores.asking.words import how_sure
+
     console = Console(highlight=False, markup=False)
     console.print(answer.question, style='bold', soft_wrap=True)
     if answer.understood_as is not None:
         console.print(f'  understood as: {answer.understood_as}', soft_wrap=True)
-    sure = '' if answer.probability is None else f' (confidence {answer.probability:.2f})'
-    console.print(f'  {answer.text}{sure}', soft_wrap=True)
+    console.print(f'  {answer.text}{how_sure(answer.probability)}', soft_wrap=True)
     for note in answer.notes:
         console.print(f'  note: {note}', style='dim', soft_wrap=True)
     for kind, path in answer.outputs.items():

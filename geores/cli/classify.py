@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geores.cli import scene_options as options_of
 from geores.cli.common import listed, numbers, parse_size, progress_bar
 from geores.errors import GeoresError, UsageError
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ['classify']
 
-Box = tuple[float, float, float, float]
 Option = typer.Option
 
 
@@ -40,27 +40,27 @@ def classify(
     linear_s1: Annotated[
         bool, Option('--linear-s1', help='Backscatter is calibrated on a linear scale, not in dB.')
     ] = False,
-    tile: Annotated[int | None, Option(help="Pixels of a tile [the model's input size].")] = None,
+    tile: options_of.Tile = None,
     stride: Annotated[int | None, Option(help='Pixels from tile to tile, and of a cell [the tile].')] = None,
-    resolution: Annotated[float | None, Option(help='Metres a pixel [what the model takes].')] = None,
-    bands: Annotated[str | None, Option(help='Names of the bands in file order, by commas.')] = None,
-    bbox: Annotated[Box | None, Option(metavar='W S E N', help='Part of the scene, in its CRS.')] = None,
-    bbox_crs: Annotated[str | None, Option(help='CRS of --bbox, such as EPSG:4326.')] = None,
-    aoi: Annotated[str | None, Option(help='Vector file: only what lies inside counts.')] = None,
-    mask: Annotated[str | None, Option(help='Raster of what to leave out: SCL, or any but 0.')] = None,
-    mask_values: Annotated[str | None, Option(help='Its values that mask, by commas.')] = None,
-    min_valid: Annotated[float, Option(help='Tiles with a smaller share of valid pixels are skipped.')] = 0.5,
+    resolution: options_of.Resolution = None,
+    bands: options_of.Bands = None,
+    bbox: options_of.Bbox = None,
+    bbox_crs: options_of.BboxCrs = None,
+    aoi: options_of.Aoi = None,
+    mask: options_of.Mask = None,
+    mask_values: options_of.MaskValues = None,
+    min_valid: options_of.MinValid = 0.5,
     threshold: Annotated[float | None, Option(help="Least score of a label [the model's].")] = None,
     top_k: Annotated[int | None, Option(help='Most labels a tile.')] = None,
-    batch_size: Annotated[int | None, Option(help='Tiles in one forward pass.')] = None,
-    device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
-    precision: Annotated[str, Option(help='auto, fp32, bf16 or fp16.')] = 'auto',
+    batch_size: options_of.BatchSize = None,
+    device: options_of.Device = 'auto',
+    precision: options_of.Precision = 'auto',
     compile: Annotated[bool, Option('--compile', help='Compile the network (large scenes).')] = False,
-    workers: Annotated[int | None, Option(help='Threads [the cores].')] = None,
-    resume: Annotated[bool, Option(help='Continue unfinished work in --out.')] = True,
+    workers: options_of.Workers = None,
+    resume: options_of.Resume = True,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace results in --out.')] = False,
-    max_output: Annotated[str, Option(help='Largest size of the results of a scene.')] = '8G',
-    allow_vrt: Annotated[bool, Option('--allow-vrt', help='Open GDAL virtual rasters.')] = False,
+    max_output: options_of.MaxOutput = '8G',
+    allow_vrt: options_of.AllowVrt = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object a line, one a scene.')] = False,
 ) -> None:
     """Classify scenes of any size, tile by tile, to scores, a table and a map in the folder OUT."""
@@ -170,6 +170,7 @@ def _record(result: 'Classification', out: Path) -> dict[str, Any]:
         'device': result.info.device,
         'precision': result.info.precision,
         'tiles': result.plan.tiling.count,
+        'valid_share': round(result.valid_share, 6),
         **{
             kind: {label: figure and round(figure, 6) for label, figure in figures.items()}
             for kind, figures in result.figures.items()
@@ -177,6 +178,7 @@ def _record(result: 'Classification', out: Path) -> dict[str, Any]:
         'outputs': {kind: str(paths[kind]) for kind in ('scores', 'tiles', 'map')},
         'seconds': round(result.info.seconds, 3),
         'tiles_per_second': round(result.info.tiles_per_second, 2),
+        'notes': list(result.info.notes),
     }
 
 

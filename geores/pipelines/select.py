@@ -7,7 +7,7 @@ from geores.card import ModelCard, shipped_models
 from geores.errors import BandError, ModelNotFoundError
 from geores.scenes import Scene
 
-__all__ = ['check_bands', 'choose_model', 'fitting_cards', 'levels_differ']
+__all__ = ['check_bands', 'choose_model', 'fitting_cards', 'levels_differ', 'off_range']
 
 
 _LEVELS = frozenset({'L1C', 'L2A'})
@@ -34,7 +34,7 @@ def choose_model(scene: Scene, cards: Sequence[ModelCard] | None = None) -> tupl
     if not cards:
         raise ModelNotFoundError('no model ships with this installation: give --model a bundle')
     fitting = fitting_cards(scene, cards, 'model')
-    best = min(fitting, key=lambda card: (_off(scene.gsd, card.gsd), -len(card.bands)))
+    best = min(fitting, key=lambda card: (off_range(scene.gsd, card.gsd), -len(card.bands)))
     return best, f'{best.name} chosen: {_why(scene, best)}'
 
 
@@ -82,8 +82,13 @@ def levels_differ(scene: Scene, card: ModelCard) -> tuple[str, ...]:
     )
 
 
-def _off(native: float | None, gsd: tuple[float, float]) -> float:
-    """How many times coarser or finer a scene is than a model's range, as a logarithm."""
+def off_range(native: float | None, gsd: tuple[float, float]) -> float:
+    """How many times coarser or finer a scene is than a model's range, as a logarithm; 0 up to 5 %.
+
+    Args:
+        native: Metres a pixel of the scene; None where unknown, which suits every model.
+        gsd: Smallest and largest that the model takes.
+    """
     if native is None:
         return 0.0
     off = max(math.log(gsd[0] / native), math.log(native / gsd[1]), 0.0)
@@ -96,5 +101,5 @@ def _why(scene: Scene, card: ModelCard) -> str:
         return f'{bands} (pixel size unknown)'
     low, high = card.gsd
     span = f'{low:g} m' if low == high else f'{low:g} to {high:g} m'
-    fits = 'suit' if _off(scene.gsd, card.gsd) == 0 else 'will be brought to'
+    fits = 'suit' if off_range(scene.gsd, card.gsd) == 0 else 'will be brought to'
     return f'{bands}, and pixels of {scene.gsd:.3g} m {fits} its {span}'

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from geores.questions.forms import Form
 if TYPE_CHECKING:
     from geores.pipelines.scored import Scored
 
-__all__ = ['Behind', 'SceneAnswer']
+__all__ = ['Behind', 'SceneAnswer', 'evidence_columns', 'tile_outlines']
 
 UNITS = {'count': 'objects', 'area': 'm2'}
 
@@ -70,7 +69,7 @@ class SceneAnswer:
         probability: That the answer is right; of a number, that the truth lies in the interval.
         tiles: How many were seen.
         understood_as: Another wording, where the question was not understood as it stands.
-        interval: Ends of a number, the upper one may be infinite.
+        interval: Ends of a number, both inclusive.
         value: The number itself.
         unit: Of it, 'objects' or 'm2'.
         source: Where the answer is from: 'vqa', or the name of the classification that measured an area.
@@ -105,7 +104,11 @@ class SceneAnswer:
         "yes" or "urban", or of being covered; ``number`` expected of it with ``low`` and ``high`` (``first``
         and ``second`` of a comparison), NaN where there is none; ``evidence``; ``geometry``.
         """
-        return None if self.behind is None else evidence_frame(self.behind, self.question_type or '')
+        if self.behind is None:
+            return None
+        columns, scored = evidence_columns(self.behind, self.question_type or ''), self.behind.scored
+        crs = None if scored.grid.crs is None else str(scored.grid.crs)
+        return gpd.GeoDataFrame(columns, geometry=tile_outlines(scored), crs=crs)
 
     def with_outputs(self, outputs: Mapping[str, Path]) -> 'SceneAnswer':
         """The same with files."""
@@ -126,7 +129,7 @@ class SceneAnswer:
         if self.behind is not None:
             record['evidence_tiles'] = int(self.behind.evidence.sum())
         if self.interval is not None:
-            record['interval'] = [None if isinf(end) else end for end in self.interval]
+            record['interval'] = list(self.interval)
         record |= {
             name: value
             for name in ('understood_as', 'value', 'unit', 'source')
@@ -137,22 +140,17 @@ class SceneAnswer:
         return record | {'outputs': {kind: str(path) for kind, path in self.outputs.items()}}
 
 
-def evidence_frame(behind: Behind, kind: str) -> gpd.GeoDataFrame:
-    """The table of `SceneAnswer.evidence`."""
-    scored, readings = behind.scored, behind.readings[0]
-    tiling, affine = scored.plan.tiling, scored.grid.affine
-    row, col = (part.ravel() for part in np.mgrid[: tiling.shape[0], : tiling.shape[1]])
-    edges = tiling.x.starts[col], tiling.y.starts[row], tiling.x.stops[col], tiling.y.stops[row]
-    left, right = (affine.c + affine.a * edge for edge in (edges[0], edges[2]))
-    top, bottom = (affine.f + affine.e * edge for edge in (edges[1], edges[3]))
-    outlines = shapely.box(
-        np.minimum(left, right), np.minimum(top, bottom), np.maximum(left, right), np.maximum(top, bottom)
-    )
-    columns: dict[str, Any] = {
-        'row': row.astype(np.int32),
-        'col': col.astype(np.int32),
-        'seen': readings.seen,
-    }
+def evidence_columns(behind: Behind, kind: str) -> dict[str, Any]:
+    """The columns of `SceneAnswer.evidence` but for the outlines, arrays of (T,).
+
+    Args:
+        behind: What an answer rests on.
+        kind: Type of the question.
+    """
+    readings = behind.readings[0]
+    shape = behind.scored.plan.tiling.shape
+    row, col = (part.ravel().astype(np.int32) for part in np.mgrid[: shape[0], : shape[1]])
+    columns: dict[str, Any] = {'row': row, 'col': col, 'seen': readings.seen}
     if kind != 'comp' or len(behind.readings) == 1:
         best = np.where(readings.seen, readings.best, 0).astype(int)
         words = np.array(behind.labels, object)[best]
@@ -164,6 +162,21 @@ def evidence_frame(behind: Behind, kind: str) -> gpd.GeoDataFrame:
         columns |= {'number': readings.mean, 'low': readings.low, 'high': readings.high}
     if kind == 'comp' and len(behind.readings) == 2:
         columns |= {'first': readings.mean, 'second': behind.readings[1].mean}
-    columns['evidence'] = behind.evidence
-    crs = str(scored.grid.crs) if scored.grid.crs is not None else None
-    return gpd.GeoDataFrame(columns, geometry=outlines, crs=crs)
+    return columns | {'evidence': behind.evidence}
+
+
+def tile_outlines(scored: 'Scored') -> NDArray[np.object_]:
+    """Every tile as a polygon in the scene's CRS, row-major.
+
+    Args:
+        scored: The scene.
+    """
+    tiling, affine = scored.plan.tiling, scored.grid.affine
+    row, col = (part.ravel() for part in np.mgrid[: tiling.shape[0], : tiling.shape[1]])
+    edges = tiling.x.starts[col], tiling.y.starts[row], tiling.x.stops[col], tiling.y.stops[row]
+    left, right = (affine.c + affine.a * edge for edge in (edges[0], edges[2]))
+    top, bottom = (affine.f + affine.e * edge for edge in (edges[1], edges[3]))
+    boxes: NDArray[np.object_] = shapely.box(
+        np.minimum(left, right), np.minimum(top, bottom), np.maximum(left, right), np.maximum(top, bottom)
+    )
+    return boxes

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from geores.asking.combine import Combined, Ownership, area
 from geores.asking.land_cover import labels_of, measurable, share_of
-from geores.asking.readings import LEVEL, Readings
+from geores.asking.readings import Bins, Floats, Readings
 from geores.card import ModelCard, shipped_models
 from geores.errors import BandError, ModelNotFoundError
 from geores.pipelines.labels import assign
@@ -21,7 +21,7 @@ from geores.scenes import Scene
 if TYPE_CHECKING:
     from geores.pipelines.scored import Scored
 
-__all__ = ['Cover', 'cover_card']
+__all__ = ['Cover', 'cover_card', 'covered_shares']
 
 
 def cover_card(scene: Scene) -> ModelCard | None:
@@ -63,9 +63,9 @@ class Cover:
     def measure(self, objects: Objects) -> tuple[Combined, Readings] | None:
         """The area of what the labels of a category cover; None where none do, or more is asked.
 
-        A tile that earns such a label counts with all that it owns, or the label's `share_of` it, and else
-        not at all. The interval's ends take a tile as covered, or as not, where its score leaves no more than
-        half of 1 - `LEVEL` of doubt; a tile that a river crosses may hold anything.
+        A tile is covered whole, or to the label's `share_of` it, with the probability of the label: over
+        mosaics of labelled patches scores are the shares that are covered, with less bias than to count the
+        tiles that earn the label (docs/ask.md).
         """
         wanted = labels_of(objects.category, self.card.labels)
         if not wanted or objects.size or objects.shape or objects.relation:
@@ -74,28 +74,34 @@ class Cover:
         return area(readings, self.owned), readings
 
     def _readings(self, columns: list[int]) -> Readings:
-        scores = self._read('scores').reshape(-1, len(self.card.labels)).astype(np.float64)
-        chance = scores[:, columns].sum(1)
-        best = assign(scores.astype(np.float32), self.scored.limits, 1)[:, columns]
-        shares = np.array([share_of(self.card.labels[column]) for column in columns])
-        part, whole = best @ shares, scores[:, columns] @ (shares == 1)
-        unseen = np.isnan(chance)
-        seen, tail = self.owned.seen, (1 - LEVEL) / 2
-        earned = best.any(1)
-        sure, none = earned & (whole >= 1 - tail), ~earned & (chance <= tail)
-        values = {
-            'best': np.where(unseen, -1, earned),
-            'best_probability': np.maximum(chance, 1 - chance),
-            'chance': chance,
-            'mean': part * seen,
-            'variance': seen**2 * chance * (1 - chance),
-            'low': np.where(sure, seen, 0.0),
-            'high': np.where(none, 0.0, seen),
-            'below': np.where(sure, 1 - whole, 0.0),
-            'upto': np.where(none, 1 - chance, 1.0),
-        }
-        return Readings(**{name: np.where(unseen, np.nan, array) for name, array in values.items()})
+        labels = self.card.labels
+        scores = self._read('scores').reshape(-1, len(labels))
+        earned = np.any(assign(scores, self.scored.limits, 1)[:, columns], axis=1)
+        shares = np.array([share_of(labels[column]) for column in columns])
+        return covered_shares(scores[:, columns], shares, earned, self.owned.seen)
 
     def _read(self, name: str) -> NDArray[np.float32]:
         rows, cols = self.scored.plan.tiling.shape
         return self.scored.table.read(name, slice(0, rows), slice(0, cols))
+
+
+def covered_shares(
+    scores: NDArray[np.floating], shares: Floats, earned: NDArray[np.bool_], sizes: Floats
+) -> Readings:
+    """Areas that labels cover in tiles: a label's share of a tile, with its probability.
+
+    Args:
+        scores: Of the labels alone, (T, K), NaN where not seen.
+        shares: Of a tile that each label covers, (K,).
+        earned: Whether a tile carries one of them, (T,).
+        sizes: Of tiles in square metres, (T,).
+    """
+    scores = scores.astype(np.float64)
+    unseen, chance = np.isnan(scores[:, 0]), np.minimum(scores.sum(1), 1.0)
+    steps = np.unique(shares)
+    by_share = np.stack([scores[:, shares == step].sum(1) for step in steps], 1)
+    upto = np.minimum(np.concatenate([1 - chance[:, None], by_share], 1).cumsum(1), 1.0)
+    upto[~unseen, -1] = 1.0
+    ends = np.concatenate([[0.0], steps])
+    best = np.where(unseen, -1, earned).astype(np.float64)
+    return Readings(best, np.maximum(chance, 1 - chance), chance, upto, Bins(ends, ends), sizes)

@@ -5,25 +5,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import PolyCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from geores.asking.words import how_sure
 from geores.pipelines.asking.answer import SceneAnswer
 from geores.pipelines.figure import draw_scale_bar, stretched_picture
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-
     from geores.pipelines.scored import Scored
 
 __all__ = ['EvidenceMaps']
 
+DPI = 100
+COLOURS = 'inferno'
+ALPHA = 0.5
+"""Of the colours of tiles over the scene in grey."""
+OUTLINE = '#00e5ff'
 OUTLINED = 2000
 """Most tiles whose outlines can be told apart."""
 
@@ -59,73 +64,95 @@ class EvidenceMaps:
 class _Sheet:
     """Two panels with the picture of a scene, on which one answer after the other is drawn.
 
-    Drawing all anew takes 0.2 s, and a hundred answers are more than the tiles of a small scene take.
+    Matplotlib draws once what all answers share. It would take 0.2 s for each, and a hundred answers would
+    cost more than looking at the tiles of a small scene.
     """
 
     def __init__(self, scored: 'Scored') -> None:
         self.scored = scored
-        picture = stretched_picture(scored.look.assemble(scored.plan, scored.store))
         tiling = scored.plan.tiling
-        self.figure, axes = _panels(tiling.width, tiling.height)
-        extent = (0, tiling.width, tiling.height, 0)
-        # In grey below the colours, which would mix with it.
-        grey = picture.mean(2, keepdims=True).astype(np.uint8).repeat(3, axis=2)
-        for one, below in zip(axes, (picture, grey), strict=True):
-            one.imshow(below, extent=extent, interpolation='nearest')
-            one.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:])
-        draw_scale_bar(axes[0], tiling.width, tiling.height, scored.gsd)
-        self.axes: Any = axes[1]
-        height = self.figure.get_size_inches()[1]
-        self.title = self.figure.text(0.5, 1 - 0.1 / height, '', fontsize=10, va='top', ha='center')
-        self.legend = self.figure.text(0.5, 0.18 / height, '', fontsize=8, va='top', ha='center')
-        place = self.figure.add_axes((0.3, 0.44 / height, 0.4, 0.12 / height))
-        bar = self.figure.colorbar(
-            ScalarMappable(Normalize(0, 1), 'inferno'), cax=place, orientation='horizontal'
+        picture = stretched_picture(scored.look.assemble(scored.plan, scored.store))
+        self.bare, (left, top, right, bottom) = _draw_bare(picture, tiling.width, tiling.height, scored.gsd)
+        self.corner = left, top
+        self.below = self.bare[top:bottom, left:right].copy()
+        self.faint = ((1 - ALPHA) * self.below).astype(np.uint8)
+        # The tile in which each pixel of the panel lies, by owned parts: tiles that overlap hide none.
+        x, y = (
+            np.clip(np.searchsorted(edges, (np.arange(size) + 0.5) * whole / size, 'right') - 1, 0, None)
+            for edges, size, whole in (
+                (tiling.x.edges, right - left, tiling.width),
+                (tiling.y.edges, bottom - top, tiling.height),
+            )
         )
-        bar.ax.tick_params(labelsize=7)
-        self.canvas: Any = FigureCanvasAgg(self.figure)  # whose methods have no types
-        self.canvas.draw()
-        self.bare = self.canvas.copy_from_bbox(self.figure.bbox)
+        self.places = np.ix_(np.minimum(y, tiling.shape[0] - 1), np.minimum(x, tiling.shape[1] - 1))
+        font = findfont('DejaVu Sans')
+        self.fonts = [ImageFont.truetype(font, round(size * DPI / 72)) for size in (10, 8)]
 
     def write(self, answer: SceneAnswer, path: Path) -> None:
         behind = answer.behind
         assert behind is not None  # noqa: S101 - for the type alone
-        kind = answer.question_type or ''
-        named = f' ("{behind.combined.answer}")' if kind == 'rural_urban' else ''
-        count = int(behind.evidence.sum())
-        self.title.set_text(_title(answer))
-        self.legend.set_text(f'{LEGENDS.get(kind, "")}{named}; outlined: evidence ({count:,} tiles)')
-        self.canvas.restore_region(self.bare)
-        drawn = [self._strength(behind.combined.strength), *self._outlines(behind.evidence)]
-        for artist in drawn:
-            self.axes.draw_artist(artist)
-            artist.remove()
-        for text in (self.title, self.legend):
-            self.figure.draw_artist(text)
+        pixels = self.bare.copy()
+        (left, top), (height, width) = self.corner, self.below.shape[:2]
+        pixels[top : top + height, left : left + width] = self._tinted(behind.combined.strength)
+        image = Image.fromarray(pixels)
+        draw = ImageDraw.Draw(image)
+        self._outline(draw, behind.evidence)
+        named = f' ("{behind.combined.answer}")' if answer.question_type == 'rural_urban' else ''
+        legend = f'{LEGENDS.get(answer.question_type or "", "")}{named}; outlined: evidence'
+        middle, foot = image.width / 2, image.height - 0.18 * DPI
+        texts = ((0.1 * DPI, _title(answer)), (foot, f'{legend} ({int(behind.evidence.sum()):,} tiles)'))
+        for (y, text), font in zip(texts, self.fonts, strict=True):
+            draw.multiline_text((middle, y), text, 'black', font, anchor='ma', align='center')
         info = PngInfo()
         info.add_text('Software', 'geores')
-        pixels = np.asarray(self.canvas.buffer_rgba())[..., :3]
-        Image.fromarray(pixels).save(path, format='png', pnginfo=info, compress_level=1)
+        image.save(path, format='png', pnginfo=info, compress_level=1)
 
-    def _strength(self, strength: NDArray[np.float64]) -> 'Artist':
-        tiling = self.scored.plan.tiling
-        values = np.ma.masked_invalid(strength.reshape(tiling.shape))
-        # Owned parts, so that tiles that overlap are not drawn over each other.
-        mesh: Artist = self.axes.pcolormesh(
-            tiling.x.edges, tiling.y.edges, values, cmap='inferno', vmin=0, vmax=1, alpha=0.5, linewidth=0
-        )
-        return mesh
+    def _tinted(self, strength: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """The scene in grey, with tiles in the colour of their strength."""
+        values = strength.reshape(self.scored.plan.tiling.shape)
+        known = ~np.isnan(values)
+        colours = (255 * ALPHA * colormaps[COLOURS](np.nan_to_num(values))[..., :3]).astype(np.uint8)
+        colours[~known] = 0
+        below = self.faint if known.all() else np.where(known[self.places][..., None], self.faint, self.below)
+        tinted: NDArray[np.uint8] = below + colours[self.places]
+        return tinted
 
-    def _outlines(self, evidence: NDArray[np.bool_]) -> 'list[Artist]':
-        tiling = self.scored.plan.tiling
+    def _outline(self, draw: ImageDraw.ImageDraw, evidence: NDArray[np.bool_]) -> None:
+        tiling, (height, width) = self.scored.plan.tiling, self.below.shape[:2]
         rows, cols = np.nonzero(evidence.reshape(tiling.shape))
         if len(rows) > OUTLINED:
-            return []
-        x, y = tiling.x.edges, tiling.y.edges
-        across = np.stack([x[cols], x[cols + 1], x[cols + 1], x[cols]], 1)
-        down = np.stack([y[rows], y[rows], y[rows + 1], y[rows + 1]], 1)
-        corners = list(np.stack([across, down], 2))
-        return [self.axes.add_collection(PolyCollection(corners, facecolor='none', edgecolor='#00e5ff'))]
+            return
+        x = self.corner[0] + np.round(tiling.x.edges * (width - 1) / tiling.width).astype(int)
+        y = self.corner[1] + np.round(tiling.y.edges * (height - 1) / tiling.height).astype(int)
+        for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
+            draw.rectangle((x[col], y[row], x[col + 1], y[row + 1]), outline=OUTLINE)
+
+
+def _draw_bare(
+    picture: NDArray[np.uint8], width: int, height: int, gsd: float | None
+) -> tuple[NDArray[np.uint8], tuple[int, int, int, int]]:
+    """The scene beside itself in grey, below which colours would mix with its own.
+
+    Returns:
+        Pixels (h, w, 3), and where in them the second panel lies: left, top, right, bottom.
+    """
+    figure, axes = _panels(width, height)
+    grey = picture.mean(2, keepdims=True).astype(np.uint8).repeat(3, axis=2)
+    for one, below in zip(axes, (picture, grey), strict=True):
+        one.imshow(below, extent=(0, width, height, 0), interpolation='nearest')
+        one.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
+    draw_scale_bar(axes[0], width, height, gsd)
+    inches = figure.get_size_inches()[1]
+    place = figure.add_axes((0.3, 0.44 / inches, 0.4, 0.12 / inches))
+    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), COLOURS), cax=place, orientation='horizontal')
+    bar.ax.tick_params(labelsize=7)
+    canvas: Any = FigureCanvasAgg(figure)  # whose methods have no types
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    inside = axes[1].get_window_extent()
+    box = inside.x0, len(pixels) - inside.y1, inside.x1, len(pixels) - inside.y0
+    left, top, right, bottom = (round(edge) for edge in box)
+    return pixels, (left + 1, top + 1, right, bottom)
 
 
 def _panels(width: int, height: int) -> tuple[Figure, Any]:
@@ -133,7 +160,7 @@ def _panels(width: int, height: int) -> tuple[Figure, Any]:
     wide, ratio = width >= 1.3 * height, height / width
     panel = (6.8, max(6.8 * ratio, 1.5)) if wide else (max(5.2 / ratio, 1.5), 5.2)
     size = (panel[0] + 0.6, 2 * panel[1] + 1.9) if wide else (2 * panel[0] + 0.8, panel[1] + 1.7)
-    figure = Figure(figsize=tuple(np.maximum(size, (7.0, 3.8))), dpi=100)
+    figure = Figure(figsize=tuple(np.maximum(size, (7.0, 3.8))), dpi=DPI)
     axes = figure.subplots(*((2, 1) if wide else (1, 2)))
     inches = figure.get_size_inches()[1]
     figure.subplots_adjust(0.02, 0.7 / inches, 0.98, 1 - 0.75 / inches, 0.03, 0.05)
@@ -142,6 +169,6 @@ def _panels(width: int, height: int) -> tuple[Figure, Any]:
 
 def _title(answer: SceneAnswer) -> str:
     asked = answer.question if answer.understood_as is None else answer.understood_as
-    sure = '' if answer.probability is None else f' (confidence {answer.probability:.2f})'
-    lines = textwrap.wrap(asked, 80)[:2] + textwrap.wrap(f'{answer.text}{sure}', 80)[:2]
-    return '\n'.join(line.replace('$', r'\$') for line in lines)
+    said = f'{answer.text}{how_sure(answer.probability)}'
+    lines = textwrap.wrap(asked, 80)[:2] + textwrap.wrap(said, 80)[:2]
+    return '\n'.join(lines)

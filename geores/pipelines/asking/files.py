@@ -8,12 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 from filelock import FileLock
 
 from geores.errors import OutputError
-from geores.pipelines.asking.answer import SceneAnswer
+from geores.pipelines.asking.answer import SceneAnswer, evidence_columns, tile_outlines
 from geores.pipelines.asking.figure import EvidenceMaps
 from geores.pipelines.outputs import provenance
 from geores.pipelines.tables import geo_metadata
@@ -82,7 +83,8 @@ def write_answers(
     Raises:
         WriteError: Writing failed, as on a full disk; no file is left half written.
     """
-    tags, maps = provenance(scored), EvidenceMaps()
+    tags = provenance(scored)
+    tables, maps = EvidenceTables(tags), EvidenceMaps()
     written: list[SceneAnswer] = []
     files: dict[str, dict[str, Path]] = {}
     for answer in answers:
@@ -91,7 +93,7 @@ def write_answers(
             paths = answer_files(folder, answer.scene, asked)
             if str(paths['map']) not in files:
                 with whole_files([paths['evidence'], paths['map']]) as (table, picture):
-                    write_evidence(answer, table, tags)
+                    tables.write(answer, table)
                     maps.write(answer, picture)
                 files[str(paths['map'])] = paths
             answer = answer.with_outputs(paths)
@@ -104,19 +106,39 @@ def write_answers(
     return written
 
 
-def write_evidence(answer: SceneAnswer, path: Path, tags: dict[str, Any]) -> None:
-    """Write the table of tiles as GeoParquet 1.1."""
-    import pyarrow as pa
+class EvidenceTables:
+    """Writes tables of tiles as GeoParquet 1.1; what answers share is made once for each scene.
 
-    frame, behind = answer.evidence, answer.behind
-    assert frame is not None and behind is not None  # noqa: S101, PT018 - for the types alone
-    table = pa.Table.from_pandas(frame.drop(columns='geometry'), preserve_index=False)
-    table = table.append_column('geometry', pa.array(shapely.to_wkb(frame.geometry.to_numpy()), pa.binary()))
-    record = answer.to_dict() | tags
-    record.pop('outputs')
-    extra = {'geores': json.dumps(record), 'geo': json.dumps(geo_metadata(behind.scored))}
-    metadata = {**(table.schema.metadata or {}), **extra}
-    pq.write_table(table.replace_schema_metadata(metadata), path, compression='zstd')
+    Args:
+        tags: Where they come from.
+    """
+
+    def __init__(self, tags: dict[str, Any]) -> None:
+        self.tags = tags
+        self._shared: dict[int, tuple[Scored, pa.Array, str]] = {}
+
+    def write(self, answer: SceneAnswer, path: Path) -> None:
+        """Write every tile with its outline, its own answer, and whether it counts as evidence.
+
+        Args:
+            answer: One that rests on tiles.
+            path: A Parquet file.
+        """
+        behind = answer.behind
+        assert behind is not None  # noqa: S101 - for the type alone
+        outlines, geo = self._of(behind.scored)
+        columns = evidence_columns(behind, answer.question_type or '') | {'geometry': outlines}
+        record = answer.to_dict() | self.tags
+        record.pop('outputs')
+        table = pa.table(columns, metadata={'geores': json.dumps(record), 'geo': geo})
+        pq.write_table(table, path, compression='zstd')
+
+    def _of(self, scored: 'Scored') -> tuple[pa.Array, str]:
+        if id(scored) not in self._shared:
+            outlines = pa.array(shapely.to_wkb(tile_outlines(scored)), pa.binary())
+            # With the scene, so that its id stays its own.
+            self._shared[id(scored)] = scored, outlines, json.dumps(geo_metadata(scored))
+        return self._shared[id(scored)][1:]
 
 
 def _write_run(answers: Sequence[SceneAnswer], path: Path, before: Path, tags: dict[str, Any]) -> None:

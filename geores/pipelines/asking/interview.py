@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from geores.asking.combine import (
     LONG,
+    TOUCHED,
     Combined,
     Ownership,
     area,
@@ -123,7 +124,7 @@ class Interview:
         if form.type == 'rural_urban':
             return rural_urban(first, self.owned)
         if isinstance(form, Count):
-            return count(first, self.owned, long=form.objects.category in LONG)
+            return count(first, self.owned, None if form.objects.category in LONG else TOUCHED)
         return area(first, self.owned) if form.type == 'area' else presence(first)
 
     def _by_area(self, head: SceneAnswer, asked: Understood, form: Area) -> SceneAnswer:

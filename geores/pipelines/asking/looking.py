@@ -61,8 +61,9 @@ class EncodeStep:
 class FeatureSink:
     """Keeps features of the tiles that were seen, and what each tile sees and owns.
 
-    Keeps ``features`` (n, D, h, w) float16 of the seen tiles in row-major order; ``seen``, ``valid`` and
-    ``owned`` (rows, cols), the latter two counting pixels.
+    Keeps ``features`` (n, D, h, w) float16 of the seen tiles in row-major order; ``scores`` (rows, cols, 1),
+    1 for tiles that were seen and NaN for others, as a classification has it; ``valid`` and ``owned``
+    (rows, cols), counting pixels.
     """
 
     halo = False
@@ -71,12 +72,12 @@ class FeatureSink:
         """Arrays of the chunk's own tiles."""
         rows, cols = region.chunk.rows, region.chunk.cols
         y, x = plan.tiling.y, plan.tiling.x
-        seen = np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.uint8)
+        seen = np.full((rows.stop - rows.start, cols.stop - cols.start, 1), np.nan, np.float32)
         row, col = tiles.T
         seen[row - rows.start, col - cols.start] = 1
         return {
             'features': outputs['features'] if len(tiles) else np.empty((0, 1, 1, 1), np.float16),
-            'seen': seen,
+            'scores': seen,
             'valid': region.count((y.starts[rows], y.stops[rows]), (x.starts[cols], x.stops[cols])),
             'owned': region.count((y.edges[rows], y.edges[1:][rows]), (x.edges[cols], x.edges[1:][cols])),
         }
@@ -115,7 +116,7 @@ def prepare_look(
         options = replace(options, batch_size=min(16, max(1, BATCH_PIXELS // side**2)))
     job = prepare(scene, model, options, notes=notes)
     parts = {field.name: getattr(job, field.name) for field in fields(job)}
-    return LookJob(**(parts | {'key': job.key | {'kept': 'features'}}))
+    return LookJob(**(parts | {'key': job.key | {'kept': 'features and scores'}}))
 
 
 def _fixed(model: 'VQAModel') -> bool:

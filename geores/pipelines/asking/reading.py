@@ -45,7 +45,7 @@ def read_tiles(
     Returns:
         A `Readings` each, over all tiles of the plan in row-major order.
     """
-    readings = [Readings.empty(result.plan.tiling.count) for _ in asked]
+    readings = [table.empty(result.plan.tiling.count, kind) for _, kind in asked]
     for tiles, features in _batches(result):
         for start in range(0, len(asked), QUESTIONS):
             part = asked[start : start + QUESTIONS]
@@ -61,7 +61,7 @@ def _batches(result: 'Scored') -> Iterator[tuple[NDArray[np.int64], Tensor]]:
     numbers = np.arange(result.plan.tiling.count).reshape(result.plan.tiling.shape)
     for chunk in result.plan:
         arrays = result.store.get(chunk.index)
-        tiles = numbers[chunk.rows, chunk.cols][arrays['seen'] > 0]
+        tiles = numbers[chunk.rows, chunk.cols][arrays['scores'][..., 0] > 0]
         most = max(1, min(TILES, FEATURE_BYTES // max(arrays['features'][:1].nbytes, 1)))
         for start in range(0, len(tiles), most):
             held.append((tiles[start : start + most], arrays['features'][start : start + most]))

@@ -9,7 +9,7 @@ from geores.asking.land_cover import measurable
 from geores.asking.understand import Known, known_categories, known_types
 from geores.card import ModelCard, list_models
 from geores.errors import ModelNotFoundError, UsageError
-from geores.pipelines.select import fitting_cards
+from geores.pipelines.select import fitting_cards, off_range
 from geores.questions.suggest import TYPES
 from geores.scenes import Scene
 
@@ -63,21 +63,14 @@ def choose_vqa(scene: Scene, cards: Sequence[ModelCard] | None = None) -> tuple[
     if not cards:
         raise ModelNotFoundError('no VQA model is installed: give --model a bundle')
     fitting = fitting_cards(scene, cards, 'VQA model')
-    best = min(fitting, key=lambda card: _off(scene.gsd, card.gsd))
-    if _off(scene.gsd, best.gsd) > math.log(NEAR):
+    best = min(fitting, key=lambda card: off_range(scene.gsd, card.gsd))
+    if off_range(scene.gsd, best.gsd) > math.log(NEAR):
         spans = '; '.join(f'{card.name} takes {_span(card)}' for card in fitting)
         raise ModelNotFoundError(
             f'no VQA model is for pixels of {scene.gsd:.3g} m: {spans}; give --model or another scene'
         )
     size = 'pixel size unknown' if scene.gsd is None else f'pixels of {scene.gsd:.3g} m'
     return best, f'{best.name} chosen: {size}, and it takes {_span(best)}'
-
-
-def _off(native: float | None, gsd: tuple[float, float]) -> float:
-    """How many times coarser or finer a scene is than a model's range, as a logarithm."""
-    if native is None:
-        return 0.0
-    return max(math.log(gsd[0] / native), math.log(native / gsd[1]), 0.0)
 
 
 def _span(card: ModelCard) -> str:
