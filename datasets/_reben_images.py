@@ -13,7 +13,7 @@ from geores.bigearthnet.maps import classes_of_map
 from geores.bigearthnet.nomenclature import LabelOrder
 from geores.bigearthnet.patch_id import MAP_SUFFIX
 from geores.bigearthnet.statistics import Interpolation
-from geores.bigearthnet.stores import MAP_BAND, S1_BANDS, PatchStore
+from geores.bigearthnet.stores import MAP_BAND, S1_BANDS, BatchStore, PatchStore
 from geores.datasets._reben_pixels import SIDE, as_native, on_one_grid
 from geores.errors import DatasetError, UsageError
 
@@ -48,19 +48,22 @@ class PatchImages:
         self._maps = maps
         self._of_s1 = [band for band in bands if band in S1_BANDS]
         self._of_s2 = [band for band in bands if band not in S1_BANDS]
-        self._runs = self._find_runs() if hasattr(store, 'fill') else None
+        self._runs = self._find_runs()
+        self._filling: BatchStore | None = None
+        if isinstance(store, BatchStore) and self._runs and interpolation != 'bilinear':
+            self._filling = store
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> NDArray[np.float32]:
-        if self._interpolation == 'bilinear' or self._runs is None:
+        if self._filling is None:
             interpolation: Interpolation = 'bilinear' if self._interpolation == 'bilinear' else 'nearest'
             return on_one_grid(self.arrays(index), self._bands, interpolation)
         image = np.empty((len(self._bands), SIDE, SIDE), np.float32)
         for bands, start in self._runs:
             names = self._s1 if bands is self._of_s1 and self._s1 is not None else self.ids
-            self.store.fill(names[index], bands, image[start : start + len(bands)])  # type: ignore[attr-defined]
+            self._filling.fill(names[index], bands, image[start : start + len(bands)])
         return image
 
     def batch(self, indices: Sequence[int], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -72,17 +75,25 @@ class PatchImages:
 
         Returns:
             `out`, or a new array.
+
+        Raises:
+            UsageError: Native sizes were asked for, which make no one array.
         """
+        if self._interpolation == 'native':
+            raise UsageError(
+                "read_batch brings all bands to one grid, and interpolation='native' asks for none: take "
+                "samples, which hold an array a size, or interpolation='nearest'"
+            )
         if out is None:
             out = np.empty((len(indices), len(self._bands), SIDE, SIDE), np.float32)
-        if self._interpolation == 'bilinear' or self._runs is None:
+        if self._filling is None:
             for place, index in enumerate(indices):
                 out[place] = self[index]
             return out
         for bands, start in self._runs:
             names = self._s1 if bands is self._of_s1 and self._s1 is not None else self.ids
             part = out[:, start : start + len(bands)]
-            self.store.read_batch([names[index] for index in indices], bands, part)  # type: ignore[attr-defined]
+            self._filling.read_batch([names[index] for index in indices], bands, part)
         return out
 
     @property
@@ -160,14 +171,14 @@ class PatchImages:
                 f'{len(self):,} patches; only_present leaves out those that are not there)'
             ) from error
 
-    def _find_runs(self) -> list[tuple[list[str], int]] | None:
-        """Bands of each satellite and the place of the first, where those of each stand side by side.
+    def _find_runs(self) -> list[tuple[list[str], int]]:
+        """Bands of each satellite and the place of the first; none where they do not stand side by side.
 
         A store that can `fill` then writes them to the image at once, without copies of its own.
         """
         runs = [(bands, self._bands.index(bands[0])) for bands in (self._of_s1, self._of_s2) if bands]
         side_by_side = all(self._bands[start : start + len(bands)] == tuple(bands) for bands, start in runs)
-        return runs if side_by_side else None
+        return runs if side_by_side else []
 
     def _names(self, index: int) -> list[str]:
         """Under which names a patch is in the store."""

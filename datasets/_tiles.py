@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,15 +17,20 @@ from geores.datasets._images import ImageStore, Pixels
 from geores.errors import DatasetError
 from geores.grid import Tiling
 from geores.inference import GridReader
+from geores.inference.masks import open_mask
 from geores.inference.plan import Plan
 from geores.inference.target import target_grid
 from geores.inference.units import conversions, needs_sample, sample_tiles
 from geores.scenes import Scene, gdal_env, open_scene
 
-__all__ = ['PixelSpec', 'SceneGrid', 'Scenes', 'TileStore', 'lay_grid', 'opened']
+__all__ = ['Masks', 'PixelSpec', 'SceneGrid', 'Scenes', 'TileStore', 'lay_grids', 'opened']
 
 Scenes = str | PathLike[str] | Scene | Sequence[str | PathLike[str] | Scene]
 """One scene or several, each a path or an open `Scene`."""
+
+
+Masks = str | PathLike[str] | Sequence[str | PathLike[str]]
+"""Masks of scenes: one for all, or one for each in their order."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class PixelSpec:
         resampling: where pixels grow.
         display_stretch: percentiles that bring other imagery to 8 bits.
         display_range: reflectances times 10,000 that become 0 and 255 instead.
+        linear_s1: whether Sentinel-1's backscatter is on a linear scale instead of in dB.
     """
 
     bands: tuple[str, ...]
@@ -51,6 +57,7 @@ class PixelSpec:
     resampling: str
     display_stretch: tuple[float, float] | None
     display_range: tuple[float, float] | None = None
+    linear_s1: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,15 +135,46 @@ def opened(scenes: Scenes, bands: Sequence[str] | None = None) -> list[Scene]:
     return found
 
 
-def lay_grid(scene: Scene, spec: PixelSpec) -> SceneGrid:
+def lay_grids(
+    scenes: Sequence[Scene],
+    spec: PixelSpec,
+    mask: Masks | None = None,
+    mask_values: Sequence[int] | None = None,
+) -> list[SceneGrid]:
+    """The grids of several scenes; `lay_grid` says the rest.
+
+    Args:
+        scenes: to read.
+        spec: of the pixels.
+        mask: one for all scenes, or one for each.
+        mask_values: as in `lay_grid`.
+
+    Raises:
+        DatasetError: there are neither one nor as many masks as scenes.
+    """
+    masks = [mask] if mask is None or isinstance(mask, str | PathLike) else list(mask)
+    if len(masks) not in (1, len(scenes)):
+        raise DatasetError(f'{len(masks)} masks for {len(scenes)} scenes: give one for all, or one for each')
+    each = masks * len(scenes) if len(masks) == 1 else masks
+    return [lay_grid(scene, spec, one, mask_values) for scene, one in zip(scenes, each, strict=True)]
+
+
+def lay_grid(
+    scene: Scene,
+    spec: PixelSpec,
+    mask: str | PathLike[str] | None = None,
+    mask_values: Sequence[int] | None = None,
+) -> SceneGrid:
     """The grid and the units as `geores classify` chooses them by default.
 
     Args:
         scene: to read.
         spec: of the pixels.
+        mask: raster whose cloud classes, or non-zero pixels, are invalid.
+        mask_values: its values that are invalid, instead.
 
     Raises:
-        UsageError: a band is missing, or no such resolution can be had.
+        UsageError: a band is missing, no such resolution can be had, or the mask lies elsewhere.
         DatasetError: the scene has no CRS, or is smaller than a tile.
         ReadError: the pixels that tell the units cannot be read.
     """
@@ -150,12 +188,13 @@ def lay_grid(scene: Scene, spec: PixelSpec) -> SceneGrid:
             f'{scene.name}: {width} x {height} pixels are smaller than a tile of {spec.size}: '
             'choose a smaller tile'
         )
-    reader = GridReader(scene, spec.bands, target.grid, resampling=spec.resampling)
+    masked = None if mask is None else open_mask(fspath(mask), mask_values, target.grid)
+    reader = GridReader(scene, spec.bands, target.grid, resampling=spec.resampling, mask=masked)
     card = cast('ModelCard', spec)  # units ask for the fields that a spec has
     plan = Plan(Tiling(height, width, spec.size, spec.size), (1, 1), 1)
     with gdal_env():
         sample, valid = sample_tiles(reader, plan, side=4 if needs_sample(scene, card) else 0)
-    converted, told = conversions(scene, card, spec.bands, sample, valid)
+    converted, told = conversions(scene, card, spec.bands, sample, valid, linear=spec.linear_s1)
     notes = tuple(f'{scene.name}: {note}' for note in (*scene.notes, *target.notes, *told))
     return SceneGrid(scene, target.grid, target.gsd or wanted.gsd, reader.converting(converted), notes)
 

@@ -120,6 +120,9 @@ class ReBEN(NonGeoDataset):
 
         Returns:
             `out`, or a new array.
+
+        Raises:
+            UsageError: With `interpolation='native'`, whose bands are of several sizes.
         """
         return self.images.batch(indices, out)
 

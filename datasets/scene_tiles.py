@@ -16,13 +16,13 @@ from geores.datasets._ground import label_ground, positions
 from geores.datasets._images import ImageStore
 from geores.datasets._module import ImageDataModule, LabelledImages, Sample
 from geores.datasets._shares import Placement, check_share
-from geores.datasets._tiles import PixelSpec, Scenes, TileStore, lay_grid, opened
+from geores.datasets._tiles import Masks, PixelSpec, Scenes, TileStore, lay_grids, opened
 from geores.datasets._torchgeo import NonGeoDataset
 from geores.datasets._vector import Labels, read_features
 from geores.errors import DatasetError
 from geores.splits import Split, block_split
 
-__all__ = ['Labels', 'SceneTiles', 'SceneTilesDataModule', 'Scenes', 'opened', 'split_tiles']
+__all__ = ['Labels', 'Masks', 'SceneTiles', 'SceneTilesDataModule', 'Scenes', 'opened', 'split_tiles']
 
 BLOCK_TILES = 4
 """Tiles to the side of a block, where its size is not said."""
@@ -58,6 +58,9 @@ class SceneTiles(NonGeoDataset):
         display_stretch: percentiles that bring other imagery to 8 bits.
         display_range: reflectances times 10,000 that become 0 and 255 instead.
         fill: value of invalid pixels in each band; their mean where not given.
+        mask: raster whose cloud classes, or non-zero pixels, are invalid: one, or one for each scene.
+        mask_values: its values that are invalid, instead.
+        linear_s1: whether Sentinel-1's backscatter is on a linear scale instead of in dB.
         budget: most bytes of tiles to hold in memory.
 
     Attributes:
@@ -97,6 +100,9 @@ class SceneTiles(NonGeoDataset):
         display_stretch: tuple[float, float] | None = (2.0, 98.0),
         display_range: tuple[float, float] | None = None,
         fill: Sequence[float] | None = None,
+        mask: Masks | None = None,
+        mask_values: Sequence[int] | None = None,
+        linear_s1: bool = False,
         budget: int = 2**31,
     ) -> None:
         stride = size if stride is None else stride
@@ -104,9 +110,9 @@ class SceneTiles(NonGeoDataset):
         check_share(min_share)
         features = read_features(labels, column, layer)
         spec = PixelSpec(
-            tuple(bands), size, units, resolution, gsd, resampling, display_stretch, display_range
+            tuple(bands), size, units, resolution, gsd, resampling, display_stretch, display_range, linear_s1
         )
-        grids = [lay_grid(scene, spec) for scene in opened(scenes)]
+        grids = lay_grids(opened(scenes), spec, mask, mask_values)
         ground = label_ground(grids, features, size, stride, placement, min_share)
         store = TileStore(grids, ground.places, size, fill, budget)
         whole = np.flatnonzero(store.valid_shares >= min_valid)

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from geores.pipelines.asking.ask import ask
     from geores.pipelines.baselines.compare import baselines
     from geores.pipelines.classify import classify
-    from geores.pipelines.evaluation.evaluate import evaluate
+    from geores.pipelines.evaluation.question_report import VQAEvaluation
     from geores.pipelines.evaluation.report import Evaluation
+    from geores.pipelines.evaluation.run import evaluate
     from geores.pipelines.finetuning.finetune import finetune
     from geores.pipelines.finetuning.result import Finetuned
     from geores.pipelines.result import Classification
@@ -40,6 +41,7 @@ __all__ = [
     'Sample',
     'Scene',
     'SceneAnswer',
+    'VQAEvaluation',
     '__version__',
     'accuracy',
     'ask',
@@ -65,11 +67,12 @@ _HOMES = {
     'Sample': 'geores.pipelines.accuracy.sample',
     'Scene': 'geores.scenes',
     'SceneAnswer': 'geores.pipelines.asking.answer',
+    'VQAEvaluation': 'geores.pipelines.evaluation.question_report',
     'accuracy': 'geores.pipelines.accuracy.assess',
     'ask': 'geores.pipelines.asking.ask',
     'baselines': 'geores.pipelines.baselines.compare',
     'classify': 'geores.pipelines.classify',
-    'evaluate': 'geores.pipelines.evaluation.evaluate',
+    'evaluate': 'geores.pipelines.evaluation.run',
     'finetune': 'geores.pipelines.finetuning.finetune',
     'list_models': 'geores.card',
     'load_model': 'geores.bundle',

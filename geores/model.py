@@ -1,5 +1,6 @@
 """A loaded model: a network with its card, in the card's units."""
 
+import warnings
 from typing import Self
 
 import numpy as np
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 
 from geores.card import ModelCard
 from geores.errors import UsageError
+
+FRACTIONS = 2.0
+"""Light of 0 to 1 is nowhere above it, glints and clouds counted in."""
 
 
 class Model:
@@ -134,9 +138,24 @@ class Model:
                 f'wants numbers of shape (N, {", ".join(map(str, wanted))}): bands '
                 f'{", ".join(self.card.bands)} in {self.card.units}'
             )
+        whole = not array.is_floating_point() if isinstance(array, Tensor) else array.dtype.kind != 'f'
         if not isinstance(array, Tensor):
             array = torch.from_numpy(np.require(array, np.float32, ['C', 'W']))
         array = array.to(torch.float32)
         if not torch.isfinite(array).all():
             raise UsageError(f'images hold NaN or infinite values: model {self.name!r} wants none')
+        if len(array) and not whole:
+            self._warn_of_fractions(array)
         return array
+
+    def _warn_of_fractions(self, images: Tensor) -> None:
+        """Warn of light as fractions, where what the network was trained on was far brighter."""
+        light = [place for place, mean in enumerate(self.card.mean) if mean > 2 * FRACTIONS]
+        brightest = float(images.amax((0, 2, 3))[light].max()) if light else 0.0
+        if 0 < brightest <= FRACTIONS:
+            factor = 255 if self.card.units == '8-bit' else 10_000
+            warnings.warn(
+                f'images hold no value above {brightest:.3g}, and model {self.name!r} wants '
+                f'{self.card.units}: multiply fractions of 0 to 1 by {factor:,}',
+                stacklevel=5,  # over `predict` and the wrapper of inference_mode
+            )

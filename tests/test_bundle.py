@@ -359,6 +359,26 @@ def test_prediction_of_other_types_and_none(bundle):
         model.predict(whole, batch_size=0)
 
 
+def test_fractions_in_place_of_the_units_are_warned_of(bundle):
+    change(bundle, units='8-bit', mean=[150.0, 150.0], std=[20.0, 20.0])
+    model = load_model(bundle)
+    with pytest.warns(UserWarning, match='above 1, and .* wants 8-bit: multiply .* by 255') as told:
+        model.predict(images() / images().max())
+    assert told[0].filename == __file__
+    change(bundle, units='reflectance*10000', mean=[800.0, 2000.0])
+    with pytest.warns(UserWarning, match='by 10,000'):
+        load_model(bundle).predict(torch.full((1, 2, SIZE, SIZE), 0.3))
+
+
+@pytest.mark.parametrize(
+    ('value', 'kind', 'mean'),
+    [(0, 'float32', 150.0), (1, 'uint8', 150.0), (0.5, 'float32', 0.4), (-0.5, 'float32', -12.0)],
+)
+def test_black_images_whole_numbers_and_other_units_are_not_warned_of(bundle, value, kind, mean):
+    change(bundle, units='8-bit' if mean > 0 else 'dB', mean=[mean, mean])
+    load_model(bundle).predict(np.full((2, 2, SIZE, SIZE), value, kind))
+
+
 def test_calibration_divides_logits(bundle):
     change(bundle, calibration={'temperature': 2.0})
     logits = torch.tensor([[2.0, 0.0, -4.0]], dtype=torch.bfloat16)

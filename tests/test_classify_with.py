@@ -180,6 +180,30 @@ def test_pixels_without_radar_are_invalid(geores, tmp_path, model, product):
     assert np.isnan(found[..., 2:]).all()
 
 
+@pytest.mark.parametrize(('value', 'nodata'), [(np.nan, None), (-99.0, -99.0)])
+def test_a_source_without_a_valid_pixel_is_named(geores, tmp_path, model, product, value, nodata):
+    values = np.full((2, SIDE, SIDE), value, np.float32)
+    empty = write_scene(tmp_path / 'empty.tif', S1, values=values, nodata=nodata)
+    command = ('classify', product, '--with', empty, '--model', model, '--precision', 'fp32', '--out')
+    answer = geores(*command, tmp_path / 'out')
+    assert answer.code == 0, answer.err
+    assert f'nothing was classified: a sample has no valid pixel of VV, VH in {empty}' in answer.out
+    record = geores(*command, tmp_path / 'out', '--overwrite', '--json').records[0]
+    assert record['valid_share'] == 0
+    assert record['notes'][-1].startswith('nothing was classified')
+
+
+def test_tiles_with_too_few_valid_pixels_everywhere(geores, tmp_path, model, product, radar):
+    holes = decibels()
+    holes[:, ::2] = np.nan
+    other = write_scene(tmp_path / 'holes.tif', S1, values=holes)
+    command = ('classify', product, '--model', model, '--precision', 'fp32', '--min-valid', '0.6', '--json')
+    found = geores(*command, '--with', other, '--out', tmp_path / 'a').records[0]['notes'][-1]
+    assert 'in no tile 60% of the pixels are valid' in found
+    whole = geores(*command, '--with', radar, '--out', tmp_path / 'b').records[0]
+    assert (whole['valid_share'], 'nothing' in ''.join(whole['notes'])) == (1, False)
+
+
 def test_sentinel_1_alone(geores, tmp_path, radar):
     model = tiny_bundle(tmp_path / 'radar', bands=('VH', 'VV'), units='dB', gsd=(10.0, 10.0),
                         mean=(-19.0, -12.0), std=(5.0, 5.0))  # fmt: skip

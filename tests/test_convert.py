@@ -15,6 +15,7 @@ import rasterio
 from geores.bigearthnet.patch_id import modality
 from geores.bigearthnet.patch_values import bands_of
 from geores.bigearthnet.stores import open_store
+from geores.datasets import ReBEN
 from geores.errors import DatasetError, JournalError, OutputError, ReadError, WriteError
 from geores.pipelines.converting import workers
 from geores.pipelines.converting.convert import convert_reben
@@ -91,6 +92,48 @@ class TestLayouts:
     def test_tables_come_along(self, released, stored):
         for name in ('metadata.parquet', 'metadata_for_patches_with_snow_cloud_or_shadow.parquet'):
             assert (stored / name).read_bytes() == (released / name).read_bytes()
+
+
+class TestPartOfTheData:
+    @pytest.fixture
+    def part(self, tmp_path):
+        """Two of the patches that the tables name, one of them without its radar partner."""
+        root = tmp_path / 'part'
+        make_reben(root, count=2)
+        shutil.rmtree(next((root / 'BigEarthNet-S1').glob('*/*_1_0')))
+        make_reben(tmp_path / 'all', count=7, snow=2, bands=(), maps=False)
+        for name in ('metadata.parquet', 'metadata_for_patches_with_snow_cloud_or_shadow.parquet'):
+            shutil.copyfile(tmp_path / 'all' / name, root / name)
+        return root
+
+    def test_rows_of_which_nothing_is_there_are_left_out(self, geores, part, tmp_path):
+        given = ('convert', 'reben', part, tmp_path / 'out', '--format', 'lmdb', '--jobs', 1)
+        answer = geores(*given, '--only-present')
+        assert answer.code == 1
+        assert '5 rows of the metadata left out, for nothing of them is there' in answer.out
+        assert '1 patches are missing' in answer.err  # the partner of a patch that is there
+        assert '_1_0: is named in metadata.parquet, and is not here' in answer.err
+        assert len(ReBEN(tmp_path / 'out', 'all', 's2')) == 2
+        assert geores(*given, '--overwrite').err.count('is named in') == 5  # and the rest counted
+
+    def test_verify_leaves_them_out_too(self, geores, part):
+        make_reben(part, count=2)  # whole, with a table of its own
+        shutil.copyfile(part.parent / 'all/metadata.parquet', part / 'metadata.parquet')
+        answer = geores('verify', part, '--jobs', 1, '--json')
+        assert (answer.code, answer.records[0]['rows_left_out']) == (1, 0)
+        answer = geores('verify', part, '--jobs', 1, '--json', '--only-present')
+        assert (answer.code, answer.records[0]['rows_left_out']) == (0, 3)
+        assert not answer.records[0]['faults']
+
+    def test_a_table_of_other_patches(self, part):
+        (part.parent / 'all/metadata.parquet').unlink()
+        for folder in ('BigEarthNet-S1', 'BigEarthNet-S2', 'Reference_Maps'):
+            for path in sorted((part / folder).glob('*/*')):
+                path.rename(path.with_name(path.name.replace('_0', '_8')))
+        store = {name for name in open_store(part).names() if modality(name) == 's2'}
+        assert store
+        with pytest.raises(DatasetError, match='names none of the'):
+            verify_reben(part, only_present=True)
 
 
 class TestReal:

@@ -142,6 +142,17 @@ def test_teachers_of_other_labels_or_bands(bundle, architecture):
         SceneClassification(LABELS, RGB[::-1], 'single-label', teachers=[str(bundle)], **architecture)
 
 
+@pytest.mark.parametrize('kind', ['single-label', 'multi-label'])
+@pytest.mark.parametrize('mixup', [0.0, 0.4])
+def test_a_batch_without_a_label_changes_nothing(architecture, kind, mixup):
+    task = SceneClassification(task=kind, mixup=mixup, **KWARGS, **architecture)
+    label = torch.full((2,) if kind == 'single-label' else (2, 3), -1)
+    loss = task.training_step({'image': torch.rand(2, 3, 16, 16), 'label': label}, 0)
+    loss.backward()
+    assert loss == 0
+    assert not any(part.grad.any() for part in task.network.parameters())
+
+
 def test_an_unlabelled_image_alone_teaches_nothing(architecture):
     task = SceneClassification(task='single-label', **KWARGS, **architecture)
     logits = torch.tensor(np.eye(3), dtype=torch.float32)

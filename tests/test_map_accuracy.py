@@ -1,5 +1,8 @@
 """Estimators against the worked examples of their papers, and against the formulas written out."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -275,6 +278,11 @@ def test_small_strata_give_what_they_have_and_the_others_the_rest(strata, more, 
     assert (counts <= units).all()
     assert counts.sum() == min(size, units.sum())
     assert (counts >= np.minimum(units, 2)).all()
+
+
+def test_an_estimate_needs_no_torch():
+    code = 'import sys, geores.pipelines.accuracy.assess; sys.exit("torch" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
 
 
 def test_designs_out_of_range():

@@ -25,7 +25,10 @@ from geores.pipelines import outputs
 
 from .fixtures import LABELS, RGB, hold_files, noise, tiny_bundle, write_scene
 
-KEYS = ['scene', 'model', 'device', 'precision', 'tiles', 'labels', 'outputs', 'seconds', 'tiles_per_second']
+KEYS = [
+    'scene', 'model', 'device', 'precision', 'tiles', 'valid_share', 'labels', 'outputs', 'seconds',
+    'tiles_per_second', 'notes',
+]  # fmt: skip
 
 
 @pytest.fixture(scope='module')

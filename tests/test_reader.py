@@ -16,8 +16,8 @@ from rasterio.enums import Resampling
 from geores.errors import ReadError, UsageError
 from geores.grid import Tiling
 from geores.inference import Conversion, GridReader, Mask, Plan
+from geores.inference.masks import open_mask
 from geores.inference.target import target_grid
-from geores.pipelines.mask import open_mask
 from geores.scenes import open_scene
 
 UTM = 'EPSG:32633'

@@ -93,6 +93,8 @@ def test_bilinear_aligns_corners_and_native_waits(root):
         'image_20m': (torch.uint16, (6, 60, 60)),
         'image_60m': (torch.uint16, (2, 20, 20)),
     }
+    with pytest.raises(UsageError, match="interpolation='native' asks for none"):
+        native.read_batch([0, 1])
     batch = torch.utils.data.default_collate([native[0], native[1]])
     for interpolation in ('nearest', 'bilinear'):
         data = ReBEN(root, 'all', 'all-full', interpolation=interpolation)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,7 @@ class PatchStore(Protocol):
         ...
 
 
+@runtime_checkable
 class BatchStore(PatchStore, Protocol):
     """A store that writes pixels straight to where they are wanted."""
 

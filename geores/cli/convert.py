@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ['app']
 
 KINDS = {'s2': 'Sentinel-2 patches', 's1': 'Sentinel-1 patches', 'map': 'reference maps'}
+ONLY_PRESENT = 'For a part of the data set: leave out rows of the metadata of which nothing is there.'
 SHOWN = 5
 
 app = typer.Typer(help='Convert a data set from one layout on disk to another.', no_args_is_help=True)
@@ -38,6 +39,7 @@ def reben(
     metadata: Annotated[
         Path | None, Option(help='metadata.parquet or its folder [beside the patches or above them].')
     ] = None,
+    only_present: Annotated[bool, Option('--only-present', help=ONLY_PRESENT)] = False,
     jobs: Annotated[int | None, Option(help='Processes [the cores].')] = None,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace DST, or unfinished other work.')] = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
@@ -51,6 +53,7 @@ def reben(
             folder,
             form,
             metadata=metadata,
+            only_present=only_present,
             jobs=cores() if jobs is None else jobs,
             overwrite=overwrite,
             progress=progress,
@@ -68,6 +71,16 @@ def cores() -> int:
     import os
 
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def left_out_shown(rows: int) -> None:
+    """Say how many rows of the metadata were left out, if any.
+
+    Args:
+        rows: Their number.
+    """
+    if rows:
+        print(f'{rows:,} rows of the metadata left out, for nothing of them is there')
 
 
 def faults_shown(faults: 'list[Any]') -> None:
@@ -89,6 +102,7 @@ def _show(done: 'Conversion', *, as_json: bool) -> None:
             'folder': str(done.folder),
             'format': done.form,
             'patches': done.counts,
+            'rows_left_out': done.left_out,
             'faults': len(done.faults),
             'faults_file': str(done.faults_file) if done.faults else None,
             'seconds': round(done.seconds, 3),
@@ -100,4 +114,5 @@ def _show(done: 'Conversion', *, as_json: bool) -> None:
         f'{done.folder} ({done.form}): {counts}; written and read again in {done.seconds:.1f} s '
         f'({rate:,.0f}/s)'
     )
+    left_out_shown(done.left_out)
     faults_shown(done.faults)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geores.cli.common import progress_bar
-from geores.cli.convert import KINDS, cores, faults_shown
+from geores.cli.convert import KINDS, ONLY_PRESENT, cores, faults_shown, left_out_shown
 from geores.errors import GeoresError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def verify(
     metadata: Annotated[
         Path | None, Option(help='metadata.parquet or its folder [beside the patches or above them].')
     ] = None,
+    only_present: Annotated[bool, Option('--only-present', help=ONLY_PRESENT)] = False,
     jobs: Annotated[int | None, Option(help='Processes [the cores].')] = None,
     as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
 ) -> None:
@@ -32,7 +33,11 @@ def verify(
 
     with progress_bar(path.name, shown=not as_json, unit='patches') as progress:
         found = verify_reben(
-            path, metadata=metadata, jobs=cores() if jobs is None else jobs, progress=progress
+            path,
+            metadata=metadata,
+            only_present=only_present,
+            jobs=cores() if jobs is None else jobs,
+            progress=progress,
         )
     _show(found, as_json=as_json)
     if found.faults:
@@ -48,6 +53,7 @@ def _show(found: 'Verification', *, as_json: bool) -> None:
             'patches': found.counts,
             'compared_with_checksums': found.summed,
             'metadata': None if found.table is None else str(found.table),
+            'rows_left_out': found.left_out,
             'faults': [asdict(fault) for fault in found.faults],
             'seconds': round(found.seconds, 3),
         }
@@ -63,6 +69,7 @@ def _show(found: 'Verification', *, as_json: bool) -> None:
         if found.table is None
         else f'counted against {found.table}'
     )
+    left_out_shown(found.left_out)
     faults_shown(found.faults)
     if not found.faults:
         print('all is well')

@@ -39,7 +39,8 @@ class _PackedConv2d(nn.Module):
         self._dtype = conv.weight.dtype
         self._bias = None if conv.bias is None else conv.bias.detach()
         self._weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
-            conv.weight.detach().to_mkldnn(), *self._options
+            conv.weight.detach().to_mkldnn(),
+            *self._options,  # type: ignore[arg-type]
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -4,18 +4,22 @@ One convention throughout, where scikit-learn counts zero: what has no true exam
 image when averaging over images) has no score. It is NaN in scores per class and left out of means.
 """
 
-from geores.metrics.bootstrap import bootstrap_intervals, weighted_average_precision
-from geores.metrics.calibration import (
-    Reliability,
-    expected_calibration_error,
-    reliability_curve,
-    top_label,
-)
-from geores.metrics.confusion import Counts, count_classes, count_labels, fbeta, precision, recall
-from geores.metrics.curves import ThresholdCurve, threshold_curve, top_scores
-from geores.metrics.matrix import confusion_matrix, label_matrices
-from geores.metrics.ranking import average_precision, best_thresholds
-from geores.metrics.report import SceneReport, multi_label_report, single_label_report
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geores.metrics.bootstrap import bootstrap_intervals, weighted_average_precision
+    from geores.metrics.calibration import (
+        Reliability,
+        expected_calibration_error,
+        reliability_curve,
+        top_label,
+    )
+    from geores.metrics.confusion import Counts, count_classes, count_labels, fbeta, precision, recall
+    from geores.metrics.curves import ThresholdCurve, threshold_curve, top_scores
+    from geores.metrics.matrix import confusion_matrix, label_matrices
+    from geores.metrics.ranking import average_precision, best_thresholds
+    from geores.metrics.report import SceneReport, multi_label_report, single_label_report
 
 __all__ = [
     'Counts',
@@ -41,3 +45,25 @@ __all__ = [
     'top_scores',
     'weighted_average_precision',
 ]
+
+# Looked up on first use: accuracy of maps and of answers to questions needs no torch.
+_HOMES = {
+    'bootstrap': ('bootstrap_intervals', 'weighted_average_precision'),
+    'calibration': ('Reliability', 'expected_calibration_error', 'reliability_curve', 'top_label'),
+    'confusion': ('Counts', 'count_classes', 'count_labels', 'fbeta', 'precision', 'recall'),
+    'curves': ('ThresholdCurve', 'threshold_curve', 'top_scores'),
+    'matrix': ('confusion_matrix', 'label_matrices'),
+    'ranking': ('average_precision', 'best_thresholds'),
+    'report': ('SceneReport', 'multi_label_report', 'single_label_report'),
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f'{__name__}.{module}'), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

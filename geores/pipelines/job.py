@@ -18,14 +18,15 @@ from geores.grid import Tiling
 from geores.inference.cells import VectorSink
 from geores.inference.engine import ChunkWork, run
 from geores.inference.lazy import LazyStore
+from geores.inference.masks import open_mask
 from geores.inference.plan import Plan, plan_chunks
 from geores.inference.quicklook import Quicklook
 from geores.inference.reader import Conversion, GridReader, Mask
 from geores.inference.store import ChunkStore, FolderStore
 from geores.inference.target import Target, target_grid
 from geores.inference.units import conversions, needs_sample, sample_tiles
+from geores.pipelines.blank import blank_note
 from geores.pipelines.labels import check_task
-from geores.pipelines.mask import open_mask
 from geores.pipelines.options import MIN_TILE, ClassifyOptions
 from geores.pipelines.outputs import work_folder
 from geores.pipelines.result import Classification
@@ -94,7 +95,12 @@ class Job:
                 computers=workers if on_cpu else 2,
                 on_chunk=on_chunk,
             )
-        return self._result(store, time.perf_counter() - start, finished)
+        result = self._result(store, time.perf_counter() - start, finished)
+        with gdal_env():
+            note = blank_note(self, result)
+        if note is None:
+            return result
+        return replace(result, info=replace(result.info, notes=(*result.info.notes, note)))
 
     def defer(self) -> Classification:
         """Compute nothing yet: each chunk is computed when something of it is asked for."""

@@ -1,8 +1,6 @@
 """Files of a result. Each stands under its name complete, or not at all."""
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -13,14 +11,14 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from filelock import FileLock
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geores.addresses import without_secrets
-from geores.errors import GeoresError, OutputError, WriteError
+from geores.errors import OutputError, WriteError
 from geores.pipelines.figure import write_map
 from geores.pipelines.scored import Scored
 from geores.pipelines.tables import write_tiles
+from geores.pipelines.whole_files import check_writable, failing, whole_files
 from geores.scenes import gdal_env
 
 __all__ = ['check_folder', 'outputs', 'save', 'work_folder']
@@ -46,11 +44,7 @@ def work_folder(folder: Path, name: str) -> Path:
 
 def check_folder(folder: Path, names: list[str], *, overwrite: bool) -> None:
     """Raise `OutputError` where results could not be written, before any work is done."""
-    existing = folder
-    while not os.path.exists(existing):  # unlike Path.exists, answers where it may not look
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(f'{folder} cannot be written: {existing} is no folder that you may write to')
+    check_writable(folder)
     for name in names:
         paths = outputs(folder, name)
         taken = [paths[kind] for kind in ('scores', 'tiles', 'map') if paths[kind].exists()]
@@ -68,12 +62,11 @@ def save(result: Scored, folder: Path, *, overwrite: bool = False) -> dict[str, 
         'tiles': lambda path: write_tiles(result, path, {'geores': json.dumps(tags)}),
         'map': lambda path: write_map(result, path),
     }
-    with _failing(folder), gdal_env():
-        folder.mkdir(parents=True, exist_ok=True)
+    with failing(folder), gdal_env():
         for kind, write in writers.items():
-            with _complete(paths[kind]) as partial:
+            with whole_files([paths[kind]]) as (partial,):
                 write(partial)
-        with _alone(folder), _complete(paths['run']) as partial:
+        with _alone(folder), whole_files([paths['run']]) as (partial,):
             _write_run(result, partial, paths)
     return paths
 
@@ -197,30 +190,3 @@ def _alone(folder: Path) -> Iterator[None]:
             # While it is held: who waits for it notices and makes another. Windows does so by itself.
             with suppress(PermissionError):
                 path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _complete(path: Path) -> Iterator[Path]:
-    """A name to write under; on success the file takes its own name, else it is removed."""
-    partial = path.with_name(f'.{path.stem}.partial{path.suffix}')
-    try:
-        yield partial
-        with partial.open('rb') as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _failing(folder: Path) -> Iterator[None]:
-    """Turn errors of the file system and of GDAL into a `WriteError`."""
-    try:
-        yield
-    except GeoresError:
-        raise
-    except (OSError, RasterioError) as error:
-        reason = ' '.join(str(error).split())
-        free = shutil.disk_usage(folder).free if folder.exists() else None
-        full = ' (the disk is full)' if free is not None and free < 2**20 else ''
-        raise WriteError(f'cannot write to {folder}: {reason}{full}') from error

@@ -7,20 +7,32 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
+from rasterio.errors import RasterioError
 
 from geores.errors import GeoresError, OutputError, WriteError
 
-__all__ = ['check_free', 'whole_files']
+__all__ = ['check_free', 'check_writable', 'failing', 'whole_files']
+
+
+def check_writable(path: Path, folder: Path | None = None) -> None:
+    """Raise `OutputError` where something could not be written, before any work is done.
+
+    Args:
+        path: To write.
+        folder: That has to take it, or the nearest above it that exists; None for the path itself, which
+            is a folder then.
+    """
+    folder = (path if folder is None else folder).absolute()
+    while not os.path.exists(folder):  # unlike Path.exists, answers where it may not look
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f'{path} cannot be written: {folder} is no folder that you may write to')
 
 
 def check_free(paths: list[Path], *, overwrite: bool) -> None:
     """Raise `OutputError` where files could not be written, before any work is done."""
     for path in paths:
-        folder = path.parent
-        while not os.path.exists(folder):  # unlike Path.exists, answers where it may not look
-            folder = folder.parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-            raise OutputError(f'{path} cannot be written: {folder} is no folder that you may write to')
+        check_writable(path, path.parent)
         if path.is_dir():
             raise OutputError(f'{path} is a folder: name a file')
         if path.exists() and not overwrite:
@@ -35,23 +47,34 @@ def whole_files(paths: list[Path]) -> Iterator[list[Path]]:
         WriteError: writing failed, as on a full disk.
     """
     partial = [path.with_name(f'.{path.stem}.partial{path.suffix}') for path in paths]
+    with failing(paths[0].parent):
+        try:
+            for path in paths:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            for path in partial:
+                with path.open('rb') as file:
+                    os.fsync(file.fileno())
+            for path, final in zip(partial, paths, strict=True):
+                path.replace(final)
+        finally:
+            for path in partial:
+                for suffix in ('', '-journal', '-wal'):
+                    path.with_name(f'{path.name}{suffix}').unlink(missing_ok=True)
+
+
+@contextmanager
+def failing(folder: Path) -> Iterator[None]:
+    """Turn errors of the file system, of GDAL and of OGR into a `WriteError`.
+
+    Args:
+        folder: That is written to.
+    """
     try:
-        for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        for path in partial:
-            with path.open('rb') as file:
-                os.fsync(file.fileno())
-        for path, final in zip(partial, paths, strict=True):
-            path.replace(final)
+        yield
     except GeoresError:
         raise
-    except (OSError, DataSourceError, DataLayerError, FeatureError) as error:
-        folder = paths[0].parent
+    except (OSError, RasterioError, DataSourceError, DataLayerError, FeatureError) as error:
         free = shutil.disk_usage(folder).free if folder.exists() else None
         full = ' (the disk is full)' if free is not None and free < 2**20 else ''
         raise WriteError(f'cannot write to {folder}: {" ".join(str(error).split())}{full}') from error
-    finally:
-        for path in partial:
-            for left in (path, path.with_name(f'{path.name}-journal'), path.with_name(f'{path.name}-wal')):
-                left.unlink(missing_ok=True)

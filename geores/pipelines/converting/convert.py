@@ -15,7 +15,6 @@ from geores.pipelines.converting.destination import (
     check_destination,
     check_space,
     counts_of,
-    failing,
     locked,
     work_folder,
 )
@@ -32,6 +31,7 @@ from geores.pipelines.converting.workers import (
     tasks,
 )
 from geores.pipelines.converting.writers import FORMATS, Writer, all_sums, writer_for
+from geores.pipelines.whole_files import failing
 
 __all__ = ['FAULTS', 'Conversion', 'convert_reben']
 
@@ -49,6 +49,7 @@ class Conversion:
         counts: Patches written, by kind: 's2', 's1', 'map'.
         faults: Patches that are missing or could not be read, and why.
         seconds: It took, without what an earlier run had done.
+        left_out: Rows of the metadata of which nothing was there, where those were left out.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class Conversion:
     counts: dict[str, int]
     faults: list[Fault]
     seconds: float
+    left_out: int = 0
 
     @property
     def faults_file(self) -> Path:
@@ -69,6 +71,7 @@ def convert_reben(
     form: str,
     *,
     metadata: Path | None = None,
+    only_present: bool = False,
     jobs: int = 1,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -84,6 +87,8 @@ def convert_reben(
         form: 'lmdb' (as rico-hdl writes) or 'tiff' (as released).
         metadata: `metadata.parquet` or its folder, if it is not with the patches or above them. Patches
             that it names and the source lacks count as faults; it is copied to the result.
+        only_present: Leave out rows of the metadata of which the source has nothing, in the copy too; for
+            parts of the data set.
         jobs: Processes that work.
         overwrite: Replace what stands at `folder`, and begin anew where unfinished work is of something else.
         progress: Called with the patches that were done and their number in all.
@@ -104,10 +109,10 @@ def convert_reben(
     names = store.names()
     if not names:
         raise DatasetError(f'{source}: there is not one reBEN patch in it')
-    missing = missing_patches(names, table) if table is not None else []
+    missing, left_out = ([], 0) if table is None else missing_patches(names, table, only_present=only_present)
     work = work_folder(folder)
     jobs = min(jobs, chunks_of(names))
-    with failing(folder):
+    with failing(folder.absolute().parent):
         work.parent.mkdir(parents=True, exist_ok=True)
         with locked(work):
             journal, writer = _begin(work, source, form, names, overwrite=overwrite)
@@ -115,11 +120,12 @@ def convert_reben(
             _end(work, journal, writer, names, jobs, progress or _silent)
             faults = sorted([*missing, *(fault for chunk in journal.chunks for fault in chunk.faults)])
             if table is not None:
-                copy_tables(table, work / 'store')
+                copy_tables(table, work / 'store', names if only_present else None)
             if faults:
                 _list_faults(work / 'store' / FAULTS, faults)
             _put(work, folder)
-    return Conversion(folder, form, counts_of(all_sums(journal)), faults, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return Conversion(folder, form, counts_of(all_sums(journal)), faults, seconds, left_out)
 
 
 def _begin(

@@ -1,6 +1,5 @@
 """Where a conversion writes: a folder that appears whole, and its work in progress beside it."""
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,9 +8,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from geores.bigearthnet.patch_id import modality
-from geores.errors import GeoresError, OutputError, WriteError
+from geores.errors import OutputError
+from geores.pipelines.whole_files import check_writable
 
-__all__ = ['check_destination', 'check_space', 'failing', 'locked', 'work_folder']
+__all__ = ['check_destination', 'check_space', 'locked', 'work_folder']
 
 _BYTES = {'s2': 160_832, 's1': 115_344, 'map': 28_872}
 """Of a patch of each kind in an LMDB; other layouts add no more to the pixels than `_SPARE`."""
@@ -37,11 +37,7 @@ def check_destination(folder: Path, source: Path, *, overwrite: bool) -> None:
     """
     if folder.resolve() == source.resolve() or folder.resolve() in source.resolve().parents:
         raise OutputError(f'{folder}: is or holds the source {source}; name another destination')
-    above = folder.absolute().parent
-    while not os.path.exists(above):  # unlike Path.exists, answers where it may not look
-        above = above.parent
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise OutputError(f'{folder} cannot be written: {above} is no folder that you may write to')
+    check_writable(folder, folder.absolute().parent)
     if folder.is_file():
         raise OutputError(f'{folder} is a file: name a folder')
     if folder.exists() and not overwrite:
@@ -85,25 +81,6 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
-
-
-@contextmanager
-def failing(folder: Path) -> Iterator[None]:
-    """Turn errors of the file system and of GDAL into a `WriteError`.
-
-    Args:
-        folder: The destination.
-    """
-    from rasterio.errors import RasterioError
-
-    try:
-        yield
-    except GeoresError:
-        raise
-    except (OSError, RasterioError) as error:
-        free = shutil.disk_usage(folder.absolute().parent).free if folder.absolute().parent.exists() else None
-        full = ' (the disk is full)' if free is not None and free < 2**20 else ''
-        raise WriteError(f'cannot write {folder}: {" ".join(str(error).split())}{full}') from error
 
 
 def counts_of(names: 'list[str] | Mapping[str, int]') -> dict[str, int]:

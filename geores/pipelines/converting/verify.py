@@ -28,6 +28,7 @@ class Verification:
         table: The released table that patches were counted against, if there is one.
         faults: Patches that are missing or broken, and why.
         seconds: It took.
+        left_out: Rows of the table of which nothing is there, where those were left out.
     """
 
     path: Path
@@ -37,10 +38,16 @@ class Verification:
     table: Path | None
     faults: list[Fault]
     seconds: float
+    left_out: int = 0
 
 
 def verify_reben(
-    path: Path | str, *, metadata: Path | None = None, jobs: int = 1, progress: Progress | None = None
+    path: Path | str,
+    *,
+    metadata: Path | None = None,
+    only_present: bool = False,
+    jobs: int = 1,
+    progress: Progress | None = None,
 ) -> Verification:
     """Read every patch of a store.
 
@@ -50,6 +57,7 @@ def verify_reben(
     Args:
         path: Released folders, `.tar` archives, or an LMDB.
         metadata: `metadata.parquet` or its folder, if it is not with the patches or above them.
+        only_present: Leave out rows of the tables of which nothing is there; for parts of the data set.
         jobs: Processes that work.
         progress: Called with the patches that were done and their number in all.
 
@@ -69,7 +77,8 @@ def verify_reben(
     known = [name for name in names if _is_patch(name)]
     found = [Fault(name, 'is no name of a reBEN patch') for name in sorted(set(names) - set(known))]
     found += [Fault(name, 'has a checksum, and is not here') for name in sorted(set(sums) - set(names))]
-    found += missing_patches(known, table) if table is not None else []
+    missing, left_out = ([], 0) if table is None else missing_patches(known, table, only_present=only_present)
+    found += missing
     for number, wrong in ordered_map(
         Check(store), tasks(known, store, sums=sums), min(jobs, chunks_of(names))
     ):
@@ -77,10 +86,8 @@ def verify_reben(
         if progress is not None:
             progress(number, len(known))
     summed = len(set(sums) & set(known))
-    counts = counts_of(known)
-    return Verification(
-        path, store.kind, counts, summed, table, sorted(set(found)), time.perf_counter() - began
-    )
+    faults, seconds = sorted(set(found)), time.perf_counter() - began
+    return Verification(path, store.kind, counts_of(known), summed, table, faults, seconds, left_out)
 
 
 def _is_patch(name: str) -> bool:
