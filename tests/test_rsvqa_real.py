@@ -12,6 +12,8 @@ import rasterio
 from PIL import Image
 from scipy.spatial.distance import cdist
 
+from geores.bundle import load_model
+from geores.cli.train import train
 from geores.datasets import RSVQA, RSVQADataModule
 from geores.datasets._rsvqa_places import close_groups, image_bounds, near_any
 from geores.testing import check_dataset
@@ -19,6 +21,7 @@ from geores.vqa.answers import AnswerEncoding
 
 SHARED = Path(__file__).resolve().parents[2] / 'shared' / 'data'
 FOLDERS = {'lr': 'RSVQA-LR', 'hr': 'RSVQA-HR'}
+CONFIGS = Path(__file__).parents[1] / 'configs'
 STATED = {
     'lr': {'train': (3, 300), 'val': (5, 500), 'test': (4, 400)},
     'hr': {'train': (4, 400), 'val': (3, 300), 'test': (3, 300), 'test_phili': (2, 201)},
@@ -143,6 +146,37 @@ def test_types_are_those_of_the_release():
     assert set(counts['lr']) == {'rural_urban', 'presence', 'count', 'comp'}
     assert counts['lr']['rural_urban'] == 12
     assert set(counts['hr']) == {'presence', 'count', 'comp', 'area'}
+
+
+@needs_configilm
+@pytest.mark.usefixtures('one_thread')
+@pytest.mark.parametrize('variant', FOLDERS)
+def test_the_published_models_configuration_trains_and_exports(variant, tmp_path, monkeypatch):
+    """With another encoder and a narrow reader of questions, for the time of it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('sys.argv', ['geores', 'train'])
+    train(
+        [
+            '--config', str(CONFIGS / f'rsvqa-{variant}.yaml'),
+            '--data.root', str(configilm(variant)),
+            '--data.size', '64',
+            '--model.architecture', 'resnet10t',
+            '--model.architecture_kwargs={stem_width: 8, channels: [8, 16, 32, 64]}',
+            '--model.head_kwargs.text_kwargs={width: 16, embedding: 8}',
+            '--trainer.max_steps', '2',
+            '--trainer.accelerator', 'cpu',
+            '--export.path', 'bundle',
+        ]
+    )  # fmt: skip
+    model = load_model(tmp_path / 'bundle')
+    figures = model.card.metrics[FOLDERS[variant]]
+    val = STATED[variant]['val']
+    assert figures['split'].startswith(f'{val[1]} questions on {val[0]} validation images (official)')
+    assert figures.keys() >= {'majority_accuracy', 'question_only_accuracy', 'accuracy'}
+    assert model.card.architecture_kwargs['fusion'] == 'product'
+    data = RSVQA(configilm(variant), variant, 'val', size=64)
+    (answer,) = model.answer(data.image(0), [data.questions[0].text])
+    assert answer.text in model.card.labels
 
 
 @needs_configilm
