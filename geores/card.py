@@ -70,7 +70,8 @@ class ModelCard:
         encoder: Of VQA: whose feature maps the head takes. Either another bundle's, with `name`, `sha256`,
             `bands` (band of the image -> band of that bundle which takes its place: normalised by `mean`
             and `std` of this card it counts as normalised there; other bands stay at their mean) and
-            `grid` (height and width to which maps are averaged, or None); or its own, with
+            `grid` (height and width to which maps are averaged, or None), where wanted `scale` (by which
+            images are resized first) and `looks` (channels of colour and texture follow); or its own, with
             `architecture`, `architecture_kwargs` and `grid`.
         sha256: Of the weights file; filled in by `save_bundle`.
         geores_version: That wrote it; filled in by `save_bundle`.

@@ -151,11 +151,12 @@ def _answer_encoding(value: object) -> dict[str, str]:
 
 _SHARED = frozenset({'name', 'sha256', 'bands', 'grid'})
 _OWN = frozenset({'architecture', 'architecture_kwargs', 'grid'})
+_CHANGES = frozenset({'scale', 'looks'})  # of a shared one, where they are not 1 and False
 
 
 def _encoder(value: object) -> dict[str, Any]:
     encoder = _plain(value)
-    if encoder.keys() not in (_SHARED, _OWN):
+    if encoder.keys() - _CHANGES != _SHARED and encoder.keys() != _OWN:
         kinds = [', '.join(sorted(names)) for names in (_SHARED, _OWN)]
         raise ValueError(f'has to hold either {kinds[0]} of a shared bundle, or {kinds[1]}')
     encoder['grid'] = _optional(_whole)(encoder['grid'])
@@ -164,8 +165,14 @@ def _encoder(value: object) -> dict[str, Any]:
         return encoder | {'architecture': _text(encoder['architecture']), 'architecture_kwargs': kwargs}
     if not _sha256(encoder['sha256']):
         raise ValueError('needs the SHA-256 of the shared bundle')
+    if not isinstance(encoder.get('looks', True), bool) or not _positive(encoder.get('scale', 1)):
+        raise ValueError('has to hold a scale above 0, and looks of true or false')
     bands = _mapping(encoder['bands'])
     return encoder | {'name': _name(encoder['name']), 'bands': {band: _text(bands[band]) for band in bands}}
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _sha256(value: object) -> str:

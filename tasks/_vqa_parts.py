@@ -47,6 +47,8 @@ def make_encoder(
     places: Mapping[str, str] | None,
     bands: Sequence[str],
     grid: int | None,
+    scale: float = 1.0,
+    looks: bool = False,
 ) -> Encoder:
     """Take another bundle's encoder, or build one.
 
@@ -58,6 +60,8 @@ def make_encoder(
         places: Band of the images -> band of the bundle; None finds those of the same name or colour.
         bands: Of the images.
         grid: To which maps are averaged; None leaves them.
+        scale: By which images are resized for a shared encoder.
+        looks: Append channels of colour and texture to a shared encoder's.
 
     Raises:
         UsageError: There is neither or both, or a band is missing.
@@ -65,19 +69,22 @@ def make_encoder(
     if (bundle is None) == (architecture is None):
         raise UsageError('a VQA task takes either encoder, a bundle, or architecture')
     if bundle is None:
+        if scale != 1 or looks:
+            raise UsageError('scale and looks are for a shared encoder: name one, or drop them')
         assert architecture is not None  # noqa: S101 - for the type alone
         own = own_encoder(architecture, kwargs, tuple(bands), grid)
         if start is not None:
             start_from(own.network, start, bands)
         kept = {name: value for name, value in kwargs.items() if name != 'pretrained'}
-        spec = {'architecture': architecture, 'architecture_kwargs': kept, 'grid': grid}
-        return Encoder(own, spec, None)
+        return Encoder(own, {'architecture': architecture, 'architecture_kwargs': kept, 'grid': grid}, None)
     model = load_model(bundle)
     if places is None:
         known = set(model.card.bands)
         places = {band: band if band in known else _COLOURS.get(band, band) for band in bands}
-    features = shared_encoder(model, places, tuple(bands), grid)
-    spec = {'name': model.name, 'sha256': model.sha256, 'bands': dict(places), 'grid': grid}
+    features = shared_encoder(model, places, tuple(bands), grid, scale, looks)
+    spec: dict[str, Any] = {'name': model.name, 'sha256': model.sha256, 'bands': dict(places), 'grid': grid}
+    spec |= {'scale': scale} if scale != 1 else {}
+    spec |= {'looks': True} if looks else {}
     return Encoder(features, spec, model)
 
 

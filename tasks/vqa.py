@@ -38,6 +38,9 @@ class VisualQuestionAnswering(LightningModule):
         start: Weights that it starts from, as in `geores.tasks.start`.
         tune: Train it too; else it is frozen, and in evaluation mode.
         grid: Height and width to which feature maps are averaged; None leaves them.
+        scale: By which images are resized for a shared encoder, such as 0.5 where it was trained on pixels
+            twice as large.
+        looks: Append channels of colour and texture (`geores.models.appearance`) to a shared encoder's map.
         head: Name of the head in `geores.models`.
         head_kwargs: Its arguments, beside features, grid, vocabulary and num_classes.
         text: 'words' makes tokens of the words of training questions; else the folder of a pretrained text
@@ -70,6 +73,8 @@ class VisualQuestionAnswering(LightningModule):
         start: str | None = None,
         tune: bool = False,
         grid: int | None = None,
+        scale: float = 1.0,
+        looks: bool = False,
         head: str = 'vqa-fusion',
         head_kwargs: Mapping[str, Any] | None = None,
         text: str = 'words',
@@ -144,6 +149,8 @@ class VisualQuestionAnswering(LightningModule):
             given['encoder_bands'],
             self.bands,
             given['grid'],
+            given['scale'],
+            given['looks'],
         )
         self.encoder_spec = encoder.spec
         if not given['tune']:
@@ -194,7 +201,9 @@ class VisualQuestionAnswering(LightningModule):
             batch = [data.dataset.image(int(number))[None].to(self.device) for number in numbers]
             maps = torch.cat([self.network.encoder((one - self.mean) / self.std).cpu() for one in batch])
         get: Any = getattr(shared.network, 'get_classifier', None) if shared is not None else None
-        head.cpu().prepare(maps, get() if get is not None else None)
+        asked = len(data.questions(data.split.train))
+        repeated = numbers.repeat(len(maps) // len(numbers))
+        head.cpu().prepare(maps, get() if get is not None else None, repeated, asked)
         head.to(self.device)
         if self.question_only is not None:
             self.question_only.load_state_dict(head.state_dict())
@@ -246,8 +255,8 @@ class VisualQuestionAnswering(LightningModule):
         tokens, lengths = self.tokenizer(batch['question'])
         tokens = tokens.to(self.device)
         forms = forms_of(batch['question']) if head.takes_forms else None
-        features = self.features(batch)
-        seen = head.look(features)
+        known = head.recall(batch['image_number']) if self.training else None
+        seen = head.look(self.features(batch)) if known is None else known
         if batch.get('unseen') is not None:
             seen = seen * ~batch['unseen'].to(self.device).view(-1, *[1] * (seen.ndim - 1))
         logits = head.decide(seen[images], head.read(tokens, lengths, forms))
@@ -281,7 +290,10 @@ class VisualQuestionAnswering(LightningModule):
         logits, blind = self(batch)
         loss = self._loss(logits, batch['label'])
         self.log('train/loss', loss, on_step=False, on_epoch=True, batch_size=len(logits))
-        return loss if blind is None else loss + self._loss(blind, batch['label'])
+        loss = loss + self.network.head.penalty()
+        if blind is None or self.question_only is None:
+            return loss
+        return loss + self._loss(blind, batch['label']) + self.question_only.penalty()
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy of the questions whose answer is a class."""
@@ -357,7 +369,9 @@ class VisualQuestionAnswering(LightningModule):
         rate, decay = self.hparams['learning_rate'], self.hparams['weight_decay']
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
         steps = max(int(self.trainer.estimated_stepping_batches), 2)
-        rise = min(round(self.hparams['warmup'] * steps), steps - 1)
+        rise = 0
+        if self.hparams['warmup']:  # one step at least: a run that goes on needs a schedule of the same parts
+            rise = min(max(round(self.hparams['warmup'] * steps), 1), steps - 1)
         scheduler: Any = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
         if self.hparams['schedule'] == 'cosine':
             scheduler = CosineAnnealingLR(optimizer, T_max=steps - rise)

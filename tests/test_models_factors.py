@@ -123,12 +123,12 @@ def test_a_head_needs_categories():
 
 def test_each_part_of_a_question_is_said_apart():
     one = head()
-    rows = read(one, *ASKED)
-    assert rows.shape == (len(ASKED), 2 * one.parts + 9)
+    rows, parts = read(one, *ASKED), one.questions.parts
+    assert rows.shape == (len(ASKED), 2 * parts + 9)
     assert len(torch.unique(rows, dim=0)) == len(ASKED)
     assert rows[:, -9:-4].argmax(1).tolist() == [1, 2, 4, 0, 3, 1]  # kinds
-    assert torch.equal(rows[0, one.parts : 2 * one.parts], torch.zeros(one.parts))  # one side alone
-    assert rows[3, : 2 * one.parts].sum() == 0  # of no objects
+    assert torch.equal(rows[0, parts : 2 * parts], torch.zeros(parts))  # one side alone
+    assert rows[3, : 2 * parts].sum() == 0  # of no objects
 
 
 def test_wordings_of_one_question_are_one():
@@ -182,7 +182,7 @@ def test_the_members_mean_is_a_distribution():
     seen = one.look(maps(len(ASKED), seed=5))
     mean = one.decide(seen, text).exp()
     torch.testing.assert_close(mean.sum(1), torch.ones(len(ASKED)), atol=1e-5, rtol=0)
-    sides = text.split([one.parts, one.parts, 9], dim=1)
+    sides = one.questions.split(text)
     alone = torch.stack([member(seen, *sides).softmax(1) for member in one.members])
     torch.testing.assert_close(mean, alone.mean(0), atol=1e-6, rtol=1e-4)
 

@@ -76,8 +76,17 @@ def weights(one):
     return {name: value.clone() for name, value in one.network.state_dict().items()}
 
 
-def test_a_bundle_answers_as_the_task_does(place, tmp_path, capsys):
-    one, module = task(place, grid=1), data(place)
+LATENTS = {
+    'head': 'vqa-latents',
+    'head_kwargs': {'categories': ['road', 'building'], 'images': 20, 'looks': 10, 'rank': 2},
+    'scale': 0.5,
+    'looks': True,
+}
+
+
+@pytest.mark.parametrize('options', [{}, LATENTS])
+def test_a_bundle_answers_as_the_task_does(place, tmp_path, capsys, options):
+    one, module = task(place, grid=1, **options), data(place)
     export = ExportVQABundle(**TEXT, path=str(tmp_path / 'tiny-vqa'), dtype='float32')
     fit(one, module, 8, [export])
     shutil.copytree(place / 'tiny-rgb', tmp_path / 'tiny-rgb')
@@ -96,6 +105,8 @@ def test_a_bundle_answers_as_the_task_does(place, tmp_path, capsys):
     figures = model.card.metrics['rsvqa']
     assert figures.keys() >= {'accuracy', 'majority_accuracy', 'question_only_accuracy', 'accuracy_presence'}
     assert figures['answers'] == 'official-lr'
+    assert model.card.encoder.get('scale', 1) == options.get('scale', 1)
+    assert model.card.encoder.get('looks', False) == options.get('looks', False)
     assert model.card.calibration['temperature'] > 0
     assert model.card.answer_encoding == {'style': 'official', 'variant': 'lr'}
     table = capsys.readouterr().out
@@ -228,7 +239,7 @@ FACTORS = {'head': 'vqa-factors', 'head_kwargs': {'categories': ['road', 'buildi
 
 
 def test_a_run_that_goes_on_keeps_the_question_only_model(place, tmp_path):
-    first = task(place, warmup=0.0, **FACTORS)
+    first = task(place, **FACTORS)
     fit(first, data(place)).save_checkpoint(tmp_path / 'half.ckpt')
     kept = {name: one.clone() for name, one in first.question_only.state_dict().items()}
     found = {}
@@ -236,7 +247,7 @@ def test_a_run_that_goes_on_keeps_the_question_only_model(place, tmp_path):
     def look(trainer, pl_module):
         found.update({name: one.clone() for name, one in pl_module.question_only.state_dict().items()})
 
-    second = task(place, warmup=0.0, **FACTORS)
+    second = task(place, **FACTORS)
     trainer = Trainer(
         accelerator='cpu', devices=1, max_epochs=3, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=1,
@@ -246,6 +257,29 @@ def test_a_run_that_goes_on_keeps_the_question_only_model(place, tmp_path):
     assert found.keys() == kept.keys()
     assert all(torch.equal(found[name], one) for name, one in kept.items())
     assert not torch.equal(second.network.head.axes, torch.zeros_like(second.network.head.axes))
+
+
+@pytest.mark.parametrize('options', [{'scale': 0.5}, {'looks': True}, {'scale': 0.0, 'encoder': None}])
+def test_changes_of_images_are_for_a_shared_encoder(place, options):
+    own = {'encoder': None, 'architecture': 'resnet10t', 'architecture_kwargs': OWN}
+    with pytest.raises(UsageError, match='scale'):
+        fit(task(place, **own | options), data(place))
+
+
+def test_latents_of_training_images_are_learnt_beside_a_twin_without(place):
+    one = task(place, grid=1, **LATENTS)
+    before = {}
+    keep = LambdaCallback(on_train_start=lambda _, own: before.update(centre=own.network.head.centre.clone()))
+    fit(one, data(place), callbacks=[keep])
+    seen = one.network.head.numbers >= 0
+    assert not torch.allclose(one.network.head.centre[seen], before['centre'][seen], atol=1e-3)
+    batch = next(iter(data(place).val_dataloader()))
+    with torch.inference_mode():
+        (first, blind), (second, other) = (
+            one.eval()(each) for each in (batch, batch | {'image': 255 - batch['image']})
+        )
+    assert torch.equal(blind, other)
+    assert not torch.allclose(first, second)
 
 
 def test_such_a_head_needs_images_and_features_that_stay(place):

@@ -239,6 +239,8 @@ def test_places_that_are_none_are_refused(bundle, places):
         ({'encoder': {'name': 'x'}}, "'encoder'"),
         ({'encoder': {'name': 'x', 'sha256': '', 'bands': {}, 'grid': None}}, 'SHA-256'),
         ({'encoder': {'name': '../x', 'sha256': '0' * 64, 'bands': {}, 'grid': None}}, "'encoder'"),
+        ({'encoder': {'name': 'x', 'sha256': '0' * 64, 'bands': {}, 'grid': 1, 'scale': 0}}, 'scale'),
+        ({'encoder': {'name': 'x', 'sha256': '0' * 64, 'bands': {}, 'grid': 1, 'looks': 1}}, 'looks'),
         (
             {'encoder': {'architecture': 'a', 'architecture_kwargs': {'pretrained': True}, 'grid': 1}},
             'pretrained',

@@ -2,6 +2,7 @@
 
 from geores.models import efficientnet as efficientnet
 from geores.models import factors as factors
+from geores.models import latents as latents
 from geores.models import published as published
 from geores.models import resnet as resnet
 from geores.models import vqa as vqa

@@ -15,55 +15,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geores.errors import UsageError
+from geores.models.question_parts import Decider, QuestionParts
 from geores.models.registry import register
 from geores.models.vqa import VQAHead
 
 if TYPE_CHECKING:
-    from geores.questions.forms import Form, Objects
+    from geores.questions.forms import Form
 
 __all__ = ['FactorHead']
 
-_SIZES = (None, 'small', 'medium', 'large')
-_SHAPES = (None, 'square', 'rectangular', 'circular')
-_PLACES = (None, 'top', 'right', 'bottom', 'left', 'next')
-_TYPES = ('rural_urban', 'presence', 'count', 'comp', 'area')
-_CHOICES = ('less', 'more', 'equal')
 _SAME = 1e-5  # standard deviation of a component, of features of 1, that only rounding has
-_COMMON = 8  # of the first categories, whose sizes and shapes have weights of their own
 
 
-class _Member(nn.Module):
+class _Member(Decider):
     """One of the networks that are averaged."""
 
     def __init__(self, parts: int, kinds: int, components: int, rank: int, width: int, answers: int) -> None:
-        super().__init__()
-        self.rank, self.width = rank, width
-        self.usual = nn.Linear(parts, width)
-        self.change = nn.Linear(parts, rank * width, bias=False)
-        nn.init.normal_(self.change.weight, std=0.1)
+        super().__init__(parts, kinds, rank, width, answers)
         self.image = nn.Linear(components, rank)
         self.place = nn.Linear(components, answers, bias=False)
-        self.direct = nn.Linear(2 * parts + kinds, answers)
-        for layer in (self.place, self.direct):
-            nn.init.zeros_(layer.weight)
-        self.decide = nn.Sequential(
-            nn.Linear(4 * width + kinds, 6 * width), nn.ReLU(), nn.Dropout(0.2), nn.Linear(6 * width, answers)
-        )
+        nn.init.zeros_(self.place.weight)
 
     def forward(self, seen: Tensor, first: Tensor, second: Tensor, kind: Tensor) -> Tensor:
         """Logits: (P, K)."""
-        factors = self.image(seen)
-        one, other = self._amounts(first, factors), self._amounts(second, factors)
-        other = other * (second.sum(1, keepdim=True) > 0)
-        sides = torch.cat([kind, one, other, one - other, (one - other).abs()], dim=1)
-        direct = self.direct(torch.cat([first, second, kind], dim=1))
-        logits: Tensor = self.decide(sides) + direct + kind[:, :1] * self.place(seen)
-        return logits
-
-    def _amounts(self, objects: Tensor, factors: Tensor) -> Tensor:
-        change = self.change(objects).view(-1, self.rank, self.width)
-        amounts: Tensor = self.usual(objects) + torch.einsum('prw,pr->pw', change, factors)
-        return amounts
+        logits = self.answer(self.image(seen), self.ask(first, second, kind))
+        shown: Tensor = kind[:, :1] * self.place(seen)
+        return logits + shown
 
 
 @register('vqa-factors')
@@ -111,7 +88,6 @@ class FactorHead(VQAHead):
         del grid, vocabulary
         if min(components, rank, width, members) < 1 or not categories:
             raise UsageError('components, rank, width, members and categories have to be 1 or more')
-        self.categories = {name: number for number, name in enumerate(categories)}
         self.noise = noise
         self.probe = nn.Linear(features, classes).requires_grad_(requires_grad=False) if classes else None
         summary = features + 3 * classes
@@ -119,24 +95,32 @@ class FactorHead(VQAHead):
             raise UsageError(f'{components} components of {summary} features')
         self.register_buffer('mean', torch.zeros(summary))
         self.register_buffer('axes', torch.zeros(summary, components))
-        other = len(self.categories) + 1
-        self.parts = 2 * other + len(_SIZES) + len(_SHAPES) + len(_PLACES) + 8 * _COMMON
-        kinds = len(_TYPES) + len(_CHOICES) + 1
+        self.questions = QuestionParts(categories)
+        parts, kinds = self.questions.parts, self.questions.kinds
         self.members = nn.ModuleList(
-            _Member(self.parts, kinds, components, rank, width, num_classes) for _ in range(members)
+            _Member(parts, kinds, components, rank, width, num_classes) for _ in range(members)
         )
 
     @torch.no_grad()
-    def prepare(self, features: Tensor, classifier: nn.Module | None = None) -> None:
+    def prepare(
+        self,
+        features: Tensor,
+        classifier: nn.Module | None = None,
+        numbers: Tensor | None = None,
+        asked: int = 0,
+    ) -> None:
         """Find the principal components of the training images, whose lengths become 1.
 
         Args:
             features: (N, D, h, w), of all training images, and of their turns.
             classifier: Last layer of the encoder's bundle, for `classes`.
+            numbers: Not looked at.
+            asked: Not looked at.
 
         Raises:
             UsageError: The classifier has not as many labels as `classes`, or the images are too few.
         """
+        del numbers, asked
         if self.probe is not None:
             if not isinstance(classifier, nn.Linear) or classifier.weight.shape != self.probe.weight.shape:
                 raise UsageError(f'classes: the encoder has not {self.probe.out_features} labels')
@@ -174,12 +158,11 @@ class FactorHead(VQAHead):
     def read(self, tokens: Tensor, lengths: Tensor, forms: 'Sequence[Form | None] | None' = None) -> Tensor:
         """Parts of questions as numbers: (Q, 2 P + 9)."""
         del lengths
-        rows = [self._parts(form) for form in forms or [None] * len(tokens)]
-        return torch.stack(rows).to(tokens.device)
+        return self.questions(forms or [None] * len(tokens)).to(tokens.device)
 
     def decide(self, seen: Tensor, text: Tensor) -> Tensor:
         """Answer: (P, K), log-probabilities of the members' mean; in training those of one member each."""
-        first, second, kind = text.split([self.parts, self.parts, text.shape[1] - 2 * self.parts], dim=1)
+        first, second, kind = self.questions.split(text)
         if self.training:
             seen = seen + self.noise * torch.randn_like(seen)
         logits = torch.stack([member(seen, first, second, kind) for member in self.members])
@@ -187,37 +170,3 @@ class FactorHead(VQAHead):
             chosen = torch.randint(len(self.members), (len(text),), device=text.device)
             return logits[chosen, torch.arange(len(text), device=text.device)]
         return functional.log_softmax(logits, dim=2).exp().mean(0).clamp_min(1e-9).log()
-
-    def _parts(self, form: 'Form | None') -> Tensor:
-        kind = torch.zeros(len(_TYPES) + len(_CHOICES) + 1)
-        sides: list[Objects] = [] if form is None else list(form.parts())
-        if form is not None and form.type in _TYPES:
-            kind[_TYPES.index(form.type)] = 1
-        choice = getattr(form, 'choice', None)
-        if choice is not None:
-            kind[len(_TYPES) + _CHOICES.index(choice)] = 1
-            kind[-1] = sides[0].category == sides[1].category
-        objects = [self._objects(one) for one in sides[:2]]
-        while len(objects) < 2:
-            objects.append(torch.zeros(self.parts))
-        return torch.cat([*objects, kind])
-
-    def _objects(self, one: 'Objects') -> Tensor:
-        """A side of a question: category, size, shape, relation, and what the first categories' mean."""
-        number = self.categories.get(one.category, len(self.categories))
-        size, shape = _SIZES.index(one.size), _SHAPES.index(one.shape)
-        relation = one.relation
-        blocks = [
-            (len(self.categories) + 1, number),
-            (len(_SIZES), size),
-            (len(_SHAPES), shape),
-            (len(_PLACES), _PLACES.index(relation.place if relation else None)),
-        ]
-        vectors = [functional.one_hot(torch.tensor(at), length) for length, at in blocks]
-        other = torch.zeros(len(self.categories) + 1)
-        if relation:
-            other[self.categories.get(relation.other.category, len(self.categories))] = 1
-        common = torch.zeros(_COMMON, 8)
-        if number < _COMMON:
-            common[number, size] = common[number, 4 + shape] = 1
-        return torch.cat([*vectors, other, common.flatten()])

@@ -1,5 +1,6 @@
 """Feature maps of image networks."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geores.errors import UsageError
+from geores.models.appearance import appearance
 
 __all__ = ['FeatureMap']
 
@@ -21,13 +23,22 @@ class FeatureMap(nn.Module):
             normalised input is their mean.
         in_chans: Number of the network's bands.
         grid: Height and width to which maps are brought by averaging; None leaves them.
+        scale: By which images are resized before the network sees them, such as 0.5 where it was trained on
+            pixels twice as large.
+        looks: Append channels of colour and texture (`geores.models.appearance`), of the images at full size.
 
     Raises:
-        UsageError: The network gives no feature maps.
+        UsageError: The network gives no feature maps, or the scale is not above 0.
     """
 
     def __init__(
-        self, network: nn.Module, places: Sequence[int], in_chans: int, grid: int | None = None
+        self,
+        network: nn.Module,
+        places: Sequence[int],
+        in_chans: int,
+        grid: int | None = None,
+        scale: float = 1.0,
+        looks: bool = False,
     ) -> None:
         super().__init__()
         if not hasattr(network, 'forward_features'):
@@ -36,6 +47,10 @@ class FeatureMap(nn.Module):
         self.places = list(places)
         self.in_chans = in_chans
         self.grid = grid
+        if not 0 < scale < math.inf:
+            raise UsageError(f'scale has to be above 0, not {scale}')
+        self.scale = scale
+        self.looks = looks
 
     def forward(self, images: Tensor) -> Tensor:
         """Look at images.
@@ -49,12 +64,21 @@ class FeatureMap(nn.Module):
         Raises:
             UsageError: What the network gives is no map.
         """
-        features: Tensor = self.network.forward_features(self._spread(images))
+        features: Tensor = self.network.forward_features(self._spread(self._resized(images)))
         if features.ndim != 4:
             raise UsageError(f'the network gives features of shape {tuple(features.shape)}, not maps')
-        if self.grid is None or features.shape[-2:] == (self.grid, self.grid):
+        if self.grid is not None and features.shape[-2:] != (self.grid, self.grid):
+            features = functional.adaptive_avg_pool2d(features, self.grid)
+        if not self.looks:
             return features
-        return functional.adaptive_avg_pool2d(features, self.grid)
+        rows, columns = features.shape[-2:]
+        return torch.cat([features, appearance(images, rows, columns).to(features.dtype)], dim=1)
+
+    def _resized(self, images: Tensor) -> Tensor:
+        if self.scale == 1:
+            return images
+        size = [max(1, round(side * self.scale)) for side in images.shape[-2:]]
+        return functional.interpolate(images, size=size, mode='bilinear', antialias=True)
 
     def _spread(self, images: Tensor) -> Tensor:
         if self.places == list(range(self.in_chans)):

@@ -30,13 +30,37 @@ class VQAHead(nn.Module):
     takes_forms = False
     decay: ClassVar[Mapping[str, float]] = {}
 
-    def prepare(self, features: Tensor, classifier: nn.Module | None) -> None:
+    def prepare(
+        self,
+        features: Tensor,
+        classifier: nn.Module | None = None,
+        numbers: Tensor | None = None,
+        asked: int = 0,
+    ) -> None:
         """Learn of the training images before training starts; nothing unless a subclass does.
 
         Args:
             features: (N, D, h, w), maps of all training images, and of their turns.
             classifier: Last layer of the bundle whose encoder is shared, if it is.
+            numbers: (N,), which image each map is of.
+            asked: Number of training questions.
         """
+
+    def recall(self, numbers: Tensor) -> Tensor | None:
+        """What a head keeps of each training image by itself, for `decide` in place of `look`.
+
+        Args:
+            numbers: (N,), of training images.
+
+        Returns:
+            (N, ...), or None: it looks at training images as at any.
+        """
+        del numbers
+        return None
+
+    def penalty(self) -> Tensor | float:
+        """What training adds to the loss of a batch."""
+        return 0.0
 
     def look(self, features: Tensor) -> Tensor:
         """What of an image no question changes; the map itself unless a subclass says more.

@@ -57,7 +57,8 @@ def feature_key(encoder: nn.Module, mean: Tensor, std: Tensor, images: Sequence[
 
 def vars_of(encoder: nn.Module) -> dict[str, Any]:
     """What of a `FeatureMap` its printed form does not show."""
-    return {name: getattr(encoder, name, None) for name in ('places', 'in_chans', 'grid')}
+    names = ('places', 'in_chans', 'grid', 'scale', 'looks')
+    return {name: getattr(encoder, name, None) for name in names}
 
 
 class FeatureCache:

@@ -71,7 +71,12 @@ class VQANetwork(nn.Module):
 
 
 def shared_encoder(
-    model: Model, places: Mapping[str, str], bands: tuple[str, ...], grid: int | None
+    model: Model,
+    places: Mapping[str, str],
+    bands: tuple[str, ...],
+    grid: int | None,
+    scale: float = 1.0,
+    looks: bool = False,
 ) -> FeatureMap:
     """The encoder of another bundle, as one that takes `bands`.
 
@@ -83,6 +88,8 @@ def shared_encoder(
             their mean.
         bands: Of the images.
         grid: To which maps are averaged.
+        scale: By which images are resized first.
+        looks: Append channels of colour and texture.
 
     Raises:
         UsageError: A band is missing on either side.
@@ -96,7 +103,7 @@ def shared_encoder(
     order = [model.card.bands.index(places[band]) for band in bands]
     if len(set(order)) != len(order):
         raise UsageError("two bands go to the same of the encoder's")
-    encoder = FeatureMap(model.network, order, len(model.card.bands), grid)
+    encoder = FeatureMap(model.network, order, len(model.card.bands), grid, scale, looks)
     return encoder.eval().requires_grad_(requires_grad=False)
 
 
@@ -135,7 +142,8 @@ def build(card: ModelCard, find: Callable[[str, str], Model] | None) -> VQANetwo
     if find is None:
         return VQANetwork(None, head)
     model = find(spec['name'], spec['sha256'])
-    return VQANetwork(shared_encoder(model, spec['bands'], card.bands, spec['grid']), head, model)
+    taken = (spec['bands'], card.bands, spec['grid'], spec.get('scale', 1.0), spec.get('looks', False))
+    return VQANetwork(shared_encoder(model, *taken), head, model)
 
 
 def rebuild_vqa(

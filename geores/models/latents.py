@@ -1,0 +1,225 @@
+"""A head for few images that learns from their answers what sets them apart, and then to see it.
+
+A few latent factors of each training image are estimated from its answers, with their uncertainty
+(variational, as Kingma and Welling 2014, with parameters of each image's own), together with how they
+change answers. What of them an image shows is a regression on its features: a Gaussian process of the
+training images (Rasmussen and Williams 2006, section 2.2), which says for any image how sure it is. Answers
+are means over that uncertainty, so that an image unlike all others is answered as images are on the whole.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from geores.errors import UsageError
+from geores.models.question_parts import Decider, QuestionParts
+from geores.models.registry import register
+from geores.models.vqa import VQAHead
+
+if TYPE_CHECKING:
+    from geores.questions.forms import Form
+
+__all__ = ['LatentHead']
+
+_PACE = 3.0  # how much faster than weights the factors of images are learnt
+_SHOWN = 0.9  # share of a factor's variance that features could show at best
+_DRAWS = 8
+
+
+@register('vqa-latents')
+class LatentHead(VQAHead):
+    """Latent factors of images, learnt from their answers and regressed on their features.
+
+    Args:
+        features: Channels of the map.
+        grid: Its height and width.
+        vocabulary: Number of tokens; not looked at, for questions come as forms.
+        num_classes: Number of answers.
+        categories: Of objects, the most frequent first; all others are one more.
+        images: Most training images.
+        classes: Labels of the encoder's bundle, whose answers over the map are looked at; 0 looks at the map.
+        looks: Channels at the map's end that are no features of the encoder (`geores.models.appearance`).
+        rank: Factors of an image.
+        width: Amounts of an object.
+        members: Networks that are averaged. Each question of a training batch trains one of them.
+        reach: Of the kernel, in standard deviations of a feature.
+
+    Raises:
+        UsageError: A number is below 1, or the reach not above 0.
+    """
+
+    takes_forms = True
+    decay: ClassVar[Mapping[str, float]] = {'centre': 0.0, 'spread': 0.0}
+
+    numbers: Tensor
+    points: Tensor
+    mean: Tensor
+    scale: Tensor
+    draws: Tensor
+    asked: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        grid: int,
+        vocabulary: int,
+        num_classes: int,
+        categories: Sequence[str],
+        images: int,
+        classes: int = 0,
+        looks: int = 0,
+        rank: int = 3,
+        width: int = 8,
+        members: int = 4,
+        reach: float = 1.3,
+    ) -> None:
+        super().__init__()
+        del grid, vocabulary
+        if min(images, rank, width, members) < 1 or not categories or not reach > 0:
+            raise UsageError('images, rank, width, members, categories and reach have to be 1 or more')
+        if not 0 <= looks < features:
+            raise UsageError(f'{looks} of {features} channels cannot be looks')
+        self.looks, self.reach = looks, reach
+        self.probe = nn.Linear(features - looks, classes) if classes else None
+        self.requires_grad_(requires_grad=False)
+        self.questions = QuestionParts(categories)
+        parts, kinds = self.questions.parts, self.questions.kinds
+        self.members = nn.ModuleList(Decider(parts, kinds, rank, width, num_classes) for _ in range(members))
+        self.centre = nn.Parameter(torch.randn(images, members, rank) * 0.1 / _PACE)
+        self.spread = nn.Parameter(torch.full((images, members, rank), -1 / _PACE))
+        summary = 3 * (classes or features - looks) + 4 * looks
+        self.register_buffer('numbers', torch.full((images,), -1))
+        self.register_buffer('points', torch.zeros(images, summary))
+        self.register_buffer('mean', torch.zeros(summary))
+        self.register_buffer('scale', torch.ones(summary))
+        self.register_buffer('draws', torch.randn(_DRAWS, members, rank))
+        self.register_buffer('asked', torch.ones(()))
+
+    @torch.no_grad()
+    def prepare(
+        self,
+        features: Tensor,
+        classifier: nn.Module | None = None,
+        numbers: Tensor | None = None,
+        asked: int = 0,
+    ) -> None:
+        """Remember the training images.
+
+        Args:
+            features: (N, D, h, w), of all training images, and of their turns, which are averaged.
+            classifier: Last layer of the encoder's bundle, for `classes`.
+            numbers: (N,), which image each map is of; None takes them as of one each.
+            asked: Number of training questions.
+
+        Raises:
+            UsageError: The classifier has not as many labels as `classes`, or there are more images than
+                `images`, or fewer than two.
+        """
+        if self.probe is not None:
+            if not isinstance(classifier, nn.Linear) or classifier.weight.shape != self.probe.weight.shape:
+                raise UsageError(f'classes: the encoder has not {self.probe.out_features} labels')
+            self.probe.load_state_dict(classifier.state_dict())
+        numbers = torch.arange(len(features)) if numbers is None else numbers
+        known, places = numbers.unique(return_inverse=True)
+        if not 2 <= len(known) <= len(self.points):
+            raise UsageError(f'{len(known)} training images, and images allows 2 to {len(self.points)}')
+        summary = self._summary(features)
+        points = torch.stack([summary[places == place].mean(0) for place in range(len(known))])
+        self.numbers[: len(known)] = known
+        self.mean.copy_(points.mean(0))
+        # Each group of features weighs as much as another, however many it has.
+        groups = [len(self.mean) - 4 * self.looks] + [4 * self.looks] * (self.looks > 0)
+        weights = torch.cat([torch.full((size,), (size * len(groups)) ** 0.5) for size in groups])
+        self.scale.copy_((points.std(0) + 1e-3) * weights)
+        self.points[: len(known)] = (points - self.mean) / self.scale
+        self.asked.fill_(max(asked, 1))
+
+    def _summary(self, features: Tensor) -> Tensor:
+        maps = features.flatten(2)
+        cut = maps.shape[1] - self.looks
+        seen, looks = maps[:, :cut], maps[:, cut:]
+        if self.probe is not None:
+            seen = self.probe(seen.transpose(1, 2)).transpose(1, 2)
+        less = min(1, maps.shape[2] - 1)  # a map of one cell has a deviation of 0
+        parts = [seen.mean(2), seen.amax(2), seen.std(2, correction=less)]
+        if self.looks:
+            parts += [looks.mean(2), looks.amax(2), looks.std(2, correction=less), looks.amin(2)]
+        return torch.cat(parts, dim=1)
+
+    def _learnt(self, places: Tensor | slice) -> tuple[Tensor, Tensor]:
+        return self.centre[places] * _PACE, (self.spread[places] * _PACE).exp()
+
+    def recall(self, numbers: Tensor) -> Tensor:
+        """Factors of training images and their standard deviations: (N, 2, M, R).
+
+        Args:
+            numbers: (N,), as `prepare` got them; others have factors of 0.
+        """
+        same = numbers.to(self.numbers.device)[:, None] == self.numbers
+        factors = torch.stack(self._learnt(same.int().argmax(1)), dim=1)
+        return factors * same.any(1).view(-1, 1, 1, 1)
+
+    def penalty(self) -> Tensor:
+        """Kullback-Leibler divergence of the factors from a standard normal distribution, per question."""
+        centre, spread = self._learnt(self.numbers >= 0)
+        divergence = (centre**2 + spread**2 - 1) / 2 - spread.log()
+        return divergence.sum() / len(self.members) / self.asked
+
+    @torch.no_grad()
+    def look(self, features: Tensor) -> Tensor:
+        """Factors that images show and their standard deviations: (N, D, h, w) to (N, 2, M, R).
+
+        Args:
+            features: (N, D, h, w).
+        """
+        known = self.numbers >= 0
+        if not known.any():
+            raise UsageError('vqa-latents has not seen its training images: prepare it')
+        centre, spread = self._learnt(known)
+        seen = (self._summary(features) - self.mean) / self.scale
+        usual, variance = centre.mean(0), (spread**2).mean(0)
+        total = (centre.var(0, correction=0) + variance).sqrt()
+        points = self.points[known]
+        inner = self._kernel(points, points) + (1 - _SHOWN) * torch.eye(len(points), device=points.device)
+        near = self._kernel(points, seen)
+        weights = torch.linalg.solve(inner, near)
+        left = (1 - (near * weights).sum(0)).clamp_min(0).sqrt()
+        shown = torch.einsum('pn,pmr->nmr', weights, centre - usual) + usual
+        return torch.stack([shown, left[:, None, None] * total], dim=1)
+
+    def _kernel(self, one: Tensor, other: Tensor) -> Tensor:
+        return _SHOWN * (-(torch.cdist(one, other) ** 2) / (2 * self.reach**2)).exp()
+
+    def read(self, tokens: Tensor, lengths: Tensor, forms: 'Sequence[Form | None] | None' = None) -> Tensor:
+        """Parts of questions as numbers: (Q, 2 P + 9)."""
+        del lengths
+        return self.questions(forms or [None] * len(tokens)).to(tokens.device)
+
+    def decide(self, seen: Tensor, text: Tensor) -> Tensor:
+        """Answer: (P, K), log-probabilities, means over draws and members; in training one of each."""
+        sides = self.questions.split(text)
+        asked = [member.ask(*sides) for member in self.members]  # type: ignore[operator]
+        centre, spread = seen.unbind(1)
+        if not self.training:
+            return self._mean(centre, spread, asked)
+        factors = centre + spread * torch.randn_like(centre)
+        logits = self._logits(factors, asked)
+        chosen = torch.randint(len(self.members), (len(text),), device=text.device)
+        return logits[chosen, torch.arange(len(text), device=text.device)]
+
+    def _logits(self, factors: Tensor, asked: Sequence[tuple[Tensor, ...]]) -> Tensor:
+        answers = [
+            member.answer(factors[:, place], one)  # type: ignore[operator]
+            for place, (member, one) in enumerate(zip(self.members, asked, strict=True))
+        ]
+        return torch.stack(answers)
+
+    def _mean(self, centre: Tensor, spread: Tensor, asked: Sequence[tuple[Tensor, ...]]) -> Tensor:
+        shares = [
+            functional.softmax(self._logits(centre + spread * draw, asked), dim=2).mean(0)
+            for draw in self.draws
+        ]
+        return torch.stack(shares).mean(0).clamp_min(1e-9).log()

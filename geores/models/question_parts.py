@@ -1,0 +1,150 @@
+"""Questions by their parts, and how amounts of what they name are compared."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from geores.questions.forms import Form, Objects
+
+__all__ = ['Decider', 'QuestionParts']
+
+_SIZES = (None, 'small', 'medium', 'large')
+_SHAPES = (None, 'square', 'rectangular', 'circular')
+_PLACES = (None, 'top', 'right', 'bottom', 'left', 'next')
+_TYPES = ('rural_urban', 'presence', 'count', 'comp', 'area')
+_CHOICES = ('less', 'more', 'equal')
+_KEPT = 2**14  # questions whose numbers are kept: training asks each again and again
+_COMMON = 8  # of the first categories, whose sizes and shapes have weights of their own
+
+
+class QuestionParts:
+    """From questions as the grammar parses them to numbers.
+
+    Args:
+        categories: Of objects, the most frequent first; all others are one more.
+
+    Attributes:
+        parts: How many numbers a side of a question is.
+        kinds: How many numbers say what kind of question it is.
+    """
+
+    def __init__(self, categories: Sequence[str]) -> None:
+        self.categories = {name: number for number, name in enumerate(categories)}
+        other = len(self.categories) + 1
+        self.parts = 2 * other + len(_SIZES) + len(_SHAPES) + len(_PLACES) + 8 * _COMMON
+        self.kinds = len(_TYPES) + len(_CHOICES) + 1
+        self._known: dict[Form | None, Tensor] = {}
+
+    def __call__(self, forms: 'Sequence[Form | None]') -> Tensor:
+        """Numbers of questions: (Q, 2 P + 9), 0 for None.
+
+        Args:
+            forms: One a question, None where it does not parse.
+        """
+        for form in forms:
+            if form not in self._known:
+                if len(self._known) >= _KEPT:
+                    self._known.clear()
+                self._known[form] = self._question(form)
+        return torch.stack([self._known[form] for form in forms])
+
+    def split(self, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """First side, second side and kind of questions.
+
+        Args:
+            text: (Q, 2 P + 9).
+        """
+        first, second, kind = text.split([self.parts, self.parts, self.kinds], dim=1)
+        return first, second, kind
+
+    def _question(self, form: 'Form | None') -> Tensor:
+        kind = torch.zeros(self.kinds)
+        sides: list[Objects] = [] if form is None else list(form.parts())
+        if form is not None and form.type in _TYPES:
+            kind[_TYPES.index(form.type)] = 1
+        choice = getattr(form, 'choice', None)
+        if choice is not None:
+            kind[len(_TYPES) + _CHOICES.index(choice)] = 1
+            kind[-1] = sides[0].category == sides[1].category
+        objects = [self._objects(one) for one in sides[:2]]
+        while len(objects) < 2:
+            objects.append(torch.zeros(self.parts))
+        return torch.cat([*objects, kind])
+
+    def _objects(self, one: 'Objects') -> Tensor:
+        """A side of a question: category, size, shape, relation, and what the first categories' mean."""
+        number = self.categories.get(one.category, len(self.categories))
+        size, shape = _SIZES.index(one.size), _SHAPES.index(one.shape)
+        relation = one.relation
+        blocks = [
+            (len(self.categories) + 1, number),
+            (len(_SIZES), size),
+            (len(_SHAPES), shape),
+            (len(_PLACES), _PLACES.index(relation.place if relation else None)),
+        ]
+        vectors = [functional.one_hot(torch.tensor(at), length) for length, at in blocks]
+        other = torch.zeros(len(self.categories) + 1)
+        if relation:
+            other[self.categories.get(relation.other.category, len(self.categories))] = 1
+        common = torch.zeros(_COMMON, 8)
+        if number < _COMMON:
+            common[number, size] = common[number, 4 + shape] = 1
+        return torch.cat([*vectors, other, common.flatten()])
+
+
+class Decider(nn.Module):
+    """Answers a question about factors of an image.
+
+    Args:
+        parts: Numbers of a side of a question.
+        kinds: Numbers that say what kind of question it is.
+        rank: Factors of an image.
+        width: Latent amounts of objects.
+        answers: Number of answers.
+    """
+
+    def __init__(self, parts: int, kinds: int, rank: int, width: int, answers: int) -> None:
+        super().__init__()
+        self.rank, self.width = rank, width
+        self.usual = nn.Linear(parts, width)
+        self.change = nn.Linear(parts, rank * width, bias=False)
+        nn.init.normal_(self.change.weight, std=0.1)
+        self.direct = nn.Linear(2 * parts + kinds, answers)
+        nn.init.zeros_(self.direct.weight)
+        self.decide = nn.Sequential(
+            nn.Linear(4 * width + kinds, 6 * width), nn.ReLU(), nn.Dropout(0.2), nn.Linear(6 * width, answers)
+        )
+
+    def ask(self, first: Tensor, second: Tensor, kind: Tensor) -> tuple[Tensor, ...]:
+        """What no image changes, for `answer`.
+
+        Args:
+            first: (P, parts).
+            second: (P, parts), 0 where there is none.
+            kind: (P, kinds).
+        """
+        asked = (second.sum(1, keepdim=True) > 0).float()
+        direct = self.direct(torch.cat([first, second, kind], dim=1))
+        sides = [part(side) for side in (first, second) for part in (self.usual, self.change)]
+        return (*sides, asked, kind, direct)
+
+    def answer(self, factors: Tensor, question: tuple[Tensor, ...]) -> Tensor:
+        """Logits: (P, K).
+
+        Args:
+            factors: (P, rank), of the image that each question is about.
+            question: Of `ask`.
+        """
+        usual, change, other_usual, other_change, asked, kind, direct = question
+        one = self._amounts(usual, change, factors)
+        other = self._amounts(other_usual, other_change, factors) * asked
+        logits: Tensor = self.decide(torch.cat([kind, one, other, one - other, (one - other).abs()], dim=1))
+        return logits + direct
+
+    def _amounts(self, usual: Tensor, change: Tensor, factors: Tensor) -> Tensor:
+        changes = change.view(-1, self.rank, self.width)
+        return usual + torch.einsum('prw,pr->pw', changes, factors)
