@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from geores.datasets import SceneFolder
-from geores.pipelines.finetuning.few import FEW, KeepStatistics, are_few, fit_head
-from geores.pipelines.finetuning.fitting import GivenSplit, quiet_trainer
+from geores.pipelines.finetuning.few import FEW, KeepStatistics, adapt_statistics, are_few, fit_head
+from geores.pipelines.finetuning.fitting import GivenSplit
+from geores.pipelines.trainer import make_trainer, quiet_trainer
 from geores.splits import Split
 from geores.tasks import SceneClassification
 
@@ -52,18 +52,19 @@ def features(task, data, places):
 
 
 @pytest.mark.parametrize('classes', [2, 3])
-@pytest.mark.parametrize('balanced', [False, True])
-def test_the_head_is_a_logistic_regression_of_the_features(tmp_path, classes, balanced):
+@pytest.mark.parametrize('weights', [None, (2.0, 1.0, 0.5)])
+def test_the_head_is_a_logistic_regression_of_the_features(tmp_path, classes, weights):
     task, data = make(tmp_path, classes)
     before = {
         name: one.clone() for name, one in task.network.state_dict().items() if not name.startswith('fc')
     }
-    assert fit_head(task, data, balanced=balanced)
+    weights = weights and weights[:classes]
+    assert fit_head(task, data, weights=weights)
     after = task.network.state_dict()
     assert all(torch.equal(after[name], one) for name, one in before.items())
     train, val = data.split.train, data.split.val
     scaler = StandardScaler().fit(features(task, data, train))
-    model = LogisticRegression(C=0.01, max_iter=1000, class_weight='balanced' if balanced else None)
+    model = LogisticRegression(C=0.01, max_iter=1000, class_weight=weights and dict(enumerate(weights)))
     model.fit(scaler.transform(features(task, data, train)), data.dataset.targets[train])
     wanted = model.predict_proba(scaler.transform(features(task, data, val)))
     found = torch.from_numpy(logits(task, data, val)).softmax(1).numpy()
@@ -85,15 +86,29 @@ def test_the_task_trains_on_afterwards(tmp_path):
     statistics = {name: one.clone() for name, one in task.network.named_buffers() if 'running' in name}
     weights = task.network.bn1.weight.clone()
     with quiet_trainer():
-        Trainer(
-            max_epochs=1, accelerator='cpu', logger=False, enable_checkpointing=False, barebones=False,
-            enable_model_summary=False, enable_progress_bar=False, limit_val_batches=0,
-            callbacks=[KeepStatistics()],
-        ).fit(task, datamodule=data)  # fmt: skip
+        make_trainer(1, 'cpu', [KeepStatistics()]).fit(task, datamodule=data)
     assert all(
         torch.equal(one, statistics[name]) for name, one in task.network.named_buffers() if name in statistics
     )
     assert not torch.equal(task.network.bn1.weight, weights)
+
+
+def test_statistics_move_towards_those_of_the_images(tmp_path):
+    task, data = make(tmp_path, 2, count=16)
+    task.train()
+    before = {name: one.clone() for name, one in task.network.state_dict().items()}
+    seen = []
+    task.network.conv1.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    adapt_statistics(task, data)
+    (output,) = seen  # 16 images, which count a third beside 32 of old
+    mean = output.mean((0, 2, 3)) / 3 + before['bn1.running_mean'] * 2 / 3
+    variance = output.transpose(0, 1).flatten(1).var(1) / 3 + before['bn1.running_var'] * 2 / 3
+    after = task.network.state_dict()
+    torch.testing.assert_close(after['bn1.running_mean'], mean, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after['bn1.running_var'], variance, atol=1e-4, rtol=1e-4)
+    assert all(torch.equal(after[name], before[name]) for name, _ in task.network.named_parameters())
+    assert task.training
+    assert task.network.bn1.momentum == 0.1
 
 
 def test_few_is_counted_by_class():

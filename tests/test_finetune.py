@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 import geores as package
 from geores.errors import OutputError, UsageError
 from geores.pipelines.finetuning.fitting import epochs_for
-from geores.pipelines.finetuning.result import SplitScore
+from geores.pipelines.finetuning.result import Choice, SplitScore
 from geores.tasks import SceneClassification
 
 from .fixtures import GRID, RGB, SENTINEL2, hold_files, noise, tiny_bundle, write_scene
@@ -99,7 +99,8 @@ def test_human_report(run, place, tmp_path):
     labels.to_file(tmp_path / 'there.geojson')
     answer = run('--epochs', '1', labels=tmp_path / 'there.geojson')
     assert answer.code == 0, answer.err
-    for said in ('geographic split', "producer's", 'validation tiles right', 'reference', 'report.json'):
+    said_to_people = ('geographic split', "producer's", 'validation tiles right', 'kept: ', 'reference')
+    for said in (*said_to_people, 'report.json'):
         assert said in answer.out
     for said in ('reprojected from EPSG:4326 to EPSG:32633', '1 invalid polygons mended'):
         assert f'there.geojson: {said}' in answer.err
@@ -135,6 +136,38 @@ def test_same_seed_same_model(place, bundle):
     assert weights(1) == weights(1)
 
 
+def test_masked_tiles_train_nothing(run, tmp_path):
+    cloudy = np.full((1, 128, 128), 4, 'uint8')
+    cloudy[:, :, 64:] = 9
+    mask = write_scene(tmp_path / 'SCL.tif', ('SCL',), values=cloudy)
+    answer = run('--epochs', '1', '--min-valid', '0.9', '--json', '--mask', mask)
+    assert answer.code == 0, answer.err
+    (report,) = answer.records
+    assert sum(report['tiles'].values()) == 15 * (7 - 1)  # left of the mask, less those at a seam
+    assert report['options']['mask'] == [str(mask)]
+    assert '90 tiles with less than 0.9 of valid pixels left out' in answer.err
+    kept = run('--epochs', '1', '--mask', mask, '--mask-values', '3', '--json', '--overwrite')
+    assert sum(kept.records[0]['tiles'].values()) == 15 * (15 - 3)
+
+
+def test_masks_that_cannot_be_used(run, tmp_path):
+    far = write_scene(tmp_path / 'far.tif', ('SCL',), transform=GRID.translation(9e4, 0) @ GRID)
+    refused(run('--mask', far), 'does not overlap', tmp_path, 'far.tif')
+    refused(run('--mask', far, '--mask', far), '2 masks for 1 scenes', tmp_path, 'far.tif')
+    refused(run('--mask', tmp_path / 'no.tif'), 'no.tif', tmp_path, 'far.tif')
+
+
+def test_backscatter_on_a_linear_scale(run, tmp_path):
+    base = tiny_bundle(tmp_path / 'radar', bands=('VV', 'VH'), units='dB', mean=(-12.0,) * 2, std=(5.0,) * 2)
+    values = np.linspace(0.001, 0.3, 2 * 128 * 128, dtype=np.float32).reshape(2, 128, 128)
+    scene = write_scene(tmp_path / 's1.tif', ('VV', 'VH'), values=values)
+    given = {'scene': scene}
+    refused(run('--base', base, **given), '--linear-s1', tmp_path, 'radar', 's1.tif')
+    answer = run('--base', base, '--linear-s1', '--epochs', '1', **given)
+    assert answer.code == 0, answer.err
+    assert 'VV, VH brought from a linear scale to dB' in answer.err
+
+
 def test_small_classes_are_dropped_and_named(run, place, tmp_path):
     labels = gpd.read_file(place / 'labels.gpkg')
     labels.loc[len(labels)] = {'light': 'dusk', 'sure': 1, 'geometry': rect(0, 0, 16, 16).buffer(1)}
@@ -150,7 +183,8 @@ def test_accuracies_are_scikit_learns():
     rng = np.random.default_rng(0)
     truth, said = rng.integers(0, 3, 60), rng.integers(0, 4, 60)
     matrix = confusion_matrix(truth, said, labels=range(4))
-    score = SplitScore('blocks', 'x', tuple('abcd'), dict.fromkeys('abcd', 1), matrix, {'accuracy': 0.5}, 0)
+    counts = dict.fromkeys('abcd', 1)
+    score = SplitScore('blocks', 'x', tuple('abcd'), counts, matrix, {'accuracy': 0.5}, 0, Choice())
     precision, recall, f1, _ = precision_recall_fscore_support(truth, said, labels=range(3))
     assert np.allclose(score.users_accuracy[:3], precision)
     assert np.allclose(score.producers_accuracy[:3], recall)

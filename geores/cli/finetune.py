@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geores.cli.common import listed, progress_bar
+from geores.cli.common import listed, numbers, progress_bar
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,6 +47,14 @@ def finetune(
     min_tiles: Annotated[int, Option(help='Classes with fewer tiles are dropped.')] = 10,
     resolution: Annotated[float | None, Option(help='Metres a pixel [what the base takes].')] = None,
     bands: Annotated[str | None, Option(help='Names of the bands in file order, by commas.')] = None,
+    mask: Annotated[
+        list[str] | None,
+        Option(help='Raster of what to leave out: SCL, or any but 0; one, or one for each scene.'),
+    ] = None,
+    mask_values: Annotated[str | None, Option(help='Its values that mask, by commas.')] = None,
+    linear_s1: Annotated[
+        bool, Option('--linear-s1', help='Backscatter is calibrated on a linear scale, not in dB.')
+    ] = False,
     split: Annotated[
         str, Option(help='blocks (geographic), random, or both: scored by both, the bundle of blocks.')
     ] = 'blocks',
@@ -55,7 +63,7 @@ def finetune(
     val_share: Annotated[float, Option(help='Part kept for validation.')] = 0.2,
     epochs: Annotated[int | None, Option(help='Passes over the tiles [about 600 steps, 10 to 40].')] = None,
     learning_rate: Annotated[
-        float | None, Option(help='After warm-up [5e-4; 2e-4 with fewer than 50 tiles a class].')
+        float | None, Option(help='After warm-up [5e-4; 2e-4 with fewer than 100 tiles a class].')
     ] = None,
     batch_size: Annotated[int, Option(help='Tiles in a step.')] = 32,
     seed: Annotated[int, Option(help='Of split and training.')] = 0,
@@ -94,6 +102,9 @@ def finetune(
             'seed': seed,
             'device': device,
             'licence': licence,
+            'mask': mask or None,
+            'mask_values': numbers(mask_values, '--mask-values'),
+            'linear_s1': linear_s1,
         }
     )
     check_bundle_path(out, overwrite=overwrite)
@@ -157,6 +168,7 @@ def _print(result: 'Finetuned', out: Path) -> None:
             f'{accuracy:.1%} of {score.matrix.sum():,} validation tiles right, mean F1 of classes {f1:.3f}',
             soft_wrap=True,
         )
+        console.print(f'kept: {score.choice.said}', soft_wrap=True)
     console.print(Columns([_matrix(score) for score in result.scores], padding=(0, 2)))
     if len(result.scores) > 1:
         console.print('The bundle is that of the geographic split.')

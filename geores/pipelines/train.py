@@ -13,16 +13,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from geores.errors import GeoresError, UsageError
+from geores.pipelines.trainer import EXPECTED_WARNINGS
 from geores.plugins import DATASETS, TASKS, plugins
 
 _EXPECTED_WARNINGS = (
+    *EXPECTED_WARNINGS,
     "LightningCLI's args parameter",  # it is called with arguments on purpose
-    'The .*dataloader.* does not have many workers',  # images are held in memory
-    'The number of training batches',  # of a small set
-    'Found .* in eval mode at the start of training',  # an encoder that stays as it is
     'Total length of .* across ranks is zero',  # where nothing is kept for validation
     'It is recommended to use `self.log.*sync_dist',  # the metrics have gathered all processes' samples
-    r'`isinstance\(treespec, LeafSpec\)` is deprecated',  # Lightning's own use of torch
 )
 _CONFIGS = {'.yaml', '.yml', '.json'}
 _SHOWN = ('val/loss', 'val/accuracy', 'val/ap_', 'val/f1_m', 'val/mae', 'val/rmse', 'val/r2')

@@ -2,14 +2,14 @@
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer
 from numpy.typing import NDArray
 
 from geores.datasets._module import LabelledImages
 from geores.pipelines.baselines.encoder import RGB, Encoder
 from geores.pipelines.baselines.features import Answers
 from geores.pipelines.finetuning.few import RATE, KeepStatistics, are_few, fit_head
-from geores.pipelines.finetuning.fitting import GivenSplit, epochs_for, quiet_trainer
+from geores.pipelines.finetuning.fitting import GivenSplit, epochs_for
+from geores.pipelines.trainer import make_trainer, quiet_trainer
 from geores.splits import Split
 from geores.tasks import SceneClassification
 from geores.tasks.augment import Colour, Dihedral, RandomResizedCrop
@@ -56,19 +56,7 @@ def fine_tune(
         task = _task(dataset, encoder, RATE if few else LEARNING_RATE)
         if few:
             fit_head(task, data, device)
-        trainer = Trainer(
-            max_epochs=epochs,
-            accelerator='cuda' if places else 'cpu',
-            devices=places or 1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-            limit_val_batches=0,
-            num_sanity_val_steps=0,
-            callbacks=[KeepStatistics()] if few else None,
-        )
-        trainer.fit(task, datamodule=data)
+        make_trainer(epochs, device, [KeepStatistics()] if few else []).fit(task, datamodule=data)
         classes = _predict(task, data, device)
     return Answers(classes, f'{epochs} epochs')
 

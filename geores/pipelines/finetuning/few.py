@@ -1,10 +1,11 @@
-"""Fine-tuning on few images: a head that is fitted first, and batch norm that keeps its statistics.
+"""A careful start of fine-tuning: fitted statistics and a fitted head, and what few images ask for beside.
 
 A fresh head's gradients spoil trained features before it has learnt anything, and statistics of a few images
 are noise: fine-tuned as larger sets are, four classes of UC Merced with eight images each come out below a
 linear classifier of features that were not touched (Kumar et al. 2022, linear probing, then fine-tuning).
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from torch import Tensor, nn
 from geores.datasets._module import ImageDataModule
 from geores.tasks import SceneClassification
 
-__all__ = ['FEW', 'RATE', 'KeepStatistics', 'are_few', 'fit_head']
+__all__ = ['FEW', 'RATE', 'KeepStatistics', 'adapt_statistics', 'are_few', 'fit_head']
 
-FEW = 50
+FEW = 100
 """Training images a class below which they are few."""
 
 RATE = 2e-4
@@ -28,6 +29,7 @@ RATE = 2e-4
 
 _C = 0.01  # strong enough for more features than images
 _BATCH = 64
+_PRIOR = 32  # images that statistics of another scene count as
 
 
 def are_few(images: int, classes: int) -> bool:
@@ -59,8 +61,46 @@ class KeepStatistics(Callback):
                 part.eval()
 
 
+@torch.no_grad()
+def adapt_statistics(task: SceneClassification, data: ImageDataModule, device: str = 'cpu') -> None:
+    """Move mean and deviation of every batch norm towards those of the training part.
+
+    A scene of another season, haze or processing level shifts all features by statistics of the old ones
+    (Schneider et al. 2020, Improving robustness against common corruptions by covariate shift adaptation,
+    equation 3: the old statistics count as some images beside the new).
+
+    Args:
+        task: Only statistics of its network change.
+        data: Its training part is taken as it is, without augmentation.
+        device: Where to compute.
+    """
+    norms = [part for part in task.network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    training, momenta = task.training, [norm.momentum for norm in norms]
+    task.to(device).eval()
+    before = [{name: one.clone() for name, one in norm.named_buffers()} for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches
+        norm.train()
+    for images in _batches(data, device):
+        task(images)
+    old = _PRIOR / (_PRIOR + len(data.split.train))
+    for norm, held, momentum in zip(norms, before, momenta, strict=True):
+        norm.momentum = momentum
+        for name, one in norm.named_buffers():
+            if one.is_floating_point():
+                one.lerp_(held[name], old)
+    task.train(training)
+
+
 def fit_head(
-    task: SceneClassification, data: ImageDataModule, device: str = 'cpu', *, balanced: bool = False
+    task: SceneClassification,
+    data: ImageDataModule,
+    device: str = 'cpu',
+    *,
+    weights: Sequence[float] | None = None,
 ) -> bool:
     """Fit the last layer of a trained network by logistic regression on the training part.
 
@@ -68,7 +108,7 @@ def fit_head(
         task: Single-label; only its network's last layer changes.
         data: Its training part is taken as it is, without augmentation.
         device: Where to compute features.
-        balanced: Whether classes weigh the same.
+        weights: Of each class; None for 1.
 
     Returns:
         Whether that was done: not where the network has no linear last layer, or a class has no image.
@@ -79,9 +119,11 @@ def fit_head(
     classes = np.asarray([int(data.dataset.targets[place]) for place in places])
     if not isinstance(head, nn.Linear) or len(set(classes.tolist())) < head.out_features:
         return False
-    features = _features(task.to(device), head, data, places)
+    features = _features(task.to(device), head, data, device)
     scaler = StandardScaler().fit(features)
-    model = LogisticRegression(C=_C, max_iter=1000, class_weight='balanced' if balanced else None)
+    model = LogisticRegression(
+        C=_C, max_iter=1000, class_weight=None if weights is None else dict(enumerate(weights))
+    )
     model.fit(scaler.transform(features), classes)
     matrix, bias = model.coef_, model.intercept_
     if len(matrix) == 1:  # two classes share one row
@@ -95,18 +137,24 @@ def fit_head(
 
 @torch.no_grad()
 def _features(
-    task: SceneClassification, head: nn.Linear, data: ImageDataModule, places: list[int]
+    task: SceneClassification, head: nn.Linear, data: ImageDataModule, device: str
 ) -> NDArray[np.float64]:
-    """What the last layer is given for some images, (N, F)."""
+    """What the last layer is given for the training part, (N, F)."""
     taken: list[Tensor] = []
     hook = head.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0].float().cpu()))
     training = task.training
     task.eval()
     try:
-        for start in range(0, len(places), _BATCH):
-            images = [data.dataset[place]['image'] for place in places[start : start + _BATCH]]
-            task(torch.stack(images).to(task.device))
+        for images in _batches(data, device):
+            task(images)
     finally:
         hook.remove()
         task.train(training)
     return np.asarray(torch.cat(taken).double().numpy())
+
+
+def _batches(data: ImageDataModule, device: str) -> Iterator[Tensor]:
+    """Images of the training part, in batches of about one size: a single image has no statistics."""
+    places = data.split.train
+    for part in np.array_split(places, -(-len(places) // _BATCH)):
+        yield torch.stack([data.dataset[int(place)]['image'] for place in part]).to(device)

@@ -29,6 +29,10 @@ def finetune(
     tile; with points it has the class of the points inside. Whole blocks of ground are kept for
     validation, and training tiles that overlap validation tiles are left out.
 
+    A linear head on the base's features is fitted first, and all of the network is tuned from there. Both are
+    tried on blocks of training tiles that are held in (20 or more, else there is no trial); where the linear
+    start is better by above a standard error, it is kept. Either is then fitted to all training tiles.
+
     Args:
         scene: one scene or a list of several, each a path or an open `Scene`.
         labels: vector file of polygons or points in any CRS, or its features.
@@ -43,8 +47,10 @@ def finetune(
             ``min_tiles`` (a class with fewer is dropped, 10), ``layer`` (of the file), ``split``
             (``blocks``, ``random`` or ``both``), ``block_size`` (metres; four tiles), ``buffer`` (metres
             between the parts, 0), ``val_share`` (0.2), ``epochs`` (about 600 steps), ``learning_rate``
-            (5e-4; 2e-4 with fewer than 50 tiles a class, where the head is fitted first), ``batch_size``
-            (32), ``seed``, ``device``, ``licence`` (of the weights).
+            (5e-4; 2e-4 with fewer than 100 tiles a class), ``batch_size``
+            (32), ``seed``, ``device``, ``licence`` (of the weights), ``mask`` (raster whose cloud classes, or
+            non-zero pixels, are invalid: one, or one for each scene), ``mask_values``, ``linear_s1``
+            (Sentinel-1's backscatter is calibrated on a linear scale instead of in dB).
 
     Returns:
         Model, scores and report; `Finetuned.save` writes them.

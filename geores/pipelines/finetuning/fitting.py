@@ -1,12 +1,8 @@
 """Training of a network on a part of a dataset, from a bundle's weights."""
 
-import logging
 import math
-import signal
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,23 +12,21 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from geores.card import ModelCard
 from geores.datasets._module import ImageDataModule, LabelledImages
 from geores.errors import UsageError
-from geores.pipelines.finetuning.few import RATE, KeepStatistics, are_few, fit_head
+from geores.pipelines.finetuning.few import RATE, KeepStatistics, adapt_statistics, fit_head
+from geores.pipelines.trainer import make_trainer
 from geores.splits import Split
 from geores.tasks import SceneClassification
-from geores.tasks.augment import Augmentation, Colour, Dihedral, Gain, RandomResizedCrop
+from geores.tasks.augment import Augmentation, Colour, Dihedral, RandomResizedCrop
+from geores.tasks.losses import balanced_weights
 
-__all__ = ['GivenSplit', 'epochs_for', 'fit', 'quiet_trainer']
+__all__ = ['GivenSplit', 'Recipe', 'Report', 'begin', 'epochs_for', 'tune']
+
+Report = Callable[[int], None]
 
 # Enough steps for a trained start to settle; a small set sees its tiles more often.
 STEPS = 600
 EPOCHS = (10, 40)
 LEARNING_RATE = 5e-4
-
-_EXPECTED_WARNINGS = (
-    'The .*dataloader.* does not have many workers',  # tiles are held in memory
-    'The number of training batches',  # of a small set
-    r'`isinstance\(treespec, LeafSpec\)` is deprecated',  # Lightning's own use of torch
-)
 
 
 class GivenSplit(ImageDataModule):
@@ -69,84 +63,98 @@ def epochs_for(images: int, batch_size: int) -> int:
     return min(max(math.ceil(STEPS / max(images // batch_size, 1)), EPOCHS[0]), EPOCHS[1])
 
 
-def fit(
-    data: GivenSplit,
-    card: ModelCard,
-    start: str,
-    *,
-    epochs: int,
-    learning_rate: float | None,
-    seed: int,
-    device: str,
-    progress: Callable[[int], None],
-) -> SceneClassification:
-    """Train the network of a card, from a bundle's weights and with a new head.
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
 
-    Pixels are normalised as the card says. With few images the head is fitted to the features first, and all
-    of the network is then changed gently (`few`). The weights of the last epoch are kept: the validation part
-    is not looked at.
-
-    Args:
-        data: Tiles in the card's units and bands.
+    Attributes:
         card: Of the model to be: architecture, labels, bands, mean and std, input size.
         start: Name or path of the bundle whose weights fit.
-        epochs: Passes over the training part.
+        epochs: Passes over a training part.
         learning_rate: After warm-up; None takes one that suits the number of images.
         seed: Of the head, the order and the augmentations.
         device: 'cpu', 'cuda' or 'cuda:N'.
-        progress: Called with the number of tiles that were just trained on.
+        few: Whether images are few, and statistics of batches stay as they are (`few`).
+    """
+
+    card: ModelCard
+    start: str
+    epochs: int
+    learning_rate: float | None
+    seed: int
+    device: str
+    few: bool
+
+    @property
+    def rate(self) -> float:
+        """The learning rate after warm-up."""
+        return self.learning_rate or (RATE if self.few else LEARNING_RATE)
+
+
+def begin(recipe: Recipe, data: GivenSplit) -> tuple[SceneClassification, bool]:
+    """A bundle's network with its statistics brought to the training part and a head fitted to its features.
+
+    Args:
+        recipe: Which network. Pixels are normalised as its card says.
+        data: Tiles in the card's units and bands; the validation part is not looked at.
+
+    Returns:
+        The task, and whether its head could be fitted (`few.fit_head`).
 
     Raises:
-        UsageError: The weights do not fit, the network does not take tiles of that size, or training
-            diverged.
+        UsageError: The weights do not fit, or the network does not take tiles of that size.
+    """
+    card = recipe.card
+    weights = _class_weights(data, len(card.labels))
+    torch.manual_seed(recipe.seed)
+    task = SceneClassification(
+        labels=card.labels,
+        bands=card.bands,
+        task='single-label',
+        architecture=card.architecture,
+        architecture_kwargs=card.architecture_kwargs,
+        start=recipe.start,
+        label_smoothing=0.1,
+        class_weights=weights,
+        learning_rate=recipe.rate,
+        augment=_augmentations(card),
+        mean=list(card.mean),
+        std=list(card.std),
+    )
+    _try_size(task, card)
+    adapt_statistics(task, data, recipe.device)
+    return task, fit_head(task, data, recipe.device, weights=weights)
+
+
+def tune(recipe: Recipe, task: SceneClassification, data: GivenSplit, report: Report) -> None:
+    """Train all of a network; the weights of the last epoch are kept.
+
+    Args:
+        recipe: How.
+        task: Of `begin`.
+        data: Its validation part is not looked at.
+        report: Called with the number of tiles that were just trained on.
+
+    Raises:
+        UsageError: Training diverged.
         KeyboardInterrupt: Stopped by the user.
     """
-    index = torch.device(device).index
-    few = are_few(len(data.split.train), len(card.labels))
-    learning_rate = learning_rate or (RATE if few else LEARNING_RATE)
-    with torch.random.fork_rng(), quiet_trainer():
-        torch.manual_seed(seed)
-        task = SceneClassification(
-            labels=card.labels,
-            bands=card.bands,
-            task='single-label',
-            architecture=card.architecture,
-            architecture_kwargs=card.architecture_kwargs,
-            start=start,
-            label_smoothing=0.1,
-            class_weights='balanced',
-            learning_rate=learning_rate,
-            augment=_augmentations(card),
-            mean=list(card.mean),
-            std=list(card.std),
-        )
-        _try_size(task, card)
-        if few:
-            fit_head(task, data, device, balanced=True)
-        trainer = Trainer(
-            max_epochs=epochs,
-            accelerator='cpu' if device == 'cpu' else 'cuda',
-            devices=1 if index is None else [index],
-            logger=False,
-            callbacks=[_Report(progress), *([KeepStatistics()] if few else [])],
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-            limit_val_batches=0,
-            num_sanity_val_steps=0,
-        )
-        trainer.fit(task, datamodule=data)
+    callbacks = [_Reporter(report), *([KeepStatistics()] if recipe.few else [])]
+    make_trainer(recipe.epochs, recipe.device, callbacks).fit(task, datamodule=data)
     if not all(torch.isfinite(weights).all() for weights in task.parameters()):
-        raise UsageError(f'training diverged: choose a learning rate below {learning_rate:g}')
-    return task
+        raise UsageError(f'training diverged: choose a learning rate below {recipe.rate:g}')
+
+
+def _class_weights(data: GivenSplit, labels: int) -> list[float]:
+    """Roots of balanced weights: between counting tiles alike and counting classes alike."""
+    targets = torch.as_tensor(data.dataset.targets[data.split.train])
+    return [float(weight) for weight in balanced_weights(targets, labels).sqrt()]
 
 
 def _augmentations(card: ModelCard) -> list[Augmentation]:
-    """Turns and scale for all; brightness where values are light. Mild, for the ground stays the same."""
+    """Turns and scale; of pictures tones too, which no unit fixes."""
     shared: list[Augmentation] = [Dihedral(), RandomResizedCrop((0.75, 1.0))]
-    if card.units == '8-bit' and len(card.bands) == 3:
-        return [*shared, Colour()]
-    return shared if card.units == 'dB' else [*shared, Gain((0.85, 1.18), 0.05)]
+    return [*shared, Colour()] if card.units == '8-bit' and len(card.bands) == 3 else shared
 
 
 def _try_size(task: SceneClassification, card: ModelCard) -> None:
@@ -161,38 +169,11 @@ def _try_size(task: SceneClassification, card: ModelCard) -> None:
     task.train()
 
 
-class _Report(Callback):
-    def __init__(self, progress: Callable[[int], None]) -> None:
-        self._progress = progress
+class _Reporter(Callback):
+    def __init__(self, report: Report) -> None:
+        self._report = report
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], batch_idx: int
     ) -> None:
-        self._progress(len(batch['image']))
-
-
-@contextmanager
-def quiet_trainer(expected: Sequence[str] = _EXPECTED_WARNINGS) -> Iterator[None]:
-    """Keep Lightning from talking, and from turning Ctrl-C into an exit with code 1.
-
-    Args:
-        expected: Patterns of warnings that say nothing to a user.
-    """
-    loggers = [logging.getLogger(name) for name in ('lightning.pytorch', 'lightning.fabric')]
-    levels = [logger.level for logger in loggers]
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if main else None
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            for message in expected:
-                warnings.filterwarnings('ignore', message)
-            yield
-    except SystemExit as error:
-        raise KeyboardInterrupt from error
-    finally:
-        if main:
-            signal.signal(signal.SIGINT, handler)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        self._report(len(batch['image']))

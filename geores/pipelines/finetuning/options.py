@@ -1,12 +1,16 @@
 """What a user can ask of fine-tuning."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from geores.errors import UsageError
 from geores.pipelines.named_options import NamedOptions
 from geores.pipelines.options import MIN_TILE
+
+if TYPE_CHECKING:
+    from geores.datasets.scene_tiles import Masks
 
 __all__ = ['FinetuneOptions']
 
@@ -36,6 +40,9 @@ class FinetuneOptions(NamedOptions):
     seed: int = 0
     device: str = 'auto'
     licence: str | None = None
+    mask: 'Masks | None' = None
+    mask_values: Sequence[int] | None = None
+    linear_s1: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is out of range before anything is opened."""

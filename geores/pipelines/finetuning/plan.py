@@ -3,22 +3,26 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from os import PathLike, fspath
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from geores.addresses import without_secrets
 from geores.bundle import load_model, save_bundle
 from geores.card import ModelCard
 from geores.datasets import SceneTiles, split_tiles
-from geores.datasets.scene_tiles import Labels, Scenes, opened
+from geores.datasets.scene_tiles import Labels, Masks, Scenes, opened
 from geores.errors import DatasetError
 from geores.inference.predictor import pick_device
 from geores.metrics import confusion_matrix, single_label_report
-from geores.pipelines.finetuning.fitting import GivenSplit, epochs_for, fit
+from geores.pipelines.finetuning.choice import choose, hold_in
+from geores.pipelines.finetuning.few import are_few
+from geores.pipelines.finetuning.fitting import GivenSplit, Recipe, epochs_for
 from geores.pipelines.finetuning.options import FinetuneOptions
-from geores.pipelines.finetuning.result import Finetuned, SplitScore, count_tiles
+from geores.pipelines.finetuning.result import Choice, Finetuned, SplitScore, count_tiles
 from geores.pipelines.job import Progress
 from geores.pipelines.select import check_bands, choose_model
 from geores.scenes import Scene
@@ -72,38 +76,47 @@ class FinetunePlan:
         Args:
             progress: called with the number of tiles just trained on, and of all.
         """
-        count = sum(self.epochs(split) * len(split.train) for split in self.splits.values())
+        inner = {kind: self._hold_in(split) for kind, split in self.splits.items()}
+        count = sum(
+            self.epochs(split) * len(part.train)
+            for kind, split in self.splits.items()
+            for part in (split, inner[kind])
+            if part
+        )
         report = progress or (lambda tiles, of: None)
         report(0, count)
         models, scores = [], []
         for kind, split in self.splits.items():
-            model = self._train(split, lambda tiles: report(tiles, count))
-            score = self._score(kind, split, model)
+            model, choice = self._train(split, inner[kind], lambda tiles: report(tiles, count))
+            score = self._score(kind, split, model, choice)
             measured = {'split': f'{score.matrix.sum()} validation tiles of {split.id}', **score.metrics}
             model.card = replace(model.card, metrics={', '.join(sorted(set(self.tiles.sources))): measured})
             models.append(model)
             scores.append(score)
         return Finetuned(models[0], tuple(scores), self.about)
 
-    def _train(self, split: Split, progress: Callable[[int], None]) -> 'Model':
-        data = GivenSplit(self.tiles, split, self.options.batch_size)
-        task = fit(
-            data,
-            self.card,
-            self.start,
-            epochs=self.epochs(split),
-            learning_rate=self.options.learning_rate,
-            seed=self.options.seed,
-            device=self.device,
-            progress=progress,
+    def _hold_in(self, split: Split) -> Split | None:
+        options = self.options
+        return hold_in(
+            self.tiles, split, block_size=options.block_size, buffer=options.buffer, seed=options.seed
         )
+
+    def _train(
+        self, split: Split, inner: Split | None, report: Callable[[int], None]
+    ) -> tuple['Model', Choice]:
+        few = are_few(len(split.train), len(self.card.labels))
+        rate, seed = self.options.learning_rate, self.options.seed
+        recipe = Recipe(self.card, self.start, self.epochs(split), rate, seed, self.device, few)
+        data = GivenSplit(self.tiles, split, self.options.batch_size)
+        task, choice = choose(recipe, data, inner, report)
+        about = f'{self.card.description} Kept: {choice.said}.'
         # Scored as it will be loaded: with weights as a bundle keeps them.
         with TemporaryDirectory() as folder:
             bundle = Path(folder) / self.card.name
-            save_bundle(bundle, task.network, replace(self.card, split_id=split.id))
-            return load_model(bundle, self.device)
+            save_bundle(bundle, task.network, replace(self.card, split_id=split.id, description=about))
+            return load_model(bundle, self.device), choice
 
-    def _score(self, kind: Any, split: Split, model: 'Model') -> SplitScore:  # noqa: ANN401
+    def _score(self, kind: Any, split: Split, model: 'Model', choice: Choice) -> SplitScore:  # noqa: ANN401
         data = GivenSplit(self.tiles, split, self.options.batch_size)
         batches = list(data.val_dataloader())
         scores = torch.cat([torch.from_numpy(model.predict(batch['image'])) for batch in batches])
@@ -117,6 +130,7 @@ class FinetunePlan:
             confusion_matrix(scores, target).numpy(),
             {name: None if value != value else round(value, 4) for name, value in figures.items()},
             len(self.tiles) - len(split.train) - len(split.val),
+            choice,
         )
 
 
@@ -150,7 +164,7 @@ def plan_finetune(
             {'name': one.name, 'paths': list(one.paths), 'fingerprint': one.fingerprint} for one in scenes
         ],
         'labels': {'file': source, 'column': column, 'layer': options.layer},
-        'options': asdict(options) | {'tile': tiles.size, 'device': device},
+        'options': asdict(options) | {'tile': tiles.size, 'device': device, 'mask': _names(options.mask)},
         'tiles': count_tiles(tiles.strata, list(range(len(tiles))), tiles.labels),
         'tiles_left_out': tiles.left_out,
         'notes': notes,
@@ -176,6 +190,9 @@ def _cut(
         min_share=options.min_share,
         min_valid=options.min_valid,
         layer=options.layer,
+        mask=options.mask,
+        mask_values=options.mask_values,
+        linear_s1=options.linear_s1,
     )
 
 
@@ -198,6 +215,14 @@ def _enough(tiles: SceneTiles, least: int, column: str) -> tuple[SceneTiles, lis
     return tiles.keep([label for label in counts if label not in few]), [
         f'classes with fewer than {least} tiles dropped: {said}'
     ]
+
+
+def _names(mask: Masks | None) -> list[str] | None:
+    """Masks as they may be kept."""
+    if mask is None:
+        return None
+    masks = [mask] if isinstance(mask, str | PathLike) else mask
+    return [without_secrets(fspath(one)) for one in masks]
 
 
 def _split(kind: str, tiles: SceneTiles, options: FinetuneOptions) -> Split:
@@ -247,7 +272,7 @@ def _draft(
     return replace(
         base,
         name=f'{base.name}-{len(tiles.labels)}-classes',
-        description=f'{base.name} fine-tuned on {len(tiles)} tiles of {names} to the {len(tiles.labels)} '
+        description=f'{base.name} trained on {len(tiles)} tiles of {names} to the {len(tiles.labels)} '
         f'classes of column {column} of {source}.',
         architecture_kwargs={**base.architecture_kwargs, 'num_classes': len(tiles.labels)},
         activation='softmax',

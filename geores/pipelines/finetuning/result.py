@@ -1,7 +1,6 @@
 """What fine-tuning gives: a model, how well it does on tiles kept out, and a report."""
 
 import json
-import os
 import re
 import shutil
 import uuid
@@ -14,15 +13,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.card import CARD_FILE, ModelCard
-from geores.errors import GeoresError, OutputError, WriteError
+from geores.errors import OutputError
+from geores.pipelines.whole_files import check_writable, failing
 
 if TYPE_CHECKING:
     from geores.model import Model
 
-__all__ = ['Finetuned', 'SplitScore', 'check_bundle_path']
+__all__ = ['Choice', 'Finetuned', 'Kept', 'SplitScore', 'check_bundle_path']
+
+Kept = Literal['linear start', 'fine-tuned']
 
 FIGURE_FILE = 'error_matrix.png'
 REPORT_FILE = 'report.json'
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Whether a model is its linear start or was fine-tuned, and what the tiles held in say to that.
+
+    Attributes:
+        kept: 'linear start' (a head fitted to the base's features) or 'fine-tuned'.
+        tiles: training tiles held in to compare the two; 0 where they were not compared.
+        linear: share of them that the linear start has right.
+        tuned: share of them that the fine-tuned network has right.
+    """
+
+    kept: Kept = 'fine-tuned'
+    tiles: int = 0
+    linear: float | None = None
+    tuned: float | None = None
+
+    @property
+    def said(self) -> str:
+        """The choice in words."""
+        if self.linear is None or self.tuned is None:
+            return 'fine-tuned; too few tiles, or no linear head, to compare it with a linear start'
+        verb = 'was' if self.kept == 'linear start' else 'was not'
+        return (
+            f'{self.kept}; the linear start {verb} clearly better on {self.tiles} held-in tiles '
+            f'({self.linear:.1%} right, fine-tuned {self.tuned:.1%})'
+        )
 
 
 @dataclass(frozen=True)
@@ -38,6 +68,7 @@ class SplitScore:
             each class that the model gave.
         metrics: accuracy, F1 and average precision, as `geores.metrics.single_label_report` has them.
         dropped: training tiles left out because they lie too near to validation tiles.
+        choice: whether the model is its linear start or was fine-tuned.
     """
 
     kind: Literal['blocks', 'random']
@@ -47,6 +78,7 @@ class SplitScore:
     matrix: NDArray[np.int64]
     metrics: dict[str, float | None]
     dropped: int
+    choice: Choice
 
     @property
     def users_accuracy(self) -> NDArray[np.float64]:
@@ -76,6 +108,12 @@ class SplitScore:
             'train_tiles': sum(self.train.values()),
             'validation_tiles': int(self.matrix.sum()),
             'tiles_left_out_near_validation': self.dropped,
+            'kept': self.choice.kept,
+            'held_in': {
+                'tiles': self.choice.tiles,
+                'accuracy_linear_start': self.choice.linear,
+                'accuracy_fine_tuned': self.choice.tuned,
+            },
             **self.metrics,
             'per_class': {
                 label: {
@@ -143,17 +181,14 @@ class Finetuned:
         card = replace(self.card, name=_name(folder))
         part = folder.absolute().parent / f'.{folder.name}-{uuid.uuid4().hex}.partial'
         try:
-            save_bundle(part, self.model.network, card)
-            text = json.dumps(
-                self.report | {'model': card.name}, indent=1, ensure_ascii=False, allow_nan=False
-            )
-            (part / REPORT_FILE).write_text(text + '\n', encoding='utf-8')
-            write_error_matrix(self.scores, part / FIGURE_FILE)
-            put_folder(part, folder)
-        except GeoresError:
-            raise
-        except OSError as error:
-            raise WriteError(f'cannot write to {folder}: {error.strerror or error}') from error
+            with failing(folder):
+                save_bundle(part, self.model.network, card)
+                text = json.dumps(
+                    self.report | {'model': card.name}, indent=1, ensure_ascii=False, allow_nan=False
+                )
+                (part / REPORT_FILE).write_text(text + '\n', encoding='utf-8')
+                write_error_matrix(self.scores, part / FIGURE_FILE)
+                put_folder(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return folder
@@ -166,17 +201,12 @@ def check_bundle_path(folder: Path, *, overwrite: bool) -> None:
         folder: to write.
         overwrite: whether a bundle that stands there may be replaced.
     """
-    existing = folder.absolute()
-    while not os.path.exists(existing):  # unlike Path.exists, answers where it may not look
-        existing = existing.parent
-    if existing == folder.absolute():
+    check_writable(folder, folder.absolute().parent)
+    if folder.exists():
         if not overwrite:
             raise OutputError(f'{folder} exists: give --overwrite to replace it, or another --out')
         if not (folder / CARD_FILE).is_file():
             raise OutputError(f'{folder} is no bundle, and nothing else is replaced: choose another --out')
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(f'{folder} cannot be written: {existing} is no folder that you may write to')
 
 
 def count_tiles(strata: list[str], indices: list[int], labels: tuple[str, ...]) -> dict[str, int]:
