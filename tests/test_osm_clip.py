@@ -96,7 +96,7 @@ def files(draw):
     return lines
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(files(), st.sampled_from([BOX, (0.5, 4.5, 2.5, 4.7), (-180.0, -90.0, 180.0, 90.0)]), st.booleans())
 def test_the_objects_are_those_of_the_whole_file(tmp_path_factory, lines, box, tiny):
     path = write(tmp_path_factory.mktemp('clip'), lines)

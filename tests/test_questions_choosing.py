@@ -63,7 +63,7 @@ def answer(form, survey):
     return answer_class('count', str(survey.counted[index]))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     tiles=st.integers(1, 25),
     seed=st.integers(0, 9),
@@ -74,7 +74,6 @@ def test_answers_come_equally_often_in_each_question_and_in_each_tile(tiles, see
     found = surveys(tiles, seed, level)
     balance = Balance(place=count > 1)
     asked = choose(POOL, found, [1.0] * tiles, count, balance, draws(seed))
-    assert asked == choose(POOL, found, [1.0] * tiles, count, balance, draws(seed))
     of_form = defaultdict(Counter)
     for survey, questions in zip(found, asked, strict=True):
         assert len(questions) <= count
@@ -88,6 +87,11 @@ def test_answers_come_equally_often_in_each_question_and_in_each_tile(tiles, see
         assert all(abs(difference) <= 2 for difference in leaning.values())
     for answers in of_form.values():
         assert 2 * max(answers.values()) <= answers.total() + 1
+
+
+def test_one_seed_gives_one_choice():
+    first, again, other = (choose(POOL, surveys(9, 1), [1.0] * 9, 20, Balance(), draws(n)) for n in (4, 4, 5))
+    assert first == again != other
 
 
 def test_a_tile_by_itself_is_asked_as_many_questions_as_have_answers_of_both_kinds():
@@ -153,7 +157,7 @@ def commonest(dataset, key):
 
 def test_the_words_of_a_question_tell_little_of_the_answer(scene, tmp_path):
     for level in ('questions', 'answers'):
-        options = MakeOptions(tile=32, questions=40, fractions=(1.0,), balance=level)
+        options = MakeOptions(tile=32, questions=20, fractions=(1.0,), balance=level)
         make_questions([scene[0]], scene[1], tmp_path / level, options)
     assert commonest(tmp_path / 'questions', lambda line: line['question']) < 0.56
     assert commonest(tmp_path / 'questions', lambda line: str(line['form'])) < 0.53

@@ -48,7 +48,7 @@ def _there(name, labels, scheme):
 
 
 @pytest.mark.parametrize('name', sorted(SCHEMES))
-@pytest.mark.parametrize('balance', ['question', 'answer', 'none'])
+@pytest.mark.parametrize('balance', ['questions', 'answers', 'types'])
 def test_every_answer_follows_from_the_labels(name, balance):
     scheme = SCHEMES[name]
     labels, questions = _asked(scheme, balance=balance)
@@ -134,7 +134,7 @@ def test_the_19_classes_leave_open_what_they_dropped():
     assert reben.classes({'Arable land'}, 'L2')['permanent crops'] is False
 
 
-def test_balance_by_question_leaves_nothing_to_guess():
+def test_balance_of_questions_leaves_nothing_to_guess():
     rng = random.Random(3)  # noqa: S311
     images = [
         (
@@ -154,8 +154,8 @@ def test_balance_by_question_leaves_nothing_to_guess():
     assert abs(total['yes'] - total['no']) <= 0.1 * sum(total.values())
 
 
-def test_balance_by_answer_is_even_in_each_image():
-    _, questions = _asked(AERIAL, balance='answer', kinds=['objects', 'classes'])
+def test_balance_of_answers_is_even_in_each_image():
+    _, questions = _asked(AERIAL, balance='answers', kinds=['objects', 'classes'])
     by_image = defaultdict(Counter)
     for question in questions:
         by_image[question.image][question.answer] += 1
@@ -166,11 +166,11 @@ def test_balance_by_answer_is_even_in_each_image():
 @settings(max_examples=10, deadline=None)
 def test_without_balance_over_the_set_an_image_does_not_depend_on_the_others(seed):
     images = _sets(AERIAL.labels, 6, seed)
-    together = list(label_questions(images, AERIAL, seed=seed, balance='none', questions=5))
+    together = list(label_questions(images, AERIAL, seed=seed, balance='types', questions=5))
     backwards = [
         question
         for image in images
-        for question in label_questions([image], AERIAL, seed=seed, balance='none', questions=5)
+        for question in label_questions([image], AERIAL, seed=seed, balance='types', questions=5)
     ]
     assert together == backwards
 
@@ -195,7 +195,7 @@ def test_any_labels_can_be_asked_about():
     images = [('a', ['BareLand', 'mobile_home']), ('b', ['sea and sky']), ('c', [])]
     scheme = plain_scheme({'BareLand', 'mobile_home', 'sea and sky'})
     assert set(scheme.labels.values()) == {'bare land', 'mobile home', 'sea/sky'}
-    questions = list(label_questions(images, scheme, questions=4, balance='none'))
+    questions = list(label_questions(images, scheme, questions=4, balance='types'))
     assert {question.image for question in questions} == {'a', 'b', 'c'}
     assert ('c', LandCover(), 'None') in {(one.image, one.form, one.answer) for one in questions}
 
@@ -239,7 +239,7 @@ def test_wrong_options_are_refused():
         {'balance': 'fair'},
         {'kinds': ['all']},
         {'style': 'modern'},
-        {'mode': 'faithful', 'balance': 'none'},
+        {'mode': 'faithful', 'balance': 'types'},
     ):
         with pytest.raises(UsageError):
             label_questions(images, AERIAL, **options)

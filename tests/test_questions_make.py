@@ -105,11 +105,11 @@ def test_same_inputs_and_seed_same_files_and_another_seed_others(made, inputs, t
     assert contents(tmp_path / 'other')['questions.jsonl'] != contents(made)['questions.jsonl']
 
 
-def test_processes_and_hash_seeds_do_not_matter(made, inputs, tmp_path):
+def test_another_process_and_hash_seed_do_not_matter(made, inputs, tmp_path):
     command = [
         sys.executable, '-c', 'from geores.cli import main; main()', 'questions', 'make', inputs[0],
         '--osm', *inputs[1], '--out', str(tmp_path / 'out'), '--tile', '64', '--questions', '12',
-        '--block-size', '640', '--buffer', '0', '--jobs', '2', '--json',
+        '--block-size', '640', '--buffer', '0', '--json',
     ]  # fmt: skip
     env = os.environ | {'PYTHONHASHSEED': '77'}
     done = subprocess.run(command, env=env, check=True, capture_output=True, text=True, cwd=tmp_path)
@@ -117,13 +117,12 @@ def test_processes_and_hash_seeds_do_not_matter(made, inputs, tmp_path):
     assert contents(tmp_path / 'out') == contents(made)
 
 
-def test_several_processes_make_the_same_files(inputs, tmp_path, monkeypatch):
-    options = MakeOptions(tile=24, questions=4, fractions=(1.0,))
+def test_several_processes_make_the_same_files(made, inputs, tmp_path, monkeypatch):
     # Work is given to the other process before it has started, or this one would do all of so little.
+    monkeypatch.setattr('geores.pipelines.questions.make.FEW', 0)
     monkeypatch.setattr(Workers, '_room', lambda self: 2)
-    make_questions([inputs[0]], inputs[1], tmp_path / 'one', options)
-    make_questions([inputs[0]], inputs[1], tmp_path / 'two', options, jobs=2)
-    assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
+    make_questions([inputs[0]], inputs[1], tmp_path / 'out', SMALL, jobs=2)
+    assert contents(tmp_path / 'out') == contents(made)
 
 
 @pytest.mark.parametrize('crs', ['EPSG:4326', 'EPSG:3857', 'EPSG:2154'])
@@ -262,6 +261,7 @@ def run(*arguments):
         ('no scene', UsageError, 'no such file'),
         ('split', UsageError, 'cannot be split'),
         ('balance', UsageError, 'balance'),
+        ('faithful', UsageError, 'balance is not its'),
         ('mode', UsageError, 'mode'),
         ('bbox', UsageError, 'does not overlap'),
         ('mapping', UsageError, 'mapping'),
@@ -290,6 +290,7 @@ def test_bad_input_is_one_error_and_leaves_nothing_behind(inputs, tmp_path, case
             'too small': ['--tile', 512],
             'split': ['--fractions', '0.7,0.15,0.15'],
             'balance': ['--balance', 'colour=1'],
+            'faithful': ['--mode', 'faithful', '--balance', 'answers'],
             'mode': ['--mode', 'new'],
             'bbox': ['--bbox', 0, 0, 10, 10],
             'mapping': ['--mapping', source / 'none.yaml'],

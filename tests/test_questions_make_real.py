@@ -32,7 +32,7 @@ def fields(tmp_path_factory):
     """Brandenburg: a Sentinel-2 scene with landuse and water of Geofabrik's extract."""
     bands, extract = brandenburg()
     out = tmp_path_factory.mktemp('fields') / 'dataset'
-    options = MakeOptions(tile=128, questions=40, block_size=2_560, buffer=0)
+    options = MakeOptions(tile=128, questions=40, block_size=2_560, buffer=0, stretch=(200, 2_000))
     make_questions([str(bands)], [str(extract)], out, options)
     return out, extract_table(extract)
 

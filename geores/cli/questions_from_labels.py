@@ -33,7 +33,11 @@ def from_labels(
     ] = None,
     mode: Annotated[str, Option(help='corrected, or faithful to RSVQAxBEN.')] = 'corrected',
     balance: Annotated[
-        str | None, Option(help='Yes and no evenly: by question [question], by answer, or none.')
+        str | None,
+        Option(
+            help='Yes and no evenly: questions (of each, over all images), answers (of each image) '
+            'or types (not balanced) [questions].'
+        ),
     ] = None,
     kinds: Annotated[
         str | None, Option(help='Of questions, by commas: objects, classes, land-cover [all].')

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from collections import Counter
@@ -18,10 +17,12 @@ import rasterio
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from geores.errors import DatasetError, GeoresError, OutputError, ReadError, WriteError
+from geores.errors import DatasetError, ReadError
 from geores.pipelines.labelled_images import LabelledSet, read_labelled
+from geores.pipelines.questions.work import check_out
+from geores.pipelines.whole_files import failing
+from geores.questions.balance import Level
 from geores.questions.grammar import Style
-from geores.questions.label_draws import Balance
 from geores.questions.label_questions import LabelQuestion, Mode, label_questions
 from geores.questions.labels import LabelScheme, load_scheme, scheme_for
 from geores.questions.official import answer_record, image_record, question_record, write_official
@@ -40,7 +41,7 @@ class LabelOptions:
         questions: Most questions an image.
         seed: Of all draws.
         mode: ``'corrected'`` or ``'faithful'``.
-        balance: ``'question'``, ``'answer'`` or ``'none'``.
+        balance: ``'questions'``, ``'answers'`` or ``'types'``.
         kinds: Kinds of question.
         style: ``'english'`` or ``'released'``.
         images: Whether to copy the images.
@@ -50,7 +51,7 @@ class LabelOptions:
     questions: int = 25
     seed: int = 0
     mode: Mode = 'corrected'
-    balance: Balance | None = None
+    balance: Level | None = None
     kinds: tuple[str, ...] | None = None
     style: Style | None = None
     images: bool = True
@@ -105,7 +106,7 @@ def questions_from_labels(
     """
     options = options or LabelOptions()
     data, out = Path(data), Path(out)
-    _check_out(out, overwrite)
+    check_out(out, overwrite=overwrite)
     found = read_labelled(data)
     scheme = load_scheme(options.hierarchy) if options.hierarchy else scheme_for(found.names, found.single)
     drawn = label_questions(
@@ -118,7 +119,7 @@ def questions_from_labels(
         kinds=options.kinds,
         style=options.style,
     )
-    with _complete_folder(out, overwrite) as folder:
+    with _complete_folder(out) as folder:
         made = _write(folder, found, scheme, drawn, options, progress)
         counts = {name: value for name, value in asdict(made).items() if name != 'folder'}
         manifest = _manifest(data, found, scheme, options) | counts
@@ -154,7 +155,7 @@ def _write(
         if progress is not None:
             progress(1, len(found.ids))
     if not questions:
-        raise DatasetError('the labels decide no question: give --balance none, or another --hierarchy')
+        raise DatasetError('the labels decide no question: give --balance types, or another --hierarchy')
     write_official(folder, images, questions, answers)
     types = Counter(question['type'] for question in questions)
     texts = Counter(answer['answer'] for answer in answers)
@@ -211,34 +212,17 @@ def _manifest(data: Path, found: LabelledSet, scheme: LabelScheme, options: Labe
     }
 
 
-def _check_out(out: Path, overwrite: bool) -> None:
-    """Refuse what could not be written, before any work."""
-    if out.is_dir():
-        if any(out.iterdir()) and not overwrite:
-            raise OutputError(f'{out} has something in it: give --overwrite to replace it, or another --out')
-        if overwrite and any(out.iterdir()) and not (out / 'manifest.json').is_file():
-            raise OutputError(f'{out} holds no questions that geores made: it is not replaced')
-    existing = out
-    while not os.path.exists(existing):
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(f'{out} cannot be written: {existing} is no folder that you may write to')
-
-
 @contextmanager
-def _complete_folder(out: Path, overwrite: bool) -> Iterator[Path]:
+def _complete_folder(out: Path) -> Iterator[Path]:
     """A folder to write into; on success it takes its own name, else it is removed."""
     partial = out.with_name(f'.{out.name}.partial')
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        if out.is_dir():
-            shutil.rmtree(out)
-        partial.replace(out)
-    except GeoresError:
-        raise
-    except OSError as error:
-        raise WriteError(f'cannot write to {out}: {error}') from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with failing(out):
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            yield partial
+            if out.is_dir():
+                shutil.rmtree(out)
+            partial.replace(out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)

@@ -4,16 +4,16 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 from geores.errors import UsageError
+from geores.questions.balance import Level
 from geores.questions.forms import Form, LandCover, Objects, Presence
 from geores.questions.label_recipes import LEVELS_CUM, class_question, land_cover_question
 from geores.questions.labels import OWN, LabelScheme
 
-__all__ = ['KINDS', 'Balance', 'CorrectedDraw', 'FaithfulDraw']
+__all__ = ['KINDS', 'CorrectedDraw', 'FaithfulDraw']
 
-Balance = Literal['question', 'answer', 'none']
 KINDS = ('objects', 'classes', 'land-cover')
 ALL = 'ALL'  # the level of all levels together
 _SHARES = {'objects': 0.5, 'classes': 0.3, 'land-cover': 0.2}
@@ -38,10 +38,10 @@ class CorrectedDraw:
     """
 
     def __init__(
-        self, scheme: LabelScheme, images: Sequence[Labels], balance: Balance, kinds: Sequence[str]
+        self, scheme: LabelScheme, images: Sequence[Labels], balance: Level, kinds: Sequence[str]
     ) -> None:
-        if balance not in get_args(Balance):
-            raise UsageError(f'balance must be one of {", ".join(get_args(Balance))}, not {balance!r}')
+        if balance not in get_args(Level):
+            raise UsageError(f'balance must be one of {", ".join(get_args(Level))}, not {balance!r}')
         if unknown := set(kinds) - set(KINDS):
             raise UsageError(f'kinds are {", ".join(KINDS)}, not {min(unknown)!r}')
         self.scheme = scheme
@@ -49,7 +49,7 @@ class CorrectedDraw:
         if not self.kinds:
             raise UsageError(f'the scheme {scheme.name} has no objects to ask about')
         self._known: dict[Labels, dict[str, Classes]] = {}
-        self._share = self._shares(images) if balance == 'question' else None
+        self._share = self._shares(images) if balance == 'questions' else None
 
     def of(self, labels: Labels, rng: random.Random) -> DrawOne:
         """What draws for an image; the same labels and generator, the same questions."""

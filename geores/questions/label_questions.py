@@ -16,9 +16,10 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Literal, NamedTuple, get_args
 
 from geores.errors import UsageError
+from geores.questions.balance import Level
 from geores.questions.forms import Form, RuralUrban
 from geores.questions.grammar import Style, phrase, wordings
-from geores.questions.label_draws import KINDS, Balance, CorrectedDraw, FaithfulDraw
+from geores.questions.label_draws import KINDS, CorrectedDraw, FaithfulDraw
 from geores.questions.labels import LabelScheme
 
 __all__ = ['KINDS', 'LabelQuestion', 'label_questions']
@@ -53,7 +54,7 @@ def label_questions(
     questions: int = 25,
     seed: int = 0,
     mode: Mode = 'corrected',
-    balance: Balance | None = None,
+    balance: Level | None = None,
     kinds: Collection[str] | None = None,
     style: Style | None = None,
 ) -> Iterator[LabelQuestion]:
@@ -65,9 +66,9 @@ def label_questions(
         questions: Most questions an image; fewer where no more different ones are found.
         seed: Of all draws.
         mode: ``'corrected'`` or ``'faithful'``, which has no choice of balance and kinds.
-        balance: Of yes and no: ``'question'`` (the default), for each question about one thing as many of
+        balance: Of yes and no: ``'questions'`` (the default), for each question about one thing as many of
             both in the whole set as there are, so that what always has the same answer is left out;
-            ``'answer'``, for each image; or ``'none'``.
+            ``'answers'``, for each image; or ``'types'``, where they come as they do.
         kinds: Which of `KINDS` to ask; all by default.
         style: Wordings; by default the mode's: english, released.
 
@@ -88,10 +89,10 @@ def label_questions(
         draw: CorrectedDraw | FaithfulDraw = FaithfulDraw(scheme)
     else:
         sets = [frozenset(labels) for _, labels in images]
-        draw = CorrectedDraw(scheme, sets, balance or 'question', tuple(kinds or KINDS))
+        draw = CorrectedDraw(scheme, sets, balance or 'questions', tuple(kinds or KINDS))
     style = style or ('released' if mode == 'faithful' else 'english')
     next(wordings(RuralUrban(), style))
-    return _drawn(images, draw, questions, seed, style, even=balance == 'answer')
+    return _drawn(images, draw, questions, seed, style, even=balance == 'answers')
 
 
 def _check(images: Sequence[LabelledImage], scheme: LabelScheme, questions: int) -> None:

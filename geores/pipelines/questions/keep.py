@@ -21,7 +21,6 @@ __all__ = ['check_split', 'keep_tiles']
 Tile = tuple[int, int]
 AT_ONCE = 16
 """Tiles whose questions are put into words at once."""
-Words = tuple[list[int], list[list[dict[str, Any]]]]
 
 
 def check_split(makers: Sequence[TileMaker], options: MakeOptions) -> None:

@@ -61,6 +61,8 @@ class MakeOptions:
                 )
         self._check_metres()
         _ = self.balanced
+        if self.mode == 'faithful' and self.balance != MakeOptions.balance:
+            raise UsageError('the faithful mode draws as published: balance is not its')
 
     def _check_metres(self) -> None:
         for name in ('next_to', 'block_size', 'buffer', 'resolution'):

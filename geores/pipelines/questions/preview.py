@@ -54,7 +54,7 @@ def _write_one(path: Path, one: 'Kept', number: int) -> None:
 
 
 def _outline(picture: Any, one: 'Kept') -> None:  # noqa: ANN401 - axes of matplotlib
-    """Draw the objects inside the tile, a colour for each of its most frequent categories."""
+    """Draw the objects inside the tile, colours for its most frequent categories, one for the rest."""
     objects = one.maker.objects
     facts = one.maker.facts(*one.tile)
     frame = shapely.box(*one.bounds)
@@ -75,8 +75,12 @@ def _outline(picture: Any, one: 'Kept') -> None:  # noqa: ANN401 - axes of matpl
                 linewidth=1.0 if counted else 0.5,
                 linestyle='-' if counted else ':',
             )
-    for name in ranked[: len(COLOURS)]:
-        picture.plot([], [], color=colours[name], label=f'{name} ({counts[name]})')
+    told = [f'{name} ({counts[name]})' for name in ranked]
+    last = len(COLOURS) - 1
+    if len(ranked) > len(COLOURS):
+        told[last:] = [f'others ({sum(counts[name] for name in ranked[last:])})']
+    for label, colour in zip(told, COLOURS, strict=False):
+        picture.plot([], [], color=colour, label=label)
     picture.legend(loc='lower left', fontsize=7, framealpha=0.8, facecolor='#303030', labelcolor='white')
     picture.set_xlim(one.bounds[0], one.bounds[2])
     picture.set_ylim(one.bounds[1], one.bounds[3])

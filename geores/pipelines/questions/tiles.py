@@ -13,11 +13,11 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from geores.errors import WriteError
 from geores.osm.geometry import HIGH_RESOLUTION
 from geores.pipelines.questions.layout import Layout, open_reader
 from geores.pipelines.questions.objects import Counting, SceneObjects
 from geores.pipelines.questions.options import MakeOptions
+from geores.pipelines.whole_files import failing
 from geores.questions.asking import Asked, ask_balanced
 from geores.questions.balance import Balance
 from geores.questions.choosing import Chosen
@@ -98,14 +98,12 @@ class TileMaker:
         with gdal_env():
             pixels, valid = self.image(row, col)
         record = self._record(row, col, pixels, valid)
-        try:
+        with failing(self.folder):
             if record['why'] is None:
                 self._write_image(path.with_suffix('.tif'), pixels, row, col)
             partial = path.with_suffix('.partial')
             partial.write_text(json.dumps(record))
             os.replace(partial, path)
-        except (OSError, rasterio.errors.RasterioError) as error:
-            raise WriteError(f'cannot write to {self.folder}: {error}') from error
 
     def image(self, row: int, col: int) -> tuple[NDArray[np.uint8], float]:
         """Red, green and blue of a tile, (3, h, w), and the share of its pixels that is valid."""

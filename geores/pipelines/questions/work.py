@@ -11,17 +11,14 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from geores.errors import GeoresError, JournalError, OutputError, WriteError
+from geores.pipelines.whole_files import check_writable, failing
 
 __all__ = ['WorkFolder', 'check_out']
 
 
 def check_out(out: Path, *, overwrite: bool) -> None:
     """Raise `OutputError` where a dataset could not be put, before any work is done."""
-    folder = out.absolute().parent
-    while not os.path.exists(folder):
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f'{out} cannot be written: {folder} is no folder that you may write to')
+    check_writable(out, out.absolute().parent)
     if out.exists() and not out.is_dir():
         raise OutputError(f'{out} is a file: name a folder')
     if out.exists() and any(out.iterdir()):
@@ -97,11 +94,9 @@ class WorkFolder:
 
     def finish(self) -> None:
         """Put the finished dataset in its place."""
-        try:
+        with failing(self.out):
             old = self.folder / 'replaced'
             if self.out.exists():
                 os.replace(self.out, old)
             os.replace(self.final, self.out)
             shutil.rmtree(self.folder)
-        except OSError as error:
-            raise WriteError(f'cannot put {self.out} in its place: {error}') from error

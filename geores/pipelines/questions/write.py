@@ -10,12 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from geores.errors import WriteError
 from geores.osm.geometry import HIGH_RESOLUTION
 from geores.pipelines.questions.inputs import Inputs
 from geores.pipelines.questions.options import MakeOptions
 from geores.pipelines.questions.tiles import TileMaker, tile_name
 from geores.pipelines.questions.work import WorkFolder
+from geores.pipelines.whole_files import failing
 from geores.questions.official import answer_record, image_record, question_record, write_official
 
 __all__ = ['ATTRIBUTION', 'PARTS', 'Kept', 'write_dataset']
@@ -97,7 +97,7 @@ def write_dataset(
     Raises:
         WriteError: the disk is full, or the folder cannot be written.
     """
-    try:
+    with failing(work.final):
         images = work.final / 'images'
         images.mkdir()
         for number, one in enumerate(kept):
@@ -109,8 +109,6 @@ def write_dataset(
             from geores.pipelines.questions.preview import write_previews
 
             write_previews(work.final / 'preview', kept, preview)
-    except OSError as error:
-        raise WriteError(f'cannot write to {work.final}: {error}') from error
 
 
 def _prefix(makers: Sequence[TileMaker]) -> str:
