@@ -5,7 +5,7 @@
 The bundles are those that `geores train --folds 5` leaves: `fold1` ... never saw the patches of their fold.
 Mosaics are made of these, each label in areas of random shapes, which lie shifted against the tiles. The
 share that a label truly covers is known (of water, by NDWI above 0). Either the tiles that earn a label are
-counted, or scores are added up, as `geores ask` does.
+counted, or scores are added up, as `geores ask` does, whose answer is the median of the sum that they allow.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def areas(root: str, bundles: Path, mosaics: int) -> None:
     for kind, found in rows.items():
         counted, summed, inside, width = np.array(found, float).T
         errors = [f'{off.mean():+.3f} (RMSE {np.sqrt((off**2).mean()):.3f})' for off in (counted, summed)]
-        print(f'{kind}: tiles with the label off by {errors[0]} of the scene, sum of scores {errors[1]}; '
+        print(f'{kind}: tiles with the label off by {errors[0]} of the scene, sum by scores {errors[1]}; '
               f'{inside.mean():.2f} in intervals of 90 %, {width.mean():.2f} wide')  # fmt: skip
     print(f'all: {np.mean([row[2] for found in rows.values() for row in found]):.3f} in intervals')
 

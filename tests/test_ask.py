@@ -334,19 +334,39 @@ def test_closed_standard_input(geores, oracle, scene, monkeypatch, args, kind):
     assert len(answer.err.strip().splitlines()) == 1
 
 
-def test_questions_can_be_typed(geores, oracle, scene, monkeypatch):
+@pytest.fixture
+def terminal(monkeypatch):
+    """Take bytes as what is typed."""
+
     class Terminal(io.TextIOWrapper):
         def isatty(self):
             return True
 
-    typed = b'Is there a forest?\n' + b'x' * 2000 + b'\nHow many forests are there?\n\nnever read\n'
-    monkeypatch.setattr(sys, 'stdin', Terminal(io.BytesIO(typed)))
+    return lambda typed: monkeypatch.setattr(sys, 'stdin', Terminal(io.BytesIO(typed)))
+
+
+def test_questions_can_be_typed(geores, oracle, scene, terminal):
+    terminal(b'Is there a forest?\n' + b'x' * 2000 + b'\nHow many forests are there?\n\nnever read\n')
     answer = geores('ask', scene, '--model', oracle)
     assert answer.code == 0
     assert 'Is there a forest?' in answer.out
     assert 'about' in answer.out
     assert '1,000' in answer.err
     assert 'never read' not in answer.out
+
+
+def test_what_is_typed_again_in_other_words_takes_the_place_of_its_own_files_alone(
+    geores, oracle, scene, tmp_path, terminal
+):
+    out = tmp_path / 'out'
+    terminal(b'any forests?\nIs there a forest?\nany forests?\n\n')
+    answer = geores('ask', scene, '--model', oracle, '--out', out)
+    assert (answer.code, answer.out.count('evidence:')) == (0, 3)
+    assert 'exists' not in answer.err
+    terminal(b'any forests?\n\n')
+    answer = geores('ask', scene, '--model', oracle, '--out', out)
+    assert (answer.code, answer.out) == (0, '')
+    assert 'exists: give --overwrite' in answer.err
 
 
 def test_bands_that_are_missing(geores, oracle, tmp_path):

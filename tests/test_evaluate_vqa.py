@@ -164,6 +164,15 @@ def test_a_training_folder_teaches(vqa, asked, tmp_path, geores, monkeypatch):
     assert answer.records[0]['metrics']['majority_accuracy_presence'] == 0
 
 
+def test_training_folders_with_and_without_splits_teach_together(vqa, asked, tmp_path):
+    write_plain(tmp_path / 'more', columns=(20, 22, 24), suffix='.tif')
+    write_split(tmp_path / 'official')
+    alone = package.evaluate(vqa, asked, train=tmp_path / 'official', bootstrap=0).taught_by
+    found = package.evaluate(vqa, asked, train=[tmp_path / 'official', tmp_path / 'more'], bootstrap=0)
+    learnt, more = (int(told.split(' questions')[0]) for told in (found.taught_by, alone))
+    assert learnt == more + 12
+
+
 def test_official_parts(vqa, tmp_path, refused):
     write_split(tmp_path / 'official')
     found = package.evaluate(vqa, tmp_path / 'official', split='test', bootstrap=0)
@@ -297,6 +306,17 @@ def test_files_that_disagree(refused, vqa, asked):
 def test_one_image_alone(refused, vqa, tmp_path):
     write_plain(tmp_path / 'one', columns=(0,), suffix='.tif')
     assert '--train' in refused(vqa, tmp_path / 'one')
+
+
+def test_one_image_with_questions_alone(refused, vqa, tmp_path):
+    parts = write_plain(tmp_path / 'two', columns=(0, 2), suffix='.tif')
+    first = parts['questions'][0]['img_id']
+    parts['questions'] = [one for one in parts['questions'] if one['img_id'] == first]
+    kept = {one['id'] for one in parts['questions']}
+    parts['answers'] = [one for one in parts['answers'] if one['question_id'] in kept]
+    parts['images'][1]['questions_ids'] = []
+    write_json(tmp_path / 'two', '', parts)
+    assert '--train' in refused(vqa, tmp_path / 'two')
 
 
 def test_options_out_of_range(refused, vqa, asked):

@@ -158,7 +158,7 @@ def compare(first: Readings, second: Readings, owned: Ownership, choice: str) ->
             sums[number] += owned.share[tiles] @ numbers
     gap = sums[0] - sums[1]
     holds = {'less': gap <= -0.5, 'more': gap >= 0.5, 'equal': np.abs(gap) < 0.5}[choice]
-    chance = float(holds.mean())
+    chance = _frequency(holds, gap)
     yes = chance >= 0.5
     difference = np.where(seen, first.mean - second.mean, np.nan)
     toward = {'less': -1.0, 'more': 1.0}.get(choice, 0.0) * (1 if yes else -1)
@@ -183,9 +183,9 @@ def rural_urban(readings: Readings, owned: Ownership) -> Combined:
     shares = _zeros(seen)
     for part, level in uniforms(len(places)):
         shares += weight[part] @ (level < chance[part, None])
-    share = min(float(weight @ chance), 1.0)
-    urban = float((shares >= 0.5).mean())
+    urban = _frequency(shares >= 0.5, shares)
     answer = 'urban' if urban >= 0.5 else 'rural'
+    share = min(float(weight @ (chance if answer == 'urban' else 1 - chance)), 1.0)
     carries = seen & ((readings.chance >= 0.5) == (answer == 'urban'))
     strength = readings.chance if answer == 'urban' else 1 - readings.chance
     return Combined(
@@ -193,7 +193,7 @@ def rural_urban(readings: Readings, owned: Ownership) -> Combined:
         urban if answer == 'urban' else 1 - urban,
         carries,
         strength,
-        share if answer == 'urban' else 1 - share,
+        max(share, 0.5),  # the larger share may be expected below a half where chances are skewed
     )
 
 
@@ -217,6 +217,12 @@ def _ends(sums: Floats) -> tuple[float, float]:
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(sums, (tail, 1 - tail), method='inverted_cdf')
     return float(low), float(high)
+
+
+def _frequency(holds: NDArray[np.bool_], drawn: Floats) -> float:
+    """How often something holds in what was drawn; sure only where draws do not differ at all."""
+    rarest = 0.0 if np.allclose(drawn, drawn[0]) else 0.5 / len(drawn)
+    return float(np.clip(holds.mean(), rarest, 1 - rarest))
 
 
 def _in_groups(readings: Readings, shape: tuple[int, int]) -> int:

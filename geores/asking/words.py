@@ -69,9 +69,6 @@ def _area(square_metres: float) -> str:
     """In the unit that suits: m², ha or km²."""
     for size, unit in ((1e6, 'km²'), (1e4, 'ha')):
         if square_metres >= size:
-            return (
-                f'{square_metres / size:,.3g} {unit}'
-                if square_metres < 1000 * size
-                else (f'{square_metres / size:,.0f} {unit}')
-            )
+            number = square_metres / size
+            return f'{number:,.3g} {unit}' if number < 100 else f'{number:,.0f} {unit}'
     return f'{square_metres:,.0f} m²'

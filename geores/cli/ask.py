@@ -202,7 +202,7 @@ def _answer_all(
 def _prompt(interview: 'Interview', out: Path | None, show: Show, *, overwrite: bool) -> None:
     """Answer what is typed, until a line is empty or the input ends."""
     print('Ask in English, such as "Is there a water area?". An empty line ends.', file=sys.stderr)
-    asked: set[str] = set()
+    written: set[str] = set()  # questions as understood, whose files may be replaced by their own
     while True:
         print('? ', end='', file=sys.stderr, flush=True)  # answers alone go to standard output
         try:
@@ -212,13 +212,14 @@ def _prompt(interview: 'Interview', out: Path | None, show: Show, *, overwrite: 
         if line.strip().lower() in LEAVE:
             return
         try:
-            show(_answer_typed(interview, line, out, overwrite=overwrite or line in asked))
-            asked.add(line)
+            show(_answer_typed(interview, line, out, written, overwrite=overwrite))
         except UsageError as error:
             print(f'geores: {" ".join(str(error).split())}', file=sys.stderr)
 
 
-def _answer_typed(interview: 'Interview', line: str, out: Path | None, *, overwrite: bool) -> 'SceneAnswer':
+def _answer_typed(
+    interview: 'Interview', line: str, out: Path | None, written: set[str], *, overwrite: bool
+) -> 'SceneAnswer':
     """The answer to one question, with its files where there is a folder for them."""
     from geores.pipelines.asking.files import check_out, write_answers
 
@@ -227,7 +228,8 @@ def _answer_typed(interview: 'Interview', line: str, out: Path | None, *, overwr
         return answer
     if answer.answer is not None:
         wording = answer.understood_as or answer.question
-        check_out(out, answer.scene, [wording], overwrite=overwrite)
+        check_out(out, answer.scene, [wording], overwrite=overwrite or wording in written)
+        written.add(wording)
     return write_answers([answer], interview.scored, out)[0]
 
 

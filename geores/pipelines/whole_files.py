@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
@@ -43,10 +43,13 @@ def check_free(paths: list[Path], *, overwrite: bool) -> None:
 def whole_files(paths: list[Path]) -> Iterator[list[Path]]:
     """Names to write under; when all is well the files take their own names, else they are removed.
 
+    Folders that are not there are made, and do not stay empty.
+
     Raises:
         WriteError: writing failed, as on a full disk.
     """
     partial = [path.with_name(f'.{path.stem}.partial{path.suffix}') for path in paths]
+    made = {path.parent for path in paths if not path.parent.exists()}
     with failing(paths[0].parent):
         try:
             for path in paths:
@@ -61,6 +64,9 @@ def whole_files(paths: list[Path]) -> Iterator[list[Path]]:
             for path in partial:
                 for suffix in ('', '-journal', '-wal'):
                     path.with_name(f'{path.name}{suffix}').unlink(missing_ok=True)
+            for folder in made:
+                with suppress(OSError):  # it holds what was written
+                    folder.rmdir()
 
 
 @contextmanager

@@ -2,11 +2,7 @@
 
 import json
 import math
-import os
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from geores.errors import OutputError, WriteError
+from geores.pipelines.whole_files import check_free, whole_files
 
 if TYPE_CHECKING:
     from geores.pipelines.evaluation.question_report import VQAEvaluation
@@ -28,7 +24,6 @@ __all__ = [
     'plain',
     'record',
     'save',
-    'together',
     'write_predictions',
 ]
 
@@ -69,14 +64,7 @@ def check_files(folder: Path, name: str, *, overwrite: bool, kinds: Mapping[str,
     Raises:
         OutputError: A file exists, or the folder cannot be written.
     """
-    existing = folder
-    while not os.path.exists(existing):  # unlike Path.exists, answers where it may not look
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(f'{folder} cannot be written: {existing} is no folder that you may write to')
-    taken = [path for path in files(folder, name, kinds).values() if path.exists()]
-    if taken and not overwrite:
-        raise OutputError(f'{taken[0]} exists: give --overwrite to replace it, or another --out')
+    check_free(list(files(folder, name, kinds).values()), overwrite=overwrite)
 
 
 def save(found: 'Evaluation', folder: Path, *, overwrite: bool) -> dict[str, Path]:
@@ -85,8 +73,9 @@ def save(found: 'Evaluation', folder: Path, *, overwrite: bool) -> dict[str, Pat
 
     name = found.card.name
     check_files(folder, name, overwrite=overwrite)
-    with together(folder) as part:
-        paths = files(part, name)
+    final = files(folder, name)
+    with whole_files(list(final.values())) as partial:
+        paths = dict(zip(final, partial, strict=True))
         text = json.dumps(plain(record(found, curves=True)), indent=1, ensure_ascii=False)
         paths['metrics'].write_text(text + '\n', encoding='utf-8')
         for table in ('per_class', 'per_source', 'confusion'):
@@ -96,7 +85,7 @@ def save(found: 'Evaluation', folder: Path, *, overwrite: bool) -> dict[str, Pat
         figures.write_reliability(found, paths['reliability_plot'])
         figures.write_thresholds(found, paths['threshold_plot'])
         figures.write_precision_recall(found, paths['precision_recall_plot'])
-    return files(folder, name)
+    return final
 
 
 def record(found: 'Evaluation', *, curves: bool) -> dict[str, Any]:
@@ -161,30 +150,3 @@ def write_predictions(found: 'Evaluation | VQAEvaluation', path: Path) -> None:
     pq.write_table(
         table.replace_schema_metadata((table.schema.metadata or {}) | told), path, compression='zstd'
     )
-
-
-@contextmanager
-def together(folder: Path) -> Iterator[Path]:
-    """A folder to write in, whose files all move to `folder` at the end, or none.
-
-    Args:
-        folder: Made if it is not there.
-
-    Raises:
-        WriteError: Writing failed.
-    """
-    made = not folder.exists()
-    part = folder / f'.partial-{uuid.uuid4().hex}'
-    done = False
-    try:
-        part.mkdir(parents=True)
-        yield part
-        for file in sorted(part.iterdir()):
-            os.replace(file, folder / file.name)
-        done = True
-    except OSError as error:
-        raise WriteError(f'cannot write to {folder}: {" ".join(str(error).split())}') from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        if made and not done and folder.exists() and not any(folder.iterdir()):
-            folder.rmdir()

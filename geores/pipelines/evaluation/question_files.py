@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geores.pipelines.evaluation.files import by_label, check_files, files, plain, together, write_predictions
+from geores.pipelines.evaluation.files import by_label, check_files, files, plain, write_predictions
+from geores.pipelines.whole_files import whole_files
 
 if TYPE_CHECKING:
     from geores.pipelines.evaluation.question_report import VQAEvaluation
@@ -34,8 +35,9 @@ def save(found: 'VQAEvaluation', folder: Path, *, overwrite: bool) -> dict[str, 
 
     name = found.card.name
     check(folder, name, overwrite=overwrite)
-    with together(folder) as part:
-        paths = files(part, name, FILES)
+    final = files(folder, name, FILES)
+    with whole_files(list(final.values())) as partial:
+        paths = dict(zip(final, partial, strict=True))
         text = json.dumps(plain(record(found, curves=True)), indent=1, ensure_ascii=False)
         paths['metrics'].write_text(text + '\n', encoding='utf-8')
         for table in ('per_type', 'numbers', 'per_source'):
@@ -44,7 +46,7 @@ def save(found: 'VQAEvaluation', folder: Path, *, overwrite: bool) -> dict[str, 
         write_predictions(found, paths['predictions'])
         figures.write_accuracy(found, paths['accuracy_plot'])
         figures.write_reliability(found, paths['reliability_plot'])
-    return files(folder, name, FILES)
+    return final
 
 
 def record(found: 'VQAEvaluation', *, curves: bool) -> dict[str, Any]:

@@ -101,12 +101,15 @@ class VQAEvaluation:
         kinds, kind = np.unique(rows['type'], return_inverse=True)
         shape = (len(images), len(kinds))
         counts = _tally(image, kind, np.ones(len(rows)), shape)
+        right = {
+            who: _tally(image, kind, np.asarray(rows[column] == rows['answer'], np.float64), shape)
+            for who, column in COLUMNS.items()
+        }
         drawn: dict[str, list[Tensor]] = {}
         for weights in bootstrap_weights(len(images), self.replicates, self.seed, _DRAWINGS):
             asked, overall = weights @ counts, {}
-            for who, column in COLUMNS.items():
-                right = np.asarray(rows[column] == rows['answer'], np.float64)
-                found = _accuracies(weights @ _tally(image, kind, right, shape), asked, kinds)
+            for who in COLUMNS:
+                found = _accuracies(weights @ right[who], asked, kinds)
                 overall[who] = found['accuracy']
                 before = '' if who == MODEL else f'{COLUMNS[who]}_'
                 for name, values in found.items():

@@ -93,7 +93,8 @@ def find_questions(
     images = _images(card, module, split, part)
     questions, notes = _answerable(card, module.dataset, module.questions(images), ignore_unknown)
     told, warnings = _training(card, module, split, part, folders)
-    lessons, taught_by = _lessons(card, module, split, part, train, set(images))
+    asked = {int(module.dataset.image_numbers[index]) for index in questions}
+    lessons, taught_by = _lessons(card, module, split, part, train, asked)
     return Asked(
         module.dataset,
         questions,
@@ -227,11 +228,10 @@ def _lessons(
         folders = _folders(train)
         told = RSVQA(folders, **_encoding(card))
         used = {dataset.entries[number].path.resolve() for number in images}
-        official = 'train' if any(told.image_splits) else ''
         kept = [
             number
             for number, entry in enumerate(told.entries)
-            if entry.split == official and entry.path.resolve() not in used
+            if entry.split in {'train', ''} and entry.path.resolve() not in used
         ]
         lessons = [index for number in kept for index in told.questions_of[number]]
         if not lessons:
