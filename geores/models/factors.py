@@ -8,19 +8,15 @@ at the amounts of both sides.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from geores.errors import UsageError
-from geores.models.question_parts import Decider, QuestionParts
+from geores.models.question_parts import Decider, PartsHead, one_of_each
 from geores.models.registry import register
-from geores.models.vqa import VQAHead
-
-if TYPE_CHECKING:
-    from geores.questions.forms import Form
 
 __all__ = ['FactorHead']
 
@@ -44,7 +40,7 @@ class _Member(Decider):
 
 
 @register('vqa-factors')
-class FactorHead(VQAHead):
+class FactorHead(PartsHead):
     """Mean of some networks that meet the parts of a question with a few components of an image.
 
     Args:
@@ -64,7 +60,6 @@ class FactorHead(VQAHead):
         UsageError: A number is below 1, or there are more components than features.
     """
 
-    takes_forms = True
     decay: ClassVar[Mapping[str, float]] = {'image': 0.5, 'place': 0.5}
 
     mean: Tensor
@@ -84,18 +79,16 @@ class FactorHead(VQAHead):
         members: int = 4,
         noise: float = 0.5,
     ) -> None:
-        super().__init__()
         del grid, vocabulary
         if min(components, rank, width, members) < 1 or not categories:
             raise UsageError('components, rank, width, members and categories have to be 1 or more')
-        self.noise = noise
-        self.probe = nn.Linear(features, classes).requires_grad_(requires_grad=False) if classes else None
         summary = features + 3 * classes
         if components > summary:
             raise UsageError(f'{components} components of {summary} features')
+        super().__init__(features, classes, categories)
+        self.noise = noise
         self.register_buffer('mean', torch.zeros(summary))
         self.register_buffer('axes', torch.zeros(summary, components))
-        self.questions = QuestionParts(categories)
         parts, kinds = self.questions.parts, self.questions.kinds
         self.members = nn.ModuleList(
             _Member(parts, kinds, components, rank, width, num_classes) for _ in range(members)
@@ -121,10 +114,7 @@ class FactorHead(VQAHead):
             UsageError: The classifier has not as many labels as `classes`, or the images are too few.
         """
         del numbers, asked
-        if self.probe is not None:
-            if not isinstance(classifier, nn.Linear) or classifier.weight.shape != self.probe.weight.shape:
-                raise UsageError(f'classes: the encoder has not {self.probe.out_features} labels')
-            self.probe.load_state_dict(classifier.state_dict())
+        self._take_labels(classifier)
         summary = self._summary(features)
         count = self.axes.shape[1]
         if len(summary) <= count:
@@ -155,11 +145,6 @@ class FactorHead(VQAHead):
         """Components of images: (N, D, h, w) to (N, C)."""
         return (self._summary(features) - self.mean) @ self.axes
 
-    def read(self, tokens: Tensor, lengths: Tensor, forms: 'Sequence[Form | None] | None' = None) -> Tensor:
-        """Parts of questions as numbers: (Q, 2 P + 9)."""
-        del lengths
-        return self.questions(forms or [None] * len(tokens)).to(tokens.device)
-
     def decide(self, seen: Tensor, text: Tensor) -> Tensor:
         """Answer: (P, K), log-probabilities of the members' mean; in training those of one member each."""
         first, second, kind = self.questions.split(text)
@@ -167,6 +152,5 @@ class FactorHead(VQAHead):
             seen = seen + self.noise * torch.randn_like(seen)
         logits = torch.stack([member(seen, first, second, kind) for member in self.members])
         if self.training:
-            chosen = torch.randint(len(self.members), (len(text),), device=text.device)
-            return logits[chosen, torch.arange(len(text), device=text.device)]
+            return one_of_each(logits)
         return functional.log_softmax(logits, dim=2).exp().mean(0).clamp_min(1e-9).log()

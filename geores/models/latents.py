@@ -8,19 +8,15 @@ are means over that uncertainty, so that an image unlike all others is answered 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from geores.errors import UsageError
-from geores.models.question_parts import Decider, QuestionParts
+from geores.models.question_parts import Decider, PartsHead, one_of_each
 from geores.models.registry import register
-from geores.models.vqa import VQAHead
-
-if TYPE_CHECKING:
-    from geores.questions.forms import Form
 
 __all__ = ['LatentHead']
 
@@ -30,7 +26,7 @@ _DRAWS = 8
 
 
 @register('vqa-latents')
-class LatentHead(VQAHead):
+class LatentHead(PartsHead):
     """Latent factors of images, learnt from their answers and regressed on their features.
 
     Args:
@@ -51,7 +47,6 @@ class LatentHead(VQAHead):
         UsageError: A number is below 1, or the reach not above 0.
     """
 
-    takes_forms = True
     decay: ClassVar[Mapping[str, float]] = {'centre': 0.0, 'spread': 0.0}
 
     numbers: Tensor
@@ -76,16 +71,13 @@ class LatentHead(VQAHead):
         members: int = 4,
         reach: float = 1.3,
     ) -> None:
-        super().__init__()
         del grid, vocabulary
         if min(images, rank, width, members) < 1 or not categories or not reach > 0:
             raise UsageError('images, rank, width, members, categories and reach have to be 1 or more')
         if not 0 <= looks < features:
             raise UsageError(f'{looks} of {features} channels cannot be looks')
+        super().__init__(features - looks, classes, categories)
         self.looks, self.reach = looks, reach
-        self.probe = nn.Linear(features - looks, classes) if classes else None
-        self.requires_grad_(requires_grad=False)
-        self.questions = QuestionParts(categories)
         parts, kinds = self.questions.parts, self.questions.kinds
         self.members = nn.ModuleList(Decider(parts, kinds, rank, width, num_classes) for _ in range(members))
         self.centre = nn.Parameter(torch.randn(images, members, rank) * 0.1 / _PACE)
@@ -118,10 +110,7 @@ class LatentHead(VQAHead):
             UsageError: The classifier has not as many labels as `classes`, or there are more images than
                 `images`, or fewer than two.
         """
-        if self.probe is not None:
-            if not isinstance(classifier, nn.Linear) or classifier.weight.shape != self.probe.weight.shape:
-                raise UsageError(f'classes: the encoder has not {self.probe.out_features} labels')
-            self.probe.load_state_dict(classifier.state_dict())
+        self._take_labels(classifier)
         numbers = torch.arange(len(features)) if numbers is None else numbers
         known, places = numbers.unique(return_inverse=True)
         if not 2 <= len(known) <= len(self.points):
@@ -193,11 +182,6 @@ class LatentHead(VQAHead):
     def _kernel(self, one: Tensor, other: Tensor) -> Tensor:
         return _SHOWN * (-(torch.cdist(one, other) ** 2) / (2 * self.reach**2)).exp()
 
-    def read(self, tokens: Tensor, lengths: Tensor, forms: 'Sequence[Form | None] | None' = None) -> Tensor:
-        """Parts of questions as numbers: (Q, 2 P + 9)."""
-        del lengths
-        return self.questions(forms or [None] * len(tokens)).to(tokens.device)
-
     def decide(self, seen: Tensor, text: Tensor) -> Tensor:
         """Answer: (P, K), log-probabilities, means over draws and members; in training one of each."""
         sides = self.questions.split(text)
@@ -206,9 +190,7 @@ class LatentHead(VQAHead):
         if not self.training:
             return self._mean(centre, spread, asked)
         factors = centre + spread * torch.randn_like(centre)
-        logits = self._logits(factors, asked)
-        chosen = torch.randint(len(self.members), (len(text),), device=text.device)
-        return logits[chosen, torch.arange(len(text), device=text.device)]
+        return one_of_each(self._logits(factors, asked))
 
     def _logits(self, factors: Tensor, asked: Sequence[tuple[Tensor, ...]]) -> Tensor:
         answers = [

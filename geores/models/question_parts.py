@@ -1,4 +1,4 @@
-"""Questions by their parts, and how amounts of what they name are compared."""
+"""Questions by their parts, how amounts of what they name are compared, and the base of heads that do so."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -7,10 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from geores.errors import UsageError
+from geores.models.vqa import VQAHead
+
 if TYPE_CHECKING:
     from geores.questions.forms import Form, Objects
 
-__all__ = ['Decider', 'QuestionParts']
+__all__ = ['Decider', 'PartsHead', 'QuestionParts', 'one_of_each']
 
 _SIZES = (None, 'small', 'medium', 'large')
 _SHAPES = (None, 'square', 'rectangular', 'circular')
@@ -148,3 +151,40 @@ class Decider(nn.Module):
     def _amounts(self, usual: Tensor, change: Tensor, factors: Tensor) -> Tensor:
         changes = change.view(-1, self.rank, self.width)
         return usual + torch.einsum('prw,pr->pw', changes, factors)
+
+
+class PartsHead(VQAHead):
+    """What heads have in common that know a question by its parts and are the mean of some networks.
+
+    Args:
+        features: Channels of the map that the encoder's labels are told from.
+        classes: Labels of the encoder's bundle that are looked at; 0 for none.
+        categories: Of objects, the most frequent first; all others are one more.
+    """
+
+    takes_forms = True
+
+    def __init__(self, features: int, classes: int, categories: Sequence[str]) -> None:
+        super().__init__()
+        self.probe = nn.Linear(features, classes).requires_grad_(requires_grad=False) if classes else None
+        self.questions = QuestionParts(categories)
+
+    def read(self, tokens: Tensor, lengths: Tensor, forms: 'Sequence[Form | None] | None' = None) -> Tensor:
+        """Parts of questions as numbers: (Q, 2 P + 9)."""
+        del lengths
+        return self.questions(forms or [None] * len(tokens)).to(tokens.device)
+
+    def _take_labels(self, classifier: nn.Module | None) -> None:
+        """Tell labels as the last layer of the encoder's bundle does."""
+        if self.probe is None:
+            return
+        if not isinstance(classifier, nn.Linear) or classifier.weight.shape != self.probe.weight.shape:
+            raise UsageError(f'classes: the encoder has not {self.probe.out_features} labels')
+        self.probe.load_state_dict(classifier.state_dict())
+
+
+def one_of_each(logits: Tensor) -> Tensor:
+    """Of each question the logits of one network, drawn at random: (M, P, K) to (P, K)."""
+    members, questions, _ = logits.shape
+    chosen = torch.randint(members, (questions,), device=logits.device)
+    return logits[chosen, torch.arange(questions, device=logits.device)]
