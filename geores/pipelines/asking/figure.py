@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from geores.asking.words import how_sure
-from geores.pipelines.asking.answer import SceneAnswer
+from geores.pipelines.asking.answer import Behind, SceneAnswer
 from geores.pipelines.figure import draw_scale_bar, stretched_picture
 
 if TYPE_CHECKING:
@@ -47,18 +47,18 @@ class EvidenceMaps:
     def __init__(self) -> None:
         self._sheets: dict[int, _Sheet] = {}
 
-    def write(self, answer: SceneAnswer, path: Path) -> None:
+    def write(self, answer: SceneAnswer, behind: Behind, path: Path) -> None:
         """Draw the scene beside what its tiles say; evidence is outlined.
 
         Args:
             answer: One that rests on tiles.
+            behind: What it rests on.
             path: A PNG.
         """
-        assert answer.behind is not None  # noqa: S101 - for the type alone
-        scored = answer.behind.scored
+        scored = behind.scored
         if id(scored) not in self._sheets:
             self._sheets[id(scored)] = _Sheet(scored)  # which keeps it, so that its id stays its own
-        self._sheets[id(scored)].write(answer, path)
+        self._sheets[id(scored)].write(answer, behind, path)
 
 
 class _Sheet:
@@ -88,9 +88,7 @@ class _Sheet:
         font = findfont('DejaVu Sans')
         self.fonts = [ImageFont.truetype(font, round(size * DPI / 72)) for size in (10, 8)]
 
-    def write(self, answer: SceneAnswer, path: Path) -> None:
-        behind = answer.behind
-        assert behind is not None  # noqa: S101 - for the type alone
+    def write(self, answer: SceneAnswer, behind: Behind, path: Path) -> None:
         pixels = self.bare.copy()
         (left, top), (height, width) = self.corner, self.below.shape[:2]
         pixels[top : top + height, left : left + width] = self._tinted(behind.combined.strength)

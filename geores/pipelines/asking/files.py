@@ -14,7 +14,7 @@ import shapely
 from filelock import FileLock
 
 from geores.errors import OutputError
-from geores.pipelines.asking.answer import SceneAnswer, evidence_columns, tile_outlines
+from geores.pipelines.asking.answer import Behind, SceneAnswer, evidence_columns, tile_outlines
 from geores.pipelines.asking.figure import EvidenceMaps
 from geores.pipelines.outputs import provenance
 from geores.pipelines.tables import geo_metadata
@@ -93,8 +93,8 @@ def write_answers(
             paths = answer_files(folder, answer.scene, asked)
             if str(paths['map']) not in files:
                 with whole_files([paths['evidence'], paths['map']]) as (table, picture):
-                    tables.write(answer, table)
-                    maps.write(answer, picture)
+                    tables.write(answer, answer.behind, table)
+                    maps.write(answer, answer.behind, picture)
                 files[str(paths['map'])] = paths
             answer = answer.with_outputs(paths)
         written.append(answer)
@@ -117,15 +117,14 @@ class EvidenceTables:
         self.tags = tags
         self._shared: dict[int, tuple[Scored, pa.Array, str]] = {}
 
-    def write(self, answer: SceneAnswer, path: Path) -> None:
+    def write(self, answer: SceneAnswer, behind: Behind, path: Path) -> None:
         """Write every tile with its outline, its own answer, and whether it counts as evidence.
 
         Args:
             answer: One that rests on tiles.
+            behind: What it rests on.
             path: A Parquet file.
         """
-        behind = answer.behind
-        assert behind is not None  # noqa: S101 - for the type alone
         outlines, geo = self._of(behind.scored)
         columns = evidence_columns(behind, answer.question_type or '') | {'geometry': outlines}
         record = answer.to_dict() | self.tags

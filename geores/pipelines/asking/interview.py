@@ -113,7 +113,7 @@ class Interview:
             else (readings[0],)
         )
         behind = Behind(self.scored, self.model.card.labels, kept, combined, self.top_k)
-        return self._found(head, asked, behind, 'vqa', self._notes(form, readings[0]))
+        return self._found(head, asked, form, behind, 'vqa', self._notes(form, readings[0]))
 
     def _combined(self, form: Form, readings: list[Readings]) -> Combined:
         first = readings[0]
@@ -138,13 +138,18 @@ class Interview:
         note = (
             f'area by the classification of {self.cover.card.name}, for {self.model.card.name} answers none'
         )
-        return self._found(head, asked, behind, self.cover.card.name, (note,))
+        return self._found(head, asked, form, behind, self.cover.card.name, (note,))
 
     def _found(
-        self, head: SceneAnswer, asked: Understood, behind: Behind, source: str, notes: tuple[str, ...]
+        self,
+        head: SceneAnswer,
+        asked: Understood,
+        form: Form,
+        behind: Behind,
+        source: str,
+        notes: tuple[str, ...],
     ) -> SceneAnswer:
-        form, combined = asked.form, behind.combined
-        assert form is not None  # noqa: S101 - for the type alone
+        combined = behind.combined
         tiles = int(behind.readings[0].seen.sum())
         text = in_words(form, combined, tiles, one_tile=tiles == 1)
         return SceneAnswer(
