@@ -10,28 +10,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.transforms.v2.functional import gaussian_blur
 
 from geores.errors import UsageError
+from geores.scenes.names import WAVELENGTHS
 
-# Central wavelengths of Sentinel-2A in nm (ESA, Sentinel-2 User Handbook, 2015).
-WAVELENGTHS = {
-    'B01': 443.0,
-    'B02': 490.0,
-    'B03': 560.0,
-    'B04': 665.0,
-    'B05': 705.0,
-    'B06': 740.0,
-    'B07': 783.0,
-    'B08': 842.0,
-    'B8A': 865.0,
-    'B09': 945.0,
-    'B10': 1375.0,
-    'B11': 1610.0,
-    'B12': 2190.0,
-    'blue': 470.0,
-    'green': 550.0,
-    'red': 650.0,
-}
+# Those of aerial pictures besides, in nm.
+_WAVELENGTHS = {**WAVELENGTHS, 'blue': 470.0, 'green': 550.0, 'red': 650.0}
 
 
 def _draw(images: Tensor, low: float, high: float, channels: int = 1) -> Tensor:
@@ -159,7 +144,7 @@ class Haze(Augmentation):
 
     def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102
         try:
-            ratios = [490.0 / WAVELENGTHS[band] for band in bands]
+            ratios = [490.0 / _WAVELENGTHS[band] for band in bands]
         except KeyError as error:
             raise UsageError(f'Haze knows no wavelength of band {error}') from error
         ratio = torch.tensor(ratios, device=images.device).view(1, -1, 1, 1)
@@ -212,6 +197,41 @@ class Season(Augmentation):
         dry = torch.tensor([DRY[band] for band in bands], device=images.device).view(1, -1, 1, 1)
         brightness = _draw(images, 0.7, 1.1)
         return images * (1 - mixed) + mixed * near * dry * brightness
+
+
+class Smooth(Augmentation):
+    """Plain ground: detail blurred and brought nearer to the image's mean, band by band.
+
+    Stands of one age, haze that scatters light into its surroundings and coarse compression leave little
+    texture, so that a network which knows water by its lack of texture alone takes dark woods for lakes.
+
+    Args:
+        contrast: Smallest share of each pixel's difference from the mean that is left.
+        blur: Largest share of the blurred image in it.
+        sigma: Standard deviation of the blur, in pixels.
+        share: Share of images that are changed.
+    """
+
+    def __init__(
+        self, contrast: float = 0.3, blur: float = 1.0, sigma: float = 2.0, share: float = 0.4
+    ) -> None:
+        super().__init__()
+        if not (0 <= contrast <= 1 and 0 <= blur <= 1 and sigma > 0):
+            raise UsageError(
+                f'contrast and blur lie within 0 and 1, sigma above 0, not {contrast}, {blur}, {sigma}'
+            )
+        self.contrast = contrast
+        self.blur = blur
+        self.sigma = sigma
+        self.size = 2 * math.ceil(2 * sigma) + 1
+        self.share = share
+
+    def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102
+        blurred = gaussian_blur(images, [self.size, self.size], [self.sigma, self.sigma])
+        smooth = torch.lerp(images, blurred, _draw(images, 0, self.blur))
+        mean = images.mean((2, 3), keepdim=True)
+        smooth = torch.lerp(mean, smooth, _draw(images, self.contrast, 1))
+        return torch.where(_chosen(images, self.share), smooth, images)
 
 
 class Colour(Augmentation):

@@ -50,6 +50,7 @@ def ask(
     aoi: options_of.Aoi = None,
     mask: options_of.Mask = None,
     mask_values: options_of.MaskValues = None,
+    atmosphere: options_of.Atmosphere = 'auto',
     min_valid: options_of.MinValid = 0.5,
     top_k: Annotated[
         int | None, Option(help='Most tiles that count as evidence [all that carry it].')
@@ -74,6 +75,7 @@ def ask(
         'aoi': aoi,
         'mask': mask,
         'mask_values': numbers(mask_values, '--mask-values'),
+        'atmosphere': atmosphere,
         'min_valid': min_valid,
         'top_k': top_k,
         'batch_size': batch_size,

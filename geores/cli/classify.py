@@ -49,6 +49,7 @@ def classify(
     aoi: options_of.Aoi = None,
     mask: options_of.Mask = None,
     mask_values: options_of.MaskValues = None,
+    atmosphere: options_of.Atmosphere = 'auto',
     min_valid: options_of.MinValid = 0.5,
     threshold: Annotated[float | None, Option(help="Least score of a label [the model's].")] = None,
     top_k: Annotated[int | None, Option(help='Most labels a tile.')] = None,
@@ -85,6 +86,7 @@ def classify(
         workers=workers,
         max_output=parse_size(max_output),
         linear_s1=linear_s1,
+        atmosphere=atmosphere,
     )
     others = _beside(beside or [], listed(with_bands), allow_vrt=allow_vrt)
     opened = _open(scenes, others, listed(bands), allow_vrt=allow_vrt)

@@ -7,6 +7,7 @@ import typer
 __all__ = [
     'AllowVrt',
     'Aoi',
+    'Atmosphere',
     'Bands',
     'BatchSize',
     'Bbox',
@@ -32,6 +33,9 @@ Bands = Annotated[str | None, Option(help='Names of the bands in file order, by 
 Bbox = Annotated[Box | None, Option(metavar='W S E N', help='Part of the scene, in its CRS.')]
 BboxCrs = Annotated[str | None, Option(help='CRS of --bbox, such as EPSG:4326.')]
 Aoi = Annotated[str | None, Option(help='Vector file: only what lies inside counts.')]
+Atmosphere = Annotated[
+    str, Option(help='auto: dark objects of an L1C scene are subtracted for a model of L2A; none.')
+]
 Mask = Annotated[str | None, Option(help='Raster of what to leave out: SCL, or any but 0.')]
 MaskValues = Annotated[str | None, Option(help='Its values that mask, by commas.')]
 MinValid = Annotated[float, Option(help='Tiles with a smaller share of valid pixels are skipped.')]

@@ -53,7 +53,8 @@ def classify(
             valid pixels below which a tile is skipped, 0.5), ``threshold`` (least score for a label),
             ``top_k`` (most labels a tile), ``batch_size``, ``device``, ``precision``, ``compile``,
             ``workers``, ``max_output`` (bytes), ``linear_s1`` (Sentinel-1's backscatter is calibrated on a
-            linear scale instead of in dB).
+            linear scale instead of in dB), ``atmosphere`` ('auto': dark objects of an L1C scene are
+            subtracted for a model of L2A; 'none').
 
     Returns:
         The result; with ``out``, its files are written too.

@@ -17,6 +17,7 @@ __all__ = ['MAX_OUTPUT', 'MIN_TILE', 'ClassifyOptions']
 
 MAX_OUTPUT = 8 * 2**30
 MIN_TILE = 8
+ATMOSPHERES = ('auto', 'none')
 MAX_TILE = 4096
 
 
@@ -42,6 +43,7 @@ class ClassifyOptions(NamedOptions):
     workers: int | None = None
     max_output: int = MAX_OUTPUT
     linear_s1: bool = False
+    atmosphere: str = 'auto'
 
     def __post_init__(self) -> None:
         """Refuse what is out of range before anything is opened."""
@@ -56,6 +58,8 @@ class ClassifyOptions(NamedOptions):
             raise UsageError(f'resolution must be above 0 metres, not {self.resolution}')
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f'batch size must be at least 1, not {self.batch_size}')
+        if self.atmosphere not in ATMOSPHERES:
+            raise UsageError(f'atmosphere must be {" or ".join(ATMOSPHERES)}, not {self.atmosphere!r}')
         if self.workers is not None and self.workers < 1:
             raise UsageError(f'workers must be at least 1, not {self.workers}')
 

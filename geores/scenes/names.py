@@ -7,6 +7,7 @@ from typing import Final
 __all__ = [
     'SENTINEL1_BANDS',
     'SENTINEL2_BANDS',
+    'WAVELENGTHS',
     'band_of_stem',
     'canonical_name',
     'find_name',
@@ -29,6 +30,23 @@ SENTINEL2_BANDS: Final = {
     'B12': 'swir22',
 }
 """Sentinel-2's bands in the order of wavelength, and the common name of each in STAC."""
+
+WAVELENGTHS: Final = {
+    'B01': 443.0,
+    'B02': 490.0,
+    'B03': 560.0,
+    'B04': 665.0,
+    'B05': 705.0,
+    'B06': 740.0,
+    'B07': 783.0,
+    'B08': 842.0,
+    'B8A': 865.0,
+    'B09': 945.0,
+    'B10': 1375.0,
+    'B11': 1610.0,
+    'B12': 2190.0,
+}
+"""Central wavelengths of Sentinel-2A in nm (ESA, Sentinel-2 User Handbook, 2015)."""
 
 SENTINEL1_BANDS: Final = ('VV', 'VH', 'HH', 'HV')
 

@@ -73,6 +73,21 @@ class Raster(Protocol):
         """
         ...
 
+    def look(self, index: int, side: int) -> np.ndarray:
+        """Take a coarse look at the whole of a band, from overviews where there are any.
+
+        Args:
+            index: 1-based index of the band.
+            side: Longest side of the look, in pixels.
+
+        Returns:
+            Its valid values (n,), in the native type.
+
+        Raises:
+            ReadError: If pixels cannot be read.
+        """
+        ...
+
     def close(self) -> None:
         """Close what is open; a later read opens it again."""
         ...
@@ -132,6 +147,24 @@ class FileRaster:
             raise ReadError(self._message(window, error)) from error
         nodata = [self._nodata[index - 1] for index in indexes]
         return values, _unless_all(marked, valid_values(values, nodata))
+
+    def look(self, index: int, side: int) -> np.ndarray:
+        """Take a coarse look at the whole of a band: see `Raster.look`."""
+        rows, cols = self.geobox.shape
+        shrink = max(rows, cols, side) / side
+        shape = (max(round(rows / shrink), 1), max(round(cols / shrink), 1))
+        try:
+            with reading_env(remote=is_remote(self._address)):
+                handle = self._handle()
+                values = handle.read([index], out_shape=(1, *shape), out_dtype=self.dtype)
+                marked = None
+                if self.header.has_mask or self.header.alpha is not None:
+                    marked = handle.dataset_mask(out_shape=shape) > 0
+        except (RasterioError, OSError) as error:
+            raise ReadError(self._message(Window(0, 0, cols, rows), error)) from error
+        valid = _both(marked, valid_values(values, [self._nodata[index - 1]]))
+        seen: np.ndarray = values[0].ravel() if valid is None else values[0][valid]
+        return seen
 
     def close(self) -> None:
         """Close the handles of all threads, none of which may be reading; reads open new ones."""
