@@ -18,8 +18,7 @@ def start_from(network: nn.Module, source: str | Path, bands: Sequence[str] = _R
     """Copy the weights that fit from a trained network of the same architecture.
 
     Tensors of the same name and shape are copied. Kernels of the first convolution are copied for the
-    bands that both have, and for others (and for spectral indices) begin as their mean. A head with
-    other labels stays fresh.
+    bands that both have, and for others begin as their mean. A head with other labels stays fresh.
 
     Args:
         network: To change, in place.
@@ -40,8 +39,7 @@ def start_from(network: nn.Module, source: str | Path, bands: Sequence[str] = _R
         found = _renamed(wanted, found)
     stem = next((name for name, tensor in wanted.items() if tensor.ndim == 4), None)
     if stem is not None and stem in found:
-        ours = _channels(bands, wanted[stem])
-        found = {**found, stem: adapt_kernel(found[stem], _channels(theirs, found[stem]), ours)}
+        found = {**found, stem: adapt_kernel(found[stem], theirs, bands)}
     fits = {name: found[name] for name in wanted if _same(wanted[name], found.get(name))}
     if 2 * len(fits) < len(wanted):
         raise UsageError(
@@ -68,11 +66,6 @@ def adapt_kernel(kernel: Tensor, theirs: Sequence[str], ours: Sequence[str]) -> 
     fresh = kernel.mean(1) / max(others, 1)
     parts = [kernel[:, places[_colour(band)]] if _colour(band) in places else fresh for band in ours]
     return torch.stack(parts, dim=1)
-
-
-def _channels(bands: Sequence[str], kernel: Tensor) -> list[str]:
-    """Bands, and after them the indices that a first convolution sees besides."""
-    return [*bands, *(f'index {place}' for place in range(kernel.shape[1] - len(bands)))]
 
 
 def _colour(band: str) -> str:

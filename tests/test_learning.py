@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from geores import models
 from geores.bundle import load_model
 from geores.errors import UsageError
 from geores.tasks import SceneClassification
@@ -160,14 +158,3 @@ def test_an_unlabelled_image_alone_teaches_nothing(architecture):
     logits = torch.tensor(np.eye(3), dtype=torch.float32)
     loss = task.loss(logits, torch.tensor([0, -1, 2]), None)
     torch.testing.assert_close(loss, task.loss(logits[[0, 2]], torch.tensor([0, 2]), None))
-
-
-def test_a_stem_that_sees_indices_starts_from_one_that_does_not(tmp_path):
-    torch.manual_seed(0)
-    plain = models.create('efficientnet_lite0', in_chans=3, num_classes=2)
-    save_file(plain.state_dict(), tmp_path / 'plain.safetensors')
-    indices = {'pairs': [[0, 1]], 'mean': [1.0] * 3, 'std': [1.0] * 3}
-    seeing = models.create('efficientnet_lite0', in_chans=3, num_classes=2, indices=indices)
-    assert start_from(seeing, tmp_path / 'plain.safetensors', RGB) == []
-    kernel, before = seeing.conv_stem.weight, plain.conv_stem.weight
-    torch.testing.assert_close(kernel, torch.cat([before, before.mean(1, keepdim=True)], 1))

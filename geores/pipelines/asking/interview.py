@@ -138,7 +138,9 @@ class Interview:
         note = (
             f'area by the classification of {self.cover.card.name}, for {self.model.card.name} answers none'
         )
-        return self._found(head, asked, form, behind, self.cover.card.name, (note,))
+        told = self.scored.info.notes
+        others = tuple(one for one in self.cover.scored.info.notes if one not in told)
+        return self._found(head, asked, form, behind, self.cover.card.name, (note, *others))
 
     def _found(
         self,
