@@ -1,6 +1,8 @@
 """Bands on a target grid: equal to rasterio where pixels line up, and the same whatever the windows."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from threading import Event
 
 import geopandas as gpd
 import numpy as np
@@ -309,3 +311,32 @@ def test_blocks_are_decoded_once_and_let_go_after_their_last_use(mixed):
             assert np.array_equal(values[0], fine[row, col])
     assert len(decoded) == len(set(decoded))
     assert reader.held_bytes == 0
+
+
+def test_a_thread_decodes_other_blocks_while_one_is_awaited(tmp_path, monkeypatch):
+    path = write(tmp_path / 'wide.tif', np.arange(1024 * 512, dtype=np.float32).reshape(1, 512, 1024),
+                 tiled=True, blockxsize=512, blockysize=512)  # fmt: skip
+    scene = open_scene(path)
+    reader = GridReader(scene, list(scene.bands), scene.geobox)
+    raster, order = scene.rasters[0], []
+    started, go_on = Event(), Event()
+    decode = raster.read
+
+    def slow(indexes, rows, cols):
+        if cols.start == 0:
+            started.set()
+            assert go_on.wait(20)
+        order.append(cols.start)
+        values = decode(indexes, rows, cols)
+        go_on.set()
+        return values
+
+    monkeypatch.setattr(raster, 'read', slow)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(reader.read, slice(0, 512), slice(0, 512))
+        assert started.wait(20)
+        # It would wait for the first block forever, did it not decode the second before.
+        values, _ = reader.read(slice(0, 512), slice(0, 1024))
+        first.result()
+    assert order == [512, 0]
+    np.testing.assert_array_equal(values, decode([1], slice(0, 512), slice(0, 1024))[0])

@@ -53,6 +53,12 @@ class BlockCache:
             self._count_down(key, uses)
         return block
 
+    def is_awaited(self, key: Hashable) -> bool:
+        """Whether another thread is decoding the block just now."""
+        with self._lock:
+            future = self._blocks.get(key)
+            return future is not None and not future.done()
+
     def _hold(self, key: Hashable, load: Callable[[], Block]) -> Block:
         with self._lock:
             future = self._blocks.get(key)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,24 +68,30 @@ class Layer(ABC):
         whole = (inside_rows, inside_cols) == (rows, cols)
         values = (np.empty if whole else np.zeros)((len(self.indexes), *shape), np.float32)
         valid = None if whole else np.zeros(shape, bool)
-        for part_rows, block_rows in self._parts(inside_rows, 0):
-            for part_cols, block_cols in self._parts(inside_cols, 1):
-                block = self._block(block_rows, block_cols)
-                source = (_within(part_rows, block_rows), _within(part_cols, block_cols))
-                put = (_within(part_rows, rows), _within(part_cols, cols))
-                values[:, *put] = block.values[:, *source]
-                if block.valid is not None and valid is None:
-                    valid = np.ones(shape, bool)
-                if valid is not None:
-                    valid[put] = True if block.valid is None else block.valid[source]
+        # What another thread is decoding comes last: until it is there, other blocks are decoded.
+        parts = sorted(
+            product(self._parts(inside_rows, 0), self._parts(inside_cols, 1)),
+            key=lambda part: self._cache.is_awaited(self._key(part[0][1], part[1][1])),
+        )
+        for (part_rows, block_rows), (part_cols, block_cols) in parts:
+            block = self._block(block_rows, block_cols)
+            source = (_within(part_rows, block_rows), _within(part_cols, block_cols))
+            put = (_within(part_rows, rows), _within(part_cols, cols))
+            values[:, *put] = block.values[:, *source]
+            if block.valid is not None and valid is None:
+                valid = np.ones(shape, bool)
+            if valid is not None:
+                valid[put] = True if block.valid is None else block.valid[source]
         if valid is not None:
             values[:, ~valid] = 0  # NaN must not spread into neighbours
         return values, valid
 
     def _block(self, rows: slice, cols: slice) -> Block:
-        key = (id(self), rows.start, cols.start)
         uses = self._uses[0].get(rows.start, 0) * self._uses[1].get(cols.start, 0)
-        return self._cache.get(key, lambda: self._load(rows, cols), uses)
+        return self._cache.get(self._key(rows, cols), lambda: self._load(rows, cols), uses)
+
+    def _key(self, rows: slice, cols: slice) -> tuple[int, int, int]:
+        return id(self), rows.start, cols.start
 
     def _inside(self, window: slice, axis: int) -> slice:
         """The part of a window that the raster covers, empty where it lies beside it."""
