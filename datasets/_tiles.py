@@ -17,6 +17,7 @@ from geores.datasets._images import ImageStore, Pixels
 from geores.errors import DatasetError
 from geores.grid import Tiling
 from geores.inference import GridReader
+from geores.inference.atmosphere import corrects, subtract_dark_objects
 from geores.inference.masks import open_mask
 from geores.inference.plan import Plan
 from geores.inference.target import target_grid
@@ -47,6 +48,7 @@ class PixelSpec:
         display_stretch: percentiles that bring other imagery to 8 bits.
         display_range: reflectances times 10,000 that become 0 and 255 instead.
         linear_s1: whether Sentinel-1's backscatter is on a linear scale instead of in dB.
+        processing_level: that the model knows; '' leaves every scene as it is.
     """
 
     bands: tuple[str, ...]
@@ -58,6 +60,7 @@ class PixelSpec:
     display_stretch: tuple[float, float] | None
     display_range: tuple[float, float] | None = None
     linear_s1: bool = False
+    processing_level: str = ''
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,10 @@ def lay_grid(
     plan = Plan(Tiling(height, width, spec.size, spec.size), (1, 1), 1)
     with gdal_env():
         sample, valid = sample_tiles(reader, plan, side=4 if needs_sample(scene, card) else 0)
-    converted, told = conversions(scene, card, spec.bands, sample, valid, linear=spec.linear_s1)
+        converted, told = conversions(scene, card, spec.bands, sample, valid, linear=spec.linear_s1)
+        if corrects(scene, card):
+            converted, more = subtract_dark_objects(scene, spec.bands, converted)
+            told += more
     notes = tuple(f'{scene.name}: {note}' for note in (*scene.notes, *target.notes, *told))
     return SceneGrid(scene, target.grid, target.gsd or wanted.gsd, reader.converting(converted), notes)
 

@@ -61,6 +61,8 @@ class SceneTiles(NonGeoDataset):
         mask: raster whose cloud classes, or non-zero pixels, are invalid: one, or one for each scene.
         mask_values: its values that are invalid, instead.
         linear_s1: whether Sentinel-1's backscatter is on a linear scale instead of in dB.
+        processing_level: that the model knows: dark objects are subtracted from L1C scenes where that is
+            L2A alone, as `geores.classify` does. None leaves every scene as it is.
         budget: most bytes of tiles to hold in memory.
 
     Attributes:
@@ -103,6 +105,7 @@ class SceneTiles(NonGeoDataset):
         mask: Masks | None = None,
         mask_values: Sequence[int] | None = None,
         linear_s1: bool = False,
+        processing_level: str | None = None,
         budget: int = 2**31,
     ) -> None:
         stride = size if stride is None else stride
@@ -110,7 +113,16 @@ class SceneTiles(NonGeoDataset):
         check_share(min_share)
         features = read_features(labels, column, layer)
         spec = PixelSpec(
-            tuple(bands), size, units, resolution, gsd, resampling, display_stretch, display_range, linear_s1
+            tuple(bands),
+            size,
+            units,
+            resolution,
+            gsd,
+            resampling,
+            display_stretch,
+            display_range,
+            linear_s1,
+            processing_level or '',
         )
         grids = lay_grids(opened(scenes), spec, mask, mask_values)
         ground = label_ground(grids, features, size, stride, placement, min_share)
@@ -147,7 +159,7 @@ class SceneTiles(NonGeoDataset):
         """Tiles as a model takes them.
 
         Args:
-            card: gives bands, size, units, range of pixel sizes, resampling and fill.
+            card: gives bands, size, units, range of pixel sizes, resampling, fill and processing level.
             scenes: as in `SceneTiles`.
             labels: as in `SceneTiles`.
             column: as in `SceneTiles`.
@@ -161,6 +173,7 @@ class SceneTiles(NonGeoDataset):
             'display_stretch': card.display_stretch,
             'display_range': card.display_range,
             'fill': card.mean,
+            'processing_level': card.processing_level,
         }
         return cls(scenes, labels, column, card.bands, size or card.input_size, **(fixed | options))
 

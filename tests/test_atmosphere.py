@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
 import torch
+from shapely import box
 
 import geores as library
+from geores.datasets import SceneTiles
 from geores.errors import UsageError
 from geores.inference import Conversion
 from geores.inference.atmosphere import DARK, HAZIEST, corrects, subtract_dark_objects
@@ -158,3 +161,16 @@ def test_smooth_keeps_the_mean_and_lowers_detail():
     torch.testing.assert_close(Smooth(share=0.0)(images, ()), images)
     with pytest.raises(UsageError, match='contrast'):
         Smooth(contrast=1.5)
+
+
+def test_tiles_for_a_card_are_what_classify_sees(hazy, model, tmp_path):
+    square = gpd.GeoDataFrame(
+        {'class': ['field']}, geometry=[box(300_000, 5_797_440, 302_560, 5_800_000)], crs='EPSG:32633'
+    )
+    square.to_file(tmp_path / 'labels.gpkg')
+    card = library.load_model(model).card
+    corrected = SceneTiles.for_card(card, hazy, tmp_path / 'labels.gpkg', 'class')
+    plain = SceneTiles.for_card(card, hazy, tmp_path / 'labels.gpkg', 'class', processing_level=None)
+    assert any('dark objects subtracted' in note for note in corrected.notes)
+    difference = plain[0]['image'] - corrected[0]['image']
+    np.testing.assert_allclose(difference.amax((1, 2)), PATH[:4], atol=1)

@@ -193,6 +193,7 @@ def _cut(
         mask=options.mask,
         mask_values=options.mask_values,
         linear_s1=options.linear_s1,
+        processing_level=None,  # what it learns from is what its card says
     )
 
 
