@@ -20,7 +20,7 @@ DARKEST = 0.1
 """Percentage of the pixels that are as dark as a dark object."""
 
 DARK = 100.0
-"""Reflectance of 1 %, times 10,000, that a dark object has (Chavez 1996, section "DOS")."""
+"""Reflectance of 1 %, times 10,000, that a dark object has (Chavez 1996, Photogrammetric Engineering 62)."""
 
 HAZIEST = 1400.0
 """Most that air adds at 490 nm, in reflectance times 10,000: a scene without dark objects is spared."""
