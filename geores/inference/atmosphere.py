@@ -80,7 +80,7 @@ def subtract_dark_objects(
     if not told:
         return result, ()
     return result, (
-        f'the scene is L1C and the model knows L2A: dark objects subtracted ({", ".join(told)} of '
+        f'the scene is L1C and the model was trained on L2A: dark objects subtracted ({", ".join(told)} of '
         'reflectance times 10,000)',
     )
 
