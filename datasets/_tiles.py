@@ -17,7 +17,6 @@ from geores.datasets._images import ImageStore, Pixels
 from geores.errors import DatasetError
 from geores.grid import Tiling
 from geores.inference import GridReader
-from geores.inference.atmosphere import corrects, subtract_dark_objects
 from geores.inference.masks import open_mask
 from geores.inference.plan import Plan
 from geores.inference.target import target_grid
@@ -198,9 +197,6 @@ def lay_grid(
     with gdal_env():
         sample, valid = sample_tiles(reader, plan, side=4 if needs_sample(scene, card) else 0)
         converted, told = conversions(scene, card, spec.bands, sample, valid, linear=spec.linear_s1)
-        if corrects(scene, card):
-            converted, more = subtract_dark_objects(scene, spec.bands, converted)
-            told += more
     notes = tuple(f'{scene.name}: {note}' for note in (*scene.notes, *target.notes, *told))
     return SceneGrid(scene, target.grid, target.gsd or wanted.gsd, reader.converting(converted), notes)
 

@@ -87,7 +87,6 @@ def test_offsets_of_a_product_stay(hazy):
     scene = replace(scene, bands=bands)
     card = library.load_model('sentinel2').card
     found, _ = conversions(scene, card, ['B02'], np.ones((1, 1, 4, 4), np.float32), np.ones((1, 4, 4), bool))
-    found, _ = subtract_dark_objects(scene, ['B02'], found)
     pixels = np.array([0.0, 1100.0, 2000.0], np.float32)
     found['B02'].apply(pixels)
     np.testing.assert_allclose(pixels, [0, 200, 1100], atol=1)  # 800 of haze after the 100 of the product

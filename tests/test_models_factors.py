@@ -5,7 +5,8 @@ from torch import nn
 from geores.errors import UsageError
 from geores.models import create
 from geores.models.factors import FactorHead
-from geores.vqa.kinds import forms_of
+
+from .vqa_fixtures import CHANNELS, maps, read
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -18,25 +19,13 @@ ASKED = (
     'Are there more roads than buildings?',
     'Is there a road next to a building?',
 )
-CHANNELS, COMPONENTS, ANSWERS = 6, 2, 5
+COMPONENTS, ANSWERS = 2, 5
 
 
 def head(classes=0, **kwargs):
     torch.manual_seed(0)
     options = {'components': COMPONENTS, 'members': 3, 'width': 4} | kwargs
     return FactorHead(CHANNELS, 4, 10, ANSWERS, CATEGORIES, classes=classes, **options).eval()
-
-
-def maps(count=12, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, CHANNELS, 4, 4, generator=generator) + torch.randn(
-        count, CHANNELS, 1, 1, generator=generator
-    )
-
-
-def read(one, *questions):
-    tokens = torch.zeros(len(questions), 1, dtype=torch.int64)
-    return one.read(tokens, torch.ones(len(questions)), forms_of(questions))
 
 
 def stirred(one):

@@ -9,12 +9,13 @@ from geores.errors import UsageError
 from geores.models.appearance import appearance, channels
 from geores.models.features import FeatureMap
 from geores.models.latents import LatentHead
-from geores.vqa.kinds import forms_of
+
+from .vqa_fixtures import CHANNELS, maps, read
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
 CATEGORIES = ('road', 'building', 'water area')
-CHANNELS, ANSWERS, MEMBERS, RANK = 6, 5, 3, 2
+ANSWERS, MEMBERS, RANK = 5, 3, 2
 
 
 def head(**kwargs):
@@ -25,18 +26,6 @@ def head(**kwargs):
         for part in one.parameters():
             part.normal_(std=0.5)
     return one
-
-
-def maps(count=12, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, CHANNELS, 4, 4, generator=generator) + torch.randn(
-        count, CHANNELS, 1, 1, generator=generator
-    )
-
-
-def read(one, *questions):
-    tokens = torch.zeros(len(questions), 1, dtype=torch.int64)
-    return one.read(tokens, torch.ones(len(questions)), forms_of(questions))
 
 
 # --- what images show

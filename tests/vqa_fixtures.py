@@ -3,11 +3,14 @@
 import torch
 
 from geores import ModelCard, load_model, save_bundle
+from geores.vqa.kinds import forms_of
 from geores.vqa.network import build
 from geores.vqa.tokens import Tokenizer
 
 QUESTIONS = ('Is there a road?', 'How many buildings are there?', 'Is it a rural or an urban area')
 ANSWERS = ('<unknown>', 'yes', 'no', '0', 'between 0 and 10', 'rural', 'urban')
+CHANNELS = 6
+"""Of the feature maps that heads are tested on."""
 SAME = {'red': 'red', 'green': 'green', 'blue': 'blue'}
 
 CARD = {
@@ -64,3 +67,17 @@ def tiny_vqa(folder, encoder, dtype=torch.float32, **fields):
     shared = load_model(encoder)
     card = vqa_card(shared, **fields)
     return save_bundle(folder, build(card, lambda name, sha256: shared).eval(), card, dtype)
+
+
+def maps(count=12, seed=1):
+    """Feature maps (count, CHANNELS, 4, 4) of images that differ."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, CHANNELS, 4, 4, generator=generator) + torch.randn(
+        count, CHANNELS, 1, 1, generator=generator
+    )
+
+
+def read(one, *questions):
+    """Questions as a head knows them by their parts."""
+    tokens = torch.zeros(len(questions), 1, dtype=torch.int64)
+    return one.read(tokens, torch.ones(len(questions)), forms_of(questions))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from geores.card import ModelCard
 from geores.errors import ReadError, UsageError
+from geores.inference.atmosphere import corrects, subtract_dark_objects
 from geores.inference.plan import Plan
 from geores.inference.reader import Conversion, GridReader
 from geores.scenes import Band, Scene
@@ -82,6 +83,7 @@ def conversions(
     valid: NDArray[np.bool_],
     *,
     linear: bool = False,
+    atmosphere: str = 'auto',
 ) -> tuple[dict[str, Conversion], tuple[str, ...]]:
     """How each band's stored numbers become the card's units, and what to tell about it.
 
@@ -92,9 +94,11 @@ def conversions(
         values: sampled tiles as stored, (N, C, h, w).
         valid: (N, h, w).
         linear: whether Sentinel-1's backscatter is on a linear scale instead of in dB.
+        atmosphere: 'auto' subtracts dark objects where `corrects` says so; 'none' never does.
 
     Raises:
         UsageError: backscatter is not on the scale that is said.
+        ReadError: dark objects are looked for, and the scene cannot be read.
 
     Returns:
         A `Conversion` for each band that needs one, and notes of one sentence each.
@@ -109,7 +113,11 @@ def conversions(
     other = {name: band for name, band in found.items() if name not in radar}
     if card.units.startswith('reflectance*10000'):
         reflectances, told = _reflectances(other, samples)
-        return converted | reflectances, notes + told
+        converted, notes = converted | reflectances, notes + told
+        if corrects(scene, card, atmosphere):
+            converted, subtracted = subtract_dark_objects(scene, bands, converted)
+            notes = subtracted + notes
+        return converted, notes
     return converted | _scaled(other), notes
 
 

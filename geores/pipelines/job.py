@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geores.card import ModelCard
 from geores.errors import OutputError
 from geores.grid import Tiling
-from geores.inference.atmosphere import corrects, subtract_dark_objects
+from geores.inference.atmosphere import corrects
 from geores.inference.cells import VectorSink
 from geores.inference.engine import ChunkWork, run
 from geores.inference.lazy import LazyStore
@@ -163,11 +163,16 @@ def prepare(scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tu
         sample, valid = sample_tiles(
             reader, plan, side=4 if decides else few, workers=_workers(options), strict=decides
         )
-    converted, told = conversions(scene, card, card.bands, sample, valid, linear=options.linear_s1)
-    levels = levels_differ(scene, card)
-    if corrects(scene, card, options.atmosphere):
-        with gdal_env():
-            converted, levels = subtract_dark_objects(scene, card.bands, converted)
+        converted, told = conversions(
+            scene,
+            card,
+            card.bands,
+            sample,
+            valid,
+            linear=options.linear_s1,
+            atmosphere=options.atmosphere,
+        )
+    levels = () if corrects(scene, card, options.atmosphere) else levels_differ(scene, card)
     probe = _probe(model, sample, valid, converted)
     asked = options.precision
     if scene.is_lazy and asked == 'auto' and not len(probe):
