@@ -172,6 +172,50 @@ def test_packed_convolutions_give_the_same_bits(name, size):
     assert torch.equal(packed(images[:1]), before[:1])
 
 
+def count(network, kind):
+    return sum(type(module) is kind for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    ('name', 'kind', 'left'),
+    # After a sum, after a pooling, and where timm pads by itself, convolutions do not activate.
+    [('resnet10t', torch.nn.ReLU, 4), ('tf_efficientnet_lite0', torch.nn.ReLU6, 5)],
+)
+@torch.inference_mode()
+def test_packed_convolutions_activate_what_they_compute(name, kind, left):
+    network = fold_batch_norms(with_statistics(timm.create_model(name, num_classes=5)))
+    packed = pack_convolutions(deepcopy(network))
+    assert count(packed, kind) == left < count(network, kind)
+
+
+class Branches(torch.nn.Module):
+    """An activation of what something else needs as it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.act = torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.ReLU()
+
+    def forward(self, images):
+        maps = self.conv(images)
+        return self.act(maps) - maps
+
+
+@torch.inference_mode()
+def test_packed_convolutions_leave_what_others_need():
+    packed = pack_convolutions(network := Branches())
+    assert type(network.act) is torch.nn.ReLU
+    assert float(packed(torch.randn(2, 4, 16, 16)).max()) > 0
+
+
+@torch.inference_mode()
+def test_packed_convolutions_keep_their_biases_exact():
+    conv = torch.nn.Conv2d(1, 1, 1)
+    conv.weight.fill_(-1)
+    conv.bias.fill_(1.001)  # 1 in bfloat16
+    packed = pack_convolutions(torch.nn.Sequential(conv))
+    assert float(packed(torch.ones(1, 1, 4, 4)).mean()) == pytest.approx(0.001, rel=0.01)
+
+
 @pytest.mark.parametrize('options', [{'padding': 'same'}, {'padding': 1, 'padding_mode': 'reflect'}])
 @torch.inference_mode()
 def test_convolutions_that_pad_by_themselves_stay(options):

@@ -1,50 +1,62 @@
-"""Convolutions whose weights lie in memory as the processor wants them, for bfloat16 on CPUs."""
+"""Convolutions as oneDNN computes them best, for bfloat16 on CPUs."""
 
 import torch
 from torch import Tensor, nn
 
+from geores.inference.tracing import follow
+
 __all__ = ['pack_convolutions']
+
+ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
+    nn.Identity: ('none', []),
+    nn.ReLU: ('relu', []),
+    nn.ReLU6: ('hardtanh', [0.0, 6.0]),
+}
+"""What a convolution can do to its output before it writes it, with oneDNN's name and constants for it."""
 
 
 def pack_convolutions(network: nn.Module) -> nn.Module:
-    """Bring the weights of convolutions into oneDNN's own layout once instead of for every batch.
+    """Let convolutions compute in bfloat16, with packed weights, and activate what they compute themselves.
 
-    Equal to the bit, and 5 to 15 % faster on networks such as ResNet-18. Does nothing where torch was built
-    without oneDNN. What it calls is what `torch.compile` packs frozen weights with.
+    Weights are brought into oneDNN's own layout once instead of for every batch, and maps are not read and
+    written again to activate them. Biases stay float32. What is called is what `torch.compile` calls for
+    frozen networks. Does nothing where torch was built without oneDNN.
 
     Args:
-        network: for inference on a CPU, with bfloat16 weights; its convolutions are replaced in place.
+        network: for inference on a CPU; its convolutions and activations are replaced in place.
 
     Returns:
         The network itself.
     """
-    if torch.backends.mkldnn.is_available():
-        for name, module in list(network.named_modules()):
-            # Exact type: a subclass may do more, as timm's convolutions that pad by themselves.
-            if (
-                type(module) is nn.Conv2d
-                and module.padding_mode == 'zeros'
-                and isinstance(module.padding, tuple)
-            ):
-                network.set_submodule(name, _PackedConv2d(module))
+    if not torch.backends.mkldnn.is_available():
+        return network
+    for name, module in list(network.named_modules()):
+        # Exact type: a subclass may do more, as timm's convolutions that pad by themselves.
+        if type(module) is nn.Conv2d and module.padding_mode == 'zeros' and isinstance(module.padding, tuple):
+            network.set_submodule(name, _PackedConv2d(module))
+    for first, second in follow(network, _PackedConv2d, (nn.ReLU, nn.ReLU6)):
+        conv, activation = network.get_submodule(first), network.get_submodule(second)
+        if isinstance(conv, _PackedConv2d) and type(activation) in ACTIVATIONS:
+            conv.activation = ACTIVATIONS[type(activation)]
+            network.set_submodule(second, nn.Identity())
     return network
 
 
 class _PackedConv2d(nn.Module):
-    """A convolution of channels-last maps with packed weights."""
+    """A convolution of channels-last maps with packed weights, activated."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
+        self.activation = ACTIVATIONS[nn.Identity]
         self._options = (conv.padding, conv.stride, conv.dilation, conv.groups)
-        self._dtype = conv.weight.dtype
         self._bias = None if conv.bias is None else conv.bias.detach()
         self._weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
-            conv.weight.detach().to_mkldnn(),
+            conv.weight.detach().to(torch.bfloat16).to_mkldnn(),
             *self._options,  # type: ignore[arg-type]
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """The convolution of (N, C, H, W)."""
         convolve = torch.ops.mkldnn._convolution_pointwise
-        images = images.to(self._dtype)
-        return convolve(images, self._weight, self._bias, *self._options, 'none', [], '')  # type: ignore[no-any-return]
+        images = images.to(torch.bfloat16)
+        return convolve(images, self._weight, self._bias, *self._options, *self.activation, '')  # type: ignore[no-any-return]

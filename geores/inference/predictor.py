@@ -53,12 +53,9 @@ class Predictor:
     def __init__(self, model: Model, precision: Precision = 'fp32', *, compile: bool = False) -> None:
         self.model = model
         self.precision = precision
-        network = _prepared(model.network, DTYPES[precision])
-        if compile:
-            self._forward = torch.compile(network)
-        else:
-            packed = precision == 'bf16' and model.device.type == 'cpu'
-            self._forward = pack_convolutions(network) if packed else network
+        packed = precision == 'bf16' and model.device.type == 'cpu' and not compile
+        network = _prepared(model.network, DTYPES[precision], packed=packed)
+        self._forward = torch.compile(network) if compile else network
         self._thread = local()
 
     @torch.inference_mode()
@@ -88,7 +85,7 @@ class Predictor:
         return stream
 
 
-def _prepared(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+def _prepared(network: nn.Module, dtype: torch.dtype, *, packed: bool) -> nn.Module:
     """A copy for inference: channels-last, and convolutions and matrices in the type they compute in.
 
     Autocast alone would cast all weights anew for every batch, to the same bits. In bfloat16, which has
@@ -98,6 +95,8 @@ def _prepared(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     network = deepcopy(network, {id(weights): weights for *_, weights in _weights(network)})
     if dtype == torch.bfloat16:
         fold_batch_norms(network)
+    if packed:
+        pack_convolutions(network)
     for module, name, weights in _weights(network):
         layout = torch.channels_last if weights.ndim == 4 else torch.contiguous_format
         moved = weights.to(dtype, memory_format=layout)
