@@ -122,7 +122,8 @@ def batches(form: str, root: Path, count: int, device: str) -> Read:
 
 
 def native(form: str, root: Path, count: int, device: str) -> Read:
-    from geores.bigearthnet.stores import S1_BANDS, S2_BANDS, open_store
+    from geores.bigearthnet.opening import open_store
+    from geores.bigearthnet.stores import S1_BANDS, S2_BANDS
 
     store = open_store(root / form)
     of_s2, of_s1 = zip(*names(count), strict=True)

@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 
 from geores.bigearthnet.metadata import SplitName, check_column, find_metadata, label_matrix, read_metadata
 from geores.bigearthnet.nomenclature import LabelOrder, labels_in
+from geores.bigearthnet.opening import open_store
 from geores.bigearthnet.statistics import Interpolation, official_statistics
-from geores.bigearthnet.stores import S1_BANDS, open_store
+from geores.bigearthnet.stores import S1_BANDS
 from geores.datasets._module import ImageDataModule, Sample
 from geores.datasets._reben_images import PatchImages
 from geores.datasets._reben_pixels import SIDE, resolve_bands

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import rasterio
 
+from geores.bigearthnet.opening import open_store
 from geores.bigearthnet.patch_id import modality
 from geores.bigearthnet.patch_values import bands_of
-from geores.bigearthnet.stores import open_store
 from geores.datasets import ReBEN
 from geores.errors import DatasetError, JournalError, OutputError, ReadError, WriteError
 from geores.pipelines.converting import workers

@@ -12,8 +12,9 @@ from torch.nn import functional
 from geores.bigearthnet.maps import labels_of_map
 from geores.bigearthnet.metadata import read_metadata
 from geores.bigearthnet.nomenclature import LABELS, LABELS_ORIGINAL
+from geores.bigearthnet.opening import open_store
 from geores.bigearthnet.patch_id import PatchId
-from geores.bigearthnet.stores import S1_BANDS, S2_BANDS, open_store
+from geores.bigearthnet.stores import S1_BANDS, S2_BANDS
 from geores.bigearthnet.tiffs import TiffStore, read_tiff
 from geores.datasets import ReBEN, ReBENDataModule, expand
 from geores.errors import BandError, DatasetError, GeoresError, ReadError, UsageError

@@ -1,4 +1,4 @@
-"""Where the pixels of reBEN stand: one protocol over the released TIFFs, and an LMDB."""
+"""What stores of the pixels of reBEN have in common: one protocol over the released TIFFs, and an LMDB."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +7,6 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.errors import DatasetError
-
 __all__ = [
     'MAP_BAND',
     'S1_BANDS',
@@ -16,9 +14,7 @@ __all__ = [
     'TIFF_FOLDERS',
     'BatchStore',
     'PatchStore',
-    'find_kind',
     'native_form',
-    'open_store',
 ]
 
 Kind = Literal['tiff', 'lmdb']
@@ -29,7 +25,6 @@ TIFF_FOLDERS = {'s2': 'BigEarthNet-S2', 's1': 'BigEarthNet-S1', 'map': 'Referenc
 
 _FLOAT, _WHOLE = np.dtype('float32'), np.dtype('uint16')
 _SIDES = {'B05': 60, 'B06': 60, 'B07': 60, 'B8A': 60, 'B11': 60, 'B12': 60, 'B01': 20, 'B09': 20}
-_LMDB_FILE = 'data.mdb'
 
 
 class PatchStore(Protocol):
@@ -126,40 +121,3 @@ def native_form(band: str) -> tuple[int, np.dtype[Any]]:
         band: As in `S2_BANDS` or `S1_BANDS`, or `MAP_BAND`.
     """
     return _SIDES.get(band, 120), _FLOAT if band in S1_BANDS else _WHOLE
-
-
-def open_store(root: Path | str) -> PatchStore:
-    """The store that stands at `root`, whichever of the layouts it is.
-
-    Args:
-        root: A folder with some of `TIFF_FOLDERS`, or an LMDB of rico-hdl.
-
-    Raises:
-        DatasetError: If nothing of the kind is there; says what was looked for and where.
-    """
-    root = Path(root)
-    kind = find_kind(root)
-    if kind == 'lmdb':
-        from geores.bigearthnet.lmdb_store import LmdbStore
-
-        return LmdbStore(root)
-    if kind == 'tiff':
-        from geores.bigearthnet.tiffs import TiffStore
-
-        return TiffStore(root)
-    raise DatasetError(
-        f'{root}: no reBEN patches here; looked for the folders {", ".join(TIFF_FOLDERS.values())}, '
-        f'for {_LMDB_FILE} (LMDB)' + ('' if root.is_dir() else '; the folder itself does not exist')
-    )
-
-
-def find_kind(root: Path | str) -> Kind | None:
-    """Which layout of reBEN stands in a folder; None if there is none.
-
-    Args:
-        root: The folder.
-    """
-    root = Path(root)
-    if (root / _LMDB_FILE).is_file():
-        return 'lmdb'
-    return 'tiff' if any((root / folder).is_dir() for folder in TIFF_FOLDERS.values()) else None

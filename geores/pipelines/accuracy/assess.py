@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from geores.errors import UsageError
 from geores.metrics.map_accuracy import estimate_map
-from geores.pipelines.accuracy.class_map import Census, RasterMap, sha256
+from geores.pipelines.accuracy.census import Census
+from geores.pipelines.accuracy.class_map import RasterMap, sha256
 from geores.pipelines.accuracy.design import Design, read_design, side_file
 from geores.pipelines.accuracy.labelled import class_names, column_of, mapped_at, read_sample, strata_of
 from geores.pipelines.accuracy.report import AccuracyReport

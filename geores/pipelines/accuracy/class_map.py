@@ -5,11 +5,9 @@ depend on how the file is laid out in blocks.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from hashlib import file_digest
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import shapely
@@ -17,57 +15,17 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from geores.errors import UsageError
+from geores.pipelines.accuracy.census import Census, ClassMap
 from geores.pipelines.accuracy.class_names import category_names
+from geores.pipelines.accuracy.class_table import TableMap
 from geores.pipelines.accuracy.unit_areas import row_areas
 from geores.scenes import FileRaster
 from geores.scenes.gdal import is_remote
 
-__all__ = ['Census', 'ClassMap', 'RasterMap', 'open_class_map', 'sha256']
+__all__ = ['RasterMap', 'open_class_map', 'sha256']
 
 MOST_CLASSES = 256
 BLOCK_VALUES = 2**20
-
-
-@dataclass(frozen=True)
-class Census:
-    """How much of each class a map holds.
-
-    Attributes:
-        classes: names of the classes that occur, (K,).
-        values: what stands for each in the file.
-        units: pixels, cells or tiles of each in each strip of the map, (strips, K).
-        areas: of each class, in ``area_unit``, (K,).
-        area_unit: ``m2``, or ``pixel`` where the map has no CRS.
-        notes: one sentence each.
-    """
-
-    classes: tuple[str, ...]
-    values: tuple[int, ...]
-    units: NDArray[np.int64]
-    areas: NDArray[np.float64]
-    area_unit: str
-    notes: tuple[str, ...]
-
-
-class ClassMap(Protocol):
-    """A map of classes as sampling units in strips, which are read one at a time."""
-
-    path: Path
-    unit: str
-    crs: CRS | None
-
-    @property
-    def census(self) -> Census:
-        """How much of each class there is; the first pass over the map."""
-        ...
-
-    def strip(self, index: int) -> NDArray[np.int64]:
-        """Index of the class of each unit of a strip among the census' classes, -1 for none."""
-        ...
-
-    def outlines(self, index: int, positions: NDArray[np.int64]) -> NDArray[np.object_]:
-        """Polygons of some units of a strip."""
-        ...
 
 
 def open_class_map(path: str | Path, classes: Mapping[int, str] | None = None) -> ClassMap:
@@ -83,8 +41,6 @@ def open_class_map(path: str | Path, classes: Mapping[int, str] | None = None) -
         UsageError: it is no map of classes.
     """
     if str(path).lower().endswith('.parquet'):
-        from geores.pipelines.accuracy.class_table import TableMap
-
         if classes:
             raise UsageError(f'{path} names its classes itself: drop --classes')
         return TableMap(Path(path))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from geores.errors import ReadError, SceneError, UsageError
-from geores.pipelines.accuracy.class_map import Census
+from geores.pipelines.accuracy.census import Census
 
 __all__ = ['TableMap']
 

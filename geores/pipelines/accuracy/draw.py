@@ -12,7 +12,8 @@ import shapely
 from numpy.typing import NDArray
 
 from geores.errors import UsageError
-from geores.pipelines.accuracy.class_map import Census, ClassMap, open_class_map, sha256
+from geores.pipelines.accuracy.census import Census, ClassMap
+from geores.pipelines.accuracy.class_map import open_class_map, sha256
 from geores.pipelines.accuracy.design import Design, Stratum
 from geores.pipelines.accuracy.sample import Sample
 from geores.pipelines.accuracy.strata import LEAST, Allocation, allocate_within, sample_size

@@ -6,8 +6,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from geores.bigearthnet.opening import open_store
 from geores.bigearthnet.patch_values import bands_of
-from geores.bigearthnet.stores import TIFF_FOLDERS, PatchStore, open_store
+from geores.bigearthnet.stores import TIFF_FOLDERS, PatchStore
 from geores.errors import DatasetError, ReadError
 
 __all__ = ['Fault', 'open_source', 'read_whole']

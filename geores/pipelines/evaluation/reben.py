@@ -34,7 +34,7 @@ def find_reben(
         UsageError: The model takes one label an image, other bands, or other sizes; there are several
             folders, or options without BigEarthNet.
     """
-    from geores.bigearthnet.stores import find_kind
+    from geores.bigearthnet.opening import find_kind
 
     if not any(find_kind(folder) for folder in folders):
         if options:
