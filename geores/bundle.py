@@ -8,7 +8,6 @@ import importlib.metadata
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +17,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from geores import models, plugins
+from geores import plugins
 from geores.card import CARD_FILE, WEIGHTS, ModelCard, list_models
 from geores.errors import BundleError, GeoresError, ModelNotFoundError, OutputError
 from geores.hub import PREFIX, HubAddress, fetch, is_snapshot, load_snapshot
 from geores.model import Model
+from geores.rebuild import rebuild
 from geores.weight_files import WEIGHTS_FILE, read_weights, refuse_pickle, sha256_of
 
 if TYPE_CHECKING:
@@ -201,60 +201,3 @@ def find_bundle(name_or_path: str | Path) -> Path:
     near = difflib.get_close_matches(str(name_or_path), names, n=1)
     hint = f'did you mean {near[0]!r}?' if near else f'models are {", ".join(names)}'
     raise ModelNotFoundError(f'no model and no folder is named {str(name_or_path)!r}: {hint}')
-
-
-def rebuild(
-    card: ModelCard, tensors: Mapping[str, Tensor], find: Callable[[str, str], Model] | None = None
-) -> nn.Module:
-    """The network of a card with its weights.
-
-    Args:
-        card: Of the model.
-        tensors: Its weights by name, all of them and no other.
-        find: From name and hash to the bundle whose encoder it shares, which only VQA models do.
-
-    Raises:
-        UsageError: They do not fit each other.
-    """
-    if card.task == 'vqa':
-        from geores.vqa.network import rebuild_vqa
-
-        return rebuild_vqa(card, tensors, find, _compare)
-    # On the meta device first, where a card that asks for a huge network takes no memory.
-    with torch.device('meta'):
-        shell = models.create(card.architecture, **card.architecture_kwargs).eval()
-    _compare(shell.state_dict(), tensors)
-    _try_forward(shell, card)
-    network = models.create(card.architecture, **card.architecture_kwargs)
-    network.load_state_dict(tensors)
-    return network.float().eval()
-
-
-def _compare(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    for name, tensor in wanted.items():
-        if name not in found:
-            raise BundleError(f'tensor {name!r} of shape {tuple(tensor.shape)} is missing')
-        if tensor.shape != found[name].shape:
-            raise BundleError(
-                f'tensor {name!r} has shape {tuple(found[name].shape)}, and the architecture of '
-                f'the card wants {tuple(tensor.shape)}'
-            )
-        if not torch.isfinite(found[name]).all():
-            raise BundleError(f'tensor {name!r} holds values that are not finite')
-    unexpected = sorted(found.keys() - wanted.keys())
-    if unexpected:
-        raise BundleError(f'tensor {unexpected[0]!r} is not part of the architecture of the card')
-
-
-def _try_forward(shell: nn.Module, card: ModelCard) -> None:
-    size = (1, len(card.bands), card.input_size, card.input_size)
-    try:
-        logits = shell(torch.zeros(size, device='meta'))
-    except (RuntimeError, ValueError) as error:
-        reason = ' '.join(str(error).split())
-        raise BundleError(f'the network does not take input of shape {size}: {reason}') from error
-    if logits.shape != (1, len(card.labels)):
-        raise BundleError(
-            f"the network answers with shape {tuple(logits.shape)}, and the card's labels are "
-            f'{len(card.labels)}'
-        )

@@ -1,14 +1,16 @@
 """Files of weights: safetensors alone, for a pickle can run code on loading."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from geores.errors import BundleError
 
-__all__ = ['WEIGHTS_FILE', 'read_weights', 'refuse_pickle', 'sha256_of']
+__all__ = ['WEIGHTS_FILE', 'check_tensors', 'read_weights', 'refuse_pickle', 'sha256_of']
 
 WEIGHTS_FILE = 'model.safetensors'
 
@@ -71,3 +73,28 @@ def sha256_of(path: Path) -> str:
     """
     with path.open('rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """See that tensors are those of an architecture.
+
+    Args:
+        wanted: Of the architecture, by name; their values are not looked at.
+        found: Those at hand.
+
+    Raises:
+        BundleError: One is missing, too many, of another shape, or not finite.
+    """
+    for name, tensor in wanted.items():
+        if name not in found:
+            raise BundleError(f'tensor {name!r} of shape {tuple(tensor.shape)} is missing')
+        if tensor.shape != found[name].shape:
+            raise BundleError(
+                f'tensor {name!r} has shape {tuple(found[name].shape)}, and the architecture of '
+                f'the card wants {tuple(tensor.shape)}'
+            )
+        if not torch.isfinite(found[name]).all():
+            raise BundleError(f'tensor {name!r} holds values that are not finite')
+    unexpected = sorted(found.keys() - wanted.keys())
+    if unexpected:
+        raise BundleError(f'tensor {unexpected[0]!r} is not part of the architecture of the card')

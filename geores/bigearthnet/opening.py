@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-from geores.bigearthnet.lmdb_store import LmdbStore
+from geores.bigearthnet.lmdb_store import LMDB_FILE, LmdbStore
 from geores.bigearthnet.stores import TIFF_FOLDERS, Kind, PatchStore
 from geores.bigearthnet.tiffs import TiffStore
 from geores.errors import DatasetError
 
 __all__ = ['find_kind', 'open_store']
-
-_LMDB_FILE = 'data.mdb'
 
 
 def open_store(root: Path | str) -> PatchStore:
@@ -29,7 +27,7 @@ def open_store(root: Path | str) -> PatchStore:
         return TiffStore(root)
     raise DatasetError(
         f'{root}: no reBEN patches here; looked for the folders {", ".join(TIFF_FOLDERS.values())}, '
-        f'for {_LMDB_FILE} (LMDB)' + ('' if root.is_dir() else '; the folder itself does not exist')
+        f'for {LMDB_FILE} (LMDB)' + ('' if root.is_dir() else '; the folder itself does not exist')
     )
 
 
@@ -40,6 +38,6 @@ def find_kind(root: Path | str) -> Kind | None:
         root: The folder.
     """
     root = Path(root)
-    if (root / _LMDB_FILE).is_file():
+    if (root / LMDB_FILE).is_file():
         return 'lmdb'
     return 'tiff' if any((root / folder).is_dir() for folder in TIFF_FOLDERS.values()) else None

@@ -13,6 +13,7 @@ from geores import models
 from geores.card import CARD_FILE, ModelCard
 from geores.errors import BundleError
 from geores.hub.reben import make_card, release_of
+from geores.rebuild import rebuild
 from geores.weight_files import WEIGHTS_FILE, read_weights, sha256_of
 
 __all__ = ['CONFIG_FILE', 'Snapshot', 'is_snapshot', 'load_snapshot', 'read_snapshot']
@@ -83,8 +84,6 @@ def load_snapshot(folder: Path, name: str = '') -> tuple[ModelCard, nn.Module]:
         BundleError: The files are incomplete or damaged, of a model that is not known, or tensors do not
             match the network that the configuration names; these are named.
     """
-    from geores.bundle import rebuild  # which dispatches to this module
-
     snapshot = read_snapshot(folder, name)
     snapshot.require_match(folder / WEIGHTS_FILE)
     return snapshot.card, rebuild(snapshot.card, snapshot.tensors)

@@ -13,6 +13,7 @@ from geores.model import Model
 from geores.models.features import FeatureMap
 from geores.models.vqa import VQAHead
 from geores.vqa.tokens import Tokenizer
+from geores.weight_files import check_tensors
 
 __all__ = ['VQANetwork', 'build', 'own_encoder', 'rebuild_vqa', 'shared_encoder']
 
@@ -147,10 +148,7 @@ def build(card: ModelCard, find: Callable[[str, str], Model] | None) -> VQANetwo
 
 
 def rebuild_vqa(
-    card: ModelCard,
-    tensors: Mapping[str, Tensor],
-    find: Callable[[str, str], Model] | None,
-    compare: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None],
+    card: ModelCard, tensors: Mapping[str, Tensor], find: Callable[[str, str], Model] | None
 ) -> VQANetwork:
     """The network of a card with its weights.
 
@@ -158,14 +156,13 @@ def rebuild_vqa(
         card: Of a VQA bundle.
         tensors: The head's weights, and those of an encoder of its own.
         find: From name and hash to the shared encoder's bundle.
-        compare: Raises where tensors are not those wanted.
 
     Raises:
         UsageError: They do not fit each other.
     """
     with torch.device('meta'):
         shell = build(card, None)
-    compare(shell.state_dict(), tensors)
+    check_tensors(shell.state_dict(), tensors)
     if shell.own is None and find is None:
         raise BundleError('its encoder is another bundle, which is not here')
     network = build(card, find)

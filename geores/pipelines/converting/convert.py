@@ -30,7 +30,7 @@ from geores.pipelines.converting.workers import (
     chunks_of,
     tasks,
 )
-from geores.pipelines.converting.writers import FORMATS, Writer, all_sums, writer_for
+from geores.pipelines.converting.writers import FORMATS, Writer, writer_for
 from geores.pipelines.whole_files import failing
 
 __all__ = ['FAULTS', 'Conversion', 'convert_reben']
@@ -125,7 +125,7 @@ def convert_reben(
                 _list_faults(work / 'store' / FAULTS, faults)
             _put(work, folder)
     seconds = time.perf_counter() - began
-    return Conversion(folder, form, counts_of(all_sums(journal)), faults, seconds, left_out)
+    return Conversion(folder, form, counts_of(journal.sums), faults, seconds, left_out)
 
 
 def _begin(
@@ -172,7 +172,7 @@ def _end(
     work: Path, journal: Journal, writer: Writer, names: list[str], jobs: int, progress: Progress
 ) -> None:
     """Write what describes the whole, then read all of it again."""
-    sums = all_sums(journal)
+    sums = journal.sums
     if not sums:
         fault = journal.chunks[0].faults[0]
         raise ReadError(f'not one of {len(names):,} patches could be read; the first: {fault.reason}')

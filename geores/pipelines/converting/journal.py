@@ -68,6 +68,11 @@ class Journal:
         os.truncate(self.path, sum(map(len, lines[: len(self.chunks) + 1])))
 
     @property
+    def sums(self) -> dict[str, int]:
+        """Checksums of all patches written, in their order."""
+        return {name: value for chunk in self.chunks for name, value in chunk.sums.items()}
+
+    @property
     def entries(self) -> int:
         """Patches written so far."""
         return sum(len(chunk.sums) for chunk in self.chunks)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from geores.bigearthnet.checksums import CHECKSUMS, write_checksums
 from geores.bigearthnet.lmdb_store import LMDB_FILE, LmdbStore
 from geores.bigearthnet.patch_values import encode_patch
 from geores.errors import WriteError
 from geores.pipelines.converting.journal import Chunk, Journal
-from geores.pipelines.converting.writers import write_sums
 
 if TYPE_CHECKING:
     import lmdb
@@ -81,7 +81,7 @@ class LmdbWriter:
         """Write the checksums, which the layout itself has none of."""
         if not (self.folder / LMDB_FILE).exists():
             self._open().close()
-        write_sums(self.folder, journal)
+        write_checksums(self.folder / CHECKSUMS, journal.sums.items())
 
     def open(self) -> LmdbStore:
         """What was written."""

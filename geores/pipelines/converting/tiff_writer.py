@@ -7,12 +7,12 @@ from typing import Any
 from affine import Affine
 from numpy.typing import NDArray
 
+from geores.bigearthnet.checksums import CHECKSUMS, write_checksums
 from geores.bigearthnet.patch_id import PATCH_SIDE, PatchId, S1Name, modality
 from geores.bigearthnet.tiffs import TiffStore
 from geores.bigearthnet.tile_grid import parse_tile
 from geores.errors import GeoresError, WriteError
 from geores.pipelines.converting.journal import Chunk, Journal
-from geores.pipelines.converting.writers import write_sums
 from geores.scenes import gdal_env
 
 __all__ = ['TiffWriter']
@@ -87,7 +87,7 @@ class TiffWriter:
 
     def finish(self, journal: Journal) -> None:
         """Write the checksums."""
-        write_sums(self.folder, journal)
+        write_checksums(self.folder / CHECKSUMS, journal.sums.items())
 
     def open(self) -> TiffStore:
         """What was written."""

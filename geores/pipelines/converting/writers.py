@@ -6,12 +6,13 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from geores.bigearthnet.checksums import CHECKSUMS, write_checksums
 from geores.bigearthnet.stores import PatchStore
 from geores.errors import UsageError
 from geores.pipelines.converting.journal import Chunk, Journal
+from geores.pipelines.converting.lmdb_writer import LmdbWriter
+from geores.pipelines.converting.tiff_writer import TiffWriter
 
-__all__ = ['FORMATS', 'Writer', 'all_sums', 'write_sums', 'writer_for']
+__all__ = ['FORMATS', 'Writer', 'writer_for']
 
 FORMATS = ('lmdb', 'tiff')
 
@@ -76,30 +77,7 @@ def writer_for(form: str, folder: Path, names: Sequence[str]) -> Writer:
         UsageError: If there is no such layout.
     """
     if form == 'lmdb':
-        from geores.pipelines.converting.lmdb_writer import LmdbWriter
-
         return LmdbWriter(folder, names)
     if form == 'tiff':
-        from geores.pipelines.converting.tiff_writer import TiffWriter
-
         return TiffWriter(folder)
     raise UsageError(f'--format is one of {", ".join(FORMATS)}, not {form!r}')
-
-
-def all_sums(journal: Journal) -> dict[str, int]:
-    """Checksums of all patches written, in their order.
-
-    Args:
-        journal: All that was finished.
-    """
-    return {name: value for chunk in journal.chunks for name, value in chunk.sums.items()}
-
-
-def write_sums(folder: Path, journal: Journal) -> None:
-    """Write the table of checksums beside the patches.
-
-    Args:
-        folder: Of the patches.
-        journal: All that was finished.
-    """
-    write_checksums(folder / CHECKSUMS, all_sums(journal).items())

@@ -1,0 +1,54 @@
+"""Networks from cards and weights."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from geores import models
+from geores.card import ModelCard
+from geores.errors import BundleError
+from geores.model import Model
+from geores.vqa.network import rebuild_vqa
+from geores.weight_files import check_tensors
+
+__all__ = ['rebuild']
+
+
+def rebuild(
+    card: ModelCard, tensors: Mapping[str, Tensor], find: Callable[[str, str], Model] | None = None
+) -> nn.Module:
+    """The network of a card with its weights.
+
+    Args:
+        card: Of the model.
+        tensors: Its weights by name, all of them and no other.
+        find: From name and hash to the bundle whose encoder it shares, which only VQA models do.
+
+    Raises:
+        UsageError: They do not fit each other.
+    """
+    if card.task == 'vqa':
+        return rebuild_vqa(card, tensors, find)
+    # On the meta device first, where a card that asks for a huge network takes no memory.
+    with torch.device('meta'):
+        shell = models.create(card.architecture, **card.architecture_kwargs).eval()
+    check_tensors(shell.state_dict(), tensors)
+    _try_forward(shell, card)
+    network = models.create(card.architecture, **card.architecture_kwargs)
+    network.load_state_dict(tensors)
+    return network.float().eval()
+
+
+def _try_forward(shell: nn.Module, card: ModelCard) -> None:
+    size = (1, len(card.bands), card.input_size, card.input_size)
+    try:
+        logits = shell(torch.zeros(size, device='meta'))
+    except (RuntimeError, ValueError) as error:
+        reason = ' '.join(str(error).split())
+        raise BundleError(f'the network does not take input of shape {size}: {reason}') from error
+    if logits.shape != (1, len(card.labels)):
+        raise BundleError(
+            f"the network answers with shape {tuple(logits.shape)}, and the card's labels are "
+            f'{len(card.labels)}'
+        )
