@@ -142,12 +142,14 @@ class Odd(torch.nn.Module):
             return self.norm(maps) + maps
         if self.way == 'repeated':
             return self.norm(self.conv(self.norm(maps)))
+        if self.way == 'bare':
+            return self.norm(maps) + torch.nn.functional.conv2d(images, self.conv.weight, padding=1)
         if self.way == 'untraceable' and images.sum() > 0:
             return self.norm(maps).relu()
         return self.norm(maps)
 
 
-@pytest.mark.parametrize('way', ['standardised', 'branches', 'repeated', 'untraceable'])
+@pytest.mark.parametrize('way', ['standardised', 'branches', 'repeated', 'bare', 'untraceable'])
 @torch.inference_mode()
 def test_what_cannot_be_folded_stays(way):
     network = with_statistics(Odd(way))
@@ -205,6 +207,32 @@ def test_packed_convolutions_leave_what_others_need():
     packed = pack_convolutions(network := Branches())
     assert type(network.act) is torch.nn.ReLU
     assert float(packed(torch.randn(2, 4, 16, 16)).max()) > 0
+
+
+def test_convolutions_with_hooks_stay():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    network[0].register_forward_hook(lambda *_: None)
+    assert pack_convolutions(network)[0] is network[0]
+    assert count(network, torch.nn.ReLU) == 1
+
+
+def test_nothing_is_packed_for_processors_without_bf16(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: False)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    assert type(pack_convolutions(network)[0]) is torch.nn.Conv2d
+
+
+class ReadsWeights(torch.nn.Sequential):
+    """As networks do that ask a layer for its type or size."""
+
+    def forward(self, images):
+        return super().forward(images.to(self[0].weight.dtype))
+
+
+@torch.inference_mode()
+def test_packed_convolutions_show_their_weights():
+    network = ReadsWeights(torch.nn.Conv2d(3, 4, 3))
+    assert pack_convolutions(network)(torch.ones(1, 3, 8, 8)).shape == (1, 4, 6, 6)
 
 
 @torch.inference_mode()

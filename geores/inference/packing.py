@@ -1,5 +1,7 @@
 """Convolutions as oneDNN computes them best, for bfloat16 on CPUs."""
 
+from typing import TypeGuard
+
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +22,7 @@ def pack_convolutions(network: nn.Module) -> nn.Module:
 
     Weights are brought into oneDNN's own layout once instead of for every batch, and maps are not read and
     written again to activate them. Biases stay float32. What is called is what `torch.compile` calls for
-    frozen networks. Does nothing where torch was built without oneDNN.
+    frozen networks. Does nothing where oneDNN cannot compute in bfloat16, or is not there.
 
     Args:
         network: for inference on a CPU; its convolutions and activations are replaced in place.
@@ -28,11 +30,10 @@ def pack_convolutions(network: nn.Module) -> nn.Module:
     Returns:
         The network itself.
     """
-    if not torch.backends.mkldnn.is_available():
+    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return network
     for name, module in list(network.named_modules()):
-        # Exact type: a subclass may do more, as timm's convolutions that pad by themselves.
-        if type(module) is nn.Conv2d and module.padding_mode == 'zeros' and isinstance(module.padding, tuple):
+        if _is_plain(module):
             network.set_submodule(name, _PackedConv2d(module))
     for first, second in follow(network, _PackedConv2d, (nn.ReLU, nn.ReLU6)):
         conv, activation = network.get_submodule(first), network.get_submodule(second)
@@ -42,15 +43,31 @@ def pack_convolutions(network: nn.Module) -> nn.Module:
     return network
 
 
+def _is_plain(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether a module is a convolution and nothing more, as hooks and timm's padding by itself are."""
+    return (
+        type(module) is nn.Conv2d
+        and module.padding_mode == 'zeros'
+        and isinstance(module.padding, tuple)
+        and not (module._forward_hooks or module._forward_pre_hooks)
+    )
+
+
 class _PackedConv2d(nn.Module):
-    """A convolution of channels-last maps with packed weights, activated."""
+    """A convolution of channels-last maps with packed weights, activated.
+
+    Attributes:
+        weight: As before, for networks that look at it.
+        bias: Likewise.
+        activation: One of `ACTIVATIONS`.
+    """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
+        self.weight, self.bias = conv.weight, conv.bias
         self.activation = ACTIVATIONS[nn.Identity]
         self._options = (conv.padding, conv.stride, conv.dilation, conv.groups)
-        self._bias = None if conv.bias is None else conv.bias.detach()
-        self._weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
+        self._packed = torch._C._nn.mkldnn_reorder_conv2d_weight(
             conv.weight.detach().to(torch.bfloat16).to_mkldnn(),
             *self._options,  # type: ignore[arg-type]
         )
@@ -59,4 +76,4 @@ class _PackedConv2d(nn.Module):
         """The convolution of (N, C, H, W)."""
         convolve = torch.ops.mkldnn._convolution_pointwise
         images = images.to(torch.bfloat16)
-        return convolve(images, self._weight, self._bias, *self._options, *self.activation, '')  # type: ignore[no-any-return]
+        return convolve(images, self._packed, self.bias, *self._options, *self.activation, '')  # type: ignore[no-any-return]

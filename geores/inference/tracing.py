@@ -33,9 +33,11 @@ def follow(
     except Exception:  # whatever a forward makes of stand-ins for tensors
         return []
     times = Counter(node.target for node in graph.nodes)
+    # What else is done with a layer's weights does not show where they are replaced.
+    bare = {str(node.target).rpartition('.')[0] for node in graph.nodes if node.op == 'get_attr'}
 
     def calls(node: fx.Node, *kinds: type[nn.Module]) -> bool:
-        if node.op != 'call_module' or times[node.target] > 1:
+        if node.op != 'call_module' or times[node.target] > 1 or str(node.target) in bare:
             return False
         return isinstance(network.get_submodule(str(node.target)), kinds)
 
