@@ -90,6 +90,7 @@ class ExportBundle(Callback):
         self.scores: Scores | Figures | None = None
         self._best = -math.inf
         self._folder = Path()
+        self._validated: dict[str, Tensor] = {}
         self._weights: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -122,6 +123,27 @@ class ExportBundle(Callback):
         if logs.resolve().is_relative_to(folder.resolve()):
             raise OutputError(f'{folder} is where the log of training goes: set another path')
 
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Remember the weights that are validated: those of an average are gone before the end.
+
+        Args:
+            trainer: That fits.
+            pl_module: The task.
+            batch: Not looked at.
+            batch_idx: Of the loader.
+            dataloader_idx: Of the loader.
+        """
+        if self.monitor is not None and not trainer.sanity_checking and batch_idx == dataloader_idx == 0:
+            state = pl_module.state_dict()
+            self._validated = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if they are the best so far.
 
@@ -140,8 +162,7 @@ class ExportBundle(Callback):
             raise UsageError(f'monitor {self.monitor!r} is not logged; these are: {names}')
         if float(value) > self._best:
             self._best = float(value)
-            state = pl_module.state_dict()
-            self._weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+            self._weights = self._validated
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure and write, in the first of several processes.

@@ -13,7 +13,7 @@ import geores
 from geores.errors import UsageError
 from geores.inference.folding import fold_batch_norms
 from geores.inference.packing import pack_convolutions
-from geores.inference.predictor import Predictor, choose_precision, one_thread_each, pick_device
+from geores.inference.predictor import Predictor, choose_predictor, one_thread_each, pick_device
 
 from .fixtures import tiny_bundle, write_scene
 
@@ -76,19 +76,24 @@ def test_cells_agree_with_rasterio(scene, model, tmp_path):
     assert result.scores.y[3] == y
 
 
+def precision_of(model, precision, probe):
+    return choose_predictor(model, precision, probe).precision
+
+
 def test_precision(model, monkeypatch):
     probe = np.random.default_rng(0).uniform(0, 255, (2, 3, 32, 32)).astype(np.float32)
-    assert choose_precision(model, 'fp32', probe) == 'fp32'
+    assert precision_of(model, 'fp32', probe) == 'fp32'
     monkeypatch.setattr('geores.inference.predictor._has_bf16', lambda: True)
-    assert choose_precision(model, 'auto', probe) == 'bf16'
+    assert precision_of(model, 'auto', probe) == 'bf16'
+    assert precision_of(model, 'auto', probe[:0]) == 'fp32'  # not unseen
     monkeypatch.setattr('geores.inference.predictor.TOLERANCE', 0.0)
-    assert choose_precision(model, 'auto', probe) == 'fp32'
+    assert precision_of(model, 'auto', probe) == 'fp32'
     monkeypatch.setattr('geores.inference.predictor._has_bf16', lambda: False)
-    assert choose_precision(model, 'auto', probe[:0]) == 'fp32'
+    assert precision_of(model, 'auto', probe[:0]) == 'fp32'
     with pytest.raises(UsageError, match='fp16 needs'):
-        choose_precision(model, 'fp16', probe)
+        precision_of(model, 'fp16', probe)
     with pytest.raises(UsageError, match='unknown'):
-        choose_precision(model, 'fp8', probe)
+        precision_of(model, 'fp8', probe)
 
 
 def test_bf16_is_near_float32(model):
@@ -325,3 +330,12 @@ class TestUnits:
         values = np.random.default_rng(0).integers(0, 4000, (3, 96, 96)).astype('uint16')
         result = geores.classify(write_scene(tmp_path / 'deep.tif', values=values), model)
         assert any('stretched to 8 bits' in note for note in result.info.notes)
+
+
+def test_tiles_with_invalid_pixels_decide_about_precision(tmp_path, model, monkeypatch):
+    monkeypatch.setattr('geores.inference.predictor._has_bf16', lambda: True)
+    monkeypatch.setattr('geores.inference.predictor.TOLERANCE', 0.0)
+    values = np.random.default_rng(0).integers(1, 255, (3, 128, 128), np.uint8)
+    values[:, ::32, ::32] = 0
+    scene = write_scene(tmp_path / 'holes.tif', values=values, nodata=0)
+    assert geores.classify(scene, model).info.precision == 'fp32'

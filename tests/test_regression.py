@@ -12,7 +12,7 @@ from PIL import Image
 import geores as library
 from geores import ModelCard
 from geores.errors import BundleError, UsageError
-from geores.inference.predictor import choose_precision
+from geores.inference.predictor import choose_predictor
 from geores.model import Model
 
 from .fixtures import tiny_bundle, write_scene
@@ -59,8 +59,9 @@ def test_values_follow_the_activation(regression, activation):
     assert torch.equal(Model(card, loaded.network).activate(logits), expected)
 
 
-def test_values_are_not_rounded_unseen(regression):
-    assert choose_precision(library.load_model(regression), 'auto', np.empty((0, 3, 32, 32))) == 'fp32'
+def test_values_of_any_size_are_not_rounded(regression):
+    probe = np.zeros((1, 3, 32, 32), np.float32)
+    assert choose_predictor(library.load_model(regression), 'auto', probe).precision == 'fp32'
 
 
 def test_result(regression, scene):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import torch
 import yaml
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
@@ -179,6 +180,20 @@ def test_cross_validation_speaks_for_the_model_trained_on_everything(scenes, tmp
     fails([*args, '--folds', '1', '--out', 'cv'], 'folds')
     fails([*args, '--data.val_share', '0'], 'nothing to measure')
     fails([*args, '--export', 'null', '--folds', '2', '--out', 'other'], 'no export')
+
+
+def test_an_average_that_scored_best_is_exported(patches, tmp_path):
+    args = [*config('sentinel2'), '--data.root', patches, '--trainer.max_epochs', '2']
+    args += ['--trainer.check_val_every_n_epoch', '1', '--export.monitor', 'val/loss']
+    args += ['--export.dtype', 'float32']
+    average = '{class_path: lightning.pytorch.callbacks.EMAWeightAveraging, init_args: {decay: 1.0}}'
+    train([*args, '--export.path', str(tmp_path / 'still'), '--model.learning_rate', '1e-30'])
+    train([*args, '--export.path', str(tmp_path / 'average'), '--trainer.callbacks', f'[{average}]'])
+    still, averaged = (
+        dict(load_model(tmp_path / name).network.named_parameters()) for name in ('still', 'average')
+    )
+    # The average is that after the first step, whose rate is a hundredth of the full one.
+    assert all(torch.allclose(still[name], averaged[name], atol=1e-4) for name in still)
 
 
 def test_unknown_monitor(patches):

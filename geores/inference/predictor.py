@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from threading import local
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ __all__ = [
     'TOLERANCE',
     'Precision',
     'Predictor',
-    'choose_precision',
+    'check_precision',
     'choose_predictor',
     'one_thread_each',
     'pick_device',
@@ -139,13 +139,36 @@ def choose_predictor(
     """A predictor at the precision to run at.
 
     ``auto`` is fp16 on CUDA; on a CPU bf16 where the processor computes in it and no probability of the
-    probe moves by more than `TOLERANCE` from float32, else fp32. It is fp32 for values of any size.
+    probe moves by more than `TOLERANCE` from float32, else fp32. It is fp32 for values of any size, and
+    where there is no probe.
 
     Args:
         model: on its device.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
-        probe: some tiles of the scene, (N, C, H, W); may be empty.
+        probe: some tiles of the scene, (N, C, H, W); N may be 0.
         compile: let torch compile the network.
+
+    Raises:
+        UsageError: no such precision, or fp16 on a CPU.
+    """
+    asked = check_precision(model, precision)
+    if asked != 'auto':
+        return Predictor(model, asked, compile=compile)
+    if model.card.activation == 'identity':  # in units of its own, of which 0.05 may be much
+        return Predictor(model, 'fp32', compile=compile)
+    if model.device.type == 'cuda':
+        return Predictor(model, 'fp16', compile=compile)
+    if len(probe) and _has_bf16() and _close(rough := Predictor(model, 'bf16'), probe):
+        return Predictor(model, 'bf16', compile=True) if compile else rough
+    return Predictor(model, 'fp32', compile=compile)
+
+
+def check_precision(model: Model, precision: str) -> Precision | Literal['auto']:
+    """See that there is such a precision where the model is.
+
+    Args:
+        model: on its device.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
         UsageError: no such precision, or fp16 on a CPU.
@@ -153,23 +176,9 @@ def choose_predictor(
     kinds = get_args(Precision)
     if precision not in ('auto', *kinds):
         raise UsageError(f'precision {precision!r} is unknown: use auto, {", ".join(kinds)}')
-    on_cuda = model.device.type == 'cuda'
-    if precision == 'fp16' and not on_cuda:
+    if precision == 'fp16' and model.device.type != 'cuda':
         raise UsageError('precision fp16 needs a CUDA device: use bf16 or fp32 on a CPU')
-    if precision != 'auto':
-        return Predictor(model, precision, compile=compile)  # type: ignore[arg-type]
-    if model.card.activation == 'identity':  # in units of its own, of which 0.05 may be much
-        return Predictor(model, 'fp32', compile=compile)
-    if on_cuda:
-        return Predictor(model, 'fp16', compile=compile)
-    if _has_bf16() and _close(rough := Predictor(model, 'bf16'), probe):
-        return Predictor(model, 'bf16', compile=True) if compile else rough
-    return Predictor(model, 'fp32', compile=compile)
-
-
-def choose_precision(model: Model, precision: str, probe: NDArray[np.float32]) -> Precision:
-    """The precision that `choose_predictor` chooses."""
-    return choose_predictor(model, precision, probe).precision
+    return cast(Precision | Literal['auto'], precision)
 
 
 def _has_bf16() -> bool:
@@ -178,8 +187,6 @@ def _has_bf16() -> bool:
 
 @torch.inference_mode()
 def _close(rough: Predictor, probe: NDArray[np.float32]) -> bool:
-    if not len(probe):
-        return True
     model = rough.model
     exact = model.activate(model.network(model.normalise(torch.from_numpy(probe)))).numpy()
     return bool(np.abs(exact - rough(probe.copy())['scores']).max() <= TOLERANCE)

@@ -173,11 +173,8 @@ def prepare(scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tu
             atmosphere=options.atmosphere,
         )
     levels = () if corrects(scene, card, options.atmosphere) else levels_differ(scene, card)
-    probe = _probe(model, sample, valid, converted)
-    asked = options.precision
-    if scene.is_lazy and asked == 'auto' and not len(probe):
-        asked = 'fp32'  # bf16 is not chosen unseen
-    predictor = choose_predictor(model, asked, probe, compile=options.compile)
+    probe = _probe(card, sample, valid, converted)
+    predictor = choose_predictor(model, options.precision, probe, compile=options.compile)
     notes = (
         *notes,
         *scene.notes,
@@ -267,17 +264,19 @@ def _check_output(tiling: Tiling, labels: int, limit: int) -> None:
 
 
 def _probe(
-    model: 'Model',
+    card: ModelCard,
     sample: NDArray[np.float32],
     valid: NDArray[np.bool_],
     converted: dict[str, Conversion],
 ) -> NDArray[np.float32]:
-    """The sampled tiles that are whole, in the model's units."""
-    whole = sample[valid.all(axis=(1, 2))].copy()
-    for position, band in enumerate(model.card.bands):
-        for image in whole:
-            converted.get(band, Conversion()).apply(image[position])
-    return whole if min(whole.shape[-2:]) >= MIN_TILE else whole[:0]
+    """The sampled tiles that have valid pixels, as the model would get them."""
+    seen = valid.any(axis=(1, 2)) if min(valid.shape[1:]) >= MIN_TILE else np.zeros(len(valid), bool)
+    tiles, valid = sample[seen], valid[seen]
+    for position, (band, fill) in enumerate(zip(card.bands, card.mean, strict=True)):
+        for image, known in zip(tiles[:, position], valid, strict=True):
+            converted.get(band, Conversion()).apply(image)
+            image[~known] = fill
+    return tiles
 
 
 def _remarks(tiling: Tiling, input_size: int) -> tuple[str, ...]:

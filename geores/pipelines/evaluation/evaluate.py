@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Subset
 
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
-from geores.inference.predictor import Predictor, choose_precision
+from geores.inference.predictor import check_precision, choose_predictor
 from geores.model import Model
 from geores.pipelines.evaluation.data import Labelled, Mode, Paths, bring_to_labels, find_datasets
 from geores.pipelines.evaluation.files import check_files
@@ -90,7 +90,7 @@ class Evaluator:
         Raises:
             UsageError: Something given cannot be used.
         """
-        choose_precision(model, precision, np.empty(0, np.float32))
+        check_precision(model, precision)
         card = model.card
         check_part(split)
         given: dict[str, Any] = {'mode': mode, 'bands': bands, 'labels': labels, 'column': column}
@@ -167,8 +167,8 @@ class Evaluator:
         for batch in loader:
             images = self._images(batch)
             if predictor is None:
-                chosen = choose_precision(self.model, self.precision, images[:PROBES])
-                predictor = Predictor(self.model, chosen)
+                predictor = choose_predictor(self.model, self.precision, images[:PROBES])
+                chosen = predictor.precision
             parts.append(torch.from_numpy(predictor(images)['scores']))
             if progress is not None:
                 progress(len(images), total)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from geores.errors import UsageError
-from geores.inference.predictor import DTYPES, Precision, choose_precision
+from geores.inference.predictor import DTYPES, Precision, check_precision
 from geores.pipelines.evaluation.question_files import check
 from geores.pipelines.evaluation.question_only import answer_without_images
 from geores.pipelines.evaluation.question_report import VQAEvaluation
@@ -99,8 +99,8 @@ class VQAEvaluator:
                 f'{given[0]} goes with models that give labels, and {model.name} answers questions'
             )
         on_cuda = model.device.type == 'cuda'
-        wanted = ('fp16' if on_cuda else 'fp32') if precision == 'auto' else precision
-        chosen = choose_precision(model, wanted, np.empty(0, np.float32))
+        wanted = check_precision(model, precision)
+        chosen: Precision = ('fp16' if on_cuda else 'fp32') if wanted == 'auto' else wanted
         asked = find_questions(model.card, data, split, train, ignore_unknown=ignore_unknown)
         images = len({int(asked.dataset.image_numbers[index]) for index in asked.questions})
         provenance: dict[str, Any] = {
