@@ -108,6 +108,14 @@ def test_evidence_is_where_the_objects_are(asked, oracle, cells, tmp_path):
     }
 
 
+def test_answers_of_a_dataset_are_not_lost(asked, tmp_path):
+    """RSVQA has a file of that name."""
+    (tmp_path / 'answers.json').write_text('{"answers": []}')
+    with pytest.raises(AssertionError, match='no record of geores'):
+        asked('Is there a forest?', '--out', tmp_path)
+    assert hold_files(tmp_path) == {'answers.json'}
+
+
 def test_top_k_limits_the_evidence(asked, tmp_path):
     (found,) = asked('Is there a forest?', '--top-k', 2, '--out', tmp_path)
     assert found['evidence_tiles'] == 2

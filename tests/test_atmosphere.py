@@ -15,6 +15,7 @@ from geores.errors import UsageError
 from geores.inference import Conversion
 from geores.inference.atmosphere import DARK, HAZIEST, corrects, subtract_dark_objects
 from geores.inference.units import conversions
+from geores.scenes import merge_scenes
 from geores.tasks.augment import Smooth
 
 from .fixtures import tiny_bundle, write_scene
@@ -98,6 +99,9 @@ def test_only_l1c_for_models_of_l2a(hazy):
     assert not corrects(scene, card, 'none')
     assert not corrects(replace(scene, processing_level='L2A'), card)
     assert not corrects(replace(scene, processing_level=None), card)
+    other = replace(scene, name='radar', processing_level=None, bands={})
+    assert corrects(merge_scenes([other, scene]), card)
+    assert not corrects(merge_scenes([scene, replace(other, processing_level='L2A')]), card)
     assert not corrects(scene, replace(card, processing_level='L1C and L2A'))
     assert not corrects(scene, library.load_model('aerial-rgb').card)
 

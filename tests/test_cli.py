@@ -170,6 +170,30 @@ def test_several_scenes(classified, scene, tmp_path):
     assert len(hold_files(tmp_path / 'out1')) == 7
 
 
+def test_a_later_scene_that_cannot_be_used_has_failed(geores, bundle, scene, tmp_path):
+    """Exit 2 would say that nothing was written."""
+    other = write_scene(tmp_path / 'other.tif', height=64, width=64, seed=1)
+    journal = tmp_path / 'out' / '.other.partial' / 'journal.json'
+    journal.parent.mkdir(parents=True)
+    journal.write_text('{}')
+    answer = geores('classify', scene, other, '--out', tmp_path / 'out', '--model', bundle)
+    assert answer.code == 1
+    assert '--no-resume' in answer.err
+    assert answer.err.endswith('1 of 2 scenes failed: other\n')
+    assert 'scene_map.png' in hold_files(tmp_path / 'out')
+    alone = geores('classify', other, '--out', tmp_path / 'out', '--model', bundle)
+    assert alone.code == 2
+
+
+def test_scenes_share_their_model(scene, bundle):
+    from geores.pipelines.classify import model_for
+    from geores.scenes import open_scene
+
+    held = {}
+    models = [model_for(open_scene(scene), bundle, 'cpu', held)[0] for _ in range(2)]
+    assert models[0] is models[1]
+
+
 def test_sources_together(classified, tmp_path):
     values = noise(3, 96, 96)
     whole = write_scene(tmp_path / 'whole.tif', values=values)

@@ -21,7 +21,7 @@ from rasterio.enums import Resampling
 
 from geores import classify, load_model, open_scene
 from geores.errors import OutputError, ReadError
-from geores.pipelines import outputs
+from geores.pipelines import outputs, records
 
 from .fixtures import LABELS, RGB, hold_files, noise, tiny_bundle, write_scene
 
@@ -228,14 +228,14 @@ def test_run_record_keeps_other_scenes(multi, saved, tmp_path):
 
 def test_run_record_of_runs_side_by_side(multi, saved, tmp_path, monkeypatch):
     result, _ = saved
-    held = outputs._read_run
+    held = records._read
 
     def slowly(path):
         scenes = held(path)
         time.sleep(0.1)
         return scenes
 
-    monkeypatch.setattr(outputs, '_read_run', slowly)
+    monkeypatch.setattr(records, '_read', slowly)
     monkeypatch.setattr(outputs, 'write_map', lambda result, path: path.touch())
     names = ['north', 'south', 'west', 'east']
     with ThreadPoolExecutor(len(names)) as pool:
@@ -247,6 +247,18 @@ def test_run_record_of_runs_side_by_side(multi, saved, tmp_path, monkeypatch):
             save.result()
     assert json.loads((tmp_path / 'run.json').read_text())['scenes'].keys() == set(names)
     assert {name for name in hold_files(tmp_path) if name.startswith('.')} == set()
+
+
+@pytest.mark.parametrize('text', ['{"mine": 1}', '[1]', 'no JSON', '{"scenes": 3}'])
+def test_a_file_that_is_no_record_is_not_lost(saved, tmp_path, text):
+    result, _ = saved
+    (tmp_path / 'run.json').write_text(text)
+    with pytest.raises(OutputError, match=r'run\.json is no record of geores'):
+        result.save(tmp_path)
+    assert hold_files(tmp_path) == {'run.json'}
+    assert (tmp_path / 'run.json').read_text() == text
+    result.save(tmp_path, overwrite=True)
+    assert list(json.loads((tmp_path / 'run.json').read_text())['scenes']) == ['scene']
 
 
 def test_map_is_a_picture(saved):

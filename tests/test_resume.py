@@ -1,6 +1,7 @@
 """A run that is killed and started again ends as one that was left alone."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,6 +147,28 @@ def refused(geores, tmp_path, *args):
     assert '--no-resume' in answer.err
     assert hold_files(tmp_path / 'out') == held
     return answer.err
+
+
+def test_progress_counts_what_was_finished_before(bundle, stopped, scene, tmp_path):
+    import geores as library
+
+    calls = []
+    options = {'precision': 'fp32', 'workers': 1, 'progress': lambda *tiles: calls.append(tiles)}
+    result = library.classify(scene, model=bundle, out=tmp_path / 'out', **options)
+    assert calls[0][0] > 0
+    assert sum(tiles for tiles, _ in calls) == result.plan.tiling.count
+    assert sum(tiles for tiles, _ in calls[1:]) == result.info.tiles
+    assert {of for _, of in calls} == {result.plan.tiling.count}
+
+
+def test_journal_of_another_card(geores, bundle, stopped, tmp_path):
+    """Weights of the same bytes give other scores where the card says other statistics."""
+    other = tmp_path / 'tiny-rgb'
+    shutil.copytree(bundle, other)
+    card = json.loads((other / 'card.json').read_text())
+    card['mean'] = [value + 1 for value in card['mean']]
+    (other / 'card.json').write_text(json.dumps(card))
+    assert 'card' in refused(geores, tmp_path, *stopped, '--model', other)
 
 
 @pytest.mark.parametrize(

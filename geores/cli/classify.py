@@ -12,6 +12,7 @@ from geores.cli.common import listed, numbers, parse_size, progress_bar
 from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
+    from geores.model import Model
     from geores.pipelines.options import ClassifyOptions
     from geores.pipelines.result import Classification
     from geores.scenes import Scene
@@ -138,11 +139,12 @@ def _run(
 
     show = _print_json if as_json else _print
     check_folder(out, [scene.name for scene in scenes], overwrite=overwrite)
-    jobs = [(scene, *model_for(scene, model, options.device)) for scene in scenes]
+    held: dict[str, Model] = {}
+    jobs = [(scene, *model_for(scene, model, options.device, held)) for scene in scenes]
     for scene, loaded, _ in jobs:
         lay_out(scene, loaded.card, options)
     failed = []
-    for scene, loaded, why in jobs:
+    for number, (scene, loaded, why) in enumerate(jobs):
         try:
             with (
                 scene,
@@ -153,7 +155,8 @@ def _run(
             ):
                 show(result, out)
         except GeoresError as error:
-            if isinstance(error, UsageError) or len(jobs) == 1:
+            # What cannot be used is told by its exit code only as long as nothing was written.
+            if len(jobs) == 1 or (number == 0 and isinstance(error, UsageError)):
                 raise
             failed.append(scene.name)
             print(f'geores: error: {" ".join(str(error).split())}', file=sys.stderr)

@@ -164,6 +164,7 @@ def run(
     *,
     readers: int = 2,
     computers: int = 1,
+    on_start: Callable[[int], None] = lambda tiles: None,
     on_chunk: Callable[[int], None] = lambda tiles: None,
 ) -> None:
     """Work through every chunk of a plan that the store does not hold yet.
@@ -175,6 +176,7 @@ def run(
         store: where the results are kept.
         readers: threads that read.
         computers: threads that compute.
+        on_start: called with the number of tiles that the store holds already.
         on_chunk: called with the number of tiles of each chunk as it is finished.
 
     Raises:
@@ -182,6 +184,7 @@ def run(
         WriteError: the store could not be written.
     """
     done = store.done()
+    on_start(sum(_tiles(chunk) for chunk in work.plan if chunk.index in done))
     todo = (chunk for chunk in work.plan if chunk.index not in done)
     with ThreadPoolExecutor(readers) as read_pool, ThreadPoolExecutor(computers) as compute_pool:
         regions = _ordered(read_pool, work.read, todo, ahead=readers)
@@ -193,7 +196,7 @@ def run(
             if batch.last:
                 chunk = batch.region.chunk
                 store.put(chunk.index, work.reduce(of_chunk))
-                on_chunk(_size(chunk.rows) * _size(chunk.cols))
+                on_chunk(_tiles(chunk))
                 of_chunk = []
 
 
@@ -258,5 +261,6 @@ def _ordered(
             future.cancel()
 
 
-def _size(part: slice) -> int:
-    return int(part.stop - part.start)
+def _tiles(chunk: Chunk) -> int:
+    """How many tiles are a chunk's own."""
+    return int((chunk.rows.stop - chunk.rows.start) * (chunk.cols.stop - chunk.cols.start))

@@ -104,15 +104,28 @@ def classified_into(
         store.remove()
 
 
-def model_for(scene: Scene, model: 'str | Path | Model', device: str) -> tuple['Model', tuple[str, ...]]:
-    """The model, on its device, and why it was chosen where it was."""
+def model_for(
+    scene: Scene, model: 'str | Path | Model', device: str, held: 'dict[str, Model] | None' = None
+) -> tuple['Model', tuple[str, ...]]:
+    """The model, on its device, and why it was chosen where it was.
+
+    Args:
+        scene: that it is for.
+        model: one, or its name or path, or `auto`.
+        device: as options name it.
+        held: models by name and path that were loaded for other scenes; this one is added.
+    """
     from geores.bundle import load_model
     from geores.inference.predictor import pick_device
     from geores.model import Model
 
     if isinstance(model, Model):
         return model, ()
+    why: tuple[str, ...] = ()
+    name, held = str(model), {} if held is None else held
     if model == 'auto':
-        card, why = choose_model(scene)
-        return load_model(card.name, pick_device(device)), (why,)
-    return load_model(model, pick_device(device)), ()
+        card, reason = choose_model(scene)
+        name, why = card.name, (reason,)
+    if name not in held:
+        held[name] = load_model(name, pick_device(device))
+    return held[name], why

@@ -1,10 +1,12 @@
 """One scene to classify with one model: everything decided, then everything computed."""
 
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +48,7 @@ ROW_BYTES = 200  # of a row of the table, beside its scores
 BATCH = {'cpu': 16, 'cuda': 256}  # on a CPU small batches stay in its caches
 
 Progress = Callable[[int, int], None]
-"""Called with the number of tiles just finished and of all tiles."""
+"""Called with the number of tiles just finished and of all tiles; first with those finished before."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,6 @@ class Job:
         workers = _workers(self.options)
         count, finished = self.plan.tiling.count, 0
         report = progress or (lambda tiles, of: None)
-        report(0, count)
 
         def on_chunk(tiles: int) -> None:
             nonlocal finished
@@ -94,6 +95,7 @@ class Job:
                 store,
                 readers=workers,
                 computers=workers if on_cpu else 2,
+                on_start=lambda tiles: report(tiles, count),
                 on_chunk=on_chunk,
             )
         result = self._result(store, time.perf_counter() - start, finished)
@@ -232,6 +234,7 @@ def _key(job: Job, converted: dict[str, Conversion], mask: str | None) -> dict[s
     return {
         'scene': job.scene.fingerprint,
         'model': model.sha256,
+        'card': _digest(model.card),
         'bands': list(model.card.bands),
         'grid': [str(grid.crs), list(grid.affine)[:6], list(grid.shape.yx)],
         'area': None if job.target.area is None else job.target.area.wkt,
@@ -249,6 +252,11 @@ def _key(job: Job, converted: dict[str, Conversion], mask: str | None) -> dict[s
         'compile': job.options.compile,
         'geores-version': version('geores'),
     }
+
+
+def _digest(card: ModelCard) -> str:
+    """Changes with what a card says of normalisation, labels and calibration, among others."""
+    return sha256(json.dumps(card.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
 def _check_output(tiling: Tiling, labels: int, limit: int) -> None:

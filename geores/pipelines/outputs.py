@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.shutil
-from filelock import FileLock
 from rasterio.windows import Window
 
 from geores.addresses import without_secrets
 from geores.errors import OutputError, WriteError
 from geores.pipelines.figure import write_map
+from geores.pipelines.records import check_record, record
 from geores.pipelines.scored import Scored
 from geores.pipelines.tables import write_tiles
 from geores.pipelines.whole_files import check_writable, failing, whole_files
@@ -24,7 +23,6 @@ from geores.scenes import gdal_env
 __all__ = ['check_folder', 'outputs', 'save', 'work_folder']
 
 BLOCK = 256
-LOCK_SECONDS = 60
 
 
 def outputs(folder: Path, name: str) -> dict[str, Path]:
@@ -47,6 +45,7 @@ def check_folder(folder: Path, names: list[str], *, overwrite: bool) -> None:
     check_writable(folder)
     for name in names:
         paths = outputs(folder, name)
+        check_record(paths['run'], overwrite=overwrite)
         taken = [paths[kind] for kind in ('scores', 'tiles', 'map') if paths[kind].exists()]
         if taken and not overwrite and not work_folder(folder, name).exists():
             raise OutputError(f'{taken[0]} exists: give --overwrite to replace it, or another --out')
@@ -66,8 +65,8 @@ def save(result: Scored, folder: Path, *, overwrite: bool = False) -> dict[str, 
         for kind, write in writers.items():
             with whole_files([paths[kind]]) as (partial,):
                 write(partial)
-        with _alone(folder), whole_files([paths['run']]) as (partial,):
-            _write_run(result, partial, paths)
+        with record(paths['run']) as scenes:
+            scenes[result.name] = _entry(result, paths)
     return paths
 
 
@@ -151,10 +150,10 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _write_run(result: Scored, path: Path, paths: dict[str, Path]) -> None:
-    """Write `run.json`, which keeps one record a scene for all scenes of a folder."""
+def _entry(result: Scored, paths: dict[str, Path]) -> dict[str, Any]:
+    """What `run.json` says of a scene."""
     info = result.info
-    record = provenance(result) | {
+    return provenance(result) | {
         'device': info.device,
         'precision': info.precision,
         'seconds': round(info.seconds, 3),
@@ -166,27 +165,3 @@ def _write_run(result: Scored, path: Path, paths: dict[str, Path]) -> None:
         'key': dict(info.key),
         'outputs': {kind: paths[kind].name for kind in ('scores', 'tiles', 'map')},
     }
-    scenes = _read_run(paths['run']) | {result.name: record}
-    path.write_text(json.dumps({'geores_version': version('geores'), 'scenes': scenes}, indent=1) + '\n')
-
-
-def _read_run(path: Path) -> dict[str, Any]:
-    """Records of the scenes that stand in the folder already."""
-    try:
-        scenes = json.loads(path.read_text())['scenes']
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return scenes if isinstance(scenes, dict) else {}
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing the folder's record, of which each run changes a part."""
-    path = folder / '.run.lock'
-    with FileLock(path, timeout=LOCK_SECONDS):
-        try:
-            yield
-        finally:
-            # While it is held: who waits for it notices and makes another. Windows does so by itself.
-            with suppress(PermissionError):
-                path.unlink(missing_ok=True)

@@ -195,6 +195,8 @@ class Scene:
 def merge_scenes(scenes: Sequence[Scene], name: str | None = None) -> Scene:
     """Put the bands of several scenes into one, which is named after the first.
 
+    Its processing level is that of those that state one, if it is the same.
+
     Raises:
         UsageError: If two scenes have a band of the same name.
     """
@@ -208,7 +210,14 @@ def merge_scenes(scenes: Sequence[Scene], name: str | None = None) -> Scene:
                 )
             bands[band.name] = band
     notes = dict.fromkeys(f'{scene.name}: {note}' for scene in scenes for note in scene.notes)
-    return replace(scenes[0], name=name or scenes[0].name, bands=bands, notes=tuple(notes))
+    levels = {scene.processing_level for scene in scenes} - {None}
+    return replace(
+        scenes[0],
+        name=name or scenes[0].name,
+        processing_level=levels.pop() if len(levels) == 1 else None,
+        bands=bands,
+        notes=tuple(notes),
+    )
 
 
 def _ground_size(geobox: GeoBox) -> float | None:

@@ -4,19 +4,18 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
-from filelock import FileLock
 
 from geores.errors import OutputError
 from geores.pipelines.asking.answer import Behind, SceneAnswer, evidence_columns, tile_outlines
 from geores.pipelines.asking.figure import EvidenceMaps
 from geores.pipelines.outputs import provenance
+from geores.pipelines.records import check_record, record
 from geores.pipelines.tables import geo_metadata
 from geores.pipelines.whole_files import check_free, whole_files
 
@@ -58,6 +57,7 @@ def check_out(folder: Path, scene: str, questions: Sequence[str], *, overwrite: 
     check_free([folder / RUN], overwrite=True)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f'{folder} is a file, and --out names a folder')
+    check_record(folder / RUN, overwrite=overwrite)
     for question in questions:
         check_free(list(answer_files(folder, scene, question).values()), overwrite=overwrite)
 
@@ -100,9 +100,11 @@ def write_answers(
         written.append(answer)
         done()
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / '.answers.lock', timeout=60), whole_files([folder / RUN]) as (path,):
-        _write_run(written, path, folder / RUN, tags)
-    (folder / '.answers.lock').unlink(missing_ok=True)
+    with record(folder / RUN) as scenes:
+        for answer in written:
+            entry = answer.to_dict() | {'provenance': tags}
+            entry['outputs'] = {kind: Path(name).name for kind, name in entry['outputs'].items()}
+            scenes.setdefault(answer.scene, {})[answer.question] = entry
     return written
 
 
@@ -127,9 +129,9 @@ class EvidenceTables:
         """
         outlines, geo = self._of(behind.scored)
         columns = evidence_columns(behind, answer.question_type or '') | {'geometry': outlines}
-        record = answer.to_dict() | self.tags
-        record.pop('outputs')
-        table = pa.table(columns, metadata={'geores': json.dumps(record), 'geo': geo})
+        said = answer.to_dict() | self.tags
+        said.pop('outputs')
+        table = pa.table(columns, metadata={'geores': json.dumps(said), 'geo': geo})
         pq.write_table(table, path, compression='zstd')
 
     def _of(self, scored: 'Scored') -> tuple[pa.Array, str]:
@@ -138,23 +140,3 @@ class EvidenceTables:
             # With the scene, so that its id stays its own.
             self._shared[id(scored)] = scored, outlines, json.dumps(geo_metadata(scored))
         return self._shared[id(scored)][1:]
-
-
-def _write_run(answers: Sequence[SceneAnswer], path: Path, before: Path, tags: dict[str, Any]) -> None:
-    """One record a question, of this run and of those before in the folder."""
-    held = _read_run(before)
-    for answer in answers:
-        record = answer.to_dict()
-        record['outputs'] = {kind: Path(name).name for kind, name in record['outputs'].items()}
-        held.setdefault(answer.scene, {})[answer.question] = record | {'provenance': tags}
-    path.write_text(json.dumps({'geores_version': version('geores'), 'scenes': held}, indent=1) + '\n')
-
-
-def _read_run(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        scenes = json.loads(path.read_text())['scenes']
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    if not isinstance(scenes, dict):
-        return {}
-    return {name: held for name, held in scenes.items() if isinstance(held, dict)}

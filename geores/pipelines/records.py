@@ -1,0 +1,61 @@
+"""The record of runs in a folder: one JSON file with an entry a scene, which every run adds to."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from geores.errors import OutputError
+from geores.pipelines.whole_files import whole_files
+
+__all__ = ['check_record', 'record']
+
+LOCK_SECONDS = 60
+
+
+def check_record(path: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError`, before any work is done, where a file that is no record would be lost."""
+    if not overwrite and _read(path) is None:
+        raise OutputError(f'{path} is no record of geores: give --overwrite to replace it, or another --out')
+
+
+@contextmanager
+def record(path: Path) -> Iterator[dict[str, Any]]:
+    """Entries by scene, to add to while no other process does; written at the end of the block.
+
+    Raises:
+        WriteError: writing failed, as on a full disk; the file is as it was.
+    """
+    with _alone(path.with_name(f'.{path.stem}.lock')):
+        scenes = _read(path) or {}
+        yield scenes
+        with whole_files([path]) as (partial,):
+            text = json.dumps({'geores_version': version('geores'), 'scenes': scenes}, indent=1)
+            partial.write_text(f'{text}\n')
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Entries by scene; none where there is no file, and None where it is no record."""
+    try:
+        scenes = json.loads(path.read_text())['scenes']
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return scenes if isinstance(scenes, dict) else None
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Keep other processes from writing the record, of which each run changes a part."""
+    with FileLock(lock, timeout=LOCK_SECONDS):
+        try:
+            yield
+        finally:
+            # While it is held: who waits for it notices and makes another. Windows does so by itself.
+            with suppress(PermissionError):
+                lock.unlink(missing_ok=True)
