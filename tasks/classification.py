@@ -38,8 +38,9 @@ class SceneClassification(LightningModule):
             without labels. Bands and labels have to be the same.
         teacher_share: Weight of the teachers against the label of a labelled image.
         mixup: Alpha of mixup (Zhang et al. 2018); 0 does not mix.
-        loss: 'bce', 'ce' or 'focal'; None takes the plain one of the task.
+        loss: 'bce', 'ce', 'focal' or 'gce' (for noisy labels); None takes the plain one of the task.
         focal_gamma: Of 'focal'.
+        gce_q: Of 'gce'.
         label_smoothing: Share of the target that is spread over all answers.
         class_weights: 'balanced', one number a label, or None.
         learning_rate: After warm-up.
@@ -75,6 +76,7 @@ class SceneClassification(LightningModule):
         mixup: float = 0.0,
         loss: LossName | None = None,
         focal_gamma: float = 2.0,
+        gce_q: float = 0.7,
         label_smoothing: float = 0.0,
         class_weights: Literal['balanced'] | list[float] | None = None,
         learning_rate: float = 1e-3,
@@ -103,7 +105,7 @@ class SceneClassification(LightningModule):
             start_from(self.network, start, self.bands)
         self.frozen = _parts(self.network, freeze)
         self.teachers = Teachers(teachers, self.labels, self.bands)
-        self.loss = make_loss(task, loss, label_smoothing, focal_gamma)
+        self.loss = make_loss(task, loss, label_smoothing, focal_gamma, gce_q)
         self.augment = nn.ModuleList(augment or [])
         self.report = SceneReport(task)
         # Lightning's own mean over processes rounds their numbers of samples.

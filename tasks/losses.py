@@ -10,7 +10,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from geores.errors import UsageError
 
-LossName = Literal['bce', 'ce', 'focal']
+LossName = Literal['bce', 'ce', 'focal', 'gce']
 Task = Literal['multi-label', 'single-label']
 
 
@@ -22,22 +22,29 @@ class Loss(Protocol):
 
 
 def make_loss(
-    task: Task, name: LossName | None = None, label_smoothing: float = 0.0, gamma: float = 2.0
+    task: Task,
+    name: LossName | None = None,
+    label_smoothing: float = 0.0,
+    gamma: float = 2.0,
+    q: float = 0.7,
 ) -> Loss:
     """The loss of a task.
 
     Args:
         task: 'multi-label' or 'single-label'.
-        name: 'bce' (multi-label), 'ce' (single-label) or 'focal' (either, Lin et al. 2017); None
-            takes the plain one of the task.
+        name: 'bce' (multi-label), 'ce' (single-label), 'focal' (either, Lin et al. 2017) or 'gce'
+            (single-label, for noisy labels, Zhang and Sabuncu 2018); None takes the plain one of the task.
         label_smoothing: Share of the target that is spread over all answers.
         gamma: How much 'focal' plays down what is answered well.
+        q: How much 'gce' plays down labels that the model does not believe.
 
     Raises:
         UsageError: The loss does not fit the task, or a number is out of range.
     """
     if not 0 <= label_smoothing < 1 or gamma < 0:
         raise UsageError('label_smoothing has to be in [0, 1) and focal_gamma not below 0')
+    if not 0 < q <= 1:
+        raise UsageError('gce_q has to be above 0 and at most 1')
     multi = task == 'multi-label'
     losses: dict[str, Loss] = {
         'bce' if multi else 'ce': partial(
@@ -45,6 +52,8 @@ def make_loss(
         ),
         'focal': partial(binary_focal_loss if multi else class_focal_loss, gamma=gamma),
     }
+    if not multi:
+        losses['gce'] = partial(generalised_class_loss, q=q, label_smoothing=label_smoothing)
     chosen = losses.get(name or ('bce' if multi else 'ce'))
     if chosen is None:
         raise UsageError(f'loss {name!r} does not fit {task}: take one of {", ".join(losses)}')
@@ -78,6 +87,27 @@ def class_loss(logits: Tensor, target: Tensor, weight: Tensor | None, label_smoo
     if target.ndim == 2:
         return functional.cross_entropy(logits, target, weight, label_smoothing=label_smoothing)
     return functional.cross_entropy(logits, target, weight, ignore_index=-1, label_smoothing=label_smoothing)
+
+
+def generalised_class_loss(
+    logits: Tensor, target: Tensor, weight: Tensor | None, q: float = 0.7, label_smoothing: float = 0.0
+) -> Tensor:
+    """Generalised cross-entropy (Zhang and Sabuncu 2018, equation 6), which noisy labels harm less.
+
+    Args:
+        logits: (N, K).
+        target: (N,) class indices, of which -1 does not count, or (N, K) shares.
+        weight: (K,) or None.
+        q: Between cross-entropy, towards 0, and the mean absolute error, 1.
+        label_smoothing: Share of the target that is spread over all classes.
+    """
+    if target.ndim == 1:
+        logits, target = logits[target >= 0], target[target >= 0]
+        target = functional.one_hot(target, logits.shape[1]).to(logits.dtype)
+    target = target * (1 - label_smoothing) + label_smoothing / logits.shape[1]
+    factors = target if weight is None else target * weight
+    losses = (1 - (q * functional.log_softmax(logits, dim=1)).exp()) / q
+    return (factors * losses).sum() / factors.sum()
 
 
 def binary_focal_loss(logits: Tensor, target: Tensor, weight: Tensor | None, gamma: float = 2.0) -> Tensor:

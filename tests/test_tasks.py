@@ -60,15 +60,38 @@ def test_focal_loss_without_gamma_is_cross_entropy(weight):
         assert make_loss(kind, 'focal')(logits, target, weight) < focal
 
 
+@pytest.mark.parametrize('weight', [None, torch.tensor([1.0, 2.0, 3.0])])
+def test_generalised_loss_lies_between_cross_entropy_and_absolute_error(weight):
+    torch.manual_seed(0)
+    logits, target = torch.randn(6, 3, dtype=torch.float64), torch.arange(6) % 3
+    weight = None if weight is None else weight.double()
+    near = make_loss('single-label', 'gce', q=1e-6)(logits, target, weight)
+    torch.testing.assert_close(near, make_loss('single-label')(logits, target, weight), rtol=1e-5, atol=0)
+    shares = functional.one_hot(target, 3).double()
+    error = ((logits.softmax(1) - shares).abs().sum(1) / 2).mean()
+    torch.testing.assert_close(make_loss('single-label', 'gce', q=1.0)(logits, shares, None), error)
+    for q in (0.0, 1.1):
+        with pytest.raises(UsageError, match='gce_q'):
+            make_loss('single-label', 'gce', q=q)
+
+
+def test_generalised_loss_of_what_is_impossible_can_be_learnt_from():
+    logits = torch.tensor([[0.0, 300.0]], requires_grad=True)
+    make_loss('single-label', 'gce')(logits, torch.tensor([0]), None).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
 def test_unlabelled_samples_do_not_count():
     logits = torch.randn(4, 3)
     target = torch.tensor([0, -1, 2, -1])
-    for name in ('ce', 'focal'):
+    for name in ('ce', 'focal', 'gce'):
         loss = make_loss('single-label', name)
         torch.testing.assert_close(loss(logits, target, None), loss(logits[::2], target[::2], None))
 
 
-@pytest.mark.parametrize(('kind', 'name'), [('multi-label', 'ce'), ('single-label', 'bce')])
+@pytest.mark.parametrize(
+    ('kind', 'name'), [('multi-label', 'ce'), ('multi-label', 'gce'), ('single-label', 'bce')]
+)
 def test_losses_that_do_not_fit(kind, name):
     with pytest.raises(UsageError, match=name):
         make_loss(kind, name)
