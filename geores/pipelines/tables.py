@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geores.pipelines.labels import assign, names
 from geores.pipelines.scored import Scored
 
-__all__ = ['geo_metadata', 'tile_frame', 'write_tiles']
+__all__ = ['geo_metadata', 'tile_frame', 'tile_outlines', 'write_tiles']
 
 GROUP_ROWS = 16_384
 
@@ -41,11 +41,22 @@ def tile_frame(result: Scored, rows: slice, cols: slice) -> gpd.GeoDataFrame:
     columns['valid_share'] = (valid / pixels).astype(np.float32)
     columns['area'] = result.table.read('owned', rows, cols).ravel() * result.pixel_area
     crs = str(result.grid.crs) if result.grid.crs is not None else None
-    return gpd.GeoDataFrame(columns, geometry=_outlines(result, row, col), crs=crs)
+    return gpd.GeoDataFrame(columns, geometry=tile_outlines(result, row, col), crs=crs)
 
 
-def _outlines(result: Scored, row: NDArray[np.int64], col: NDArray[np.int64]) -> NDArray[np.object_]:
+def tile_outlines(
+    result: Scored, row: NDArray[np.int64] | None = None, col: NDArray[np.int64] | None = None
+) -> NDArray[np.object_]:
+    """Tiles as polygons in the grid's CRS, (n,).
+
+    Args:
+        result: whose tiles.
+        row: of each tile, (n,); all tiles, row-major, where not given.
+        col: of each tile, likewise.
+    """
     tiling, affine = result.plan.tiling, result.grid.affine
+    if row is None or col is None:
+        row, col = np.indices(tiling.shape).reshape(2, -1)
     left, right = (affine.c + affine.a * edge[col] for edge in (tiling.x.starts, tiling.x.stops))
     top, bottom = (affine.f + affine.e * edge[row] for edge in (tiling.y.starts, tiling.y.stops))
     outlines: NDArray[np.object_] = shapely.box(

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from geores.asking.combine import Combined
 from geores.asking.readings import Readings
+from geores.pipelines.tables import tile_outlines
 from geores.questions.forms import Form
 
 if TYPE_CHECKING:
     from geores.pipelines.scored import Scored
 
-__all__ = ['Behind', 'SceneAnswer', 'evidence_columns', 'tile_outlines']
+__all__ = ['Behind', 'SceneAnswer', 'evidence_columns']
 
 UNITS = {'count': 'objects', 'area': 'm2'}
 
@@ -163,20 +163,3 @@ def evidence_columns(behind: Behind, kind: str) -> dict[str, Any]:
     if kind == 'comp' and len(behind.readings) == 2:
         columns |= {'first': readings.mean, 'second': behind.readings[1].mean}
     return columns | {'evidence': behind.evidence}
-
-
-def tile_outlines(scored: 'Scored') -> NDArray[np.object_]:
-    """Every tile as a polygon in the scene's CRS, row-major.
-
-    Args:
-        scored: The scene.
-    """
-    tiling, affine = scored.plan.tiling, scored.grid.affine
-    row, col = (part.ravel() for part in np.mgrid[: tiling.shape[0], : tiling.shape[1]])
-    edges = tiling.x.starts[col], tiling.y.starts[row], tiling.x.stops[col], tiling.y.stops[row]
-    left, right = (affine.c + affine.a * edge for edge in (edges[0], edges[2]))
-    top, bottom = (affine.f + affine.e * edge for edge in (edges[1], edges[3]))
-    boxes: NDArray[np.object_] = shapely.box(
-        np.minimum(left, right), np.minimum(top, bottom), np.maximum(left, right), np.maximum(top, bottom)
-    )
-    return boxes

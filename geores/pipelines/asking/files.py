@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import shapely
 
 from geores.errors import OutputError
-from geores.pipelines.asking.answer import Behind, SceneAnswer, evidence_columns, tile_outlines
+from geores.pipelines.asking.answer import Behind, SceneAnswer, evidence_columns
 from geores.pipelines.asking.figure import EvidenceMaps
 from geores.pipelines.outputs import provenance
 from geores.pipelines.records import check_record, record
-from geores.pipelines.tables import geo_metadata
+from geores.pipelines.tables import geo_metadata, tile_outlines
 from geores.pipelines.whole_files import check_free, whole_files
 
 if TYPE_CHECKING:
