@@ -134,8 +134,3 @@ class Tiling:
     def padded(self) -> bool:
         """Whether the grid is smaller than a tile along an axis."""
         return self.height < self.tile or self.width < self.tile
-
-    def area(self, row: int, col: int) -> int:
-        """Pixels of a tile that lie inside the grid."""
-        rows = int(self.y.stops[row] - self.y.starts[row])
-        return rows * int(self.x.stops[col] - self.x.starts[col])
