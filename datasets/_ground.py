@@ -62,7 +62,7 @@ def label_ground(
         placement = 'grid' if features.kind == 'polygon' else 'centred'
     notes, places, decisions = [], [], []
     for index, grid in enumerate(grids):
-        near = features.to_crs(grid.crs).within(grid.grid.extent.geom)
+        near = features.about(grid.crs, grid.grid.extent.geom)
         if not len(near):
             notes.append(f'{grid.scene.name}: no label lies on it')
             continue

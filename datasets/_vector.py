@@ -16,6 +16,7 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from geores.errors import DatasetError
+from geores.inference.vectors import reproject_near
 
 __all__ = ['LabelledFeatures', 'Labels', 'read_features']
 
@@ -64,14 +65,21 @@ class LabelledFeatures:
             crs=wanted,
         )
 
-    def within(self, area: BaseGeometry) -> Self:
-        """Those that touch an area.
+    def about(self, crs: CRS, area: BaseGeometry) -> Self:
+        """Those that touch an area, in its CRS.
 
         Args:
-            area: in the CRS of the features.
+            crs: of the area.
+            area: a polygon.
         """
-        near = shapely.intersects(self.geometries, area)
-        return replace(self, geometries=self.geometries[near], classes=self.classes[near])
+        near = reproject_near(gpd.GeoSeries(self.geometries, crs=self.crs), crs, area.bounds).make_valid()
+        near = near[np.isfinite(near.bounds).all(axis=1) & near.intersects(area)]
+        return replace(
+            self,
+            geometries=np.asarray(near.array, object),
+            classes=self.classes[near.index],
+            crs=CRS(near.crs),
+        )
 
 
 def read_features(labels: Labels, column: str, layer: str | None = None) -> LabelledFeatures:

@@ -12,6 +12,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import shapely
 
 from .fixtures import GRID, LABELS, SENTINEL2, hold_files, noise, tiny_bundle, write_scene
 
@@ -273,6 +274,15 @@ def test_aoi(classified, scene, tmp_path, crs):
     assert np.isnan(scores[:, -1, -1]).all()
     triangle = 1600 * 1280 / 2
     assert table_of(record)['area'].sum() == pytest.approx(triangle, rel=0.01)
+
+
+@pytest.mark.parametrize('box', [(-170, -80, 170, 80), (5, 45, 20, 55)])
+def test_aoi_far_larger_than_the_scene(classified, scene, tmp_path, box):
+    """Its edges bend, and its corners may be nowhere in the scene's CRS."""
+    gpd.GeoSeries([shapely.box(*box)], crs='EPSG:4326').to_file(tmp_path / 'area.gpkg')
+    (record,) = classified(scene, '--aoi', tmp_path / 'area.gpkg')
+    (whole,) = classified(scene)
+    np.testing.assert_array_equal(scores_of(record), scores_of(whole))
 
 
 def test_aoi_that_crosses_itself(classified, scene, tmp_path):

@@ -155,6 +155,18 @@ def test_warping_lands_where_rasterio_warps(tmp_path):
     assert np.allclose(values[0][valid], expected[valid], atol=1e-3)
 
 
+def test_turned_pixels_are_not_blurred(tmp_path):
+    values = noise((96, 128))
+    upright = open_scene(write(tmp_path / 'upright.tif', values[None]))
+    path = write(tmp_path / 'turned.tif', values.T[None])  # the same pixels, stored column by column
+    with rasterio.open(path, 'r+') as file:
+        file.transform @= Affine(0, 1, 0, 1, 0, 0)
+    turned = open_scene(path)
+    found, valid = GridReader(turned, list(turned.bands), upright.geobox).read(*everywhere(upright.geobox))
+    assert valid.all()
+    np.testing.assert_allclose(found[0], values, atol=1e-3)
+
+
 def test_sources_of_other_crs_and_extent_come_onto_one_grid(tmp_path):
     write(tmp_path / 'B02.tif', noise((40, 40))[None])
     with rasterio.open(

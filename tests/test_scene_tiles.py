@@ -311,3 +311,13 @@ def test_scenes_that_cannot_be_used(scene, tmp_path):
     bare = write_scene(tmp_path / 'bare.tif', crs=None)
     with pytest.raises(DatasetError, match='has no CRS'):
         tiles(bare, LAKE)
+
+
+def test_long_edges_bend_with_the_ground(scene):
+    """A parallel is no straight line in UTM: between far vertices it would lie kilometres off."""
+    place = gpd.GeoSeries([rect(64, 80, 0, 0).centroid], crs=CRS).to_crs('EPSG:4326')
+    parallel = place.y.iloc[0]
+    halves = features([box(0, parallel, 24, 60), box(0, 40, 24, parallel)], ['north', 'south'], 'EPSG:4326')
+    found = classes(tiles(scene, halves))
+    assert len(found) == 20
+    assert all(name == ('north' if row < 64 else 'south') for (row, _), name in found.items())

@@ -7,7 +7,6 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 from affine import Affine
-from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from pyproj import Transformer
@@ -15,6 +14,7 @@ from pyproj.exceptions import CRSError, ProjError
 from shapely.geometry.base import BaseGeometry
 
 from geores.errors import UsageError
+from geores.inference.vectors import reproject_near
 from geores.scenes import Scene
 
 __all__ = ['Target', 'target_grid']
@@ -194,9 +194,13 @@ def _area(path: str | Path, grid: GeoBox) -> BaseGeometry:
     polygons = polygons[polygons.geom_type.isin(['Polygon', 'MultiPolygon']) & ~polygons.is_empty]
     if polygons.empty:
         raise UsageError(f'area of interest {path} holds no polygons')
-    if polygons.crs is not None and grid.crs is not None and CRS(polygons.crs) != grid.crs:
-        polygons = polygons.to_crs(str(grid.crs))
-    area: BaseGeometry = polygons.make_valid().union_all()
+    polygons = polygons.make_valid()
+    if polygons.crs is not None and grid.crs is not None:
+        polygons = reproject_near(polygons, grid.crs.proj, grid.extent.boundingbox.bbox).make_valid()
+        if polygons.empty:
+            bounds = _bounds(grid)
+            raise UsageError(f'area of interest {path} does not overlap the scene, whose bounds are {bounds}')
+    area: BaseGeometry = polygons.union_all()
     return area
 
 

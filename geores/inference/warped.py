@@ -36,8 +36,10 @@ class WarpedLayer(Layer):
         side = max(32, min(BLOCK_PIXELS, round(WARP_PIXELS / max(shrink, 1))))
         self.block_shape = (side, side)
         self._method = Resampling.nearest if resampling.startswith('nearest') else Resampling.bilinear
+        # Else GDAL makes it wider where the source is rotated, which blurs.
+        self._kernel = {'XSCALE': 1, 'YSCALE': 1}
         if shrink > SHRINKS and resampling != 'nearest-always':
-            self._method = Resampling.average
+            self._method, self._kernel = Resampling.average, {}
         self._margin = 2 + round(2 * max(shrink, 1))
 
     def read(self, rows: slice, cols: slice) -> Pixels:
@@ -70,6 +72,7 @@ class WarpedLayer(Layer):
             dst_nodata=np.nan,
             resampling=self._method,
             tolerance=0,  # an approximated transformer would depend on the block
+            **self._kernel,
         )
         covered = ~np.isnan(warped).any(0)
         valid = None if covered.all() else np.asarray(covered, bool)
