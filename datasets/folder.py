@@ -182,7 +182,7 @@ def _multi_labels(
 def _read_table(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise DatasetError(f'{path.absolute()}: no such table; multi-label mode needs it')
-    with path.open(newline='', encoding='utf-8') as file:
+    with path.open(newline='', encoding='utf-8-sig') as file:
         reader = csv.DictReader(file)
         for column in ('name', 'scene'):
             if column not in (reader.fieldnames or ()):

@@ -135,7 +135,7 @@ def _read_table(root: Path) -> dict[str, str]:
     path = root / TABLE
     if not path.is_file():
         raise DatasetError(f'{path.absolute()}: no such table of labels')
-    with path.open(newline='', encoding='utf-8') as file:
+    with path.open(newline='', encoding='utf-8-sig') as file:
         reader = csv.DictReader(file)
         for column in ('file', 'label'):
             if column not in (reader.fieldnames or ()):

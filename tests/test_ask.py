@@ -116,6 +116,13 @@ def test_answers_of_a_dataset_are_not_lost(asked, tmp_path):
     assert hold_files(tmp_path) == {'answers.json'}
 
 
+def test_what_is_assumed_of_the_scene_is_told_with_every_answer(asked, geores, scene, oracle, tmp_path):
+    answers = asked('Is there a forest?', 'How many forests are there?', '--tile', 32, '--out', tmp_path)
+    assert all(one['scene_notes'] == answers[0]['scene_notes'] for one in answers)
+    run = json.loads((tmp_path / 'answers.json').read_text())['scenes']['town']
+    assert all(one['scene_notes'] == answers[0]['scene_notes'] for one in run.values())
+
+
 def test_top_k_limits_the_evidence(asked, tmp_path):
     (found,) = asked('Is there a forest?', '--top-k', 2, '--out', tmp_path)
     assert found['evidence_tiles'] == 2

@@ -142,6 +142,9 @@ def test_labels_drawn_at_random_fade_at_once():
         autocorrelation(places[order], label_matrix(np.array(labels.names)[labels.values[order].argmax(1)]))
         == found
     )
+    drawn = np.random.default_rng(0).choice(list('ab'), 2000)
+    assert found.alike
+    assert not autocorrelation(places, label_matrix(list(drawn))).alike
     assert autocorrelation(places, label_matrix(['same'] * 2000)) is None
     assert autocorrelation(places[:10], label_matrix(list('ab') * 5)) is None
 

@@ -6,10 +6,13 @@ import pickle
 import shutil
 import subprocess
 import sys
+import warnings
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from safetensors.numpy import load_file, save_file
 
 from .fixtures import RGB, hold_files, noise, tiny_bundle, write_scene
@@ -209,6 +212,9 @@ def test_bundle_is_a_pickle(refused, scene, bundle, tmp_path, place):
         (('--bbox', 300_000, 5_799_000, 300_100, 5_799_100), 'does not overlap'),
         (('--bbox', 0, 0, 1, 1, '--bbox-crs', 'EPSG:nothing'), 'bbox-crs'),
         (('--mask-values', '1,b'), '--mask-values'),
+        (('--mask-values', '1,2'), 'mask'),
+        (('--bbox-crs', 'EPSG:4326'), 'bbox'),
+        (('--linear-s1',), '--linear-s1'),
         (('--aoi', 'nowhere.gpkg'), 'nowhere.gpkg'),
         (('--mask', 'nowhere.tif'), 'nowhere.tif'),
         (('--with', 'nowhere.tif'), 'nowhere.tif'),
@@ -227,6 +233,14 @@ def geojson(path, *geometries):
     features = [{'type': 'Feature', 'properties': {}, 'geometry': geometry} for geometry in geometries]
     path.write_text(json.dumps({'type': 'FeatureCollection', 'features': features}))
     return path
+
+
+def test_aoi_without_crs(refused, scene, tmp_path):
+    path = tmp_path / 'area.shp'
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # that it has none
+        gpd.GeoSeries([shapely.box(300_000, 5_799_000, 300_500, 5_800_000)]).to_file(path)
+    assert 'no CRS' in refused(scene, '--aoi', path)
 
 
 @pytest.mark.parametrize(

@@ -238,3 +238,15 @@ def test_a_layer_has_to_be_named_where_there_are_several(geores, tmp_path):
     assert 'several layers, name one by --layer: one, two' in geores(*command).err
     assert "has no layer 'three'; it has one, two" in geores(*command, '--layer', 'three').err
     assert geores(*command, '--layer', 'two').code == 0
+
+
+def test_text_of_geometries_can_be_audited(geores, tmp_path):
+    path = write_input(table(), tmp_path / 'rows.gpkg')
+    out = tmp_path / 'split.csv'
+    assert geores('split', path, *BLOCKS, '--out', out).code == 0
+    found = pd.read_csv(out)
+    middles = gpd.read_file(path).geometry
+    np.testing.assert_allclose(found[['lon', 'lat']], np.stack([middles.x, middles.y], axis=1), atol=1e-6)
+    answer = geores('audit', out)
+    assert answer.code in (0, 1), answer.err
+    assert 'no geometry' not in answer.err

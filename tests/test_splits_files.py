@@ -8,6 +8,7 @@ from PIL import Image
 from geores.datasets import SceneFolderDataModule
 from geores.errors import DatasetError
 from geores.splits import read_split
+from geores.splits.files import read_text_table
 
 
 @pytest.fixture
@@ -77,3 +78,19 @@ def test_files_of_no_use_are_refused(folder, tmp_path):
 def test_other_formats(tmp_path):
     (tmp_path / 'split.csv').write_text('name,split\na,train\nb,test\n')
     assert read_split(tmp_path / 'split.csv').parts == {'a': 'train', 'b': 'test'}
+
+
+def test_tables_of_text_are_written_as_they_were(tmp_path):
+    text = (
+        'id,country,flag,count,lon,lat,big\n007,NA,7,3,13.5,52.0,1.50\n'
+        '008,DE,,4,13.25,52.5,2.25\n010,,1,5,-0.125,52.0,99999999999999999999.5\n'
+    )
+    path = tmp_path / 'rows.csv'
+    path.write_text('\ufeff' + text, encoding='utf-8')
+    frame = read_text_table(path)
+    assert frame['id'].tolist() == ['007', '008', '010']
+    assert frame['country'].tolist() == ['NA', 'DE', None]
+    assert frame['flag'].tolist() == ['7', None, '1']
+    assert frame['count'].tolist() == [3, 4, 5]
+    assert frame['lon'].dtype == float
+    assert frame.to_csv(index=False) == text

@@ -142,6 +142,9 @@ def _print_labels(report: 'AuditReport', console: 'Console') -> None:
         if value is not None
     )
     console.print(f"Moran's I of labels by distance: {curve}", soft_wrap=True)
+    if not found.alike:
+        console.print('labels of neighbours are hardly alike: they ask for no buffer', soft_wrap=True)
+        return
     half, gone = (
         'beyond that' if one is None else f'at {metres(one)}' for one in (found.halves_at, found.fades_at)
     )

@@ -195,7 +195,9 @@ def _area(path: str | Path, grid: GeoBox) -> BaseGeometry:
     if polygons.empty:
         raise UsageError(f'area of interest {path} holds no polygons')
     polygons = polygons.make_valid()
-    if polygons.crs is not None and grid.crs is not None:
+    if polygons.crs is None and grid.crs is not None:
+        raise UsageError(f'area of interest {path} states no CRS, so it cannot be placed: set it in the file')
+    if grid.crs is not None:
         polygons = reproject_near(polygons, grid.crs.proj, grid.extent.boundingbox.bbox).make_valid()
         if polygons.empty:
             bounds = _bounds(grid)

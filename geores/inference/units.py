@@ -103,6 +103,8 @@ def conversions(
     Returns:
         A `Conversion` for each band that needs one, and notes of one sentence each.
     """
+    if linear and not set(SENTINEL1_BANDS) & set(bands):
+        raise UsageError(f'--linear-s1 (linear_s1=) is about Sentinel-1, of which {card.name} takes no band')
     pixels = np.moveaxis(values, 1, 0)[:, valid]
     found = {name: scene.band(name) for name in bands}
     samples = dict(zip(bands, pixels, strict=True))

@@ -266,9 +266,17 @@ def _check_output(tiling: Tiling, labels: int, limit: int) -> None:
     if size > limit:
         raise OutputError(
             f'a grid of {tiling.width} x {tiling.height} pixels gives {tiling.count:,} tiles and about '
-            f'{size / 2**30:,.1f} GiB of results, more than --max-output {limit / 2**30:,.1f} GiB: '
+            f'{_in_units(size)} of results, more than --max-output {_in_units(limit)}: '
             'raise it, or use a larger --stride or a --bbox'
         )
+
+
+def _in_units(size: int) -> str:
+    """A number of bytes as people read it."""
+    for unit, bytes_ in (('GiB', 2**30), ('MiB', 2**20), ('KiB', 2**10)):
+        if size >= bytes_:
+            return f'{size / bytes_:,.1f} {unit}'
+    return f'{size} bytes'
 
 
 def _probe(

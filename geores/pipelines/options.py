@@ -58,6 +58,12 @@ class ClassifyOptions(NamedOptions):
             raise UsageError(f'resolution must be above 0 metres, not {self.resolution}')
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f'batch size must be at least 1, not {self.batch_size}')
+        if self.bbox_crs is not None and self.bbox is None:
+            raise UsageError('bbox_crs is that of a bbox, and there is none')
+        if self.mask_values is not None and self.mask is None:
+            raise UsageError('mask_values are those of a mask, and there is none')
+        if isinstance(self.mask_values, str):
+            raise UsageError(f'mask_values have to be whole numbers, not the text {self.mask_values!r}')
         if self.atmosphere not in ATMOSPHERES:
             raise UsageError(f'atmosphere must be {" or ".join(ATMOSPHERES)}, not {self.atmosphere!r}')
         if self.workers is not None and self.workers < 1:

@@ -81,6 +81,6 @@ def failing(folder: Path) -> Iterator[None]:
     except GeoresError:
         raise
     except (OSError, RasterioError, DataSourceError, DataLayerError, FeatureError) as error:
-        free = shutil.disk_usage(folder).free if folder.exists() else None
-        full = ' (the disk is full)' if free is not None and free < 2**20 else ''
+        disk = shutil.disk_usage(folder) if folder.exists() else None
+        full = ' (the disk is full)' if disk is not None and disk.free < 2**20 <= disk.total else ''
         raise WriteError(f'cannot write to {folder}: {" ".join(str(error).split())}{full}') from error

@@ -12,7 +12,7 @@ from geores.splits.stratified import Split
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ['SplitFile', 'id_column', 'read_split']
+__all__ = ['SplitFile', 'id_column', 'read_split', 'read_text_table']
 
 _ID_COLUMNS = (
     'id',
@@ -95,6 +95,35 @@ def id_column(frame: 'pd.DataFrame') -> str | None:
     return None
 
 
+def read_text_table(path: Path, separator: str = ',') -> 'pd.DataFrame':
+    """Read a table of text so that it is written as it was: an id of 007 and a country of NA stay text.
+
+    Args:
+        path: to read.
+        separator: between columns.
+
+    Returns:
+        Columns of numbers where each cell is written as its number is; else of text, None where empty.
+    """
+    import pandas as pd
+
+    frame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding='utf-8-sig')
+    frame = frame.astype(object).where(frame != '', None)
+    return frame.assign(**{name: _numbers(frame[name]) for name in frame.columns})
+
+
+def _numbers(column: 'pd.Series') -> 'pd.Series':
+    texts = column.dropna()
+    kinds: list[type[int] | type[float]] = [float] if len(texts) < len(column) else [int, float]
+    for kind in kinds if len(texts) else []:
+        try:
+            if all(str(kind(text)) == text for text in texts):
+                return column.astype(kind)
+        except ValueError:  # it is no number
+            continue
+    return column
+
+
 def read_split(path: str | Path) -> SplitFile:
     """Read a table with ids and a column `split`, such as `geores split` writes.
 
@@ -124,6 +153,6 @@ def _load(path: Path) -> 'pd.DataFrame':
     try:
         if path.suffix in {'.parquet', '.geoparquet'}:
             return pd.read_parquet(path)
-        return pd.read_csv(path) if path.suffix == '.csv' else pd.DataFrame(gpd.read_file(path))
+        return read_text_table(path) if path.suffix == '.csv' else pd.DataFrame(gpd.read_file(path))
     except Exception as error:  # whatever readers make of another file
         raise DatasetError(f'{path}: cannot be read as a split: {" ".join(str(error).split())}') from error

@@ -75,6 +75,7 @@ class SceneAnswer:
         source: Where the answer is from: 'vqa', or the name of the classification that measured an area.
         form: What was asked, machine-readable.
         notes: What the user should know, one sentence each.
+        scene_notes: What was assumed of the scene, the same for all its questions.
         outputs: Files under 'evidence' and 'map'.
     """
 
@@ -93,6 +94,7 @@ class SceneAnswer:
     source: str | None = None
     form: Form | None = None
     notes: tuple[str, ...] = ()
+    scene_notes: tuple[str, ...] = ()
     outputs: Mapping[str, Path] = field(default_factory=dict)
     behind: Behind | None = field(default=None, repr=False, compare=False)
 
@@ -135,8 +137,7 @@ class SceneAnswer:
             for name in ('understood_as', 'value', 'unit', 'source')
             if (value := getattr(self, name)) is not None
         }
-        if self.notes:
-            record['notes'] = list(self.notes)
+        record |= {name: list(notes) for name in ('notes', 'scene_notes') if (notes := getattr(self, name))}
         return record | {'outputs': {kind: str(path) for kind, path in self.outputs.items()}}
 
 

@@ -1,7 +1,7 @@
 """A scene that was looked at, and any number of questions about it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -81,7 +81,8 @@ class Interview:
         done: dict[Understood, SceneAnswer] = {}
         for each in understood:
             if each not in done:
-                done[each] = self._answer(each, [read[one] for one in self._asked(each.form)])
+                answer = self._answer(each, [read[one] for one in self._asked(each.form)])
+                done[each] = replace(answer, scene_notes=self.scored.info.notes)
         return [done[each] for each in understood]
 
     def _asked(self, form: Form | None) -> list[Asked]:

@@ -42,6 +42,11 @@ class Autocorrelation:
     halves_at: float | None
     fades_at: float | None
 
+    @property
+    def alike(self) -> bool:
+        """Whether labels of neighbours resemble each other, so that a buffer does something."""
+        return next((value for value in self.values if value is not None), 0.0) >= FADED
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)

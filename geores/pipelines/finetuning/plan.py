@@ -15,7 +15,7 @@ from geores.bundle import load_model, save_bundle
 from geores.card import ModelCard
 from geores.datasets import SceneTiles, split_tiles
 from geores.datasets.scene_tiles import Labels, Masks, Scenes, opened
-from geores.errors import DatasetError
+from geores.errors import DatasetError, UsageError
 from geores.inference.predictor import pick_device
 from geores.metrics import confusion_matrix, single_label_report
 from geores.pipelines.finetuning.choice import choose, hold_in
@@ -152,6 +152,8 @@ def plan_finetune(
         start, chosen = card.name, [why]
     else:
         card = load_model(base).card
+        if card.task == 'vqa':
+            raise UsageError(f'{card.name} answers questions: take a base that classifies')
     for one in scenes:
         check_bands(one, card)
     tiles, notes = _enough(_cut(card, scenes, labels, column, options), options.min_tiles, column)

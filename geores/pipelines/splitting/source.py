@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from geores.errors import DatasetError
 from geores.pipelines.splitting.rasters import read_rasters
-from geores.splits.files import id_column
+from geores.splits.files import id_column, read_text_table
 from geores.splits.ground import Lonlat, lonlat
 from geores.splits.reben import is_patch_id
 
@@ -106,6 +106,7 @@ def read_source(path: str | Path, layer: str | None = None, id_name: str | None 
 
 def _placed(source: Source) -> Source:
     import geopandas as gpd
+    import pandas as pd
 
     frame = source.frame
     if isinstance(frame, gpd.GeoDataFrame) and frame.active_geometry_name is not None:
@@ -121,7 +122,7 @@ def _placed(source: Source) -> Source:
             f'has no geometry, no patch_id of reBEN, and no columns lon and lat; it has {there}'
         )
     try:
-        xy = frame[[x, y]].to_numpy(np.float64)
+        xy = frame[[x, y]].apply(pd.to_numeric).to_numpy(np.float64)
     except (TypeError, ValueError) as error:
         raise DatasetError(f'columns {x} and {y} have to be numbers, degrees: {error}') from error
     return replace(source, places=lonlat(xy))
@@ -143,13 +144,12 @@ def _reben(source: Source) -> Source:
 
 def _read_table(path: Path, layer: str | None) -> 'pd.DataFrame':
     import geopandas as gpd
-    import pandas as pd
 
     try:
         if path.suffix.lower() in {'.parquet', '.geoparquet', '.pq'}:
             return _read_parquet(path)
         if path.suffix.lower() in {'.csv', '.txt', '.tsv'}:
-            return pd.read_csv(path, sep='\t' if path.suffix.lower() == '.tsv' else ',')
+            return read_text_table(path, '\t' if path.suffix.lower() == '.tsv' else ',')
         _check_layers(path, layer)
         frame: pd.DataFrame = gpd.read_file(path, layer=layer)
         return frame

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geores.errors import OutputError
+from geores.splits.ground import lonlat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ def write_frame(frame: 'pd.DataFrame', path: Path, record: str) -> None:
         record: of how it was made, for the metadata of Parquet.
     """
     if path.suffix == '.csv':
-        _flat(frame).to_csv(path, index=False)
+        _located(_flat(frame)).to_csv(path, index=False)
     elif path.suffix in _DRIVERS:
         _flat(frame).to_file(path, driver=_DRIVERS[path.suffix], layer='split')  # type: ignore[operator]
     else:
@@ -68,6 +69,14 @@ def _flat(frame: 'pd.DataFrame') -> 'pd.DataFrame':
         if frame[name].map(lambda one: isinstance(one, list | np.ndarray)).any()
     ]
     return frame.assign(**{name: frame[name].map(lambda one: json.dumps(list(one))) for name in lists})
+
+
+def _located(frame: 'pd.DataFrame') -> 'pd.DataFrame':
+    """Geometries with columns lon and lat of their middles, by which `read_source` places rows of text."""
+    if getattr(frame, 'geometry', None) is None or {'lon', 'lat'} & set(frame.columns):
+        return frame
+    places = lonlat(frame)
+    return frame.assign(lon=places[:, 0], lat=places[:, 1])
 
 
 def _write_parquet(frame: 'pd.DataFrame', path: Path, record: str) -> None:
