@@ -46,7 +46,7 @@ class SceneFolder(NonGeoDataset):
             throughout.
 
     Raises:
-        DatasetError: A root, table, column or image is missing, or a label is never positive.
+        DatasetError: A root, table, column or image is missing.
     """
 
     bands: tuple[str, ...] = ('red', 'green', 'blue')
@@ -78,7 +78,6 @@ class SceneFolder(NonGeoDataset):
             items = items if unlabelled else named
             nothing = [-1.0] * len(self.labels)
             self.targets = np.array([rows.get(_key(item), nothing) for item in items], dtype=np.float32)
-            _check_positive(self.labels, self.targets, roots)
         self.items = items
         self.ids = [f'{item.source}/{item.scene}/{item.path.name}' for item in items]
         self.sources = [item.source for item in items]
@@ -140,7 +139,10 @@ class SceneFolderDataModule(ImageDataModule):
 
     def make_dataset(self) -> LabelledImages:
         """Index the files; no image is decoded yet."""
-        return SceneFolder(self.root, self.mode, self.size, self.budget, self.unlabelled)
+        dataset = SceneFolder(self.root, self.mode, self.size, self.budget, self.unlabelled)
+        if dataset.task == 'multi-label':
+            _check_positive(dataset, self.root)
+        return dataset
 
 
 def _items(root: Path) -> list[_Item]:
@@ -207,8 +209,9 @@ def _named(items: Sequence[_Item], rows: dict[tuple[str, str, str], list[float]]
     return [item for item in items if _key(item) in rows]
 
 
-def _check_positive(labels: Sequence[str], targets: NDArray[Any], roots: Sequence[Path]) -> None:
-    for index, label in enumerate(labels):
-        if not (targets[:, index] > 0).any():
-            where = ', '.join(str(root) for root in roots)
+def _check_positive(dataset: SceneFolder, root: str | Sequence[str]) -> None:
+    """What no image shows cannot be learnt."""
+    for label, target in zip(dataset.labels, dataset.targets.T, strict=True):
+        if not (target > 0).any():
+            where = root if isinstance(root, str) else ', '.join(root)
             raise DatasetError(f'{where}: label {label!r} is never positive; drop its column')

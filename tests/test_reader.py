@@ -167,6 +167,32 @@ def test_turned_pixels_are_not_blurred(tmp_path):
     np.testing.assert_allclose(found[0], values, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ('left', 'one_zone_off'), [(250.0, -104.0), (179.998, 173.998), (-180.002, -174.002)]
+)
+def test_longitudes_are_counted_round_the_earth(tmp_path, left, one_zone_off):
+    values = noise((64, 64))[None]
+    found = []
+    for west in (left, one_zone_off):
+        path = write(tmp_path / f'{west}.tif', values, crs='EPSG:4326')
+        with rasterio.open(path, 'r+') as file:
+            file.transform = Affine(1e-4, 0, west, 0, -1e-4, 52)
+        scene = open_scene(path)
+        grid = target_grid(scene, (5, 20)).grid
+        found.append(GridReader(scene, list(scene.bands), grid).read(*everywhere(grid)))
+    assert found[0][1].mean() > 0.8
+    assert np.array_equal(found[0][1], found[1][1])
+    np.testing.assert_allclose(found[0][0], found[1][0], atol=0.1)
+
+
+def test_latitudes_beyond_the_poles(tmp_path):
+    path = write(tmp_path / 'beyond.tif', noise((64, 64))[None], crs='EPSG:4326')
+    with rasterio.open(path, 'r+') as file:
+        file.transform = Affine(1e-4, 0, 10, 0, -1e-4, 90.5)
+    with pytest.raises(UsageError, match='latitudes'):
+        target_grid(open_scene(path), (5, 20))
+
+
 def test_sources_of_other_crs_and_extent_come_onto_one_grid(tmp_path):
     write(tmp_path / 'B02.tif', noise((40, 40))[None])
     with rasterio.open(

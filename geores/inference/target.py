@@ -127,7 +127,7 @@ def _upright(native: GeoBox, gsd: float | None) -> tuple[GeoBox, tuple[str, ...]
     """North up, and in metres."""
     if native.crs is not None and native.crs.geographic:
         # odc-geo takes a number here too, though its annotation does not say so.
-        upright = native.to_crs('utm', resolution=gsd or 'auto')  # type: ignore[arg-type]
+        upright = _within_earth(native).to_crs('utm', resolution=gsd or 'auto')  # type: ignore[arg-type]
         return upright, (f'geographic coordinates are brought to {upright.crs}',)
     transform = native.affine
     if transform.b == transform.d == 0 and transform.a > 0 > transform.e:
@@ -139,6 +139,16 @@ def _upright(native: GeoBox, gsd: float | None) -> tuple[GeoBox, tuple[str, ...]
     shape = (_whole(box.span_y / step), _whole(box.span_x / step))
     north_up = Affine(step, 0, box.left, 0, -step, box.top)
     return GeoBox(shape, north_up, native.crs), ('the scene is rotated or flipped: turned north up',)
+
+
+def _within_earth(native: GeoBox) -> GeoBox:
+    """Longitudes about the middle from -180 to 180; some count from 0 to 360."""
+    box = native.extent.boundingbox
+    pixel = abs(native.affine.e)  # cells about the poles reach beyond them
+    if box.bottom < -90 - pixel or box.top > 90 + pixel:
+        raise UsageError(f'latitudes from {box.bottom:.6g} to {box.top:.6g} are none: mend the scene')
+    turns = np.floor(((box.left + box.right) / 2 + 180) / 360)
+    return GeoBox(native.shape, Affine.translation(-360 * turns, 0) @ native.affine, native.crs)
 
 
 def _square(native: GeoBox) -> tuple[GeoBox, tuple[str, ...]]:

@@ -96,6 +96,9 @@ class WarpedLayer(Layer):
         if self._target.crs != source.crs:
             xs, ys = rasterio.warp.transform(_crs(self._target), _crs(source), x, y)
             x, y = np.asarray(xs), np.asarray(ys)
+            if source.crs is not None and source.crs.geographic:
+                box = source.extent.boundingbox
+                x = wrapped(x, (box.left + box.right) / 2)
         affine = ~source.affine
         return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
 
@@ -115,6 +118,11 @@ class WarpedLayer(Layer):
                 return None
             window.append(slice(low, high))
         return window[0], window[1]
+
+
+def wrapped(longitude: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
+    """Longitudes as they are counted about a middle, at most half a turn from it."""
+    return middle + (longitude - middle + 180) % 360 - 180
 
 
 def _crs(geobox: GeoBox) -> str | None:
