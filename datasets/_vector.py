@@ -56,14 +56,7 @@ class LabelledFeatures:
         wanted = CRS.from_user_input(crs)
         if wanted == self.crs:
             return self
-        moved = gpd.GeoSeries(self.geometries, crs=self.crs).to_crs(wanted).make_valid().array
-        placed = np.isfinite(moved.bounds).all(axis=1)
-        return replace(
-            self,
-            geometries=np.asarray(moved, object)[placed],
-            classes=self.classes[placed],
-            crs=wanted,
-        )
+        return self._moved(gpd.GeoSeries(self.geometries, crs=self.crs).to_crs(wanted).make_valid())
 
     def about(self, crs: CRS, area: BaseGeometry) -> Self:
         """Those that touch an area, in its CRS.
@@ -72,13 +65,21 @@ class LabelledFeatures:
             crs: of the area.
             area: a polygon.
         """
-        near = reproject_near(gpd.GeoSeries(self.geometries, crs=self.crs), crs, area.bounds).make_valid()
-        near = near[np.isfinite(near.bounds).all(axis=1) & near.intersects(area)]
+        near = reproject_near(gpd.GeoSeries(self.geometries, crs=self.crs), crs, area.bounds)
+        return self._moved(near[near.intersects(area)])
+
+    def _moved(self, geometries: gpd.GeoSeries) -> Self:
+        """The same in another place; what has none is left out.
+
+        Args:
+            geometries: of some of these features, with their positions as index.
+        """
+        geometries = geometries[np.isfinite(geometries.bounds).all(axis=1)]
         return replace(
             self,
-            geometries=np.asarray(near.array, object),
-            classes=self.classes[near.index],
-            crs=CRS(near.crs),
+            geometries=np.asarray(geometries.array, object),
+            classes=self.classes[geometries.index],
+            crs=CRS(geometries.crs),
         )
 
 

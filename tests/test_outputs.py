@@ -249,7 +249,7 @@ def test_run_record_of_runs_side_by_side(multi, saved, tmp_path, monkeypatch):
     assert {name for name in hold_files(tmp_path) if name.startswith('.')} == set()
 
 
-@pytest.mark.parametrize('text', ['{"mine": 1}', '[1]', 'no JSON', '{"scenes": 3}'])
+@pytest.mark.parametrize('text', ['{"mine": 1}', '[1]', 'no JSON', '{"scenes": 3}', '{"scenes": {"a": 3}}'])
 def test_a_file_that_is_no_record_is_not_lost(saved, tmp_path, text):
     result, _ = saved
     (tmp_path / 'run.json').write_text(text)

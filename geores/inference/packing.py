@@ -10,11 +10,12 @@ from geores.inference.tracing import follow
 __all__ = ['pack_convolutions']
 
 ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
-    nn.Identity: ('none', []),
     nn.ReLU: ('relu', []),
     nn.ReLU6: ('hardtanh', [0.0, 6.0]),
 }
 """What a convolution can do to its output before it writes it, with oneDNN's name and constants for it."""
+
+NOTHING: tuple[str, list[float]] = ('none', [])
 
 
 def pack_convolutions(network: nn.Module) -> nn.Module:
@@ -35,7 +36,7 @@ def pack_convolutions(network: nn.Module) -> nn.Module:
     for name, module in list(network.named_modules()):
         if _is_plain(module):
             network.set_submodule(name, _PackedConv2d(module))
-    for first, second in follow(network, _PackedConv2d, (nn.ReLU, nn.ReLU6)):
+    for first, second in follow(network, _PackedConv2d, tuple(ACTIVATIONS)):
         conv, activation = network.get_submodule(first), network.get_submodule(second)
         if isinstance(conv, _PackedConv2d) and type(activation) in ACTIVATIONS:
             conv.activation = ACTIVATIONS[type(activation)]
@@ -59,13 +60,13 @@ class _PackedConv2d(nn.Module):
     Attributes:
         weight: As before, for networks that look at it.
         bias: Likewise.
-        activation: One of `ACTIVATIONS`.
+        activation: One of `ACTIVATIONS`, or `NOTHING`.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.weight, self.bias = conv.weight, conv.bias
-        self.activation = ACTIVATIONS[nn.Identity]
+        self.activation = NOTHING
         self._options = (conv.padding, conv.stride, conv.dilation, conv.groups)
         self._packed = torch._C._nn.mkldnn_reorder_conv2d_weight(
             conv.weight.detach().to(torch.bfloat16).to_mkldnn(),

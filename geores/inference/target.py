@@ -208,7 +208,7 @@ def _area(path: str | Path, grid: GeoBox) -> BaseGeometry:
     if polygons.crs is None and grid.crs is not None:
         raise UsageError(f'area of interest {path} states no CRS, so it cannot be placed: set it in the file')
     if grid.crs is not None:
-        polygons = reproject_near(polygons, grid.crs.proj, grid.extent.boundingbox.bbox).make_valid()
+        polygons = reproject_near(polygons, grid.crs.proj, grid.extent.boundingbox.bbox)
         if polygons.empty:
             bounds = _bounds(grid)
             raise UsageError(f'area of interest {path} does not overlap the scene, whose bounds are {bounds}')

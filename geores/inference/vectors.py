@@ -12,7 +12,7 @@ STEPS = 256
 def reproject_near(
     geometries: gpd.GeoSeries, crs: CRS, bounds: tuple[float, float, float, float]
 ) -> gpd.GeoSeries:
-    """Those of some geometries that lie about a place, in its CRS.
+    """Those of some geometries that lie about a place, in its CRS, valid there too.
 
     Edges get vertices first, for what is straight in one CRS bends in another; and what lies further from the
     place than its own size is cut off, for it may be nowhere in the other CRS.
@@ -30,4 +30,4 @@ def reproject_near(
     if np.isfinite(span) and west < east:  # no pole and no antimeridian in it
         geometries = geometries.clip_by_rect(west - span, south - span, east + span, north + span)
         geometries = geometries[~geometries.is_empty].segmentize(span / STEPS)
-    return geometries.to_crs(crs)
+    return geometries.to_crs(crs).make_valid()

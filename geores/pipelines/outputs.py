@@ -23,6 +23,7 @@ from geores.scenes import gdal_env
 __all__ = ['check_folder', 'outputs', 'save', 'work_folder']
 
 BLOCK = 256
+RUN = 'run.json'
 
 
 def outputs(folder: Path, name: str) -> dict[str, Path]:
@@ -31,7 +32,7 @@ def outputs(folder: Path, name: str) -> dict[str, Path]:
         'scores': folder / f'{name}_scores.tif',
         'tiles': folder / f'{name}_tiles.parquet',
         'map': folder / f'{name}_map.png',
-        'run': folder / 'run.json',
+        'run': folder / RUN,
     }
 
 
@@ -43,9 +44,9 @@ def work_folder(folder: Path, name: str) -> Path:
 def check_folder(folder: Path, names: list[str], *, overwrite: bool) -> None:
     """Raise `OutputError` where results could not be written, before any work is done."""
     check_writable(folder)
+    check_record(folder / RUN, overwrite=overwrite)
     for name in names:
         paths = outputs(folder, name)
-        check_record(paths['run'], overwrite=overwrite)
         taken = [paths[kind] for kind in ('scores', 'tiles', 'map') if paths[kind].exists()]
         if taken and not overwrite and not work_folder(folder, name).exists():
             raise OutputError(f'{taken[0]} exists: give --overwrite to replace it, or another --out')

@@ -46,7 +46,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         return {}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return scenes if isinstance(scenes, dict) else None
+    known = isinstance(scenes, dict) and all(isinstance(entry, dict) for entry in scenes.values())
+    return scenes if known else None
 
 
 @contextmanager

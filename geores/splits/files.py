@@ -114,8 +114,9 @@ def read_text_table(path: Path, separator: str = ',') -> 'pd.DataFrame':
 
 def _numbers(column: 'pd.Series') -> 'pd.Series':
     texts = column.dropna()
-    kinds: list[type[int] | type[float]] = [float] if len(texts) < len(column) else [int, float]
-    for kind in kinds if len(texts) else []:
+    for kind in (int, float):
+        if texts.empty or (kind is int and len(texts) < len(column)):  # whole numbers have no gaps
+            continue
         try:
             if all(str(kind(text)) == text for text in texts):
                 return column.astype(kind)
