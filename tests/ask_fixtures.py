@@ -5,6 +5,7 @@ every object of a test is one cell, and what the right answers are is known.
 """
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -13,6 +14,7 @@ from geores.models.vqa import VQAHead
 from geores.vqa.network import build
 from geores.vqa.tokens import Tokenizer
 
+from .fixtures import write_scene
 from .vqa_fixtures import CARD
 
 TILE, GRID = 64, 4
@@ -123,3 +125,30 @@ def painted(cells):
     for name, band in COLOURS.items():
         image[band][cells == name] = 240
     return image.repeat(CELL, 1).repeat(CELL, 2)
+
+
+@pytest.fixture(scope='module')
+def oracle(tmp_path_factory):
+    return oracle_bundle(tmp_path_factory.mktemp('bundles') / 'oracle')
+
+
+@pytest.fixture(scope='module')
+def cells():
+    return np.random.default_rng(0).choice(['', '', '', *COLOURS], (12, 16))
+
+
+@pytest.fixture(scope='module')
+def scene(cells, tmp_path_factory):
+    return write_scene(tmp_path_factory.mktemp('scenes') / 'town.tif', values=painted(cells))
+
+
+@pytest.fixture
+def asked(geores, oracle, scene):
+    """Run `ask`, which must succeed: its records."""
+
+    def run(*args, place=scene, model=oracle):
+        answer = geores('ask', place, *args, '--model', model, '--json')
+        assert answer.code == 0, answer
+        return answer.records
+
+    return run
