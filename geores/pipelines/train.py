@@ -1,6 +1,7 @@
 """Training by a YAML file, on Lightning's own command line."""
 
 import argparse
+import atexit
 import logging
 import re
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from torch import distributed
 
 from geores.errors import GeoresError, UsageError
 from geores.pipelines.trainer import EXPECTED_WARNINGS
@@ -82,12 +84,23 @@ def train(args: Sequence[str], configure: Callable[[Any], None] | None = None) -
             if not export:
                 raise UsageError(f'{_config(args)}: has no export, which cross-validation needs')
             configure(export)
+        atexit.register(_leave_processes)
         cli.trainer.fit(cli.model, cli.datamodule)
         run = Path(cli.trainer.log_dir or '.')
         if not export and hasattr(cli.model, 'export_bundle') and cli.trainer.is_global_zero:
             cli.model.export_bundle(run / 'bundle')
             print(f'bundle written to {run / "bundle"}')
     return run
+
+
+def _leave_processes() -> None:
+    """Leave the group of processes while Python is whole, as Lightning does for NCCL only.
+
+    Gloo's threads may hold tensors still, and one that lets go of them later aborts the process
+    (pytorch/pytorch#179291).
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _import_named(args: Sequence[str]) -> None:
