@@ -3,8 +3,8 @@
     python benchmarks/classify.py SCENE [--side 3600] [--tile 120] [--repeats 5]
 
 SCENE is a Sentinel-2 scene with the ten bands of the bundle `sentinel2`, as `make demo` installs one. It
-is mirrored to a square of SIDE pixels and written uncompressed, with deflate and as JPEG 2000; every way
-of classifying it uses the same ResNet-18.
+is mirrored to a square of SIDE pixels (of whole tiles, which torchgeo counts from below) and written
+uncompressed, with deflate and as JPEG 2000; every way of classifying it uses the same ResNet-18.
 
 The ways take turns, REPEATS times, so that a machine whose speed drifts slows all of them alike. A figure
 is the best of its REPEATS, for other work on the machine can only slow it; the median stands beside it in
@@ -241,6 +241,7 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--formats', nargs='+', choices=FORMATS, default=list(FORMATS))
     args = parser.parse_args()
+    args.side -= args.side % args.tile
     warnings.simplefilter('ignore')
     card = geores.load_model('sentinel2').card
     values = mosaic(args.scene, card.bands, args.side)

@@ -378,3 +378,31 @@ def test_a_thread_decodes_other_blocks_while_one_is_awaited(tmp_path, monkeypatc
         first.result()
     assert order == [512, 0]
     np.testing.assert_array_equal(values, decode([1], slice(0, 512), slice(0, 1024))[0])
+
+
+def test_a_thread_reads_other_bands_while_one_is_awaited(tmp_path, monkeypatch):
+    for seed, name in enumerate(('B02', 'B03')):
+        write(tmp_path / f'T33UUU_{name}.tif', noise((1, 64, 64), seed))
+    scene = open_scene(tmp_path)
+    reader = GridReader(scene, ['B02', 'B03'], scene.geobox)
+    awaited, other = (scene.band(name).raster for name in reader.bands)
+    started, go_on = Event(), Event()
+
+    def slow(*window, decode=awaited.read):
+        started.set()
+        assert go_on.wait(20)
+        return decode(*window)
+
+    def quick(*window, decode=other.read):
+        go_on.set()
+        return decode(*window)
+
+    monkeypatch.setattr(awaited, 'read', slow)
+    monkeypatch.setattr(other, 'read', quick)
+    window = slice(0, 64), slice(0, 64)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(reader.read, *window)
+        assert started.wait(20)
+        # It would wait for the first band forever, did it not read the second before.
+        values, _ = reader.read(*window)
+        np.testing.assert_array_equal(values, first.result()[0])

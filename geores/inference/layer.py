@@ -57,6 +57,12 @@ class Layer(ABC):
     def read(self, rows: slice, cols: slice) -> Pixels:
         """Values (bands, h, w) and validity (h, w), or None, in a window of the target grid."""
 
+    def is_awaited(self, rows: slice, cols: slice) -> bool:
+        """Whether another thread is decoding a block of a window of the target grid just now."""
+        inside = (self._inside(self._span(window, axis), axis) for axis, window in enumerate((rows, cols)))
+        blocks = ([block for _, block in self._parts(window, axis)] for axis, window in enumerate(inside))
+        return any(self._cache.is_awaited(self._key(*block)) for block in product(*blocks))
+
     @abstractmethod
     def _load(self, rows: slice, cols: slice) -> Block:
         """Decode one block."""

@@ -1,6 +1,6 @@
 """Windows of a target grid in the units a model wants, from any scene."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -157,7 +157,7 @@ class GridReader:
         alone = len(self._layers) == 1  # then its bands are the ones asked for, in their order
         values = np.empty((0 if alone else len(self.bands), *shape), np.float32)
         valid = np.ones(shape, bool)
-        for layer, positions in self._layers:
+        for layer, positions in self._in_turn(rows, cols):
             part, part_valid = layer.read(rows, cols)
             if alone:
                 values = part
@@ -168,6 +168,13 @@ class GridReader:
         for band, conversion in zip(values, self._conversions, strict=True):
             conversion.apply(band)
         return values, valid & self._allowed(rows, cols, shape)
+
+    def _in_turn(self, rows: slice, cols: slice) -> Iterator[tuple[Layer, list[int]]]:
+        """The layers, those of which another thread is decoding blocks last: until then others are read."""
+        left = list(self._layers)
+        while left:
+            free = (index for index, (layer, _) in enumerate(left) if not layer.is_awaited(rows, cols))
+            yield left.pop(next(free, 0))
 
     def _allowed(self, rows: slice, cols: slice, shape: tuple[int, int]) -> NDArray[np.bool_] | np.bool_:
         """Where neither the mask nor the area of interest forbids."""
