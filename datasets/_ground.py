@@ -10,7 +10,7 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
-from geores.datasets._shares import Decision, Placement, decide, windows_centred, windows_on_grid
+from geores.datasets._shares import Decision, Placement, Rule, decide, windows_centred, windows_on_grid
 from geores.datasets._tiles import SceneGrid
 from geores.datasets._vector import LabelledFeatures
 from geores.errors import DatasetError
@@ -20,18 +20,20 @@ __all__ = ['LabelledGround', 'label_ground', 'positions']
 
 @dataclass(frozen=True)
 class LabelledGround:
-    """The tiles that have a class.
+    """The tiles of which the labels say what they show.
 
     Attributes:
         places: position of the scene, first row and first column of each, (N, 3).
-        classes: (N,), names.
-        shares: (N,), part of the tile that its class covers; 1 where points decide.
+        names: the K classes of all labels, sorted.
+        present: (N, K), which of them each tile has.
+        shares: (N,), part of the tile that its classes cover; 1 where points decide.
         left_out: reason -> number of tiles.
         notes: what the user should be told, one sentence each.
     """
 
     places: NDArray[np.int64]
-    classes: NDArray[np.object_]
+    names: tuple[str, ...]
+    present: NDArray[np.bool_]
     shares: NDArray[np.float64]
     left_out: dict[str, int]
     notes: tuple[str, ...]
@@ -43,9 +45,9 @@ def label_ground(
     size: int,
     stride: int,
     placement: Placement,
-    min_share: float,
+    rule: Rule,
 ) -> LabelledGround:
-    """Place tiles over every scene and decide the class of each.
+    """Place tiles over every scene and decide the class, or classes, of each.
 
     Args:
         grids: of the scenes.
@@ -53,13 +55,14 @@ def label_ground(
         size: pixels of a tile's side.
         stride: pixels from tile to tile on the grid.
         placement: 'grid', 'centred', or 'auto': the grid for polygons, centred tiles for points.
-        min_share: least part of a tile that its class covers.
+        rule: from cover to classes.
 
     Raises:
         DatasetError: no feature lies on a scene, or no tile has a class.
     """
     if placement == 'auto':
         placement = 'grid' if features.kind == 'polygon' else 'centred'
+    names = np.unique(features.classes.astype(str))
     notes, places, decisions = [], [], []
     for index, grid in enumerate(grids):
         near = features.about(grid.crs, grid.grid.extent.geom)
@@ -69,7 +72,7 @@ def label_ground(
         if features.crs != near.crs:
             notes.append(f'{features.name}: reprojected from {_name(features)} to {_name(near)}')
         starts = _starts(grid, near, size, stride, placement)
-        decisions.append(decide(grid.boxes(starts, size), near, min_share))
+        decisions.append(decide(grid.boxes(starts, size), near, names, rule))
         places.append(np.column_stack([np.full(len(starts), index), starts]))
     if not places:
         raise DatasetError(_outside(grids, features))
@@ -77,11 +80,12 @@ def label_ground(
     decided = np.flatnonzero(decision.reasons == '')
     counts = Counter(decision.reasons[decision.reasons != ''].tolist())
     if not len(decided):
-        raise DatasetError(_undecided(features, decision, size, min_share))
-    notes += _remarks(features, counts, min_share)
+        raise DatasetError(_undecided(features, decision, size, rule))
+    notes += _remarks(features, counts, rule)
     return LabelledGround(
         np.concatenate(places)[decided],
-        decision.classes[decided],
+        tuple(names.tolist()),
+        decision.present[decided],
         decision.shares[decided],
         dict(counts),
         tuple(dict.fromkeys(notes)),
@@ -92,10 +96,9 @@ def positions(
     grids: Sequence[SceneGrid],
     places: NDArray[np.int64],
     size: int,
-    classes: NDArray[np.object_],
     shares: NDArray[np.float64],
 ) -> gpd.GeoDataFrame:
-    """A row for each tile, in the CRS of the first grid."""
+    """A row for each tile, in their order, in the CRS of the first grid."""
     frames = []
     for index, grid in enumerate(grids):
         own = np.flatnonzero(places[:, 0] == index)
@@ -104,7 +107,6 @@ def positions(
             {
                 'id': [f'{name}/{row}_{col}' for row, col in places[own, 1:]],
                 'scene': name,
-                'label': classes[own],
                 'share': shares[own],
             },
             geometry=grid.boxes(places[own, 1:], size),
@@ -125,18 +127,30 @@ def _starts(
     return windows_centred(shape, size, cols, rows)
 
 
-def _remarks(features: LabelledFeatures, counts: Counter[str], min_share: float) -> list[str]:
+def _remarks(features: LabelledFeatures, counts: Counter[str], rule: Rule) -> list[str]:
     several = 'with points of two classes' if features.kind == 'point' else 'that two classes cover alike'
-    told = {'share': f'of which no class covers {min_share:g}', 'several': several}
-    return [f'{counts[reason]} tiles {what} left out' for reason, what in told.items() if counts[reason]]
+    told = {
+        'share': f'of which no class covers {rule.min_share:g}',
+        'several': several,
+        'cover': f'of which labels cover less than {rule.min_cover:g}',
+    }
+    left = [f'{counts[reason]} tiles {what} left out' for reason, what in told.items() if counts[reason]]
+    if rule.task == 'multi-label' and not rule.min_cover:
+        return ['ground under no label is taken to show none', *left]
+    return left
 
 
-def _undecided(features: LabelledFeatures, decision: Decision, size: int, min_share: float) -> str:
+def _undecided(features: LabelledFeatures, decision: Decision, size: int, rule: Rule) -> str:
+    best = f'(at best {decision.shares.max(initial=0):.2g})'
+    if rule.task == 'multi-label':
+        return (
+            f'{features.name}: labels cover {rule.min_cover:g} of no tile of {size} pixels {best}: choose a '
+            'lower min_cover (0 where the labels are complete), or a smaller tile'
+        )
     if features.kind == 'point' or (decision.reasons == 'several').any():
         return f'{features.name}: no tile has one class alone: choose a smaller tile than {size} pixels'
-    best = decision.shares.max(initial=0)
     return (
-        f'{features.name}: no class covers {min_share:g} of any tile of {size} pixels (at best {best:.2g}): '
+        f'{features.name}: no class covers {rule.min_share:g} of any tile of {size} pixels {best}: '
         'choose a lower min_share, a smaller tile, or the placement centred'
     )
 

@@ -1,6 +1,7 @@
-"""Where tiles lie, and which class each of them shows."""
+"""Where tiles lie, and which class, or classes, each of them shows."""
 
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Self, get_args
 
 import numpy as np
 import shapely
@@ -10,30 +11,70 @@ from geores.datasets._vector import LabelledFeatures
 from geores.errors import DatasetError
 from geores.grid import Tiling
 
-__all__ = ['Decision', 'Placement', 'check_share', 'decide', 'windows_centred', 'windows_on_grid']
+__all__ = ['Decision', 'Placement', 'Rule', 'Task', 'decide', 'windows_centred', 'windows_on_grid']
 
 Placement = Literal['auto', 'grid', 'centred']
+Task = Literal['single-label', 'multi-label']
+
+ROUNDING = 1e-9
+"""Areas are rounded: half a tile is half a tile."""
 
 
 class Decision(NamedTuple):
     """What labels say of tiles.
 
     Attributes:
-        classes: (N,) names; '' where none is decided.
-        shares: (N,) part of the tile that its class covers; 1 where points decide.
-        reasons: (N,) why none is: 'no label', 'share' (none covers enough), or 'several' (two cover the
-            same, or points of two classes); '' where one is.
+        present: (N, K) the classes that each tile has.
+        shares: (N,) part of the tile that its class covers, or, of several, all of them; 1 where points
+            decide.
+        reasons: (N,) why nothing is decided: 'no label', 'share' (no class covers enough), 'several' (two
+            cover the same, or points of two classes) or 'cover' (too much is under no label); '' where it is.
     """
 
-    classes: NDArray[np.object_]
+    present: NDArray[np.bool_]
     shares: NDArray[np.float64]
     reasons: NDArray[np.object_]
 
 
-def check_share(min_share: float) -> None:
-    """Raise `DatasetError` where a least share is out of range."""
-    if not 0 < min_share <= 1:
-        raise DatasetError(f'min_share has to be above 0 and at most 1, not {min_share}')
+@dataclass(frozen=True)
+class Rule:
+    """Which class, or classes, a tile has.
+
+    Attributes:
+        task: 'single-label' takes the class that covers most; 'multi-label' each that covers enough.
+        min_share: least part of a tile that a class of it covers.
+        min_cover: of 'multi-label', least part of a tile that is under labels of any class.
+    """
+
+    task: Task
+    min_share: float
+    min_cover: float = 0.0
+
+    @classmethod
+    def of(cls, task: Task, min_share: float | None, min_cover: float | None) -> Self:
+        """The rule with its defaults: half a tile for one class; for several 0.01, and 0.9 under labels.
+
+        Args:
+            task: as above.
+            min_share: as above; None takes the default.
+            min_cover: as above; None takes the default.
+
+        Raises:
+            DatasetError: one is out of range, or has no effect.
+        """
+        if task not in get_args(Task):
+            raise DatasetError(f'task has to be one of {", ".join(get_args(Task))}, not {task!r}')
+        if min_share is not None and not 0 < min_share <= 1:
+            raise DatasetError(f'min_share has to be above 0 and at most 1, not {min_share}')
+        if min_cover is not None and not 0 <= min_cover <= 1:
+            raise DatasetError(f'min_cover has to be between 0 and 1, not {min_cover}')
+        if task == 'multi-label':
+            return cls(
+                task, 0.01 if min_share is None else min_share, 0.9 if min_cover is None else min_cover
+            )
+        if min_cover is not None:
+            raise DatasetError('min_cover goes with the task multi-label: a tile of one class has min_share')
+        return cls(task, 0.5 if min_share is None else min_share)
 
 
 def windows_on_grid(shape: tuple[int, int], size: int, stride: int) -> NDArray[np.int64]:
@@ -69,47 +110,82 @@ def windows_centred(
     return np.unique(starts.astype(np.int64), axis=0)
 
 
-def decide(boxes: NDArray[np.object_], features: LabelledFeatures, min_share: float) -> Decision:
-    """The class of each tile.
+def decide(
+    boxes: NDArray[np.object_], features: LabelledFeatures, names: NDArray[np.str_], rule: Rule
+) -> Decision:
+    """The class, or the classes, of each tile.
 
-    Polygons: the class that covers the largest area of the tile, if that is at least `min_share` of the
-    whole tile. Polygons of a class that overlap count once; two classes that cover the same area decide
-    nothing. Points: the class of the points inside; tiles with points of two classes are left undecided.
+    One class: that which covers the largest area of the tile, if that is at least `min_share` of the whole
+    tile; two that cover the same area decide nothing. Of points, the class of those inside; tiles with
+    points of two classes are left undecided. Several: each that covers at least `min_share` of the tile, or
+    has a point in it, where at least `min_cover` of the tile is under labels. Polygons that overlap count
+    once.
 
     Args:
         boxes: the tiles, (N,), in the CRS of the features.
         features: polygons or points.
-        min_share: above 0 and at most 1.
+        names: the K classes, sorted.
+        rule: says which.
 
+    Raises:
+        DatasetError: points are to say what is not there.
     """
-    names, codes = np.unique(features.classes.astype(str), return_inverse=True)
-    cover = _points(boxes, features, codes) if features.kind == 'point' else _areas(boxes, features, codes)
-    return _verdict(cover, names, 0.0 if features.kind == 'point' else min_share)
+    codes = np.searchsorted(names, features.classes.astype(str))
+    if rule.task == 'multi-label':
+        return _several(boxes, features, codes, len(names), rule)
+    if features.kind == 'point':
+        return _verdict(_points(boxes, features, codes, len(names)), 0.0)
+    return _verdict(_areas(boxes, features, codes, len(names)), rule.min_share)
 
 
-def _verdict(cover: NDArray[np.float64], names: NDArray[np.str_], min_share: float) -> Decision:
+def _verdict(cover: NDArray[np.float64], min_share: float) -> Decision:
     """From the cover of each class, (N, K), to a decision."""
     everyone = np.arange(len(cover))
     best = cover.argmax(axis=1)
     share = cover[everyone, best]
-    tied = (np.isclose(cover, share[:, None], rtol=0, atol=1e-9).sum(axis=1) > 1) & (share > 0)
+    tied = (np.isclose(cover, share[:, None], rtol=0, atol=ROUNDING).sum(axis=1) > 1) & (share > 0)
     reasons = np.full(len(cover), '', object)
     reasons[tied] = 'several'
-    reasons[share < min_share - 1e-9] = 'share'  # areas are rounded: half a tile is half a tile
+    reasons[share < min_share - ROUNDING] = 'share'
     reasons[share <= 0] = 'no label'
-    classes = np.where(reasons == '', names[best].astype(object), '')
-    return Decision(classes, share, reasons)
+    present = np.zeros(cover.shape, bool)
+    present[everyone, best] = reasons == ''
+    return Decision(present, share, reasons)
+
+
+def _several(
+    boxes: NDArray[np.object_],
+    features: LabelledFeatures,
+    codes: NDArray[np.int64],
+    count: int,
+    rule: Rule,
+) -> Decision:
+    reasons = np.full(len(boxes), '', object)
+    if features.kind == 'point':
+        if rule.min_cover:
+            raise DatasetError(
+                f'{features.name}: points say where a class is and not where it is not: a min_cover of 0 '
+                'takes them as all there are'
+            )
+        cover = _points(boxes, features, codes, count)
+        return Decision(cover > 0, np.ones(len(boxes)), reasons)
+    cover = _areas(boxes, features, codes, count)
+    whole = _areas(boxes, features, np.zeros_like(codes), 1)[:, 0]
+    reasons[whole < rule.min_cover - ROUNDING] = 'cover'
+    if rule.min_cover:
+        reasons[whole <= 0] = 'no label'
+    return Decision(cover >= rule.min_share - ROUNDING, whole, reasons)
 
 
 def _areas(
-    boxes: NDArray[np.object_], features: LabelledFeatures, codes: NDArray[np.int64]
+    boxes: NDArray[np.object_], features: LabelledFeatures, codes: NDArray[np.int64], count: int
 ) -> NDArray[np.float64]:
     """Part of each tile that each class covers, (N, K)."""
     tiles, found = shapely.STRtree(features.geometries).query(boxes, predicate='intersects')
     parts = shapely.intersection(boxes[tiles], features.geometries[found])
-    groups = tiles * (codes.max(initial=0) + 1) + codes[found]
+    groups = tiles * count + codes[found]
     order = np.argsort(groups, kind='stable')
-    cover = np.zeros((len(boxes), codes.max(initial=0) + 1))
+    cover = np.zeros((len(boxes), count))
     for group in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
         if len(group):
             ground = parts[group[0]] if len(group) == 1 else shapely.union_all(parts[group])
@@ -119,10 +195,10 @@ def _areas(
 
 
 def _points(
-    boxes: NDArray[np.object_], features: LabelledFeatures, codes: NDArray[np.int64]
+    boxes: NDArray[np.object_], features: LabelledFeatures, codes: NDArray[np.int64], count: int
 ) -> NDArray[np.float64]:
     """1 for each class that has a point in a tile, (N, K): two classes then tie."""
     tiles, found = shapely.STRtree(features.geometries).query(boxes, predicate='intersects')
-    cover = np.zeros((len(boxes), codes.max(initial=0) + 1))
+    cover = np.zeros((len(boxes), count))
     cover[tiles, codes[found]] = 1.0
     return cover

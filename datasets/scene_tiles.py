@@ -1,9 +1,10 @@
 """Tiles cut from scenes and labelled by polygons or points of a vector file."""
 
+import itertools
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
-from typing import Any, Literal, Self, cast, get_args
+from typing import Any, Self, cast, get_args
 
 import geopandas as gpd
 import numpy as np
@@ -15,7 +16,7 @@ from geores.card import ModelCard
 from geores.datasets._ground import label_ground, positions
 from geores.datasets._images import ImageStore
 from geores.datasets._module import ImageDataModule, LabelledImages, Sample
-from geores.datasets._shares import Placement, check_share
+from geores.datasets._shares import Placement, Rule, Task
 from geores.datasets._tiles import Masks, PixelSpec, Scenes, TileStore, lay_grids, opened
 from geores.datasets._torchgeo import NonGeoDataset
 from geores.datasets._vector import Labels, read_features
@@ -36,8 +37,12 @@ class SceneTiles(NonGeoDataset):
     same share, or points of two classes, are left out, as are those with too few valid pixels;
     `left_out` counts them. What no polygon covers counts as not labelled.
 
-    A sample has `image` (C, size, size) float32 in `units`, `label` int64, `bands`, `source` (the scene's
-    name), `id` (scene/row_column of its first pixel on the grid), `crs` and `bounds`.
+    The rule for 'multi-label': a tile has each class that covers at least `min_share` of it, or has a point
+    in it. What is under no label may hold anything, so only tiles count of which labels of any class cover
+    `min_cover`; 0 takes the labels as complete, and ground without them as showing none.
+
+    A sample has `image` (C, size, size) float32 in `units`, `label` (int64, or (K,) float32), `bands`,
+    `source` (the scene's name), `id` (scene/row_column of its first pixel on the grid), `crs` and `bounds`.
 
     Args:
         scenes: one or several, of the same or of different places.
@@ -49,7 +54,11 @@ class SceneTiles(NonGeoDataset):
         stride: pixels from tile to tile on the grid; `size` where not given. Smaller ones overlap.
         placement: 'grid' takes the tiles that `geores.classify` takes at that stride, 'centred' one tile
             about each polygon or point; 'auto' the grid for polygons, centred ones for points.
-        min_share: least part of a tile that its class covers, above 0 and at most 1; points need none.
+        task: 'single-label' or 'multi-label'.
+        min_share: least part of a tile that a class of it covers, above 0 and at most 1; points need none.
+            0.5 where not given, and 0.01 for 'multi-label'.
+        min_cover: of 'multi-label', least part of a tile under labels of any class; 0.9 where not given.
+            Points need 0.
         min_valid: least part of a tile's pixels that are valid.
         units: that values are brought to, as on a card: 'reflectance*10000', '8-bit' or 'dB'.
         layer: of a vector file that has several.
@@ -66,7 +75,7 @@ class SceneTiles(NonGeoDataset):
         budget: most bytes of tiles to hold in memory.
 
     Attributes:
-        labels: classes, sorted; targets count in them.
+        labels: classes, sorted; targets count in them. Those of the tiles; for 'multi-label' all of the file.
         positions: GeoDataFrame of the tiles (`id`, `scene`, `label`, `share`), in the first scene's CRS.
         unit_metres: metres on the ground of a unit of that CRS.
         side: metres of a tile's side.
@@ -80,8 +89,6 @@ class SceneTiles(NonGeoDataset):
         ReadError: pixels cannot be read.
     """
 
-    task: Literal['multi-label', 'single-label'] = 'single-label'
-
     def __init__(
         self,
         scenes: Scenes,
@@ -93,7 +100,9 @@ class SceneTiles(NonGeoDataset):
         resolution: float | None = None,
         stride: int | None = None,
         placement: Placement = 'auto',
-        min_share: float = 0.5,
+        task: Task = 'single-label',
+        min_share: float | None = None,
+        min_cover: float | None = None,
         min_valid: float = 0.5,
         units: str = 'reflectance*10000',
         layer: str | None = None,
@@ -110,7 +119,7 @@ class SceneTiles(NonGeoDataset):
     ) -> None:
         stride = size if stride is None else stride
         _check_options(size, stride, placement, min_valid)
-        check_share(min_share)
+        rule = Rule.of(task, min_share, min_cover)
         features = read_features(labels, column, layer)
         spec = PixelSpec(
             tuple(bands),
@@ -125,7 +134,7 @@ class SceneTiles(NonGeoDataset):
             processing_level or '',
         )
         grids = lay_grids(opened(scenes), spec, mask, mask_values)
-        ground = label_ground(grids, features, size, stride, placement, min_share)
+        ground = label_ground(grids, features, size, stride, placement, rule)
         store = TileStore(grids, ground.places, size, fill, budget)
         whole = np.flatnonzero(store.valid_shares >= min_valid)
         invalid = len(ground.places) - len(whole)
@@ -143,7 +152,12 @@ class SceneTiles(NonGeoDataset):
         if invalid:
             self.notes += (f'{invalid} tiles with less than {min_valid:g} of valid pixels left out',)
         self.images: ImageStore = store.subset(whole)
-        self._take(positions(grids, ground.places[whole], size, ground.classes[whole], ground.shares[whole]))
+        self.task = task
+        self._take(
+            positions(grids, ground.places[whole], size, ground.shares[whole]),
+            ground.names,
+            ground.present[whole],
+        )
 
     @classmethod
     def for_card(
@@ -178,15 +192,20 @@ class SceneTiles(NonGeoDataset):
         return cls(scenes, labels, column, card.bands, size or card.input_size, **(fixed | options))
 
     def keep(self, labels: Sequence[str]) -> Self:
-        """Tiles of some classes alone, whose order stays.
+        """Tiles that have some classes, and these classes alone; the order stays.
 
         Args:
             labels: to keep.
         """
-        kept = np.flatnonzero(self.positions['label'].isin(list(labels)).to_numpy())
+        wanted = np.isin(self.labels, list(labels))
+        kept = np.flatnonzero(self._present[:, wanted].any(axis=1))
         other = copy(self)
         other.images = cast('TileStore', self.images).subset(kept)
-        other._take(self.positions.iloc[kept].reset_index(drop=True))
+        other._take(
+            self.positions.iloc[kept].reset_index(drop=True),
+            tuple(itertools.compress(self.labels, wanted.tolist())),
+            self._present[kept][:, wanted],
+        )
         return other
 
     def __len__(self) -> int:
@@ -195,7 +214,7 @@ class SceneTiles(NonGeoDataset):
     def __getitem__(self, index: int) -> Sample:
         return {
             'image': torch.from_numpy(np.array(self.images[index], np.float32)),
-            'label': torch.tensor(self.targets[index]),
+            'label': torch.from_numpy(np.asarray(self.targets[index])),
             'bands': self.bands,
             'source': self.sources[index],
             'id': self.ids[index],
@@ -209,14 +228,18 @@ class SceneTiles(NonGeoDataset):
         bounds: NDArray[np.float64] = shapely.bounds(self.positions.geometry.to_numpy())
         return bounds
 
-    def _take(self, positions: gpd.GeoDataFrame) -> None:
-        self.positions = positions
+    def _take(self, positions: gpd.GeoDataFrame, names: tuple[str, ...], present: NDArray[np.bool_]) -> None:
+        several = self.task == 'multi-label'
+        shown: NDArray[np.bool_] = present.any(axis=0) | several
+        self.labels = tuple(itertools.compress(names, shown.tolist()))
+        self._present = present[:, shown]
+        self.strata = [', '.join(itertools.compress(self.labels, row)) for row in self._present]
+        self.positions = positions.assign(label=self.strata)[['id', 'scene', 'label', 'share', 'geometry']]
         self.ids: list[str] = positions['id'].tolist()
         self.sources: list[str] = positions['scene'].tolist()
-        self.strata: list[str] = positions['label'].tolist()
-        self.labels = tuple(sorted(set(self.strata)))
-        order = {label: index for index, label in enumerate(self.labels)}
-        self.targets: NDArray[Any] = np.array([order[label] for label in self.strata], np.int64)
+        self.targets: NDArray[Any] = (
+            self._present.astype(np.float32) if several else self._present.argmax(axis=1).astype(np.int64)
+        )
 
 
 class SceneTilesDataModule(ImageDataModule):

@@ -98,10 +98,11 @@ def write_table(path, rows):
         csv.writer(file).writerows(rows)
 
 
-def make_polygons(path, scene, crs='EPSG:32633'):
-    """The left half of a scene is water, the right half forest."""
+def make_polygons(path, scene, crs='EPSG:32633', share=1.0):
+    """The left half of a scene is water, the right half forest; or of its upper part alone."""
     with rasterio.open(scene) as file:
         west, south, east, north = file.bounds
+    south = north - share * (north - south)
     middle = (west + east) / 2
     shapes = [box(west, south, middle, north), box(middle, south, east, north)]
     frame = gpd.GeoDataFrame({'class': ['water', 'forest']}, geometry=shapes, crs='EPSG:32633')

@@ -148,6 +148,23 @@ def test_scenes_with_polygons(single, tmp_path, crs):
     assert len(dense) > 24
 
 
+def test_scenes_with_polygons_of_several_classes(multi, tmp_path):
+    values = np.full((3, 2 * SIZE, 4 * SIZE), 40, np.uint8)
+    values[0, :, : 2 * SIZE + SIZE // 2] = 220  # water as far as said, and half a tile more
+    values[1, :, 2 * SIZE :] = 220
+    scene = write_scene(tmp_path / 'scene.tif', values=values)
+    polygons = make_polygons(tmp_path / 'labels.gpkg', scene)
+    found = package.evaluate(multi, scene, labels=polygons, column='class')
+    assert len(found) == 8
+    assert found.per_class.loc['water'][['support', 'predicted']].tolist() == [4, 6]
+    assert found.per_class.loc['forest', 'f1'] == 1.0
+    overlapping = package.evaluate(multi, scene, labels=polygons, column='class', stride=SIZE // 2)
+    assert (len(overlapping), overlapping.per_class.loc['water', 'support']) == (21, 12)
+    strip = make_polygons(tmp_path / 'strip.gpkg', scene, share=0.25)
+    complete = package.evaluate(multi, scene, labels=strip, column='class', min_cover=0)
+    assert complete.per_class.loc['forest', 'support'] == 2
+
+
 def test_batches_and_workers_change_nothing(single, images):
     whole = package.evaluate(single, images)
     parts = package.evaluate(package.load_model(single), images, batch_size=5, workers=1, bootstrap=0)

@@ -71,7 +71,11 @@ def test_scenes_without_what_they_need(refused, single, multi, images, tmp_path)
     assert 'kind' in refused(single, scene, '--labels', polygons, '--column', 'kind')
     assert 'none.gpkg' in refused(single, scene, '--labels', tmp_path / 'none.gpkg', '--column', 'class')
     assert 'none.tif' in refused(single, tmp_path / 'none.tif', '--labels', polygons, '--column', 'class')
-    assert 'multi is multi-label' in refused(multi, scene, '--labels', polygons, '--column', 'class')
+    told = refused(single, scene, '--labels', polygons, '--column', 'class', '--min-cover', '0')
+    assert 'min_cover goes with the task multi-label' in told
+    strip = make_polygons(tmp_path / 'strip.gpkg', scene, share=0.1)
+    told = refused(multi, scene, '--labels', strip, '--column', 'class', '--min-cover', '1')
+    assert 'labels cover 1 of no tile of 8 pixels (at best 0.4)' in told
     far = write_scene(tmp_path / 'far.tif', height=32, width=32, transform=GRID.translation(4e5, 1e6) @ GRID)
     refused(single, far, '--labels', polygons, '--column', 'class')
 

@@ -71,7 +71,15 @@ def evaluate(
     ] = None,
     stride: Annotated[int | None, Option(help='Pixels from tile to tile of scenes [the tile].')] = None,
     min_share: Annotated[
-        float | None, Option(help='Least part of a tile that its class covers [0.5].')
+        float | None,
+        Option(help='Least part of a tile that its class covers [0.5; of a multi-label model 0.01].'),
+    ] = None,
+    min_cover: Annotated[
+        float | None,
+        Option(
+            help='Of a multi-label model: least part of a tile that is under labels [0.9]; 0 where they are '
+            'complete.'
+        ),
     ] = None,
     placement: Annotated[
         str | None, Option(help='Tiles of scenes: grid, or centred on each polygon or point; or auto.')
@@ -123,7 +131,13 @@ def evaluate(
     as_json: Annotated[bool, Option('--json', help='Print one JSON object.')] = False,
 ) -> None:
     """Measure how well MODEL answers on labelled DATA."""
-    tiles = {'resolution': resolution, 'stride': stride, 'min_share': min_share, 'placement': placement}
+    tiles = {
+        'resolution': resolution,
+        'stride': stride,
+        'min_share': min_share,
+        'min_cover': min_cover,
+        'placement': placement,
+    }
     reben = {'metadata': metadata, 'snow_and_clouds': snow_and_clouds}
     renamed = _pairs(label_map)
     from geores.pipelines.evaluation.report import Evaluation

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -232,13 +232,8 @@ def _scene_tiles(
 
     if labels is None or column is None:
         raise UsageError('scenes need a vector file of labels and its column: --labels FILE --column NAME')
-    if card.task == 'multi-label':
-        raise UsageError(
-            f'{fspath(labels)}: gives each tile one label, and {card.name} is multi-label: take a '
-            'single-label model'
-        )
     scenes = [open_scene(path, bands=bands) for path in paths]
-    return cast('LabelledImages', SceneTiles.for_card(card, scenes, labels, column, **tiles))
+    return cast('LabelledImages', SceneTiles.for_card(card, scenes, labels, column, task=card.task, **tiles))
 
 
 def _classes(dataset: 'LabelledImages', places: Mapping[str, int], count: int) -> torch.Tensor:
