@@ -230,7 +230,7 @@ class SceneTiles(NonGeoDataset):
 
     def _take(self, positions: gpd.GeoDataFrame, names: tuple[str, ...], present: NDArray[np.bool_]) -> None:
         several = self.task == 'multi-label'
-        shown: NDArray[np.bool_] = present.any(axis=0) | several
+        shown = np.asarray(present.any(axis=0) | several)
         self.labels = tuple(itertools.compress(names, shown.tolist()))
         self._present = present[:, shown]
         self.strata = [', '.join(itertools.compress(self.labels, row)) for row in self._present]
