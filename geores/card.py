@@ -20,15 +20,15 @@ CARD_FILE = 'card.json'
 WEIGHTS = Path(__file__).parent / 'weights'
 
 # What turns a card of one format version into the next: {1: one_to_two, ...}.
-# Version 2 added what only VQA models have: tokenizer, answer encoding and encoder; and the
-# range of display.
+# Version 2 added what only VQA models have: tokenizer, answer encoding and encoder; the range of
+# display; and how tiles were cut.
 _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda data: data | {'format_version': 2},
 }
 
 
 _OPTIONAL = frozenset(
-    {'display_stretch', 'display_range', 'calibration', 'tokenizer', 'answer_encoding', 'encoder'}
+    {'display_stretch', 'display_range', 'calibration', 'tiles', 'tokenizer', 'answer_encoding', 'encoder'}
 )
 
 
@@ -65,6 +65,8 @@ class ModelCard:
         display_stretch: Low and high percentile by which other imagery is brought to 8 bits.
         display_range: Reflectances times 10,000 that become 0 and 255 instead, as in its training images.
         calibration: `{'temperature': value}` by which logits are divided, if calibrated.
+        tiles: How tiles of scenes were cut for training: options of `geores.datasets.SceneTiles` (`stride`,
+            `placement`, `resolution`, `min_share`, `min_valid`), by which `split_id` can be made again.
         tokenizer: Of VQA: how questions become tokens (`geores.vqa.tokens`).
         answer_encoding: Of VQA: style and variant of the answers' texts (`geores.vqa.answers`).
         encoder: Of VQA: whose feature maps the head takes. Either another bundle's, with `name`, `sha256`,
@@ -105,6 +107,7 @@ class ModelCard:
     display_stretch: tuple[float, float] | None = (2.0, 98.0)
     display_range: tuple[float, float] | None = None
     calibration: Mapping[str, float] | None = None
+    tiles: Mapping[str, Any] | None = None
     tokenizer: Mapping[str, Any] | None = None
     answer_encoding: Mapping[str, str] | None = None
     encoder: Mapping[str, Any] | None = None

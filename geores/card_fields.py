@@ -133,6 +133,14 @@ def _calibration(value: object) -> dict[str, float]:
     return {'temperature': temperature}
 
 
+def _tiles(value: object) -> dict[str, Any]:
+    tiles = _plain(value)
+    unknown = sorted(tiles.keys() - _CUT)
+    if unknown:
+        raise ValueError(f'has {unknown[0]!r}, and tiles are cut by {", ".join(sorted(_CUT))}')
+    return tiles
+
+
 def _metrics(value: object) -> dict[str, dict[str, Any]]:
     metrics = _plain(value)
     for source, figures in metrics.items():
@@ -149,6 +157,7 @@ def _answer_encoding(value: object) -> dict[str, str]:
         raise ValueError(f'is none: {error}') from None
 
 
+_CUT = frozenset({'stride', 'placement', 'resolution', 'min_share', 'min_valid'})
 _SHARED = frozenset({'name', 'sha256', 'bands', 'grid'})
 _OWN = frozenset({'architecture', 'architecture_kwargs', 'grid'})
 _CHANGES = frozenset({'scale', 'looks'})  # of a shared one, where they are not 1 and False
@@ -220,6 +229,7 @@ FIELDS: dict[str, Check] = {
     'labels': _names,
     'thresholds': _optional(_where(_sequence(_number), lambda number: 0 < number < 1, 'between 0 and 1')),
     'calibration': _optional(_calibration),
+    'tiles': _optional(_tiles),
     'tokenizer': _optional(_plain),
     'answer_encoding': _optional(_answer_encoding),
     'encoder': _optional(_encoder),

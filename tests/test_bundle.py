@@ -148,6 +148,7 @@ def test_any_card_loads_or_is_a_bundle_error(fields):
         ({'input_size': True}, ["'input_size'"]),
         ({'calibration': {'temperature': 0}}, ["'calibration'", 'temperature']),
         ({'calibration': {'platt': 1}}, ["'calibration'", 'temperature']),
+        ({'tiles': {'stride': 8, 'mask': 'x.tif'}}, ["'tiles'", "'mask'"]),
         ({'metrics': {'x': {'f1': 1}}}, ["'metrics'", "'split'"]),
         ({'architecture_kwargs': {'pretrained': True}}, ["'architecture_kwargs'", 'pretrained']),
         ({'sha256': 'zz'}, ["'sha256'"]),

@@ -84,6 +84,11 @@ def test_from_labels_to_a_bundle_and_a_map(run, geores, place, tmp_path):
     assert card.split_id == blocks['split_id']
     assert card.metrics['place']['accuracy'] == blocks['accuracy']
     assert 'labels.gpkg' in card.training_data
+    kept = package.evaluate(
+        folder, place / 'place.tif', labels=place / 'labels.gpkg', column='light', split='val', bootstrap=0
+    )  # tiles are cut as they were, at a stride of half a tile
+    assert len(kept) == blocks['validation_tiles']
+    assert kept.metrics['accuracy'] == pytest.approx(blocks['accuracy'])
     answer = geores('classify', place / 'place.tif', '--model', folder, '--out', tmp_path / 'map', '--json')
     assert answer.code == 0, answer.err
     assert answer.records[0]['labels']['day'] == pytest.approx(0.5, abs=0.1)

@@ -95,7 +95,8 @@ def find_datasets(
     _check_mode(card, mode)
     check_bands(card, bands)
     if labels is not None or column is not None or tiles:
-        return [_scene_tiles(card, paths, labels, column, bands, tiles)]
+        as_then = {} if split == 'all' else dict(card.tiles or {})  # a part of what was cut for training
+        return [_scene_tiles(card, paths, labels, column, bands, as_then | tiles)]
     folders = [Path(path) for path in paths]
     official = find_reben(card, folders, split, reben or {})
     if official is not None:

@@ -48,7 +48,7 @@ def take_part(
         )
     split = _split_of_card(card, labelled)
     if split is None and part != 'all':
-        as_then = '' if labelled.bounds is None else ', cut as then (finetune has a --stride of half a tile)'
+        as_then = '' if labelled.bounds is None else ', cut as then'
         raise UsageError(
             f'split {part!r}: the split of {card.name} ({card.split_id}) cannot be made again of this data; '
             f'give all of the data that was split and no other{as_then}, or leave the split out'

@@ -186,17 +186,24 @@ def _cut(
         labels,
         column,
         size=size,
-        resolution=options.resolution,
-        stride=options.stride or max(size // 2, 1),
-        placement=options.placement,
-        min_share=options.min_share,
-        min_valid=options.min_valid,
+        **_cutting(size, options),
         layer=options.layer,
         mask=options.mask,
         mask_values=options.mask_values,
         linear_s1=options.linear_s1,
         processing_level=None,  # what it learns from is what its card says
     )
+
+
+def _cutting(size: int, options: FinetuneOptions) -> dict[str, Any]:
+    """Where tiles lie and which of them count, as the card keeps it."""
+    return {
+        'resolution': options.resolution,
+        'stride': options.stride or max(size // 2, 1),
+        'placement': options.placement,
+        'min_share': options.min_share,
+        'min_valid': options.min_valid,
+    }
 
 
 def _enough(tiles: SceneTiles, least: int, column: str) -> tuple[SceneTiles, list[str]]:
@@ -286,6 +293,7 @@ def _draft(
         labels=tiles.labels,
         thresholds=None,
         calibration=None,
+        tiles=_cutting(tiles.size, options),
         split_id=next(iter(options.kinds)),
         training_data=f'{len(tiles)} tiles of {names}, labelled by column {column} of {source} (licences of '
         f"scenes and labels are the user's to state); its base {base.name}: {base.training_data}",
