@@ -130,16 +130,26 @@ def decide(
     Raises:
         DatasetError: points are to say what is not there.
     """
-    codes = np.searchsorted(names, features.classes.astype(str))
-    if rule.task == 'multi-label':
-        return _several(boxes, features, codes, len(names), rule)
+    tiles, found = shapely.STRtree(features.geometries).query(boxes, predicate='intersects')
+    codes = np.searchsorted(names, features.classes[found].astype(str))
     if features.kind == 'point':
-        return _verdict(_points(boxes, features, codes, len(names)), 0.0)
-    return _verdict(_areas(boxes, features, codes, len(names)), rule.min_share)
+        if rule.min_cover:
+            raise DatasetError(
+                f'{features.name}: points say where a class is and not where it is not: a min_cover of 0 '
+                'takes them as all there are'
+            )
+        cover, whole = np.zeros((len(boxes), len(names))), np.ones(len(boxes))
+        cover[tiles, codes] = 1.0  # two classes then tie
+        return _several(cover, whole, rule) if rule.task == 'multi-label' else _one(cover, 0.0)
+    parts = shapely.intersection(boxes[tiles], features.geometries[found])
+    cover = _areas(boxes, tiles, codes, parts, len(names))
+    if rule.task == 'single-label':
+        return _one(cover, rule.min_share)
+    return _several(cover, _areas(boxes, tiles, np.zeros_like(codes), parts, 1)[:, 0], rule)
 
 
-def _verdict(cover: NDArray[np.float64], min_share: float) -> Decision:
-    """From the cover of each class, (N, K), to a decision."""
+def _one(cover: NDArray[np.float64], min_share: float) -> Decision:
+    """The class of each tile, from the cover of each class, (N, K)."""
     everyone = np.arange(len(cover))
     best = cover.argmax(axis=1)
     share = cover[everyone, best]
@@ -153,24 +163,9 @@ def _verdict(cover: NDArray[np.float64], min_share: float) -> Decision:
     return Decision(present, share, reasons)
 
 
-def _several(
-    boxes: NDArray[np.object_],
-    features: LabelledFeatures,
-    codes: NDArray[np.int64],
-    count: int,
-    rule: Rule,
-) -> Decision:
-    reasons = np.full(len(boxes), '', object)
-    if features.kind == 'point':
-        if rule.min_cover:
-            raise DatasetError(
-                f'{features.name}: points say where a class is and not where it is not: a min_cover of 0 '
-                'takes them as all there are'
-            )
-        cover = _points(boxes, features, codes, count)
-        return Decision(cover > 0, np.ones(len(boxes)), reasons)
-    cover = _areas(boxes, features, codes, count)
-    whole = _areas(boxes, features, np.zeros_like(codes), 1)[:, 0]
+def _several(cover: NDArray[np.float64], whole: NDArray[np.float64], rule: Rule) -> Decision:
+    """The classes of each tile, from the cover of each, (N, K), and of all together, (N,)."""
+    reasons = np.full(len(cover), '', object)
     reasons[whole < rule.min_cover - ROUNDING] = 'cover'
     if rule.min_cover:
         reasons[whole <= 0] = 'no label'
@@ -178,27 +173,19 @@ def _several(
 
 
 def _areas(
-    boxes: NDArray[np.object_], features: LabelledFeatures, codes: NDArray[np.int64], count: int
+    boxes: NDArray[np.object_],
+    tiles: NDArray[np.int64],
+    codes: NDArray[np.int64],
+    parts: NDArray[np.object_],
+    count: int,
 ) -> NDArray[np.float64]:
-    """Part of each tile that each class covers, (N, K)."""
-    tiles, found = shapely.STRtree(features.geometries).query(boxes, predicate='intersects')
-    parts = shapely.intersection(boxes[tiles], features.geometries[found])
-    groups = tiles * count + codes[found]
+    """Share of each tile that each code covers, (N, count), where parts of tiles have a code each."""
+    groups = tiles * count + codes
     order = np.argsort(groups, kind='stable')
     cover = np.zeros((len(boxes), count))
     for group in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
         if len(group):
             ground = parts[group[0]] if len(group) == 1 else shapely.union_all(parts[group])
-            cover[tiles[group[0]], codes[found[group[0]]]] = shapely.area(ground)
+            cover[tiles[group[0]], codes[group[0]]] = shapely.area(ground)
     shares: NDArray[np.float64] = cover / shapely.area(boxes)[:, None]
     return shares
-
-
-def _points(
-    boxes: NDArray[np.object_], features: LabelledFeatures, codes: NDArray[np.int64], count: int
-) -> NDArray[np.float64]:
-    """1 for each class that has a point in a tile, (N, K): two classes then tie."""
-    tiles, found = shapely.STRtree(features.geometries).query(boxes, predicate='intersects')
-    cover = np.zeros((len(boxes), count))
-    cover[tiles, codes[found]] = 1.0
-    return cover

@@ -45,8 +45,7 @@ class Layer(ABC):
         for axis, windows in enumerate((rows, cols)):
             counts: Counter[int] = Counter()
             for window in windows:
-                inside = self._inside(self._span(window, axis), axis)
-                counts.update(block.start for _, block in self._parts(inside, axis))
+                counts.update(block.start for block in self._blocks(window, axis))
             self._uses[axis].update(counts)
 
     @abstractmethod
@@ -59,9 +58,8 @@ class Layer(ABC):
 
     def is_awaited(self, rows: slice, cols: slice) -> bool:
         """Whether another thread is decoding a block of a window of the target grid just now."""
-        inside = (self._inside(self._span(window, axis), axis) for axis, window in enumerate((rows, cols)))
-        blocks = ([block for _, block in self._parts(window, axis)] for axis, window in enumerate(inside))
-        return any(self._cache.is_awaited(self._key(*block)) for block in product(*blocks))
+        blocks = product(self._blocks(rows, 0), self._blocks(cols, 1))
+        return any(self._cache.is_awaited(self._key(*block)) for block in blocks)
 
     @abstractmethod
     def _load(self, rows: slice, cols: slice) -> Block:
@@ -95,6 +93,10 @@ class Layer(ABC):
     def _block(self, rows: slice, cols: slice) -> Block:
         uses = self._uses[0].get(rows.start, 0) * self._uses[1].get(cols.start, 0)
         return self._cache.get(self._key(rows, cols), lambda: self._load(rows, cols), uses)
+
+    def _blocks(self, window: slice, axis: int) -> list[slice]:
+        """The blocks that a window of the target takes pixels of, along one axis."""
+        return [block for _, block in self._parts(self._inside(self._span(window, axis), axis), axis)]
 
     def _key(self, rows: slice, cols: slice) -> tuple[int, int, int]:
         return id(self), rows.start, cols.start
