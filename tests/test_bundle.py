@@ -1,5 +1,6 @@
-import contextlib
-import json
+"""Bundles are written and read whole, and what they give."""
+
+# ruff: noqa: F811 - fixtures are arguments too
 import os
 import pickle
 import shutil
@@ -8,178 +9,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
-from torch import nn
 
 from geores import card as card_module
-from geores import models
 from geores.bundle import list_models, load_model, save_bundle
 from geores.card import ModelCard
 from geores.errors import BundleError, ModelNotFoundError, OutputError, UsageError
 
-SIZE = 8
-
-with contextlib.suppress(UsageError):
-
-    @models.register('test-bundle-tiny')
-    class Tiny(nn.Module):
-        def __init__(self, in_chans: int, num_classes: int) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(in_chans, 4, 3)
-            self.norm = nn.BatchNorm2d(4)
-            self.head = nn.Linear(4, num_classes)
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.head(self.norm(self.conv(images)).relu().mean((2, 3)))
-
-
-CARD = ModelCard(
-    name='tiny',
-    description='A test.',
-    architecture='test-bundle-tiny',
-    architecture_kwargs={'in_chans': 2, 'num_classes': 3},
-    activation='sigmoid',
-    task='multi-label',
-    sensor='none',
-    processing_level='none',
-    bands=('B02', 'B08'),
-    units='reflectance*10000',
-    gsd=(8, 12),
-    input_size=SIZE,
-    resampling='bilinear',
-    mean=(100.0, 200.0),
-    std=(10.0, 20.0),
-    labels=('a', 'b', 'c'),
-    thresholds=(0.4, 0.5, 0.6),
-    split_id='split',
-    training_data='made up',
-    licence='MIT',
-    metrics={'made-up': {'split': 'validation', 'f1_micro': 0.5, 'ap_macro': None}},
+from .bundle_fixtures import (  # noqa: F401 - fixtures
+    CARD,
+    SIZE,
+    bundle,
+    change,
+    change_weights,
+    fails,
+    images,
+    tiny,
 )
-
-
-def tiny() -> nn.Module:
-    torch.manual_seed(0)
-    return models.create(CARD.architecture, **CARD.architecture_kwargs)
-
-
-@pytest.fixture
-def bundle(tmp_path):
-    return save_bundle(tmp_path / 'tiny', tiny(), CARD, torch.float32)
-
-
-def images(count: int = 5) -> np.ndarray:
-    rng = np.random.default_rng(0)
-    return rng.normal(150, 20, (count, 2, SIZE, SIZE)).astype(np.float32)
-
-
-def change(bundle, **fields) -> None:
-    path = bundle / 'card.json'
-    data = json.loads(path.read_text()) | fields
-    path.write_text(json.dumps({key: value for key, value in data.items() if value != 'drop'}))
-
-
-def change_weights(bundle, edit) -> None:
-    tensors = load_file(bundle / 'model.safetensors')
-    edit(tensors)
-    save_file(tensors, bundle / 'model.safetensors')
-
-
-def fails(bundle, *parts: str, kind: type[Exception] = BundleError) -> None:
-    with pytest.raises(kind) as error:
-        load_model(bundle)
-    message = str(error.value)
-    assert '\n' not in message
-    for part in parts:
-        assert part in message
-
-
-# --- cards
-
-
-def test_card_round_trip(tmp_path):
-    CARD.save(tmp_path / 'card.json')
-    assert ModelCard.load(tmp_path / 'card.json') == CARD
-    assert ModelCard.from_dict(CARD.to_dict()) == CARD
-    assert json.loads((tmp_path / 'card.json').read_text())['format_version'] == 2
-
-
-@given(
-    st.dictionaries(st.sampled_from(sorted(CARD.to_dict())), st.from_type(object), min_size=1)
-    | st.dictionaries(
-        st.sampled_from(sorted(CARD.to_dict())),
-        st.recursive(
-            st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3),
-            lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=3), part),
-            max_leaves=4,
-        ),
-        min_size=1,
-    )
-)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_card_loads_or_is_a_bundle_error(fields):
-    try:
-        card = ModelCard.from_dict(CARD.to_dict() | fields)
-    except BundleError as error:
-        lines = str(error).splitlines()
-        assert len(lines) == 1
-    else:
-        assert ModelCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
-
-
-@pytest.mark.parametrize(
-    ('fields', 'parts'),
-    [
-        ({'mean': [1.0]}, ["'mean'", '1 values for 2 bands']),
-        ({'std': [1.0, 0.0]}, ["'std'", 'above 0']),
-        ({'std': [1.0, float('nan')]}, ["'std'", 'finite']),
-        ({'mean': '12'}, ["'mean'", 'list']),
-        ({'labels': ['a', 'a', 'b']}, ["'labels'", "'a' twice"]),
-        ({'thresholds': [0.5, 0.5, 1.0]}, ["'thresholds'", 'between 0 and 1']),
-        ({'thresholds': [0.5]}, ["'thresholds'", '1 values for 3 labels']),
-        ({'thresholds': None}, ["'thresholds'", 'multi-label']),
-        ({'activation': 'softmax'}, ["'activation'", "'multi-label'"]),
-        ({'activation': 'relu'}, ["'activation'", 'sigmoid, softmax']),
-        ({'resampling': 'cubic'}, ["'resampling'"]),
-        ({'gsd': [12, 8]}, ["'gsd'"]),
-        ({'input_size': 8.5}, ["'input_size'", 'whole number']),
-        ({'input_size': True}, ["'input_size'"]),
-        ({'calibration': {'temperature': 0}}, ["'calibration'", 'temperature']),
-        ({'calibration': {'platt': 1}}, ["'calibration'", 'temperature']),
-        ({'tiles': {'stride': 8, 'mask': 'x.tif'}}, ["'tiles'", "'mask'"]),
-        ({'metrics': {'x': {'f1': 1}}}, ["'metrics'", "'split'"]),
-        ({'architecture_kwargs': {'pretrained': True}}, ["'architecture_kwargs'", 'pretrained']),
-        ({'sha256': 'zz'}, ["'sha256'"]),
-        ({'name': '../x'}, ["'name'"]),
-        ({'licence': 'drop'}, ["'licence'", 'missing']),
-        ({'bands': 'drop'}, ["'bands'", 'missing']),
-        ({'lable': 1}, ["'lable'", 'not one that geores knows']),
-        ({'format_version': 3}, ["'format_version'", 'upgrade geores']),
-        ({'format_version': 'one'}, ["'format_version'"]),
-        ({'architecture': 'test-bundle-tini'}, ["did you mean 'test-bundle-tiny'"]),
-    ],
-)
-def test_bad_cards_name_file_and_field(bundle, fields, parts):
-    change(bundle, **fields)
-    fails(bundle, str(bundle), *parts)
-
-
-def test_older_format_versions_are_upgraded(bundle, monkeypatch):
-    def two_to_three(data):
-        return data | {'format_version': 3, 'licence': 'upgraded'}
-
-    monkeypatch.setattr(card_module, '_UPGRADES', card_module._UPGRADES | {2: two_to_three})
-    monkeypatch.setattr(card_module, 'FORMAT_VERSION', 3)
-    assert load_model(bundle).card.licence == 'upgraded'
-
-
-@pytest.mark.parametrize('text', ['', 'no json', '[]', '{"name":' * 9000])
-def test_cards_that_are_not_json(bundle, text):
-    (bundle / 'card.json').write_text(text)
-    fails(bundle, 'card.json')
-
 
 # --- bundles
 
