@@ -4,7 +4,6 @@ The layout of UC Merced Land Use (Yang and Newsam 2010; multi-labels of Chaudhur
 AID (Xia et al. 2017; multi-labels of Hua et al. 2020), and of many others.
 """
 
-import csv
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from geores.datasets._images import ImageStore, read_rgb
 from geores.datasets._module import ImageDataModule, LabelledImages, Sample
+from geores.datasets._table import read_rows
 from geores.datasets._torchgeo import NonGeoDataset
 from geores.errors import DatasetError
 
@@ -182,14 +182,7 @@ def _multi_labels(
 
 
 def _read_table(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise DatasetError(f'{path.absolute()}: no such table; multi-label mode needs it')
-    with path.open(newline='', encoding='utf-8-sig') as file:
-        reader = csv.DictReader(file)
-        for column in ('name', 'scene'):
-            if column not in (reader.fieldnames or ()):
-                raise DatasetError(f'{path}: column {column!r} is missing')
-        table = list(reader)
+    table = read_rows(path, ('name', 'scene'), 'no such table; multi-label mode needs it')
     if not table or len(table[0]) < 3:
         raise DatasetError(f'{path}: has no rows or no label columns')
     return table

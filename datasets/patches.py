@@ -1,6 +1,5 @@
 """Folders of GeoTIFF patches with a table of labels."""
 
-import csv
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from geores.datasets._images import ImageStore, open_geotiff, read_geotiff
 from geores.datasets._module import ImageDataModule, LabelledImages, Sample
+from geores.datasets._table import read_rows
 from geores.datasets._torchgeo import NonGeoDataset
 from geores.errors import DatasetError
 
@@ -133,18 +133,11 @@ def _read_table(root: Path) -> dict[str, str]:
     if not root.is_dir():
         raise DatasetError(f'{root.absolute()}: no such folder; set root to where the patches are')
     path = root / TABLE
-    if not path.is_file():
-        raise DatasetError(f'{path.absolute()}: no such table of labels')
-    with path.open(newline='', encoding='utf-8-sig') as file:
-        reader = csv.DictReader(file)
-        for column in ('file', 'label'):
-            if column not in (reader.fieldnames or ()):
-                raise DatasetError(f'{path}: column {column!r} is missing')
-        rows: dict[str, str] = {}
-        for row in reader:
-            if row['file'] in rows:
-                raise DatasetError(f'{path}: {row["file"]} is named twice')
-            rows[row['file']] = (row['label'] or '').strip()
+    rows: dict[str, str] = {}
+    for row in read_rows(path, ('file', 'label'), 'no such table of labels'):
+        if row['file'] in rows:
+            raise DatasetError(f'{path}: {row["file"]} is named twice')
+        rows[row['file']] = (row['label'] or '').strip()
     return rows
 
 
