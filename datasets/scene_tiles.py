@@ -186,7 +186,7 @@ class SceneTiles(NonGeoDataset):
             'resampling': card.resampling,
             'display_stretch': card.display_stretch,
             'display_range': card.display_range,
-            'fill': card.mean,
+            'fill': card.fill,
             'processing_level': card.processing_level,
         }
         return cls(scenes, labels, column, card.bands, size or card.input_size, **(fixed | options))

@@ -6,6 +6,7 @@ A card is JSON. It is read without torch, so that listing models stays quick.
 import dataclasses
 import importlib.metadata
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +16,34 @@ from geores import card_fields as check
 from geores import plugins
 from geores.errors import BundleError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 CARD_FILE = 'card.json'
 WEIGHTS = Path(__file__).parent / 'weights'
 
 # What turns a card of one format version into the next: {1: one_to_two, ...}.
 # Version 2 added what only VQA models have: tokenizer, answer encoding and encoder; the range of
-# display; and how tiles were cut.
+# display; and how tiles were cut. Version 3 added what per-pixel models have (context, alignment), a
+# logarithm before normalisation, and colours.
 _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda data: data | {'format_version': 2},
+    2: lambda data: data | {'format_version': 3},
 }
 
 
 _OPTIONAL = frozenset(
-    {'display_stretch', 'display_range', 'calibration', 'tiles', 'tokenizer', 'answer_encoding', 'encoder'}
+    {
+        'alignment',
+        'answer_encoding',
+        'calibration',
+        'colours',
+        'context',
+        'display_range',
+        'display_stretch',
+        'encoder',
+        'log_scale',
+        'tiles',
+        'tokenizer',
+    }
 )
 
 
@@ -43,8 +58,9 @@ class ModelCard:
         architecture_kwargs: Its keyword arguments, plain JSON values.
         activation: From logits to probabilities ('sigmoid', 'softmax'), or to values ('sigmoid' for
             shares of 0 to 1, else 'identity').
-        task: 'multi-label' (any number of labels a tile), 'single-label' (one of them),
-            'regression' (a value for each label) or 'vqa' (answers to questions).
+        task: 'multi-label' (any number of labels per tile), 'single-label' (one label per tile),
+            'segmentation' (one label per pixel), 'regression' (a value for each label) or 'vqa' (answers to
+            questions).
         sensor: What the images were taken with.
         processing_level: Such as 'L2A'.
         bands: Names in the order of the network's input: 'B02' ... or 'red', 'green', 'blue'.
@@ -54,8 +70,8 @@ class ModelCard:
         gsd: Smallest and largest ground sampling distance it was made for, in metres.
         input_size: Height and width of its input in pixels.
         resampling: How coarser bands are brought to its resolution; shrinking is by average.
-        mean: Per band, in `units`.
-        std: Per band, in `units`.
+        mean: Per band, in `units`; of the logarithm where `log_scale` is set.
+        std: Per band, likewise.
         labels: In the order of the logits; for a regression, what each value is; for VQA, the answers.
         thresholds: Per label, or None where the best label counts or there are values.
         split_id: Of the split between training and validation.
@@ -64,6 +80,12 @@ class ModelCard:
         metrics: Data source -> name of the metric -> value; 'split' says on what.
         display_stretch: Low and high percentile by which other imagery is brought to 8 bits.
         display_range: Reflectances times 10,000 that become 0 and 255 instead, as in its training images.
+        log_scale: Where set, pixel values v become ln(1 + log_scale * v) before `mean` and `std` apply.
+        context: Of a segmentation: the margin in pixels around a pixel on which its label depends. Labels
+            that lie at least that far from the edge of a window do not depend on the window.
+        alignment: Of a segmentation: windows start at multiples of that many pixels, and their sides are
+            multiples of it, because the network halves its maps; 1 where it does not.
+        colours: One per label, as '#rrggbb'; None takes the palette that knows the labels.
         calibration: `{'temperature': value}` by which logits are divided, if calibrated.
         tiles: How tiles of scenes were cut for training: options of `geores.datasets.SceneTiles` (`stride`,
             `placement`, `resolution`, `min_share`, `min_valid`), by which `split_id` can be made again.
@@ -88,7 +110,7 @@ class ModelCard:
     architecture: str
     architecture_kwargs: Mapping[str, Any]
     activation: Literal['sigmoid', 'softmax', 'identity']
-    task: Literal['multi-label', 'single-label', 'regression', 'vqa']
+    task: Literal['multi-label', 'single-label', 'segmentation', 'regression', 'vqa']
     sensor: str
     processing_level: str
     bands: tuple[str, ...]
@@ -106,6 +128,10 @@ class ModelCard:
     metrics: Mapping[str, Mapping[str, Any]]
     display_stretch: tuple[float, float] | None = (2.0, 98.0)
     display_range: tuple[float, float] | None = None
+    log_scale: float | None = None
+    context: int | None = None
+    alignment: int = 1
+    colours: tuple[str, ...] | None = None
     calibration: Mapping[str, float] | None = None
     tiles: Mapping[str, Any] | None = None
     tokenizer: Mapping[str, Any] | None = None
@@ -124,6 +150,13 @@ class ModelCard:
         problem = check.contradiction(self)
         if problem:
             raise BundleError(problem)
+
+    @property
+    def fill(self) -> tuple[float, ...]:
+        """What stands for invalid pixels, per band, in `units`: it becomes 0 by the normalisation."""
+        if self.log_scale is None:
+            return self.mean
+        return tuple(math.expm1(mean) / self.log_scale for mean in self.mean)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -196,15 +196,35 @@ def _string(value: object) -> str:
     return value
 
 
+def _positive_number(value: object) -> float:
+    number = _number(value)
+    if number <= 0:
+        raise ValueError(f'has to be a number above 0, not {value!r}')
+    return number
+
+
+def _margin(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f'has to be a whole number of pixels, 0 or more, not {value!r}')
+    return value
+
+
+def _colour(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r'#[0-9a-fA-F]{6}', value):
+        raise ValueError(f"has to hold colours such as '#1b6e32', not {value!r}")
+    return value.lower()
+
+
 ACTIVATIONS = {
     'multi-label': ('sigmoid',),
     'single-label': ('softmax',),
+    'segmentation': ('softmax',),
     'regression': ('identity', 'sigmoid'),
     'vqa': ('softmax',),
 }
 """Tasks, and the activations that fit each."""
 
-COLUMNS = frozenset({'row', 'col', 'labels', 'valid_share', 'area', 'geometry'})
+COLUMNS = frozenset({'row', 'col', 'label', 'labels', 'score', 'valid_share', 'area', 'geometry'})
 """Columns of a table of tiles beside those of the labels."""
 
 FIELDS: dict[str, Check] = {
@@ -228,6 +248,10 @@ FIELDS: dict[str, Check] = {
     'std': _where(_sequence(_number), lambda number: number > 0, 'above 0'),
     'labels': _names,
     'thresholds': _optional(_where(_sequence(_number), lambda number: 0 < number < 1, 'between 0 and 1')),
+    'log_scale': _optional(_positive_number),
+    'context': _optional(_margin),
+    'alignment': _whole,
+    'colours': _optional(_sequence(_colour)),
     'calibration': _optional(_calibration),
     'tiles': _optional(_tiles),
     'tokenizer': _optional(_plain),
@@ -248,6 +272,8 @@ def _lengths(card: 'ModelCard') -> Iterable[tuple[str, int, str, int]]:
     yield 'std', len(card.std), 'bands', bands
     if card.thresholds is not None:
         yield 'thresholds', len(card.thresholds), 'labels', labels
+    if card.colours is not None:
+        yield 'colours', len(card.colours), 'labels', labels
 
 
 def contradiction(card: 'ModelCard') -> str | None:
@@ -267,6 +293,11 @@ def contradiction(card: 'ModelCard') -> str | None:
     for name in ('tokenizer', 'answer_encoding', 'encoder'):
         if (getattr(card, name) is None) == (card.task == 'vqa'):
             return f'field {name!r} has to be {"there" if card.task == "vqa" else "null"} for {card.task!r}'
+    if (card.context is None) == (card.task == 'segmentation'):
+        needed = 'there' if card.task == 'segmentation' else 'null'
+        return f"field 'context' has to be {needed} for {card.task!r}"
+    if card.task == 'segmentation' and card.thresholds is not None:
+        return "field 'thresholds' has to be null for 'segmentation', where the best label of a pixel counts"
     if card.task == 'vqa' and card.thresholds is not None:
         return "field 'thresholds' has to be null for 'vqa', where the best answer counts"
     if card.task == 'regression':

@@ -84,16 +84,18 @@ class Model:
 
     def normalise_(self, images: Tensor) -> Tensor:
         """Like `normalise`, in place."""
+        if self.card.log_scale is not None:
+            images.mul_(self.card.log_scale).clamp_min_(0).log1p_()
         return images.sub_(self._mean).div_(self._std)
 
     def activate(self, logits: Tensor) -> Tensor:
         """Bring logits to probabilities or values, by the card's calibration and activation.
 
         Args:
-            logits: (N, K), of any float type.
+            logits: (N, K), or (N, K, H, W) of a segmentation, of any float type.
 
         Returns:
-            (N, K), float32; 0 to 1 unless the activation is 'identity'.
+            Of the same shape, float32; 0 to 1 unless the activation is 'identity'.
         """
         logits = logits.float()
         if self.card.calibration:
@@ -107,11 +109,12 @@ class Model:
         """Probabilities (or values) of images, computed in float32.
 
         Args:
-            images: (N, C, H, W) in the card's units, its bands in order, at its input size.
+            images: (N, C, H, W) in the card's units, its bands in order, at its input size; of any height and
+                width that is a multiple of the card's alignment where it labels pixels.
             batch_size: Images at a time; other sizes change the last digits.
 
         Returns:
-            (N, K), one column a label of the card.
+            (N, K), one column per label of the card; (N, K, H, W) where it labels pixels.
 
         Raises:
             UsageError: The images are not what the card wants, or the batch size is below 1.
@@ -120,7 +123,8 @@ class Model:
             raise UsageError(f'batch_size has to be 1 or more, not {batch_size}')
         tensor = self._check(images)
         if not len(tensor):
-            return np.empty((0, len(self.card.labels)), dtype=np.float32)
+            pixels = tensor.shape[2:] if self.card.task == 'segmentation' else ()
+            return np.empty((0, len(self.card.labels), *pixels), dtype=np.float32)
         scores = [
             self.activate(self.network(self.normalise(batch.to(self.device)))).cpu()
             for batch in torch.split(tensor, batch_size)
@@ -130,12 +134,16 @@ class Model:
     def _check(self, images: ArrayLike | Tensor) -> Tensor:
         array = images if isinstance(images, Tensor) else np.asarray(images)
         real = not array.is_complex() if isinstance(array, Tensor) else array.dtype.kind in 'biuf'
-        size = self.card.input_size
-        wanted = (len(self.card.bands), size, size)
-        if not real or array.ndim != 4 or tuple(array.shape[1:]) != wanted:
+        if not real or array.ndim != 4 or not self._fits(tuple(array.shape[1:])):
+            size = (
+                'H, W'
+                if self.card.task == 'segmentation'
+                else f'{self.card.input_size}, {self.card.input_size}'
+            )
+            step = f' with H and W multiples of {self.card.alignment}' if self.card.alignment > 1 else ''
             raise UsageError(
                 f'images are {array.dtype} of shape {tuple(array.shape)}, and model {self.name!r} '
-                f'wants numbers of shape (N, {", ".join(map(str, wanted))}): bands '
+                f'wants numbers of shape (N, {len(self.card.bands)}, {size}){step}: bands '
                 f'{", ".join(self.card.bands)} in {self.card.units}'
             )
         whole = not array.is_floating_point() if isinstance(array, Tensor) else array.dtype.kind != 'f'
@@ -148,9 +156,17 @@ class Model:
             self._warn_of_fractions(array)
         return array
 
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        bands, *size = shape
+        if bands != len(self.card.bands):
+            return False
+        if self.card.task == 'segmentation':
+            return all(side > 0 and side % self.card.alignment == 0 for side in size)
+        return all(side == self.card.input_size for side in size)
+
     def _warn_of_fractions(self, images: Tensor) -> None:
         """Warn of light as fractions, where what the network was trained on was far brighter."""
-        light = [place for place, mean in enumerate(self.card.mean) if mean > 2 * FRACTIONS]
+        light = [place for place, fill in enumerate(self.card.fill) if fill > 2 * FRACTIONS]
         brightest = float(images.amax((0, 2, 3))[light].max()) if light else 0.0
         if 0 < brightest <= FRACTIONS:
             factor = 255 if self.card.units == '8-bit' else 10_000

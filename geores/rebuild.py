@@ -47,8 +47,9 @@ def _try_forward(shell: nn.Module, card: ModelCard) -> None:
     except (RuntimeError, ValueError) as error:
         reason = ' '.join(str(error).split())
         raise BundleError(f'the network does not take input of shape {size}: {reason}') from error
-    if logits.shape != (1, len(card.labels)):
+    pixels = size[2:] if card.task == 'segmentation' else ()
+    if logits.shape != (1, len(card.labels), *pixels):
         raise BundleError(
             f"the network answers with shape {tuple(logits.shape)}, and the card's labels are "
-            f'{len(card.labels)}'
+            f'{len(card.labels)}{" for every pixel" if pixels else ""}'
         )

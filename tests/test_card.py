@@ -19,7 +19,7 @@ def test_card_round_trip(tmp_path):
     CARD.save(tmp_path / 'card.json')
     assert ModelCard.load(tmp_path / 'card.json') == CARD
     assert ModelCard.from_dict(CARD.to_dict()) == CARD
-    assert json.loads((tmp_path / 'card.json').read_text())['format_version'] == 2
+    assert json.loads((tmp_path / 'card.json').read_text())['format_version'] == card_module.FORMAT_VERSION
 
 
 @given(
@@ -63,6 +63,11 @@ def test_any_card_loads_or_is_a_bundle_error(fields):
         ({'input_size': 8.5}, ["'input_size'", 'whole number']),
         ({'input_size': True}, ["'input_size'"]),
         ({'calibration': {'temperature': 0}}, ["'calibration'", 'temperature']),
+        ({'context': 8}, ["'context'", 'null']),
+        ({'colours': ['#ff0000', 'red', '#00ff00']}, ["'colours'", "'red'"]),
+        ({'colours': ['#ff0000']}, ["'colours'", '1 values for 3 labels']),
+        ({'log_scale': 0}, ["'log_scale'", 'above 0']),
+        ({'alignment': 0}, ["'alignment'", 'above 0']),
         ({'calibration': {'platt': 1}}, ["'calibration'", 'temperature']),
         ({'tiles': {'stride': 8, 'mask': 'x.tif'}}, ["'tiles'", "'mask'"]),
         ({'metrics': {'x': {'f1': 1}}}, ["'metrics'", "'split'"]),
@@ -72,7 +77,7 @@ def test_any_card_loads_or_is_a_bundle_error(fields):
         ({'licence': 'drop'}, ["'licence'", 'missing']),
         ({'bands': 'drop'}, ["'bands'", 'missing']),
         ({'lable': 1}, ["'lable'", 'not one that geores knows']),
-        ({'format_version': 3}, ["'format_version'", 'upgrade geores']),
+        ({'format_version': 99}, ["'format_version'", 'upgrade geores']),
         ({'format_version': 'one'}, ["'format_version'"]),
         ({'architecture': 'test-bundle-tini'}, ["did you mean 'test-bundle-tiny'"]),
     ],
@@ -83,11 +88,13 @@ def test_bad_cards_name_file_and_field(bundle, fields, parts):
 
 
 def test_older_format_versions_are_upgraded(bundle, monkeypatch):
-    def two_to_three(data):
-        return data | {'format_version': 3, 'licence': 'upgraded'}
+    newest = card_module.FORMAT_VERSION
 
-    monkeypatch.setattr(card_module, '_UPGRADES', card_module._UPGRADES | {2: two_to_three})
-    monkeypatch.setattr(card_module, 'FORMAT_VERSION', 3)
+    def to_next(data):
+        return data | {'format_version': newest + 1, 'licence': 'upgraded'}
+
+    monkeypatch.setattr(card_module, '_UPGRADES', card_module._UPGRADES | {newest: to_next})
+    monkeypatch.setattr(card_module, 'FORMAT_VERSION', newest + 1)
     assert load_model(bundle).card.licence == 'upgraded'
 
 

@@ -114,7 +114,7 @@ class Job:
         """What is done with each chunk."""
         card = self.predictor.model.card
         sinks = (VectorSink(len(card.labels)), self.look)
-        return ChunkWork(self.plan, self.reader, self.predictor, sinks, card.mean)
+        return ChunkWork(self.plan, self.reader, self.predictor, sinks, card.fill)
 
     def _result(self, store: ChunkStore, seconds: float, tiles: int) -> Classification:
         model = self.predictor.model
@@ -288,7 +288,7 @@ def _probe(
     """The sampled tiles that have valid pixels, as the model would get them."""
     seen = valid.any(axis=(1, 2)) if min(valid.shape[1:]) >= MIN_TILE else np.zeros(len(valid), bool)
     tiles, valid = sample[seen], valid[seen]
-    for position, (band, fill) in enumerate(zip(card.bands, card.mean, strict=True)):
+    for position, (band, fill) in enumerate(zip(card.bands, card.fill, strict=True)):
         for image, known in zip(tiles[:, position], valid, strict=True):
             converted.get(band, Conversion()).apply(image)
             image[~known] = fill

@@ -92,7 +92,7 @@ class LookJob(Job):
         """What is done with each chunk."""
         model: Any = self.predictor.model
         step = EncodeStep(model, self.predictor.precision)
-        return ChunkWork(self.plan, self.reader, step, (FeatureSink(), self.look), model.card.mean)
+        return ChunkWork(self.plan, self.reader, step, (FeatureSink(), self.look), model.card.fill)
 
 
 def prepare_look(
