@@ -36,9 +36,9 @@ from torchgeo.samplers import GridGeoSampler
 
 import geores
 from geores.inference import GridReader
-from geores.inference.predictor import one_thread_each
 from geores.model import Model
 from geores.models import create
+from geores.runtime.device import one_thread_each
 
 CORES = len(os.sched_getaffinity(0))
 BATCH = 16

@@ -1,4 +1,4 @@
-"""Model bundles: a folder of `card.json` and `model.safetensors`.
+"""Model bundles: a folder of `card.json` and `model.safetensors`, or `model.onnx`.
 
 Training writes them, inference reads them, and nothing else passes between the two.
 """
@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from geores import plugins
 from geores.card import CARD_FILE, WEIGHTS, ModelCard, list_models
-from geores.errors import BundleError, GeoresError, ModelNotFoundError, OutputError
+from geores.errors import BundleError, GeoresError, ModelNotFoundError, OutputError, UsageError
 from geores.hub import PREFIX, HubAddress, fetch, is_snapshot, load_snapshot
 from geores.model import Model
-from geores.rebuild import rebuild
+from geores.rebuild import rebuild, try_forward
+from geores.runtime.onnx import ARCHITECTURE, ONNX_FILE, OnnxNetwork, read_onnx
 from geores.weight_files import WEIGHTS_FILE, read_weights, refuse_pickle, sha256_of
 
 if TYPE_CHECKING:
@@ -53,23 +54,55 @@ def load_model(name_or_path: str | Path, device: str | torch.device = 'cpu') -> 
     folder = find_bundle(name_or_path)
     if is_snapshot(folder):
         return Model(*load_snapshot(folder, str(name_or_path)), device)
+    if (folder / ONNX_FILE).is_file() and not (folder / WEIGHTS_FILE).exists():
+        return _load_onnx(folder)
     weights = folder / WEIGHTS_FILE
     refuse_pickle(weights)
-    if not (folder / CARD_FILE).is_file():
-        raise BundleError(f'{folder}: not a bundle, for it has no {CARD_FILE}')
-    card = ModelCard.load(folder / CARD_FILE)
+    card = _read_card(folder)
+    if card.architecture == ARCHITECTURE:
+        raise BundleError(f'{folder}: its card says that it is an ONNX file, and it has no {ONNX_FILE}')
     tensors = read_weights(weights)
     try:
         network = rebuild(card, tensors, partial(find_encoder, folder))
     except GeoresError as error:
         raise BundleError(f'{folder}: {error}') from error
-    if sha256_of(weights) != card.sha256:
-        raise BundleError(f"{weights}: its SHA-256 is not the one of the card's field 'sha256'")
+    _check_hash(weights, card)
     if card.task == 'vqa':
         from geores.vqa.model import VQAModel  # it needs transformers, which takes a second
 
         return VQAModel(card, cast('VQANetwork', network), device)
     return Model(card, network, device)
+
+
+def _read_card(folder: Path) -> ModelCard:
+    if not (folder / CARD_FILE).is_file():
+        raise BundleError(f'{folder}: not a bundle, for it has no {CARD_FILE}')
+    return ModelCard.load(folder / CARD_FILE)
+
+
+def _check_hash(weights: Path, card: ModelCard) -> None:
+    if sha256_of(weights) != card.sha256:
+        raise BundleError(f"{weights}: its SHA-256 is not the one of the card's field 'sha256'")
+
+
+def _load_onnx(folder: Path) -> Model:
+    """The model of a bundle that holds an ONNX file, which runs on the CPU whatever device is asked for."""
+    card = _read_card(folder)
+    _check_hash(folder / ONNX_FILE, card)
+    try:
+        return Model(card, _onnx_network(folder / ONNX_FILE, card), 'cpu')
+    except UsageError as error:
+        message = str(error)
+        raise BundleError(message if str(folder) in message else f'{folder}: {message}') from error
+
+
+def _onnx_network(path: Path, card: ModelCard) -> OnnxNetwork:
+    """An ONNX file as the network of a card, tried on one image."""
+    if card.architecture != ARCHITECTURE or card.task == 'vqa':
+        raise BundleError(f"field 'architecture' has to be {ARCHITECTURE!r} beside {path.name}, and no 'vqa'")
+    network = read_onnx(path, card.architecture_kwargs)
+    try_forward(network, card, 'cpu')
+    return network
 
 
 def find_encoder(folder: Path, name: str, sha256: str) -> Model:
@@ -100,7 +133,7 @@ def find_encoder(folder: Path, name: str, sha256: str) -> Model:
 
 def save_bundle(
     path: str | Path,
-    network: nn.Module,
+    network: nn.Module | str | Path,
     card: ModelCard,
     dtype: torch.dtype = torch.float16,
     *,
@@ -110,9 +143,11 @@ def save_bundle(
 
     Args:
         path: Folder to write.
-        network: Whose weights to keep, built as the card says.
+        network: Whose weights to keep, built as the card says. Or the path of an ONNX file with one input and
+            one output, whose card has the architecture 'onnx' (with `layout` 'NHWC' where channels come last).
         card: `sha256` and `geores_version` are filled in.
-        dtype: In which to keep matrices and kernels; vectors (biases, statistics) stay float32.
+        dtype: In which to keep matrices and kernels; vectors (biases, statistics) stay float32. An ONNX file is
+            kept as it is.
         overwrite: Replace a bundle that stands there.
 
     Returns:
@@ -125,15 +160,20 @@ def save_bundle(
     folder = Path(path)
     if folder.exists() and not (overwrite and (folder / CARD_FILE).is_file()):
         raise OutputError(f'{folder} exists already: choose another path or overwrite a bundle')
-    tensors = {name: _stored(tensor, dtype) for name, tensor in network.state_dict().items()}
-    shared = getattr(network, 'shared', None)
-    rebuild(card, tensors, lambda name, sha256: shared or find_encoder(folder, name, sha256))
+    if isinstance(network, nn.Module):
+        tensors = {name: _stored(tensor, dtype) for name, tensor in network.state_dict().items()}
+        shared = getattr(network, 'shared', None)
+        rebuild(card, tensors, lambda name, sha256: shared or find_encoder(folder, name, sha256))
+        file, content = WEIGHTS_FILE, save(tensors)
+    else:
+        _onnx_network(Path(network), card)
+        file, content = ONNX_FILE, Path(network).read_bytes()
     part = folder.parent / f'.{folder.name}-{uuid.uuid4().hex}'
     try:
         part.mkdir(parents=True)
-        (part / WEIGHTS_FILE).write_bytes(save(tensors))
+        (part / file).write_bytes(content)
         version = importlib.metadata.version('geores')
-        card = replace(card, sha256=sha256_of(part / WEIGHTS_FILE), geores_version=version)
+        card = replace(card, sha256=sha256_of(part / file), geores_version=version)
         card.save(part / CARD_FILE)
         put_folder(part, folder)
     except OSError as error:

@@ -1,7 +1,8 @@
-"""Target grids and the tiles that cover them: immutable value objects.
+"""Target grids, and the tiles or blocks of pixels that cover them: immutable value objects.
 
 A target grid is an `odc.geo.geobox.GeoBox`: CRS, transform and shape. Tiles are counted along each
-axis on its own, so that everything here is arithmetic on one `Axis`; a `Tiling` pairs two of them.
+axis on its own, so that everything here is arithmetic on one axis; a `Tiling` or `Blocks` pairs two of them.
+`Tiling` is for networks that answer once per tile, `Blocks` for those that answer for every pixel.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from geores.errors import UsageError
 
-__all__ = ['Axis', 'Tiling']
+__all__ = ['Axis', 'BlockAxis', 'Blocks', 'Tiling']
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,19 @@ class Axis:
         return np.minimum(np.arange(self.count) * self.stride, max(self.size - self.tile, 0))
 
     @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """One past the last pixel of each tile, past the grid where it is smaller than a tile, (count,)."""
+        return self.starts + self.tile
+
+    @cached_property
     def stops(self) -> NDArray[np.int64]:
         """One past the last pixel of each tile inside the grid, (count,)."""
-        return np.minimum(self.starts + self.tile, self.size)
+        return np.minimum(self.ends, self.size)
+
+    @property
+    def deciding(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Spans whose valid pixels decide whether a tile is computed: all of the tile inside the grid."""
+        return self.starts, self.stops
 
     @cached_property
     def edges(self) -> NDArray[np.int64]:
@@ -134,3 +145,127 @@ class Tiling:
     def padded(self) -> bool:
         """Whether the grid is smaller than a tile along an axis."""
         return self.height < self.tile or self.width < self.tile
+
+
+@dataclass(frozen=True)
+class BlockAxis:
+    """Blocks of pixels along one axis of a grid, each seen with a margin around it.
+
+    Block ``i`` starts at pixel ``i * block``, and blocks partition the axis. A tile is a block and the margin
+    on both sides of it, so that it reaches past the grid at both ends, where pixels are reflected.
+
+    Attributes:
+        size: pixels along the axis.
+        block: pixels that a block spans; the last block may be shorter.
+        margin: pixels on both sides.
+    """
+
+    size: int
+    block: int
+    margin: int
+
+    def __post_init__(self) -> None:
+        """Refuse what would leave pixels uncovered."""
+        if self.size < 1:
+            raise UsageError(f'a grid needs at least one pixel along each axis, not {self.size}')
+        if self.block < 1 or self.margin < 0:
+            raise UsageError(
+                f'a tile needs at least one pixel between its margins, and has {self.block} between {self.margin}'
+            )
+
+    @property
+    def tile(self) -> int:
+        """Pixels that a tile spans."""
+        return self.block + 2 * self.margin
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one tile to the next."""
+        return self.block
+
+    @property
+    def count(self) -> int:
+        """Number of blocks."""
+        return -(-self.size // self.block)
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """First pixel of each tile, before the grid for the first, (count,)."""
+        return np.arange(self.count) * self.block - self.margin
+
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """One past the last pixel of each tile, past the grid for the last, (count,)."""
+        return self.starts + self.tile
+
+    @cached_property
+    def edges(self) -> NDArray[np.int64]:
+        """Block ``i`` spans pixels ``edges[i]`` to ``edges[i + 1]``, (count + 1,)."""
+        return np.minimum(np.arange(self.count + 1) * self.block, self.size)
+
+    @property
+    def deciding(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Spans whose valid pixels decide whether a tile is computed: the block alone."""
+        return self.edges[:-1], self.edges[1:]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks of pixels over a grid, each of which a network labels at once, in row-major order.
+
+    Attributes:
+        height: pixels of the grid.
+        width: pixels of the grid.
+        tile: most pixels along each side of what the network sees at once.
+        margin: pixels around a block that its labels depend on.
+        alignment: blocks start at multiples of it, and tiles are multiples of it long.
+    """
+
+    height: int
+    width: int
+    tile: int
+    margin: int
+    alignment: int = 1
+
+    def __post_init__(self) -> None:
+        """Check both axes at once."""
+        _ = self.y, self.x
+
+    @cached_property
+    def y(self) -> BlockAxis:
+        """The rows of blocks."""
+        return self._axis(self.height)
+
+    @cached_property
+    def x(self) -> BlockAxis:
+        """The columns of blocks."""
+        return self._axis(self.width)
+
+    def _axis(self, size: int) -> BlockAxis:
+        """Blocks of about one length, so that the last is not mostly padding."""
+        step = self.alignment
+        margin = -(-self.margin // step) * step
+        most = (self.tile - 2 * margin) // step * step
+        if most < step:
+            raise UsageError(
+                f'tile must be at least {2 * margin + step} pixels, not {self.tile}: labels depend on '
+                f'{self.margin} pixels around'
+            )
+        count = -(-size // most)
+        block = -(-size // (count * step)) * step
+        return BlockAxis(size, block, margin)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of blocks."""
+        return self.y.count, self.x.count
+
+    @property
+    def count(self) -> int:
+        """Number of blocks."""
+        return self.y.count * self.x.count
+
+    @property
+    def padded(self) -> bool:
+        """Whether the grid is smaller than the margin, so that reflections are reflected."""
+        return min(self.height, self.width) <= self.margin

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from geores import models
 from geores.card import ModelCard
-from geores.errors import BundleError
+from geores.errors import BundleError, GeoresError
 from geores.model import Model
 from geores.vqa.network import rebuild_vqa
 from geores.weight_files import check_tensors
 
-__all__ = ['rebuild']
+__all__ = ['rebuild', 'try_forward']
 
 
 def rebuild(
@@ -34,17 +34,27 @@ def rebuild(
     with torch.device('meta'):
         shell = models.create(card.architecture, **card.architecture_kwargs).eval()
     check_tensors(shell.state_dict(), tensors)
-    _try_forward(shell, card)
+    try_forward(shell, card)
     network = models.create(card.architecture, **card.architecture_kwargs)
     network.load_state_dict(tensors)
     return network.float().eval()
 
 
-def _try_forward(shell: nn.Module, card: ModelCard) -> None:
+def try_forward(shell: nn.Module, card: ModelCard, device: str = 'meta') -> None:
+    """See that a network takes what its card says, and answers in its labels.
+
+    Args:
+        shell: The network.
+        card: Of the model.
+        device: Where to try one image: on the meta device nothing is computed.
+
+    Raises:
+        BundleError: It does not.
+    """
     size = (1, len(card.bands), card.input_size, card.input_size)
     try:
-        logits = shell(torch.zeros(size, device='meta'))
-    except (RuntimeError, ValueError) as error:
+        logits = shell(torch.zeros(size, device=device))
+    except (RuntimeError, ValueError, GeoresError) as error:
         reason = ' '.join(str(error).split())
         raise BundleError(f'the network does not take input of shape {size}: {reason}') from error
     pixels = size[2:] if card.task == 'segmentation' else ()

@@ -11,9 +11,10 @@ from timm.layers import ScaledStdConv2d
 
 import geores
 from geores.errors import UsageError
-from geores.inference.folding import fold_batch_norms
-from geores.inference.packing import pack_convolutions
-from geores.inference.predictor import Predictor, choose_predictor, one_thread_each, pick_device
+from geores.runtime.device import one_thread_each, pick_device
+from geores.runtime.folding import fold_batch_norms
+from geores.runtime.packing import pack_convolutions
+from geores.runtime.predictor import Predictor, choose_predictor
 
 from .fixtures import tiny_bundle, write_scene
 
@@ -83,12 +84,12 @@ def precision_of(model, precision, probe):
 def test_precision(model, monkeypatch):
     probe = np.random.default_rng(0).uniform(0, 255, (2, 3, 32, 32)).astype(np.float32)
     assert precision_of(model, 'fp32', probe) == 'fp32'
-    monkeypatch.setattr('geores.inference.predictor._has_bf16', lambda: True)
+    monkeypatch.setattr('geores.runtime.predictor.has_bfloat16', lambda: True)
     assert precision_of(model, 'auto', probe) == 'bf16'
     assert precision_of(model, 'auto', probe[:0]) == 'fp32'  # not unseen
-    monkeypatch.setattr('geores.inference.predictor.TOLERANCE', 0.0)
+    monkeypatch.setattr('geores.runtime.predictor.TOLERANCE', 0.0)
     assert precision_of(model, 'auto', probe) == 'fp32'
-    monkeypatch.setattr('geores.inference.predictor._has_bf16', lambda: False)
+    monkeypatch.setattr('geores.runtime.predictor.has_bfloat16', lambda: False)
     assert precision_of(model, 'auto', probe[:0]) == 'fp32'
     with pytest.raises(UsageError, match='fp16 needs'):
         precision_of(model, 'fp16', probe)
@@ -222,7 +223,7 @@ def test_convolutions_with_hooks_stay():
 
 
 def test_nothing_is_packed_for_processors_without_bf16(monkeypatch):
-    monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: False)
+    monkeypatch.setattr('geores.runtime.packing.packs_bfloat16', lambda: False)
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
     assert type(pack_convolutions(network)[0]) is torch.nn.Conv2d
 
@@ -333,8 +334,8 @@ class TestUnits:
 
 
 def test_tiles_with_invalid_pixels_decide_about_precision(tmp_path, model, monkeypatch):
-    monkeypatch.setattr('geores.inference.predictor._has_bf16', lambda: True)
-    monkeypatch.setattr('geores.inference.predictor.TOLERANCE', 0.0)
+    monkeypatch.setattr('geores.runtime.predictor.has_bfloat16', lambda: True)
+    monkeypatch.setattr('geores.runtime.predictor.TOLERANCE', 0.0)
     values = np.random.default_rng(0).integers(1, 255, (3, 128, 128), np.uint8)
     values[:, ::32, ::32] = 0
     scene = write_scene(tmp_path / 'holes.tif', values=values, nodata=0)

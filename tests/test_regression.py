@@ -12,8 +12,8 @@ from PIL import Image
 import geores as library
 from geores import ModelCard
 from geores.errors import BundleError, UsageError
-from geores.inference.predictor import choose_predictor
 from geores.model import Model
+from geores.runtime.predictor import choose_predictor
 
 from .fixtures import tiny_bundle, write_scene
 

@@ -97,7 +97,7 @@ def scene(tmp_path):
 @pytest.fixture
 def batches(monkeypatch):
     """Counts batches that go through the network, and stops the run after `limit` of them."""
-    from geores.inference.predictor import Predictor
+    from geores.runtime.predictor import Predictor
 
     class Count:
         done = 0

@@ -134,8 +134,8 @@ def _run(
 ) -> None:
     """Check every scene from its header, then classify one after the other."""
     from geores.pipelines.classify import classified_into, model_for
-    from geores.pipelines.job import lay_out
     from geores.pipelines.outputs import check_folder
+    from geores.pipelines.steps import lay_out
 
     show = _print_json if as_json else _print
     check_folder(out, [scene.name for scene in scenes], overwrite=overwrite)

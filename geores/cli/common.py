@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from geores.errors import UsageError
 
 if TYPE_CHECKING:
-    from geores.pipelines.job import Progress
+    from geores.inference.work import Progress
 
 __all__ = ['listed', 'numbers', 'parse_size', 'progress_bar']
 

@@ -1,6 +1,5 @@
 """The streaming engine: plan, read, batch, step, sinks; journal and resume."""
 
-from geores.inference.blend import RasterSink, blend_weights
 from geores.inference.cells import TileTable, VectorSink
 from geores.inference.engine import ChunkWork, Reader, Region, Sink, Step, run
 from geores.inference.lazy import LazyStore
@@ -21,14 +20,12 @@ __all__ = [
     'MemoryStore',
     'Plan',
     'Quicklook',
-    'RasterSink',
     'Reader',
     'Region',
     'Sink',
     'Step',
     'TileTable',
     'VectorSink',
-    'blend_weights',
     'plan_chunks',
     'run',
 ]

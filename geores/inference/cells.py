@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from geores.inference.engine import Region
-from geores.inference.plan import Chunk, Plan
+from geores.inference.plan import Chunk, TilePlan
 from geores.inference.store import Arrays, ChunkStore
 
 __all__ = ['TileTable', 'VectorSink']
@@ -25,13 +25,11 @@ class VectorSink:
         name: the step's array to keep.
     """
 
-    halo = False
-
     def __init__(self, size: int, name: str = 'scores') -> None:
         self.size = size
         self.name = name
 
-    def reduce(self, plan: Plan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
+    def reduce(self, plan: TilePlan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
         """Vectors of the chunk's own tiles."""
         chunk, y, x = region.chunk, plan.tiling.y, plan.tiling.x
         rows, cols = chunk.rows, chunk.cols
@@ -57,7 +55,7 @@ class TileTable:
         store: its finished chunks.
     """
 
-    def __init__(self, plan: Plan, store: ChunkStore) -> None:
+    def __init__(self, plan: TilePlan, store: ChunkStore) -> None:
         self.plan = plan
         self._get = lru_cache(maxsize=64)(store.get)
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.inference.plan import Chunk, Plan
+from geores.inference.plan import AnyPlan, Chunk
 from geores.inference.store import Arrays, ChunkStore
 
 __all__ = ['ChunkWork', 'Reader', 'Region', 'Sink', 'Step', 'run']
@@ -22,7 +22,7 @@ T = TypeVar('T')
 R = TypeVar('R')
 
 Step = Callable[[NDArray[np.float32]], Mapping[str, NDArray[Any]]]
-"""Maps tiles (N, C, tile, tile) in the model's units to named arrays of N entries each.
+"""Maps tiles (N, C, height, width) in the model's units to named arrays of N entries each.
 
 The tiles are the step's own: it may write over them.
 """
@@ -41,17 +41,13 @@ class Region:
 
     Attributes:
         chunk: which one.
-        rows: rows of tiles that were read: the chunk's, and around it where a sink blends.
-        cols: columns of tiles, likewise.
-        top: first row of pixels, on the grid.
-        left: first column of pixels, on the grid.
+        top: first row of pixels, on the grid; below 0 where the first tiles reach past it.
+        left: first column of pixels, likewise.
         values: (bands, h, w).
         valid: (h, w).
     """
 
     chunk: Chunk
-    rows: slice
-    cols: slice
     top: int
     left: int
     values: NDArray[np.float32]
@@ -97,10 +93,7 @@ class Batch:
 class Sink(Protocol):
     """Turns a chunk's outputs into the arrays that are kept of it."""
 
-    halo: bool
-    """Whether every tile that touches the chunk's own pixels is needed, not only its own tiles."""
-
-    def reduce(self, plan: Plan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
+    def reduce(self, plan: AnyPlan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
         """Arrays to keep.
 
         Args:
@@ -123,7 +116,7 @@ class ChunkWork:
         fill: value of invalid pixels in each band; 0 where not given.
     """
 
-    plan: Plan
+    plan: AnyPlan
     reader: Reader
     step: Step
     sinks: Sequence[Sink]
@@ -131,8 +124,7 @@ class ChunkWork:
 
     def read(self, chunk: Chunk) -> Region:
         """Read the pixels."""
-        halo = any(sink.halo for sink in self.sinks)
-        return read_region(self.plan, self.reader, chunk, halo=halo, fill=self.fill)
+        return read_region(self.plan, self.reader, chunk, self.fill)
 
     def batches(self, region: Region) -> list[Batch]:
         """The region's tiles in batches of about one size; one empty batch where it has none."""
@@ -200,47 +192,42 @@ def run(
                 of_chunk = []
 
 
-def read_region(
-    plan: Plan, reader: Reader, chunk: Chunk, *, halo: bool, fill: Sequence[float] | None
-) -> Region:
-    """Read a chunk's pixels; invalid ones get ``fill``, and grids below a tile are reflected."""
-    rows, cols = chunk.rows, chunk.cols
-    if halo:
-        own_rows, own_cols = plan.owned(chunk)
-        rows = plan.tiling.y.touching(own_rows.start, own_rows.stop)
-        cols = plan.tiling.x.touching(own_cols.start, own_cols.stop)
-    pixel_rows, pixel_cols = plan.window(rows, cols)
-    values, valid = reader.read(pixel_rows, pixel_cols)
+def read_region(plan: AnyPlan, reader: Reader, chunk: Chunk, fill: Sequence[float] | None) -> Region:
+    """Read a chunk's pixels; invalid ones get ``fill``, and what lies past the grid is reflected."""
+    reach, window = plan.reach(chunk.rows, chunk.cols), plan.window(chunk.rows, chunk.cols)
+    values, valid = reader.read(*window)
     if not valid.all():
         for band, value in zip(values, fill or [0.0] * len(values), strict=True):
             band[~valid] = value
-    missing = [max(0, plan.tiling.tile - size) for size in valid.shape]
-    if any(missing):
-        below, right = (0, missing[0]), (0, missing[1])
-        values = np.pad(values, ((0, 0), below, right), mode='reflect')
-        valid = np.pad(valid, (below, right))
-    return Region(chunk, rows, cols, pixel_rows.start, pixel_cols.start, values, valid)
+    missing = [
+        (have.start - want.start, want.stop - have.stop) for want, have in zip(reach, window, strict=True)
+    ]
+    if any(map(any, missing)):
+        values = np.pad(values, ((0, 0), *missing), mode='reflect')
+        valid = np.pad(valid, missing)
+    return Region(chunk, reach[0].start, reach[1].start, values, valid)
 
 
-def _valid_tiles(plan: Plan, region: Region) -> NDArray[np.int64]:
-    """Row and column of the tiles with enough valid pixels, and at least one, (n, 2)."""
-    y, x = plan.tiling.y, plan.tiling.x
-    rows, cols = region.rows, region.cols
-    count = region.count((y.starts[rows], y.stops[rows]), (x.starts[cols], x.stops[cols]))
-    area = np.outer(y.stops[rows] - y.starts[rows], x.stops[cols] - x.starts[cols])
-    enough = (count > 0) & (count >= plan.min_valid * area)
+def _valid_tiles(plan: AnyPlan, region: Region) -> NDArray[np.int64]:
+    """Row and column of the chunk's tiles with enough valid pixels, and at least one, (n, 2)."""
+    rows, cols = region.chunk.rows, region.chunk.cols
+    (top, bottom), (left, right) = (
+        tuple(edge[part] for edge in axis.deciding)
+        for axis, part in ((plan.tiling.y, rows), (plan.tiling.x, cols))
+    )
+    count = region.count((top, bottom), (left, right))
+    enough = (count > 0) & (count >= plan.min_valid * np.outer(bottom - top, right - left))
     tiles: NDArray[np.int64] = np.argwhere(enough) + np.array([rows.start, cols.start])
     return tiles
 
 
-def _cut(plan: Plan, batch: Batch) -> NDArray[np.float32]:
-    """The tiles of a batch, (n, bands, tile, tile)."""
-    side, region = plan.tiling.tile, batch.region
-    images = np.empty((len(batch.tiles), len(region.values), side, side), np.float32)
+def _cut(plan: AnyPlan, batch: Batch) -> NDArray[np.float32]:
+    """The tiles of a batch, (n, bands, tile height, tile width)."""
+    y, x, region = plan.tiling.y, plan.tiling.x, batch.region
+    images = np.empty((len(batch.tiles), len(region.values), y.tile, x.tile), np.float32)
     for image, (row, col) in zip(images, batch.tiles, strict=True):
-        top = int(plan.tiling.y.starts[row]) - region.top
-        left = int(plan.tiling.x.starts[col]) - region.left
-        image[:] = region.values[:, top : top + side, left : left + side]
+        top, left = int(y.starts[row]) - region.top, int(x.starts[col]) - region.left
+        image[:] = region.values[:, top : top + y.tile, left : left + x.tile]
     return images
 
 

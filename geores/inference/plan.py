@@ -8,11 +8,14 @@ it, in whatever order, in one run or in two.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from geores.errors import UsageError
-from geores.grid import Tiling
+from geores.grid import Blocks, Tiling
 
-__all__ = ['Chunk', 'Plan', 'plan_chunks']
+__all__ = ['AnyPlan', 'Chunk', 'PixelPlan', 'Plan', 'TilePlan', 'plan_chunks']
+
+TilingT = TypeVar('TilingT', Tiling, Blocks)
 
 CHUNK_PIXELS = 1024
 CHUNK_TILES = 4096
@@ -29,17 +32,17 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Generic[TilingT]):
     """How a grid is worked through.
 
     Attributes:
-        tiling: the tiles.
+        tiling: the tiles, or the blocks of pixels with their margins.
         chunk_shape: rows and columns of tiles in a chunk.
         batch_size: most tiles in one forward pass.
         min_valid: share of a tile's pixels that must be valid for it to be classified, 0 to 1.
     """
 
-    tiling: Tiling
+    tiling: TilingT
     chunk_shape: tuple[int, int]
     batch_size: int
     min_valid: float = 0.5
@@ -74,13 +77,18 @@ class Plan:
         """Chunks in row-major order."""
         return (self.chunk(r, c) for r in range(self.shape[0]) for c in range(self.shape[1]))
 
-    def window(self, rows: slice, cols: slice) -> tuple[slice, slice]:
-        """Pixels that a block of tiles covers, inside the grid."""
+    def reach(self, rows: slice, cols: slice) -> tuple[slice, slice]:
+        """Pixels that a block of tiles covers; they may reach past the grid."""
         y, x = self.tiling.y, self.tiling.x
         return (
-            slice(int(y.starts[rows.start]), int(y.stops[rows.stop - 1])),
-            slice(int(x.starts[cols.start]), int(x.stops[cols.stop - 1])),
+            slice(int(y.starts[rows.start]), int(y.ends[rows.stop - 1])),
+            slice(int(x.starts[cols.start]), int(x.ends[cols.stop - 1])),
         )
+
+    def window(self, rows: slice, cols: slice) -> tuple[slice, slice]:
+        """Pixels that a block of tiles covers, inside the grid."""
+        down, across = self.reach(rows, cols)
+        return _inside(down, self.tiling.height), _inside(across, self.tiling.width)
 
     def windows(self) -> tuple[list[slice], list[slice]]:
         """Rows and columns of pixels of the chunks' windows."""
@@ -98,7 +106,7 @@ class Plan:
             slice(int(x[chunk.cols.start]), int(x[chunk.cols.stop])),
         )
 
-    def cells(self, chunk: Chunk) -> tuple[slice, slice]:
+    def cells(self: 'TilePlan', chunk: Chunk) -> tuple[slice, slice]:
         """Cells that a chunk accounts for; over all chunks they partition the cells."""
         tiles, cells = self.tiling.shape, self.tiling.cell_shape
         return (
@@ -107,7 +115,17 @@ class Plan:
         )
 
 
-def plan_chunks(tiling: Tiling, *, bytes_per_pixel: int) -> tuple[int, int]:
+TilePlan: TypeAlias = Plan[Tiling]
+"""Of a network that answers once per tile."""
+
+PixelPlan: TypeAlias = Plan[Blocks]
+"""Of a network that answers for every pixel."""
+
+AnyPlan: TypeAlias = Plan[Any]
+"""Of either, where only the windows matter."""
+
+
+def plan_chunks(tiling: Tiling | Blocks, *, bytes_per_pixel: int) -> tuple[int, int]:
     """Rows and columns of tiles to a chunk.
 
     Chunks are about 1024 pixels square. On very wide grids they are lower and wider, so that one row
@@ -118,10 +136,15 @@ def plan_chunks(tiling: Tiling, *, bytes_per_pixel: int) -> tuple[int, int]:
         tiling: the tiles.
         bytes_per_pixel: what one pixel of the grid takes in the source, all bands together.
     """
+    y, x = tiling.y, tiling.x
     strip = STRIP_BYTES // max(1, bytes_per_pixel * tiling.width)
-    fits = 1 + max(0, min(CHUNK_PIXELS, strip) - tiling.tile) // tiling.stride
+    fits = 1 + max(0, min(CHUNK_PIXELS, strip) - y.tile) // y.stride
     rows = min(fits, tiling.shape[0], int(CHUNK_TILES**0.5))
-    height = (rows - 1) * tiling.stride + tiling.tile
+    height = (rows - 1) * y.stride + y.tile
     width = max(CHUNK_PIXELS, CHUNK_PIXELS**2 // height)
-    cols = 1 + max(0, width - tiling.tile) // tiling.stride
+    cols = 1 + max(0, width - x.tile) // x.stride
     return rows, min(cols, tiling.shape[1], CHUNK_TILES // rows)
+
+
+def _inside(span: slice, size: int) -> slice:
+    return slice(max(span.start, 0), min(span.stop, size))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.inference.engine import Region
-from geores.inference.plan import Plan
+from geores.inference.plan import AnyPlan
 from geores.inference.store import Arrays, ChunkStore
 
 __all__ = ['Quicklook']
@@ -20,13 +20,11 @@ class Quicklook:
         step: n.
     """
 
-    halo = False
-
     def __init__(self, bands: Sequence[int], step: int) -> None:
         self.bands = list(bands)
         self.step = step
 
-    def reduce(self, plan: Plan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
+    def reduce(self, plan: AnyPlan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
         """Every n-th pixel of those that the chunk owns, NaN where invalid."""
         rows, cols = (self.pixels(window) for window in plan.owned(region.chunk))
         picked = np.ix_(rows - region.top, cols - region.left)
@@ -38,7 +36,7 @@ class Quicklook:
         """Which pixels of a window are kept, along one axis."""
         return np.arange(-(-window.start // self.step) * self.step, window.stop, self.step)
 
-    def assemble(self, plan: Plan, store: ChunkStore) -> NDArray[np.float32]:
+    def assemble(self, plan: AnyPlan, store: ChunkStore) -> NDArray[np.float32]:
         """The whole picture, (bands, h, w)."""
         shape = (-(-plan.tiling.height // self.step), -(-plan.tiling.width // self.step))
         picture = np.full((len(self.bands), *shape), np.nan, np.float32)

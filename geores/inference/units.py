@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from geores.card import ModelCard
 from geores.errors import ReadError, UsageError
+from geores.grid import Tiling
 from geores.inference.atmosphere import corrects, subtract_dark_objects
-from geores.inference.plan import Plan
 from geores.inference.reader import Conversion, GridReader
 from geores.scenes import Band, Scene
 from geores.scenes.names import SENTINEL1_BANDS
@@ -27,13 +27,13 @@ Pixels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 def sample_tiles(
-    reader: GridReader, plan: Plan, *, side: int, workers: int = 1, strict: bool = True
+    reader: GridReader, tiling: Tiling, *, side: int, workers: int = 1, strict: bool = True
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Tiles evenly spread over the grid: values (N, C, h, w) and validity (N, h, w).
 
     Args:
         reader: of the scene.
-        plan: says where tiles lie.
+        tiling: where tiles lie.
         side: tiles along each axis, so that N is at most its square.
         workers: threads that read.
         strict: whether a tile that cannot be read is an error, else it is left out.
@@ -41,7 +41,7 @@ def sample_tiles(
     Raises:
         ReadError: where ``strict``.
     """
-    y, x = plan.tiling.y, plan.tiling.x
+    y, x = tiling.y, tiling.x
     rows = [slice(int(y.starts[i]), int(y.stops[i])) for i in _spread(y.count, side)]
     cols = [slice(int(x.starts[i]), int(x.stops[i])) for i in _spread(x.count, side)]
 

@@ -1,15 +1,8 @@
 """Why nothing of a scene was classified."""
 
-from typing import TYPE_CHECKING
-
-import numpy as np
-
+from geores.inference.prepared import PreparedScene
 from geores.inference.reader import GridReader
 from geores.inference.units import sample_tiles
-
-if TYPE_CHECKING:
-    from geores.pipelines.job import Job
-    from geores.pipelines.scored import Scored
 
 __all__ = ['blank_note']
 
@@ -18,38 +11,43 @@ SIDE = 8
 SHOWN = 3
 
 
-def blank_note(job: 'Job', result: 'Scored') -> str | None:
-    """Say why, where not one tile was classified; None where one was.
+def blank_note(prepared: PreparedScene, valid_share: float, min_valid: float) -> str | None:
+    """Say why, where nothing was classified; None where something was.
 
     Args:
-        job: That was run.
-        result: What came of it.
+        prepared: The scene that was worked through.
+        valid_share: Share of it that was classified.
+        min_valid: Share of a tile's pixels that had to be valid.
     """
-    scores = (result.table.read('scores', rows, cols) for rows, cols in result.blocks())
-    if not all(np.isnan(block[..., 0]).all() for block in scores):
+    if valid_share > 0:
         return None
-    empty = [names for names in _sources(job) if _is_empty(job, names)]
+    empty = [names for names in _sources(prepared) if _is_empty(prepared, names)]
     if empty:
-        said = [f'{", ".join(names)} in {job.scene.band(names[0]).raster.path}' for names in empty]
+        said = [f'{", ".join(names)} in {prepared.scene.band(names[0]).raster.path}' for names in empty]
         more = [f'{len(said) - SHOWN} more'] if len(said) > SHOWN else []
         return f'nothing was classified: a sample has no valid pixel of {" and ".join(said[:SHOWN] + more)}'
+    if prepared.card.task == 'segmentation':
+        return (
+            'nothing was classified: no pixel is valid in every band; nodata, a mask and what lies outside an '
+            'area of interest are not'
+        )
     return (
-        f'nothing was classified: in no tile {job.options.min_valid:.0%} of the pixels are valid (min_valid) '
+        f'nothing was classified: in no tile {min_valid:.0%} of the pixels are valid (min_valid) '
         'in every band; nodata, a mask and what lies outside an area of interest are not'
     )
 
 
-def _sources(job: 'Job') -> list[list[str]]:
+def _sources(prepared: PreparedScene) -> list[list[str]]:
     """The model's bands, those of one raster together."""
     groups: dict[int, list[str]] = {}
-    for name in job.predictor.model.card.bands:
-        groups.setdefault(id(job.scene.band(name).raster), []).append(name)
+    for name in prepared.card.bands:
+        groups.setdefault(id(prepared.scene.band(name).raster), []).append(name)
     return list(groups.values())
 
 
-def _is_empty(job: 'Job', names: list[str]) -> bool:
+def _is_empty(prepared: PreparedScene, names: list[str]) -> bool:
     """Whether a sample of these bands alone, without mask and area, has no valid pixel."""
-    resampling = job.predictor.model.card.resampling
-    reader = GridReader(job.scene, names, job.target.grid, resampling=resampling)
-    _, valid = sample_tiles(reader, job.plan, side=SIDE, strict=False)
+    layout = prepared.layout
+    reader = GridReader(prepared.scene, names, layout.target.grid, resampling=prepared.card.resampling)
+    _, valid = sample_tiles(reader, layout.samples, side=SIDE, strict=False)
     return not valid.any()

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geores.classification.pixel_map import PixelClassification
 from geores.inference.store import MemoryStore
-from geores.pipelines.job import Progress, prepare
+from geores.inference.work import Progress
 from geores.pipelines.options import ClassifyOptions
-from geores.pipelines.outputs import check_folder
+from geores.pipelines.outputs import check_folder, work_folder
 from geores.pipelines.result import Classification
 from geores.pipelines.select import choose_model
+from geores.pipelines.steps import prepare
 from geores.scenes import Scene, Source, open_scene
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ def classify(
     overwrite: bool = False,
     progress: Progress | None = None,
     **options: Any,  # noqa: ANN401 - checked by name and value
-) -> Classification:
+) -> Classification | PixelClassification:
     """Classify a scene of any size.
 
     Args:
@@ -69,8 +71,8 @@ def classify(
         scene = open_scene(scene, bands=bands, allow_vrt=allow_vrt)
     loaded, why = model_for(scene, model, wanted.device)
     if out is None:
-        job = prepare(scene, loaded, wanted, notes=why)
-        return job.defer() if scene.is_lazy else job.run(MemoryStore(), progress)
+        work = prepare(scene, loaded, wanted, notes=why)
+        return work.defer() if scene.is_lazy else work.run(MemoryStore(), progress)
     check_folder(Path(out), [scene.name], overwrite=overwrite)
     with classified_into(
         scene, loaded, wanted, Path(out), notes=why, resume=resume, progress=progress
@@ -88,15 +90,15 @@ def classified_into(
     notes: tuple[str, ...] = (),
     resume: bool = True,
     progress: Progress | None = None,
-) -> Iterator[Classification]:
+) -> Iterator[Classification | PixelClassification]:
     """Classify a scene and write its files, replacing those that stand there.
 
     The result reads what it holds from the journal, which is removed at the end of the block; memory
     does not grow with the scene. `classify` describes what is raised.
     """
-    job = prepare(scene, model, options, notes=notes)
-    store = job.open_store(folder, resume=resume)
-    result = job.run(store, progress)
+    work = prepare(scene, model, options, notes=notes)
+    store = work.work.open_store(work_folder(folder, scene.name), resume=resume)
+    result = work.run(store, progress)
     result.save(folder, overwrite=True)
     try:
         yield result
@@ -116,8 +118,8 @@ def model_for(
         held: models by name and path that were loaded for other scenes; this one is added.
     """
     from geores.bundle import load_model
-    from geores.inference.predictor import pick_device
     from geores.model import Model
+    from geores.runtime.device import pick_device
 
     if isinstance(model, Model):
         return model, ()

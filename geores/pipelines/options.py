@@ -3,12 +3,13 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from geores.card import ModelCard
 from geores.errors import UsageError
 from geores.pipelines.labels import check_rule
 from geores.pipelines.named_options import NamedOptions
@@ -17,6 +18,7 @@ __all__ = ['MAX_OUTPUT', 'MIN_TILE', 'ClassifyOptions']
 
 MAX_OUTPUT = 8 * 2**30
 MIN_TILE = 8
+POLYGONS = ('gpkg', 'parquet')
 ATMOSPHERES = ('auto', 'none')
 MAX_TILE = 4096
 
@@ -44,6 +46,11 @@ class ClassifyOptions(NamedOptions):
     max_output: int = MAX_OUTPUT
     linear_s1: bool = False
     atmosphere: str = 'auto'
+    probabilities: bool = False
+    polygons: str | None = None
+    min_area: float | None = None
+    simplify: float | None = None
+    colours: str | Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is out of range before anything is opened."""
@@ -68,6 +75,47 @@ class ClassifyOptions(NamedOptions):
             raise UsageError(f'atmosphere must be {" or ".join(ATMOSPHERES)}, not {self.atmosphere!r}')
         if self.workers is not None and self.workers < 1:
             raise UsageError(f'workers must be at least 1, not {self.workers}')
+        if self.polygons is not None and self.polygons not in POLYGONS:
+            raise UsageError(f'polygons must be {" or ".join(POLYGONS)}, not {self.polygons!r}')
+        for name in ('min_area', 'simplify'):
+            value = getattr(self, name)
+            if value is not None and self.polygons is None:
+                raise UsageError(f'{name} is about polygons, and none are asked for: give polygons too')
+            if value is not None and not 0 <= value < math.inf:
+                raise UsageError(f'{name} must be 0 or more, not {value}')
+
+    def given(self) -> dict[str, Any]:
+        """What was asked for, by name, for records."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def check_for(self, card: ModelCard) -> None:
+        """Raise `UsageError` where an option means nothing for a model, before any work is done.
+
+        Args:
+            card: of the model.
+        """
+        pixels = card.task == 'segmentation'
+        if card.task == 'vqa':
+            raise UsageError(
+                f'model {card.name!r} answers questions and gives no labels: use it with `geores ask`, or '
+                'choose another model'
+            )
+        if pixels and self.stride is not None:
+            raise UsageError(f'stride is about tiles, and model {card.name!r} labels pixels: drop --stride')
+        if pixels and (self.threshold is not None or self.top_k is not None):
+            option = 'threshold' if self.threshold is not None else 'top-k'
+            raise UsageError(
+                f'{option} is about tiles, and model {card.name!r} labels pixels: drop --{option}'
+            )
+        if self.probabilities and not pixels:
+            raise UsageError(
+                f'probabilities are of pixels, and model {card.name!r} labels tiles, whose scores are written '
+                'anyway: drop --probabilities'
+            )
+        if self.polygons is not None and card.task not in ('segmentation', 'single-label'):
+            raise UsageError(
+                f'polygons outline one class per place, and model {card.name!r} is {card.task}: drop --polygons'
+            )
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a caller gives

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from geores.card import ModelCard
 from geores.inference.cells import TileTable
-from geores.inference.plan import Plan
+from geores.inference.plan import TilePlan
 from geores.inference.quicklook import Quicklook
 from geores.inference.store import ChunkStore
 from geores.pipelines.labels import assign, limits
@@ -70,7 +70,7 @@ class Scored:
     card: ModelCard
     grid: GeoBox
     gsd: float | None
-    plan: Plan
+    plan: TilePlan
     store: ChunkStore = field(repr=False)
     look: Quicklook = field(repr=False)
     threshold: float | None

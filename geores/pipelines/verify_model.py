@@ -16,9 +16,9 @@ from geores.errors import UsageError
 from geores.hub import is_snapshot, read_snapshot
 from geores.hub.figures import PUBLISHED
 from geores.hub.reben import BANDS, release_of
-from geores.inference.predictor import pick_device
 from geores.metrics import multi_label_report
 from geores.model import Model
+from geores.runtime.device import pick_device
 from geores.weight_files import WEIGHTS_FILE, read_weights
 
 __all__ = ['TEST_PATCHES', 'TOLERANCE', 'Verification', 'verify_model']

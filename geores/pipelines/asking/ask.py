@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from geores.errors import UsageError
 from geores.inference.store import MemoryStore
+from geores.inference.work import Progress
 from geores.pipelines.asking.answer import SceneAnswer
 from geores.pipelines.asking.cover import Cover, cover_card
 from geores.pipelines.asking.files import check_out, write_answers
@@ -15,9 +16,9 @@ from geores.pipelines.asking.interview import Interview
 from geores.pipelines.asking.looking import look_at, prepare_look
 from geores.pipelines.asking.options import look_options
 from geores.pipelines.asking.select import known_to, vqa_for
-from geores.pipelines.job import Progress, prepare
 from geores.pipelines.options import ClassifyOptions
 from geores.pipelines.result import Classification
+from geores.pipelines.steps import prepare
 from geores.scenes import Scene, Source, open_scene
 
 if TYPE_CHECKING:
@@ -144,8 +145,10 @@ def cover_of(
     plain = replace(options, tile=None, batch_size=None, precision='auto')
 
     def classify() -> Classification:
-        job = prepare(scene, load_model(card.name, model.device), plain)
-        return job.run(MemoryStore())
+        result = prepare(scene, load_model(card.name, model.device), plain).run(MemoryStore())
+        if not isinstance(result, Classification):
+            raise TypeError(f'{card.name} labels pixels, and areas are measured by tiles')
+        return result
 
     return Cover(card, classify)
 

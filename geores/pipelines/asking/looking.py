@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -12,24 +11,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geores.errors import GeoresError, OutputError, UsageError
-from geores.inference.engine import ChunkWork, Region
-from geores.inference.plan import Plan
-from geores.inference.store import Arrays, FolderStore
-from geores.pipelines.job import Job, Progress, prepare
+from geores.errors import GeoresError, UsageError
+from geores.inference.atmosphere import corrects
+from geores.inference.engine import Region
+from geores.inference.plan import TilePlan
+from geores.inference.prepared import prepare_scene
+from geores.inference.store import Arrays
+from geores.inference.work import Progress, SceneWork
 from geores.pipelines.options import ClassifyOptions
+from geores.pipelines.result import Classification
+from geores.pipelines.select import check_bands, levels_differ
+from geores.pipelines.steps import ClassifyWork, step_key
+from geores.runtime.base import DTYPES
+from geores.runtime.predictor import check_precision
 from geores.scenes import Scene
 
 if TYPE_CHECKING:
-    from geores.pipelines.result import Classification
     from geores.vqa.model import VQAModel
 
-__all__ = ['LookJob', 'look_at', 'prepare_look']
+__all__ = ['look_at', 'prepare_look']
 
 BATCH_PIXELS = 2**18
 """Most pixels of the tiles that a CPU encodes at once: of 256 x 256, sixteen would take gigabytes."""
-
-DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 class EncodeStep:
@@ -66,9 +69,7 @@ class FeatureSink:
     (rows, cols), counting pixels.
     """
 
-    halo = False
-
-    def reduce(self, plan: Plan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
+    def reduce(self, plan: TilePlan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
         """Arrays of the chunk's own tiles."""
         rows, cols = region.chunk.rows, region.chunk.cols
         y, x = plan.tiling.y, plan.tiling.x
@@ -83,22 +84,10 @@ class FeatureSink:
         }
 
 
-@dataclass(frozen=True)
-class LookJob(Job):
-    """A job whose step encodes tiles."""
-
-    @cached_property
-    def work(self) -> ChunkWork:
-        """What is done with each chunk."""
-        model: Any = self.predictor.model
-        step = EncodeStep(model, self.predictor.precision)
-        return ChunkWork(self.plan, self.reader, step, (FeatureSink(), self.look), model.card.fill)
-
-
 def prepare_look(
     scene: Scene, model: 'VQAModel', options: ClassifyOptions, *, notes: tuple[str, ...] = ()
-) -> LookJob:
-    """Decide grid, tiles and units, as `geores.pipelines.job.prepare` does for classification.
+) -> ClassifyWork:
+    """Decide grid, tiles and units, for a step that encodes tiles instead of scoring them.
 
     Raises:
         UsageError: An option does not fit the scene or the model.
@@ -108,15 +97,19 @@ def prepare_look(
         raise UsageError(
             f'model {model.name!r} takes tiles of {model.card.input_size} pixels only: drop --tile'
         )
-    if options.precision == 'auto':
+    precision = options.precision
+    if precision == 'auto':
         precision = 'fp16' if model.device.type == 'cuda' else 'fp32'
-        options = replace(options, precision=precision)
+    check_precision(model, precision)
     if options.batch_size is None and model.device.type == 'cpu':
         side = options.tile or model.card.input_size
         options = replace(options, batch_size=min(16, max(1, BATCH_PIXELS // side**2)))
-    job = prepare(scene, model, options, notes=notes)
-    parts = {field.name: getattr(job, field.name) for field in fields(job)}
-    return LookJob(**(parts | {'key': job.key | {'kept': 'features and scores'}}))
+    check_bands(scene, model.card)
+    prepared = prepare_scene(scene, model.card, options, device=model.device.type)
+    key = step_key(model, precision, options) | {'kept': 'features and scores'}
+    work = SceneWork(prepared, EncodeStep(model, precision), (FeatureSink(),), model.device.type, key)
+    levels = () if corrects(scene, model.card, options.atmosphere) else levels_differ(scene, model.card)
+    return ClassifyWork(work, options, str(model.device), precision, (*notes, *prepared.notes, *levels))
 
 
 def _fixed(model: 'VQAModel') -> bool:
@@ -126,12 +119,12 @@ def _fixed(model: 'VQAModel') -> bool:
 
 @contextmanager
 def look_at(
-    job: LookJob, folder: Path | None, *, resume: bool = True, progress: Progress | None = None
+    look: ClassifyWork, folder: Path | None, *, resume: bool = True, progress: Progress | None = None
 ) -> Iterator['Classification']:
     """Encode every tile; what is kept is there until the block ends, and after it where it fails.
 
     Args:
-        job: What to do.
+        look: What to do.
         folder: Where unfinished work is kept, so that a killed run continues; None for a folder of the
             system's temporary files, for features may be more than memory holds.
         resume: Continue unfinished work in the folder.
@@ -143,10 +136,9 @@ def look_at(
     """
     with TemporaryDirectory(prefix='geores-') as temporary:
         place = Path(temporary) if folder is None else folder
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f'{place} cannot be created: {error.strerror}') from error
-        store = FolderStore(place / f'.{job.scene.name}.features', job.key, resume=resume)
-        yield job.run(store, progress)
+        store = look.work.open_store(place / f'.{look.work.prepared.scene.name}.features', resume=resume)
+        result = look.run(store, progress)
+        if not isinstance(result, Classification):
+            raise TypeError('encoding gives tiles')
+        yield result
         store.remove()  # not where the block was left by an error: answering goes on from there

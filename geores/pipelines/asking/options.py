@@ -8,7 +8,9 @@ from geores.pipelines.options import ClassifyOptions
 
 __all__ = ['look_options']
 
-_OTHER = ('threshold', 'compile', 'stride', 'linear_s1')
+_OTHER = (
+    'threshold', 'compile', 'stride', 'linear_s1', 'probabilities', 'polygons', 'min_area', 'simplify', 'colours',
+)  # fmt: skip
 """Options of a classification that mean nothing here."""
 
 

@@ -30,8 +30,8 @@ def vqa_for(scene: Scene, model: 'str | Path | Model', device: str) -> tuple['VQ
         UsageError: It is no VQA model, or none suits the scene.
     """
     from geores.bundle import load_model
-    from geores.inference.predictor import pick_device
     from geores.model import Model
+    from geores.runtime.device import pick_device
     from geores.vqa.model import VQAModel
 
     why: tuple[str, ...] = ()

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from geores.errors import DatasetError, UsageError
-from geores.inference.predictor import pick_device
 from geores.pipelines.baselines.data_sets import known_dataset, repeats_for
 from geores.pipelines.baselines.encoder import choose_encoder, seen_in_training
 from geores.pipelines.baselines.experiment import Experiment, Progress
 from geores.pipelines.baselines.options import BaselineOptions, draw_splits
 from geores.pipelines.baselines.table import BaselineTable
+from geores.runtime.device import pick_device
 
 __all__ = ['baselines', 'plan_baselines']
 

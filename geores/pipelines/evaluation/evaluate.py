@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader, Subset
 
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
-from geores.inference.predictor import check_precision, choose_predictor
 from geores.model import Model
 from geores.pipelines.evaluation.data import Labelled, Mode, Paths, bring_to_labels, find_datasets
 from geores.pipelines.evaluation.files import check_files
 from geores.pipelines.evaluation.report import Evaluation
 from geores.pipelines.evaluation.split import Part, check_part, take_part
+from geores.runtime.predictor import check_precision, choose_predictor
 
 if TYPE_CHECKING:
     from geores.datasets._module import LabelledImages

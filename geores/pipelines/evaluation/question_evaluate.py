@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from geores.errors import UsageError
-from geores.inference.predictor import DTYPES, Precision, check_precision
 from geores.pipelines.evaluation.question_files import check
 from geores.pipelines.evaluation.question_only import answer_without_images
 from geores.pipelines.evaluation.question_report import VQAEvaluation
 from geores.pipelines.evaluation.questions import Asked, Folders, find_questions
+from geores.runtime.base import DTYPES, Precision
+from geores.runtime.predictor import check_precision
 from geores.vqa.comparison import Majority
 from geores.vqa.model import VQAModel
 

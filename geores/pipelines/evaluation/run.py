@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from geores.bundle import load_model
 from geores.errors import UsageError
-from geores.inference.predictor import pick_device
 from geores.model import Model
 from geores.pipelines.evaluation.data import Paths
 from geores.pipelines.evaluation.evaluate import Evaluator
 from geores.pipelines.evaluation.questions import holds_questions
 from geores.pipelines.evaluation.report import Evaluation
+from geores.runtime.device import pick_device
 
 if TYPE_CHECKING:
     from geores.pipelines.evaluation.question_evaluate import VQAEvaluator

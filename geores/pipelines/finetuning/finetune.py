@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from geores.datasets.scene_tiles import Labels, Scenes
+from geores.inference.work import Progress
 from geores.pipelines.finetuning.options import FinetuneOptions
 from geores.pipelines.finetuning.plan import plan_finetune
 from geores.pipelines.finetuning.result import Finetuned
-from geores.pipelines.job import Progress
 
 __all__ = ['finetune']
 

@@ -16,15 +16,15 @@ from geores.card import ModelCard
 from geores.datasets import SceneTiles, split_tiles
 from geores.datasets.scene_tiles import Labels, Masks, Scenes, opened
 from geores.errors import DatasetError, UsageError
-from geores.inference.predictor import pick_device
+from geores.inference.work import Progress
 from geores.metrics import confusion_matrix, single_label_report
 from geores.pipelines.finetuning.choice import choose, hold_in
 from geores.pipelines.finetuning.few import are_few
 from geores.pipelines.finetuning.fitting import GivenSplit, Recipe, epochs_for
 from geores.pipelines.finetuning.options import FinetuneOptions
 from geores.pipelines.finetuning.result import Choice, Finetuned, SplitScore, count_tiles
-from geores.pipelines.job import Progress
 from geores.pipelines.select import check_bands, choose_model
+from geores.runtime.device import pick_device
 from geores.scenes import Scene
 from geores.splits import Split, stratified_split
 

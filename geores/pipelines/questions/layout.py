@@ -9,7 +9,6 @@ from pyproj import Transformer
 from geores.errors import UsageError
 from geores.grid import Tiling
 from geores.inference.masks import open_mask
-from geores.inference.plan import Plan
 from geores.inference.reader import Conversion, GridReader
 from geores.inference.target import target_grid
 from geores.inference.units import sample_tiles
@@ -181,8 +180,7 @@ def _percentiles(scene: Scene, bands: list[str], grid: GeoBox, tile: int) -> dic
     reader = GridReader(scene, bands, grid)
     height, width = grid.shape.yx
     with gdal_env():
-        plan = Plan(Tiling(height, width, tile, tile), (1, 1), 1)
-        values, valid = sample_tiles(reader, plan, side=SAMPLES)
+        values, valid = sample_tiles(reader, Tiling(height, width, tile, tile), side=SAMPLES)
     limits = {}
     for position, name in enumerate(bands):
         pixels = values[:, position][valid]

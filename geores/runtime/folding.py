@@ -4,7 +4,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from geores.inference.tracing import follow
+from geores.runtime.tracing import follow
 
 __all__ = ['fold_batch_norms']
 

@@ -5,7 +5,8 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from geores.inference.tracing import follow
+from geores.runtime.processor import packs_bfloat16
+from geores.runtime.tracing import follow
 
 __all__ = ['pack_convolutions']
 
@@ -31,7 +32,7 @@ def pack_convolutions(network: nn.Module) -> nn.Module:
     Returns:
         The network itself.
     """
-    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+    if not packs_bfloat16():
         return network
     for name, module in list(network.named_modules()):
         if _is_plain(module):

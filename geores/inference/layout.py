@@ -1,0 +1,139 @@
+"""Where a model looks at a scene: the grid, the tiles or blocks on it, and the mask over it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from geores.card import ModelCard
+from geores.errors import OutputError
+from geores.grid import Blocks, Tiling
+from geores.inference.masks import open_mask
+from geores.inference.reader import Mask
+from geores.inference.target import Target, target_grid
+from geores.scenes import Scene
+
+__all__ = ['Layout', 'SceneOptions', 'lay_out_scene']
+
+ROW_BYTES = 200
+"""Of a row of the table of tiles, beside its scores."""
+
+PIXEL_TILE = 768
+"""Pixels along each side that a network which labels pixels sees at once: the larger, the less its margins cost,
+and the more memory its feature maps take."""
+
+
+class SceneOptions(Protocol):
+    """What can be asked of reading a scene; `geores.classify` says what each means."""
+
+    @property
+    def tile(self) -> int | None: ...
+    @property
+    def stride(self) -> int | None: ...
+    @property
+    def resolution(self) -> float | None: ...
+    @property
+    def bbox(self) -> Sequence[float] | None: ...
+    @property
+    def bbox_crs(self) -> str | None: ...
+    @property
+    def aoi(self) -> str | Path | None: ...
+    @property
+    def mask(self) -> str | Path | None: ...
+    @property
+    def mask_values(self) -> Sequence[int] | None: ...
+    @property
+    def min_valid(self) -> float: ...
+    @property
+    def batch_size(self) -> int | None: ...
+    @property
+    def workers(self) -> int | None: ...
+    @property
+    def max_output(self) -> int: ...
+    @property
+    def linear_s1(self) -> bool: ...
+    @property
+    def atmosphere(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Decided from headers alone.
+
+    Attributes:
+        target: the grid.
+        tiling: tiles of a model that answers once per tile, or blocks of one that labels pixels.
+        mask: what is laid over the grid, if anything.
+    """
+
+    target: Target
+    tiling: Tiling | Blocks
+    mask: Mask | None
+
+    @property
+    def samples(self) -> Tiling:
+        """Tiles to take a sample of pixels from."""
+        if isinstance(self.tiling, Tiling):
+            return self.tiling
+        side = min(256, max(self.tiling.y.block, self.tiling.x.block))
+        step = self.tiling.alignment
+        side = max(side // step, 1) * step
+        return Tiling(self.tiling.height, self.tiling.width, side, side)
+
+
+def lay_out_scene(scene: Scene, card: ModelCard, options: SceneOptions) -> Layout:
+    """The grid, the tiles and the mask over them.
+
+    Args:
+        scene: with the bands of the model.
+        card: of the model.
+        options: what is asked for.
+
+    Raises:
+        UsageError: an option does not fit the scene or the model, or the results would be too large.
+    """
+    # In the scene's own order: the grid is the first source's, whatever the model's first band is.
+    needed = {scene.band(name).name for name in card.bands}
+    target = target_grid(
+        scene.select([name for name in scene.bands if name in needed]),
+        card.gsd,
+        resolution=options.resolution,
+        bbox=options.bbox,
+        bbox_crs=options.bbox_crs,
+        aoi=options.aoi,
+    )
+    height, width = target.grid.shape.yx
+    tiling: Tiling | Blocks
+    if card.task == 'segmentation':
+        tile = options.tile or max(card.input_size, PIXEL_TILE)
+        tiling = Blocks(height, width, tile, card.context or 0, card.alignment)
+        size = (2 if len(card.labels) <= 254 else 3) * height * width
+    else:
+        tile = options.tile or card.input_size
+        tiling = Tiling(height, width, tile, options.stride or tile)
+        cells = tiling.cell_shape[0] * tiling.cell_shape[1]
+        size = 4 * len(card.labels) * (cells + tiling.count) + ROW_BYTES * tiling.count
+    _check_size(tiling, size, options.max_output)
+    mask = None
+    if options.mask is not None:
+        mask = open_mask(options.mask, options.mask_values, target.grid)
+    return Layout(target, tiling, mask)
+
+
+def _check_size(tiling: Tiling | Blocks, size: int, limit: int) -> None:
+    """Refuse results that are too large, from the header alone."""
+    if size > limit:
+        cure = 'a larger --stride' if isinstance(tiling, Tiling) else 'a coarser --resolution'
+        raise OutputError(
+            f'a grid of {tiling.width} x {tiling.height} pixels gives {tiling.count:,} tiles and about '
+            f'{_in_units(size)} of results, more than --max-output {_in_units(limit)}: '
+            f'raise it, or use {cure} or a --bbox'
+        )
+
+
+def _in_units(size: int) -> str:
+    """A number of bytes as people read it."""
+    for unit, bytes_ in (('GiB', 2**30), ('MiB', 2**20), ('KiB', 2**10)):
+        if size >= bytes_:
+            return f'{size / bytes_:,.1f} {unit}'
+    return f'{size} bytes'

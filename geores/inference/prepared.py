@@ -1,0 +1,189 @@
+"""A scene prepared for a model: everything decided about reading it, nothing computed yet."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.card import ModelCard
+from geores.grid import Blocks, Tiling
+from geores.inference.layout import Layout, SceneOptions, lay_out_scene
+from geores.inference.plan import AnyPlan, Plan, plan_chunks
+from geores.inference.quicklook import Quicklook
+from geores.inference.reader import Conversion, GridReader
+from geores.inference.units import conversions, needs_sample, sample_tiles
+from geores.scenes import Scene, gdal_env
+
+__all__ = ['PreparedScene', 'prepare_scene']
+
+LOOK_PIXELS = 1024
+MIN_PROBE = 8
+"""Networks shrink their input, so that a probe of fewer pixels would say nothing."""
+
+BATCH = {'cpu': 16, 'cuda': 256}
+"""Tiles of one label at once: on a CPU small batches stay in its caches."""
+
+BATCH_PIXELS = {'cpu': 2**19, 'cuda': 2**23}
+"""Pixels that are labelled at once."""
+
+
+@dataclass(frozen=True)
+class PreparedScene:
+    """How a scene is read for a model: a step and sinks make work of it.
+
+    Attributes:
+        scene: the scene.
+        card: of the model.
+        layout: grid, tiles and mask.
+        plan: tiles in chunks and batches.
+        reader: gives pixels of the grid in the card's units.
+        look: keeps a small picture on the way.
+        probe: some tiles as the model would get them, (n, C, h, w); n may be 0.
+        workers: threads to use.
+        key: everything that decides the pixels and the batches, for the journal.
+        notes: what the user should know, one sentence each.
+    """
+
+    scene: Scene
+    card: ModelCard
+    layout: Layout
+    plan: AnyPlan
+    reader: GridReader
+    look: Quicklook
+    probe: NDArray[np.float32]
+    workers: int
+    key: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, device: str) -> PreparedScene:
+    """Decide grid, tiles and units, from headers and a sample of the pixels.
+
+    Args:
+        scene: with the bands of the model.
+        card: of the model.
+        options: what is asked for.
+        device: kind of device that computes, 'cpu' or 'cuda', which decides how much it is given at once.
+
+    Raises:
+        UsageError: an option does not fit the scene or the model.
+        ReadError: the sample could not be read, and units depend on it.
+    """
+    layout = lay_out_scene(scene, card, options)
+    target, tiling, mask = layout.target, layout.tiling, layout.mask
+    workers = _workers(options)
+    reader = GridReader(
+        scene, card.bands, target.grid, resampling=card.resampling, mask=mask, area=target.area
+    )
+    # A lazy scene is not looked at, for that would compute part of it, unless its units demand it.
+    decides, few = needs_sample(scene, card), 0 if scene.is_lazy else 2
+    with gdal_env():
+        # Where it decides nothing, a part that cannot be read is left for the run to find, which keeps
+        # the work that it has finished by then.
+        sample, valid = sample_tiles(
+            reader, layout.samples, side=4 if decides else few, workers=workers, strict=decides
+        )
+        converted, told = conversions(
+            scene,
+            card,
+            card.bands,
+            sample,
+            valid,
+            linear=options.linear_s1,
+            atmosphere=options.atmosphere,
+        )
+    plan = _plan(tiling, reader, options, device)
+    grid = target.grid
+    key = {
+        'scene': scene.fingerprint,
+        'card': _digest(card),
+        'bands': list(card.bands),
+        'grid': [str(grid.crs), list(grid.affine)[:6], list(grid.shape.yx)],
+        'area': None if target.area is None else target.area.wkt,
+        'mask': None if mask is None else mask.raster.fingerprint,
+        'mask-values': None if mask is None or mask.values is None else list(mask.values),
+        'units': {band: asdict(conversion) for band, conversion in converted.items()},
+        'resampling': card.resampling,
+        'tile': [tiling.y.tile, tiling.x.tile],
+        'stride': [tiling.y.stride, tiling.x.stride],
+        'min-valid': plan.min_valid,
+        'batch-size': plan.batch_size,
+        'chunks': list(plan.chunk_shape),
+        'geores-version': version('geores'),
+    }
+    return PreparedScene(
+        scene=scene,
+        card=card,
+        layout=layout,
+        plan=plan,
+        reader=reader.converting(converted),
+        look=Quicklook(_display(card.bands), -(-max(tiling.height, tiling.width) // LOOK_PIXELS)),
+        probe=_probe(card, sample, valid, converted),
+        workers=workers,
+        key=key,
+        notes=(*scene.notes, *target.notes, *told, *_remarks(tiling, card)),
+    )
+
+
+def _plan(tiling: Tiling | Blocks, reader: GridReader, options: SceneOptions, device: str) -> AnyPlan:
+    chunks = plan_chunks(tiling, bytes_per_pixel=round(reader.bytes_per_pixel) or 1)
+    kind = 'cpu' if device == 'cpu' else 'cuda'
+    if isinstance(tiling, Tiling):
+        return Plan(tiling, chunks, options.batch_size or BATCH[kind], options.min_valid)
+    fits = max(1, BATCH_PIXELS[kind] // (tiling.y.tile * tiling.x.tile))
+    return Plan(tiling, chunks, options.batch_size or fits, 0.0)
+
+
+def _digest(card: ModelCard) -> str:
+    """Changes with what a card says of normalisation, labels and calibration, among others."""
+    return sha256(json.dumps(card.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def _probe(
+    card: ModelCard,
+    sample: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    converted: dict[str, Conversion],
+) -> NDArray[np.float32]:
+    """The sampled tiles that have valid pixels, as the model would get them."""
+    large = min(valid.shape[1:]) >= MIN_PROBE and all(side % card.alignment == 0 for side in valid.shape[1:])
+    seen = valid.any(axis=(1, 2)) if large else np.zeros(len(valid), bool)
+    tiles, valid = sample[seen], valid[seen]
+    for position, (band, fill) in enumerate(zip(card.bands, card.fill, strict=True)):
+        for image, known in zip(tiles[:, position], valid, strict=True):
+            converted.get(band, Conversion()).apply(image)
+            image[~known] = fill
+    return tiles
+
+
+def _remarks(tiling: Tiling | Blocks, card: ModelCard) -> tuple[str, ...]:
+    remarks = []
+    if tiling.padded:
+        remarks.append(
+            f'the scene ({tiling.width} x {tiling.height} pixels) is smaller than a tile '
+            f'({tiling.tile}): padded by reflection'
+        )
+    if isinstance(tiling, Tiling) and tiling.tile != card.input_size:
+        remarks.append(f'tiles of {tiling.tile} pixels, and the model was trained on {card.input_size}')
+    return tuple(remarks)
+
+
+def _display(bands: Sequence[str]) -> list[int]:
+    """Positions of red, green and blue among a model's bands, else of the first."""
+    for names in (('red', 'green', 'blue'), ('B04', 'B03', 'B02')):
+        if set(names) <= set(bands):
+            return [list(bands).index(name) for name in names]
+    return [0]
+
+
+def _workers(options: SceneOptions) -> int:
+    """Threads to use: as many as the cores that this process may use, where not said."""
+    if options.workers is not None:
+        return options.workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

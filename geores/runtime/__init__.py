@@ -1,0 +1,1 @@
+"""How a network is run: eagerly by torch, or by ONNX Runtime; the same answers within a stated tolerance."""

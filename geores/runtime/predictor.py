@@ -1,0 +1,199 @@
+"""A model under a runtime: from tiles in the card's units to named arrays, and which runtime it gets."""
+
+from collections.abc import Callable, Mapping
+from threading import local
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geores.errors import GeoresError, UsageError
+from geores.model import Model
+from geores.runtime.base import Precision, Runtime
+from geores.runtime.eager import EagerRuntime
+from geores.runtime.onnx import OnnxNetwork, OnnxRuntime
+from geores.runtime.processor import has_bfloat16
+
+__all__ = [
+    'TOLERANCE',
+    'Outputs',
+    'Predictor',
+    'check_precision',
+    'choose_predictor',
+    'make_runtime',
+    'scores_of_tiles',
+]
+
+TOLERANCE = 0.05
+"""Most that a probability may move from float32 on the probe tiles for bf16 to be chosen on a CPU."""
+
+Outputs: TypeAlias = Callable[[Tensor], Mapping[str, Tensor]]
+"""From probabilities, (N, K) or (N, K, H, W) float32 on the model's device, to named arrays of N entries."""
+
+
+def scores_of_tiles(probabilities: Tensor) -> Mapping[str, Tensor]:
+    """Keep the probabilities themselves, as ``scores``."""
+    return {'scores': probabilities}
+
+
+class Predictor:
+    """Maps batches of tiles to named arrays: a step of the engine.
+
+    On CUDA each calling thread has a stream of its own and copies from pinned memory, so that two threads keep
+    the device busy while one of them copies. Safe to call from many threads; the model is not changed.
+
+    Args:
+        model: on the device where it shall run.
+        precision: of the forward pass.
+        compile: let torch compile the network (slow to start, pays on large scenes).
+        outputs: what is made of the probabilities, on the device; ``scores`` by default.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        precision: Precision = 'fp32',
+        *,
+        compile: bool = False,
+        outputs: Outputs = scores_of_tiles,
+    ) -> None:
+        self.model = model
+        self.runtime = make_runtime(model, precision, compile=compile)
+        self.outputs = outputs
+        self._thread = local()
+
+    @property
+    def precision(self) -> Precision:
+        """In which the runtime computes."""
+        return self.runtime.precision
+
+    @torch.inference_mode()
+    def __call__(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """What `outputs` makes of tiles (N, C, H, W) in the card's units, which are overwritten."""
+        if self.model.device.type != 'cuda':
+            arrays = self.outputs(self.probabilities(torch.from_numpy(tiles)))
+            return {name: array.numpy() for name, array in arrays.items()}
+        with torch.cuda.stream(self._stream()):
+            pinned = torch.from_numpy(tiles).pin_memory()
+            arrays = self.outputs(self.probabilities(pinned.to(self.model.device, non_blocking=True)))
+            # The copy back waits for this stream alone; it also keeps `pinned` alive long enough.
+            return {name: array.cpu().numpy() for name, array in arrays.items()}
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Probabilities, or a regression's values, of images in the card's units, which are overwritten.
+
+        Args:
+            images: (N, C, H, W), float32, on the model's device.
+
+        Returns:
+            (N, K) or (N, K, H, W), float32.
+
+        Raises:
+            GeoresError: the network answers with numbers that are not finite.
+        """
+        answers = self.model.activate(self.runtime(self.model.normalise_(images)))
+        if not torch.isfinite(
+            answers
+        ).all():  # NaN stands for no data in results, so it must not pass as such
+            raise GeoresError(
+                f'model {self.model.name!r} answers with numbers that are not finite in {self.precision}: '
+                'try --precision fp32'
+            )
+        return answers
+
+    def _stream(self) -> 'torch.cuda.Stream':
+        if not hasattr(self._thread, 'stream'):
+            self._thread.stream = torch.cuda.Stream(self.model.device)
+        stream: torch.cuda.Stream = self._thread.stream
+        return stream
+
+
+def make_runtime(model: Model, precision: Precision, *, compile: bool = False) -> Runtime:
+    """The runtime of a model: ONNX Runtime for networks that are ONNX files, else torch.
+
+    Args:
+        model: on its device.
+        precision: of the forward pass.
+        compile: let torch compile the network.
+
+    Raises:
+        UsageError: an ONNX file is asked for another precision than its own.
+    """
+    if isinstance(model.network, OnnxNetwork):
+        if precision != 'fp32' or compile:
+            asked = '--compile' if compile else f'--precision {precision}'
+            raise UsageError(f'model {model.name!r} is an ONNX file, which runs as it is: drop {asked}')
+        return OnnxRuntime(model.network)
+    return EagerRuntime(model.network, precision, model.device, compile=compile)
+
+
+def choose_predictor(
+    model: Model,
+    precision: str,
+    probe: NDArray[np.float32],
+    *,
+    compile: bool = False,
+    outputs: Outputs = scores_of_tiles,
+) -> Predictor:
+    """A predictor at the precision to run at.
+
+    ``auto`` is fp16 on CUDA; on a CPU bf16 where the processor computes in it and no probability of the
+    probe moves by more than `TOLERANCE` from float32, else fp32. It is fp32 for values of any size, for ONNX
+    files, and where there is no probe.
+
+    Args:
+        model: on its device.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        probe: some tiles of the scene, (N, C, H, W); N may be 0.
+        compile: let torch compile the network.
+        outputs: what the predictor makes of the probabilities.
+
+    Raises:
+        UsageError: no such precision, or fp16 on a CPU.
+    """
+    chosen = check_precision(model, precision)
+    if chosen == 'auto':
+        chosen = _fastest(model, probe)
+    return Predictor(model, chosen, compile=compile, outputs=outputs)
+
+
+def _fastest(model: Model, probe: NDArray[np.float32]) -> Precision:
+    """The fastest precision whose answers are near enough to float32."""
+    if model.card.activation == 'identity':  # in units of its own, of which 0.05 may be much
+        return 'fp32'
+    if isinstance(model.network, OnnxNetwork):
+        return 'fp32'
+    if model.device.type == 'cuda':
+        return 'fp16'
+    return 'bf16' if len(probe) and has_bfloat16() and _close(Predictor(model, 'bf16'), probe) else 'fp32'
+
+
+def check_precision(model: Model, precision: str) -> Precision | Literal['auto']:
+    """See that there is such a precision where the model is.
+
+    Args:
+        model: on its device.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+
+    Raises:
+        UsageError: no such precision, or fp16 on a CPU.
+    """
+    kinds = get_args(Precision)
+    if precision not in ('auto', *kinds):
+        raise UsageError(f'precision {precision!r} is unknown: use auto, {", ".join(kinds)}')
+    if precision == 'fp16' and model.device.type != 'cuda':
+        raise UsageError('precision fp16 needs a CUDA device: use bf16 or fp32 on a CPU')
+    return cast(Precision | Literal['auto'], precision)
+
+
+@torch.inference_mode()
+def _close(rough: Predictor, probe: NDArray[np.float32]) -> bool:
+    model = rough.model
+    exact = model.activate(model.network(model.normalise(torch.from_numpy(probe))))
+    try:
+        moved = (exact - rough.probabilities(torch.from_numpy(probe.copy()))).abs().max()
+    except GeoresError:  # beyond what bfloat16 holds
+        return False
+    return bool(moved <= TOLERANCE)
