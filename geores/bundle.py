@@ -143,11 +143,12 @@ def save_bundle(
 
     Args:
         path: Folder to write.
-        network: Whose weights to keep, built as the card says. Or the path of an ONNX file with one input and
-            one output, whose card has the architecture 'onnx' (with `layout` 'NHWC' where channels come last).
+        network: Whose weights to keep, built as the card says. Or the path of an ONNX file with one input
+            and one output, whose card has the architecture 'onnx' (with `layout` 'NHWC' where channels come
+            last).
         card: `sha256` and `geores_version` are filled in.
-        dtype: In which to keep matrices and kernels; vectors (biases, statistics) stay float32. An ONNX file is
-            kept as it is.
+        dtype: In which to keep matrices and kernels; vectors (biases, statistics) stay float32. An ONNX file
+            is kept as it is.
         overwrite: Replace a bundle that stands there.
 
     Returns:

@@ -170,7 +170,7 @@ class BlockAxis:
             raise UsageError(f'a grid needs at least one pixel along each axis, not {self.size}')
         if self.block < 1 or self.margin < 0:
             raise UsageError(
-                f'a tile needs at least one pixel between its margins, and has {self.block} between {self.margin}'
+                f'a tile needs at least one pixel between its margins of {self.margin}, not {self.block}'
             )
 
     @property

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from geores.card import ModelCard
 from geores.errors import OutputError
@@ -19,41 +18,30 @@ ROW_BYTES = 200
 """Of a row of the table of tiles, beside its scores."""
 
 PIXEL_TILE = 768
-"""Pixels along each side that a network which labels pixels sees at once: the larger, the less its margins cost,
-and the more memory its feature maps take."""
+"""Pixels along each side that a network which labels pixels sees at once.
+
+The larger, the less its margins cost, and the more memory its feature maps take.
+"""
 
 
-class SceneOptions(Protocol):
+@dataclass(frozen=True)
+class SceneOptions:
     """What can be asked of reading a scene; `geores.classify` says what each means."""
 
-    @property
-    def tile(self) -> int | None: ...
-    @property
-    def stride(self) -> int | None: ...
-    @property
-    def resolution(self) -> float | None: ...
-    @property
-    def bbox(self) -> Sequence[float] | None: ...
-    @property
-    def bbox_crs(self) -> str | None: ...
-    @property
-    def aoi(self) -> str | Path | None: ...
-    @property
-    def mask(self) -> str | Path | None: ...
-    @property
-    def mask_values(self) -> Sequence[int] | None: ...
-    @property
-    def min_valid(self) -> float: ...
-    @property
-    def batch_size(self) -> int | None: ...
-    @property
-    def workers(self) -> int | None: ...
-    @property
-    def max_output(self) -> int: ...
-    @property
-    def linear_s1(self) -> bool: ...
-    @property
-    def atmosphere(self) -> str: ...
+    tile: int | None = None
+    stride: int | None = None
+    resolution: float | None = None
+    bbox: Sequence[float] | None = None
+    bbox_crs: str | None = None
+    aoi: str | Path | None = None
+    mask: str | Path | None = None
+    mask_values: Sequence[int] | None = None
+    min_valid: float = 0.5
+    batch_size: int | None = None
+    workers: int | None = None
+    max_output: int = 8 * 2**30
+    linear_s1: bool = False
+    atmosphere: str = 'auto'
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,8 @@ def class_dtype(labels: int) -> DTypeLike:
 class LabelPixels:
     """What is kept of the probabilities of a batch of tiles, without their margins.
 
-    Gives ``classes`` (N, h, w), the 1-based index of the most probable label; ``confidence`` (N, h, w) uint8,
-    its probability times 255; ``sums`` (N, K) float64 of probabilities is left to the sink, which knows what is
-    valid; ``probabilities`` (N, K, h, w) uint8 where wanted.
+    Gives ``classes`` (N, h, w), 1 for the first label; ``confidence`` (N, h, w) uint8, the probability of that
+    label times 255; ``probabilities`` (N, K, h, w) uint8 where wanted.
 
     Args:
         blocks: the blocks of the scene.
@@ -61,8 +60,8 @@ def _as_bytes(shares: Tensor) -> Tensor:
 class ClassSink:
     """Keeps the labels of a chunk's own pixels.
 
-    Keeps ``classes`` (h, w), 0 where invalid; ``confidence`` (h, w) uint8, 0 where invalid; ``counts`` (K, 256)
-    int64, valid pixels by label and confidence; ``probabilities`` (K, h, w) uint8 where the step gives them.
+    Keeps ``classes`` (h, w) and ``confidence`` (h, w) uint8, both 0 where invalid; ``counts`` (K, 256) int64,
+    valid pixels by label and confidence; ``probabilities`` (K, h, w) uint8 where the step gives them.
 
     Args:
         size: K, the number of labels.
@@ -158,17 +157,11 @@ class PixelTable:
     ) -> NDArray[Any]:
         chunk = self.plan.chunk(chunk_row, chunk_col)
         array: NDArray[Any] = self._get(chunk.index)[name]
-        spans = [
-            np.arange(-(-max(span.start, own.start) // step) * step, min(span.stop, own.stop), step)
-            - own.start
-            for span, own in zip((rows, cols), self.plan.owned(chunk), strict=True)
-        ]
-        if step == 1:
-            down, across = (
-                slice(int(span[0]), int(span[-1]) + 1) if len(span) else slice(0) for span in spans
-            )
-            return array[..., down, across]
-        return array[..., spans[0][:, None], spans[1][None]]
+        places = []
+        for span, own in zip((rows, cols), self.plan.owned(chunk), strict=True):
+            first = -(-max(span.start, own.start) // step) * step
+            places.append(slice(first - own.start, min(span.stop, own.stop) - own.start, step))
+        return array[..., *places]
 
     def blocks(self, name: str) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
         """A raster in pieces that partition the grid, a chunk at a time: rows, columns and values."""

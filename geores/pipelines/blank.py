@@ -25,7 +25,8 @@ def blank_note(prepared: PreparedScene, valid_share: float, min_valid: float) ->
     if empty:
         said = [f'{", ".join(names)} in {prepared.scene.band(names[0]).raster.path}' for names in empty]
         more = [f'{len(said) - SHOWN} more'] if len(said) > SHOWN else []
-        return f'nothing was classified: a sample has no valid pixel of {" and ".join(said[:SHOWN] + more)}'
+        listed = ' and '.join(said[:SHOWN] + more)
+        return f'nothing was classified: a sample has no valid pixel of {listed}'
     if prepared.card.task == 'segmentation':
         return (
             'nothing was classified: no pixel is valid in every band; nodata, a mask and what lies outside an '

@@ -2,7 +2,6 @@
 
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ import numpy as np
 
 from geores.card import ModelCard
 from geores.errors import UsageError
+from geores.inference.layout import SceneOptions
 from geores.pipelines.labels import check_rule
 from geores.pipelines.named_options import NamedOptions
 
 __all__ = ['MAX_OUTPUT', 'MIN_TILE', 'ClassifyOptions']
 
-MAX_OUTPUT = 8 * 2**30
+MAX_OUTPUT = SceneOptions.max_output
 MIN_TILE = 8
 POLYGONS = ('gpkg', 'parquet')
 ATMOSPHERES = ('auto', 'none')
@@ -24,28 +24,14 @@ MAX_TILE = 4096
 
 
 @dataclass(frozen=True)
-class ClassifyOptions(NamedOptions):
+class ClassifyOptions(SceneOptions, NamedOptions):
     """What a user can ask for; `classify` says what each means."""
 
-    tile: int | None = None
-    stride: int | None = None
-    resolution: float | None = None
-    bbox: Sequence[float] | None = None
-    bbox_crs: str | None = None
-    aoi: str | Path | None = None
-    mask: str | Path | None = None
-    mask_values: Sequence[int] | None = None
-    min_valid: float = 0.5
     threshold: float | None = None
     top_k: int | None = None
-    batch_size: int | None = None
     device: str = 'auto'
     precision: str = 'auto'
     compile: bool = False
-    workers: int | None = None
-    max_output: int = MAX_OUTPUT
-    linear_s1: bool = False
-    atmosphere: str = 'auto'
     probabilities: bool = False
     polygons: str | None = None
     min_area: float | None = None
@@ -114,7 +100,8 @@ class ClassifyOptions(NamedOptions):
             )
         if self.polygons is not None and card.task not in ('segmentation', 'single-label'):
             raise UsageError(
-                f'polygons outline one class per place, and model {card.name!r} is {card.task}: drop --polygons'
+                f'polygons outline one class per place, and model {card.name!r} is {card.task}: '
+                'drop --polygons'
             )
 
 

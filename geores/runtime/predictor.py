@@ -41,8 +41,8 @@ def scores_of_tiles(probabilities: Tensor) -> Mapping[str, Tensor]:
 class Predictor:
     """Maps batches of tiles to named arrays: a step of the engine.
 
-    On CUDA each calling thread has a stream of its own and copies from pinned memory, so that two threads keep
-    the device busy while one of them copies. Safe to call from many threads; the model is not changed.
+    On CUDA each calling thread has a stream of its own and copies from pinned memory, so that two threads
+    keep the device busy while one of them copies. Safe to call from many threads; the model is not changed.
 
     Args:
         model: on the device where it shall run.

@@ -14,11 +14,11 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
 
+from geores.cartography.pixel_areas import SLACK, row_areas
 from geores.errors import UsageError
 from geores.pipelines.accuracy.census import Census, ClassMap
 from geores.pipelines.accuracy.class_names import category_names
 from geores.pipelines.accuracy.class_table import TableMap
-from geores.pipelines.accuracy.unit_areas import row_areas
 from geores.scenes import FileRaster
 from geores.scenes.gdal import is_remote
 
@@ -83,6 +83,8 @@ class RasterMap:
     def census(self) -> Census:
         """See `ClassMap.census`; read block by block."""
         areas, unit, notes = row_areas(self._affine, self._shape, self.crs)
+        if areas.max() > (1 + SLACK) * areas.min():
+            notes[0] += '; all pixels are equally likely to be drawn, so prefer an equal-area CRS or UTM'
         counts = self._count()
         if self._listed is not None:
             other = sum(int(column.sum()) for value, column in counts.items() if value not in self._listed)

@@ -9,8 +9,9 @@ from geores.pipelines.options import ClassifyOptions
 __all__ = ['look_options']
 
 _OTHER = (
-    'threshold', 'compile', 'stride', 'linear_s1', 'probabilities', 'polygons', 'min_area', 'simplify', 'colours',
-)  # fmt: skip
+    *('threshold', 'compile', 'stride', 'linear_s1'),
+    *('probabilities', 'polygons', 'min_area', 'simplify', 'colours'),
+)
 """Options of a classification that mean nothing here."""
 
 

@@ -1,4 +1,4 @@
-"""Areas of a map's pixels."""
+"""Areas of a map's pixels on the ground."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from pyproj.exceptions import ProjError
 
 from geores.errors import UsageError
 
-__all__ = ['row_areas']
+__all__ = ['SLACK', 'row_areas']
 
 SLACK = 0.01
 """How far, as a share, areas in a projected CRS may be from those on the ground without a word."""
@@ -48,8 +48,6 @@ def row_areas(
         f'areas on the ellipsoid are used, since {crs.name} distorts them: '
         f'{ground.min():.5g} to {ground.max():.5g} m² a pixel'
     )
-    if ground.max() > (1 + SLACK) * ground.min():
-        note += '; all pixels are equally likely to be drawn, so prefer an equal-area CRS or UTM'
     return ground, 'm2', [note]
 
 

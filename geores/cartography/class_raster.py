@@ -1,0 +1,270 @@
+"""Rasters of a classification: classes, confidence, labels and probabilities, as GeoTIFFs that say what they are.
+
+All are cloud-optimised and written a window at a time (`geores.cartography.cog`). Functions write to the paths
+that they are given; `geores.io.whole_files` makes the files of a map appear together.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from geores.cartography.areas import Tally
+from geores.cartography.cog import Block, CogBands, cog, tag_names
+from geores.cartography.legend import NODATA, NODATA_NAME, Legend
+from geores.cartography.qgis_style import write_qgis_style
+from geores.cartography.side_file import class_side_file, label_side_file, side_path, write_side_file
+from geores.errors import UsageError
+from geores.io.whole_files import whole_files
+
+__all__ = [
+    'ABSENT',
+    'PRESENT',
+    'PROBABILITY_NODATA',
+    'ClassRaster',
+    'class_files',
+    'class_raster',
+    'confidence_raster',
+    'confidence_values',
+    'label_raster',
+    'probability_raster',
+    'probability_values',
+    'write_classes',
+]
+
+ABSENT, PRESENT = 1, 2
+LABEL_NAMES = (NODATA_NAME, 'absent', 'present')
+LABEL_LEGEND = Legend(LABEL_NAMES[1:], ('#e6e6e6', '#b2182b'))
+CONFIDENCE_TOP = 255
+PROBABILITY_TOP, PROBABILITY_NODATA = 254, 255
+
+
+@dataclass(frozen=True)
+class ClassRaster:
+    """A class map that is being written.
+
+    Attributes:
+        bands: to write to.
+        tally: of what was written.
+    """
+
+    bands: CogBands
+    tally: Tally
+
+    def write(self, rows: slice, cols: slice, values: NDArray[np.integer]) -> None:
+        """Write and count a window; each pixel of the grid may be written once.
+
+        Args:
+            rows: of the grid, with start and stop.
+            cols: likewise.
+            values: 0 for no data, else 1 to K, (rows, cols).
+
+        Raises:
+            UsageError: a value stands for no label.
+        """
+        if values.size and int(values.max()) >= len(self.tally.pixels):
+            raise UsageError(
+                f'value {int(values.max())} stands for no label: the legend has {len(self.tally.pixels) - 1}'
+            )
+        self.tally.add(rows, values)
+        self.bands.write(rows, cols, values)
+
+
+def class_files(path: Path) -> list[Path]:
+    """Files of a class map or of a raster of labels: what describes it, then itself.
+
+    Args:
+        path: of the raster.
+    """
+    return [side_path(path), path.with_suffix('.qml'), path]
+
+
+@contextmanager
+def class_raster(
+    path: Path, grid: GeoBox, legend: Legend, tags: Mapping[str, Any] | None = None
+) -> Iterator[ClassRaster]:
+    """Write a class map, its `.aux.xml` and its `.qml`, which appear together or not at all.
+
+    uint8, or uint16 above 254 labels: 0 is no data, i the i-th label. It has a colour table, category
+    names, an attribute table with pixels and areas, and overviews of the most frequent class.
+
+    Args:
+        path: `<name>_classes.tif`.
+        grid: its shape, transform and CRS.
+        legend: of its values.
+        tags: of provenance.
+
+    Yields:
+        What windows are written to, in any order.
+
+    Raises:
+        WriteError: writing failed, as on a full disk; no file is left.
+    """
+    with whole_files(class_files(path)) as (side, style, raster):
+        tally = Tally.of(grid, legend)
+        colours = {0: (0, 0, 0, 0)} | {
+            value: (*colour, 255) for value, colour in zip(legend.values, legend.rgb.tolist(), strict=True)
+        }
+        with cog(
+            raster,
+            grid,
+            dtype=legend.dtype,
+            nodata=NODATA,
+            overviews='mode',
+            descriptions=['class'],
+            colours=colours,
+            tags=tag_names(dict(tags or {}) | {'legend': json.dumps(legend.names)}),
+        ) as bands:
+            yield ClassRaster(bands, tally)
+        write_side_file(class_side_file(legend, tally), side)
+        write_qgis_style(style, legend)
+
+
+def write_classes(
+    path: Path,
+    blocks: Iterable[Block],
+    grid: GeoBox,
+    legend: Legend,
+    tags: Mapping[str, Any] | None = None,
+) -> Tally:
+    """Write a class map of blocks as they come: `class_raster` in one call.
+
+    Args:
+        path: `<name>_classes.tif`.
+        blocks: (rows, cols, values) that cover the grid.
+        grid: its shape, transform and CRS.
+        legend: of its values.
+        tags: of provenance.
+
+    Returns:
+        Pixels and areas of each class.
+    """
+    with class_raster(path, grid, legend, tags) as raster:
+        for rows, cols, values in blocks:
+            raster.write(rows, cols, values)
+        return raster.tally
+
+
+@contextmanager
+def confidence_raster(path: Path, grid: GeoBox, tags: Mapping[str, Any] | None = None) -> Iterator[CogBands]:
+    """Write how sure a classification is: uint8, 1 to 255 for 0 to 1 (its scale is 1/255), 0 no data.
+
+    0 is free, since the best of K classes never scores less than 1/K.
+
+    Args:
+        path: `<name>_confidence.tif`.
+        grid: its shape, transform and CRS.
+        tags: of provenance.
+
+    Yields:
+        What windows of `confidence_values` are written to.
+
+    Raises:
+        WriteError: writing failed, as on a full disk; no file is left.
+    """
+    with (
+        whole_files([path]) as (partial,),
+        cog(
+            partial,
+            grid,
+            dtype='uint8',
+            nodata=NODATA,
+            overviews='average',
+            descriptions=['confidence'],
+            scale=1 / CONFIDENCE_TOP,
+            tags=tag_names(tags),
+            predictor=True,
+        ) as bands,
+    ):
+        yield bands
+
+
+def confidence_values(scores: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Scores from 0 to 1, NaN for no data, as the bytes of `confidence_raster`; any shape."""
+    bytes_ = np.rint(np.nan_to_num(scores).clip(0, 1) * CONFIDENCE_TOP).clip(min=1)
+    return np.where(np.isnan(scores), NODATA, bytes_).astype(np.uint8)
+
+
+@contextmanager
+def label_raster(
+    path: Path, grid: GeoBox, labels: Sequence[str], tags: Mapping[str, Any] | None = None
+) -> Iterator[CogBands]:
+    """Write which labels each cell has: a uint8 band a label, 0 no data, 1 absent, 2 present.
+
+    Its `.aux.xml` names the values, its `.qml` colours any of the bands; they appear with it.
+
+    Args:
+        path: `<name>_labels.tif`.
+        grid: its shape, transform and CRS.
+        labels: of the bands.
+        tags: of provenance.
+
+    Yields:
+        What windows (K, rows, cols) are written to.
+
+    Raises:
+        WriteError: writing failed, as on a full disk; no file is left.
+    """
+    with whole_files(class_files(path)) as (side, style, raster):
+        with cog(
+            raster,
+            grid,
+            dtype='uint8',
+            nodata=NODATA,
+            overviews='mode',
+            descriptions=labels,
+            tags=tag_names(dict(tags or {}) | {'values': dict(enumerate(LABEL_NAMES))}),
+        ) as bands:
+            yield bands
+        write_side_file(label_side_file(labels, LABEL_NAMES, LABEL_LEGEND.rgb), side)
+        write_qgis_style(style, LABEL_LEGEND, clear=(ABSENT,))
+
+
+@contextmanager
+def probability_raster(
+    path: Path, grid: GeoBox, labels: Sequence[str], tags: Mapping[str, Any] | None = None
+) -> Iterator[CogBands]:
+    """Write the probability of each label: a uint8 band a label, 0 to 254 for 0 to 1, 255 no data.
+
+    The scale of 1/254 is stated in the file, so that readers that heed it give probabilities. A byte keeps
+    them to ± 0.002, at a quarter of the size of float32 and less once compressed.
+
+    Args:
+        path: `<name>_probabilities.tif`.
+        grid: its shape, transform and CRS.
+        labels: of the bands.
+        tags: of provenance.
+
+    Yields:
+        What windows of `probability_values` are written to.
+
+    Raises:
+        WriteError: writing failed, as on a full disk; no file is left.
+    """
+    with (
+        whole_files([path]) as (partial,),
+        cog(
+            partial,
+            grid,
+            dtype='uint8',
+            nodata=PROBABILITY_NODATA,
+            overviews='average',
+            descriptions=labels,
+            scale=1 / PROBABILITY_TOP,
+            tags=tag_names(tags),
+            predictor=True,
+        ) as bands,
+    ):
+        yield bands
+
+
+def probability_values(probabilities: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Probabilities, NaN for no data, as the bytes of `probability_raster`; any shape."""
+    bytes_ = np.rint(np.nan_to_num(probabilities).clip(0, 1) * PROBABILITY_TOP)
+    return np.where(np.isnan(probabilities), PROBABILITY_NODATA, bytes_).astype(np.uint8)

@@ -1,0 +1,151 @@
+"""Cloud-optimised GeoTIFFs of any size, written a window at a time in flat memory."""
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import DatasetWriter
+from rasterio.windows import Window
+
+from geores.errors import WriteError
+
+__all__ = ['Block', 'CogBands', 'cog', 'tag_names']
+
+BLOCK = 256
+
+Block = tuple[slice, slice, NDArray[Any]]
+"""Rows, columns, and the values there: (rows, cols), or (bands, rows, cols)."""
+
+
+@dataclass(frozen=True)
+class CogBands:
+    """Bands of a file that is being written.
+
+    Attributes:
+        file: the temporary one.
+    """
+
+    file: DatasetWriter
+
+    def write(self, rows: slice, cols: slice, values: NDArray[Any]) -> None:
+        """Write a window of all bands.
+
+        Args:
+            rows: of the grid, with start and stop.
+            cols: likewise.
+            values: (rows, cols) of a single band, or (bands, rows, cols).
+        """
+        bands = values[None] if values.ndim == 2 else values
+        self.file.write(bands, window=Window.from_slices(rows, cols))
+
+
+@contextmanager
+def cog(
+    path: Path,
+    grid: GeoBox,
+    *,
+    dtype: str,
+    nodata: float,
+    overviews: Literal['mode', 'average', 'nearest'],
+    descriptions: Sequence[str],
+    colours: Mapping[int, tuple[int, int, int, int]] | None = None,
+    scale: float | None = None,
+    tags: Mapping[str, Any] | None = None,
+    predictor: bool = False,
+) -> Iterator[CogBands]:
+    """Write a cloud-optimised GeoTIFF in windows that come in any order; what is never written is no data.
+
+    Streams through an uncompressed file beside it, so that memory does not grow with the raster.
+
+    Args:
+        path: of the file, which stands there when the block ends well.
+        grid: its shape, transform and CRS.
+        dtype: of its values.
+        nodata: value of no data.
+        overviews: how they are resampled.
+        descriptions: of the bands; as many bands as these.
+        colours: value -> red, green, blue, alpha of the only band.
+        scale: by which values are multiplied, where they stand for others.
+        tags: of the file.
+        predictor: whether neighbours differ little, so that differences compress better.
+
+    Raises:
+        WriteError: the file was not written whole.
+        RasterioError: writing failed.
+    """
+    plain = path.with_suffix('.plain.tif')
+    profile = {
+        'driver': 'GTiff',
+        'dtype': dtype,
+        'count': len(descriptions),
+        'height': grid.shape.y,
+        'width': grid.shape.x,
+        'nodata': nodata,
+        'transform': grid.affine,
+        'crs': grid.crs.to_wkt() if grid.crs is not None else None,
+        'tiled': True,
+        'blockxsize': BLOCK,
+        'blockysize': BLOCK,
+        'bigtiff': 'if_safer',
+        'sparse_ok': True,
+    }
+    try:
+        with _no_place_needed():
+            with rasterio.open(plain, 'w', **profile) as file:
+                file.descriptions = tuple(descriptions)
+                if scale is not None:
+                    file.scales = [scale] * len(descriptions)
+                if colours is not None:
+                    file.write_colormap(1, dict(colours))
+                file.update_tags(**(tags or {}))
+                yield CogBands(file)
+            _copy(plain, path, overviews, predictor=predictor)
+    finally:
+        for left in (plain, *(path.with_name(path.name + end) for end in ('.ovr.tmp', '.msk.ovr.tmp'))):
+            left.unlink(missing_ok=True)
+
+
+def tag_names(tags: Mapping[str, Any] | None) -> dict[str, str]:
+    """Tags as they are named in a file: 'model' as GEORES_MODEL, values as text or JSON."""
+    return {
+        f'GEORES_{key.upper()}': value if isinstance(value, str) else json.dumps(value)
+        for key, value in (tags or {}).items()
+    }
+
+
+@contextmanager
+def _no_place_needed() -> Iterator[None]:
+    """Rasters without a CRS or a transform are welcome."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', NotGeoreferencedWarning)
+        yield
+
+
+def _copy(plain: Path, path: Path, overviews: str, *, predictor: bool) -> None:
+    rasterio.shutil.copy(
+        plain,
+        path,
+        driver='COG',
+        compress='deflate',
+        predictor='yes' if predictor else 'no',
+        bigtiff='if_safer',
+        overview_resampling=overviews,
+    )
+    _verify(plain, path)
+
+
+def _verify(plain: Path, path: Path) -> None:
+    """Compare checksums: GDAL may close a file that a full disk cut short without an error."""
+    with rasterio.open(plain) as before, rasterio.open(path) as after:
+        for band in before.indexes:
+            if before.checksum(band) != after.checksum(band):
+                raise WriteError(f'{path} was not written whole: is the disk full?')
