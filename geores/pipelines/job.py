@@ -18,13 +18,14 @@ from geores.card import ModelCard
 from geores.errors import OutputError
 from geores.grid import Tiling
 from geores.inference.atmosphere import corrects
+from geores.inference.bright import bright_note
 from geores.inference.cells import VectorSink
 from geores.inference.engine import ChunkWork, run
 from geores.inference.lazy import LazyStore
-from geores.inference.masks import open_mask
+from geores.inference.masks import MaskChoice, choose_mask
 from geores.inference.plan import Plan, plan_chunks
 from geores.inference.quicklook import Quicklook
-from geores.inference.reader import Conversion, GridReader, Mask
+from geores.inference.reader import Conversion, GridReader
 from geores.inference.store import ChunkStore, FolderStore
 from geores.inference.target import Target, target_grid
 from geores.inference.units import conversions, needs_sample, sample_tiles
@@ -146,7 +147,8 @@ def prepare(scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tu
     from geores.inference.predictor import choose_predictor
 
     card = model.card
-    target, tiling, mask = lay_out(scene, card, options)
+    target, tiling, choice = lay_out(scene, card, options)
+    mask, about_mask = choice.laid(scene, target, workers=_workers(options))
 
     reader = GridReader(
         scene, card.bands, target.grid, resampling=card.resampling, mask=mask, area=target.area
@@ -174,6 +176,7 @@ def prepare(scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tu
             linear=options.linear_s1,
             atmosphere=options.atmosphere,
         )
+    cloudy = bright_note(scene, target) if mask is None and options.mask is None else ()
     levels = () if corrects(scene, card, options.atmosphere) else levels_differ(scene, card)
     probe = _probe(card, sample, valid, converted)
     predictor = choose_predictor(model, options.precision, probe, compile=options.compile)
@@ -181,6 +184,8 @@ def prepare(scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tu
         *notes,
         *scene.notes,
         *target.notes,
+        *about_mask,
+        *cloudy,
         *levels,
         *told,
         *_remarks(tiling, card.input_size),
@@ -197,10 +202,10 @@ def prepare(scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tu
         {},
         notes,
     )
-    return replace(job, key=_key(job, converted, None if mask is None else mask.raster.fingerprint))
+    return replace(job, key=_key(job, converted, choice))
 
 
-def lay_out(scene: Scene, card: ModelCard, options: ClassifyOptions) -> tuple[Target, Tiling, Mask | None]:
+def lay_out(scene: Scene, card: ModelCard, options: ClassifyOptions) -> tuple[Target, Tiling, MaskChoice]:
     """The grid, the tiles and the mask over them, from headers alone.
 
     Raises:
@@ -222,13 +227,13 @@ def lay_out(scene: Scene, card: ModelCard, options: ClassifyOptions) -> tuple[Ta
     height, width = target.grid.shape.yx
     tiling = Tiling(height, width, tile, options.stride or tile)
     _check_output(tiling, len(card.labels), options.max_output)
-    mask = None
-    if options.mask is not None:
-        mask = open_mask(options.mask, options.mask_values, target.grid)
-    return target, tiling, mask
+    choice = choose_mask(
+        scene, target.grid, mask=options.mask, values=options.mask_values, clouds=options.clouds
+    )
+    return target, tiling, choice
 
 
-def _key(job: Job, converted: dict[str, Conversion], mask: str | None) -> dict[str, Any]:
+def _key(job: Job, converted: dict[str, Conversion], choice: MaskChoice) -> dict[str, Any]:
     """Everything that decides the bits of the results, for the journal."""
     model, grid, plan = job.predictor.model, job.target.grid, job.plan
     return {
@@ -238,8 +243,8 @@ def _key(job: Job, converted: dict[str, Conversion], mask: str | None) -> dict[s
         'bands': list(model.card.bands),
         'grid': [str(grid.crs), list(grid.affine)[:6], list(grid.shape.yx)],
         'area': None if job.target.area is None else job.target.area.wkt,
-        'mask': mask,
-        'mask-values': None if job.options.mask_values is None else list(job.options.mask_values),
+        'mask': choice.fingerprint,
+        'mask-values': choice.values,
         'units': {band: asdict(conversion) for band, conversion in converted.items()},
         'resampling': model.card.resampling,
         'tile': plan.tiling.tile,

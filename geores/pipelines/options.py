@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from geores.errors import UsageError
+from geores.inference.masks import NO_MASK
 from geores.pipelines.labels import check_rule
 from geores.pipelines.named_options import NamedOptions
 
@@ -44,6 +45,7 @@ class ClassifyOptions(NamedOptions):
     max_output: int = MAX_OUTPUT
     linear_s1: bool = False
     atmosphere: str = 'auto'
+    clouds: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is out of range before anything is opened."""
@@ -60,8 +62,10 @@ class ClassifyOptions(NamedOptions):
             raise UsageError(f'batch size must be at least 1, not {self.batch_size}')
         if self.bbox_crs is not None and self.bbox is None:
             raise UsageError('bbox_crs is that of a bbox, and there is none')
-        if self.mask_values is not None and self.mask is None:
+        if self.mask_values is not None and self.mask in (None, NO_MASK):
             raise UsageError('mask_values are those of a mask, and there is none')
+        if self.clouds and self.mask not in (None, NO_MASK):
+            raise UsageError('--clouds (clouds=) makes a mask, and --mask (mask=) gives one: use one of them')
         if isinstance(self.mask_values, str):
             raise UsageError(f'mask_values have to be whole numbers, not the text {self.mask_values!r}')
         if self.atmosphere not in ATMOSPHERES:
