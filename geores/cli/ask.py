@@ -50,6 +50,7 @@ def ask(
     aoi: options_of.Aoi = None,
     mask: options_of.Mask = None,
     mask_values: options_of.MaskValues = None,
+    clouds: options_of.Clouds = False,
     atmosphere: options_of.Atmosphere = 'auto',
     min_valid: options_of.MinValid = 0.5,
     top_k: Annotated[
@@ -75,6 +76,7 @@ def ask(
         'aoi': aoi,
         'mask': mask,
         'mask_values': numbers(mask_values, '--mask-values'),
+        'clouds': clouds,
         'atmosphere': atmosphere,
         'min_valid': min_valid,
         'top_k': top_k,

@@ -19,13 +19,14 @@ def info(
     """Say what a scene is, from its headers: bands, CRS, pixel size, and the model that suits it."""
     from geores.cli.common import listed
     from geores.errors import BandError
+    from geores.inference.masks import mask_in_words
     from geores.pipelines.select import choose_model
     from geores.scenes import open_scene
     from geores.scenes.describe import describe
 
     for path in scenes:
         scene = open_scene(path, bands=listed(bands), allow_vrt=allow_vrt)
-        described = describe(scene)
+        described = describe(scene) | {'mask': mask_in_words(scene)}
         try:
             described['model'] = choose_model(scene)[1]
         except BandError as error:

@@ -12,6 +12,7 @@ __all__ = [
     'BatchSize',
     'Bbox',
     'BboxCrs',
+    'Clouds',
     'Device',
     'Mask',
     'MaskValues',
@@ -36,7 +37,12 @@ Aoi = Annotated[str | None, Option(help='Vector file: only what lies inside coun
 Atmosphere = Annotated[
     str, Option(help='auto: dark objects of an L1C scene are subtracted for a model of L2A; none.')
 ]
-Mask = Annotated[str | None, Option(help='Raster of what to leave out: SCL, or any but 0.')]
+Mask = Annotated[
+    str | None, Option(help="Raster of what to leave out: SCL, or any but 0 [the scene's]; none.")
+]
+Clouds = Annotated[
+    bool, Option('--clouds', help='Look for clouds of Sentinel-2 L1C and leave them out: geores[clouds].')
+]
 MaskValues = Annotated[str | None, Option(help='Its values that mask, by commas.')]
 MinValid = Annotated[float, Option(help='Tiles with a smaller share of valid pixels are skipped.')]
 BatchSize = Annotated[int | None, Option(help='Tiles in one forward pass.')]

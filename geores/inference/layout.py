@@ -7,8 +7,7 @@ from pathlib import Path
 from geores.card import ModelCard
 from geores.errors import OutputError
 from geores.grid import Blocks, Tiling
-from geores.inference.masks import open_mask
-from geores.inference.reader import Mask
+from geores.inference.masks import MaskChoice, choose_mask
 from geores.inference.target import Target, target_grid
 from geores.scenes import Scene
 
@@ -42,6 +41,7 @@ class SceneOptions:
     max_output: int = 8 * 2**30
     linear_s1: bool = False
     atmosphere: str = 'auto'
+    clouds: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class Layout:
     Attributes:
         target: the grid.
         tiling: tiles of a model that answers once per tile, or blocks of one that labels pixels.
-        mask: what is laid over the grid, if anything.
+        mask: which mask is laid over the grid, if any.
     """
 
     target: Target
     tiling: Tiling | Blocks
-    mask: Mask | None
+    mask: MaskChoice
 
     @property
     def samples(self) -> Tiling:
@@ -102,9 +102,9 @@ def lay_out_scene(scene: Scene, card: ModelCard, options: SceneOptions) -> Layou
         cells = tiling.cell_shape[0] * tiling.cell_shape[1]
         size = 4 * len(card.labels) * (cells + tiling.count) + ROW_BYTES * tiling.count
     _check_size(tiling, size, options.max_output)
-    mask = None
-    if options.mask is not None:
-        mask = open_mask(options.mask, options.mask_values, target.grid)
+    mask = choose_mask(
+        scene, target.grid, mask=options.mask, values=options.mask_values, clouds=options.clouds
+    )
     return Layout(target, tiling, mask)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from geores.card import ModelCard
 from geores.grid import Blocks, Tiling
+from geores.inference.bright import bright_note
 from geores.inference.layout import Layout, SceneOptions, lay_out_scene
 from geores.inference.plan import AnyPlan, Plan, plan_chunks
 from geores.inference.quicklook import Quicklook
@@ -76,8 +77,9 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
         ReadError: the sample could not be read, and units depend on it.
     """
     layout = lay_out_scene(scene, card, options)
-    target, tiling, mask = layout.target, layout.tiling, layout.mask
+    target, tiling = layout.target, layout.tiling
     workers = _workers(options)
+    mask, about_mask = layout.mask.laid(scene, target, workers=workers)
     reader = GridReader(
         scene, card.bands, target.grid, resampling=card.resampling, mask=mask, area=target.area
     )
@@ -98,6 +100,7 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
             linear=options.linear_s1,
             atmosphere=options.atmosphere,
         )
+    cloudy = bright_note(scene, target) if mask is None and options.mask is None else ()
     plan = _plan(tiling, reader, options, device)
     grid = target.grid
     key = {
@@ -106,8 +109,8 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
         'bands': list(card.bands),
         'grid': [str(grid.crs), list(grid.affine)[:6], list(grid.shape.yx)],
         'area': None if target.area is None else target.area.wkt,
-        'mask': None if mask is None else mask.raster.fingerprint,
-        'mask-values': None if mask is None or mask.values is None else list(mask.values),
+        'mask': layout.mask.fingerprint,
+        'mask-values': layout.mask.values,
         'units': {band: asdict(conversion) for band, conversion in converted.items()},
         'resampling': card.resampling,
         'tile': [tiling.y.tile, tiling.x.tile],
@@ -127,7 +130,7 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
         probe=_probe(card, sample, valid, converted),
         workers=workers,
         key=key,
-        notes=(*scene.notes, *target.notes, *told, *_remarks(tiling, card)),
+        notes=(*scene.notes, *target.notes, *about_mask, *cloudy, *told, *_remarks(tiling, card)),
     )
 
 

@@ -57,10 +57,16 @@ class Mask:
     Attributes:
         raster: classes or flags; pixels outside it, or that are nodata in it, mask nothing.
         values: the classes that mask; None for every number but 0.
+        index: the band of the raster, counted from 1.
     """
 
     raster: Raster
     values: tuple[int, ...] | None = None
+    index: int = 1
+
+    def hits(self, values: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which numbers of the raster mask."""
+        return values != 0 if self.values is None else np.isin(values, self.values)
 
 
 class GridReader:
@@ -101,7 +107,7 @@ class GridReader:
             self._layers.append((layer, positions))
         self._mask = mask
         self._mask_layer = (
-            None if mask is None else open_layer(mask.raster, [1], target, 'nearest-always', cache)
+            None if mask is None else open_layer(mask.raster, [mask.index], target, 'nearest-always', cache)
         )
         self._area = area
 
@@ -181,9 +187,7 @@ class GridReader:
         allowed: NDArray[np.bool_] | np.bool_ = np.True_
         if self._mask is not None and self._mask_layer is not None:
             values, known = self._mask_layer.read(rows, cols)
-            hit = values[0] != 0
-            if self._mask.values is not None:
-                hit = np.isin(values[0], self._mask.values)
+            hit = self._mask.hits(values[0])
             allowed = ~(hit if known is None else hit & known)
         if self._area is not None:
             transform = self.target[rows, cols].affine

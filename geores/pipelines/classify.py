@@ -12,7 +12,7 @@ from geores.inference.work import Progress
 from geores.pipelines.options import ClassifyOptions
 from geores.pipelines.outputs import check_folder, work_folder
 from geores.pipelines.result import Classification
-from geores.pipelines.select import choose_model
+from geores.pipelines.select import check_classifies, choose_model
 from geores.pipelines.steps import prepare
 from geores.scenes import Scene, Source, open_scene
 
@@ -51,9 +51,11 @@ def classify(
         progress: called as tiles are finished.
         **options: ``tile`` (pixels; the model's input size), ``stride`` (the tile), ``resolution``
             (metres a pixel), ``bbox`` and ``bbox_crs``, ``aoi`` (vector file), ``mask`` (raster whose
-            cloud classes, or non-zero pixels, are invalid) and ``mask_values``, ``min_valid`` (share of
-            valid pixels below which a tile is skipped, 0.5), ``threshold`` (least score for a label),
-            ``top_k`` (most labels a tile), ``batch_size``, ``device``, ``precision``, ``compile``,
+            cloud classes, or non-zero pixels, are invalid; the scene's own where it brings one, 'none' leaves
+            it) and ``mask_values``, ``clouds`` (whether clouds of Sentinel-2 L1C are looked for and left out:
+            extra ``geores[clouds]``), ``min_valid`` (share of valid pixels below which a tile is skipped,
+            0.5), ``threshold`` (least score for a label), ``top_k`` (most labels a tile), ``batch_size``,
+            ``device``, ``precision``, ``compile``,
             ``workers``, ``max_output`` (bytes), ``linear_s1`` (Sentinel-1's backscatter is calibrated on a
             linear scale instead of in dB), ``atmosphere`` ('auto': dark objects of an L1C scene are
             subtracted for a model of L2A; 'none').
@@ -116,12 +118,16 @@ def model_for(
         model: one, or its name or path, or `auto`.
         device: as options name it.
         held: models by name and path that were loaded for other scenes; this one is added.
+
+    Raises:
+        UsageError: it answers questions, and does not classify.
     """
     from geores.bundle import load_model
     from geores.model import Model
     from geores.runtime.device import pick_device
 
     if isinstance(model, Model):
+        check_classifies(model.card)
         return model, ()
     why: tuple[str, ...] = ()
     name, held = str(model), {} if held is None else held
@@ -130,4 +136,5 @@ def model_for(
         name, why = card.name, (reason,)
     if name not in held:
         held[name] = load_model(name, pick_device(device))
+    check_classifies(held[name].card)
     return held[name], why

@@ -11,6 +11,7 @@ import numpy as np
 from geores.card import ModelCard
 from geores.errors import UsageError
 from geores.inference.layout import SceneOptions
+from geores.inference.masks import NO_MASK
 from geores.pipelines.labels import check_rule
 from geores.pipelines.named_options import NamedOptions
 
@@ -53,8 +54,10 @@ class ClassifyOptions(SceneOptions, NamedOptions):
             raise UsageError(f'batch size must be at least 1, not {self.batch_size}')
         if self.bbox_crs is not None and self.bbox is None:
             raise UsageError('bbox_crs is that of a bbox, and there is none')
-        if self.mask_values is not None and self.mask is None:
+        if self.mask_values is not None and self.mask in (None, NO_MASK):
             raise UsageError('mask_values are those of a mask, and there is none')
+        if self.clouds and self.mask not in (None, NO_MASK):
+            raise UsageError('--clouds (clouds=) makes a mask, and --mask (mask=) gives one: use one of them')
         if isinstance(self.mask_values, str):
             raise UsageError(f'mask_values have to be whole numbers, not the text {self.mask_values!r}')
         if self.atmosphere not in ATMOSPHERES:
@@ -81,11 +84,6 @@ class ClassifyOptions(SceneOptions, NamedOptions):
             card: of the model.
         """
         pixels = card.task == 'segmentation'
-        if card.task == 'vqa':
-            raise UsageError(
-                f'model {card.name!r} answers questions and gives no labels: use it with `geores ask`, or '
-                'choose another model'
-            )
         if pixels and self.stride is not None:
             raise UsageError(f'stride is about tiles, and model {card.name!r} labels pixels: drop --stride')
         if pixels and (self.threshold is not None or self.top_k is not None):

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 
 from geores.card import ModelCard, shipped_models
-from geores.errors import BandError, ModelNotFoundError
+from geores.errors import BandError, ModelNotFoundError, UsageError
 from geores.scenes import Scene
 
-__all__ = ['check_bands', 'choose_model', 'fitting_cards', 'levels_differ', 'off_range']
+__all__ = ['check_bands', 'check_classifies', 'choose_model', 'fitting_cards', 'levels_differ', 'off_range']
 
 
 _LEVELS = frozenset({'L1C', 'L2A'})
@@ -69,6 +69,12 @@ def check_bands(scene: Scene, card: ModelCard) -> None:
             'name the bands in file order with --bands (--with-bands for another source), or choose another '
             'model'
         )
+
+
+def check_classifies(card: ModelCard) -> None:
+    """Raise `UsageError` where a model answers questions and does not classify."""
+    if card.task == 'vqa':
+        raise UsageError(f'model {card.name!r} answers questions and does not classify: use geores ask')
 
 
 def levels_differ(scene: Scene, card: ModelCard) -> tuple[str, ...]:

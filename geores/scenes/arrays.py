@@ -78,12 +78,16 @@ class ArrayRaster:
             ) from error
         return values, valid_values(values, [self.nodata] * len(values))
 
-    def look(self, index: int, side: int) -> np.ndarray:
-        """Take a coarse look at the whole of a band: see `Raster.look`."""
+    def glance(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the whole of a band coarsely: see `Raster.glance`."""
         step = -(-max(self.geobox.shape) // side)
         values = np.array(self.array[[index - 1], ::step, ::step].values)
-        valid = valid_values(values, [self.nodata])
-        seen: np.ndarray = values[0].ravel() if valid is None else values[0][valid]
+        return values[0], valid_values(values, [self.nodata])
+
+    def look(self, index: int, side: int) -> np.ndarray:
+        """Take a coarse look at the whole of a band: see `Raster.look`."""
+        values, valid = self.glance(index, side)
+        seen: np.ndarray = values.ravel() if valid is None else values[valid]
         return seen
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geores.scenes.conventions import meaning_of
+from geores.scenes.masks import SCL, SceneMask
 from geores.scenes.names import sensor_of
 from geores.scenes.product import Product
 from geores.scenes.raster import Raster
@@ -38,6 +39,7 @@ def assemble(
     product: Product | None = None,
     date: str | None = None,
     notes: Sequence[str] = (),
+    mask: SceneMask | None = None,
 ) -> Scene:
     """Make a scene of named bands.
 
@@ -47,6 +49,7 @@ def assemble(
         product: Which the source belongs to, where known.
         date: Day of acquisition that the source itself states.
         notes: What the user should be told besides.
+        mask: That lies beside the bands; a band called SCL is one too.
     """
     sensor = _sensor(places, product)
     bands, told = {}, list(notes)
@@ -70,7 +73,15 @@ def assemble(
         units=first.units,
         date=date or (product.date if product else None),
         notes=tuple(dict.fromkeys([*told, *notes_on_grid(first.raster.geobox)])),
+        mask=mask or _own_mask(bands, sensor),
     )
+
+
+def _own_mask(bands: Mapping[str, Band], sensor: str | None) -> SceneMask | None:
+    band = next((band for name, band in bands.items() if name.upper() == SCL), None)
+    if band is None or sensor != 'Sentinel-2':
+        return None
+    return SceneMask(SCL, band.raster.path, band)
 
 
 def _sensor(places: Mapping[str, Place], product: Product | None) -> str | None:

@@ -14,7 +14,8 @@ def describe(scene: Scene) -> dict[str, Any]:
 
     Returns:
         JSON-able: `name`, `sensor`, `processing_level`, `units`, `date`, `crs`, `size` (columns and
-        rows), `gsd` (m), `bounds` (in the CRS: left, bottom, right, top), `bands` (a dict for each,
+        rows), `gsd` (m), `bounds` (in the CRS: left, bottom, right, top), `mask` (kind and path of the one
+        that the scene brings), `bands` (a dict for each,
         with the resolution in units of its CRS) and `notes`.
     """
     rows, cols = scene.shape
@@ -30,6 +31,7 @@ def describe(scene: Scene) -> dict[str, Any]:
         'gsd': scene.gsd,
         'bounds': None if scene.crs is None else [box.left, box.bottom, box.right, box.top],
         'lazy': scene.is_lazy,
+        'mask': None if scene.mask is None else [scene.mask.kind, scene.mask.path],
         'bands': [_describe_band(band) for band in scene.bands.values()],
         'notes': list(scene.notes),
     }

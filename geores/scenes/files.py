@@ -1,5 +1,6 @@
 """Scenes from files: one raster, or a folder with a file for each band."""
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,7 @@ from geores.errors import SceneError
 from geores.scenes.assembly import Place, assemble
 from geores.scenes.gdal import is_remote
 from geores.scenes.header import read_header
+from geores.scenes.masks import find_mask
 from geores.scenes.names import SENTINEL1_BANDS, SENTINEL2_BANDS, band_of_stem, sensor_of
 from geores.scenes.naming import choose_bands, name_bands
 from geores.scenes.product import Product, find_product, product_of_text, product_root
@@ -69,7 +71,8 @@ def scene_from_folder(path: str, *, bands: Sequence[str] | None = None) -> Scene
         SceneError: If it holds no band files or those of several scenes.
         BandError: If one of `bands` is not among them.
     """
-    files = _band_files(Path(path))
+    listed = _listed(Path(path))
+    files = _band_files(Path(path), listed)
     prefixes = {file.prefix for file in files.values()}
     prefix = prefixes.pop() if len(prefixes) == 1 else ''
     product = find_product(Path(path), prefix)
@@ -81,7 +84,9 @@ def scene_from_folder(path: str, *, bands: Sequence[str] | None = None) -> Scene
         name: _place(FileRaster(str(files[name].path), nodata=nodata), 1)
         for name in sorted(files, key=_ORDER.index)
     }
-    scene = assemble(prefix.strip('_.-') or product_root(Path(path)).name, places, product=product)
+    stem = prefix.strip('_.-') or product_root(Path(path)).name
+    mask = find_mask([*listed, *_beside(Path(path))], prefix)
+    scene = assemble(stem, places, product=product, mask=mask)
     return scene if bands is None else scene.select(bands)
 
 
@@ -105,11 +110,11 @@ class _BandFile(NamedTuple):
     metres: int | None
 
 
-def _band_files(path: Path) -> dict[str, _BandFile]:
+def _band_files(path: Path, listed: Sequence[Path]) -> dict[str, _BandFile]:
     """Find the file of each band, the finest where there are several."""
     found: dict[str, _BandFile] = {}
-    for path_ in _listed(path):
-        parts = band_of_stem(path_.stem) if path_.suffix.lower() in _SUFFIXES else None
+    for path_ in listed:
+        parts = band_of_stem(path_.stem)
         if parts is None:
             continue
         file, known = _BandFile(path_, parts[0], parts[2]), found.get(parts[1])
@@ -129,11 +134,21 @@ def _band_files(path: Path) -> dict[str, _BandFile]:
 
 
 def _listed(path: Path) -> list[Path]:
+    """Files of a folder, or of a product's folders, that may be rasters by their names."""
     folders = _image_folders(path)
     try:
-        return sorted(file for folder in folders for file in folder.iterdir())
+        files = sorted(file for folder in folders for file in folder.iterdir())
+        return [file for file in files if file.suffix.lower() in _SUFFIXES]
     except OSError as error:
         raise SceneError(f'{path}: cannot be listed ({error.strerror}); check its rights') from error
+
+
+def _beside(path: Path) -> list[Path]:
+    """Files of R20m where a product's R10m or R60m alone is opened: its classification is there."""
+    folder = Path(os.path.abspath(path))
+    classes = folder.parent / 'R20m'
+    alone = folder.name in {'R10m', 'R60m'} and classes.is_dir()
+    return _listed(classes) if alone else []
 
 
 def _image_folders(path: Path) -> list[Path]:

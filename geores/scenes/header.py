@@ -38,6 +38,7 @@ class Header:
         units: A band's unit each, or None.
         compression: Such as 'DEFLATE', or None.
         shares_blocks: Whether a block holds all the bands (interleaved by pixel).
+        has_overviews: Whether coarser copies of its pixels can be read for little.
     """
 
     path: str
@@ -56,6 +57,7 @@ class Header:
     units: tuple[str | None, ...]
     compression: str | None
     shares_blocks: bool
+    has_overviews: bool = False
 
     @property
     def is_georeferenced(self) -> bool:
@@ -102,6 +104,7 @@ def read_header(path: str, *, allow_vrt: bool = False) -> Header:
             units=dataset.units,
             compression=structure.get('COMPRESSION'),
             shares_blocks=structure.get('INTERLEAVE') == 'PIXEL',
+            has_overviews=bool(dataset.overviews(1)),
         )
 
 

@@ -73,19 +73,23 @@ class Raster(Protocol):
         """
         ...
 
-    def look(self, index: int, side: int) -> np.ndarray:
-        """Take a coarse look at the whole of a band, from overviews where there are any.
+    def glance(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the whole of a band coarsely, from overviews where there are any.
 
         Args:
             index: 1-based index of the band.
-            side: Longest side of the look, in pixels.
+            side: Longest side of what is read, in pixels.
 
         Returns:
-            Its valid values (n,), in the native type.
+            Values (rows, cols) in the native type, and validity (rows, cols), or None when all are valid.
 
         Raises:
             ReadError: If pixels cannot be read.
         """
+        ...
+
+    def look(self, index: int, side: int) -> np.ndarray:
+        """Take a coarse look at the whole of a band: what is valid of a `glance`, (n,)."""
         ...
 
     def close(self) -> None:
@@ -148,8 +152,8 @@ class FileRaster:
         nodata = [self._nodata[index - 1] for index in indexes]
         return values, _unless_all(marked, valid_values(values, nodata))
 
-    def look(self, index: int, side: int) -> np.ndarray:
-        """Take a coarse look at the whole of a band: see `Raster.look`."""
+    def glance(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the whole of a band coarsely: see `Raster.glance`."""
         rows, cols = self.geobox.shape
         shrink = max(rows, cols, side) / side
         shape = (max(round(rows / shrink), 1), max(round(cols / shrink), 1))
@@ -162,8 +166,12 @@ class FileRaster:
                     marked = handle.dataset_mask(out_shape=shape) > 0
         except (RasterioError, OSError) as error:
             raise ReadError(self._message(Window(0, 0, cols, rows), error)) from error
-        valid = _both(marked, valid_values(values, [self._nodata[index - 1]]))
-        seen: np.ndarray = values[0].ravel() if valid is None else values[0][valid]
+        return values[0], _both(marked, valid_values(values, [self._nodata[index - 1]]))
+
+    def look(self, index: int, side: int) -> np.ndarray:
+        """Take a coarse look at the whole of a band: see `Raster.look`."""
+        values, valid = self.glance(index, side)
+        seen: np.ndarray = values.ravel() if valid is None else values[valid]
         return seen
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 
 from geores.errors import BandError, UsageError
+from geores.scenes.masks import SceneMask
 from geores.scenes.names import SENTINEL1_BANDS, find_name
 from geores.scenes.raster import Raster
 
@@ -54,6 +55,7 @@ class Scene:
         units: Units of the first band: 'reflectance', 'dB', '8-bit' or None.
         date: Day of acquisition (YYYY-MM-DD), where known.
         notes: What the user should be told, one sentence each.
+        mask: Says where the ground is not seen, where the source brings such a mask.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Scene:
     units: str | None = None
     date: str | None = None
     notes: tuple[str, ...] = ()
+    mask: SceneMask | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -217,6 +220,7 @@ def merge_scenes(scenes: Sequence[Scene], name: str | None = None) -> Scene:
         processing_level=levels.pop() if len(levels) == 1 else None,
         bands=bands,
         notes=tuple(notes),
+        mask=next((scene.mask for scene in scenes if scene.mask is not None), None),
     )
 
 

@@ -76,7 +76,7 @@ def ask(
         overwrite: Replace answers in ``out``.
         progress: Called as tiles are finished.
         **options: ``tile``, ``resolution``, ``bbox`` and ``bbox_crs``, ``aoi``, ``mask`` and ``mask_values``,
-            ``min_valid``, ``batch_size``, ``device``, ``precision``, ``workers``, ``max_output``,
+            ``clouds``, ``min_valid``, ``batch_size``, ``device``, ``precision``, ``workers``, ``max_output``,
             ``atmosphere`` as of `classify`; ``top_k`` (most tiles that count as evidence).
 
     Returns:
@@ -192,7 +192,7 @@ def check_folder(
 
 
 def _taken_over(classified: Classification) -> dict[str, Any]:
-    names = ('bbox', 'bbox_crs', 'aoi', 'mask', 'mask_values', 'min_valid', 'atmosphere')
+    names = ('bbox', 'bbox_crs', 'aoi', 'mask', 'mask_values', 'clouds', 'min_valid', 'atmosphere')
     return {name: value for name, value in classified.info.options.items() if name in names}
 
 

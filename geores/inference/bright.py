@@ -1,0 +1,143 @@
+"""How much of a Sentinel-2 scene may be cloud: a rule of brightness, on a coarse look at it."""
+
+from itertools import product
+
+import numpy as np
+import rasterio.warp
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+
+from geores.inference.coarse import coarser
+from geores.inference.detector import BANDS as DETECTOR_BANDS
+from geores.inference.reader import Conversion, GridReader
+from geores.inference.target import Target
+from geores.scenes import Band, FileRaster, Scene, gdal_env
+
+__all__ = ['bright_note', 'is_bright']
+
+GREEN, RED, SWIR = 'B03', 'B04', 'B11'
+
+BRIGHT, BRIGHTEST, NO_SNOW = 0.175, 0.39, 0.2
+"""Reflectances of Braaten, Cohen and Yang (2015), and of the short-wave infrared below which it is snow."""
+
+TELLING = 0.01
+LOOK_PIXELS = 512
+WINDOW = 64
+WINDOWS = 8
+"""Windows along each axis that are read of a scene without overviews, where it is larger than `SMALL`."""
+SMALL = 2**22
+
+Look = tuple[NDArray[np.float32], NDArray[np.bool_]]
+
+
+def is_bright(
+    green: NDArray[np.float32], red: NDArray[np.float32], swir: NDArray[np.float32] | None = None
+) -> NDArray[np.bool_]:
+    """Which pixels are as bright as clouds.
+
+    Bright, and greener than red, or very bright (Braaten, Cohen and Yang 2015, Remote Sensing of
+    Environment 169); with a short-wave infrared above 0.2, which snow has not, as it is used for Sentinel-2.
+
+    Args:
+        green: reflectance of B03.
+        red: reflectance of B04.
+        swir: reflectance of B11; without it, snow counts too.
+    """
+    bright = ((green > BRIGHT) & (green > red)) | (green > BRIGHTEST)
+    return bright if swir is None else bright & (swir > NO_SNOW)
+
+
+def bright_note(scene: Scene, target: Target) -> tuple[str, ...]:
+    """What to tell of a scene that no mask covers: which share of it may be cloud, above 1 %.
+
+    Nothing where that is not known: other sensors, pictures of 8 bits, values of unknown scale, and what
+    dask would have to compute.
+
+    Args:
+        scene: the scene.
+        target: the part of it that is read.
+
+    Raises:
+        ReadError: the scene cannot be read.
+    """
+    bands = _bands(scene)
+    if bands is None:
+        return ()
+    with gdal_env():
+        values, valid = _look(scene, bands, target.grid)
+    seen = values[:, valid]
+    if not seen.size:
+        return ()
+    share = float(is_bright(*seen).mean())
+    if share < TELLING:
+        return ()
+    what = 'cloud' if SWIR in bands else 'cloud or snow'
+    level = scene.processing_level != 'L2A' and not scene.missing(DETECTOR_BANDS)
+    give = '--mask (mask=), or --clouds (clouds=)' if level else '--mask (mask=), such as the SCL of L2A'
+    return (
+        f'about {share * 100:.0f} % of the scene may be {what} (by its brightness: Braaten, Cohen and Yang '
+        f'2015), and is classified as land: give {give}',
+    )
+
+
+def _bands(scene: Scene) -> dict[str, Band] | None:
+    """The bands that the rule takes, by name."""
+    if scene.sensor != 'Sentinel-2' or scene.is_lazy or scene.missing((GREEN, RED)):
+        return None
+    names = [GREEN, RED] if scene.missing([SWIR]) else [GREEN, RED, SWIR]
+    bands = {name: scene.band(name) for name in names}
+    known = all(band.scale is not None and band.units == 'reflectance' for band in bands.values())
+    return bands if known else None
+
+
+def _look(scene: Scene, bands: dict[str, Band], grid: GeoBox) -> Look:
+    """Reflectances (bands, ...) and validity (...) of a sample of the grid."""
+    rasters = [band.raster for band in bands.values()]
+    if all(isinstance(raster, FileRaster) and raster.header.has_overviews for raster in rasters):
+        return _glance(bands, coarser(grid, LOOK_PIXELS))
+    reader = GridReader(scene, list(bands), grid, conversions=_reflectance(bands), cache_bytes=2**26)
+    few = grid.shape.y * grid.shape.x > SMALL
+    rows, cols = (_windows(size, few=few) for size in grid.shape.yx)
+    parts = [reader.read(*window) for window in product(rows, cols)]
+    values = np.concatenate([values.reshape(len(bands), -1) for values, _ in parts], axis=1)
+    return values, np.concatenate([valid.ravel() for _, valid in parts])
+
+
+def _windows(size: int, *, few: bool) -> list[slice]:
+    starts = range(0, size, WINDOW)
+    if few:
+        starts = range(0, max(size - WINDOW, 1), max(1, -(-(size - WINDOW) // WINDOWS)))
+    return [slice(start, min(start + WINDOW, size)) for start in starts]
+
+
+def _glance(bands: dict[str, Band], grid: GeoBox) -> Look:
+    """From overviews, brought onto a coarse grid."""
+    shape = (grid.shape.y, grid.shape.x)
+    values = np.full((len(bands), *shape), np.nan, np.float32)
+    crs = 'EPSG:3857' if grid.crs is None else grid.crs.to_wkt()
+    for (name, conversion), into in zip(_reflectance(bands).items(), values, strict=True):
+        raster = bands[name].raster
+        seen, valid = raster.glance(bands[name].index, LOOK_PIXELS)
+        stored = seen.astype(np.float32)
+        conversion.apply(stored)
+        if valid is not None:
+            stored[~valid] = np.nan
+        native, (rows, cols) = raster.geobox, stored.shape
+        scale = native.affine.scale(native.shape.x / cols, native.shape.y / rows)
+        rasterio.warp.reproject(
+            stored,
+            into,
+            src_transform=native.affine @ scale,
+            src_crs=crs if native.crs is None else native.crs.to_wkt(),
+            src_nodata=np.nan,
+            dst_transform=grid.affine,
+            dst_crs=crs,
+            dst_nodata=np.nan,
+            resampling=Resampling.nearest,
+        )
+    return values, ~np.isnan(values).any(0)
+
+
+def _reflectance(bands: dict[str, Band]) -> dict[str, Conversion]:
+    return {name: Conversion(band.scale or 1.0, band.offset or 0.0) for name, band in bands.items()}
