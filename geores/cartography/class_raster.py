@@ -1,7 +1,7 @@
-"""Rasters of a classification: classes, confidence, labels and probabilities, as GeoTIFFs that say what they are.
+"""Rasters of a classification: classes, confidence, labels and probabilities, which say what they are.
 
-All are cloud-optimised and written a window at a time (`geores.cartography.cog`). Functions write to the paths
-that they are given; `geores.io.whole_files` makes the files of a map appear together.
+All are cloud-optimised and written a window at a time (`geores.cartography.cog`). Functions write to the
+paths that they are given; `geores.io.whole_files` makes the files of a map appear together.
 """
 
 import json

@@ -1,20 +1,19 @@
 """`geores classify`: scenes of any size to label maps."""
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from geores.cli import scene_options as options_of
 from geores.cli.common import listed, numbers, parse_size, progress_bar
+from geores.cli.shown_result import print_json, print_result
 from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
     from geores.model import Model
     from geores.pipelines.options import ClassifyOptions
-    from geores.pipelines.result import Classification
     from geores.scenes import Scene
 
 __all__ = ['classify']
@@ -58,6 +57,20 @@ def classify(
     batch_size: options_of.BatchSize = None,
     device: options_of.Device = 'auto',
     precision: options_of.Precision = 'auto',
+    probabilities: Annotated[
+        bool, Option('--probabilities', help='Write the probability of each label of a pixel too.')
+    ] = False,
+    polygons: Annotated[
+        str | None,
+        Option(metavar='gpkg|parquet', help='Outline areas of one class: GeoPackage or GeoParquet.'),
+    ] = None,
+    min_area: Annotated[
+        float | None, Option(help='Polygons: smaller areas go to a neighbour, square metres [5 pixels].')
+    ] = None,
+    simplify: Annotated[float | None, Option(help='Polygons: how far outlines may move, metres [0].')] = None,
+    colours: Annotated[
+        Path | None, Option(help='Other colours of labels: JSON, YAML or CSV of label and #rrggbb.')
+    ] = None,
     compile: Annotated[bool, Option('--compile', help='Compile the network (large scenes).')] = False,
     workers: options_of.Workers = None,
     resume: options_of.Resume = True,
@@ -66,7 +79,7 @@ def classify(
     allow_vrt: options_of.AllowVrt = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object a line, one a scene.')] = False,
 ) -> None:
-    """Classify scenes of any size, tile by tile, to scores, a table and a map in the folder OUT."""
+    """Classify scenes of any size to maps, areas and a picture in the folder OUT."""
     from geores.pipelines.options import ClassifyOptions
 
     options = ClassifyOptions(
@@ -82,6 +95,11 @@ def classify(
         min_valid=min_valid,
         threshold=threshold,
         top_k=top_k,
+        probabilities=probabilities,
+        polygons=polygons,
+        min_area=min_area,
+        simplify=simplify,
+        colours=colours,
         batch_size=batch_size,
         device=device,
         precision=precision,
@@ -139,7 +157,7 @@ def _run(
     from geores.pipelines.outputs import check_folder
     from geores.pipelines.steps import lay_out
 
-    show = _print_json if as_json else _print
+    show = print_json if as_json else print_result
     check_folder(out, [scene.name for scene in scenes], overwrite=overwrite)
     held: dict[str, Model] = {}
     jobs = [(scene, *model_for(scene, model, options.device, held)) for scene in scenes]
@@ -164,56 +182,3 @@ def _run(
             print(f'geores: error: {" ".join(str(error).split())}', file=sys.stderr)
     if failed:
         raise GeoresError(f'{len(failed)} of {len(jobs)} scenes failed: {", ".join(failed)}')
-
-
-def _record(result: 'Classification', out: Path) -> dict[str, Any]:
-    """What ``--json`` prints."""
-    from geores.pipelines.outputs import outputs
-
-    paths = outputs(out, result.name)
-    return {
-        'scene': result.name,
-        'model': result.card.name,
-        'device': result.info.device,
-        'precision': result.info.precision,
-        'tiles': result.plan.tiling.count,
-        'valid_share': round(result.valid_share, 6),
-        **{
-            kind: {label: figure and round(figure, 6) for label, figure in figures.items()}
-            for kind, figures in result.figures.items()
-        },
-        'outputs': {kind: str(paths[kind]) for kind in ('scores', 'tiles', 'map')},
-        'seconds': round(result.info.seconds, 3),
-        'tiles_per_second': round(result.info.tiles_per_second, 2),
-        'notes': list(result.info.notes),
-    }
-
-
-def _print_json(result: 'Classification', out: Path) -> None:
-    print(json.dumps(_record(result, out)), flush=True)
-
-
-def _print(result: 'Classification', out: Path) -> None:
-    """Notes, a table of labels with their shares, and where the files lie."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, markup=False)  # paths may hold brackets
-    for note in result.info.notes:
-        console.print(f'note: {note}', style='dim', soft_wrap=True)
-    regression = result.card.task == 'regression'
-    head = ('value', 'mean of valid area') if regression else ('label', 'share of valid area')
-    table = Table(*head, title=f'{result.name} ({result.card.name})')
-    table.columns[1].justify = 'right'
-    for label, figure in (result.means if regression else result.shares).items():
-        table.add_row(label, f'{figure:.4g}' if regression else f'{figure:.1%}')
-    console.print(table)
-    info = result.info
-    console.print(
-        f'{result.plan.tiling.count:,} tiles, {result.valid_share:.1%} of the area classified; '
-        f'{info.tiles:,} tiles in {info.seconds:.1f} s ({info.tiles_per_second:,.0f} tiles/s, '
-        f'{info.device}, {info.precision})',
-        soft_wrap=True,
-    )
-    for kind, path in _record(result, out)['outputs'].items():
-        console.print(f'{kind}: {path}', soft_wrap=True)

@@ -15,10 +15,23 @@ from geores.inference.engine import Region
 from geores.inference.plan import PixelPlan
 from geores.inference.store import Arrays, ChunkStore
 
-__all__ = ['ClassSink', 'LabelPixels', 'PixelTable', 'class_dtype']
+__all__ = [
+    'NO_PROBABILITY',
+    'PROBABILITY_STEPS',
+    'STEPS',
+    'ClassSink',
+    'LabelPixels',
+    'PixelTable',
+    'class_dtype',
+]
 
 STEPS = 255
-"""A confidence or probability p is kept as round(255 p)."""
+"""A confidence p is kept as round(255 p); 0 is no data, which no best of K labels comes near."""
+
+PROBABILITY_STEPS = 254
+"""A probability p of a label is kept as round(254 p)."""
+
+NO_PROBABILITY = 255
 
 
 def class_dtype(labels: int) -> DTypeLike:
@@ -29,8 +42,8 @@ def class_dtype(labels: int) -> DTypeLike:
 class LabelPixels:
     """What is kept of the probabilities of a batch of tiles, without their margins.
 
-    Gives ``classes`` (N, h, w), 1 for the first label; ``confidence`` (N, h, w) uint8, the probability of that
-    label times 255; ``probabilities`` (N, K, h, w) uint8 where wanted.
+    Gives ``classes`` (N, h, w), 1 for the first label; ``confidence`` (N, h, w) uint8, the probability of
+    that label times 255; ``probabilities`` (N, K, h, w) uint8, times 254, where wanted.
 
     Args:
         blocks: the blocks of the scene.
@@ -47,21 +60,22 @@ class LabelPixels:
         inner = probabilities[:, :, self._rows, self._cols]
         best, index = inner.max(dim=1)
         kind = torch.uint8 if inner.shape[1] <= 254 else torch.int32
-        kept = {'classes': (index + 1).to(kind), 'confidence': _as_bytes(best)}
+        kept = {'classes': (index + 1).to(kind), 'confidence': _as_bytes(best, STEPS)}
         if self._keep:
-            kept['probabilities'] = _as_bytes(inner)
+            kept['probabilities'] = _as_bytes(inner, PROBABILITY_STEPS)
         return kept
 
 
-def _as_bytes(shares: Tensor) -> Tensor:
-    return (shares * STEPS).round_().to(torch.uint8)
+def _as_bytes(shares: Tensor, steps: int) -> Tensor:
+    return (shares * steps).round_().to(torch.uint8)
 
 
 class ClassSink:
     """Keeps the labels of a chunk's own pixels.
 
     Keeps ``classes`` (h, w) and ``confidence`` (h, w) uint8, both 0 where invalid; ``counts`` (K, 256) int64,
-    valid pixels by label and confidence; ``probabilities`` (K, h, w) uint8 where the step gives them.
+    valid pixels by label and confidence; ``probabilities`` (K, h, w) uint8 where the step gives them, 255
+    where invalid.
 
     Args:
         size: K, the number of labels.
@@ -82,7 +96,7 @@ class ClassSink:
         confidence = np.zeros(shape, np.uint8)
         kept: dict[str, NDArray[Any]] = {'classes': classes, 'confidence': confidence}
         if self._keep:
-            kept['probabilities'] = np.zeros((self.size, *shape), np.uint8)
+            kept['probabilities'] = np.full((self.size, *shape), NO_PROBABILITY, np.uint8)
         y, x = plan.tiling.y.edges, plan.tiling.x.edges
         for position, (row, col) in enumerate(tiles):
             height, width = int(y[row + 1] - y[row]), int(x[col + 1] - x[col])
@@ -92,8 +106,8 @@ class ClassSink:
             )
             for name, array in kept.items():
                 array[..., *place] = outputs[name][position, ..., :height, :width]
-        for array in kept.values():
-            array[..., ~valid] = 0
+        for name, array in kept.items():
+            array[..., ~valid] = NO_PROBABILITY if name == 'probabilities' else 0
         kept['counts'] = _histogram(classes, confidence, self.size)
         return kept
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from geores.card import ModelCard
+from geores.classification.shown import map_legend
 from geores.errors import UsageError
 from geores.inference.layout import SceneOptions
 from geores.inference.masks import NO_MASK
@@ -83,6 +84,8 @@ class ClassifyOptions(SceneOptions, NamedOptions):
         Args:
             card: of the model.
         """
+        if self.colours is not None and card.task != 'regression':
+            map_legend(card, self.colours)
         pixels = card.task == 'segmentation'
         if pixels and self.stride is not None:
             raise UsageError(f'stride is about tiles, and model {card.name!r} labels pixels: drop --stride')

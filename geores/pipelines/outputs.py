@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import rasterio
@@ -12,28 +12,48 @@ import rasterio.shutil
 from rasterio.windows import Window
 
 from geores.addresses import without_secrets
+from geores.cartography.class_raster import (
+    confidence_raster,
+    label_raster,
+    probability_raster,
+    write_classes,
+)
+from geores.cartography.polygons import write_polygons
+from geores.classification.picture import write_map
+from geores.classification.tile_maps import cell_blocks, label_cells
 from geores.errors import OutputError, WriteError
-from geores.pipelines.figure import write_map
 from geores.pipelines.records import check_record, record
 from geores.pipelines.scored import Scored
 from geores.pipelines.tables import write_tiles
 from geores.pipelines.whole_files import check_writable, failing, whole_files
 from geores.scenes import gdal_env
 
-__all__ = ['check_folder', 'outputs', 'save', 'work_folder']
+if TYPE_CHECKING:
+    from geores.classification.pixel_map import PixelClassification
+    from geores.pipelines.result import Classification
+
+__all__ = ['check_folder', 'kinds_of', 'legend_values', 'outputs', 'save', 'work_folder']
+
+Result: TypeAlias = 'Classification | PixelClassification'
 
 BLOCK = 256
 RUN = 'run.json'
 
 
 def outputs(folder: Path, name: str) -> dict[str, Path]:
-    """Paths of a scene's files."""
-    return {
-        'scores': folder / f'{name}_scores.tif',
-        'tiles': folder / f'{name}_tiles.parquet',
-        'map': folder / f'{name}_map.png',
-        'run': folder / RUN,
+    """Paths of a scene's files, whichever of them its model and options give."""
+    endings = {
+        'classes': '_classes.tif',
+        'confidence': '_confidence.tif',
+        'labels': '_labels.tif',
+        'probabilities': '_probabilities.tif',
+        'polygons': '_classes.gpkg',
+        'polygons_parquet': '_classes.parquet',
+        'scores': '_scores.tif',
+        'tiles': '_tiles.parquet',
+        'map': '_map.png',
     }
+    return {kind: folder / f'{name}{ending}' for kind, ending in endings.items()} | {'run': folder / RUN}
 
 
 def work_folder(folder: Path, name: str) -> Path:
@@ -47,31 +67,98 @@ def check_folder(folder: Path, names: list[str], *, overwrite: bool) -> None:
     check_record(folder / RUN, overwrite=overwrite)
     for name in names:
         paths = outputs(folder, name)
-        taken = [paths[kind] for kind in ('scores', 'tiles', 'map') if paths[kind].exists()]
+        taken = [path for kind, path in paths.items() if kind != 'run' and path.exists()]
         if taken and not overwrite and not work_folder(folder, name).exists():
             raise OutputError(f'{taken[0]} exists: give --overwrite to replace it, or another --out')
 
 
-def save(result: Scored, folder: Path, *, overwrite: bool = False) -> dict[str, Path]:
-    """Write all files of a result; `geores.Classification.save` says the rest."""
+def save(result: Result, folder: Path, *, overwrite: bool = False) -> dict[str, Path]:
+    """Write all files of a result; its own `save` says which."""
     check_folder(folder, [result.name], overwrite=overwrite)
     paths = outputs(folder, result.name)
-    tags = provenance(result)
-    writers: dict[str, Callable[[Path], None]] = {
-        'scores': lambda path: write_scores(result, path, tags),
-        'tiles': lambda path: write_tiles(result, path, {'geores': json.dumps(tags)}),
-        'map': lambda path: write_map(result, path),
-    }
+    written: dict[str, Path] = {}
     with failing(folder), gdal_env():
-        for kind, write in writers.items():
-            with whole_files([paths[kind]]) as (partial,):
-                write(partial)
+        for kind, write in _writers(result).items():
+            write(paths[kind])
+            written[kind] = paths[kind]
         with record(paths['run']) as scenes:
-            scenes[result.name] = _entry(result, paths)
-    return paths
+            scenes[result.name] = _entry(result, written)
+    return written | {'run': paths['run']}
 
 
-def provenance(result: Scored) -> dict[str, Any]:
+def kinds_of(result: Result) -> list[str]:
+    """Kinds of files that a result has beside the record."""
+    return list(_writers(result))
+
+
+Writer = Callable[[Path], object]
+
+
+def _writers(result: Result) -> dict[str, Writer]:
+    """What writes each kind of file, in the order of writing."""
+    tags = provenance(result)
+    writers: dict[str, Writer] = {}
+    if result.card.task in ('single-label', 'segmentation'):
+        writers['classes'] = lambda path: write_classes(
+            path, result.class_blocks(), result.class_grid, result.legend, tags
+        )
+        writers['confidence'] = lambda path: _write_confidence(result, path, tags)
+    if isinstance(result, Scored):
+        if result.card.task == 'multi-label':
+            writers['labels'] = lambda path: _write_labels(result, path, tags)
+        writers['scores'] = _whole(lambda path: write_scores(result, path, tags))
+        writers['tiles'] = _whole(lambda path: write_tiles(result, path, {'geores': json.dumps(tags)}))
+    elif result.info.options.get('probabilities'):
+        writers['probabilities'] = lambda path: _write_probabilities(result, path, tags)
+    polygons = result.info.options.get('polygons')
+    if polygons is not None:
+        kind = 'polygons' if polygons == 'gpkg' else 'polygons_parquet'
+        writers[kind] = lambda path: _write_polygons(result, path)
+    writers['map'] = _whole(lambda path: write_map(result, path))
+    return writers
+
+
+def _whole(write: Writer) -> Writer:
+    """A writer whose file appears complete or not at all."""
+
+    def write_whole(path: Path) -> None:
+        with whole_files([path]) as (partial,):
+            write(partial)
+
+    return write_whole
+
+
+def _write_confidence(result: Result, path: Path, tags: dict[str, Any]) -> None:
+    with confidence_raster(path, result.class_grid, tags) as raster:
+        for rows, cols, values in result.confidence_blocks():
+            raster.write(rows, cols, values)
+
+
+def _write_labels(result: Scored, path: Path, tags: dict[str, Any]) -> None:
+    with label_raster(path, result.cell_grid, result.card.labels, tags) as raster:
+        for rows, cols in cell_blocks(result):
+            raster.write(rows, cols, label_cells(result, rows, cols))
+
+
+def _write_probabilities(result: 'PixelClassification', path: Path, tags: dict[str, Any]) -> None:
+    with probability_raster(path, result.grid, result.card.labels, tags) as raster:
+        for rows, cols, values in result.table.blocks('probabilities'):
+            raster.write(rows, cols, values)
+
+
+def _write_polygons(result: Result, path: Path) -> None:
+    paths, options = outputs(path.parent, result.name), result.info.options
+    write_polygons(
+        paths['classes'],
+        path,
+        result.legend,
+        min_area=options.get('min_area'),
+        simplify=options.get('simplify') or 0.0,
+        confidence=paths['confidence'],
+    )
+
+
+def provenance(result: 'Scored | PixelClassification') -> dict[str, Any]:
     """Where a result comes from, for tags and metadata."""
     return {
         'model': result.card.name,
@@ -151,7 +238,7 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _entry(result: Scored, paths: dict[str, Path]) -> dict[str, Any]:
+def _entry(result: Result, paths: dict[str, Path]) -> dict[str, Any]:
     """What `run.json` says of a scene."""
     info = result.info
     return provenance(result) | {
@@ -162,7 +249,15 @@ def _entry(result: Scored, paths: dict[str, Path]) -> dict[str, Any]:
         'tiles_of_this_run': info.tiles,
         'valid_share': result.valid_share,
         **result.figures,
-        'notes': list(info.notes),
+        'legend': legend_values(result),
+        'notes': list(result.notes),
         'key': dict(info.key),
-        'outputs': {kind: paths[kind].name for kind in ('scores', 'tiles', 'map')},
+        'outputs': {kind: path.name for kind, path in paths.items()},
     }
+
+
+def legend_values(result: Result) -> dict[str, str]:
+    """Values of the class map and their labels, as JSON has them; empty where there is no such map."""
+    if result.card.task not in ('single-label', 'segmentation'):
+        return {}
+    return {str(value): label for value, label in result.legend.names.items()}

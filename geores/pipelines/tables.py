@@ -23,8 +23,9 @@ GROUP_ROWS = 16_384
 def tile_frame(result: Scored, rows: slice, cols: slice) -> gpd.GeoDataFrame:
     """A block of tiles, one row each, row-major.
 
-    Columns: ``row``, ``col``; a float32 column a label, NaN for skipped tiles; ``labels``, those
-    that the tile earns, best first (a regression has none); ``valid_share`` of its pixels; ``area`` in
+    Columns: ``row``, ``col``; a float32 column per label, NaN for skipped tiles; ``labels``, those
+    that the tile earns, best first, ``label``, the strongest of all, and ``score``, its score (a regression
+    has none of these three); ``valid_share`` of its pixels; ``area`` in
     square metres (pixels where the scene has no CRS) of the valid pixels that it owns; ``geometry``,
     its outline.
     """
@@ -37,6 +38,10 @@ def tile_frame(result: Scored, rows: slice, cols: slice) -> gpd.GeoDataFrame:
     columns |= {label: scores[:, k] for k, label in enumerate(result.card.labels)}
     if result.card.task != 'regression':
         columns['labels'] = names(scores, earned, result.card.labels)
+        best = np.where(np.isnan(scores), -1, scores).argmax(axis=1)
+        seen = ~np.isnan(scores[:, 0])
+        columns['label'] = np.where(seen, np.asarray(result.card.labels, dtype=object)[best], None)
+        columns['score'] = scores[np.arange(len(scores)), best]
     valid = result.table.read('valid', rows, cols).ravel()
     columns['valid_share'] = (valid / pixels).astype(np.float32)
     columns['area'] = result.table.read('owned', rows, cols).ravel() * result.pixel_area
@@ -99,6 +104,8 @@ def _tables(result: Scored) -> Iterator[pa.Table]:
         if 'labels' in frame:
             labels = pa.array(frame['labels'].tolist(), pa.list_(pa.string()))
             table = table.set_column(table.schema.get_field_index('labels'), 'labels', labels)
+            label = pa.array(frame['label'].tolist(), pa.string())
+            table = table.set_column(table.schema.get_field_index('label'), 'label', label)
         held.append(table.append_column('geometry', pa.array(geometry, pa.binary())))
         if sum(map(len, held)) >= GROUP_ROWS:
             yield pa.concat_tables(held)

@@ -1,0 +1,204 @@
+"""What classifying a scene with a model that labels pixels gives: a class map, and how sure it is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from geores.card import ModelCard
+from geores.cartography.areas import Tally, area_table
+from geores.classification.confidence import Confidence
+from geores.classification.rasters import read_all, read_lazily, written_on
+from geores.classification.shown import Shown
+from geores.inference.pixels import (
+    NO_PROBABILITY,
+    PROBABILITY_STEPS,
+    STEPS,
+    ClassSink,
+    LabelPixels,
+    PixelTable,
+    class_dtype,
+)
+from geores.inference.plan import PixelPlan
+from geores.inference.quicklook import Quicklook
+from geores.inference.store import ChunkStore
+from geores.inference.work import SceneWork
+from geores.pipelines.scored import RunInfo
+from geores.scenes import Scene
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ['PixelClassification']
+
+
+@dataclass(frozen=True, repr=False)
+class PixelClassification(Shown):
+    """A scene whose pixels have labels.
+
+    Attributes:
+        scene: what was classified.
+        card: of the model that did.
+        grid: the target grid, whose pixels have labels.
+        gsd: metres on the ground per pixel of it; None where the scene has no CRS.
+        plan: blocks and chunks.
+        store: results of the chunks.
+        look: how the picture of the scene was kept.
+        info: how it came about.
+        work: what was computed, by which probabilities are computed when they are asked for.
+    """
+
+    scene: Scene
+    card: ModelCard
+    grid: GeoBox
+    gsd: float | None
+    plan: PixelPlan
+    store: ChunkStore = field(repr=False)
+    look: Quicklook = field(repr=False)
+    info: RunInfo = field(repr=False)
+    work: SceneWork = field(repr=False)
+
+    @cached_property
+    def table(self) -> PixelTable:
+        """Classes and confidences, read a window at a time."""
+        return PixelTable(self.plan, self.store)
+
+    @property
+    def name(self) -> str:
+        """The scene's name, with which file names begin."""
+        return self.scene.name
+
+    @property
+    def class_grid(self) -> GeoBox:
+        """The grid of the class map."""
+        return self.grid
+
+    @cached_property
+    def classes(self) -> xr.DataArray:
+        """The class map: (y, x) uint8 (uint16 above 254 labels), 0 = no data, i = i-th label of the card.
+
+        `rio.crs` is the grid's CRS and `rio.nodata` 0; `flag_values` and `flag_meanings` say what values
+        mean. Backed by dask exactly when the scene is.
+        """
+        array = self._raster('classes', class_dtype(len(self.card.labels)))
+        labels = self.card.labels
+        array.attrs |= {
+            'flag_values': list(range(1, len(labels) + 1)),
+            'flag_meanings': ' '.join(label.replace(' ', '_') for label in labels),
+        }
+        written: xr.DataArray = array.rio.write_nodata(0)
+        return written
+
+    @cached_property
+    def confidence(self) -> xr.DataArray:
+        """Probability of each pixel's label: (y, x) float32, NaN where there is no data."""
+        stored = self._raster('confidence', np.uint8)
+        return (stored.where(stored > 0) / STEPS).astype(np.float32)
+
+    def _raster(self, name: str, dtype: Any) -> xr.DataArray:  # noqa: ANN401 - a numpy type
+        lazy = self.scene.is_lazy
+        return written_on(
+            read_lazily(self.table, name, dtype) if lazy else read_all(self.table, name), self.grid, name
+        )
+
+    @cached_property
+    def scores(self) -> xr.DataArray:
+        """Probabilities: (label, y, x) float32, NaN where there is no data, in steps of 1/254.
+
+        Backed by dask: a chunk is computed when something of it is asked for, anew where `probabilities` was
+        not asked of `classify`.
+
+        Raises:
+            UsageError: dask is not installed.
+        """
+        kept = self.info.options.get('probabilities')
+        table = self.table if kept else PixelTable(self.plan, self._probable().defer())
+        stored = read_lazily(table, 'probabilities', np.uint8, len(self.card.labels))
+        array = written_on(stored, self.grid, 'scores', self.card.labels)
+        return (array.where(array != NO_PROBABILITY) / PROBABILITY_STEPS).astype(np.float32)
+
+    def _probable(self) -> SceneWork:
+        """The same work with probabilities kept."""
+        from geores.runtime.predictor import Predictor
+
+        step: Any = self.work.step
+        keeping = Predictor(
+            step.model, step.precision, outputs=LabelPixels(self.plan.tiling, probabilities=True)
+        )
+        return replace(self.work, step=keeping, sinks=(ClassSink(len(self.card.labels), probabilities=True),))
+
+    @cached_property
+    def tally(self) -> Tally:
+        """Pixels and areas by class."""
+        tally = Tally.of(self.grid, self.legend)
+        for rows, _, values in self.class_blocks():
+            tally.add(rows, values)
+        return tally
+
+    @cached_property
+    def areas(self) -> 'pd.DataFrame':
+        """Mapped areas, largest first: `label`, `value`, `pixels`, `area_m2`, `share`.
+
+        Without CRS the column is `area_px`. They are what the map shows, and no estimate of what is there: errors of the map are not corrected
+        (see `geores.accuracy`).
+        """
+        return area_table(self.legend, self.tally)
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """Share of the valid area that carries each label, largest first; all labels of the card."""
+        areas = self.tally.areas[1:]
+        shares = areas / max(float(areas.sum()), 1e-300)
+        order = np.argsort(-shares, kind='stable')
+        return {self.card.labels[k]: float(shares[k]) for k in order}
+
+    @property
+    def figures(self) -> dict[str, dict[str, float | None]]:
+        """What JSON says of the whole scene: shares under 'labels'."""
+        return {'labels': dict(self.shares)}
+
+    @property
+    def valid_share(self) -> float:
+        """Share of the grid's pixels that are valid."""
+        return float(self.table.counts.sum()) / (self.plan.tiling.height * self.plan.tiling.width)
+
+    @cached_property
+    def sureness(self) -> Confidence | None:
+        """How sure the labels are; None where there is none."""
+        counts = self.table.counts.sum(axis=0)
+        return Confidence.of(np.arange(len(counts)) / STEPS, counts, 'pixels')
+
+    def class_blocks(self) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
+        """The class map in pieces that partition the grid."""
+        return self.table.blocks('classes')
+
+    def confidence_blocks(self) -> Iterator[tuple[slice, slice, NDArray[np.uint8]]]:
+        """Confidences times 255 in pieces that partition the grid, 0 where there is no data."""
+        return self.table.blocks('confidence')
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
+        """Write ``<name>_classes.tif`` with its style, ``<name>_confidence.tif``, a picture and ``run.json``.
+
+        With `probabilities`, ``<name>_probabilities.tif``; with `polygons`, ``<name>_classes.gpkg`` or
+        ``.parquet``.
+
+        Args:
+            folder: created where absent.
+            overwrite: replace files of an earlier run.
+
+        Returns:
+            Paths under ``classes``, ``confidence``, ``map``, ``run`` and what else was asked for.
+
+        Raises:
+            OutputError: a file of that name exists, or the folder cannot be written.
+            WriteError: writing failed, as on a full disk; no file is left half written.
+        """
+        from geores.pipelines.outputs import save
+
+        return save(self, Path(folder), overwrite=overwrite)

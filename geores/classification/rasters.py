@@ -1,0 +1,79 @@
+"""Rasters of a result as georeferenced xarray, from numpy or dask."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+from numpy.typing import DTypeLike, NDArray
+from odc.geo.geobox import GeoBox
+
+from geores.errors import UsageError
+from geores.inference.pixels import PixelTable
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+__all__ = ['read_all', 'read_lazily', 'written_on']
+
+Values: TypeAlias = 'NDArray[Any] | da.Array'
+
+
+def read_all(table: PixelTable, name: str) -> NDArray[Any]:
+    """A whole raster of a table, (..., height, width)."""
+    tiling = table.plan.tiling
+    return table.read(name, slice(0, tiling.height), slice(0, tiling.width))
+
+
+def read_lazily(table: PixelTable, name: str, dtype: DTypeLike, bands: int | None = None) -> 'da.Array':
+    """A raster of a table as a dask array, a block for each chunk.
+
+    Args:
+        table: what to read.
+        name: of the raster.
+        dtype: of its values.
+        bands: how many it has; None for one without that axis.
+
+    Raises:
+        UsageError: dask is not installed.
+    """
+    try:
+        import dask.array as da
+        from dask.delayed import delayed
+    except ImportError as error:
+        raise UsageError('reading lazily needs dask: pip install "geores[dask]"') from error
+
+    def block(row: int, col: int) -> Any:  # noqa: ANN401 - da.Array
+        rows, cols = table.plan.owned(table.plan.chunk(row, col))
+        lead = () if bands is None else (bands,)
+        shape = (*lead, rows.stop - rows.start, cols.stop - cols.start)
+        return da.from_delayed(delayed(table.read, pure=False)(name, rows, cols), shape, np.dtype(dtype))
+
+    height, width = table.plan.shape
+    return da.block([[block(row, col) for col in range(width)] for row in range(height)])
+
+
+def written_on(values: Values, grid: GeoBox, name: str, labels: Sequence[str] | None = None) -> xr.DataArray:
+    """Values on a grid, with coordinates of pixel centres and `rio.crs`.
+
+    Args:
+        values: (y, x), or (label, y, x).
+        grid: whose pixels they are.
+        name: of the array.
+        labels: names along the first axis, where there is one.
+    """
+    import rioxarray  # noqa: F401 - adds .rio
+
+    rows, cols = grid.shape.yx
+    coords: dict[str, Any] = {
+        'y': grid.affine.f + grid.affine.e * (np.arange(rows) + 0.5),
+        'x': grid.affine.c + grid.affine.a * (np.arange(cols) + 0.5),
+    }
+    lead: tuple[str, ...] = ()
+    if labels is not None:
+        lead, coords['label'] = ('label',), list(labels)
+    array = xr.DataArray(values, dims=(*lead, 'y', 'x'), coords=coords, name=name)
+    if grid.crs is not None:
+        array = array.rio.write_crs(str(grid.crs))
+    written: xr.DataArray = array.rio.write_transform(grid.affine)
+    return written

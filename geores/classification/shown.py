@@ -1,0 +1,123 @@
+"""How a result shows itself: in three lines, in a notebook, as a figure."""
+
+import base64
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from odc.geo.geobox import GeoBox
+
+from geores.card import ModelCard
+from geores.cartography.colours_file import read_colours
+from geores.cartography.legend import Legend
+from geores.classification.confidence import Confidence
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from geores.pipelines.scored import RunInfo
+
+__all__ = ['Shown', 'map_legend']
+
+SHOWN = 4
+"""Most labels in a line."""
+
+
+def map_legend(card: ModelCard, colours: str | Path | None = None) -> Legend:
+    """Labels and colours of a model's maps.
+
+    Args:
+        card: of the model, which may bring colours.
+        colours: file of other colours for some labels.
+
+    Raises:
+        UsageError: the file is not usable.
+    """
+    legend = Legend.of(card.labels, card.colours)
+    return legend if colours is None else legend.recoloured(read_colours(Path(colours)), str(colours))
+
+
+class Shown(ABC):
+    """A result that can be looked at."""
+
+    # Results are frozen dataclasses, whose fields these are.
+    card: ModelCard
+    info: 'RunInfo'
+    grid: GeoBox
+    gsd: float | None
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The scene's name, with which file names begin."""
+
+    @property
+    @abstractmethod
+    def figures(self) -> dict[str, dict[str, float | None]]:
+        """Shares under 'labels', or a regression's 'means'."""
+
+    @property
+    @abstractmethod
+    def valid_share(self) -> float:
+        """Share of the grid's pixels that were classified."""
+
+    @property
+    @abstractmethod
+    def sureness(self) -> Confidence | None:
+        """How sure the labels are; None where there is none."""
+
+    @cached_property
+    def legend(self) -> Legend:
+        """Labels of the map, their values and their colours."""
+        return map_legend(self.card, self.info.options.get('colours'))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know, one sentence each."""
+        sure = () if self.sureness is None else (str(self.sureness),)
+        return (*self.info.notes, *sure)
+
+    def __repr__(self) -> str:
+        height, width = self.grid.shape.yx
+        size = f'{width:,} x {height:,} pixels' + ('' if self.gsd is None else f' of {self.gsd:.3g} m')
+        (kind, figures), *_ = self.figures.items()
+        shown = [
+            f'{label} {value:.1%}' if kind == 'labels' else f'{label} {value:.4g}'
+            for label, value in list(figures.items())[:SHOWN]
+            if value is not None
+        ]
+        more = f' and {len(figures) - SHOWN} more' if len(figures) > SHOWN else ''
+        return '\n'.join(
+            (
+                f'{type(self).__name__} of {self.name} by {self.card.name}: {size}, '
+                f'{self.valid_share:.1%} valid',
+                f'  {", ".join(shown)}{more}',
+                f'  {self.sureness or "no confidence"}; {len(self.info.notes)} notes (.notes)',
+            )
+        )
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = ''.join(f'<li>{escape(note)}</li>' for note in self.notes)
+        with TemporaryDirectory(prefix='geores-') as folder:
+            path = Path(folder) / 'map.png'
+            self._write_map(path)
+            picture = base64.b64encode(path.read_bytes()).decode()
+        return (
+            f'<div><pre>{escape(repr(self))}</pre><img alt="{escape(self.name)}" style="max-width: 100%" '
+            f'src="data:image/png;base64,{picture}"/><ul>{rows}</ul></div>'
+        )
+
+    def plot(self) -> 'Figure':
+        """The image beside the map, as a matplotlib figure."""
+        from geores.classification.picture import map_figure
+
+        return map_figure(self)
+
+    def _write_map(self, path: Path) -> None:
+        from geores.classification.picture import write_map
+
+        write_map(self, path)
