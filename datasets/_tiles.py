@@ -193,9 +193,9 @@ def lay_grid(
     masked = None if mask is None else open_mask(fspath(mask), mask_values, target.grid)
     reader = GridReader(scene, spec.bands, target.grid, resampling=spec.resampling, mask=masked)
     card = cast('ModelCard', spec)  # units ask for the fields that a spec has
-    plan = Plan(Tiling(height, width, spec.size, spec.size), (1, 1), 1)
+    tiling = Tiling(height, width, spec.size, spec.size)
     with gdal_env():
-        sample, valid = sample_tiles(reader, plan, side=4 if needs_sample(scene, card) else 0)
+        sample, valid = sample_tiles(reader, tiling, side=4 if needs_sample(scene, card) else 0)
         converted, told = conversions(scene, card, spec.bands, sample, valid, linear=spec.linear_s1)
     notes = tuple(f'{scene.name}: {note}' for note in (*scene.notes, *target.notes, *told))
     return SceneGrid(scene, target.grid, target.gsd or wanted.gsd, reader.converting(converted), notes)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ['Tally', 'area_table']
 
+PART = 2**20
+"""Pixels that are counted at once, in eight times their memory."""
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -61,15 +64,12 @@ class Tally:
         """
         count = len(self.pixels)
         areas = self.row_areas[rows]
-        if (areas == areas[0]).all():
-            found = np.bincount(values.ravel(), minlength=count)
+        equal = bool((areas == areas[0]).all())
+        tall = max(1, PART // values.shape[1]) if equal else 1
+        for row in range(0, len(values), tall):
+            found = np.bincount(values[row : row + tall].ravel(), minlength=count)
             self.pixels[:] += found
-            self.areas[:] += found * areas[0]
-            return
-        for row, area in zip(values, areas, strict=True):
-            found = np.bincount(row, minlength=count)
-            self.pixels[:] += found
-            self.areas[:] += found * area
+            self.areas[:] += found * areas[row]
 
 
 def area_table(legend: Legend, tally: Tally) -> 'pd.DataFrame':

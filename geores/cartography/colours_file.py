@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -48,7 +49,7 @@ def read_colours(path: str | Path) -> dict[str, str]:
     return colours
 
 
-def _parse(path: Path, text: str) -> Mapping[object, object]:
+def _parse(path: Path, text: str) -> Mapping[Any, Any]:
     suffix = path.suffix.lower()
     if suffix == '.csv':
         rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text)) if any(row)]
@@ -56,7 +57,7 @@ def _parse(path: Path, text: str) -> Mapping[object, object]:
             rows = rows[1:]  # a line of headings
         if wrong := [row for row in rows if len(row) != 2]:
             raise UsageError(f'{path}: {",".join(wrong[0])!r} is no line of a label and a colour')
-        return {label: colour for label, colour in rows}
+        return dict(rows)
     if suffix not in ('.json', '.yaml', '.yml'):
         raise UsageError(f'{path}: colours are read from {KINDS}')
     try:

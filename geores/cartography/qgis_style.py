@@ -1,4 +1,4 @@
-"""Styles that QGIS opens a raster with: a `.qml` of the raster's name beside it."""
+"""Styles that QGIS opens a raster or polygons with: a `.qml` of their name beside them."""
 
 from collections.abc import Container
 from pathlib import Path
@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 from geores.cartography.legend import Legend
 
-__all__ = ['write_qgis_style']
+__all__ = ['write_polygon_style', 'write_qgis_style']
 
 VERSION = '3.22'
 """Of QGIS, whose form the file has; later ones read it."""
@@ -60,6 +60,38 @@ def write_qgis_style(path: Path, legend: Legend, clear: Container[int] = ()) -> 
     ET.SubElement(pipe, 'rasterresampler', maxOversampling='2')
     ET.SubElement(pipe, 'resamplingStage').text = 'resamplingFilter'
     ET.SubElement(root, 'blendMode').text = '0'
+    _write(root, path)
+
+
+def write_polygon_style(path: Path, legend: Legend) -> None:
+    """Write a style that shows polygons by their column `label`.
+
+    Args:
+        path: `<name>.qml` for the polygons `<name>.gpkg` or `<name>.parquet`.
+        legend: labels and colours.
+    """
+    root = ET.Element('qgis', version=VERSION, styleCategories='Symbology')
+    renderer = ET.SubElement(root, 'renderer-v2', type='categorizedSymbol', attr='label')
+    categories = ET.SubElement(renderer, 'categories')
+    symbols = ET.SubElement(renderer, 'symbols')
+    for number, (label, colour) in enumerate(zip(legend.labels, legend.rgb.tolist(), strict=True)):
+        ET.SubElement(
+            categories, 'category', value=label, label=label, symbol=str(number), render='true', type='string'
+        )
+        symbol = ET.SubElement(symbols, 'symbol', type='fill', name=str(number), alpha='1')
+        layer = ET.SubElement(symbol, 'layer', {'class': 'SimpleFill', 'enabled': '1', 'pass': '0'})
+        options = ET.SubElement(layer, 'Option', type='Map')
+        red, green, blue = colour
+        for name, value in (
+            ('color', f'{red},{green},{blue},255'),
+            ('style', 'solid'),
+            ('outline_style', 'no'),
+        ):
+            ET.SubElement(options, 'Option', type='QString', name=name, value=value)
+    _write(root, path)
+
+
+def _write(root: ET.Element, path: Path) -> None:
     ET.indent(root)
     with path.open('wb') as file:
         file.write(b"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n")

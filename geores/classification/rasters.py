@@ -50,7 +50,8 @@ def read_lazily(table: PixelTable, name: str, dtype: DTypeLike, bands: int | Non
         return da.from_delayed(delayed(table.read, pure=False)(name, rows, cols), shape, np.dtype(dtype))
 
     height, width = table.plan.shape
-    return da.block([[block(row, col) for col in range(width)] for row in range(height)])
+    whole: da.Array = da.block([[block(row, col) for col in range(width)] for row in range(height)])
+    return whole
 
 
 def written_on(values: Values, grid: GeoBox, name: str, labels: Sequence[str] | None = None) -> xr.DataArray:

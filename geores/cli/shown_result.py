@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ['print_json', 'print_result']
 
+_OF_TILES = {'single-label': ' of tiles', 'multi-label': ' of tiles with it'}
+"""What areas and shares are of, by the model's task; of pixels they are what they seem."""
+
 
 def print_json(result: 'Result', out: Path) -> None:
     """Print one JSON object on one line."""
@@ -78,9 +81,7 @@ def _table(result: 'Result') -> 'Table':
         for label, figure in result.means.items():
             table.add_row(label, f'{figure:.4g}')
         return table
-    what = {'segmentation': '', 'single-label': ' of tiles', 'multi-label': ' of tiles with it'}[
-        result.card.task
-    ]
+    what = _OF_TILES.get(result.card.task, '')
     table = Table('label', f'area{what}', f'share{what}', title=title)
     for column in table.columns[1:]:
         column.justify = 'right'
@@ -97,11 +98,10 @@ def _remarks(result: 'Result') -> list[str]:
     if result.card.task in ('single-label', 'multi-label'):
         tile = result.plan.tiling.y.tile
         size = f'{tile} pixels' if result.gsd is None else f'{tile * result.gsd:,.0f} m'
-        several = (
-            ', and shares of several labels may add up to more' if result.card.task == 'multi-label' else ''
-        )
+        several = '; shares of several labels may add up to more' if result.card.task == 'multi-label' else ''
         lines.append(
-            f'Areas are of tiles of {size}: a tile counts whole for its label, as where a river crosses it{several}.'
+            f'Areas are of tiles of {size}: a tile counts whole for its label, as where a river crosses it'
+            f'{several}.'
         )
     if result.sureness is not None:
         lines.append(str(result.sureness))

@@ -171,11 +171,11 @@ class PixelTable:
     ) -> NDArray[Any]:
         chunk = self.plan.chunk(chunk_row, chunk_col)
         array: NDArray[Any] = self._get(chunk.index)[name]
-        places = []
-        for span, own in zip((rows, cols), self.plan.owned(chunk), strict=True):
-            first = -(-max(span.start, own.start) // step) * step
-            places.append(slice(first - own.start, min(span.stop, own.stop) - own.start, step))
-        return array[..., *places]
+        down, across = (
+            slice(_from(span, own, step) - own.start, min(span.stop, own.stop) - own.start, step)
+            for span, own in zip((rows, cols), self.plan.owned(chunk), strict=True)
+        )
+        return array[..., down, across]
 
     def blocks(self, name: str) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
         """A raster in pieces that partition the grid, a chunk at a time: rows, columns and values."""
@@ -190,3 +190,8 @@ class PixelTable:
             (self.store.get(chunk.index)['counts'] for chunk in self.plan), start=np.zeros((1, 1), np.int64)
         )
         return total
+
+
+def _from(span: slice, own: slice, step: int) -> int:
+    """The first multiple of a step in a span of pixels that a chunk owns."""
+    return int(-(-max(span.start, own.start) // step) * step)

@@ -23,7 +23,8 @@ def blank_note(prepared: PreparedScene, valid_share: float, min_valid: float) ->
         return None
     empty = [names for names in _sources(prepared) if _is_empty(prepared, names)]
     if empty:
-        said = [f'{", ".join(names)} in {prepared.scene.band(names[0]).raster.path}' for names in empty]
+        bands = prepared.scene.band
+        said = [f'{", ".join(names)} in {bands(names[0]).raster.path}' for names in empty]
         more = [f'{len(said) - SHOWN} more'] if len(said) > SHOWN else []
         listed = ' and '.join(said[:SHOWN] + more)
         return f'nothing was classified: a sample has no valid pixel of {listed}'

@@ -43,7 +43,7 @@ class EncodeStep:
         precision: Of the forward pass, under autocast.
     """
 
-    def __init__(self, model: 'VQAModel', precision: str) -> None:
+    def __init__(self, model: 'VQAModel', precision: Precision) -> None:
         self.model = model
         self.dtype = DTYPES[precision]
 
@@ -97,10 +97,8 @@ def prepare_look(
         raise UsageError(
             f'model {model.name!r} takes tiles of {model.card.input_size} pixels only: drop --tile'
         )
-    precision = options.precision
-    if precision == 'auto':
-        precision = 'fp16' if model.device.type == 'cuda' else 'fp32'
-    check_precision(model, precision)
+    chosen = check_precision(model, options.precision)
+    precision: Precision = ('fp16' if model.device.type == 'cuda' else 'fp32') if chosen == 'auto' else chosen
     if options.batch_size is None and model.device.type == 'cpu':
         side = options.tile or model.card.input_size
         options = replace(options, batch_size=min(16, max(1, BATCH_PIXELS // side**2)))

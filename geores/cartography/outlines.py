@@ -1,0 +1,204 @@
+"""Areas of equal value in a raster, as polygons on its lattice of pixels.
+
+Corners are whole numbers (column, row), so that areas are exact, and neighbours share their borders to
+the last bit.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice, pairwise
+
+import numpy as np
+import rasterio.features
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+
+__all__ = ['Edges', 'Outlines', 'outlines', 'sieved', 'with_shared_corners']
+
+BATCH = 2000
+"""Polygons that are worked on at once: as Python's numbers their corners take seven times the memory."""
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """Polygons of areas of equal value.
+
+    Attributes:
+        values: of each, (n,).
+        polygons: in columns and rows, (n,).
+        edges: their level edges; an area's sum of anything is what lies above its lower edges less what
+            lies above its upper ones.
+    """
+
+    values: NDArray[np.int64]
+    polygons: NDArray[np.object_]
+    edges: 'Edges'
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Level edges of polygons, with which polygon is below or above them.
+
+    Attributes:
+        owner: index of the polygon, (m,).
+        row: where it lies, (m,).
+        left: its first column, (m,).
+        right: the column after its last, (m,).
+        sign: 1 where the polygon lies above it, -1 where below, (m,).
+    """
+
+    owner: NDArray[np.int32]
+    row: NDArray[np.int32]
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    sign: NDArray[np.int8]
+
+    @classmethod
+    def together(cls, parts: 'Sequence[Outlines]') -> 'Edges':
+        """Edges of all polygons of batches, counted through.
+
+        Args:
+            parts: the batches.
+        """
+        starts = np.cumsum([0, *(len(part.values) for part in parts)])
+        owners = [part.edges.owner + start for part, start in zip(parts, starts[:-1], strict=True)]
+        rest = ([getattr(part.edges, name) for part in parts] for name in ('row', 'left', 'right', 'sign'))
+        return cls(*(np.concatenate([np.zeros(0, np.int32), *column]) for column in (owners, *rest)))
+
+    def row_sums(self, by_row: NDArray[np.floating], count: int) -> NDArray[np.float64]:
+        """Sum over each polygon of something that pixels of a row have in common.
+
+        Args:
+            by_row: it, (rows,).
+            count: polygons.
+        """
+        above = np.concatenate([[0.0], np.cumsum(by_row, dtype=np.float64)])
+        shares = self.sign * (self.right - self.left) * above[self.row]
+        return np.bincount(self.owner, shares, count).astype(np.float64)
+
+    def raster_sums(self, rows: Iterator[NDArray[np.integer]], width: int, count: int) -> NDArray[np.int64]:
+        """Sum over each polygon of a raster that is read once, row by row.
+
+        Args:
+            rows: of the raster, (width,) each, from the top.
+            width: of the raster.
+            count: polygons.
+        """
+        order = np.argsort(self.row, kind='stable')
+        owner, left, right, sign = (part[order] for part in (self.owner, self.left, self.right, self.sign))
+        starts = np.searchsorted(self.row[order], np.arange(int(self.row.max(initial=0)) + 2))
+        sums, above = np.zeros(count, np.int64), np.zeros(width + 1, np.int64)
+        columns = np.zeros(width, np.int64)
+        for row, (start, stop) in enumerate(pairwise(starts)):
+            if row:
+                columns += next(rows)
+            if start < stop:
+                np.cumsum(columns, out=above[1:])
+                part = slice(start, stop)
+                np.add.at(sums, owner[part], sign[part] * (above[right[part]] - above[left[part]]))
+        return sums
+
+
+def sieved(values: NDArray[np.integer], least: int, nodata: int = 0) -> NDArray[np.integer]:
+    """The raster with areas of few pixels given to their largest neighbour, so that nothing is left out.
+
+    Sizes rise by steps, since an area goes only to one that is large enough itself. Areas without a
+    neighbour stay, and no data neither grows nor shrinks.
+
+    Args:
+        values: (rows, cols).
+        least: pixels that an area has to have.
+        nodata: value of what is no area.
+    """
+    valid = values != nodata
+    size = 2
+    while size < 2 * least and least > 1:
+        values = rasterio.features.sieve(values, min(size, least), mask=valid, connectivity=4)
+        size *= 2
+    return values
+
+
+def outlines(values: NDArray[np.integer], nodata: int = 0) -> Iterator[Outlines]:
+    """Polygons of all areas of equal value, whose pixels join at their sides; in batches.
+
+    Args:
+        values: uint8 or uint16, (rows, cols).
+        nodata: value of what is no area.
+    """
+    found = rasterio.features.shapes(
+        values, mask=values != nodata, connectivity=4, transform=Affine.identity()
+    )
+    while batch := list(islice(found, BATCH)):
+        polygons = _polygons([shape['coordinates'] for shape, _ in batch])
+        numbers = np.array([value for _, value in batch]).astype(np.int64)
+        yield Outlines(numbers, polygons, _edges(polygons))
+
+
+def _polygons(shapes: list[list[list[tuple[float, float]]]]) -> NDArray[np.object_]:
+    """Polygons of lists of rings of corners."""
+    corners = np.fromiter(chain.from_iterable(chain.from_iterable(chain.from_iterable(shapes))), np.float64)
+    rings = np.cumsum([0, *(len(ring) for shape in shapes for ring in shape)])
+    parts = np.cumsum([0, *map(len, shapes)])
+    made: NDArray[np.object_] = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, corners.reshape(-1, 2), (rings, parts)
+    )
+    return made
+
+
+def _edges(polygons: NDArray[np.object_]) -> Edges:
+    rings, owner = shapely.get_rings(polygons, return_index=True)
+    corners, ring = shapely.get_coordinates(rings, return_index=True)
+    x, y = corners.astype(np.int64).T
+    step = x[1:] - x[:-1]
+    level = (ring[1:] == ring[:-1]) & (step != 0)
+    # Which way round a ring runs: its area by the shoelace formula, below zero where it runs the other way.
+    turn = np.bincount(ring[1:][level], (step * y[1:])[level], len(rings))
+    outer = np.ones(len(rings), bool)
+    outer[1:] = owner[1:] != owner[:-1]
+    way = np.where((turn > 0) == outer, 1, -1)[ring[1:][level]]
+    start, stop = x[:-1][level], x[1:][level]
+    return Edges(
+        owner=owner[ring[1:][level]].astype(np.int32),
+        row=y[1:][level].astype(np.int32),
+        left=np.minimum(start, stop).astype(np.int32),
+        right=np.maximum(start, stop).astype(np.int32),
+        sign=np.where(step[level] > 0, way, -way).astype(np.int8),
+    )
+
+
+def with_shared_corners(polygons: NDArray[np.object_], shape: tuple[int, int]) -> NDArray[np.object_]:
+    """The polygons with a corner wherever a neighbour has one, as simplifying them together takes it.
+
+    Args:
+        polygons: in columns and rows.
+        shape: rows and columns of the raster.
+    """
+    marked = np.zeros((shape[0] + 1, shape[1] + 1), bool)
+    for start in range(0, len(polygons), BATCH):
+        x, y = shapely.get_coordinates(polygons[start : start + BATCH]).astype(np.int64).T
+        marked[y, x] = True
+    parts = [_filled(polygons[start : start + BATCH], marked) for start in range(0, len(polygons), BATCH)]
+    return np.concatenate(parts) if parts else polygons
+
+
+def _filled(polygons: NDArray[np.object_], marked: NDArray[np.bool_]) -> NDArray[np.object_]:
+    _, corners, (rings, parts) = shapely.to_ragged_array(polygons)
+    corners = corners.astype(np.int64)
+    ends = np.zeros(len(corners), bool)
+    ends[rings[1:] - 1] = True  # no edge leads from the last corner of a ring
+    length = np.ones(len(corners), np.int64)
+    length[:-1][~ends[:-1]] = abs(np.diff(corners, axis=0)).sum(axis=1)[~ends[:-1]]
+    start = np.concatenate([[0], np.cumsum(length)])
+    source = np.repeat(np.arange(len(corners)), length)
+    along = np.arange(start[-1]) - start[source]
+    way = np.zeros_like(corners)
+    way[:-1] = np.sign(np.diff(corners, axis=0))
+    points = corners[source] + way[source] * along[:, None]
+    kept = (along == 0) | marked[points[:, 1], points[:, 0]]
+    before = np.concatenate([[0], np.cumsum(kept)])
+    offsets = before[start[rings]]
+    made: NDArray[np.object_] = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, points[kept].astype(float), (offsets, parts)
+    )
+    return made
