@@ -12,11 +12,11 @@ from geores.inference.coarse import coarser
 from geores.inference.detector import BANDS as DETECTOR_BANDS
 from geores.inference.reader import Conversion, GridReader
 from geores.inference.target import Target
-from geores.scenes import Band, FileRaster, Scene, gdal_env
+from geores.scenes import Band, FileRaster, Raster, Scene, gdal_env
 
 __all__ = ['bright_note', 'is_bright']
 
-GREEN, RED, SWIR = 'B03', 'B04', 'B11'
+BLUE, GREEN, SWIR = 'B02', 'B03', 'B11'
 
 BRIGHT, BRIGHTEST, NO_SNOW = 0.175, 0.39, 0.2
 """Reflectances of Braaten, Cohen and Yang (2015), and of the short-wave infrared below which it is snow."""
@@ -24,27 +24,29 @@ BRIGHT, BRIGHTEST, NO_SNOW = 0.175, 0.39, 0.2
 TELLING = 0.01
 LOOK_PIXELS = 512
 WINDOW = 64
-WINDOWS = 8
-"""Windows along each axis that are read of a scene without overviews, where it is larger than `SMALL`."""
+WINDOWS = 6
+"""Windows along each axis that are read of rasters without overviews that are larger than `SMALL`."""
 SMALL = 2**22
 
 Look = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 def is_bright(
-    green: NDArray[np.float32], red: NDArray[np.float32], swir: NDArray[np.float32] | None = None
+    blue: NDArray[np.float32], green: NDArray[np.float32], swir: NDArray[np.float32] | None = None
 ) -> NDArray[np.bool_]:
     """Which pixels are as bright as clouds.
 
-    Bright, and greener than red, or very bright (Braaten, Cohen and Yang 2015, Remote Sensing of
-    Environment 169); with a short-wave infrared above 0.2, which snow has not, as it is used for Sentinel-2.
+    The rule of Braaten, Cohen and Yang (2015, Remote Sensing of Environment 169): bright in the shortest
+    band and darker in the next, or very bright. They had green and red; blue and green find thin cloud over
+    soil too, and mistake fewer roofs. With a short-wave infrared above 0.2, which snow has not, as is
+    usual where the rule is used for Sentinel-2.
 
     Args:
+        blue: reflectance of B02.
         green: reflectance of B03.
-        red: reflectance of B04.
         swir: reflectance of B11; without it, snow counts too.
     """
-    bright = ((green > BRIGHT) & (green > red)) | (green > BRIGHTEST)
+    bright = ((blue > BRIGHT) & (blue > green)) | (blue > BRIGHTEST)
     return bright if swir is None else bright & (swir > NO_SNOW)
 
 
@@ -83,9 +85,9 @@ def bright_note(scene: Scene, target: Target) -> tuple[str, ...]:
 
 def _bands(scene: Scene) -> dict[str, Band] | None:
     """The bands that the rule takes, by name."""
-    if scene.sensor != 'Sentinel-2' or scene.is_lazy or scene.missing((GREEN, RED)):
+    if scene.sensor != 'Sentinel-2' or scene.is_lazy or scene.missing((BLUE, GREEN)):
         return None
-    names = [GREEN, RED] if scene.missing([SWIR]) else [GREEN, RED, SWIR]
+    names = [BLUE, GREEN] if scene.missing([SWIR]) else [BLUE, GREEN, SWIR]
     bands = {name: scene.band(name) for name in names}
     known = all(band.scale is not None and band.units == 'reflectance' for band in bands.values())
     return bands if known else None
@@ -93,22 +95,25 @@ def _bands(scene: Scene) -> dict[str, Band] | None:
 
 def _look(scene: Scene, bands: dict[str, Band], grid: GeoBox) -> Look:
     """Reflectances (bands, ...) and validity (...) of a sample of the grid."""
-    rasters = [band.raster for band in bands.values()]
-    if all(isinstance(raster, FileRaster) and raster.header.has_overviews for raster in rasters):
+    if all(_is_quick(band.raster) for band in bands.values()):
         return _glance(bands, coarser(grid, LOOK_PIXELS))
     reader = GridReader(scene, list(bands), grid, conversions=_reflectance(bands), cache_bytes=2**26)
-    few = grid.shape.y * grid.shape.x > SMALL
-    rows, cols = (_windows(size, few=few) for size in grid.shape.yx)
+    rows, cols = (_windows(size) for size in grid.shape.yx)
     parts = [reader.read(*window) for window in product(rows, cols)]
     values = np.concatenate([values.reshape(len(bands), -1) for values, _ in parts], axis=1)
     return values, np.concatenate([valid.ravel() for _, valid in parts])
 
 
-def _windows(size: int, *, few: bool) -> list[slice]:
-    starts = range(0, size, WINDOW)
-    if few:
-        starts = range(0, max(size - WINDOW, 1), max(1, -(-(size - WINDOW) // WINDOWS)))
-    return [slice(start, min(start + WINDOW, size)) for start in starts]
+def _is_quick(raster: Raster) -> bool:
+    """Whether a coarse look at the whole of it costs little; JPEG 2000 is decoded coarsely by itself."""
+    if raster.geobox.shape.y * raster.geobox.shape.x <= SMALL or not isinstance(raster, FileRaster):
+        return True
+    return raster.header.has_overviews or raster.header.driver == 'JP2OpenJPEG'
+
+
+def _windows(size: int) -> list[slice]:
+    starts = [int((part + 0.5) / WINDOWS * size) // WINDOW * WINDOW for part in range(WINDOWS)]
+    return [slice(start, min(start + WINDOW, size)) for start in dict.fromkeys(starts)]
 
 
 def _glance(bands: dict[str, Band], grid: GeoBox) -> Look:
@@ -136,7 +141,7 @@ def _glance(bands: dict[str, Band], grid: GeoBox) -> Look:
             dst_nodata=np.nan,
             resampling=Resampling.nearest,
         )
-    return values, ~np.isnan(values).any(0)
+    return values, np.asarray(~np.isnan(values).any(0), bool)
 
 
 def _reflectance(bands: dict[str, Band]) -> dict[str, Conversion]:

@@ -102,6 +102,6 @@ def detect_clouds(scene: Scene, target: Target, *, workers: int = 1) -> Raster:
 
 
 def _detector() -> Any:  # noqa: ANN401 - the package states no types
-    from s2cloudless import S2PixelCloudDetector
+    from s2cloudless.cloud_detector import S2PixelCloudDetector
 
     return S2PixelCloudDetector(threshold=THRESHOLD, average_over=AVERAGE_OVER, dilation_size=DILATION)

@@ -66,7 +66,7 @@ def find_mask(files: Sequence[Path], prefix: str) -> SceneMask | None:
     found = [(file, kind) for file in files if (kind := mask_kind(file.stem))]
     if not found:
         return None
-    file, kind = min(found, key=lambda one: (_rank(*one, prefix), one[0].name))
+    file, kind = min(found, key=lambda one: (_rank(one[0], one[1], prefix), one[0].name))
     return SceneMask(kind, str(file))
 
 
