@@ -18,7 +18,6 @@ from geores.errors import DatasetError
 from geores.grid import Tiling
 from geores.inference import GridReader
 from geores.inference.masks import open_mask
-from geores.inference.plan import Plan
 from geores.inference.target import target_grid
 from geores.inference.units import conversions, needs_sample, sample_tiles
 from geores.scenes import Scene, gdal_env, open_scene

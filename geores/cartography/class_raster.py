@@ -1,14 +1,7 @@
-<<<<<<< HEAD
-"""Rasters of a classification: classes, confidence, labels and probabilities, which say what they are.
-
-All are cloud-optimised and written a window at a time (`geores.cartography.cog`). Functions write to the
-paths that they are given; `geores.io.whole_files` makes the files of a map appear together.
-=======
 """Rasters of a classification that say what they are: classes, confidence, labels and probabilities.
 
 All are cloud-optimised GeoTIFFs, written a window at a time in flat memory (`geores.cartography.cog`).
 A raster stands under its name complete, with the files that describe it, or not at all.
->>>>>>> carto
 """
 
 import json

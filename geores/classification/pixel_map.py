@@ -145,8 +145,8 @@ class PixelClassification(Shown):
     def areas(self) -> 'pd.DataFrame':
         """Mapped areas, largest first: `label`, `value`, `pixels`, `area_m2`, `share`.
 
-        Without CRS the column is `area_px`. They are what the map shows, and no estimate of what is there: errors of the map are not corrected
-        (see `geores.accuracy`).
+        Without CRS the column is `area_px`. They are what the map shows, and no estimate of what is there:
+        errors of the map are not corrected (see `geores.accuracy`).
         """
         return area_table(self.legend, self.tally)
 

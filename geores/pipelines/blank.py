@@ -30,8 +30,8 @@ def blank_note(prepared: PreparedScene, valid_share: float, min_valid: float) ->
         return f'nothing was classified: a sample has no valid pixel of {listed}'
     if prepared.card.task == 'segmentation':
         return (
-            'nothing was classified: no pixel is valid in every band; nodata, a mask and what lies outside an '
-            'area of interest are not'
+            'nothing was classified: no pixel is valid in every band; nodata, a mask and what lies outside '
+            'an area of interest are not'
         )
     return (
         f'nothing was classified: in no tile {min_valid:.0%} of the pixels are valid (min_valid) '

@@ -96,8 +96,8 @@ class ClassifyOptions(SceneOptions, NamedOptions):
             )
         if self.probabilities and not pixels:
             raise UsageError(
-                f'probabilities are of pixels, and model {card.name!r} labels tiles, whose scores are written '
-                'anyway: drop --probabilities'
+                f'probabilities are of pixels, and model {card.name!r} labels tiles, whose scores are '
+                'written anyway: drop --probabilities'
             )
         if self.polygons is not None and card.task not in ('segmentation', 'single-label'):
             raise UsageError(

@@ -104,7 +104,7 @@ def _tables(result: Scored) -> Iterator[pa.Table]:
         if 'labels' in frame:
             labels = pa.array(frame['labels'].tolist(), pa.list_(pa.string()))
             table = table.set_column(table.schema.get_field_index('labels'), 'labels', labels)
-            label = pa.array(frame['label'].tolist(), pa.string())
+            label = pa.array(frame['label'], pa.string(), from_pandas=True)
             table = table.set_column(table.schema.get_field_index('label'), 'label', label)
         held.append(table.append_column('geometry', pa.array(geometry, pa.binary())))
         if sum(map(len, held)) >= GROUP_ROWS:

@@ -22,7 +22,7 @@ from geores.pipelines.options import ClassifyOptions
 from geores.pipelines.result import Classification
 from geores.pipelines.select import check_bands, levels_differ
 from geores.pipelines.steps import ClassifyWork, step_key
-from geores.runtime.base import DTYPES
+from geores.runtime.base import DTYPES, Precision
 from geores.runtime.predictor import check_precision
 from geores.scenes import Scene
 
