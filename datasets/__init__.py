@@ -7,6 +7,7 @@ from geores.datasets._reben_pixels import expand
 from geores.datasets._rsvqa_module import RSVQADataModule
 from geores.datasets.folder import SceneFolder, SceneFolderDataModule
 from geores.datasets.patches import GeoTIFFPatches, GeoTIFFPatchesDataModule
+from geores.datasets.pixels import GeoTIFFPairs, GeoTIFFPairsDataModule
 from geores.datasets.reben import ReBEN, ReBENDataModule
 from geores.datasets.resisc45 import RESISC45, RESISC45DataModule
 from geores.datasets.rsvqa import RSVQA
@@ -15,6 +16,8 @@ from geores.datasets.scene_tiles import SceneTiles, SceneTilesDataModule, split_
 __all__ = [
     'RESISC45',
     'RSVQA',
+    'GeoTIFFPairs',
+    'GeoTIFFPairsDataModule',
     'GeoTIFFPatches',
     'GeoTIFFPatchesDataModule',
     'RESISC45DataModule',

@@ -3,9 +3,18 @@
 if __name__ != 'geores.tasks':
     raise ImportError('this folder installs as geores.tasks: import it under that name')
 
+from geores.tasks._segmentation_export import ExportSegmentation
 from geores.tasks._vqa_export import ExportVQABundle
 from geores.tasks.classification import SceneClassification
 from geores.tasks.export import ExportBundle
+from geores.tasks.segmentation import SemanticSegmentation
 from geores.tasks.vqa import VisualQuestionAnswering
 
-__all__ = ['ExportBundle', 'ExportVQABundle', 'SceneClassification', 'VisualQuestionAnswering']
+__all__ = [
+    'ExportBundle',
+    'ExportSegmentation',
+    'ExportVQABundle',
+    'SceneClassification',
+    'SemanticSegmentation',
+    'VisualQuestionAnswering',
+]

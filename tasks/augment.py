@@ -6,6 +6,7 @@ returns images of the same shape, type and units.
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,14 @@ def _flip(images: Tensor) -> Tensor:
 
 
 class Augmentation(nn.Module):
-    """Base of the augmentations."""
+    """Base of the augmentations.
+
+    Attributes:
+        moves: Whether it moves whole pixels and changes none, so that a mask moves with its image;
+            'resampled' where it moves them by parts of a pixel, which a mask cannot follow.
+    """
+
+    moves: ClassVar[bool | Literal['resampled']] = False
 
     def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:
         """Change a batch.
@@ -52,6 +60,8 @@ class Augmentation(nn.Module):
 class Dihedral(Augmentation):
     """Flips and quarter turns: each of the eight with the same chance. Images have to be square."""
 
+    moves = True
+
     def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102
         images = _flip(images)
         return torch.where(_chosen(images, 0.5), images.transpose(-1, -2), images)
@@ -59,6 +69,8 @@ class Dihedral(Augmentation):
 
 class Flips(Augmentation):
     """Left to right and top to bottom, each for half of the images."""
+
+    moves = True
 
     def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102
         return _flip(images)
@@ -72,6 +84,8 @@ class RandomResizedCrop(Augmentation):
             image is surrounded by its reflection.
         share: Share of images that are changed.
     """
+
+    moves = 'resampled'
 
     def __init__(self, scale: tuple[float, float] = (0.7, 1.0), share: float = 1.0) -> None:
         super().__init__()

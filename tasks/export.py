@@ -215,7 +215,12 @@ class ExportBundle(Callback):
             thresholds=None if thresholds is None else tuple(thresholds.tolist()),
             split_id=evidence.split_id,
             metrics=evidence.metrics,
+            **self._more(task),
         )
+
+    def _more(self, task: Any) -> dict[str, Any]:  # noqa: ANN401 - a `task_type`
+        """Further fields of the card, which only some tasks have."""
+        return {}
 
 
 @torch.inference_mode()

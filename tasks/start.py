@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from geores.bundle import load_model
 from geores.errors import BundleError, UsageError
+from geores.onnx_files import ONNX, onnx_weights
 
 _RGB = ('red', 'green', 'blue')
-_FILES = {'.safetensors', '.pth', '.pt'}
+_FILES = {'.safetensors', '.pth', '.pt', ONNX}
 
 
 def start_from(network: nn.Module, source: str | Path, bands: Sequence[str] = _RGB) -> list[str]:
@@ -24,7 +25,8 @@ def start_from(network: nn.Module, source: str | Path, bands: Sequence[str] = _R
         network: To change, in place.
         source: A bundle (name or folder), or a file of weights (`.safetensors`, or `.pth` that holds
             tensors alone). A file's network takes red, green and blue; its tensors may have other names
-            if they come in the same order.
+            if they come in the same order. An `.onnx` file's network takes `bands`; its kernels, matrices
+            and biases are taken in the order of its graph, each for the next tensor of its shape.
         bands: That `network` takes.
 
     Returns:
@@ -35,7 +37,9 @@ def start_from(network: nn.Module, source: str | Path, bands: Sequence[str] = _R
     """
     found, theirs = _weights(source)
     wanted = network.state_dict()
-    if not wanted.keys() & found.keys():
+    if Path(source).suffix == ONNX:
+        found, theirs = in_order(wanted, found), bands
+    elif not wanted.keys() & found.keys():
         found = _renamed(wanted, found)
     stem = next((name for name, tensor in wanted.items() if tensor.ndim == 4), None)
     if stem is not None and stem in found:
@@ -47,6 +51,25 @@ def start_from(network: nn.Module, source: str | Path, bands: Sequence[str] = _R
         )
     network.load_state_dict(fits, strict=False)
     return sorted(wanted.keys() - fits.keys())
+
+
+def in_order(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under the names wanted: for each the next of its shape, in the order of both.
+
+    Args:
+        wanted: The network's own, by name.
+        found: Others, by other names; those that nothing asks for are passed over.
+
+    Returns:
+        As many of the wanted as were found; the rest is left out.
+    """
+    rest, given = list(found.values()), {}
+    for name, tensor in wanted.items():
+        place = next((index for index, one in enumerate(rest) if one.shape == tensor.shape), None)
+        if place is not None:
+            given[name] = rest[place]
+            rest = rest[place + 1 :]
+    return given
 
 
 def adapt_kernel(kernel: Tensor, theirs: Sequence[str], ours: Sequence[str]) -> Tensor:
@@ -87,6 +110,8 @@ def _renamed(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Mappi
 
 def _weights(source: str | Path) -> tuple[Mapping[str, Tensor], Sequence[str]]:
     path = Path(source)
+    if path.suffix == ONNX:
+        return onnx_weights(path), ()
     if path.suffix not in _FILES:
         model = load_model(source)
         return model.network.state_dict(), model.card.bands

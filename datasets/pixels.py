@@ -1,0 +1,225 @@
+"""Folders of GeoTIFFs whose pixels are labelled by class maps beside them, or by nobody."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+
+from geores.datasets._images import ImageStore, open_geotiff, read_geotiff
+from geores.datasets._module import ImageDataModule, LabelledImages, Sample
+from geores.datasets._torchgeo import NonGeoDataset
+from geores.datasets.patches import _descriptions
+from geores.errors import DatasetError
+from geores.metrics.pixels import IGNORED
+
+__all__ = ['GeoTIFFPairs', 'GeoTIFFPairsDataModule']
+
+IMAGES, MASKS = 'images', 'masks'
+
+
+class GeoTIFFPairs(NonGeoDataset):
+    """Images in `images/*.tif` and their class maps in `masks/`, under the same names.
+
+    Where there is no folder `images`, images lie in the root itself. Bands are named by their descriptions in
+    the files. A class map holds 0 (or 255, or its
+    nodata value) where nothing is known, and i where its i-th label is; its labels are
+    the category names of its band from value 1 on, as `geores classify` writes them. With labels given, its
+    names are looked up among them. Pixels where a band of the image is nodata do not count either.
+
+    A sample has `image` (C, H, W) float32 in the files' units, `mask` (H, W) int64 of places in `labels`
+    (255 does not count), `bands`, `source` (name of the root's folder) and `id` (source/file name).
+
+    Args:
+        root: The folder.
+        bands: Which bands, in which order; None takes those of the first file.
+        labels: Names of the classes, in their order; None takes those that the class maps name.
+        unlabelled: Keep images without a class map too: all their pixels are 255.
+        budget: Most bytes of images to hold in memory.
+
+    Raises:
+        DatasetError: The root, an image or a class map is missing, or a class map has no names.
+    """
+
+    task: Literal['segmentation'] = 'segmentation'
+
+    def __init__(
+        self,
+        root: str | Path,
+        bands: Sequence[str] | None = None,
+        labels: Sequence[str] | None = None,
+        unlabelled: bool = False,
+        budget: int = 2**31,
+    ) -> None:
+        root = Path(root)
+        folder = root / IMAGES if (root / IMAGES).is_dir() else root
+        paths = sorted(folder.glob('*.tif')) if folder.is_dir() else []
+        if not paths:
+            raise DatasetError(f'{folder.absolute()}: no image *.tif; set root to where {IMAGES}/ is')
+        self._masks = [root / MASKS / path.name for path in paths]
+        self._has = [path.is_file() for path in self._masks]
+        if not unlabelled:
+            for mask, has in zip(self._masks, self._has, strict=True):
+                if not has:
+                    raise DatasetError(f'{mask}: no such class map; set unlabelled to train by a teacher alone')
+        self.bands = _descriptions(paths[0]) if bands is None else tuple(bands)
+        self.labels = tuple(labels) if labels is not None else self._names()
+        source = root.resolve().name
+        self.ids = [f'{source}/{path.name}' for path in paths]
+        self.sources = [source] * len(paths)
+        self.strata = [source] * len(paths)
+        # The pixels have the classes: for the split every image is as labelled as any other.
+        self.targets: NDArray[Any] = np.zeros(len(paths), np.int64)
+        self.images = ImageStore(paths, partial(read_geotiff, bands=self.bands), budget)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        pixels = self.images[index]
+        return {
+            'image': torch.from_numpy(pixels.astype(np.float32)),
+            'mask': torch.from_numpy(self.mask(index, pixels.shape[1:])),
+            'bands': self.bands,
+            'source': self.sources[index],
+            'id': self.ids[index],
+        }
+
+    def mask(self, index: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        """Classes of one image's pixels.
+
+        Args:
+            index: Of the sample.
+            shape: Height and width of its image.
+
+        Returns:
+            (H, W): places in the labels, 255 where nothing is known or a band of the image is nodata.
+
+        Raises:
+            DatasetError: The class map cannot be read, is of another shape, or holds a class without a name.
+        """
+        if not self._has[index]:
+            return np.full(shape, IGNORED, np.int64)
+        path = self._masks[index]
+        with open_geotiff(path) as source:
+            if source.shape != tuple(shape):
+                raise DatasetError(f'{path}: of {source.shape} pixels, and its image has {tuple(shape)}')
+            try:
+                values, nodata = source.read(1), source.nodata
+            except RasterioError as error:
+                raise DatasetError(f'{path}: the class map cannot be read: {error}') from error
+        table = self._places(path)
+        known = np.isin(values, list(table))
+        strange = ~known & ~np.isin(values, [0, IGNORED, *([] if nodata is None else [nodata])])
+        if strange.any():
+            raise DatasetError(f'{path}: value {values[strange].flat[0]} is no class that it names')
+        classes = np.full(values.shape, IGNORED, np.int64)
+        for value, place in table.items():
+            classes[values == value] = place
+        classes[~self._valid(index)] = IGNORED
+        return classes
+
+    def _valid(self, index: int) -> NDArray[np.bool_]:
+        path = self.images.paths[index]
+        with open_geotiff(path) as source:
+            if all(value is None for value in source.nodatavals):
+                return np.ones(source.shape, bool)
+            indexes = [source.descriptions.index(band) + 1 for band in self.bands]
+            return np.asarray((source.read_masks(indexes) > 0).all(0))
+
+    def _places(self, path: Path) -> Mapping[int, int]:
+        """From the values of a class map to places in the labels."""
+        names = _categories(path)
+        if not names:  # the order of the labels counts
+            return {place + 1: place for place in range(len(self.labels))}
+        unknown = [name for name in names.values() if name not in self.labels]
+        if unknown:
+            raise DatasetError(f'{path}: names class {unknown[0]!r}; labels are {", ".join(self.labels)}')
+        return {value: self.labels.index(name) for value, name in names.items()}
+
+    def _names(self) -> tuple[str, ...]:
+        labels: dict[str, None] = {}
+        for path, has in zip(self._masks, self._has, strict=True):
+            if has:
+                found = _categories(path)
+                if not found:
+                    raise DatasetError(f'{path}: its classes have no category names; set labels')
+                labels |= dict.fromkeys(found.values())
+        if not labels:
+            raise DatasetError(f'{self._masks[0].parent}: no class map names a class; set labels')
+        return tuple(labels)
+
+
+def _categories(path: Path) -> dict[int, str]:
+    """Names of a class map's values from 1 on, as GDAL keeps them beside it."""
+    from geores.pipelines.accuracy.class_names import category_names
+
+    return {value: name for value, name in category_names(str(path)).items() if 0 < value != IGNORED and name}
+
+
+class GeoTIFFPairsDataModule(ImageDataModule):
+    """Training and validation parts of `GeoTIFFPairs`.
+
+    Args:
+        root: As in `GeoTIFFPairs`.
+        bands: As in `GeoTIFFPairs`.
+        labels: As in `GeoTIFFPairs`.
+        unlabelled: As in `GeoTIFFPairs`.
+        input_size: Height and width that the exported card names; None takes those of the first image.
+        batch_size: Images a batch.
+        val_share: Part kept for validation; 0 trains on everything.
+        seed: Of the split.
+        num_workers: Processes that read; 0 is best for images held in memory.
+        budget: Most bytes of images to hold in memory.
+        folds: Number of folds of cross-validation, instead of `val_share`.
+        fold: Which of them to keep for validation, from 1.
+        split: Table of ids and parts, such as `geores split` writes, instead of `val_share`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        bands: list[str] | None = None,
+        labels: list[str] | None = None,
+        unlabelled: bool = False,
+        input_size: int | None = None,
+        batch_size: int = 16,
+        val_share: float = 0.2,
+        seed: int = 0,
+        num_workers: int = 0,
+        budget: int = 2**31,
+        folds: int | None = None,
+        fold: int = 1,
+        split: str | None = None,
+    ) -> None:
+        super().__init__(batch_size, val_share, seed, num_workers, folds, fold, split)
+        self.root = root
+        self._input_size = input_size
+        self._options: dict[str, Any] = {
+            'bands': bands,
+            'labels': labels,
+            'unlabelled': unlabelled,
+            'budget': budget,
+        }
+
+    def make_dataset(self) -> LabelledImages:
+        """Index the files; no image is decoded yet."""
+        return GeoTIFFPairs(self.root, **self._options)
+
+    @property
+    def size(self) -> int:
+        """Height and width that the card names as the model's input."""
+        return self._input_size or int(self.dataset.images[0].shape[-1])
+
+    @cached_property
+    def class_counts(self) -> torch.Tensor:
+        """Pixels of each class in the training images, (K,)."""
+        counts = torch.zeros(len(self.labels), dtype=torch.int64)
+        for index in self.split.train:
+            mask = self.dataset[index]['mask']
+            counts += torch.bincount(mask[mask != IGNORED], minlength=len(self.labels))
+        return counts

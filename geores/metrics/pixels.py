@@ -1,0 +1,99 @@
+"""Figures of class maps: per class and over all pixels."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassF1Score,
+    MulticlassJaccardIndex,
+    MulticlassStatScores,
+)
+
+__all__ = ['IGNORED', 'PixelReport']
+
+IGNORED = 255
+"""Class of pixels that do not count."""
+
+
+class PixelReport(Metric):
+    """Accuracy, intersection over union and F1 of class maps over many batches and processes.
+
+    Args:
+        labels: In the order of the classes.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        super().__init__()
+        self.labels = tuple(labels)
+        options = {'num_classes': len(self.labels), 'ignore_index': IGNORED, 'average': None}
+        self.parts = MetricCollection(
+            {
+                'iou': MulticlassJaccardIndex(**options),
+                'f1': MulticlassF1Score(**options),
+                'accuracy': MulticlassAccuracy(**options),
+                'counts': MulticlassStatScores(**options),
+            },
+            compute_groups=[['iou'], ['f1', 'accuracy', 'counts']],
+        )
+
+    def update(self, predicted: Tensor, target: Tensor) -> None:
+        """Count a batch.
+
+        Args:
+            predicted: (N, H, W), the class of each pixel.
+            target: (N, H, W), likewise; 255 does not count.
+        """
+        self.parts.update(predicted, target)
+        self._update_count = 1
+
+    def compute(self) -> dict[str, float]:
+        """Figures of all batches so far.
+
+        Returns:
+            `accuracy` of all pixels; `miou`, `f1_macro` and `accuracy_macro`, means over the classes that
+            the ground truth or the prediction has; and `iou_`, `f1_` and `accuracy_` of each of these
+            with its label behind, where accuracy is the share of its pixels that are found. Nothing
+            where nothing counted.
+        """
+        found = self.parts.compute()
+        hits, wrong, _, missed, support = found['counts'].T.double()
+        if not support.sum():
+            return {}
+        there = (hits + wrong + missed) > 0
+        figures = {'accuracy': float(hits.sum() / support.sum())}
+        for name, mean, kept in (
+            ('iou', 'miou', there),
+            ('f1', 'f1_macro', there),
+            ('accuracy', 'accuracy_macro', support > 0),
+        ):
+            values = found[name].double()
+            figures[mean] = float(values[kept].mean())
+            figures |= {
+                f'{name}_{label}': float(value)
+                for label, value, is_kept in zip(self.labels, values, kept, strict=True)
+                if is_kept
+            }
+        return figures
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        super().reset()
+        self.parts.reset()
+
+
+def classes_of(logits: Tensor) -> Tensor:
+    """The best class of each pixel.
+
+    Args:
+        logits: (N, K, H, W).
+
+    Returns:
+        (N, H, W), int64.
+    """
+    return torch.argmax(logits, dim=1)
