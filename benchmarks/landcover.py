@@ -156,14 +156,19 @@ def main() -> None:
                 for line in ('second', 'first')
             }
         taught = {
-            name: blockwise(lambda window: teacher(torch.from_numpy(window), bands).numpy(), one[0].numpy(), context)
+            name: blockwise(
+                lambda window: teacher(torch.from_numpy(window), bands).numpy(), one[0].numpy(), context
+            )
             for name, one in shown.items()
         }
         maps = {'student': student, **taught}
         print(f'{scene.name} ({args.level}), {pixels.shape[1]} x {pixels.shape[2]} pixels')
         for name, classes in maps.items():
             shares = np.bincount(classes.ravel(), minlength=len(labels)) / classes.size
-            print(f'{name}:', ', '.join(f'{label} {share:.1%}' for label, share in zip(labels, shares, strict=True)))
+            print(
+                f'{name}:',
+                ', '.join(f'{label} {share:.1%}' for label, share in zip(labels, shares, strict=True)),
+            )
             print(' ', json.dumps({k: round(v, 4) for k, v in rules(pixels, bands, classes, labels).items()}))
         for name, classes in taught.items():
             print(f'student against {name}:', json.dumps(agreement(student, classes, labels)))
@@ -174,7 +179,9 @@ def main() -> None:
             for row in recall(args.polygons, scene, maps, labels):
                 print(json.dumps(row))
         if args.pictures:
-            picture(args.pictures / f'{scene.name}.png', pixels, bands, list(maps.values()), model.card.colours)
+            picture(
+                args.pictures / f'{scene.name}.png', pixels, bands, list(maps.values()), model.card.colours
+            )
 
 
 if __name__ == '__main__':

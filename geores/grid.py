@@ -151,18 +151,20 @@ class Tiling:
 class BlockAxis:
     """Blocks of pixels along one axis of a grid, each seen with a margin around it.
 
-    Block ``i`` starts at pixel ``i * block``, and blocks partition the axis. A tile is a block and the margin
+    Block ``i`` starts at pixel ``i * block - phase``, and blocks partition the axis. A tile is a block and the margin
     on both sides of it, so that it reaches past the grid at both ends, where pixels are reflected.
 
     Attributes:
         size: pixels along the axis.
-        block: pixels that a block spans; the last block may be shorter.
+        block: pixels that a block spans; the first and the last may be shorter.
         margin: pixels on both sides.
+        phase: pixels of the first block that lie before the axis.
     """
 
     size: int
     block: int
     margin: int
+    phase: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what would leave pixels uncovered."""
@@ -186,12 +188,12 @@ class BlockAxis:
     @property
     def count(self) -> int:
         """Number of blocks."""
-        return -(-self.size // self.block)
+        return -(-(self.size + self.phase) // self.block)
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """First pixel of each tile, before the grid for the first, (count,)."""
-        return np.arange(self.count) * self.block - self.margin
+        return np.arange(self.count) * self.block - self.phase - self.margin
 
     @cached_property
     def ends(self) -> NDArray[np.int64]:
@@ -201,7 +203,7 @@ class BlockAxis:
     @cached_property
     def edges(self) -> NDArray[np.int64]:
         """Block ``i`` spans pixels ``edges[i]`` to ``edges[i + 1]``, (count + 1,)."""
-        return np.minimum(np.arange(self.count + 1) * self.block, self.size)
+        return np.clip(np.arange(self.count + 1) * self.block - self.phase, 0, self.size)
 
     @property
     def deciding(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -219,6 +221,7 @@ class Blocks:
         tile: most pixels along each side of what the network sees at once.
         margin: pixels around a block that its labels depend on.
         alignment: blocks start at multiples of it, and tiles are multiples of it long.
+        origin: row and column from which multiples are counted, before the grid.
     """
 
     height: int
@@ -226,6 +229,7 @@ class Blocks:
     tile: int
     margin: int
     alignment: int = 1
+    origin: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         """Check both axes at once."""
@@ -234,14 +238,14 @@ class Blocks:
     @cached_property
     def y(self) -> BlockAxis:
         """The rows of blocks."""
-        return self._axis(self.height)
+        return self._axis(self.height, self.origin[0] % self.alignment)
 
     @cached_property
     def x(self) -> BlockAxis:
         """The columns of blocks."""
-        return self._axis(self.width)
+        return self._axis(self.width, self.origin[1] % self.alignment)
 
-    def _axis(self, size: int) -> BlockAxis:
+    def _axis(self, size: int, phase: int) -> BlockAxis:
         """Blocks of about one length, so that the last is not mostly padding."""
         step = self.alignment
         margin = -(-self.margin // step) * step
@@ -251,9 +255,9 @@ class Blocks:
                 f'tile must be at least {2 * margin + step} pixels, not {self.tile}: labels depend on '
                 f'{self.margin} pixels around'
             )
-        count = -(-size // most)
-        block = -(-size // (count * step)) * step
-        return BlockAxis(size, block, margin)
+        count = -(-(size + phase) // most)
+        block = -(-(size + phase) // (count * step)) * step
+        return BlockAxis(size, block, margin, phase)
 
     @property
     def shape(self) -> tuple[int, int]:

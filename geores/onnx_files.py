@@ -33,9 +33,7 @@ def require(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UsageError(
-            f'ONNX files need the package {name}: pip install "geores[onnx]"'
-        ) from error
+        raise UsageError(f'ONNX files need the package {name}: pip install "geores[onnx]"') from error
 
 
 def onnx_weights(path: str | Path) -> 'dict[str, Tensor]':

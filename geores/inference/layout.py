@@ -94,7 +94,7 @@ def lay_out_scene(scene: Scene, card: ModelCard, options: SceneOptions) -> Layou
     tiling: Tiling | Blocks
     if card.task == 'segmentation':
         tile = options.tile or max(card.input_size, PIXEL_TILE)
-        tiling = Blocks(height, width, tile, card.context or 0, card.alignment)
+        tiling = Blocks(height, width, tile, card.context or 0, card.alignment, target.origin)
         size = (2 if len(card.labels) <= 254 else 3) * height * width
     else:
         tile = options.tile or card.input_size

@@ -99,13 +99,19 @@ class ClassSink:
             kept['probabilities'] = np.full((self.size, *shape), NO_PROBABILITY, np.uint8)
         y, x = plan.tiling.y.edges, plan.tiling.x.edges
         for position, (row, col) in enumerate(tiles):
-            height, width = int(y[row + 1] - y[row]), int(x[col + 1] - x[col])
-            place = (
-                slice(int(y[row]) - rows.start, int(y[row + 1]) - rows.start),
-                slice(int(x[col]) - cols.start, int(x[col + 1]) - cols.start),
-            )
+            down, across = slice(int(y[row]), int(y[row + 1])), slice(int(x[col]), int(x[col + 1]))
+            # The first block may begin before the grid.
+            above = down.start - int(plan.tiling.y.starts[row]) - plan.tiling.y.margin
+            before = across.start - int(plan.tiling.x.starts[col]) - plan.tiling.x.margin
+            inside = np.s_[
+                above : above + down.stop - down.start, before : before + across.stop - across.start
+            ]
+            place = np.s_[
+                down.start - rows.start : down.stop - rows.start,
+                across.start - cols.start : across.stop - cols.start,
+            ]
             for name, array in kept.items():
-                array[..., *place] = outputs[name][position, ..., :height, :width]
+                array[..., *place] = outputs[name][position, ..., *inside]
         for name, array in kept.items():
             array[..., ~valid] = NO_PROBABILITY if name == 'probabilities' else 0
         kept['counts'] = _histogram(classes, confidence, self.size)

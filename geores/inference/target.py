@@ -32,12 +32,14 @@ class Target:
         gsd: metres on the ground a pixel; None where the scene has no CRS.
         area: polygon outside which pixels are invalid, in the grid's CRS; None for the whole grid.
         notes: one sentence each.
+        origin: row and column of the grid's first pixel on the grid of the whole scene.
     """
 
     grid: GeoBox
     gsd: float | None
     area: BaseGeometry | None = None
     notes: tuple[str, ...] = field(default=())
+    origin: tuple[int, int] = (0, 0)
 
 
 def target_grid(
@@ -83,6 +85,7 @@ def target_grid(
         grid = _resized(native, size / scene.gsd)
         if not np.isclose(size, scene.gsd, rtol=SLACK):
             notes += (f'pixels of {scene.gsd:.4g} m are brought to {size:.4g} m',)
+    whole = grid
     if bbox is not None:
         if bbox_crs is None and scene.crs is not None and scene.crs != grid.crs:
             bbox_crs = str(scene.crs)
@@ -92,7 +95,8 @@ def target_grid(
     if aoi is not None:
         area = _area(aoi, grid)
         grid = _cropped(grid, area.bounds, f'area of interest {aoi}')
-    return Target(grid, size, area, notes)
+    col, row = ~whole.affine @ (grid.affine.c, grid.affine.f)
+    return Target(grid, size, area, notes, (round(row), round(col)))
 
 
 def _check_overlap(scene: Scene, grid: GeoBox) -> None:

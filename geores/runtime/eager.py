@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from geores.runtime.base import DTYPES, Precision
 from geores.runtime.folding import fold_batch_norms
+from geores.runtime.mish import quicken_mish
 from geores.runtime.packing import pack_convolutions
 
 __all__ = ['EagerRuntime']
@@ -31,8 +32,8 @@ class EagerRuntime:
     ) -> None:
         self.precision = precision
         self._device = device
-        packed = precision == 'bf16' and device.type == 'cpu' and not compile
-        prepared = _prepared(network, DTYPES[precision], packed=packed)
+        plain_cpu = device.type == 'cpu' and not compile
+        prepared = _prepared(network, DTYPES[precision], tuned=plain_cpu)
         self._forward = torch.compile(prepared) if compile else prepared
 
     @torch.inference_mode()
@@ -46,7 +47,7 @@ class EagerRuntime:
         return logits
 
 
-def _prepared(network: nn.Module, dtype: torch.dtype, *, packed: bool) -> nn.Module:
+def _prepared(network: nn.Module, dtype: torch.dtype, *, tuned: bool) -> nn.Module:
     """A copy for inference: channels-last, and convolutions and matrices in the type they compute in.
 
     Autocast alone would cast all weights anew for every batch, to the same bits. In bfloat16, which has
@@ -56,8 +57,10 @@ def _prepared(network: nn.Module, dtype: torch.dtype, *, packed: bool) -> nn.Mod
     network = deepcopy(network, {id(weights): weights for *_, weights in _weights(network)})
     if dtype == torch.bfloat16:
         fold_batch_norms(network)
-    if packed:
-        pack_convolutions(network)
+    if tuned:  # for a CPU; torch.compile fuses by itself
+        quicken_mish(network)
+        if dtype == torch.bfloat16:
+            pack_convolutions(network)
     for module, name, weights in _weights(network):
         layout = torch.channels_last if weights.ndim == 4 else torch.contiguous_format
         moved = weights.to(dtype, memory_format=layout)

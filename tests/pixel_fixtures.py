@@ -1,0 +1,95 @@
+"""Bundles that label pixels, as weights and as ONNX files."""
+
+import contextlib
+
+import pytest
+import torch
+from torch import nn
+
+from geores import ModelCard, models, save_bundle
+from geores.errors import UsageError
+
+from .fixtures import LABELS, RGB
+
+CONTEXT = 5
+"""Pixels around: two convolutions of 3 x 3, a halving and a doubling."""
+
+with contextlib.suppress(UsageError):
+
+    @models.register('test-pixels')
+    class Pixels(nn.Module):
+        """Convolutions, a halving by averages and a doubling: its windows have to be even."""
+
+        def __init__(self, in_chans: int, num_classes: int) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(in_chans, 8, 3, padding=1)
+            self.second = nn.Conv2d(8, num_classes, 3, padding=1)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            maps = nn.functional.avg_pool2d(self.first(images).relu(), 2)
+            return nn.functional.interpolate(self.second(maps), scale_factor=2, mode='nearest')
+
+
+def pixel_card(name='tiny-pixels', bands=RGB, labels=LABELS, **fields):
+    """The card of a bundle that labels pixels."""
+    card = {
+        'name': name,
+        'description': 'Random weights for tests.',
+        'architecture': 'test-pixels',
+        'architecture_kwargs': {'in_chans': len(bands), 'num_classes': len(labels)},
+        'activation': 'softmax',
+        'task': 'segmentation',
+        'sensor': 'any',
+        'processing_level': 'any',
+        'bands': bands,
+        'units': '8-bit',
+        'gsd': (1.0, 30.0),
+        'input_size': 32,
+        'context': CONTEXT,
+        'alignment': 2,
+        'resampling': 'bilinear',
+        'mean': (120.0,) * len(bands),
+        'std': (60.0,) * len(bands),
+        'labels': labels,
+        'thresholds': None,
+        'split_id': 'none',
+        'training_data': 'none',
+        'licence': 'CC0-1.0',
+        'metrics': {},
+    }
+    return ModelCard(**(card | fields))
+
+
+def pixel_network(bands=3, labels=3, seed=0):
+    """A network of random weights whose labels differ from place to place."""
+    torch.manual_seed(seed)
+    network = models.create('test-pixels', in_chans=bands, num_classes=labels)
+    with torch.no_grad():
+        network.second.weight.mul_(5)
+    return network.eval()
+
+
+@pytest.fixture(scope='session')
+def pixel_bundle(tmp_path_factory):
+    """A bundle for red, green and blue that gives each pixel one of three labels."""
+    folder = tmp_path_factory.mktemp('bundles') / 'tiny-pixels'
+    return save_bundle(folder, pixel_network(), pixel_card())
+
+
+@pytest.fixture(scope='session')
+def onnx_bundle(tmp_path_factory):
+    """The same network as an ONNX file."""
+    pytest.importorskip('onnxruntime')
+    folder = tmp_path_factory.mktemp('bundles')
+    card = pixel_card('tiny-onnx', architecture='onnx', architecture_kwargs={})
+    return save_bundle(folder / 'tiny-onnx', write_onnx(pixel_network(), folder / 'network.onnx'), card)
+
+
+def write_onnx(network, path, channels=3):
+    """Export a network for images of any height and width."""
+    dynamic = {'images': {0: 'n', 2: 'h', 3: 'w'}, 'logits': {0: 'n', 2: 'h', 3: 'w'}}
+    torch.onnx.export(
+        network, (torch.zeros(1, channels, 32, 32),), path, input_names=['images'], output_names=['logits'],
+        dynamic_axes=dynamic, dynamo=False,
+    )  # fmt: skip
+    return path
