@@ -25,6 +25,7 @@ from geores.io.whole_files import whole_files
 
 __all__ = [
     'ABSENT',
+    'LEGEND_TAG',
     'PRESENT',
     'PROBABILITY_NODATA',
     'ClassRaster',
@@ -38,6 +39,8 @@ __all__ = [
     'write_classes',
 ]
 
+LEGEND_TAG = 'GEORES_LEGEND'
+"""Of a class map: names by value, for when it is without its side file."""
 ABSENT, PRESENT = 1, 2
 LABEL_NAMES = (NODATA_NAME, 'absent', 'present')
 LABEL_LEGEND = Legend(LABEL_NAMES[1:], ('#e6e6e6', '#b2182b'))
@@ -119,7 +122,7 @@ def class_raster(
             overviews='mode',
             descriptions=['class'],
             colours=colours,
-            tags=tag_names(dict(tags or {}) | {'legend': json.dumps(legend.names)}),
+            tags=tag_names(tags) | {LEGEND_TAG: json.dumps(legend.names, ensure_ascii=False)},
         ) as bands:
             yield ClassRaster(bands, tally)
         write_side_file(class_side_file(legend, tally), side)

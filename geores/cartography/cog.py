@@ -1,7 +1,6 @@
 """Cloud-optimised GeoTIFFs of any size, written a window at a time in flat memory."""
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +11,11 @@ import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
 from geores.errors import WriteError
+from geores.scenes.gdal import ungeoreferenced
 
 __all__ = ['Block', 'CogBands', 'cog', 'tag_names']
 
@@ -87,6 +86,7 @@ def cog(
         'driver': 'GTiff',
         'dtype': dtype,
         'count': len(descriptions),
+        'photometric': 'minisblack',  # or four bands of bytes would be red, green, blue and alpha
         'height': grid.shape.y,
         'width': grid.shape.x,
         'nodata': nodata,
@@ -99,16 +99,15 @@ def cog(
         'sparse_ok': True,
     }
     try:
-        with _no_place_needed():
-            with rasterio.open(plain, 'w', **profile) as file:
-                file.descriptions = tuple(descriptions)
-                if scale is not None:
-                    file.scales = [scale] * len(descriptions)
-                if colours is not None:
-                    file.write_colormap(1, dict(colours))
-                file.update_tags(**(tags or {}))
-                yield CogBands(file)
-            _copy(plain, path, overviews, predictor=predictor)
+        with _opened(plain, 'w', **profile) as file:
+            file.descriptions = tuple(descriptions)
+            if scale is not None:
+                file.scales = [scale] * len(descriptions)
+            if colours is not None:
+                file.write_colormap(1, dict(colours))
+            file.update_tags(**(tags or {}))
+            yield CogBands(file)
+        _copy(plain, path, overviews, predictor=predictor)
     finally:
         for left in (plain, *(path.with_name(path.name + end) for end in ('.ovr.tmp', '.msk.ovr.tmp'))):
             left.unlink(missing_ok=True)
@@ -122,30 +121,29 @@ def tag_names(tags: Mapping[str, Any] | None) -> dict[str, str]:
     }
 
 
-@contextmanager
-def _no_place_needed() -> Iterator[None]:
-    """Rasters without a CRS or a transform are welcome."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', NotGeoreferencedWarning)
-        yield
+def _opened(path: Path, mode: str = 'r', **profile: object) -> Any:  # noqa: ANN401
+    """A dataset of rasterio, which may lie nowhere on the ground."""
+    with ungeoreferenced():
+        return rasterio.open(path, mode, **profile)
 
 
 def _copy(plain: Path, path: Path, overviews: str, *, predictor: bool) -> None:
-    rasterio.shutil.copy(
-        plain,
-        path,
-        driver='COG',
-        compress='deflate',
-        predictor='yes' if predictor else 'no',
-        bigtiff='if_safer',
-        overview_resampling=overviews,
-    )
+    with ungeoreferenced():
+        rasterio.shutil.copy(
+            plain,
+            path,
+            driver='COG',
+            compress='deflate',
+            predictor='yes' if predictor else 'no',
+            bigtiff='if_safer',
+            overview_resampling=overviews,
+        )
     _verify(plain, path)
 
 
 def _verify(plain: Path, path: Path) -> None:
     """Compare checksums: GDAL may close a file that a full disk cut short without an error."""
-    with rasterio.open(plain) as before, rasterio.open(path) as after:
+    with _opened(plain) as before, _opened(path) as after:
         for band in before.indexes:
             if before.checksum(band) != after.checksum(band):
                 raise WriteError(f'{path} was not written whole: is the disk full?')

@@ -112,7 +112,7 @@ def sieved(values: NDArray[np.integer], least: int, nodata: int = 0) -> NDArray[
         nodata: value of what is no area.
     """
     valid = values != nodata
-    size = 2
+    least, size = min(least, values.size - 1), 2
     while size < 2 * least and least > 1:
         values = rasterio.features.sieve(values, min(size, least), mask=valid, connectivity=4)
         size *= 2

@@ -150,9 +150,9 @@ def _joined(parts: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
 
 
 def _placed(polygons: NDArray[np.object_], affine: Affine) -> NDArray[np.object_]:
-    matrix = np.array([[affine.a, affine.b], [affine.d, affine.e]])
+    t = affine
     placed: NDArray[np.object_] = shapely.transform(
-        polygons, lambda corners: corners @ matrix.T + (affine.c, affine.f)
+        polygons, lambda x, y: (t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f), interleaved=False
     )
     return placed
 

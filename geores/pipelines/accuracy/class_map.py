@@ -32,8 +32,9 @@ def open_class_map(path: str | Path, classes: Mapping[int, str] | None = None) -
     """Open a map of classes.
 
     Args:
-        path: a raster of one band of whole numbers; ``<name>_scores.tif`` of `geores.classify`, where
-            the class of a cell is its best label; or ``<name>_tiles.parquet``.
+        path: a raster of one band of whole numbers, such as ``<name>_classes.tif`` of `geores.classify`;
+            its ``<name>_scores.tif``, where the class of a cell is its best label; or
+            ``<name>_tiles.parquet``.
         classes: names of a raster's values; pixels of other values are left out.
 
     Raises:
@@ -67,8 +68,8 @@ class RasterMap:
         names = [header.descriptions[index - 1] for index in self._bands]
         if self._scored and (header.dtype.kind != 'f' or not all(names) or len(set(names)) < len(names)):
             raise UsageError(
-                f'{path} has {len(names)} bands: give a map of classes in one band, or the '
-                '_scores.tif that `geores classify` writes'
+                f'{path} has {len(names)} bands: give a map of classes in one band, such as the '
+                '_classes.tif that `geores classify` writes, or its _scores.tif'
             )
         if self._scored and classes:
             raise UsageError(f'{path} names its classes itself: drop --classes')
@@ -131,12 +132,13 @@ class RasterMap:
     def _count(self) -> dict[int, NDArray[np.int32]]:
         """Pixels of each value in each row."""
         counts: dict[int, NDArray[np.int32]] = {}
+        most = max(MOST_CLASSES, len(self._names))
         for rows, cols in self._blocks():
             values, valid = self._read(rows, cols)
-            for value, column in _count_rows(values, valid):
+            for value, column in _count_rows(values, valid, most):
                 counts.setdefault(value, np.zeros(self._shape[0], np.int32))[rows] += column
-                if len(counts) > MOST_CLASSES:
-                    raise UsageError(f'{self.path} has more than {MOST_CLASSES} values: no map of classes')
+                if len(counts) > most:
+                    raise UsageError(f'{self.path} has more than {most} values: no map of classes')
         return counts
 
     def _classes(self, values: NDArray[np.int64], valid: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -172,7 +174,7 @@ class RasterMap:
 
 
 def _count_rows(
-    values: NDArray[np.int64], valid: NDArray[np.bool_]
+    values: NDArray[np.int64], valid: NDArray[np.bool_], most: int
 ) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Each value of a block with how often it is valid in each of its rows."""
     if not valid.any():
@@ -180,8 +182,8 @@ def _count_rows(
     ends = np.iinfo(np.int64)
     low = int(values.min(where=valid, initial=ends.max))
     high = int(values.max(where=valid, initial=ends.min))
-    if high - low > 16 * MOST_CLASSES:
-        found = np.unique(values)[: MOST_CLASSES + 2]  # any more are too many anyway
+    if high - low > 16 * most:
+        found = np.unique(values)[: most + 2]  # any more are too many anyway
         index = np.searchsorted(found, values).clip(max=len(found) - 1)
     else:
         found, index = np.arange(low, high + 1), values - low

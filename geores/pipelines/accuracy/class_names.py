@@ -1,9 +1,12 @@
-"""Names of a raster's values: what its side file says, and what users write."""
+"""Names of a raster's values: what its side file says, or itself, and what users write."""
 
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+from geores.cartography.class_raster import LEGEND_TAG
 from geores.errors import UsageError
+from geores.scenes.gdal import find_driver, open_dataset
 
 __all__ = ['category_names', 'parse_classes', 'parse_values']
 
@@ -15,9 +18,24 @@ VALUE, NAME = '5', '2'
 def category_names(path: str) -> dict[int, str]:
     """Names that GDAL or QGIS keep in ``<path>.aux.xml``: categories, or an attribute table.
 
+    Where there is no such file, the legend that geores writes into its class maps.
+
     Returns:
-        Names by value; none where there is no such file, or one that does not name values.
+        Names by value; none where nothing names values.
     """
+    return _side_names(path) or _own_names(path)
+
+
+def _own_names(path: str) -> dict[int, str]:
+    with open_dataset(path, find_driver(path), quiet=True) as file:
+        text = file.tags().get(LEGEND_TAG, '{}')
+    try:
+        return {int(value): str(name) for value, name in json.loads(text).items()}
+    except (ValueError, AttributeError):
+        return {}
+
+
+def _side_names(path: str) -> dict[int, str]:
     file = Path(f'{path}.aux.xml')
     try:
         if not file.is_file() or file.stat().st_size > MOST_BYTES:

@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from geores.asking.words import how_sure
+from geores.cartography.map_parts import draw_scale_bar, stretched_picture
 from geores.pipelines.asking.answer import Behind, SceneAnswer
-from geores.pipelines.figure import draw_scale_bar, stretched_picture
 
 if TYPE_CHECKING:
     from geores.pipelines.scored import Scored

@@ -1,0 +1,250 @@
+"""Pictures of maps: the scene beside its classes, a small map for each label, or values with a scale."""
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.cartography.legend import NODATA, Legend
+from geores.cartography.map_parts import EMPTY, Frame, draw_north, draw_scale_bar
+from geores.cartography.sheet import Sheet
+from geores.cartography.units import say_area, say_share
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+__all__ = ['MOST', 'read_classes', 'write_class_picture', 'write_label_pictures', 'write_value_picture']
+
+MOST = 1200
+"""Pixels along the longer side of a panel: more are not seen."""
+WIDE = 1.3
+"""Width by height from which panels lie above each other."""
+BAR = 0.55
+"""Room for a scale of colours, inches."""
+SMALL = 12
+"""Small maps in one picture."""
+LINES = 24
+"""Labels in a legend."""
+PRESENT = 2
+
+
+def read_classes(path: Path, most: int = MOST) -> NDArray[np.integer]:
+    """A class map as large as a picture of it: where it shrinks, the most frequent class is taken.
+
+    Args:
+        path: `<name>_classes.tif`.
+        most: pixels along its longer side.
+    """
+    import rasterio
+    from rasterio.enums import Resampling
+
+    with rasterio.open(path) as file:
+        shrink = max(1.0, max(file.shape) / most)
+        shape = tuple(max(1, round(side / shrink)) for side in file.shape)
+        values: NDArray[np.integer] = file.read(1, out_shape=shape, resampling=Resampling.mode)
+    return values
+
+
+def write_class_picture(
+    path: Path,
+    picture: NDArray[np.uint8],
+    classes: NDArray[np.integer],
+    legend: Legend,
+    frame: Frame,
+    *,
+    title: str = '',
+    name: str = '',
+    shares: Mapping[str, float] | None = None,
+    areas: Mapping[str, float] | None = None,
+    note: str = '',
+    covers: tuple[int, int] | None = None,
+) -> None:
+    """Draw the scene beside its class map.
+
+    Args:
+        path: a PNG.
+        picture: of the scene, (h, w, 3).
+        classes: 0 for no data, else 1 to K, (rows, cols); of the same ground, in any resolution.
+        legend: of the classes.
+        frame: the ground.
+        title: above the scene.
+        name: above the map.
+        shares: of the labels, for the legend; None counts what is drawn.
+        areas: of the labels, in square metres (pixels without a CRS).
+        note: a sentence or two below.
+        covers: height and width in pixels of the frame of what the classes cover, where that is more.
+    """
+    counts = np.bincount(classes.ravel(), minlength=len(legend) + 1)
+    if shares is None:
+        total = max(counts[1:].sum(), 1)
+        shares = {label: counts[value] / total for value, label in legend.names.items()}
+    handles = _handles(legend, shares, areas or {}, frame, nodata=bool(counts[NODATA]))
+    sheet = Sheet.of(frame, count=2, handles=handles, note=note, **_two(frame))
+    _draw_scene(sheet.axes[0], picture, frame, title)
+    sheet.axes[1].imshow(_painted(classes, legend), extent=_extent(frame, covers), interpolation='nearest')
+    sheet.axes[1].set_title(name, fontsize=9)
+    sheet.write(path)
+
+
+def write_label_pictures(
+    path: Path,
+    picture: NDArray[np.uint8],
+    present: NDArray[np.integer],
+    legend: Legend,
+    frame: Frame,
+    *,
+    title: str = '',
+    shares: Mapping[str, float],
+    what: str = 'of tiles',
+    note: str = '',
+    covers: tuple[int, int] | None = None,
+) -> None:
+    """Draw the scene and a small map of each label that occurs, the most frequent first.
+
+    Labels of a multi-label model lie over each other, and no map of one colour a place can show them.
+
+    Args:
+        path: a PNG.
+        picture: of the scene, (h, w, 3).
+        present: 0 for no data, 1 absent, 2 present, (K, rows, cols).
+        legend: the labels.
+        frame: the ground.
+        title: above the scene.
+        shares: of each label.
+        what: the shares are of.
+        note: a sentence or two below.
+        covers: see `write_class_picture`.
+    """
+    found = [k for k in range(len(legend)) if (present[k] == PRESENT).any()]
+    found.sort(key=lambda k: -shares.get(legend.labels[k], 0.0))
+    drawn, left = found[:SMALL], [legend.labels[k] for k in found[SMALL:]]
+    rest = f'Also found, in fewer places: {", ".join(left)}.' if left else ''
+    none = '' if drawn else 'No label was found.'
+    note = ' '.join(filter(None, [rest, none, note]))
+    wide = frame.width >= WIDE * frame.height
+    sheet = Sheet.of(
+        frame,
+        count=len(drawn) + 1,
+        cols=min(len(drawn) + 1, 3 if wide else 4),
+        width=3.6 if wide else max(1.0, min(2.8, 3.6 * frame.width / frame.height)),
+        above=0.4,
+        note=note,
+    )
+    _draw_scene(sheet.axes[0], picture, frame, title)
+    faint = _faint(picture)
+    for panel, k in zip(sheet.axes[1:], drawn, strict=True):
+        label = legend.labels[k]
+        panel.imshow(faint, extent=frame.extent, interpolation='nearest')
+        panel.imshow(_over(present[k], legend.rgb[k]), extent=_extent(frame, covers), interpolation='nearest')
+        share = f'{say_share(shares[label])} {what}' if label in shares else ''
+        panel.set_title(f'{label}\n{share}', fontsize=8)
+    sheet.write(path)
+
+
+def write_value_picture(
+    path: Path,
+    picture: NDArray[np.uint8],
+    values: NDArray[np.floating],
+    frame: Frame,
+    *,
+    title: str = '',
+    name: str = '',
+    quantity: str = '',
+    note: str = '',
+    covers: tuple[int, int] | None = None,
+) -> None:
+    """Draw the scene beside values in a scale of colours.
+
+    Args:
+        path: a PNG.
+        picture: of the scene, (h, w, 3).
+        values: NaN for no data, (rows, cols).
+        frame: the ground.
+        title: above the scene.
+        name: above the map.
+        quantity: what the values are, at the scale.
+        note: a sentence or two below.
+        covers: see `write_class_picture`.
+    """
+    sheet = Sheet.of(frame, count=2, note=note, bar=BAR, **_two(frame))
+    _draw_scene(sheet.axes[0], picture, frame, title)
+    image = sheet.axes[1].imshow(
+        np.ma.masked_invalid(values), cmap='viridis', extent=_extent(frame, covers), interpolation='nearest'
+    )
+    sheet.axes[1].set_title(name, fontsize=9)
+    bar = sheet.figure.colorbar(image, cax=sheet.bar_axes(), orientation='horizontal')
+    bar.set_label(quantity, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    sheet.write(path)
+
+
+def _two(frame: Frame) -> dict[str, Any]:
+    """Two panels side by side, or one above the other where the scene is wide."""
+    if frame.width >= WIDE * frame.height:
+        return {'cols': 1, 'width': 8.0}
+    return {'cols': 2, 'width': min(6.0, max(1.5, 7.0 * frame.width / frame.height))}
+
+
+def _draw_scene(axes: 'Axes', picture: NDArray[np.uint8], frame: Frame, title: str) -> None:
+    axes.imshow(picture, extent=frame.extent, interpolation='nearest')
+    axes.set_title(title, fontsize=9)
+    draw_scale_bar(axes, frame.width, frame.height, frame.gsd)
+    draw_north(axes, frame)
+
+
+def _extent(frame: Frame, covers: tuple[int, int] | None) -> tuple[float, float, float, float]:
+    height, width = covers or (frame.height, frame.width)
+    return (0, width, height, 0)
+
+
+def _painted(classes: NDArray[np.integer], legend: Legend) -> NDArray[np.uint8]:
+    """Colours of a class map, (rows, cols, 4); clear where there is no data."""
+    colours = np.zeros((len(legend) + 1, 4), np.uint8)
+    colours[1:, :3], colours[1:, 3] = legend.rgb, 255
+    painted: NDArray[np.uint8] = colours[classes]
+    return painted
+
+
+def _faint(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The scene in light grey, to draw on."""
+    grey = picture.mean(axis=2, keepdims=True)
+    return np.repeat(110 + grey * 145 / 255, 3, axis=2).astype(np.uint8)
+
+
+def _over(present: NDArray[np.integer], colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A label's colour where it is, half clear; clear where it is not; grey where nothing is known."""
+    painted = np.zeros((*present.shape, 4), np.uint8)
+    painted[present == PRESENT] = (*colour, 200)
+    painted[present == NODATA] = (*bytes.fromhex(EMPTY[1:]), 255)
+    return painted
+
+
+def _handles(
+    legend: Legend,
+    shares: Mapping[str, float],
+    areas: Mapping[str, float],
+    frame: Frame,
+    *,
+    nodata: bool,
+) -> list['Artist']:
+    """Labels with shares and areas, largest first."""
+    from matplotlib.patches import Patch
+
+    shown = sorted((label for label, share in shares.items() if share > 0), key=lambda one: -shares[one])
+    unit = 'm2' if frame.crs is not None else 'pixel'
+    edge: dict[str, Any] = {'edgecolor': '#888888', 'linewidth': 0.4}
+    handles: list[Artist] = []
+    for label in shown[:LINES]:
+        area = f', {say_area(areas[label], unit)}' if label in areas else ''
+        text = f'{textwrap.shorten(label, 48, placeholder=" ...")}: {say_share(shares[label])}{area}'
+        handles.append(Patch(facecolor=legend.colour_of[label], label=text, **edge))
+    if rest := shown[LINES:]:
+        text = f'{len(rest)} more: {say_share(sum(shares[label] for label in rest))}'
+        handles.append(Patch(facecolor='none', label=text, linewidth=0))
+    if nodata:
+        handles.append(Patch(facecolor=EMPTY, label='no data', **edge))
+    return handles
