@@ -12,6 +12,7 @@ count 20 m inside their edges.
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import geopandas as gpd
@@ -29,6 +30,7 @@ from geores.tasks.pixel_teacher import OnnxTeacher
 
 CONFIG = Path(__file__).parents[1] / 'configs' / 'landcover.yaml'
 BLOCK = 512
+Predict = Callable[[np.ndarray], np.ndarray]
 # What OpenStreetMap's land use may rightly be called; in winter bare fields and meadows are no mistake.
 OSM = {
     'forest': {'trees'},
@@ -49,7 +51,7 @@ def read(scene: geores.Scene, bands: list[str]) -> np.ndarray:
     return values[:, : grid.shape.y // 2 * 2, : grid.shape.x // 2 * 2]
 
 
-def blockwise(predict, pixels: np.ndarray, context: int) -> np.ndarray:
+def blockwise(predict: Predict, pixels: np.ndarray, context: int) -> np.ndarray:
     """Classes of each pixel, (H, W), computed in windows that overlap by the context."""
     margin = context + context % 2
     _, height, width = pixels.shape
@@ -156,14 +158,19 @@ def main() -> None:
                 for line in ('second', 'first')
             }
         taught = {
-            name: blockwise(lambda window: teacher(torch.from_numpy(window), bands).numpy(), one[0].numpy(), context)
+            name: blockwise(
+                lambda window: teacher(torch.from_numpy(window), bands).numpy(), one[0].numpy(), context
+            )
             for name, one in shown.items()
         }
         maps = {'student': student, **taught}
         print(f'{scene.name} ({args.level}), {pixels.shape[1]} x {pixels.shape[2]} pixels')
         for name, classes in maps.items():
             shares = np.bincount(classes.ravel(), minlength=len(labels)) / classes.size
-            print(f'{name}:', ', '.join(f'{label} {share:.1%}' for label, share in zip(labels, shares, strict=True)))
+            print(
+                f'{name}:',
+                ', '.join(f'{label} {share:.1%}' for label, share in zip(labels, shares, strict=True)),
+            )
             print(' ', json.dumps({k: round(v, 4) for k, v in rules(pixels, bands, classes, labels).items()}))
         for name, classes in taught.items():
             print(f'student against {name}:', json.dumps(agreement(student, classes, labels)))
@@ -174,7 +181,9 @@ def main() -> None:
             for row in recall(args.polygons, scene, maps, labels):
                 print(json.dumps(row))
         if args.pictures:
-            picture(args.pictures / f'{scene.name}.png', pixels, bands, list(maps.values()), model.card.colours)
+            picture(
+                args.pictures / f'{scene.name}.png', pixels, bands, list(maps.values()), model.card.colours
+            )
 
 
 if __name__ == '__main__':

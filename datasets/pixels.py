@@ -65,7 +65,9 @@ class GeoTIFFPairs(NonGeoDataset):
         if not unlabelled:
             for mask, has in zip(self._masks, self._has, strict=True):
                 if not has:
-                    raise DatasetError(f'{mask}: no such class map; set unlabelled to train by a teacher alone')
+                    raise DatasetError(
+                        f'{mask}: no such class map; set unlabelled to train by a teacher alone'
+                    )
         self.bands = _descriptions(paths[0]) if bands is None else tuple(bands)
         self.labels = tuple(labels) if labels is not None else self._names()
         source = root.resolve().name

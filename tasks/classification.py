@@ -241,6 +241,14 @@ class SceneClassification(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW, with warm-up and cosine decay step by step (Loshchilov and Hutter 2017, equation 5)."""
-        names = ('learning_rate', 'weight_decay', 'decay_norms', 'warmup', 'warmup_steps', 'warmup_start', 'rate_end')
+        names = (
+            'learning_rate',
+            'weight_decay',
+            'decay_norms',
+            'warmup',
+            'warmup_steps',
+            'warmup_start',
+            'rate_end',
+        )
         steps = int(self.trainer.estimated_stepping_batches)
         return make_optimizer(self.network, steps, **{name: self.hparams[name] for name in names})

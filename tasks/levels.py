@@ -124,7 +124,9 @@ class SentinelLevels(ViewsOf):
         """Slopes and offsets, (2, C, 1, 1) each."""
         missing = [band for band in bands if band not in _LINES]
         if missing:
-            raise UsageError(f'SentinelLevels has no line for band {missing[0]}: it knows {", ".join(_LINES)}')
+            raise UsageError(
+                f'SentinelLevels has no line for band {missing[0]}: it knows {", ".join(_LINES)}'
+            )
         lines = torch.tensor([_LINES[band] for band in bands], device=images.device)
         return lines[:, :, 0].T[..., None, None], lines[:, :, 1].T[..., None, None]
 

@@ -65,7 +65,9 @@ class OnnxTeacher:
         self.squash = squash
         self.layout = layout
         self.threads = threads
-        self._network = None if architecture is None else self._rebuild(architecture, architecture_kwargs or {})
+        self._network = (
+            None if architecture is None else self._rebuild(architecture, architecture_kwargs or {})
+        )
         self._session: Any = None
 
     def _rebuild(self, architecture: str, kwargs: Mapping[str, Any]) -> nn.Module:
