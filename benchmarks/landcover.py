@@ -12,6 +12,7 @@ count 20 m inside their edges.
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import geopandas as gpd
@@ -29,6 +30,7 @@ from geores.tasks.pixel_teacher import OnnxTeacher
 
 CONFIG = Path(__file__).parents[1] / 'configs' / 'landcover.yaml'
 BLOCK = 512
+Predict = Callable[[np.ndarray], np.ndarray]
 # What OpenStreetMap's land use may rightly be called; in winter bare fields and meadows are no mistake.
 OSM = {
     'forest': {'trees'},
@@ -49,7 +51,7 @@ def read(scene: geores.Scene, bands: list[str]) -> np.ndarray:
     return values[:, : grid.shape.y // 2 * 2, : grid.shape.x // 2 * 2]
 
 
-def blockwise(predict, pixels: np.ndarray, context: int) -> np.ndarray:
+def blockwise(predict: Predict, pixels: np.ndarray, context: int) -> np.ndarray:
     """Classes of each pixel, (H, W), computed in windows that overlap by the context."""
     margin = context + context % 2
     _, height, width = pixels.shape

@@ -9,6 +9,7 @@ from geores.datasets.folder import SceneFolder, SceneFolderDataModule
 from geores.datasets.patches import GeoTIFFPatches, GeoTIFFPatchesDataModule
 from geores.datasets.pixels import GeoTIFFPairs, GeoTIFFPairsDataModule
 from geores.datasets.reben import ReBEN, ReBENDataModule
+from geores.datasets.reben_maps import ReBENMapsDataModule
 from geores.datasets.resisc45 import RESISC45, RESISC45DataModule
 from geores.datasets.rsvqa import RSVQA
 from geores.datasets.scene_tiles import SceneTiles, SceneTilesDataModule, split_tiles
@@ -24,6 +25,7 @@ __all__ = [
     'RSVQADataModule',
     'ReBEN',
     'ReBENDataModule',
+    'ReBENMapsDataModule',
     'SceneFolder',
     'SceneFolderDataModule',
     'SceneTiles',

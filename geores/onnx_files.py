@@ -1,17 +1,15 @@
 """What geores reads of ONNX files: the weights of their convolutions, in the order of the graph."""
 
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from geores.errors import BundleError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ['ONNX', 'onnx_weights', 'require']
 
@@ -28,15 +26,13 @@ def require(name: str) -> ModuleType:
     Raises:
         UsageError: It is not installed.
     """
-    import importlib
-
     try:
-        return importlib.import_module(name)
+        return import_module(name)
     except ImportError as error:
         raise UsageError(f'ONNX files need the package {name}: pip install "geores[onnx]"') from error
 
 
-def onnx_weights(path: str | Path) -> 'dict[str, Tensor]':
+def onnx_weights(path: str | Path) -> dict[str, Tensor]:
     """Weights and biases of a file's convolutions and matrices, in the order of its nodes.
 
     Args:

@@ -6,7 +6,6 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import Trainer
 
-from geores.errors import UsageError
 from geores.metrics.crossval import Evidence
 from geores.metrics.reach import context_of
 from geores.tasks.export import ExportBundle, _whole
@@ -90,15 +89,13 @@ class ExportSegmentation(ExportBundle):
             pl_module: A `SemanticSegmentation`.
 
         Raises:
-            UsageError: The input's size does not fit the network, or what `ExportBundle` refuses.
+            GeoresError: As `ExportBundle` refuses.
         """
         data: Any = getattr(trainer, 'datamodule', None)
         self._size = int(getattr(data, 'size', 0))
-        if self._size and isinstance(pl_module, SemanticSegmentation) and self._size % pl_module.alignment:
-            raise UsageError(
-                f'an input of {self._size} pixels is no multiple of {pl_module.alignment}, as '
-                f'{pl_module.architecture} needs: set another input_size'
-            )
+        if self._size and isinstance(pl_module, SemanticSegmentation):
+            # Windows of the card's size lie on its alignment, whatever size it was trained on.
+            self._size += -self._size % pl_module.alignment
         super().on_fit_start(trainer, pl_module)
 
     def _measured(self, trainer: Trainer, task: SemanticSegmentation) -> Evidence:
@@ -122,6 +119,7 @@ class ExportSegmentation(ExportBundle):
         if self._context is None:
             self._context = self._reach(task)
         return {
+            'input_size': self._size,
             'log_scale': task.hparams['log_scale'],
             'context': self._context,
             'alignment': task.alignment,

@@ -201,8 +201,8 @@ class ExportBundle(Callback):
         if multi and thresholds is None:
             thresholds = torch.full((len(task.labels),), 0.5)
         kwargs = {key: value for key, value in task.architecture_kwargs.items() if key != 'pretrained'}
-        return ModelCard(
-            **self.text,  # type: ignore[arg-type]
+        fields: dict[str, Any] = dict(
+            **self.text,
             architecture=task.architecture,
             architecture_kwargs=kwargs,
             activation='sigmoid' if multi else 'softmax',
@@ -215,8 +215,8 @@ class ExportBundle(Callback):
             thresholds=None if thresholds is None else tuple(thresholds.tolist()),
             split_id=evidence.split_id,
             metrics=evidence.metrics,
-            **self._more(task),
         )
+        return ModelCard(**{**fields, **self._more(task)})
 
     def _more(self, task: Any) -> dict[str, Any]:  # noqa: ANN401 - a `task_type`
         """Further fields of the card, which only some tasks have."""

@@ -1,10 +1,12 @@
 """Figures of class maps: per class and over all pixels."""
 
+import warnings
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassF1Score,
@@ -18,18 +20,14 @@ IGNORED = 255
 """Class of pixels that do not count."""
 
 
-class PixelReport(Metric):
+class PixelReport:
     """Accuracy, intersection over union and F1 of class maps over many batches and processes.
 
     Args:
         labels: In the order of the classes.
     """
 
-    full_state_update = False
-    higher_is_better = True
-
     def __init__(self, labels: Sequence[str]) -> None:
-        super().__init__()
         self.labels = tuple(labels)
         options = {'num_classes': len(self.labels), 'ignore_index': IGNORED, 'average': None}
         self.parts = MetricCollection(
@@ -50,7 +48,6 @@ class PixelReport(Metric):
             target: (N, H, W), likewise; 255 does not count.
         """
         self.parts.update(predicted, target)
-        self._update_count = 1
 
     def compute(self) -> dict[str, float]:
         """Figures of all batches so far.
@@ -61,7 +58,9 @@ class PixelReport(Metric):
             with its label behind, where accuracy is the share of its pixels that are found. Nothing
             where nothing counted.
         """
-        found = self.parts.compute()
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'The ``compute`` method', UserWarning)
+            found = self.parts.compute()
         hits, wrong, _, missed, support = found['counts'].T.double()
         if not support.sum():
             return {}
@@ -83,17 +82,13 @@ class PixelReport(Metric):
 
     def reset(self) -> None:
         """Forget all batches."""
-        super().reset()
         self.parts.reset()
 
+    def to(self, device: torch.device | str) -> Self:
+        """Move to a device.
 
-def classes_of(logits: Tensor) -> Tensor:
-    """The best class of each pixel.
-
-    Args:
-        logits: (N, K, H, W).
-
-    Returns:
-        (N, H, W), int64.
-    """
-    return torch.argmax(logits, dim=1)
+        Args:
+            device: That the classes will be on.
+        """
+        self.parts.to(device)
+        return self

@@ -4,6 +4,7 @@ from functools import partial
 
 import timm
 from torch import Tensor, nn
+from torch.nn import functional
 
 from geores.errors import UsageError
 from geores.models.registry import register
@@ -52,7 +53,8 @@ class EncoderDecoder(nn.Module):
             import segmentation_models_pytorch as smp
         except ImportError as error:
             raise UsageError(
-                f'architecture {decoder!r} needs segmentation_models_pytorch: pip install "geores[segmentation]"'
+                f'architecture {decoder!r} needs segmentation_models_pytorch: '
+                'pip install "geores[segmentation]"'
             ) from error
         self.network = getattr(smp, _DECODERS[decoder])(
             encoder_name=f'tu-{encoder_name}',
@@ -67,13 +69,18 @@ class EncoderDecoder(nn.Module):
         """Logits of pixels.
 
         Args:
-            images: (N, C, H, W), normalised; H and W multiples of `alignment`.
+            images: (N, C, H, W), normalised; their last row and column are repeated up to multiples of
+                `alignment`.
 
         Returns:
             (N, K, H, W).
         """
+        height, width = images.shape[2:]
+        down, right = (-side % self.alignment for side in (height, width))
+        if down or right:
+            images = functional.pad(images, (0, right, 0, down), mode='replicate')
         logits: Tensor = self.network(images)
-        return logits
+        return logits[:, :, :height, :width]
 
 
 for _name in _DECODERS:

@@ -26,6 +26,7 @@ _EXPECTED_WARNINGS = (
 )
 _CONFIGS = {'.yaml', '.yml', '.json'}
 _SHOWN = ('val/loss', 'val/accuracy', 'val/ap_', 'val/f1_m', 'val/mae', 'val/rmse', 'val/r2')
+_MEANS = ('/accuracy', '/miou')  # of figures that have a source in their name
 
 
 class _Progress(Callback):
@@ -37,7 +38,7 @@ class _Progress(Callback):
         figures = '  '.join(
             f'{name} {float(trainer.callback_metrics[name]):.3f}'
             for name in sorted(trainer.callback_metrics)
-            if name.startswith(_SHOWN)
+            if name.startswith(_SHOWN) or name.endswith(_MEANS)
         )
         epoch = f'epoch {trainer.current_epoch + 1}/{trainer.max_epochs}'
         print(f'{epoch}  {figures}', file=sys.stderr, flush=True)
