@@ -171,6 +171,7 @@ class Checkpoints(Checkpoint):
         self._epoch = 0
         self._saved_at = time.monotonic()
         self._seconds = 0.0  # that the last one took
+        self._deferred = False  # from the end of an epoch to the first batch of the next
         self._tried = False
         self._asked = False
         self._handler: Any = None
@@ -294,7 +295,7 @@ class Checkpoints(Checkpoint):
     def _due(self, trainer: Trainer) -> bool:
         waited = time.monotonic() - self._saved_at
         by_time = self.minutes > 0 and waited >= 60 * self.minutes
-        return by_time or (self.steps is not None and trainer.global_step % self.steps == 0)
+        return by_time or self._deferred or (self.steps is not None and trainer.global_step % self.steps == 0)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Have figures of the last epoch written, which come behind its checkpoint."""
@@ -316,7 +317,11 @@ class Checkpoints(Checkpoint):
             trainer.should_stop or done == trainer.max_epochs or 0 <= trainer.max_steps <= trainer.global_step
         )
         asked = self._asked or trainer.received_sigterm
-        worth = self._seconds <= SHARE * (time.monotonic() - self._saved_at)
+        worth = self.steps is not None or self._seconds <= SHARE * (time.monotonic() - self._saved_at)
+        # Lightning takes an epoch that ended for one that has to end again where steps are counted, not epochs.
+        self._deferred = not last and trainer.max_steps >= 0 and self.order.single and trainer.world_size == 1
+        if self._deferred:
+            return
         # What is decided by the clock is decided for all processes by the first.
         if trainer.strategy.broadcast(last or asked or worth):
             self._save(trainer, done, 0)
@@ -332,7 +337,7 @@ class Checkpoints(Checkpoint):
         self._deafen()
 
     def _save(self, trainer: Trainer, epoch: int, batch: int) -> None:
-        self._epoch, self._batch = epoch, batch
+        self._epoch, self._batch, self._deferred = epoch, batch, False
         began = time.monotonic()
         for logger in trainer.loggers:
             logger.save()
