@@ -32,7 +32,7 @@ from geores.pipelines.surviving.checkpoints import Checkpoints, Ending, latest, 
 from geores.pipelines.surviving.generators import Generators
 from geores.pipelines.surviving.log_rows import LogRows
 from geores.pipelines.surviving.runs import Run, claim, fingerprints
-from geores.pipelines.trainer import EXPECTED_WARNINGS
+from geores.pipelines.trainer import EXPECTED_WARNINGS, TERMINATED
 from geores.plugins import DATASETS, TASKS, plugins
 
 _EXPECTED_WARNINGS = (
@@ -43,7 +43,6 @@ _EXPECTED_WARNINGS = (
     'It is recommended to use `self.log.*sync_dist',  # the metrics have gathered all processes' samples
 )
 BUNDLE = 'bundle'
-TERMINATED = 128 + signal.SIGTERM
 _ENVIRONMENT = 'GEORES_CHECKPOINT'
 """Tells the other processes of a training which checkpoint the first goes on from."""
 

@@ -28,6 +28,7 @@ _IDLE = (
     'checkpoint_steps',
     'data.init_args.num_workers',
     'data.init_args.budget',
+    'about.options.device',
     'trainer.logger',
     'trainer.enable_',
     'trainer.log_every_n_steps',
