@@ -1,6 +1,6 @@
 """What the datamodules of labelled images share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -78,6 +78,8 @@ class ImageDataModule(LightningDataModule):
     """Splits a dataset by strata and serves it in batches, to each of several processes its share.
 
     Attributes:
+        card_text: What is known of any such data for the card of a model trained on them: `sensor`,
+            `processing_level`, `units`, `gsd`, `training_data`, `licence`, `resampling`, `display_stretch`.
         same_order: Whether the order of training follows from `seed` alone, with one process as with
             several; otherwise one process draws it as torch does.
 
@@ -94,6 +96,11 @@ class ImageDataModule(LightningDataModule):
     """
 
     same_order = False
+
+    @property
+    def card_text(self) -> Mapping[str, Any]:
+        """Nothing; kinds of data say what they know."""
+        return {}
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The Lightning datamodule of RSVQA."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -100,6 +100,18 @@ class RSVQADataModule(LightningDataModule):
         self.classes, self.turning, self.with_images = classes, turning, with_images
         self.num_workers = num_workers
         self.left_out = 0
+
+    @property
+    def card_text(self) -> Mapping[str, Any]:
+        """Pictures of 8 bits; of what they show, as the data set of that variant says."""
+        aerial = self.variant == 'hr'
+        return {
+            'sensor': 'Aerial imagery, true colour' if aerial else 'Sentinel-2 MSI, true colour',
+            'processing_level': '8-bit true colour',
+            'units': '8-bit',
+            'gsd': (0.1, 0.3) if aerial else (8, 12),
+            'display_stretch': (2, 98),
+        }
 
     @cached_property
     def dataset(self) -> RSVQA:

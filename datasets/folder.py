@@ -4,7 +4,7 @@ The layout of UC Merced Land Use (Yang and Newsam 2010; multi-labels of Chaudhur
 AID (Xia et al. 2017; multi-labels of Hua et al. 2020), and of many others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -136,6 +136,11 @@ class SceneFolderDataModule(ImageDataModule):
         self.size = size
         self.budget = budget
         self.unlabelled = unlabelled
+
+    @property
+    def card_text(self) -> Mapping[str, Any]:
+        """Pictures of 8 bits; of which sensor, nobody says."""
+        return {'processing_level': '8-bit true colour', 'units': '8-bit', 'display_stretch': (2, 98)}
 
     def make_dataset(self) -> LabelledImages:
         """Index the files; no image is decoded yet."""

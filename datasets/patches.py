@@ -1,6 +1,6 @@
 """Folders of GeoTIFF patches with a table of labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -123,6 +123,15 @@ class GeoTIFFPatchesDataModule(ImageDataModule):
         self.budget = budget
         self.unlabelled = unlabelled
         self._wanted = bands
+
+    @property
+    def card_text(self) -> Mapping[str, Any]:
+        """The size of a pixel, where the first patch is georeferenced in metres."""
+        with open_geotiff(self.dataset.images.paths[0]) as source:
+            metric = source.crs is not None and source.crs.is_projected
+            factor = source.crs.linear_units_factor[1] if metric else 1.0
+            gsd = max(source.res) * factor * source.shape[0] / self.size
+        return {'gsd': (gsd, gsd)} if metric else {}
 
     def make_dataset(self) -> LabelledImages:
         """Index the files; no patch is decoded yet."""

@@ -1,6 +1,6 @@
 """BigEarthNet v2.0 (reBEN): Sentinel-1 and Sentinel-2 patches with any number of 19 labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -196,6 +196,26 @@ class ReBENDataModule(ImageDataModule):
             'label_order': label_order,
             'metadata': metadata,
             'only_present': only_present,
+        }
+
+    @property
+    def card_text(self) -> Mapping[str, Any]:
+        """As the release says, by the sensors whose bands are taken."""
+        radar = [band in S1_BANDS for band in self.bands]
+        kind = 'radar' if all(radar) else 'both' if any(radar) else 'optical'
+        sensor, level, units = {
+            'radar': ('Sentinel-1 C-SAR', 'GRD IW, terrain corrected, dB', 'dB'),
+            'optical': ('Sentinel-2 MSI', 'L2A', 'reflectance*10000'),
+            'both': ('Sentinel-1 C-SAR and Sentinel-2 MSI', 'GRD IW in dB, and L2A', 'reflectance*10000, dB'),
+        }[kind]
+        return {
+            'sensor': sensor,
+            'processing_level': level,
+            'units': units,
+            'gsd': (10, 10),
+            'resampling': self._options['interpolation'],
+            'training_data': 'BigEarthNet v2.0 (reBEN; Community Data License Agreement, permissive 1.0), labels '
+            'from CORINE Land Cover 2018; contains modified Copernicus Sentinel data.',
         }
 
     def make_dataset(self) -> ReBEN:

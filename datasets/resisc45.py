@@ -4,10 +4,10 @@ torchgeo's dataset fetches, checks and unpacks the files; the draws of the paper
 and samples in geores' form are here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from geores.datasets._images import ImageStore, Pixels, read_rgb
 from geores.datasets._module import ImageDataModule, LabelledImages
@@ -135,6 +135,19 @@ class RESISC45DataModule(ImageDataModule):
         super().__init__(batch_size, seed=seed, num_workers=num_workers)
         self.root, self.ratio, self.repeat, self.size = root, ratio, repeat, size
         self.budget, self.download, self.checksum = budget, download, checksum
+
+    @property
+    def card_text(self) -> Mapping[str, Any]:
+        """As the paper says."""
+        return {
+            'sensor': 'Google Earth imagery, true colour',
+            'processing_level': '8-bit true colour',
+            'units': '8-bit',
+            'gsd': (0.2, 30),
+            'display_stretch': (2, 98),
+            'training_data': 'NWPU-RESISC45 (Cheng, Han and Lu 2017; Google Earth imagery, academic use).',
+            'licence': 'Academic use, as NWPU-RESISC45.',
+        }
 
     def make_dataset(self) -> LabelledImages:
         """Index the files; no image is decoded yet."""

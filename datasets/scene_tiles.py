@@ -1,7 +1,7 @@
 """Tiles cut from scenes and labelled by polygons or points of a vector file."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from typing import Any, Self, cast, get_args
@@ -286,6 +286,13 @@ class SceneTilesDataModule(ImageDataModule):
         self._kind = split
         self._arguments = (scenes, label_file, column, bands, size)
         self._options = options or {}
+
+    @property
+    def card_text(self) -> Mapping[str, Any]:
+        """Size of a pixel and units, where they are given."""
+        sizes = cast('SceneTiles', self.dataset).gsds
+        units = self._options.get('units')
+        return {'gsd': (min(sizes), max(sizes))} | ({} if units is None else {'units': units})
 
     def make_dataset(self) -> LabelledImages:
         """Cut and label the tiles."""

@@ -30,6 +30,7 @@ class ExportBundle(Callback):
     Attributes:
         evidence: Thresholds and figures of cross-validation, to be set before fitting; None measures.
         scores: After fitting, what the model says of the validation part.
+        needs_figures: Whether data without a validation part are refused where there is no evidence either.
 
     Args:
         name: Of the model.
@@ -88,6 +89,7 @@ class ExportBundle(Callback):
         self.overwrite = overwrite
         self.evidence: Evidence | None = None
         self.scores: Scores | Figures | None = None
+        self.needs_figures = True
         self._best = -math.inf
         self._folder = Path()
         self._validated: dict[str, Tensor] = {}
@@ -109,6 +111,8 @@ class ExportBundle(Callback):
         if not isinstance(pl_module, self.task_type) or not hasattr(data, 'split'):
             needed = f'{self.task_type.__name__} and a datamodule of geores'
             raise UsageError(f'{type(self).__name__} needs {needed}')
+        if not data.split.val and self.evidence is None and not self.needs_figures:
+            self.evidence = Evidence(None, {}, data.split.id)
         if not data.split.val and self.evidence is None:
             raise UsageError('val_share 0 leaves nothing to measure: train with --folds')
         self._claim(trainer)
@@ -122,6 +126,18 @@ class ExportBundle(Callback):
             raise OutputError(f'{folder} exists already: set another path, or overwrite')
         if logs.resolve().is_relative_to(folder.resolve()):
             raise OutputError(f'{folder} is where the log of training goes: set another path')
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best weights so far, which a run that is continued needs again."""
+        return {'best': self._best, 'weights': self._weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best weights so far.
+
+        Args:
+            state_dict: Of `state_dict`.
+        """
+        self._best, self._weights = state_dict['best'], state_dict['weights']
 
     def on_validation_batch_start(
         self,
@@ -208,7 +224,7 @@ class ExportBundle(Callback):
             activation='sigmoid' if multi else 'softmax',
             task=task.task,
             bands=task.bands,
-            input_size=data.size,
+            input_size=data.size or data.dataset[0]['image'].shape[-1],
             mean=tuple(task.mean.flatten().tolist()),
             std=tuple(task.std.flatten().tolist()),
             labels=task.labels,

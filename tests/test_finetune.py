@@ -300,7 +300,7 @@ def test_stopped_or_failed_training_leaves_nothing(run, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_disk_that_fails_leaves_nothing(run, monkeypatch, tmp_path):
+def test_disk_that_fails_leaves_what_was_learnt(run, monkeypatch, tmp_path):
     def fail(scores, path):
         path.write_text('half')
         raise OSError(28, 'No space left on device')
@@ -309,7 +309,11 @@ def test_disk_that_fails_leaves_nothing(run, monkeypatch, tmp_path):
     answer = run('--epochs', '1')
     assert answer.code == 1
     assert 'No space left' in answer.err.splitlines()[-1]
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ['.mine.training']
+    monkeypatch.undo()
+    answer = run('--epochs', '1')
+    assert answer.code == 0, answer.err
+    assert [path.name for path in tmp_path.iterdir()] == ['mine']
 
 
 def test_unknown_option_in_python(place):

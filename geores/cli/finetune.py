@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geores.cli.common import listed, numbers, progress_bar
+from geores.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from geores.pipelines.finetuning.plan import FinetunePlan
     from geores.pipelines.finetuning.result import Finetuned, SplitScore
 
 __all__ = ['finetune']
@@ -72,6 +74,9 @@ def finetune(
         str | None, Option(help="Of the weights, for the card [the base's, as far as your data allow].")
     ] = None,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace a bundle at --out.')] = False,
+    resume: Annotated[
+        bool, Option('--resume/--no-resume', help='Go on where the same command was stopped.')
+    ] = True,
     as_json: Annotated[bool, Option('--json', help='The report as one JSON object.')] = False,
 ) -> None:
     """Train a model of your own classes on SCENE and labelled polygons or points, and say how good it is.
@@ -109,24 +114,22 @@ def finetune(
     )
     check_bundle_path(out, overwrite=overwrite)
     try:
-        _run(scenes, labels, column, base, options, listed(bands), out, overwrite=overwrite, as_json=as_json)
+        plan = _planned(scenes, labels, column, base, options, listed(bands))
+        _run(plan, out, overwrite=overwrite, resume=resume, as_json=as_json)
     except KeyboardInterrupt:
         print('geores: stopped; nothing was written', file=sys.stderr)
         sys.exit(STOPPED)
 
 
-def _run(
+def _planned(
     scenes: list[str],
     labels: Path,
     column: str,
     base: str,
     options: Any,  # noqa: ANN401 - FinetuneOptions
     bands: list[str] | None,
-    out: Path,
-    *,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
+) -> 'FinetunePlan':
+    """Check and read everything, and say what will be trained on."""
     from geores.pipelines.finetuning.plan import plan_finetune
 
     plan = plan_finetune(scenes, labels, column, base, options, bands=bands)
@@ -139,9 +142,29 @@ def _run(
             file=sys.stderr,
             flush=True,
         )
-    with progress_bar('training', shown=not as_json) as progress:
-        result = plan.run(progress)
-    result.save(out, overwrite=overwrite)
+    return plan
+
+
+def _run(plan: 'FinetunePlan', out: Path, *, overwrite: bool, resume: bool, as_json: bool) -> None:
+    from geores.pipelines.finetuning.work import Work
+
+    work = Work(out, plan.fingerprint(), resume=resume)
+    try:
+        with progress_bar('training', shown=not as_json) as progress:
+            result = plan.run(progress, work)
+        result.save(out, overwrite=overwrite)
+        work.remove()
+    except UsageError:  # such as a divergence, to which the same way would lead again
+        work.remove()
+        raise
+    except (KeyboardInterrupt, SystemExit) as stop:
+        work.release()
+        if not work.keeps and not isinstance(stop, SystemExit):
+            raise
+        print('geores: stopped; the same command goes on', file=sys.stderr)
+        sys.exit(stop.code if isinstance(stop, SystemExit) else STOPPED)
+    finally:
+        work.release()
     (_print_json if as_json else _print)(result, out)
 
 

@@ -70,11 +70,17 @@ def _fold(args: Sequence[str], own: Sequence[str], folder: Path) -> Scores | Fig
             if file.metadata()['key'] == key:
                 return _unpacked(file)
         raise OutputError(f'{folder} is of other options: choose another folder')
-    scores = _fit(args, own, folder, None)
+    begun = folder.with_name(f'{folder.name}_begun.txt')
+    # A bundle without scores is of a run that was killed between the two, if that began it.
+    again = begun.is_file() and begun.read_text(encoding='utf-8') == key
+    if not folder.exists():
+        begun.write_text(key, encoding='utf-8')
+    scores = _fit(args, own, folder, None, overwrite=again)
     part = kept.with_suffix('.part')
     tensors, text = _packed(scores)
     save_file(tensors, part, {'key': key, **text})
     os.replace(part, kept)
+    begun.unlink(missing_ok=True)
     return scores
 
 
@@ -102,12 +108,18 @@ def _key(args: Sequence[str]) -> str:
 
 
 def _fit(
-    args: Sequence[str], own: Sequence[str], folder: Path, evidence: Evidence | None
+    args: Sequence[str],
+    own: Sequence[str],
+    folder: Path,
+    evidence: Evidence | None,
+    *,
+    overwrite: bool = False,
 ) -> Scores | Figures:
     exports: list[Any] = []
 
     def configure(export: Any) -> None:  # noqa: ANN401 - ExportBundle, which imports Lightning
         export.path, export.evidence = str(folder), evidence
+        export.overwrite = export.overwrite or overwrite
         exports.append(export)
 
     with tempfile.TemporaryDirectory() as scratch:

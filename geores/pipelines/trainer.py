@@ -9,8 +9,12 @@ from contextlib import contextmanager
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-__all__ = ['EXPECTED_WARNINGS', 'make_trainer', 'quiet_trainer']
+__all__ = ['EXPECTED_WARNINGS', 'TERMINATED', 'make_trainer', 'quiet_trainer']
+
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code of what SIGTERM has ended."""
 
 EXPECTED_WARNINGS = (
     'The .*dataloader.* does not have many workers',  # images are held in memory
@@ -58,6 +62,8 @@ def quiet_trainer() -> Iterator[None]:
             for message in EXPECTED_WARNINGS:
                 warnings.filterwarnings('ignore', message)
             yield
+    except SIGTERMException as error:
+        raise SystemExit(TERMINATED) from error
     except SystemExit as error:
         raise KeyboardInterrupt from error
     finally:

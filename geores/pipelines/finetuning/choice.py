@@ -6,6 +6,7 @@ often it ends above, and a hundred tiles hardly tell: the start has to be clearl
 """
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from geores.datasets.scene_tiles import BLOCK_TILES
 from geores.errors import DatasetError
 from geores.pipelines.finetuning.fitting import GivenSplit, Recipe, Report, begin, tune
 from geores.pipelines.finetuning.result import Choice, Kept
+from geores.pipelines.finetuning.work import Stage
 from geores.pipelines.trainer import quiet_trainer
 from geores.splits import Split, block_split
 from geores.tasks import SceneClassification
@@ -58,7 +60,7 @@ def hold_in(
 
 
 def choose(
-    recipe: Recipe, data: GivenSplit, inner: Split | None, report: Report
+    recipe: Recipe, data: GivenSplit, inner: Split | None, report: Report, stage: Stage | None = None
 ) -> tuple[SceneClassification, Choice]:
     """Fine-tune a network, or keep its linear start where that is clearly better on tiles held in.
 
@@ -70,30 +72,42 @@ def choose(
         data: Its validation part is not looked at.
         inner: Of `hold_in`.
         report: Called with the number of tiles that were just trained on, or need not be.
+        stage: Where unfinished work is kept.
 
     Raises:
         UsageError: The weights do not fit, the network does not take tiles of that size, or training
             diverged.
         KeyboardInterrupt: Stopped by the user.
     """
+    stage = stage or Stage()
     with torch.random.fork_rng(), quiet_trainer():
-        choice = Choice() if inner is None else _try(recipe, data, inner, report)
+        choice = Choice() if inner is None else _try(recipe, data, inner, report, stage.part('trial'))
         task, _ = begin(recipe, data)
         if choice.kept == 'fine-tuned':
-            tune(recipe, task, data, report)
+            tune(recipe, task, data, report, stage.part('whole'))
         else:
             report(recipe.epochs * len(data.split.train))
     return task, choice
 
 
-def _try(recipe: Recipe, data: GivenSplit, inner: Split, report: Report) -> Choice:
+def _try(recipe: Recipe, data: GivenSplit, inner: Split, report: Report, stage: Stage) -> Choice:
+    kept = stage.result('choice')
+    if kept is None:
+        choice = _compare(recipe, data, inner, report, stage)
+        stage.keep('choice', asdict(choice))
+        return choice
+    report(recipe.epochs * len(inner.train))
+    return Choice(**kept)
+
+
+def _compare(recipe: Recipe, data: GivenSplit, inner: Split, report: Report, stage: Stage) -> Choice:
     part = GivenSplit(data.dataset, inner, data.batch_size)
     task, fitted = begin(recipe, part)
     if not fitted:
         report(recipe.epochs * len(inner.train))
         return Choice()
     linear = _right(task, part, recipe.device)
-    tune(recipe, task, part, report)
+    tune(recipe, task, part, report, stage)
     tuned = _right(task, part, recipe.device)
     kept: Kept = 'linear start' if clearly_better(linear, tuned) else 'fine-tuned'
     return Choice(kept, len(inner.val), float(linear.mean()), float(tuned.mean()))

@@ -13,6 +13,8 @@ from geores.card import ModelCard
 from geores.datasets._module import ImageDataModule, LabelledImages
 from geores.errors import UsageError
 from geores.pipelines.finetuning.few import RATE, KeepStatistics, adapt_statistics, fit_head
+from geores.pipelines.finetuning.work import Stage
+from geores.pipelines.surviving.batches import Order, follow
 from geores.pipelines.trainer import make_trainer
 from geores.splits import Split
 from geores.tasks import SceneClassification
@@ -126,7 +128,9 @@ def begin(recipe: Recipe, data: GivenSplit) -> tuple[SceneClassification, bool]:
     return task, fit_head(task, data, recipe.device, weights=weights)
 
 
-def tune(recipe: Recipe, task: SceneClassification, data: GivenSplit, report: Report) -> None:
+def tune(
+    recipe: Recipe, task: SceneClassification, data: GivenSplit, report: Report, stage: Stage | None = None
+) -> None:
     """Train all of a network; the weights of the last epoch are kept.
 
     Args:
@@ -134,13 +138,21 @@ def tune(recipe: Recipe, task: SceneClassification, data: GivenSplit, report: Re
         task: Of `begin`.
         data: Its validation part is not looked at.
         report: Called with the number of tiles that were just trained on.
+        stage: Where checkpoints are kept, and taken up.
 
     Raises:
         UsageError: Training diverged.
         KeyboardInterrupt: Stopped by the user.
     """
     callbacks = [_Reporter(report), *([KeepStatistics()] if recipe.few else [])]
-    make_trainer(recipe.epochs, recipe.device, callbacks).fit(task, datamodule=data)
+    trainer, order = make_trainer(recipe.epochs, recipe.device, callbacks), Order(recipe.seed)
+    follow(data, order)
+    kept = (stage or Stage()).survive(trainer, order)
+    if kept is None:
+        trainer.fit(task, datamodule=data)
+    else:
+        report(kept.step * data.batch_size)
+        trainer.fit(task, datamodule=data, ckpt_path=kept.path, weights_only=True)
     if not all(torch.isfinite(weights).all() for weights in task.parameters()):
         raise UsageError(f'training diverged: choose a learning rate below {recipe.rate:g}')
 

@@ -23,6 +23,7 @@ from geores.pipelines.finetuning.few import are_few
 from geores.pipelines.finetuning.fitting import GivenSplit, Recipe, epochs_for
 from geores.pipelines.finetuning.options import FinetuneOptions
 from geores.pipelines.finetuning.result import Choice, Finetuned, SplitScore, count_tiles
+from geores.pipelines.finetuning.work import Stage
 from geores.pipelines.select import check_bands, choose_model
 from geores.runtime.device import pick_device
 from geores.scenes import Scene
@@ -70,12 +71,14 @@ class FinetunePlan:
         """Passes over the training part of a split."""
         return self.options.epochs or epochs_for(len(split.train), self.options.batch_size)
 
-    def run(self, progress: Progress | None = None) -> Finetuned:
+    def run(self, progress: Progress | None = None, stage: Stage | None = None) -> Finetuned:
         """Train and score under each split.
 
         Args:
             progress: called with the number of tiles just trained on, and of all.
+            stage: where unfinished work is kept, and taken up.
         """
+        stage = stage or Stage()
         inner = {kind: self._hold_in(split) for kind, split in self.splits.items()}
         count = sum(
             self.epochs(split) * len(part.train)
@@ -87,7 +90,9 @@ class FinetunePlan:
         report(0, count)
         models, scores = [], []
         for kind, split in self.splits.items():
-            model, choice = self._train(split, inner[kind], lambda tiles: report(tiles, count))
+            model, choice = self._train(
+                split, inner[kind], lambda tiles: report(tiles, count), stage.part(kind)
+            )
             score = self._score(kind, split, model, choice)
             measured = {'split': f'{score.matrix.sum()} validation tiles of {split.id}', **score.metrics}
             model.card = replace(model.card, metrics={', '.join(sorted(set(self.tiles.sources))): measured})
@@ -102,19 +107,31 @@ class FinetunePlan:
         )
 
     def _train(
-        self, split: Split, inner: Split | None, report: Callable[[int], None]
+        self, split: Split, inner: Split | None, report: Callable[[int], None], stage: Stage
     ) -> tuple['Model', Choice]:
+        kept = stage.result('choice')
+        if kept is not None and stage.folder is not None:
+            report(sum(self.epochs(split) * len(part.train) for part in (split, inner) if part))
+            return load_model(stage.folder / self.card.name, self.device), Choice(**kept)
         few = are_few(len(split.train), len(self.card.labels))
         rate, seed = self.options.learning_rate, self.options.seed
         recipe = Recipe(self.card, self.start, self.epochs(split), rate, seed, self.device, few)
         data = GivenSplit(self.tiles, split, self.options.batch_size)
-        task, choice = choose(recipe, data, inner, report)
+        task, choice = choose(recipe, data, inner, report, stage)
         about = f'{self.card.description} Kept: {choice.said}.'
         # Scored as it will be loaded: with weights as a bundle keeps them.
         with TemporaryDirectory() as folder:
-            bundle = Path(folder) / self.card.name
-            save_bundle(bundle, task.network, replace(self.card, split_id=split.id, description=about))
+            bundle = (stage.folder or Path(folder)) / self.card.name
+            card = replace(self.card, split_id=split.id, description=about)
+            save_bundle(bundle, task.network, card, overwrite=True)
+            stage.keep('choice', asdict(choice))
             return load_model(bundle, self.device), choice
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the result depends on, as plain values."""
+        tiles = list(zip(self.tiles.ids, self.tiles.strata, strict=True))
+        parts = {kind: [split.train, split.val] for kind, split in self.splits.items()}
+        return {'card': self.card.to_dict(), 'about': self.about, 'tiles': tiles, 'splits': parts}
 
     def _score(self, kind: Any, split: Split, model: 'Model', choice: Choice) -> SplitScore:  # noqa: ANN401
         data = GivenSplit(self.tiles, split, self.options.batch_size)
