@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from geores.inference.predictor import Predictor
     from geores.model import Model
 
-__all__ = ['Job', 'Progress', 'lay_out', 'prepare']
+__all__ = ['Job', 'Progress', 'known_key', 'lay_out', 'prepare']
 
 LOOK_PIXELS = 1024
 ROW_BYTES = 200  # of a row of the table, beside its scores
@@ -233,29 +233,43 @@ def lay_out(scene: Scene, card: ModelCard, options: ClassifyOptions) -> tuple[Ta
     return target, tiling, choice
 
 
-def _key(job: Job, converted: dict[str, Conversion], choice: MaskChoice) -> dict[str, Any]:
-    """Everything that decides the bits of the results, for the journal."""
-    model, grid, plan = job.predictor.model, job.target.grid, job.plan
+def known_key(
+    scene: Scene,
+    model: 'Model',
+    options: ClassifyOptions,
+    target: Target,
+    tiling: Tiling,
+    choice: MaskChoice,
+) -> dict[str, Any]:
+    """What decides the bits of the results, as far as headers tell."""
+    grid = target.grid
     return {
-        'scene': job.scene.fingerprint,
+        'scene': scene.fingerprint,
         'model': model.sha256,
         'card': _digest(model.card),
         'bands': list(model.card.bands),
         'grid': [str(grid.crs), list(grid.affine)[:6], list(grid.shape.yx)],
-        'area': None if job.target.area is None else job.target.area.wkt,
+        'area': None if target.area is None else target.area.wkt,
         'mask': choice.fingerprint,
         'mask-values': choice.values,
-        'units': {band: asdict(conversion) for band, conversion in converted.items()},
         'resampling': model.card.resampling,
-        'tile': plan.tiling.tile,
-        'stride': plan.tiling.stride,
-        'min-valid': plan.min_valid,
+        'tile': tiling.tile,
+        'stride': tiling.stride,
+        'min-valid': options.min_valid,
+        'device': model.device.type,
+        'compile': options.compile,
+        'geores-version': version('geores'),
+    }
+
+
+def _key(job: Job, converted: dict[str, Conversion], choice: MaskChoice) -> dict[str, Any]:
+    """Everything that decides the bits of the results, for the journal."""
+    model, plan = job.predictor.model, job.plan
+    return known_key(job.scene, model, job.options, job.target, plan.tiling, choice) | {
+        'units': {band: asdict(conversion) for band, conversion in converted.items()},
         'batch-size': plan.batch_size,
         'chunks': list(plan.chunk_shape),
-        'device': model.device.type,
         'precision': job.predictor.precision,
-        'compile': job.options.compile,
-        'geores-version': version('geores'),
     }
 
 

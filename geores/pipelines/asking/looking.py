@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from geores.pipelines.result import Classification
     from geores.vqa.model import VQAModel
 
-__all__ = ['LookJob', 'look_at', 'prepare_look']
+__all__ = ['LookJob', 'features_folder', 'look_at', 'prepare_look']
 
 BATCH_PIXELS = 2**18
 """Most pixels of the tiles that a CPU encodes at once: of 256 x 256, sixteen would take gigabytes."""
@@ -124,6 +124,11 @@ def _fixed(model: 'VQAModel') -> bool:
     return model.network.encoder.grid is None
 
 
+def features_folder(folder: Path, name: str) -> Path:
+    """Where unfinished work of a scene is kept."""
+    return folder / f'.{name}.features'
+
+
 @contextmanager
 def look_at(
     job: LookJob, folder: Path | None, *, resume: bool = True, progress: Progress | None = None
@@ -147,6 +152,6 @@ def look_at(
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f'{place} cannot be created: {error.strerror}') from error
-        store = FolderStore(place / f'.{job.scene.name}.features', job.key, resume=resume)
+        store = FolderStore(features_folder(place, job.scene.name), job.key, resume=resume)
         yield job.run(store, progress)
         store.remove()  # not where the block was left by an error: answering goes on from there
