@@ -255,11 +255,31 @@ def test_results_are_not_replaced_unless_asked(geores, oracle, scene, tmp_path):
     args = ('ask', scene, 'any rivers?', '--model', oracle, '--out', tmp_path / 'out', '--json')
     assert geores(*args).code == 0
     before = hold_files(tmp_path / 'out')
-    again = geores(*args)
+    again = geores(*args, '--top-k', '1')
     assert again.code == 2
     assert '--overwrite' in again.err
     assert hold_files(tmp_path / 'out') == before
     assert geores(*args, '--overwrite').code == 0
+
+
+def test_the_same_questions_again(geores, oracle, scene, tmp_path, monkeypatch):
+    """Answered before: nothing is looked at, and no file is touched."""
+    asked = ('any rivers?', 'How many forests are there?')
+    args = ('ask', scene, '--model', oracle, '--out', tmp_path / 'out')
+    first = geores(*args, *asked, '--json')
+    files = {name: (tmp_path / 'out' / name).read_bytes() for name in hold_files(tmp_path / 'out')}
+    with monkeypatch.context() as patched:
+        patched.setattr('geores.pipelines.asking.ask.prepare_look', None)
+        again = geores(*args, *asked, '--json')
+        assert again.code == 0, again
+        assert [record.pop('done_before') for record in again.records] == [True, True]
+        told = [{key: value for key, value in one.items() if key != 'done_before'} for one in again.records]
+        assert told == first.records
+        plain = geores(*args, asked[0])
+        assert (plain.code, 'done before' in plain.out) == (0, True)
+    assert {name: (tmp_path / 'out' / name).read_bytes() for name in hold_files(tmp_path / 'out')} == files
+    assert geores(*args, *asked, '--min-valid', '0.1').code == 2
+    assert geores(*args, *asked, 'Is there a forest?').code == 2
 
 
 @pytest.mark.parametrize(

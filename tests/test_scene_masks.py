@@ -1,4 +1,4 @@
-"""Clouds are not land: masks that scenes bring, clouds that are looked for, a word where there are neither."""
+"""Clouds are not land: masks that scenes bring, clouds that are looked for, and a word without either."""
 
 import importlib.util
 import json

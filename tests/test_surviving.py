@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from geores.cli.train import train
-from geores.datasets import SceneFolderDataModule
 from geores.tasks import SceneClassification
 
 from .surviving_fixtures import BATCHES, EPOCHS, STEPS, bundle_of, recipe, same, write_images

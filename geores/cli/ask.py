@@ -11,6 +11,8 @@ import typer
 
 from geores.cli import scene_options as options_of
 from geores.cli.common import listed, numbers, parse_size, progress_bar
+from geores.cli.done_before import show_answer_done
+from geores.cli.progress import keeping
 from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
@@ -163,7 +165,8 @@ def _run(
     as_json: bool,
 ) -> None:
     """Look at the scene, then answer what is asked or what is typed."""
-    from geores.pipelines.asking.ask import asking, check_folder
+    from geores.pipelines.asking.ask import asking, check_folder, done_before
+    from geores.pipelines.asking.looking import features_folder
     from geores.pipelines.asking.options import look_options
     from geores.pipelines.asking.select import vqa_for
     from geores.scenes import open_scene
@@ -172,10 +175,17 @@ def _run(
     path, bands, allow_vrt = place
     with open_scene(path, bands=bands, allow_vrt=allow_vrt) as scene:
         loaded, why = vqa_for(scene, model, wanted.device)
+        if out is not None and asked is not None and not overwrite:
+            for entry in (before := done_before(out, scene, loaded, wanted, top_k, asked)):
+                show_answer_done(entry, out, as_json=as_json)
+            if before:
+                return
         if out is not None:
             check_folder(out, scene, loaded, asked or [], overwrite=overwrite)
         with ExitStack() as stack:
-            with progress_bar(scene.name, shown=not as_json) as progress:
+            folder = None if out is None else features_folder(out, scene.name)
+            with keeping(scene.name, folder) as kept, progress_bar(scene.name, shown=not as_json) as bar:
+                progress = kept.watch(bar)
                 looking = asking(
                     scene, loaded, wanted, out, notes=why, top_k=top_k, resume=resume, progress=progress
                 )

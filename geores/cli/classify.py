@@ -8,6 +8,8 @@ import typer
 
 from geores.cli import scene_options as options_of
 from geores.cli.common import listed, numbers, parse_size, progress_bar
+from geores.cli.done_before import show_done
+from geores.cli.progress import keeping
 from geores.cli.shown_result import print_json, print_result
 from geores.errors import GeoresError, UsageError
 
@@ -154,23 +156,32 @@ def _run(
 ) -> None:
     """Check every scene from its header, then classify one after the other."""
     from geores.pipelines.classify import classified_into, model_for
-    from geores.pipelines.outputs import check_folder
-    from geores.pipelines.steps import lay_out
+    from geores.pipelines.done_before import check_same, finished_before
+    from geores.pipelines.outputs import check_folder, work_folder
+    from geores.pipelines.steps import known_key, lay_out
 
     show = print_json if as_json else print_result
-    check_folder(out, [scene.name for scene in scenes], overwrite=overwrite)
+    names = [scene.name for scene in scenes]
+    done = {} if overwrite else finished_before(out, names)
+    check_folder(out, [name for name in names if name not in done], overwrite=overwrite)
     held: dict[str, Model] = {}
     jobs = [(scene, *model_for(scene, model, options.device, held)) for scene in scenes]
     for scene, loaded, _ in jobs:
-        lay_out(scene, loaded.card, options)
+        key = known_key(scene, loaded, options, lay_out(scene, loaded.card, options))
+        if scene.name in done:
+            check_same(out, scene.name, done[scene.name], key, options)
     failed = []
     for number, (scene, loaded, why) in enumerate(jobs):
+        if scene.name in done:
+            show_done(scene.name, done[scene.name], out, as_json=as_json)
+            continue
         try:
             with (
                 scene,
+                keeping(scene.name, work_folder(out, scene.name)) as kept,
                 progress_bar(scene.name, shown=not as_json) as progress,
                 classified_into(
-                    scene, loaded, options, out, notes=why, resume=resume, progress=progress
+                    scene, loaded, options, out, notes=why, resume=resume, progress=kept.watch(progress)
                 ) as result,
             ):
                 show(result, out)

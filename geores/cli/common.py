@@ -1,14 +1,9 @@
 """What commands share: reading lists and sizes from options, and the progress bar."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from geores.cli.progress import progress_bar
 from geores.errors import UsageError
-
-if TYPE_CHECKING:
-    from geores.inference.work import Progress
 
 __all__ = ['listed', 'numbers', 'parse_size', 'progress_bar']
 
@@ -35,35 +30,3 @@ def parse_size(text: str) -> int:
     if match is None:
         raise UsageError(f'a size is a number with K, M, G or T, such as 8G, not {text!r}')
     return int(float(match[1]) * UNITS[match[2].upper()])
-
-
-@contextmanager
-def progress_bar(name: str, *, shown: bool = True, unit: str = 'tiles') -> Iterator['Progress']:
-    """A bar on standard error with tiles, or what `unit` says, a second and the time left."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TextColumn('{task.fields[rate]}'),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not (shown and console.is_terminal)) as bar:
-        task = bar.add_task(name, total=None, rate='')
-
-        def advance(tiles: int, total: int) -> None:
-            speed = bar.tasks[task].finished_speed or bar.tasks[task].speed
-            rate = '' if speed is None else f'{speed:,.0f} {unit}/s'
-            bar.update(task, advance=tiles, total=total, rate=rate)
-
-        yield advance

@@ -8,6 +8,7 @@ it, in whatever order, in one run or in two.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import isqrt
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from geores.errors import UsageError
@@ -19,6 +20,10 @@ TilingT = TypeVar('TilingT', Tiling, Blocks)
 
 CHUNK_PIXELS = 1024
 CHUNK_TILES = 4096
+CHUNK_WORK = 2**21
+"""Most pixels that go through the network for a chunk, overlaps counted again: seconds on a CPU, so that a
+run that is stopped loses little."""
+
 STRIP_BYTES = 96 * 2**20
 
 
@@ -128,7 +133,8 @@ AnyPlan: TypeAlias = Plan[Any]
 def plan_chunks(tiling: Tiling | Blocks, *, bytes_per_pixel: int) -> tuple[int, int]:
     """Rows and columns of tiles to a chunk.
 
-    Chunks are about 1024 pixels square. On very wide grids they are lower and wider, so that one row
+    Chunks are about 1024 pixels square, and smaller where tiles overlap so much that they would hold more
+    than `CHUNK_WORK`. On very wide grids they are lower and wider, so that one row
     of chunks over the whole width stays within 96 MiB and source blocks at the seams are still cached
     when the next row needs them.
 
@@ -139,11 +145,12 @@ def plan_chunks(tiling: Tiling | Blocks, *, bytes_per_pixel: int) -> tuple[int, 
     y, x = tiling.y, tiling.x
     strip = STRIP_BYTES // max(1, bytes_per_pixel * tiling.width)
     fits = 1 + max(0, min(CHUNK_PIXELS, strip) - y.tile) // y.stride
-    rows = min(fits, tiling.shape[0], int(CHUNK_TILES**0.5))
+    most = max(1, min(CHUNK_TILES, CHUNK_WORK // (y.tile * x.tile)))
+    rows = min(fits, tiling.shape[0], isqrt(most))
     height = (rows - 1) * y.stride + y.tile
     width = max(CHUNK_PIXELS, CHUNK_PIXELS**2 // height)
     cols = 1 + max(0, width - x.tile) // x.stride
-    return rows, min(cols, tiling.shape[1], CHUNK_TILES // rows)
+    return rows, min(cols, tiling.shape[1], most // rows)
 
 
 def _inside(span: slice, size: int) -> slice:

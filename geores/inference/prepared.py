@@ -21,7 +21,7 @@ from geores.inference.reader import Conversion, GridReader
 from geores.inference.units import conversions, needs_sample, sample_tiles
 from geores.scenes import Scene, gdal_env
 
-__all__ = ['PreparedScene', 'prepare_scene']
+__all__ = ['PreparedScene', 'header_key', 'prepare_scene']
 
 LOOK_PIXELS = 1024
 MIN_PROBE = 8
@@ -102,23 +102,10 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
         )
     cloudy = bright_note(scene, target) if mask is None and options.mask is None else ()
     plan = _plan(tiling, reader, options, device)
-    grid = target.grid
-    key = {
-        'scene': scene.fingerprint,
-        'card': _digest(card),
-        'bands': list(card.bands),
-        'grid': [str(grid.crs), list(grid.affine)[:6], list(grid.shape.yx)],
-        'area': None if target.area is None else target.area.wkt,
-        'mask': layout.mask.fingerprint,
-        'mask-values': layout.mask.values,
+    key = header_key(scene, card, options, layout) | {
         'units': {band: asdict(conversion) for band, conversion in converted.items()},
-        'resampling': card.resampling,
-        'tile': [tiling.y.tile, tiling.x.tile],
-        'stride': [tiling.y.stride, tiling.x.stride],
-        'min-valid': plan.min_valid,
         'batch-size': plan.batch_size,
         'chunks': list(plan.chunk_shape),
-        'geores-version': version('geores'),
     }
     return PreparedScene(
         scene=scene,
@@ -132,6 +119,32 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
         key=key,
         notes=(*scene.notes, *target.notes, *about_mask, *cloudy, *told, *_remarks(tiling, card)),
     )
+
+
+def header_key(scene: Scene, card: ModelCard, options: SceneOptions, layout: Layout) -> dict[str, Any]:
+    """What decides the pixels that a model sees, as far as headers tell.
+
+    Args:
+        scene: the scene.
+        card: of the model.
+        options: what is asked for.
+        layout: of the scene for the model.
+    """
+    target, tiling = layout.target, layout.tiling
+    return {
+        'scene': scene.fingerprint,
+        'card': _digest(card),
+        'bands': list(card.bands),
+        'grid': [str(target.grid.crs), list(target.grid.affine)[:6], list(target.grid.shape.yx)],
+        'area': None if target.area is None else target.area.wkt,
+        'mask': layout.mask.fingerprint,
+        'mask-values': layout.mask.values,
+        'resampling': card.resampling,
+        'tile': [tiling.y.tile, tiling.x.tile],
+        'stride': [tiling.y.stride, tiling.x.stride],
+        'min-valid': options.min_valid,
+        'geores-version': version('geores'),
+    }
 
 
 def _plan(tiling: Tiling | Blocks, reader: GridReader, options: SceneOptions, device: str) -> AnyPlan:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from geores.classification.pixel_map import PixelClassification
 from geores.inference.store import MemoryStore
 from geores.inference.work import Progress
+from geores.pipelines.done_before import DONE, check_same, finished_before
 from geores.pipelines.options import ClassifyOptions
 from geores.pipelines.outputs import check_folder, work_folder
 from geores.pipelines.result import Classification
 from geores.pipelines.select import check_classifies, choose_model
-from geores.pipelines.steps import prepare
+from geores.pipelines.steps import known_key, lay_out, prepare
 from geores.scenes import Scene, Source, open_scene
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def classify(
             subtracted for a model of L2A; 'none').
 
     Returns:
-        The result; with ``out``, its files are written too.
+        The result; with ``out``, its files are written too. Where the same run was done before and its
+        files stand, they are left as they are, and the result is computed when something of it is asked for.
 
     Raises:
         UsageError: something given cannot be used; nothing was written.
@@ -75,6 +77,13 @@ def classify(
     if out is None:
         work = prepare(scene, loaded, wanted, notes=why)
         return work.defer() if scene.is_lazy else work.run(MemoryStore(), progress)
+    before = {} if overwrite else finished_before(Path(out), [scene.name])
+    if before:
+        key = known_key(scene, loaded, wanted, lay_out(scene, loaded.card, wanted))
+        check_same(Path(out), scene.name, before[scene.name], key, wanted)
+        result = prepare(scene, loaded, wanted, notes=why).defer()
+        note = f'{DONE}: files in {out} stand, and this is computed again when something of it is asked for'
+        return replace(result, info=replace(result.info, notes=(*result.info.notes, note)))
     check_folder(Path(out), [scene.name], overwrite=overwrite)
     with classified_into(
         scene, loaded, wanted, Path(out), notes=why, resume=resume, progress=progress

@@ -12,14 +12,14 @@ from filelock import FileLock
 from geores.errors import OutputError
 from geores.pipelines.whole_files import whole_files
 
-__all__ = ['check_record', 'record']
+__all__ = ['check_record', 'read_record', 'record']
 
 LOCK_SECONDS = 60
 
 
 def check_record(path: Path, *, overwrite: bool) -> None:
     """Raise `OutputError`, before any work is done, where a file that is no record would be lost."""
-    if not overwrite and _read(path) is None:
+    if not overwrite and read_record(path) is None:
         raise OutputError(f'{path} is no record of geores: give --overwrite to replace it, or another --out')
 
 
@@ -31,14 +31,14 @@ def record(path: Path) -> Iterator[dict[str, Any]]:
         WriteError: writing failed, as on a full disk; the file is as it was.
     """
     with _alone(path.with_name(f'.{path.stem}.lock')):
-        scenes = _read(path) or {}
+        scenes = read_record(path) or {}
         yield scenes
         with whole_files([path]) as (partial,):
             text = json.dumps({'geores_version': version('geores'), 'scenes': scenes}, indent=1)
             partial.write_text(f'{text}\n')
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_record(path: Path) -> dict[str, Any] | None:
     """Entries by scene; none where there is no file, and None where it is no record."""
     try:
         scenes = json.loads(path.read_text())['scenes']

@@ -10,7 +10,7 @@ from geores.inference.atmosphere import corrects
 from geores.inference.cells import VectorSink
 from geores.inference.layout import Layout, lay_out_scene
 from geores.inference.pixels import ClassSink, LabelPixels
-from geores.inference.prepared import PreparedScene, prepare_scene
+from geores.inference.prepared import PreparedScene, header_key, prepare_scene
 from geores.inference.store import ChunkStore
 from geores.inference.work import Progress, RunTime, SceneWork
 from geores.pipelines.blank import blank_note
@@ -148,12 +148,16 @@ def label_pixels(
 
 def step_key(model: 'Model', precision: str, options: ClassifyOptions) -> dict[str, Any]:
     """What decides the bits of a network's answers beside its card and its input."""
-    return {
-        'model': model.sha256,
-        'device': model.device.type,
-        'precision': precision,
-        'compile': options.compile,
-    }
+    return _model_key(model, options) | {'precision': precision}
+
+
+def known_key(scene: Scene, model: 'Model', options: ClassifyOptions, layout: Layout) -> dict[str, Any]:
+    """What decides the bits of the results, as far as headers tell: a part of `SceneWork.key`."""
+    return header_key(scene, model.card, options, layout) | _model_key(model, options)
+
+
+def _model_key(model: 'Model', options: ClassifyOptions) -> dict[str, Any]:
+    return {'model': model.sha256, 'device': model.device.type, 'compile': options.compile}
 
 
 def lay_out(scene: Scene, card: ModelCard, options: ClassifyOptions) -> Layout:

@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from geores.errors import UsageError
+from geores.inference.layout import lay_out_scene
 from geores.inference.store import MemoryStore
 from geores.inference.work import Progress
 from geores.pipelines.asking.answer import SceneAnswer
 from geores.pipelines.asking.cover import Cover, cover_card
-from geores.pipelines.asking.files import check_out, write_answers
+from geores.pipelines.asking.files import answered_before, check_out, write_answers
 from geores.pipelines.asking.interview import Interview
 from geores.pipelines.asking.looking import look_at, prepare_look
 from geores.pipelines.asking.options import look_options
 from geores.pipelines.asking.select import known_to, vqa_for
+from geores.pipelines.done_before import differences
 from geores.pipelines.options import ClassifyOptions
 from geores.pipelines.result import Classification
-from geores.pipelines.steps import prepare
+from geores.pipelines.steps import known_key, prepare
 from geores.scenes import Scene, Source, open_scene
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from geores.model import Model
     from geores.vqa.model import VQAModel
 
-__all__ = ['ask', 'asking', 'check_folder', 'check_questions', 'known_of']
+__all__ = ['ask', 'asking', 'check_folder', 'check_questions', 'done_before', 'known_of']
 
 
 @overload
@@ -189,6 +191,38 @@ def check_folder(
     read = [understand(question, known) for question in questions]
     asked = [each.understood_as or each.question for each in read if each.form is not None]
     check_out(folder, scene.name, asked, overwrite=overwrite)
+
+
+def done_before(
+    folder: Path,
+    scene: Scene,
+    model: 'VQAModel',
+    options: ClassifyOptions,
+    top_k: int | None,
+    questions: Sequence[str],
+) -> list[dict[str, Any]]:
+    """What the record in a folder says of questions that the same run has answered; none where one is new.
+
+    Args:
+        folder: Of answers.
+        scene: The scene.
+        model: That answers.
+        options: That are asked for.
+        top_k: Most tiles that count as evidence.
+        questions: In English.
+    """
+    entries = answered_before(folder, scene.name, questions)
+    if not entries:
+        return []
+    key = known_key(scene, model, options, lay_out_scene(scene, model.card, options))
+    for entry in entries:
+        said = {'key': entry['key'], 'options': entry['provenance']['options']}
+        # Precision and batches are chosen when the scene is looked at; the number of tiles is apart.
+        if differences(said, key, options, ignored=('precision', 'batch_size', 'top_k')):
+            return []
+        if entry['top_k'] != top_k and entry['outputs']:
+            return []
+    return entries
 
 
 def _taken_over(classified: Classification) -> dict[str, Any]:

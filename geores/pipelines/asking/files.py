@@ -15,14 +15,14 @@ from geores.errors import OutputError
 from geores.pipelines.asking.answer import Behind, SceneAnswer, evidence_columns
 from geores.pipelines.asking.figure import EvidenceMaps
 from geores.pipelines.outputs import provenance
-from geores.pipelines.records import check_record, record
+from geores.pipelines.records import check_record, read_record, record
 from geores.pipelines.tables import geo_metadata, tile_outlines
 from geores.pipelines.whole_files import check_free, whole_files
 
 if TYPE_CHECKING:
     from geores.pipelines.scored import Scored
 
-__all__ = ['RUN', 'answer_files', 'check_out', 'write_answers']
+__all__ = ['RUN', 'answer_files', 'answered_before', 'check_out', 'write_answers']
 
 RUN = 'answers.json'
 SLUG = 60
@@ -60,6 +60,24 @@ def check_out(folder: Path, scene: str, questions: Sequence[str], *, overwrite: 
     check_record(folder / RUN, overwrite=overwrite)
     for question in questions:
         check_free(list(answer_files(folder, scene, question).values()), overwrite=overwrite)
+
+
+def answered_before(folder: Path, scene: str, questions: Sequence[str]) -> list[dict[str, Any]] | None:
+    """What the record says of questions, where it knows all of them and their files stand; else None.
+
+    Args:
+        folder: For the results.
+        scene: Its name.
+        questions: As they are asked.
+    """
+    known = (read_record(folder / RUN) or {}).get(scene, {})
+    entries = [known.get(question) for question in questions]
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get('key'), dict):
+            return None
+        if not all((folder / str(file)).is_file() for file in entry.get('outputs', {}).values()):
+            return None
+    return [entry for entry in entries if entry is not None]
 
 
 def write_answers(
@@ -102,7 +120,8 @@ def write_answers(
     folder.mkdir(parents=True, exist_ok=True)
     with record(folder / RUN) as scenes:
         for answer in written:
-            entry = answer.to_dict() | {'provenance': tags}
+            entry = answer.to_dict() | {'provenance': tags, 'key': dict(scored.info.key)}
+            entry['top_k'] = None if answer.behind is None else answer.behind.top_k
             entry['outputs'] = {kind: Path(name).name for kind, name in entry['outputs'].items()}
             scenes.setdefault(answer.scene, {})[answer.question] = entry
     return written

@@ -29,7 +29,7 @@ from geores.scenes import Scene
 if TYPE_CHECKING:
     from geores.vqa.model import VQAModel
 
-__all__ = ['look_at', 'prepare_look']
+__all__ = ['features_folder', 'look_at', 'prepare_look']
 
 BATCH_PIXELS = 2**18
 """Most pixels of the tiles that a CPU encodes at once: of 256 x 256, sixteen would take gigabytes."""
@@ -115,6 +115,11 @@ def _fixed(model: 'VQAModel') -> bool:
     return model.network.encoder.grid is None
 
 
+def features_folder(folder: Path, name: str) -> Path:
+    """Where unfinished work of a scene is kept."""
+    return folder / f'.{name}.features'
+
+
 @contextmanager
 def look_at(
     look: ClassifyWork, folder: Path | None, *, resume: bool = True, progress: Progress | None = None
@@ -134,7 +139,7 @@ def look_at(
     """
     with TemporaryDirectory(prefix='geores-') as temporary:
         place = Path(temporary) if folder is None else folder
-        store = look.work.open_store(place / f'.{look.work.prepared.scene.name}.features', resume=resume)
+        store = look.work.open_store(features_folder(place, look.work.prepared.scene.name), resume=resume)
         result = look.run(store, progress)
         if not isinstance(result, Classification):
             raise TypeError('encoding gives tiles')

@@ -1,0 +1,129 @@
+"""Results that stand already: whether the run that made them is the one that is asked for."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from geores.errors import OutputError
+from geores.pipelines.options import ClassifyOptions
+from geores.pipelines.outputs import RUN, work_folder
+from geores.pipelines.records import read_record
+
+__all__ = ['DONE', 'as_printed', 'check_same', 'differences', 'finished_before']
+
+DONE = 'done before'
+
+IN_KEY = frozenset(
+    {'tile', 'stride', 'resolution', 'bbox', 'bbox_crs', 'aoi', 'mask', 'mask_values', 'clouds', 'min_valid'}
+    | {'compile', 'device'}
+)
+"""Options whose effect is in the key."""
+
+WITHOUT_EFFECT = frozenset({'workers', 'max_output'})
+"""Options that change no result."""
+
+UNPRINTED = frozenset(
+    {'model_sha256', 'licence_of_weights', 'geores_version', 'inputs', 'options', 'key', 'tiles_of_this_run'}
+    | {'provenance', 'top_k'}
+)
+"""What a record holds and a command does not print."""
+
+
+def finished_before(folder: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What the record says of those scenes whose results all stand in a folder.
+
+    Args:
+        folder: of results.
+        names: of scenes.
+    """
+    scenes = read_record(folder / RUN) or {}
+    return {
+        name: scenes[name]
+        for name in names
+        if name in scenes and _stands(folder, scenes[name]) and not work_folder(folder, name).exists()
+    }
+
+
+def check_same(
+    folder: Path,
+    name: str,
+    entry: Mapping[str, Any],
+    key: Mapping[str, Any],
+    options: ClassifyOptions,
+) -> None:
+    """Refuse to take what stands in a folder for what another run would give.
+
+    Args:
+        folder: of results.
+        name: of the scene.
+        entry: what the record says of it.
+        key: what decides the results, as far as headers tell.
+        options: that are asked for.
+
+    Raises:
+        OutputError: the results are of another scene, model, options or version.
+    """
+    differs = differences(entry, key, options)
+    if differs:
+        raise OutputError(
+            f'results of {name} exist in {folder}, of a run with another {", ".join(differs)}: '
+            'give --overwrite to replace them, or another --out'
+        )
+
+
+def differences(
+    entry: Mapping[str, Any],
+    key: Mapping[str, Any],
+    options: ClassifyOptions,
+    *,
+    ignored: Collection[str] = (),
+) -> list[str]:
+    """Names of what is not as it was when a record was written.
+
+    Args:
+        entry: of the record.
+        key: what decides the results, as far as headers tell.
+        options: that are asked for.
+        ignored: options besides that do not matter.
+    """
+    held, asked = entry.get('key') or {}, json.loads(json.dumps(key))
+    differs = {name for name, value in asked.items() if name not in held or held[name] != value}
+    recorded = entry.get('options') or {}
+    current = json.loads(json.dumps(asdict(options)))
+    passed_over = IN_KEY | WITHOUT_EFFECT | set(ignored)
+    for field in fields(options):
+        if field.name not in passed_over and recorded.get(field.name, field.default) != current[field.name]:
+            differs.add(field.name.replace('_', '-'))
+    return sorted(differs)
+
+
+def as_printed(entry: Mapping[str, Any], folder: Path, name: str | None = None) -> dict[str, Any]:
+    """A record's entry as ``--json`` printed it, with ``done_before``.
+
+    Args:
+        entry: of the record.
+        folder: of results.
+        name: of the scene, where the entry does not hold it.
+    """
+    printed = {key: _rounded(value) for key, value in entry.items() if key not in UNPRINTED}
+    if 'tiles_of_this_run' in entry:
+        seconds = float(entry['seconds'])
+        printed['tiles_per_second'] = round(entry['tiles_of_this_run'] / seconds, 2) if seconds > 0 else 0.0
+    outputs = {kind: str(folder / file) for kind, file in entry.get('outputs', {}).items()}
+    head = {} if name is None else {'scene': name}
+    return head | printed | {'outputs': outputs, 'done_before': True}
+
+
+def _stands(folder: Path, entry: Mapping[str, Any]) -> bool:
+    outputs = entry.get('outputs')
+    if not isinstance(outputs, dict) or not outputs or not isinstance(entry.get('key'), dict):
+        return False
+    return all((folder / str(file)).is_file() for file in outputs.values())
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
