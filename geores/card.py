@@ -39,6 +39,7 @@ _OPTIONAL = frozenset(
         'context',
         'display_range',
         'display_stretch',
+        'domain',
         'encoder',
         'log_scale',
         'tiles',
@@ -86,6 +87,8 @@ class ModelCard:
         alignment: Of a segmentation: windows start at multiples of that many pixels, and their sides are
             multiples of it, because the network halves its maps; 1 where it does not.
         colours: One per label, as '#rrggbb'; None takes the palette that knows the labels.
+        domain: Where and when its training images were taken, as far as known: `latitudes` (lowest and
+            highest in degrees) and `months` (1 to 12). Scenes outside are said to be so.
         calibration: `{'temperature': value}` by which logits are divided, if calibrated.
         tiles: How tiles of scenes were cut for training: options of `geores.datasets.SceneTiles` (`stride`,
             `placement`, `resolution`, `min_share`, `min_valid`), by which `split_id` can be made again.
@@ -132,6 +135,7 @@ class ModelCard:
     context: int | None = None
     alignment: int = 1
     colours: tuple[str, ...] | None = None
+    domain: Mapping[str, tuple[float, ...]] | None = None
     calibration: Mapping[str, float] | None = None
     tiles: Mapping[str, Any] | None = None
     tokenizer: Mapping[str, Any] | None = None

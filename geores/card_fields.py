@@ -196,6 +196,19 @@ def _string(value: object) -> str:
     return value
 
 
+def _domain(value: object) -> dict[str, tuple[float, ...]]:
+    domain = _mapping(value)
+    unknown = sorted(domain.keys() - {'latitudes', 'months'})
+    if unknown:
+        raise ValueError(f'has {unknown[0]!r}, and it holds latitudes and months')
+    checked = {name: tuple(_sequence(_number)(numbers)) for name, numbers in domain.items()}
+    if 'latitudes' in checked:
+        _range(-90, 90)(checked['latitudes'])
+    if not set(checked.get('months', ())) <= set(range(1, 13)):
+        raise ValueError('has to hold months from 1 to 12')
+    return checked
+
+
 def _positive_number(value: object) -> float:
     number = _number(value)
     if number <= 0:
@@ -252,6 +265,7 @@ FIELDS: dict[str, Check] = {
     'context': _optional(_margin),
     'alignment': _whole,
     'colours': _optional(_sequence(_colour)),
+    'domain': _optional(_domain),
     'calibration': _optional(_calibration),
     'tiles': _optional(_tiles),
     'tokenizer': _optional(_plain),

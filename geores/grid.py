@@ -151,8 +151,8 @@ class Tiling:
 class BlockAxis:
     """Blocks of pixels along one axis of a grid, each seen with a margin around it.
 
-    Block ``i`` starts at pixel ``i * block - phase``, and blocks partition the axis. A tile is a block and the margin
-    on both sides of it, so that it reaches past the grid at both ends, where pixels are reflected.
+    Block ``i`` starts at pixel ``i * block - phase``, and blocks partition the axis. A tile is a block and
+    the margin on both sides of it, so that it reaches past the grid at both ends, where pixels are reflected.
 
     Attributes:
         size: pixels along the axis.

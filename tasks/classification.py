@@ -177,8 +177,8 @@ class SceneClassification(LightningModule):
 
     @staticmethod
     def export_type() -> type[Callback]:
-        """The callback that writes the bundle where a configuration names none; its arguments are those of a card."""
-        from geores.tasks.export import ExportBundle  # which imports this module
+        """The callback that writes the bundle where a configuration names none; its arguments are those of a
+        card.""" from geores.tasks.export import ExportBundle  # which imports this module
 
         return ExportBundle
 

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -85,11 +86,31 @@ def onnx_bundle(tmp_path_factory):
     return save_bundle(folder / 'tiny-onnx', write_onnx(pixel_network(), folder / 'network.onnx'), card)
 
 
-def write_onnx(network, path, channels=3):
-    """Export a network for images of any height and width."""
-    dynamic = {'images': {0: 'n', 2: 'h', 3: 'w'}, 'logits': {0: 'n', 2: 'h', 3: 'w'}}
-    torch.onnx.export(
-        network, (torch.zeros(1, channels, 32, 32),), path, input_names=['images'], output_names=['logits'],
-        dynamic_axes=dynamic, dynamo=False,
-    )  # fmt: skip
+def write_onnx(network, path):
+    """Write the network of `pixel_network` as an ONNX file, operator by operator."""
+    import onnx
+
+    helper = onnx.helper
+    weights = {
+        'w1': network.first.weight, 'b1': network.first.bias,
+        'w2': network.second.weight, 'b2': network.second.bias,
+    }  # fmt: skip
+    tensors = [onnx.numpy_helper.from_array(one.detach().numpy(), name) for name, one in weights.items()]
+    tensors.append(onnx.numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), 'twice'))
+    nodes = [
+        helper.make_node('Conv', ['images', 'w1', 'b1'], ['a'], pads=[1, 1, 1, 1]),
+        helper.make_node('Relu', ['a'], ['b']),
+        helper.make_node('AveragePool', ['b'], ['c'], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node('Conv', ['c', 'w2', 'b2'], ['d'], pads=[1, 1, 1, 1]),
+        helper.make_node(
+            'Resize', ['d', '', 'twice'], ['logits'], mode='nearest', nearest_mode='floor',
+            coordinate_transformation_mode='asymmetric',
+        ),
+    ]  # fmt: skip
+    ends = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ['n', channels, 'h', 'w'])
+        for name, channels in (('images', 3), ('logits', 3))
+    ]
+    graph = helper.make_graph(nodes, 'pixels', ends[:1], ends[1:], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)]), path)
     return path

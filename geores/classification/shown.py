@@ -15,8 +15,6 @@ from geores.cartography.legend import Legend
 from geores.classification.confidence import Confidence
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from geores.pipelines.scored import RunInfo
 
 __all__ = ['Shown', 'map_legend']
@@ -110,12 +108,6 @@ class Shown(ABC):
             f'<div><pre>{escape(repr(self))}</pre><img alt="{escape(self.name)}" style="max-width: 100%" '
             f'src="data:image/png;base64,{picture}"/><ul>{rows}</ul></div>'
         )
-
-    def plot(self) -> 'Figure':
-        """The image beside the map, as a matplotlib figure."""
-        from geores.classification.picture import map_figure
-
-        return map_figure(self)
 
     def _write_map(self, path: Path) -> None:
         from geores.classification.picture import write_map

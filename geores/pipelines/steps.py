@@ -18,7 +18,7 @@ from geores.pipelines.labels import check_task
 from geores.pipelines.options import ClassifyOptions
 from geores.pipelines.result import Classification
 from geores.pipelines.scored import RunInfo
-from geores.pipelines.select import check_bands, levels_differ
+from geores.pipelines.select import check_bands, levels_differ, outside_training
 from geores.scenes import Scene, gdal_env
 
 if TYPE_CHECKING:
@@ -108,10 +108,11 @@ def prepare(
     _check(scene, card, options)
     prepared = prepare_scene(scene, card, options, device=model.device.type)
     levels = () if corrects(scene, card, options.atmosphere) else levels_differ(scene, card)
+    outside = outside_training(scene, card)
     factory = label_pixels if card.task == 'segmentation' else score_tiles
     work, predictor = factory(prepared, model, options)
     return ClassifyWork(
-        work, options, str(model.device), predictor.precision, (*notes, *prepared.notes, *levels)
+        work, options, str(model.device), predictor.precision, (*notes, *prepared.notes, *levels, *outside)
     )
 
 

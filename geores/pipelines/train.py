@@ -151,8 +151,8 @@ def train(args: Sequence[str], configure: Callable[[Any], None] | None = None) -
 
     Classes that packages declare (`geores.plugins`) go by their names alone, such as `class_path:
     BuiltUpShare`. Where no `export` is configured and the task has a method `export_bundle(folder)`, it is
-    called in the end, with `bundle` in the run's folder; a task with `export_type()` is exported with a card that
-    is filled from task and data.
+    called in the end, with `bundle` in the run's folder; a task with `export_type()` is exported with a card
+    that is filled from task and data.
 
     Args:
         args: Of Lightning's command line without a subcommand: `--config FILE`, and `--data.root`,
@@ -296,7 +296,8 @@ class _Fitting:
             follow(source, order)
         minutes, steps = cli.config.checkpoint_minutes, cli.config.checkpoint_steps
         self.checkpoints = Checkpoints(folder, order, minutes, steps)
-        trainer.callbacks[:] = [self.ending, Generators(), *trainer.callbacks, *rows, self.checkpoints]  # type: ignore[attr-defined]
+        trainer.callbacks[:] = [self.ending, Generators(), *trainer.callbacks, *rows, self.checkpoints]  #
+        type: ignore[attr-defined]
         return path
 
     def _exports(self) -> None:

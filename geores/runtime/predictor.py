@@ -29,6 +29,9 @@ __all__ = [
 TOLERANCE = 0.05
 """Most that a probability may move from float32 on the probe tiles for bf16 to be chosen on a CPU."""
 
+OUTLIERS = 1e-3
+"""Share of pixels that may move by more: there are millions, and some lie on the edge of two labels."""
+
 Outputs: TypeAlias = Callable[[Tensor], Mapping[str, Tensor]]
 """From probabilities, (N, K) or (N, K, H, W) float32 on the model's device, to named arrays of N entries."""
 
@@ -140,8 +143,8 @@ def choose_predictor(
     """A predictor at the precision to run at.
 
     ``auto`` is fp16 on CUDA; on a CPU bf16 where the processor computes in it and no probability of the
-    probe moves by more than `TOLERANCE` from float32, else fp32. It is fp32 for values of any size, for ONNX
-    files, and where there is no probe.
+    probe moves by more than `TOLERANCE` from float32 (of pixels, of all but `OUTLIERS`), else fp32. It is
+    fp32 for values of any size, for ONNX files, and where there is no probe.
 
     Args:
         model: on its device.
@@ -190,10 +193,12 @@ def check_precision(model: Model, precision: str) -> Precision | Literal['auto']
 
 @torch.inference_mode()
 def _close(rough: Predictor, probe: NDArray[np.float32]) -> bool:
+    """Whether no probability moves by more than `TOLERANCE`; of labels of pixels, of all but `OUTLIERS`."""
     model = rough.model
     exact = model.activate(model.network(model.normalise(torch.from_numpy(probe))))
     try:
-        moved = (exact - rough.probabilities(torch.from_numpy(probe.copy()))).abs().max()
+        moved = (exact - rough.probabilities(torch.from_numpy(probe.copy()))).abs().amax(dim=1)
     except GeoresError:  # beyond what bfloat16 holds
         return False
-    return bool(moved <= TOLERANCE)
+    far = (moved > TOLERANCE).float().mean()
+    return bool(far <= (OUTLIERS if model.card.task == 'segmentation' else 0))

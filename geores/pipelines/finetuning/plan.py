@@ -24,7 +24,7 @@ from geores.pipelines.finetuning.fitting import GivenSplit, Recipe, epochs_for
 from geores.pipelines.finetuning.options import FinetuneOptions
 from geores.pipelines.finetuning.result import Choice, Finetuned, SplitScore, count_tiles
 from geores.pipelines.finetuning.work import Stage
-from geores.pipelines.select import check_bands, choose_model
+from geores.pipelines.select import LABEL_TILES, check_bands, choose_model
 from geores.runtime.device import pick_device
 from geores.scenes import Scene
 from geores.splits import Split, stratified_split
@@ -165,12 +165,14 @@ def plan_finetune(
     scenes = opened(scene, bands)
     start, chosen = str(base), []
     if start == 'auto':
-        card, why = choose_model(scenes[0])
+        card, why = choose_model(scenes[0], tasks=LABEL_TILES)
         start, chosen = card.name, [why]
     else:
         card = load_model(base).card
         if card.task == 'vqa':
             raise UsageError(f'{card.name} answers questions: take a base that classifies')
+        if card.task == 'segmentation':
+            raise UsageError(f'{card.name} labels pixels: take a base that labels tiles')
     for one in scenes:
         check_bands(one, card)
     tiles, notes = _enough(_cut(card, scenes, labels, column, options), options.min_tiles, column)

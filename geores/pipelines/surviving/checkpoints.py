@@ -80,8 +80,10 @@ def _read(path: Path) -> Kept:
         damaged = file.testzip()
     if damaged is not None:
         raise ValueError(f'{damaged} in it has changed')
-    # A checkpoint of a run's own folder is the user's own, but a folder may come from elsewhere: nothing in it is
-    # run. Packages whose callbacks keep other objects can allow these (`torch.serialization.add_safe_globals`).
+    # A checkpoint of a run's own folder is the user's own, but a folder may come from elsewhere: nothing in
+    # it is
+    # run. Packages whose callbacks keep other objects can allow these
+    # (`torch.serialization.add_safe_globals`).
     kept = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
     return Kept(path, int(kept['run']['epoch']), int(kept['run']['batch']), int(kept['global_step']))
 
@@ -318,7 +320,8 @@ class Checkpoints(Checkpoint):
         )
         asked = self._asked or trainer.received_sigterm
         worth = self.steps is not None or self._seconds <= SHARE * (time.monotonic() - self._saved_at)
-        # Lightning takes an epoch that ended for one that has to end again where steps are counted, not epochs.
+        # Lightning takes an epoch that ended for one that has to end again where steps are counted, not
+        # epochs.
         self._deferred = not last and trainer.max_steps >= 0 and self.order.single and trainer.world_size == 1
         if self._deferred:
             return
