@@ -1,11 +1,10 @@
 """Rasters of a classification, as any reader finds them."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
-import time
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -256,25 +255,6 @@ def test_windows_in_any_order_and_areas_by_row():
 
 
 def test_killed_while_writing(tmp_path):
-    """At random moments of writing again and again over what stands: all files of a run, or none."""
-    values = class_array(600, 600)
-    path = tmp_path / 'a_classes.tif'
-    for seed in range(12):
-        child = os.fork()
-        if not child:
-            for turn in range(1000):
-                legend = Legend.of([f'{turn} {n}' for n in range(4)])
-                write_classes(path, blocks(values), grid(values.shape), legend, {'turn': turn})
-            os._exit(0)
-        time.sleep(0.2 + np.random.default_rng(seed).random() * 0.3)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        if path.exists():
-            with rasterio.open(path) as file:
-                turn = file.tags()['GEORES_TURN']
-                assert (file.read(1) == values).all()
-            names = [one.text for one in xml_of(f'{path}.aux.xml').iter('Category')]
-            entries = [one.attrib['label'] for one in xml_of(path.with_suffix('.qml')).iter('paletteEntry')]
-            assert names[1:] == entries == [f'{turn} {n}' for n in range(4)]
-    write_classes(path, blocks(values), grid(values.shape), LEGEND)
-    assert sorted(tmp_path.iterdir()) == sorted(class_files(path))
+    """At random moments of writing again and again over what stands: all files of a run, or no map."""
+    script = Path(__file__).with_name('killed_maps.py')
+    subprocess.run([sys.executable, script, tmp_path, '15'], check=True)

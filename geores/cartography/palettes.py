@@ -35,7 +35,7 @@ def palette(name: str) -> Mapping[str, str]:
 
 
 def choose_colours(labels: Sequence[str]) -> tuple[str, ...]:
-    """A colour for each label, as '#rrggbb', all different up to some 1,500 labels.
+    """A colour for each label, as '#rrggbb', all different up to some 1,000 labels.
 
     The known legend that has most of the labels gives its own; others get the colour of a word in them
     (meadows are green), or a shade of it where that is taken; what is left gets colours far from these.
@@ -120,6 +120,8 @@ def _far_from(taken: list[str], count: int) -> list[str]:
 
 @cache
 def _lattice() -> tuple[str, ...]:
-    """Colours at equal steps, without the palest, which look like nothing."""
+    """Colours at equal steps, without the palest, which look like nothing, and blue, which is water."""
     corners = np.array(list(product(_STEPS, repeat=3)))
-    return tuple(hex_of(row) for row in corners[corners.min(axis=1) < 210].tolist())
+    red, green, blue = corners.T
+    kept = (corners.min(axis=1) < 210) & (blue <= np.maximum(red, green))
+    return tuple(hex_of(row) for row in corners[kept].tolist())

@@ -20,7 +20,7 @@ MARGIN, GAP = 0.1, 0.12
 LEAST_WIDTH = 6.5
 LEAST_HEIGHT, MOST_HEIGHT = 0.4, 20.0
 """Of a panel, whatever the scene's sides."""
-LINE, SMALL_LINE = 0.2, 0.13
+LINE, SMALL_LINE = 0.172, 0.13
 
 
 @dataclass(frozen=True)
