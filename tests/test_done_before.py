@@ -183,9 +183,7 @@ def stopping(monkeypatch):
     return stop
 
 
-@pytest.mark.parametrize(
-    ('raised', 'code'), [(WriteError('stopped by the test'), 1), (KeyboardInterrupt(), 130)]
-)
+@pytest.mark.parametrize(('raised', 'code'), [(WriteError('stopped'), 1), (KeyboardInterrupt(), 130)])
 def test_what_is_kept_is_said(geores, args, stopping, tmp_path, raised, code):
     options = ('--workers', '1', '--precision', 'fp32', '--batch-size', '1')
     stopping(40, raised)

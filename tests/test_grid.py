@@ -88,6 +88,17 @@ def test_chunks_partition_tiles_pixels_and_cells(height, width, tile, data, byte
     assert (cells == 1).all()
 
 
+@settings(deadline=None)
+@given(st.sampled_from([16, 32, 64, 120, 256, 512]), st.data(), st.integers(1, 10**4), st.integers(1, 10**4))
+def test_chunks_hold_little_work(tile, data, height, width):
+    """What is lost where a run stops: a chunk of at most 2 million pixels, tiles side by side unchanged."""
+    stride = data.draw(st.integers(1, tile))
+    rows, cols = plan_chunks(Tiling(height, width, tile, stride), bytes_per_pixel=20)
+    assert rows * cols * tile**2 <= max(2**21, tile**2)
+    tiling = Tiling(4_000, 4_000, tile, tile)
+    assert plan_chunks(tiling, bytes_per_pixel=20) == (1024 // tile, 1024 // tile)
+
+
 def test_wide_strips_make_low_chunks():
     tiling = Tiling(100_000, 1_000_000, 64, 64)
     rows, cols = plan_chunks(tiling, bytes_per_pixel=20)

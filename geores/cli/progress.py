@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geores.errors import GeoresError
+
 if TYPE_CHECKING:
     from geores.inference.work import Progress
 
@@ -134,7 +136,7 @@ def keeping(name: str, folder: Path | None) -> Iterator[Kept]:
     kept = Kept(name, folder or Path())
     try:
         yield kept
-    except BaseException:
+    except (GeoresError, KeyboardInterrupt):
         if folder is not None:
             kept.tell()
         raise
