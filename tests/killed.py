@@ -15,11 +15,14 @@ from pathlib import Path
 import numpy as np
 
 # Imported before the first fork, not by every child again.
-import geores.pipelines.figure
+import geores.cartography.polygons
+import geores.classification.picture
 import geores.pipelines.tables  # noqa: F401
 from geores.card import ModelCard
-from geores.grid import Tiling
+from geores.classification.pixel_map import PixelClassification
+from geores.grid import Blocks, Tiling
 from geores.inference import ChunkWork, FolderStore, GridReader, Plan, Quicklook, VectorSink, run
+from geores.inference.pixels import ClassSink
 from geores.pipelines.outputs import work_folder
 from geores.pipelines.result import Classification
 from geores.pipelines.scored import RunInfo
@@ -35,19 +38,36 @@ def step(tiles):
     return {'scores': (means / means.sum(axis=1, keepdims=True)).astype(np.float32)}
 
 
+def pixel_step(tiles):
+    """The brightest band of each pixel, slowly; tiles are blocks of 16 pixels and margins of 4."""
+    time.sleep(STEP_SECONDS)
+    inner = tiles[:, :, 4:-4, 4:-4]
+    return {'classes': inner.argmax(1).astype(np.uint8) + 1, 'confidence': inner.max(1).astype(np.uint8)}
+
+
 def work_through(card, path, folder):
     """What `geores classify` does, without a network."""
     scene = open_scene(path)
     grid = scene.geobox
-    plan = Plan(Tiling(*grid.shape.yx, tile=32, stride=16), chunk_shape=(4, 4), batch_size=16)
     look = Quicklook([0, 1, 2], step=2)
-    work = ChunkWork(plan, GridReader(scene, card.bands, grid), step, (VectorSink(3), look))
+    reader = GridReader(scene, card.bands, grid)
+    if card.task == 'segmentation':
+        plan = Plan(Blocks(*grid.shape.yx, tile=24, margin=4), chunk_shape=(4, 4), batch_size=16)
+        work = ChunkWork(plan, reader, pixel_step, (ClassSink(3), look))
+    else:
+        plan = Plan(Tiling(*grid.shape.yx, tile=32, stride=16), chunk_shape=(4, 4), batch_size=16)
+        work = ChunkWork(plan, reader, step, (VectorSink(3), look))
     folder.mkdir(exist_ok=True)
     key = {'scene': scene.fingerprint, 'card': card.name}
     store = FolderStore(work_folder(folder, scene.name), key)
     run(work, store)
-    info = RunInfo('cpu', 'fp32', 1.0, plan.tiling.count, {}, key, ())
-    Classification(scene, card, grid, 10.0, plan, store, look, None, None, info).save(folder, overwrite=True)
+    if card.task == 'segmentation':
+        info = RunInfo('cpu', 'fp32', 1.0, plan.tiling.count, {'polygons': 'gpkg'}, key, ())
+        result = PixelClassification(scene, card, grid, 10.0, plan, store, look, info, None)
+    else:
+        info = RunInfo('cpu', 'fp32', 1.0, plan.tiling.count, {}, key, ())
+        result = Classification(scene, card, grid, 10.0, plan, store, look, None, None, info)
+    result.save(folder, overwrite=True)
     store.remove()
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 import geores as library
 from geores import load_model
 from geores.errors import BandError, JournalError, ModelNotFoundError, OutputError, UsageError
-from geores.pipelines import job
+from geores.inference import prepared
 from geores.pipelines.asking import interview
 from geores.pipelines.asking.select import choose_vqa
 from geores.scenes import open_scene
@@ -198,7 +198,7 @@ def test_work_that_was_cut_short_goes_on(oracle, scene, tmp_path, monkeypatch):
     whole = library.ask(scene, QUESTIONS, model)
     seen = []
     model.network.encoder.register_forward_hook(lambda *args: seen.append(len(args[2])))
-    monkeypatch.setattr(job, 'plan_chunks', lambda *args, **kwargs: (1, 4))
+    monkeypatch.setattr(prepared, 'plan_chunks', lambda *args, **kwargs: (1, 4))
 
     def stop(tiles, total):
         if tiles:

@@ -12,10 +12,8 @@ from geores.inference import (
     MemoryStore,
     Plan,
     Quicklook,
-    RasterSink,
     TileTable,
     VectorSink,
-    blend_weights,
     run,
 )
 
@@ -67,32 +65,19 @@ def whole(count):
     return slice(0, count[0]), slice(0, count[1])
 
 
-def assembled(plan, store, size):
-    """The blended raster put together from its chunks."""
-    tiling = plan.tiling
-    raster = np.full((size, tiling.height, tiling.width), np.inf, np.float32)
-    for chunk in plan:
-        raster[:, *plan.owned(chunk)] = store.get(chunk.index)['raster']
-    return raster
-
-
 @settings(deadline=None, max_examples=40)
 @given(plans(), st.floats(-1e4, 1e4, width=32), st.integers(0, 9))
 def test_constant_in_constant_out(plan, value, seed):
     valid = masks(plan.tiling, seed)
     constant = np.full((1, *valid.shape), value, np.float32)
     constant[:, ~valid] = np.nan
-    work = ChunkWork(plan, ArrayReader(constant, valid), means, [VectorSink(2), RasterSink(1)], [value])
+    work = ChunkWork(plan, ArrayReader(constant, valid), means, [VectorSink(2)], [value])
     store = MemoryStore()
     run(work, store)
     cells, share = TileTable(plan, store).cells(*whole(plan.tiling.cell_shape))
     assert np.allclose(cells[~np.isnan(cells)], value, rtol=1e-5, atol=1e-6)
-    raster = assembled(plan, store, 1)[0]
-    assert np.allclose(raster[~np.isnan(raster)], value, rtol=1e-5, atol=1e-6)
-    assert np.isnan(raster[~valid]).all()
     if plan.min_valid == 0:
         assert (np.isnan(cells[0]) == (share == 0)).all()
-        assert (np.isnan(raster) == ~valid).all()
 
 
 @settings(deadline=None, max_examples=40)
@@ -141,7 +126,7 @@ def test_results_do_not_depend_on_chunks_threads_or_windows(plan, other, seed):
     rng = np.random.default_rng(seed)
     tiling = plan.tiling
     reader = ArrayReader(rng.random((2, tiling.height, tiling.width)), masks(tiling, seed))
-    sinks = [VectorSink(2), RasterSink(1), Quicklook([0, 1], 1 + seed)]
+    sinks = [VectorSink(2), Quicklook([0, 1], 1 + seed)]
     one = work_through(plan, reader, sinks)
     again = Plan(tiling, other.chunk_shape, plan.batch_size, plan.min_valid)
     two = work_through(again, reader, sinks, readers=3, computers=4)
@@ -151,39 +136,11 @@ def test_results_do_not_depend_on_chunks_threads_or_windows(plan, other, seed):
     for store in (two, lazy):
         for before, after in zip(expected, TileTable(again, store).cells(*cells), strict=True):
             assert np.array_equal(before, after, equal_nan=True)
-        assert np.array_equal(assembled(plan, one, 1), assembled(again, store, 1), equal_nan=True)
-        pictures = [sinks[2].assemble(p, s) for p, s in ((plan, one), (again, store))]
+        pictures = [sinks[1].assemble(p, s) for p, s in ((plan, one), (again, store))]
         assert np.array_equal(*pictures, equal_nan=True)
     rows = slice(tiling.cell_shape[0] // 3, tiling.cell_shape[0])
     part = TileTable(plan, one).cells(rows, slice(0, 1))[0]
     assert np.allclose(part, expected[0][:, rows, :1], rtol=1e-6, equal_nan=True)
-
-
-@given(st.integers(1, 300))
-def test_blend_weights_are_never_zero(tile):
-    weights = blend_weights(tile)
-    assert weights.shape == (tile, tile)
-    assert weights.min() > 0
-    assert weights.max() <= 1
-
-
-def test_blend_of_overlapping_tiles_is_the_weighted_mean():
-    tiling = Tiling(30, 45, 12, 5)
-    plan = Plan(tiling, (2, 3), 4)
-
-    def step(tiles):
-        return {'raster': np.repeat(tiles.mean((1, 2, 3))[:, None, None, None], 12, 2).repeat(12, 3)}
-
-    values = np.random.default_rng(0).random((1, 30, 45)).astype(np.float32)
-    store = MemoryStore()
-    run(ChunkWork(plan, ArrayReader(values), step, [RasterSink(1)]), store)
-    total, weight = np.zeros((2, 30, 45))
-    for top in tiling.y.starts:
-        for left in tiling.x.starts:
-            place = np.s_[top : top + 12, left : left + 12]
-            total[place] += values[0][place].mean() * blend_weights(12)
-            weight[place] += blend_weights(12)
-    assert np.allclose(assembled(plan, store, 1)[0], total / weight, rtol=1e-5)
 
 
 def test_small_grids_are_padded_by_reflection():

@@ -19,8 +19,11 @@ from geores.errors import GeoresError, JournalError, WriteError
 from geores.inference import FolderStore
 
 from .fixtures import hold_files, tiny_bundle, write_scene
+from .pixel_fixtures import pixel_bundle  # noqa: F401
 
-FINAL = {'scene_scores.tif', 'scene_tiles.parquet', 'scene_map.png', 'run.json'}
+CLASSES = {'scene_classes.tif', 'scene_classes.tif.aux.xml', 'scene_classes.qml', 'scene_confidence.tif'}
+FINAL = CLASSES | {'scene_scores.tif', 'scene_tiles.parquet', 'scene_map.png', 'run.json'}
+PIXELS = CLASSES | {'scene_classes.gpkg', 'scene_map.png', 'run.json'}
 
 
 def assert_same(path, whole):
@@ -32,6 +35,10 @@ def assert_same(path, whole):
             np.testing.assert_array_equal(one.read(), other.read())
     elif path.suffix == '.parquet':
         assert_geodataframe_equal(gpd.read_parquet(path), gpd.read_parquet(whole))
+    elif path.suffix == '.gpkg':
+        assert_geodataframe_equal(gpd.read_file(path), gpd.read_file(whole))
+    elif path.suffix in ('.xml', '.qml'):
+        assert path.read_text() == whole.read_text()
     elif path.suffix == '.png':
         np.testing.assert_array_equal(matplotlib.image.imread(path), matplotlib.image.imread(whole))
     else:
@@ -40,7 +47,9 @@ def assert_same(path, whole):
 
 
 @pytest.mark.slow
-def test_killed_at_20_points(bundle, tmp_path):
+@pytest.mark.parametrize(('kind', 'final'), [('bundle', FINAL), ('pixel_bundle', PIXELS)])
+def test_killed_at_20_points(kind, final, tmp_path, request):
+    bundle = request.getfixturevalue(kind)
     scene = write_scene(tmp_path / 'scene.tif', height=200, width=260, compress='deflate', blocks=64)
     script = Path(__file__).with_name('killed.py')
     out = tmp_path / 'out'
@@ -48,13 +57,13 @@ def test_killed_at_20_points(bundle, tmp_path):
     subprocess.run([sys.executable, script, bundle, scene, out, '20', '7'], check=True, cwd=tmp_path)
     at_kill = [hold_files(out / f'{number}.killed') for number in range(20)]
     assert any(not names for names in at_kill), 'no kill came before the first file'
-    assert any(0 < len(names) < len(FINAL) for names in at_kill), 'no kill came between the files'
+    assert any(0 < len(names) < len(final) for names in at_kill), 'no kill came between the files'
     for number, names in enumerate(at_kill):
-        assert names <= FINAL
+        assert names <= final
         for name in names:
             assert_same(out / f'{number}.killed' / name, out / 'whole' / name)
-        assert hold_files(out / str(number)) == FINAL
-        for name in FINAL:
+        assert hold_files(out / str(number)) == final
+        for name in final:
             assert_same(out / str(number) / name, out / 'whole' / name)
 
 

@@ -44,7 +44,7 @@ def accuracy(
     from geores.pipelines.accuracy.assess import accuracy as estimate
     from geores.pipelines.accuracy.class_names import parse_classes, parse_values
     from geores.pipelines.accuracy.report import report_files
-    from geores.pipelines.whole_files import check_free
+    from geores.io.whole_files import check_free
 
     if out is not None:
         check_free(list(report_files(out).values()), overwrite=overwrite)

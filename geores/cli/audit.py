@@ -55,7 +55,7 @@ def audit(
     from geores.pipelines.audit import AuditOptions, audit_split
     from geores.pipelines.audit.figure import write_map
     from geores.pipelines.splitting import read_source
-    from geores.pipelines.whole_files import check_free, whole_files
+    from geores.io.whole_files import check_free, whole_files
 
     options = AuditOptions(column, _numbers(radii), labels, images)
     options.check()

@@ -63,7 +63,7 @@ def split(
     """
     from geores.pipelines.splitting import SplitOptions, make_split, read_source
     from geores.pipelines.splitting.write import check_suffix
-    from geores.pipelines.whole_files import check_free
+    from geores.io.whole_files import check_free
 
     options = SplitOptions(
         method=cast('Any', method),

@@ -25,7 +25,7 @@ from geores.errors import OutputError, WriteError
 from geores.pipelines.records import check_record, record
 from geores.pipelines.scored import Scored
 from geores.pipelines.tables import write_tiles
-from geores.pipelines.whole_files import check_writable, failing, whole_files
+from geores.io.whole_files import check_writable, failing, whole_files
 from geores.scenes import gdal_env
 
 if TYPE_CHECKING:

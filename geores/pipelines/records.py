@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock
 
 from geores.errors import OutputError
-from geores.pipelines.whole_files import whole_files
+from geores.io.whole_files import whole_files
 
 __all__ = ['check_record', 'read_record', 'record']
 

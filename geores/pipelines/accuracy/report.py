@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from geores.metrics.map_accuracy import Estimate, MapEstimates
-from geores.pipelines.whole_files import check_free, whole_files
+from geores.io.whole_files import check_free, whole_files
 
 __all__ = ['AccuracyReport', 'report_files']
 

@@ -9,7 +9,7 @@ import geopandas as gpd
 
 from geores.errors import UsageError
 from geores.pipelines.accuracy.design import Design, side_file
-from geores.pipelines.whole_files import check_free, whole_files
+from geores.io.whole_files import check_free, whole_files
 
 __all__ = ['Sample', 'check_sample']
 

@@ -17,7 +17,7 @@ from geores.pipelines.asking.figure import EvidenceMaps
 from geores.pipelines.outputs import provenance
 from geores.pipelines.records import check_record, read_record, record
 from geores.pipelines.tables import geo_metadata, tile_outlines
-from geores.pipelines.whole_files import check_free, whole_files
+from geores.io.whole_files import check_free, whole_files
 
 if TYPE_CHECKING:
     from geores.pipelines.scored import Scored

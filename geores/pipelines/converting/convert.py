@@ -31,7 +31,7 @@ from geores.pipelines.converting.workers import (
     tasks,
 )
 from geores.pipelines.converting.writers import FORMATS, Writer, writer_for
-from geores.pipelines.whole_files import failing
+from geores.io.whole_files import failing
 
 __all__ = ['FAULTS', 'Conversion', 'convert_reben']
 

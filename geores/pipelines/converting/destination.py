@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from geores.bigearthnet.patch_id import modality
 from geores.errors import OutputError
-from geores.pipelines.whole_files import check_writable
+from geores.io.whole_files import check_writable
 
 __all__ = ['check_destination', 'check_space', 'locked', 'work_folder']
 

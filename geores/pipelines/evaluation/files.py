@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from geores.pipelines.whole_files import check_free, whole_files
+from geores.io.whole_files import check_free, whole_files
 
 if TYPE_CHECKING:
     from geores.pipelines.evaluation.question_report import VQAEvaluation

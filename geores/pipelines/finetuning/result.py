@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geores.card import CARD_FILE, ModelCard
 from geores.errors import OutputError
-from geores.pipelines.whole_files import check_writable, failing
+from geores.io.whole_files import check_writable, failing
 
 if TYPE_CHECKING:
     from geores.model import Model

@@ -11,7 +11,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from geores.errors import GeoresError, JournalError, OutputError, WriteError
-from geores.pipelines.whole_files import check_writable, failing
+from geores.io.whole_files import check_writable, failing
 
 __all__ = ['WorkFolder', 'check_out']
 
