@@ -195,14 +195,14 @@ def test_run_record_keeps_other_scenes(multi, saved, tmp_path):
 
 def test_run_record_of_runs_side_by_side(multi, saved, tmp_path, monkeypatch):
     result, _ = saved
-    held = records._read
+    held = records.read_record
 
     def slowly(path):
         scenes = held(path)
         time.sleep(0.1)
         return scenes
 
-    monkeypatch.setattr(records, '_read', slowly)
+    monkeypatch.setattr(records, 'read_record', slowly)
     monkeypatch.setattr(outputs, 'write_map', lambda result, path: path.touch())
     names = ['north', 'south', 'west', 'east']
     with ThreadPoolExecutor(len(names)) as pool:

