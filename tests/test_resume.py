@@ -23,7 +23,7 @@ from .pixel_fixtures import pixel_bundle  # noqa: F401
 
 CLASSES = {'scene_classes.tif', 'scene_classes.tif.aux.xml', 'scene_classes.qml', 'scene_confidence.tif'}
 FINAL = CLASSES | {'scene_scores.tif', 'scene_tiles.parquet', 'scene_map.png', 'run.json'}
-PIXELS = CLASSES | {'scene_classes.gpkg', 'scene_map.png', 'run.json'}
+PIXELS = CLASSES | {'scene_polygons.gpkg', 'scene_polygons.qml', 'scene_map.png', 'run.json'}
 
 
 def assert_same(path, whole):

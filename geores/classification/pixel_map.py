@@ -185,7 +185,7 @@ class PixelClassification(Shown):
     def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
         """Write ``<name>_classes.tif`` with its style, ``<name>_confidence.tif``, a picture and ``run.json``.
 
-        With `probabilities`, ``<name>_probabilities.tif``; with `polygons`, ``<name>_classes.gpkg`` or
+        With `probabilities`, ``<name>_probabilities.tif``; with `polygons`, ``<name>_polygons.gpkg`` or
         ``.parquet``.
 
         Args:
