@@ -201,13 +201,19 @@ def test_pairs_read_names_nodata_and_bands(tmp_path):
     assert turned[0]['mask'][0, 1] == 1
 
 
+def resize(path):
+    write(path, np.ones((3, 3), np.uint8))  # which takes its names away
+    name_classes(path, LABELS)
+
+
 @pytest.mark.parametrize(
     ('change', 'part'),
     [
         (lambda root: (root / 'masks' / '01.tif').unlink(), 'no such class map'),
         (lambda root: name_classes(root / 'masks' / '01.tif', ['water']), 'value 2 is no class'),
         (lambda root: (root / 'masks' / '01.tif.aux.xml').unlink(), 'no category names; set labels'),
-        (lambda root: write(root / 'masks' / '01.tif', np.ones((3, 3), np.uint8)), '(3, 3) pixels'),
+        (lambda root: write(root / 'masks' / '01.tif', np.ones((3, 3), np.uint8)), 'set labels'),
+        (lambda root: resize(root / 'masks' / '01.tif'), '(3, 3) pixels'),
     ],
 )
 def test_pairs_that_do_not_fit_are_named(tmp_path, change, part):
