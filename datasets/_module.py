@@ -17,6 +17,7 @@ from geores.errors import DatasetError
 from geores.splits import Split, group_folds, near_duplicates, read_split, stratified_split
 
 Sample = dict[str, Any]
+Kind = Literal['multi-label', 'single-label', 'segmentation']
 
 
 class Images(Protocol):
@@ -39,11 +40,14 @@ class Images(Protocol):
 class LabelledImages(Protocol):
     """A dataset that a datamodule can split."""
 
-    task: Literal['multi-label', 'single-label']
     bands: tuple[str, ...]
     labels: tuple[str, ...]
     ids: list[str]
     targets: NDArray[Any]
+
+    @property
+    def task(self) -> Kind:
+        """What the labels are of."""
 
     @property
     def strata(self) -> list[str]:
@@ -169,8 +173,8 @@ class ImageDataModule(LightningDataModule):
         return self.dataset.bands
 
     @property
-    def task(self) -> Literal['multi-label', 'single-label']:
-        """Whether an image has one label or any number."""
+    def task(self) -> Kind:
+        """Whether an image has one label or any number, or each of its pixels one."""
         return self.dataset.task
 
     def setup(self, stage: str | None = None) -> None:

@@ -22,7 +22,7 @@ class ReBENMapsDataModule(ReBENDataModule):
         return ReBEN(split='all', maps=True, **self._options)
 
     @property
-    def task(self) -> Literal['segmentation']:  # type: ignore[override]
+    def task(self) -> Literal['segmentation']:
         """That pixels have labels."""
         return 'segmentation'
 

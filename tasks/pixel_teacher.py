@@ -77,7 +77,7 @@ class OnnxTeacher:
         fresh = start_from(network, self.path, self.bands)
         if fresh:
             raise UsageError(f'teacher: {self.path} has no weights for {fresh[0]} of {architecture}')
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)
         return network.eval().requires_grad_(requires_grad=False)
 
     def to(self, device: torch.device) -> None:

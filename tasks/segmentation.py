@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric
 
 from geores import models
 from geores.errors import UsageError
-from geores.metrics.pixels import IGNORED, PixelReport
+from geores.metrics.pixels import IGNORED, MEANS, PixelReport
 from geores.tasks.augment import Augmentation
 from geores.tasks.levels import Views, ViewsOf
 from geores.tasks.losses import make_loss
@@ -282,11 +282,13 @@ class SemanticSegmentation(LightningModule):
         self.forget()
 
     def on_validation_epoch_end(self) -> None:
-        """Log the figures of all batches."""
+        """Log the figures of all batches; those of single classes under `val/each/`."""
         logged: dict[str, float | Tensor] = {'val/loss': self.val_loss.compute()}
         for source, figures in self.figures().items():
-            start = 'val' if source == 'labels' else f'val/{source}'
-            logged |= {f'{start}/{name}': value for name, value in figures.items()}
+            path = '' if source == 'labels' else f'{source}/'
+            for name, value in figures.items():
+                each = '' if name in MEANS else 'each/'
+                logged[f'val/{each}{path}{name}'] = value
         self.log_dict(logged)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

@@ -5,12 +5,13 @@ import yaml
 
 from geores.bundle import load_model
 from geores.cli.train import train
-from geores.datasets import GeoTIFFPairs, GeoTIFFPairsDataModule
+from geores.datasets import GeoTIFFPairs, GeoTIFFPairsDataModule, ReBENMapsDataModule
 from geores.errors import DatasetError, UsageError
 from geores.tasks import SemanticSegmentation
 from geores.tasks.augment import Dihedral, Gain, RandomResizedCrop
 from geores.tasks.pixel_teacher import OnnxTeacher
 
+from .reben_fixtures import make_reben
 from .segmentation_fixtures import (
     BANDS,
     LABELS,
@@ -201,13 +202,19 @@ def test_pairs_read_names_nodata_and_bands(tmp_path):
     assert turned[0]['mask'][0, 1] == 1
 
 
+def resize(path):
+    write(path, np.ones((3, 3), np.uint8))  # which takes its names away
+    name_classes(path, LABELS)
+
+
 @pytest.mark.parametrize(
     ('change', 'part'),
     [
         (lambda root: (root / 'masks' / '01.tif').unlink(), 'no such class map'),
         (lambda root: name_classes(root / 'masks' / '01.tif', ['water']), 'value 2 is no class'),
         (lambda root: (root / 'masks' / '01.tif.aux.xml').unlink(), 'no category names; set labels'),
-        (lambda root: write(root / 'masks' / '01.tif', np.ones((3, 3), np.uint8)), '(3, 3) pixels'),
+        (lambda root: write(root / 'masks' / '01.tif', np.ones((3, 3), np.uint8)), 'set labels'),
+        (lambda root: resize(root / 'masks' / '01.tif'), '(3, 3) pixels'),
     ],
 )
 def test_pairs_that_do_not_fit_are_named(tmp_path, change, part):
@@ -232,3 +239,25 @@ def test_class_counts_are_of_training_pixels(tmp_path):
     masks = torch.stack([data.dataset[index]['mask'] for index in data.split.train])
     assert data.class_counts.tolist() == [int((masks == place).sum()) for place in range(2)]
     assert data.size == SIDE
+
+
+def test_reben_with_its_maps_trains_to_a_bundle(tmp_path):
+    make_reben(tmp_path / 'reben', count=6)
+    options = settings(tmp_path / 'reben', class_weights='balanced')
+    options['data'] = {
+        'class_path': 'geores.datasets.ReBENMapsDataModule',
+        'init_args': {
+            'root': str(tmp_path / 'reben'),
+            'bands': ['B02', 'B03', 'B04', 'B08'],
+            'batch_size': 2,
+        },
+    }
+    options['trainer'] |= {'max_epochs': 1, 'check_val_every_n_epoch': 1}
+    (tmp_path / 'maps.yaml').write_text(yaml.safe_dump(options))
+    train(['--config', 'maps.yaml', '--export.path', 'mapped'])
+    card = load_model('mapped').card
+    assert (card.task, len(card.labels), card.input_size, card.context) == ('segmentation', 19, 120, 22)
+    assert card.split_id.startswith('reben-official')
+    data = ReBENMapsDataModule(str(tmp_path / 'reben'), bands=['B02'])
+    masks = torch.stack([data.dataset[index]['mask'] for index in data.split.train])
+    assert int(data.class_counts.sum()) == int((masks != 255).sum())

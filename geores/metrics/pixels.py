@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -14,10 +14,12 @@ from torchmetrics.classification import (
     MulticlassStatScores,
 )
 
-__all__ = ['IGNORED', 'PixelReport']
+__all__ = ['IGNORED', 'MEANS', 'PixelReport']
 
 IGNORED = 255
 """Class of pixels that do not count."""
+MEANS = ('accuracy', 'miou', 'f1_macro', 'accuracy_macro')
+"""Figures of all classes together."""
 
 
 class PixelReport:
@@ -29,7 +31,7 @@ class PixelReport:
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
-        options = {'num_classes': len(self.labels), 'ignore_index': IGNORED, 'average': None}
+        options: dict[str, Any] = {'num_classes': len(self.labels), 'ignore_index': IGNORED, 'average': None}
         self.parts = MetricCollection(
             {
                 'iou': MulticlassJaccardIndex(**options),
