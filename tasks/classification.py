@@ -177,7 +177,7 @@ class SceneClassification(LightningModule):
 
     @staticmethod
     def export_type() -> type[Callback]:
-        """The callback that writes the bundle where a configuration names none; its arguments are those of a card."""
+        """The callback that writes the bundle where a configuration names none; it takes a card's text."""
         from geores.tasks.export import ExportBundle  # which imports this module
 
         return ExportBundle

@@ -236,7 +236,7 @@ class VisualQuestionAnswering(LightningModule):
 
     @staticmethod
     def export_type() -> type[Callback]:
-        """The callback that writes the bundle where a configuration names none; its arguments are those of a card."""
+        """The callback that writes the bundle where a configuration names none; it takes a card's text."""
         from geores.tasks._vqa_export import ExportVQABundle  # which imports this module
 
         return ExportVQABundle
