@@ -87,6 +87,7 @@ class Checkpoints(Checkpoint):
         self._saved_at = time.monotonic()
         self._seconds = 0.0  # that the last one took
         self._deferred = False  # from the end of an epoch to the first batch of the next
+        self._within = False  # an epoch that was continued
         self._tried = False
         self._asked = False
         self._handler: Any = None
@@ -130,6 +131,8 @@ class Checkpoints(Checkpoint):
         """
         self._loaded = checkpoint['run']
         self.order.seed, self.order.skip = self._loaded['seed'], self._loaded['batch']
+        self._within = self._loaded['batch'] > 0
+        self.order.epoch = self._loaded['epoch']  # loaders without a length are read before Lightning says it
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on as the run was left.
@@ -148,7 +151,7 @@ class Checkpoints(Checkpoint):
         before, now = self._loaded['batches'], float(trainer.num_training_batches)
         if before != now:
             raise UsageError(
-                f'{self.folder.parent} has trained on {before:g} batches an epoch, and now there are {now:g}: '
+                f'{self.folder.parent} has trained on {before:g} batches an epoch, now there are {now:g}: '
                 'the data have changed since; --no-resume starts anew'
             )
         self.recall(trainer)
@@ -157,7 +160,7 @@ class Checkpoints(Checkpoint):
             if name in self._loaded['metrics']:
                 _set_metric(metric, self._loaded['metrics'][name])
         if not self._loaded['batch']:
-            _step_plateaus(trainer, self._loaded['figures'])
+            _step_plateaus(trainer, trainer.current_epoch)
 
     def recall(self, trainer: Trainer) -> None:
         """Bring back the last figures, which an export may want."""
@@ -242,6 +245,9 @@ class Checkpoints(Checkpoint):
             self._save(trainer, done, 0)
         if self._asked:
             raise KeyboardInterrupt
+        if self._within:  # Lightning leaves the step out in an epoch that was continued
+            _step_plateaus(trainer, done)
+            self._within = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave Ctrl-C to others."""
@@ -321,9 +327,10 @@ def _set_metric(metric: Metric, kept: Mapping[str, Any]) -> None:
         )
 
 
-def _step_plateaus(trainer: Trainer, figures: Mapping[str, float]) -> None:
+def _step_plateaus(trainer: Trainer, epochs: int) -> None:
     """Take the step of schedules that wait for a figure: Lightning takes it behind the epoch's checkpoint."""
     for config in trainer.lr_scheduler_configs:
-        due = config.interval == 'epoch' and trainer.current_epoch % config.frequency == 0
-        if config.reduce_on_plateau and due and config.monitor is not None and config.monitor in figures:
-            config.scheduler.step(figures[config.monitor])  # type: ignore[arg-type]
+        due = config.interval == 'epoch' and epochs % config.frequency == 0
+        figure = trainer.callback_metrics.get(config.monitor or '')
+        if config.reduce_on_plateau and due and figure is not None:
+            config.scheduler.step(figure)  # type: ignore[arg-type]
