@@ -214,8 +214,8 @@ class ReBENDataModule(ImageDataModule):
             'units': units,
             'gsd': (10, 10),
             'resampling': self._options['interpolation'],
-            'training_data': 'BigEarthNet v2.0 (reBEN; Community Data License Agreement, permissive 1.0), labels '
-            'from CORINE Land Cover 2018; contains modified Copernicus Sentinel data.',
+            'training_data': 'BigEarthNet v2.0 (reBEN; Community Data License Agreement, permissive 1.0), '
+            'labels from CORINE Land Cover 2018; contains modified Copernicus Sentinel data.',
         }
 
     def make_dataset(self) -> ReBEN:

@@ -236,8 +236,8 @@ class VisualQuestionAnswering(LightningModule):
 
     @staticmethod
     def export_type() -> type[Callback]:
-        """The callback that writes the bundle where a configuration names none; its arguments are those of a
-        card.""" from geores.tasks._vqa_export import ExportVQABundle  # which imports this module
+        """The callback that writes the bundle where a configuration names none; it takes a card's text."""
+        from geores.tasks._vqa_export import ExportVQABundle  # which imports this module
 
         return ExportVQABundle
 

@@ -1,5 +1,4 @@
-"""A small training with all that a run has to keep: an average, mixup, augmentation, dropout, a falling
-rate."""
+"""A small training with all that a run keeps: an average, mixup, augmentation, dropout, a falling rate."""
 
 import json
 from pathlib import Path

@@ -192,7 +192,8 @@ def test_the_command_says_areas_and_confidence(geores, path, pixel_bundle, tmp_p
     assert answer.code == 0
     assert 'ha' in answer.out
     assert 'confidence: median' in answer.out
-    record = geores('classify', path, '--model', pixel_bundle, '--out', tmp_path / 'json', '--json').records[0]
+    out = tmp_path / 'json'
+    record = geores('classify', path, '--model', pixel_bundle, '--out', out, '--json').records[0]
     assert set(record['outputs']) == {'classes', 'confidence', 'map'}
     assert record['legend']['1'] == 'water'
     assert sum(record['labels'].values()) == pytest.approx(1, abs=1e-5)
@@ -240,9 +241,8 @@ def test_lazy_scenes_give_lazy_maps(model):
     import xarray as xr
 
     values = noise(3, 60, 70)
-    array = xr.DataArray(
-        da.from_array(values, chunks=(3, 30, 30)), dims=('band', 'y', 'x'), coords={'band': ['red', 'green', 'blue']}
-    )  # fmt: skip
+    chunked = da.from_array(values, chunks=(3, 30, 30))
+    array = xr.DataArray(chunked, dims=('band', 'y', 'x'), coords={'band': ['red', 'green', 'blue']})
     lazy = library.classify(array, model, precision='fp32')
     assert lazy.classes.chunks is not None
     eager = library.classify(array.compute(), model, precision='fp32')
@@ -292,8 +292,9 @@ class TestOnnx:
         ]
         node = helper.make_node('Gelu', ['x'], ['y'], domain='com.microsoft')
         opsets = [helper.make_opsetid('', 17), helper.make_opsetid('com.microsoft', 1)]
-        model = helper.make_model(helper.make_graph([node], 'g', values[:1], values[1:]),
-        opset_imports=opsets) file = tmp_path / 'strange.onnx'
+        graph = helper.make_graph([node], 'g', values[:1], values[1:])
+        model = helper.make_model(graph, opset_imports=opsets)
+        file = tmp_path / 'strange.onnx'
         onnx.save(model, file)
         card = pixel_card('strange', architecture='onnx', architecture_kwargs={})
         with pytest.raises(BundleError, match=r"operators of 'com\.microsoft'"):

@@ -11,7 +11,7 @@ from .surviving_fixtures import BATCHES, EPOCHS, STEPS, bundle_of, recipe, same,
 pytestmark = pytest.mark.usefixtures('one_thread')
 
 
-class Killed(Exception):
+class Killed(Exception):  # noqa: N818
     """Ends a run as a kill does: nothing of it is asked to clean up."""
 
 
@@ -170,7 +170,7 @@ def test_a_damaged_checkpoint_is_left_for_the_one_before(place, whole, kill, cap
     expected = whole(args)
     kill(BATCHES + 3)
     killed(args)
-    first, last = sorted(os.listdir('runs/small/version_0/checkpoints'))
+    _, last = sorted(os.listdir('runs/small/version_0/checkpoints'))
     path = f'runs/small/version_0/checkpoints/{last}'
     data = bytearray(Path(path).read_bytes())
     data[len(data) // 2] ^= 1

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,15 @@ from .surviving_fixtures import BATCHES, bundle_of, recipe, same, write_images
 from .test_surviving import Killed, elsewhere, kill, killed, place, uninterrupted, whole  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures('one_thread', 'elsewhere')
+PATIENCE = 240  # seconds; a machine may have more to do
 MAIN = 'from geores.cli import main; main()'
 SLOW = """
-import sys, time
+import pathlib, time
 from geores.tasks import SceneClassification
 given = SceneClassification.training_step
 def step(self, batch, index):
-    time.sleep(0.15)
+    pathlib.Path('training').touch()
+    time.sleep(0.3)
     return given(self, batch, index)
 SceneClassification.training_step = step
 from geores.cli import main
@@ -35,13 +38,18 @@ main()
 """
 
 
-def start(args, code=SLOW):
+@contextmanager
+def started(args, code=SLOW):
     environment = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': ''}
     command = [sys.executable, '-P', '-c', code, 'train', *args]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-def wait_for(check, seconds=60):
+def wait_for(check, seconds=PATIENCE):
     until = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < until
@@ -53,15 +61,12 @@ def test_signals(place, whole, number, code):  # noqa: F811
     args = [*recipe(place), '--trainer.max_epochs', '3']
     often = ['--checkpoint_steps', '1'] if number == 'KILL' else []
     expected = whole(args)
-    process = start([*args, *often])
     log = Path('runs/small/version_0/checkpoints')
-    rows = Path('runs/small/version_0/config.yaml')
-    wait_for(lambda: any(log.glob('*.ckpt')) if often else rows.exists())
-    if not often:
-        time.sleep(1.0)  # into the first batches: then and no earlier a signal is heard
-    process.send_signal(getattr(signal, f'SIG{number}'))
-    said = process.stderr.read()
-    assert process.wait(60) == code, said
+    with started([*args, *often]) as process:
+        wait_for(lambda: any(log.glob('*.ckpt')) if often else Path('training').exists())
+        process.send_signal(getattr(signal, f'SIG{number}'))
+        said = process.stderr.read()
+        assert process.wait(PATIENCE) == code, said
     if number != 'KILL':
         assert 'geores: stopped' in said.splitlines()[-1]
     assert list(log.glob('*.ckpt'))
@@ -99,10 +104,10 @@ def test_a_run_that_is_going_on_is_left_alone(place, kill, capsys):  # noqa: F81
 
 def test_two_at_the_same_time(place):  # noqa: F811
     args = recipe(place)
-    both = [start(args, MAIN) for _ in range(2)]
-    for process in both:
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 0, said
+    with started(args, MAIN) as one, started(args, MAIN) as other:
+        for process in (one, other):
+            said = process.stderr.read()
+            assert process.wait(PATIENCE) == 0, said
     assert same(bundle_of('runs/small/version_0'), bundle_of('runs/small/version_1'))
 
 
@@ -147,7 +152,7 @@ def test_folds_are_continued(place, kill, capsys):  # noqa: F811
     trainer = {'max_epochs': 1}
     args = [*recipe(place, trainer=trainer), '--checkpoint_steps', '1', '--folds', '2', '--out']
     train([*args, 'alone'])
-    kill(BATCHES)  # of the first fold
+    kill(2)  # of the first fold
     killed([*args, 'cv'])
     capsys.readouterr()
     train([*args, 'cv'])

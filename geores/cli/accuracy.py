@@ -41,10 +41,10 @@ def accuracy(
     do not cancel. These estimates (Olofsson et al. 2014; Stehman 2014) correct for the errors that the
     sample shows, and come with 95 % confidence intervals.
     """
+    from geores.io.whole_files import check_free
     from geores.pipelines.accuracy.assess import accuracy as estimate
     from geores.pipelines.accuracy.class_names import parse_classes, parse_values
     from geores.pipelines.accuracy.report import report_files
-    from geores.io.whole_files import check_free
 
     if out is not None:
         check_free(list(report_files(out).values()), overwrite=overwrite)

@@ -52,10 +52,10 @@ def audit(
     Distances are geodesics between the middles of rows. Moran's I tells how far labels resemble those of
     neighbours: where it has faded is a buffer after which a test is of ground that is new.
     """
+    from geores.io.whole_files import check_free, whole_files
     from geores.pipelines.audit import AuditOptions, audit_split
     from geores.pipelines.audit.figure import write_map
     from geores.pipelines.splitting import read_source
-    from geores.io.whole_files import check_free, whole_files
 
     options = AuditOptions(column, _numbers(radii), labels, images)
     options.check()

@@ -61,9 +61,9 @@ def split(
     stay; validation rows near a test row are dropped, then training rows near either. `geores audit` says
     whether a split can be trusted, and how wide a buffer should be.
     """
+    from geores.io.whole_files import check_free
     from geores.pipelines.splitting import SplitOptions, make_split, read_source
     from geores.pipelines.splitting.write import check_suffix
-    from geores.io.whole_files import check_free
 
     options = SplitOptions(
         method=cast('Any', method),

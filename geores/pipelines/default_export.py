@@ -20,8 +20,8 @@ _PICTURE = {'red', 'green', 'blue'}
 def default_export(task: Any, data: Any, name: str) -> tuple[Callback, str] | None:  # noqa: ANN401
     """The callback that writes a bundle of what a task learns.
 
-    A task says which by a method `export_type()`: a class like `geores.tasks.ExportBundle`. A datamodule
-    says in `card_text`, a mapping, what it knows of the card.
+    A task says which by a method `export_type()`: a class like `geores.tasks.ExportBundle`. A datamodule says
+    in `card_text`, a mapping, what it knows of the card.
 
     Args:
         task: The Lightning module.
@@ -29,8 +29,8 @@ def default_export(task: Any, data: Any, name: str) -> tuple[Callback, str] | No
         name: Of the configuration, and the model's.
 
     Returns:
-        The callback, and a sentence on what on the card was guessed or is unknown; None where the task or
-        the data do not say how to export.
+        The callback, and a sentence on what on the card was guessed or is unknown; None where the task or the
+        data do not say how to export.
     """
     if not hasattr(task, 'export_type') or not all(
         hasattr(data, one) for one in ('split', 'bands', 'dataset')

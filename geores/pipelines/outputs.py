@@ -22,10 +22,10 @@ from geores.cartography.polygons import write_polygons
 from geores.classification.picture import write_map
 from geores.classification.tile_maps import cell_blocks, label_cells
 from geores.errors import OutputError, WriteError
+from geores.io.whole_files import check_writable, failing, whole_files
 from geores.pipelines.records import check_record, record
 from geores.pipelines.scored import Scored
 from geores.pipelines.tables import write_tiles
-from geores.io.whole_files import check_writable, failing, whole_files
 from geores.scenes import gdal_env
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geores.errors import DatasetError, ReadError
+from geores.io.whole_files import failing
 from geores.pipelines.labelled_images import LabelledSet, read_labelled
 from geores.pipelines.questions.work import check_out
-from geores.io.whole_files import failing
 from geores.questions.balance import Level
 from geores.questions.grammar import Style
 from geores.questions.label_questions import LabelQuestion, Mode, label_questions

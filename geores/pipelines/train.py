@@ -3,18 +3,13 @@
 import argparse
 import atexit
 import logging
-import os
 import re
-import shutil
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from jsonargparse import ActionYesNo, Namespace
 from jsonargparse.typing import NonNegativeFloat, PositiveInt
@@ -22,17 +17,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import distributed
 
 from geores.errors import GeoresError, UsageError
-from geores.pipelines.default_export import default_export
-from geores.pipelines.surviving.batches import Order, follow
-from geores.pipelines.surviving.checkpoints import Checkpoints, Ending, latest, said
-from geores.pipelines.surviving.generators import Generators
-from geores.pipelines.surviving.log_rows import LogRows
+from geores.pipelines.surviving.fitting import Fitting
 from geores.pipelines.surviving.runs import Run, claim, fingerprints
-from geores.pipelines.trainer import EXPECTED_WARNINGS, TERMINATED
+from geores.pipelines.trainer import EXPECTED_WARNINGS
 from geores.plugins import DATASETS, TASKS, plugins
 
 _EXPECTED_WARNINGS = (
@@ -42,13 +32,8 @@ _EXPECTED_WARNINGS = (
     'Experiment logs directory .* exists and is not empty',  # of a run that is continued
     'It is recommended to use `self.log.*sync_dist',  # the metrics have gathered all processes' samples
 )
-BUNDLE = 'bundle'
-_ENVIRONMENT = 'GEORES_CHECKPOINT'
-"""Tells the other processes of a training which checkpoint the first goes on from."""
-
 _CONFIGS = {'.yaml', '.yml', '.json'}
 _SHOWN = ('val/loss', 'val/accuracy', 'val/ap_', 'val/f1_m', 'val/mae', 'val/rmse', 'val/r2')
-_MEANS = ('/accuracy', '/miou')  # of figures that have a source in their name
 
 
 class _Progress(Callback):
@@ -60,7 +45,7 @@ class _Progress(Callback):
         figures = '  '.join(
             f'{name} {float(trainer.callback_metrics[name]):.3f}'
             for name in sorted(trainer.callback_metrics)
-            if name.startswith(_SHOWN) or name.endswith(_MEANS)
+            if name.startswith(_SHOWN)
         )
         epoch = f'epoch {trainer.current_epoch + 1}/{trainer.max_epochs}'
         print(f'{epoch}  {figures}', file=sys.stderr, flush=True)
@@ -77,7 +62,7 @@ class _TrainCLI(LightningCLI):
         claimed: The folder; None where there is none to keep anything in.
     """
 
-    def __init__(self, name: str, **kwargs: Any) -> None:
+    def __init__(self, name: str, **kwargs: Any) -> None:  # noqa: ANN401 - Lightning's
         self.name = name
         self.claimed: Run | None = None
         super().__init__(**kwargs)
@@ -113,10 +98,10 @@ class _TrainCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Take the folder, and have the logger write to it."""
-        if self.config.trainer.fast_dev_run or rank_zero_only.rank not in {0, None}:
+        if self.config.trainer.fast_dev_run or getattr(rank_zero_only, 'rank', 0) not in {0, None}:
             return  # other processes are told where the first one goes on
         logger = self.config.trainer.logger
-        given = getattr(logger, 'init_args', None)
+        given: Any = getattr(logger, 'init_args', None)
         placed = isinstance(given, Namespace) and all(key in given for key in ('save_dir', 'name', 'version'))
         follows = placed and given.version is None and given.save_dir is not None
         root = Path(given.save_dir, given.name or '') if follows else Path('runs', self.name)
@@ -126,7 +111,7 @@ class _TrainCLI(LightningCLI):
             given.version = self.claimed.number
         self.save_config_kwargs['overwrite'] = self.claimed.resumed
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401 - Lightning's
         """Without Lightning's own checkpoints, where nobody asks for them."""
         callbacks = self.config_init.trainer.callbacks or []
         asked = isinstance(callbacks, Checkpoint) or (
@@ -181,153 +166,7 @@ def train(args: Sequence[str], configure: Callable[[Any], None] | None = None) -
                 cli.claimed.fail()
             raise UsageError(f'{_config(args)}: has no export, which cross-validation needs')
         atexit.register(_leave_processes)
-        return _Fitting(cli, configure).run()
-
-
-class _Fitting:
-    """Fits what a command line has made, in a run's folder.
-
-    Args:
-        cli: Of the command line.
-        configure: Called with the export.
-    """
-
-    def __init__(self, cli: _TrainCLI, configure: Callable[[Any], None] | None) -> None:
-        self.cli = cli
-        self.trainer: Trainer = cli.trainer
-        self.held = cli.claimed
-        self.configure = configure
-        self.checkpoints: Checkpoints | None = None
-        self.ending = Ending(self._exports)
-
-    def run(self) -> Path:
-        """Fit and export; the folder."""
-        handler = signal.getsignal(signal.SIGINT)
-        main = threading.current_thread() is threading.main_thread()
-        try:
-            folder = self._run()
-        except SIGTERMException:
-            self._release()
-            print('geores: stopped; the same command goes on', file=sys.stderr)
-            sys.exit(TERMINATED)
-        except SystemExit as error:
-            self._release()
-            if error.code == 1 and self.trainer.world_size == 1:  # what Lightning makes of Ctrl-C
-                raise KeyboardInterrupt from error
-            raise
-        except KeyboardInterrupt:
-            self._release()
-            raise
-        except BaseException:
-            if self.held is not None:
-                self.held.fail()
-            raise
-        finally:
-            if main:
-                signal.signal(signal.SIGINT, handler)
-        return folder
-
-    def _release(self) -> None:
-        if self.held is not None:
-            self.held.release()
-
-    def _run(self) -> Path:
-        cli, trainer, held = self.cli, self.trainer, self.held
-        export = self._export()
-        path = self._survive() if cli.keeps else None
-        if export is not None:
-            trainer.callbacks.append(export)  # type: ignore[attr-defined]
-        weights_only = None if path is None else True
-        trainer.fit(cli.model, cli.datamodule, ckpt_path=path, weights_only=weights_only)
-        if path is not None and self.checkpoints is not None and not self.ending.ended:
-            self._end()
-        folder = Path(trainer.log_dir or '.') if held is None else held.folder
-        if not trainer.is_global_zero:
-            return folder
-        own = export is None and hasattr(cli.model, 'export_bundle')
-        if own:
-            if held is not None and held.exporting:
-                shutil.rmtree(folder / BUNDLE, ignore_errors=True)
-            cli.model.export_bundle(folder / BUNDLE)  # type: ignore[operator]
-            print(f'bundle written to {folder / BUNDLE}')
-        if held is not None:
-            held.finish(remove=own or export is not None)
-            if not own and export is None:
-                last = max(held.checkpoints.glob('*.ckpt'), default=None)
-                kept = 'there are no checkpoints' if last is None else f'the weights are in {last}'
-                _say(f'{type(cli.model).__name__} says not how it is exported (docs/add-a-task.md); {kept}')
-        return folder
-
-    def _export(self) -> Any:  # noqa: ANN401 - a callback, or None
-        """What writes the bundle, if that is a callback."""
-        cli, held = self.cli, self.held
-        export: Any = cli.config_init.get('export')
-        if not export and not hasattr(cli.model, 'export_bundle'):
-            made = default_export(cli.model, cli.datamodule, cli.name)
-            if made is not None:
-                export, note = made
-                if held is not None:
-                    export.path = str(held.folder / export.text['name'])
-                if note and self.trainer.is_global_zero:
-                    _say(note)
-        if not export:
-            return None
-        if self.configure is not None:
-            self.configure(export)
-        if held is not None and held.exporting:  # what stands there was written by this run
-            export.overwrite = True
-        return export
-
-    def _survive(self) -> str | None:
-        """Have checkpoints written; the one to go on from."""
-        cli, trainer, held = self.cli, self.trainer, self.held
-        path = os.environ.get(_ENVIRONMENT) or None
-        folder = Path(path).parent if path else Path(trainer.default_root_dir) / 'checkpoints'
-        rows: list[Callback] = []
-        if held is not None:
-            folder = held.checkpoints
-            path = self._found(held)
-            rows = [LogRows(held.folder / 'metrics.csv')]
-            os.environ[_ENVIRONMENT] = path or ''
-        seed = cli.config.seed_everything
-        order = Order(seed if isinstance(seed, int) and not isinstance(seed, bool) else torch.initial_seed())
-        source = cli.model if cli.datamodule is None else cli.datamodule
-        if trainer.world_size == 1 and not trainer.overfit_batches:
-            follow(source, order)
-        minutes, steps = cli.config.checkpoint_minutes, cli.config.checkpoint_steps
-        self.checkpoints = Checkpoints(folder, order, minutes, steps)
-        trainer.callbacks[:] = [self.ending, Generators(), *trainer.callbacks, *rows, self.checkpoints]  #
-        type: ignore[attr-defined]
-        return path
-
-    def _exports(self) -> None:
-        if self.held is not None:
-            self.held.mark('exporting')
-
-    def _found(self, held: Run) -> str | None:
-        if not held.resumed:
-            return None
-        kept = latest(held.checkpoints, _say)
-        if kept is None:
-            _say(f'begins {held.folder} again, which was stopped before its first checkpoint')
-            return None
-        over = 'its export, for training was over' if held.exporting else said(kept)
-        _say(f'continues {held.folder} from {over}; --no-resume begins anew')
-        return str(kept.path)
-
-    def _end(self) -> None:
-        """What Lightning leaves out where a run was stopped behind its last epoch."""
-        trainer, model = self.trainer, self.cli.model
-        model.to(trainer.strategy.root_device)
-        assert self.checkpoints is not None  # noqa: S101 - for the type alone
-        self.checkpoints.recall(trainer)
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            callback.on_train_end(trainer, model)
-        model.on_train_end()
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        return Fitting(cli, configure).run()
 
 
 def _leave_processes() -> None:

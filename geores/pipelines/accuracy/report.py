@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from geores.metrics.map_accuracy import Estimate, MapEstimates
 from geores.io.whole_files import check_free, whole_files
+from geores.metrics.map_accuracy import Estimate, MapEstimates
 
 __all__ = ['AccuracyReport', 'report_files']
 

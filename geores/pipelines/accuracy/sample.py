@@ -8,8 +8,8 @@ from pathlib import Path
 import geopandas as gpd
 
 from geores.errors import UsageError
-from geores.pipelines.accuracy.design import Design, side_file
 from geores.io.whole_files import check_free, whole_files
+from geores.pipelines.accuracy.design import Design, side_file
 
 __all__ = ['Sample', 'check_sample']
 

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import shapely
 
 from geores.errors import OutputError
+from geores.io.whole_files import check_free, whole_files
 from geores.pipelines.asking.answer import Behind, SceneAnswer, evidence_columns
 from geores.pipelines.asking.figure import EvidenceMaps
 from geores.pipelines.outputs import provenance
 from geores.pipelines.records import check_record, read_record, record
 from geores.pipelines.tables import geo_metadata, tile_outlines
-from geores.io.whole_files import check_free, whole_files
 
 if TYPE_CHECKING:
     from geores.pipelines.scored import Scored

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from geores.errors import OutputError, UsageError
+from geores.io.whole_files import whole_files
 from geores.pipelines.baselines.runs import Run, work_folder
 from geores.pipelines.outputs import check_folder
-from geores.io.whole_files import whole_files
 
 __all__ = ['BaselineTable', 'baseline_files', 'check_baselines']
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from geores.bigearthnet.stores import PatchStore
 from geores.errors import DatasetError, JournalError, ReadError, UsageError, WriteError
+from geores.io.whole_files import failing
 from geores.pipelines.converting.archives import TarStore
 from geores.pipelines.converting.destination import (
     check_destination,
@@ -31,7 +32,6 @@ from geores.pipelines.converting.workers import (
     tasks,
 )
 from geores.pipelines.converting.writers import FORMATS, Writer, writer_for
-from geores.io.whole_files import failing
 
 __all__ = ['FAULTS', 'Conversion', 'convert_reben']
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geores.pipelines.evaluation.files import by_label, check_files, files, plain, write_predictions
 from geores.io.whole_files import whole_files
+from geores.pipelines.evaluation.files import by_label, check_files, files, plain, write_predictions
 
 if TYPE_CHECKING:
     from geores.pipelines.evaluation.question_report import VQAEvaluation

@@ -10,7 +10,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from geores.errors import OutputError
-from geores.pipelines.surviving.checkpoints import Checkpoints, Kept, latest, said
+from geores.pipelines.surviving.checkpoints import Checkpoints
+from geores.pipelines.surviving.files import Kept, latest, said
 from geores.pipelines.surviving.generators import Generators
 from geores.pipelines.surviving.runs import fingerprints
 

@@ -13,11 +13,11 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
+from geores.io.whole_files import failing
 from geores.osm.geometry import HIGH_RESOLUTION
 from geores.pipelines.questions.layout import Layout, open_reader
 from geores.pipelines.questions.objects import Counting, SceneObjects
 from geores.pipelines.questions.options import MakeOptions
-from geores.io.whole_files import failing
 from geores.questions.asking import Asked, ask_balanced
 from geores.questions.balance import Balance
 from geores.questions.choosing import Chosen

@@ -10,12 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from geores.io.whole_files import failing
 from geores.osm.geometry import HIGH_RESOLUTION
 from geores.pipelines.questions.inputs import Inputs
 from geores.pipelines.questions.options import MakeOptions
 from geores.pipelines.questions.tiles import TileMaker, tile_name
 from geores.pipelines.questions.work import WorkFolder
-from geores.io.whole_files import failing
 from geores.questions.official import answer_record, image_record, question_record, write_official
 
 __all__ = ['ATTRIBUTION', 'PARTS', 'Kept', 'write_dataset']

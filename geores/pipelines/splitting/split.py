@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from geores.errors import DatasetError
+from geores.io.whole_files import check_free, whole_files
 from geores.pipelines.splitting.balance import Balance, balance_of
 from geores.pipelines.splitting.source import Source
 from geores.pipelines.splitting.write import check_format, write_frame
-from geores.io.whole_files import check_free, whole_files
 from geores.splits import DROPPED, Parts, geographic_split, keep_apart, label_matrix, reben_split, regions_of
 from geores.splits.buffer import check_buffer
 from geores.splits.parts import LEFT_OUT, PARTS, check_fractions, split_id

@@ -1,8 +1,8 @@
 """Training batches whose order and random draws follow from seed, epoch and place in the epoch alone.
 
-So a run that was stopped in the midst of an epoch goes on with the very batch that came next, whatever
-number of processes reads. What torch gives by itself follows from all that was drawn before: resumed, it
-would show the first epoch's order again.
+So a run that was stopped in the midst of an epoch goes on with the very batch that came next, however many
+processes read. What torch gives by itself follows from all that was drawn before: resumed, it would show the
+first epoch's order again.
 """
 
 import functools

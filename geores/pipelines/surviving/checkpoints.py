@@ -1,17 +1,15 @@
-"""Checkpoints of a run: written often, whole or not at all, and read without running what is in them."""
+"""Checkpoints of a run: when they are written, and what is in them beside what Lightning keeps."""
 
-import os
 import pickle
 import re
 import signal
 import sys
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -21,100 +19,15 @@ from torchmetrics import Metric
 
 from geores.errors import UsageError
 from geores.pipelines.surviving.batches import Order
+from geores.pipelines.surviving.files import WholeFiles
 
-__all__ = ['Checkpoints', 'Ending', 'Kept', 'latest', 'said']
+__all__ = ['Checkpoints', 'Ending']
 
 KEPT = 2
 """Checkpoints that are kept: the last one, and the one before for where it is damaged."""
 
 SHARE = 0.05
 """Most of the time that goes into checkpoints at the ends of short epochs."""
-
-_NAME = re.compile(r'epoch(\d+)-step(\d+)\.ckpt')
-_UNREADABLE = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    EOFError,
-    KeyError,
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-)
-
-
-class Kept(NamedTuple):
-    """A checkpoint that can be read.
-
-    Attributes:
-        path: The file.
-        epoch: Epochs that were finished.
-        batch: Batches of the next one that were trained on.
-        step: Steps of the optimizer that were taken.
-    """
-
-    path: Path
-    epoch: int
-    batch: int
-    step: int
-
-
-def latest(folder: Path, say: Callable[[str], None]) -> Kept | None:
-    """The last checkpoint of a folder that can be read; damaged ones after it are removed.
-
-    Args:
-        folder: Of the checkpoints.
-        say: Called with a sentence on each damaged one.
-    """
-    for path in sorted((one for one in folder.glob('*.ckpt') if _NAME.fullmatch(one.name)), reverse=True):
-        try:
-            return _read(path)
-        except _UNREADABLE as error:
-            reason = ' '.join(str(error).split()).split('. ')[0]
-            say(f'{path} is damaged and left out: {reason or type(error).__name__}')
-            path.unlink()
-    return None
-
-
-def _read(path: Path) -> Kept:
-    with zipfile.ZipFile(path) as file:  # knows of a lost end and, by checksums, of changed bytes
-        damaged = file.testzip()
-    if damaged is not None:
-        raise ValueError(f'{damaged} in it has changed')
-    # A checkpoint of a run's own folder is the user's own, but a folder may come from elsewhere: nothing in
-    # it is
-    # run. Packages whose callbacks keep other objects can allow these
-    # (`torch.serialization.add_safe_globals`).
-    kept = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-    return Kept(path, int(kept['run']['epoch']), int(kept['run']['batch']), int(kept['global_step']))
-
-
-class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its place first, so that a file of its name is whole."""
-
-    def save_checkpoint(
-        self,
-        checkpoint: dict[str, Any],
-        path: str | Path,
-        storage_options: Any = None,  # noqa: ANN401
-    ) -> None:
-        """Write one.
-
-        Args:
-            checkpoint: Of Lightning.
-            path: The file.
-            storage_options: None.
-        """
-        place = Path(path)
-        part = place.with_name(f'.{place.name}.part')
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open('wb') as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(place)
-        finally:
-            part.unlink(missing_ok=True)
 
 
 class Ending(Callback):
@@ -174,6 +87,7 @@ class Checkpoints(Checkpoint):
         self._saved_at = time.monotonic()
         self._seconds = 0.0  # that the last one took
         self._deferred = False  # from the end of an epoch to the first batch of the next
+        self._within = False  # an epoch that was continued
         self._tried = False
         self._asked = False
         self._handler: Any = None
@@ -217,6 +131,8 @@ class Checkpoints(Checkpoint):
         """
         self._loaded = checkpoint['run']
         self.order.seed, self.order.skip = self._loaded['seed'], self._loaded['batch']
+        self._within = self._loaded['batch'] > 0
+        self.order.epoch = self._loaded['epoch']  # loaders without a length are read before Lightning says it
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on as the run was left.
@@ -235,8 +151,8 @@ class Checkpoints(Checkpoint):
         before, now = self._loaded['batches'], float(trainer.num_training_batches)
         if before != now:
             raise UsageError(
-                f'{self.folder.parent} has trained on {before:g} batches an epoch, and now there are {now:g}: the '
-                'data have changed since; --no-resume starts anew'
+                f'{self.folder.parent} has trained on {before:g} batches an epoch, now there are {now:g}: '
+                'the data have changed since; --no-resume starts anew'
             )
         self.recall(trainer)
         trainer.should_stop = self._loaded['stopped']
@@ -244,7 +160,7 @@ class Checkpoints(Checkpoint):
             if name in self._loaded['metrics']:
                 _set_metric(metric, self._loaded['metrics'][name])
         if not self._loaded['batch']:
-            _step_plateaus(trainer, self._loaded['figures'])
+            _step_plateaus(trainer, trainer.current_epoch)
 
     def recall(self, trainer: Trainer) -> None:
         """Bring back the last figures, which an export may want."""
@@ -320,8 +236,7 @@ class Checkpoints(Checkpoint):
         )
         asked = self._asked or trainer.received_sigterm
         worth = self.steps is not None or self._seconds <= SHARE * (time.monotonic() - self._saved_at)
-        # Lightning takes an epoch that ended for one that has to end again where steps are counted, not
-        # epochs.
+        # Where steps are counted, not epochs, Lightning has an epoch that ended end again.
         self._deferred = not last and trainer.max_steps >= 0 and self.order.single and trainer.world_size == 1
         if self._deferred:
             return
@@ -330,6 +245,9 @@ class Checkpoints(Checkpoint):
             self._save(trainer, done, 0)
         if self._asked:
             raise KeyboardInterrupt
+        if self._within:  # Lightning leaves the step out in an epoch that was continued
+            _step_plateaus(trainer, done)
+            self._within = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave Ctrl-C to others."""
@@ -351,7 +269,7 @@ class Checkpoints(Checkpoint):
                 self._check(path)
                 for old in sorted(self.folder.glob('*.ckpt'))[:-KEPT]:
                     old.unlink()
-        except (OSError, RuntimeError) as error:  # such as a full disk: training itself can go on
+        except (OSError, RuntimeError) as error:  # such as a full disk; training can go on
             self.warn(f'no checkpoint was written: {" ".join(str(error).split())}')
         self._saved_at = time.monotonic()
         self._seconds = self._saved_at - began
@@ -366,8 +284,9 @@ class Checkpoints(Checkpoint):
         except pickle.UnpicklingError as error:
             found = re.search(r'GLOBAL ([\w.]+)', str(error))
             self.warn(
-                f'this run cannot be continued: a callback, the task or the optimizer keeps {found[1] if found else "an object"}'
-                ' in checkpoints, which is not read from files (torch.serialization.add_safe_globals allows it)'
+                'this run cannot be continued: a callback, the task or the optimizer keeps '
+                f'{found[1] if found else "an object"} in checkpoints, which is not read from files '
+                '(torch.serialization.add_safe_globals allows it)'
             )
 
     @staticmethod
@@ -408,14 +327,10 @@ def _set_metric(metric: Metric, kept: Mapping[str, Any]) -> None:
         )
 
 
-def _step_plateaus(trainer: Trainer, figures: Mapping[str, float]) -> None:
+def _step_plateaus(trainer: Trainer, epochs: int) -> None:
     """Take the step of schedules that wait for a figure: Lightning takes it behind the epoch's checkpoint."""
     for config in trainer.lr_scheduler_configs:
-        due = config.interval == 'epoch' and trainer.current_epoch % config.frequency == 0
-        if config.reduce_on_plateau and due and config.monitor in figures:
-            config.scheduler.step(figures[config.monitor])  # type: ignore[arg-type]
-
-
-def said(kept: Kept) -> str:
-    """Where a checkpoint stands, in words."""
-    return f'epoch {kept.epoch + 1}, step {kept.step}'
+        due = config.interval == 'epoch' and epochs % config.frequency == 0
+        figure = trainer.callback_metrics.get(config.monitor or '')
+        if config.reduce_on_plateau and due and figure is not None:
+            config.scheduler.step(figure)  # type: ignore[arg-type]

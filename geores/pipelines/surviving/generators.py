@@ -27,7 +27,7 @@ def seed_of(*parts: int) -> int:
 
 def generator_states() -> dict[str, Any]:
     """States of the global generators of torch (CPU and CUDA), numpy and Python, as tensors and numbers."""
-    name, keys, *rest = np.random.get_state()
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - what others draw from
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     numpy = [name, torch.from_numpy(np.asarray(keys, np.int64)), *rest]
     return {'torch': torch.get_rng_state(), 'cuda': cuda, 'numpy': numpy, 'python': random.getstate()}
@@ -41,7 +41,7 @@ def set_generators(states: Mapping[str, Any]) -> None:
     """
     torch.set_rng_state(states['torch'])
     name, keys, *rest = states['numpy']
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     version, numbers, gauss = states['python']
     random.setstate((version, tuple(numbers), gauss))
     if torch.cuda.is_available() and len(states['cuda']) == torch.cuda.device_count():
@@ -71,9 +71,9 @@ class Stream:
             self._swap()
 
     def _swap(self) -> None:
-        kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
+        kept = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
         torch.set_rng_state(self._torch)
-        np.random.set_state(self._numpy)
+        np.random.set_state(self._numpy)  # noqa: NPY002
         random.setstate(self._python)
         self._torch, self._numpy, self._python = kept
 

@@ -190,9 +190,8 @@ def _continued(folder: Path, settings: Mapping[str, str], *, newest: bool) -> Ru
         lock.release()
         if other and record is not None and record['state'] != 'finished':
             more = f' and {len(other) - _SHOWN} more' if len(other) > _SHOWN else ''
-            _say(
-                f'{folder} is unfinished, but of other settings ({", ".join(other[:_SHOWN])}{more}): a new run'
-            )
+            names = ', '.join(other[:_SHOWN])
+            _say(f'{folder} is unfinished, but of other settings ({names}{more}): a new run')
         return None
     return Run(folder, lock, settings, record['state'])
 
