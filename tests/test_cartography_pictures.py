@@ -8,10 +8,10 @@ from geores.cartography.class_raster import write_classes
 from geores.cartography.legend import Legend
 from geores.cartography.map_parts import Frame, stretched_picture
 from geores.cartography.picture import (
+    draw_classes,
+    draw_labels,
+    draw_values,
     read_classes,
-    write_class_picture,
-    write_label_pictures,
-    write_value_picture,
 )
 from geores.cartography.units import say_area, say_length, say_share
 
@@ -34,7 +34,7 @@ def test_classes_in_the_legends_colours(tmp_path, shape):
     frame = Frame.of(grid(shape), 10.0)
     path = tmp_path / 'map.png'
     picture = np.full((*shape, 3), 20, np.uint8)
-    write_class_picture(path, picture, classes, LEGEND, frame, title='a', name='b', note='A note. ' * 40)
+    draw_classes(picture, classes, LEGEND, frame, title='a', name='b', note='A note. ' * 40).write(path)
     image = pixels(path)
     if min(shape) > 50:
         for value, colour in zip(LEGEND.values, LEGEND.rgb, strict=True):
@@ -46,8 +46,8 @@ def test_pixels_are_real(tmp_path):
     """A line of one pixel is seen, as it was not in cells of 32."""
     classes = np.full((400, 400), 3, 'uint8')
     classes[:, 200] = 1
-    write_class_picture(
-        tmp_path / 'map.png', np.zeros((400, 400, 3), 'uint8'), classes, LEGEND, Frame(400, 400, 10.0)
+    draw_classes(np.zeros((400, 400, 3), 'uint8'), classes, LEGEND, Frame(400, 400, 10.0)).write(
+        tmp_path / 'map.png'
     )
     assert 0 < share_of(pixels(tmp_path / 'map.png'), LEGEND.rgb[0]) < 0.01
 
@@ -60,12 +60,12 @@ def test_a_small_map_for_each_label_that_occurs(tmp_path):
     shares = dict.fromkeys(legend.labels[:14], 0.2)
     frame = Frame.of(grid((120, 120)), 10.0)
     picture = np.zeros((60, 60, 3), 'uint8')
-    write_label_pictures(tmp_path / 'map.png', picture, present, legend, frame, shares=shares)
+    draw_labels(picture, present, legend, frame, shares=shares).write(tmp_path / 'map.png')
     many = pixels(tmp_path / 'map.png').shape
-    write_label_pictures(tmp_path / 'one.png', picture, present[:1], Legend.of(['a']), frame, shares={'a': 1})
+    draw_labels(picture, present[:1], Legend.of(['a']), frame, shares={'a': 1}).write(tmp_path / 'one.png')
     assert pixels(tmp_path / 'one.png').shape[0] < many[0]
-    write_label_pictures(
-        tmp_path / 'none.png', picture, np.ones((1, 3, 3), 'uint8'), Legend.of(['a']), frame, shares={'a': 0}
+    draw_labels(picture, np.ones((1, 3, 3), 'uint8'), Legend.of(['a']), frame, shares={'a': 0}).write(
+        tmp_path / 'none.png'
     )
     assert pixels(tmp_path / 'none.png').size
 
@@ -74,8 +74,8 @@ def test_values_with_a_scale(tmp_path):
     values = np.linspace(0, 1, 400).reshape(20, 20)
     values[0, 0] = np.nan
     frame = Frame.of(grid((200, 200)), 10.0)
-    write_value_picture(
-        tmp_path / 'map.png', np.zeros((200, 200, 3), 'uint8'), values, frame, quantity='built-up share'
+    draw_values(np.zeros((200, 200, 3), 'uint8'), values, frame, quantity='built-up share').write(
+        tmp_path / 'map.png'
     )
     assert share_of(pixels(tmp_path / 'map.png'), (253, 231, 37)) > 0  # the top of viridis
 
@@ -83,14 +83,13 @@ def test_values_with_a_scale(tmp_path):
 def test_forty_labels(tmp_path):
     labels = [f'a label of many words, number {n}' for n in range(40)]
     classes = np.arange(1, 41, dtype='uint8').repeat(10).reshape(20, 20)
-    write_class_picture(
-        tmp_path / 'map.png',
+    draw_classes(
         np.zeros((20, 20, 3), 'uint8'),
         classes,
         Legend.of(labels),
         Frame(20, 20),
         areas=dict.fromkeys(labels, 10.0),
-    )
+    ).write(tmp_path / 'map.png')
     assert pixels(tmp_path / 'map.png').size
 
 

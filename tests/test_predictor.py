@@ -13,10 +13,16 @@ import geores
 from geores.errors import UsageError
 from geores.runtime.device import one_thread_each, pick_device
 from geores.runtime.folding import fold_batch_norms
+from geores.runtime.mish import quicken_mish
 from geores.runtime.packing import pack_convolutions
 from geores.runtime.predictor import Predictor, choose_predictor
+from geores.runtime.processor import BFLOAT16, has_bfloat16, packs_bfloat16
 
 from .fixtures import tiny_bundle, write_scene
+
+needs_packing = pytest.mark.skipif(
+    not packs_bfloat16(), reason='this processor, or GEORES_BFLOAT16=0, does not convolve in bfloat16'
+)
 
 BATCHES = 2e-5
 """How far scores in float32 may move with the batch size."""
@@ -165,6 +171,7 @@ def test_what_cannot_be_folded_stays(way):
     assert torch.equal(folded(images), network(images))
 
 
+@needs_packing
 @pytest.mark.parametrize('name', ['resnet10t', 'tf_efficientnet_lite0'])
 @pytest.mark.parametrize('size', [32, 45])
 @torch.inference_mode()
@@ -184,6 +191,7 @@ def count(network, kind):
     return sum(type(module) is kind for module in network.modules())
 
 
+@needs_packing
 @pytest.mark.parametrize(
     ('name', 'kind', 'left'),
     # After a sum, after a pooling, and where timm pads by itself, convolutions do not activate.
@@ -208,6 +216,7 @@ class Branches(torch.nn.Module):
         return self.act(maps) - maps
 
 
+@needs_packing
 @torch.inference_mode()
 def test_packed_convolutions_leave_what_others_need():
     packed = pack_convolutions(network := Branches())
@@ -228,6 +237,16 @@ def test_nothing_is_packed_for_processors_without_bf16(monkeypatch):
     assert type(pack_convolutions(network)[0]) is torch.nn.Conv2d
 
 
+def test_bfloat16_can_be_turned_off(model, monkeypatch):
+    monkeypatch.setenv(BFLOAT16, '0')
+    assert not has_bfloat16()
+    assert not packs_bfloat16()
+    probe = np.random.default_rng(0).uniform(0, 255, (2, 3, 32, 32)).astype(np.float32)
+    assert precision_of(model, 'auto', probe) == 'fp32'
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    assert type(pack_convolutions(network)[0]) is torch.nn.Conv2d
+
+
 class ReadsWeights(torch.nn.Sequential):
     """As networks do that ask a layer for its type or size."""
 
@@ -235,12 +254,14 @@ class ReadsWeights(torch.nn.Sequential):
         return super().forward(images.to(self[0].weight.dtype))
 
 
+@needs_packing
 @torch.inference_mode()
 def test_packed_convolutions_show_their_weights():
     network = ReadsWeights(torch.nn.Conv2d(3, 4, 3))
     assert pack_convolutions(network)(torch.ones(1, 3, 8, 8)).shape == (1, 4, 6, 6)
 
 
+@needs_packing
 @torch.inference_mode()
 def test_packed_convolutions_keep_their_biases_exact():
     conv = torch.nn.Conv2d(1, 1, 1)
@@ -258,6 +279,24 @@ def test_convolutions_that_pad_by_themselves_stay(options):
     packed = pack_convolutions(deepcopy(network))
     assert type(packed[0]) is torch.nn.Conv2d
     assert torch.equal(packed(images), network(images))
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+@torch.inference_mode()
+def test_mish_in_pieces_is_mish(dtype, layout):
+    conv, other = torch.nn.Conv2d(3, 5, 1), torch.nn.Mish()
+    network = torch.nn.Sequential(conv, torch.nn.Mish(), other).to(dtype)
+    images = (torch.randn(2, 3, 80, 90) * 20).to(dtype).contiguous(memory_format=layout)
+    kept = images.clone()
+    quick = quicken_mish(deepcopy(network))
+    assert [type(module).__name__ for module in quick[1:]] == ['CachedMish', 'CachedMish']
+    assert [module.inplace for module in quick[1:]] == [True, False]
+    near = {'rtol': 2e-2 if dtype == torch.bfloat16 else 1e-5, 'atol': 1e-5}
+    torch.testing.assert_close(quick(images), network(images), **near)
+    assert torch.equal(images, kept)
+    far = torch.tensor([-1e4, -90.0, 0.0, 19.9, 20.1, 1e4], dtype=dtype)
+    torch.testing.assert_close(quick[2](far), torch.nn.functional.mish(far), **near)
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-__all__ = ['MOST', 'read_classes', 'write_class_picture', 'write_label_pictures', 'write_value_picture']
+__all__ = ['MOST', 'draw_classes', 'draw_labels', 'draw_values', 'read_classes']
 
 MOST = 1200
 """Pixels along the longer side of a panel: more are not seen."""
@@ -49,8 +49,7 @@ def read_classes(path: Path, most: int = MOST) -> NDArray[np.integer]:
     return values
 
 
-def write_class_picture(
-    path: Path,
+def draw_classes(
     picture: NDArray[np.uint8],
     classes: NDArray[np.integer],
     legend: Legend,
@@ -62,11 +61,10 @@ def write_class_picture(
     areas: Mapping[str, float] | None = None,
     note: str = '',
     covers: tuple[int, int] | None = None,
-) -> None:
+) -> Sheet:
     """Draw the scene beside its class map.
 
     Args:
-        path: a PNG.
         picture: of the scene, (h, w, 3).
         classes: 0 for no data, else 1 to K, (rows, cols); of the same ground, in any resolution.
         legend: of the classes.
@@ -87,11 +85,10 @@ def write_class_picture(
     _draw_scene(sheet.axes[0], picture, frame, title)
     sheet.axes[1].imshow(_painted(classes, legend), extent=_extent(frame, covers), interpolation='nearest')
     sheet.axes[1].set_title(name, fontsize=9)
-    sheet.write(path)
+    return sheet
 
 
-def write_label_pictures(
-    path: Path,
+def draw_labels(
     picture: NDArray[np.uint8],
     present: NDArray[np.integer],
     legend: Legend,
@@ -102,13 +99,12 @@ def write_label_pictures(
     what: str = 'of tiles',
     note: str = '',
     covers: tuple[int, int] | None = None,
-) -> None:
+) -> Sheet:
     """Draw the scene and a small map of each label that occurs, the most frequent first.
 
     Labels of a multi-label model lie over each other, and no map of one colour a place can show them.
 
     Args:
-        path: a PNG.
         picture: of the scene, (h, w, 3).
         present: 0 for no data, 1 absent, 2 present, (K, rows, cols).
         legend: the labels.
@@ -117,7 +113,7 @@ def write_label_pictures(
         shares: of each label.
         what: the shares are of.
         note: a sentence or two below.
-        covers: see `write_class_picture`.
+        covers: see `draw_classes`.
     """
     found = [k for k in range(len(legend)) if (present[k] == PRESENT).any()]
     found.sort(key=lambda k: -shares.get(legend.labels[k], 0.0))
@@ -142,11 +138,10 @@ def write_label_pictures(
         panel.imshow(_over(present[k], legend.rgb[k]), extent=_extent(frame, covers), interpolation='nearest')
         share = f'{say_share(shares[label])} {what}' if label in shares else ''
         panel.set_title(f'{label}\n{share}', fontsize=8)
-    sheet.write(path)
+    return sheet
 
 
-def write_value_picture(
-    path: Path,
+def draw_values(
     picture: NDArray[np.uint8],
     values: NDArray[np.floating],
     frame: Frame,
@@ -156,11 +151,10 @@ def write_value_picture(
     quantity: str = '',
     note: str = '',
     covers: tuple[int, int] | None = None,
-) -> None:
+) -> Sheet:
     """Draw the scene beside values in a scale of colours.
 
     Args:
-        path: a PNG.
         picture: of the scene, (h, w, 3).
         values: NaN for no data, (rows, cols).
         frame: the ground.
@@ -168,7 +162,7 @@ def write_value_picture(
         name: above the map.
         quantity: what the values are, at the scale.
         note: a sentence or two below.
-        covers: see `write_class_picture`.
+        covers: see `draw_classes`.
     """
     sheet = Sheet.of(frame, count=2, note=note, bar=BAR, **_two(frame))
     _draw_scene(sheet.axes[0], picture, frame, title)
@@ -179,7 +173,7 @@ def write_value_picture(
     bar = sheet.figure.colorbar(image, cax=sheet.bar_axes(), orientation='horizontal')
     bar.set_label(quantity, fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    sheet.write(path)
+    return sheet
 
 
 def _two(frame: Frame) -> dict[str, Any]:

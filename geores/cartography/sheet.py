@@ -102,16 +102,20 @@ class Sheet:
         left, width = box.x0 + 0.2 * box.width, 0.6 * box.width
         return self.figure.add_axes((left, box.y0 - 0.22 / tall, width, 0.12 / tall))
 
+    def finished(self) -> 'Figure':
+        """The figure, each panel cut to the ground."""
+        left, right, bottom, top = self.frame.extent
+        for panel in self.axes:
+            panel.set(xticks=[], yticks=[], xlim=(left, right), ylim=(bottom, top), facecolor=EMPTY)
+        return self.figure
+
     def write(self, path: Path) -> None:
         """Save it.
 
         Args:
             path: a PNG.
         """
-        left, right, bottom, top = self.frame.extent
-        for panel in self.axes:
-            panel.set(xticks=[], yticks=[], xlim=(left, right), ylim=(bottom, top), facecolor=EMPTY)
-        self.figure.savefig(path, format='png', metadata={'Software': 'geores'})
+        self.finished().savefig(path, format='png', metadata={'Software': 'geores'})
 
 
 def _legend_size(handles: Sequence['Artist'], wide: float) -> tuple[int, float]:

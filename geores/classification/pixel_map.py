@@ -35,6 +35,8 @@ from geores.scenes import Scene
 if TYPE_CHECKING:
     import pandas as pd
 
+    from geores.cartography.sheet import Sheet
+
 __all__ = ['PixelClassification']
 
 
@@ -181,6 +183,11 @@ class PixelClassification(Shown):
     def confidence_blocks(self) -> Iterator[tuple[slice, slice, NDArray[np.uint8]]]:
         """Confidences times 255 in pieces that partition the grid, 0 where there is no data."""
         return self.table.blocks('confidence')
+
+    def _draw(self) -> 'Sheet':
+        from geores.classification.picture import draw_map
+
+        return draw_map(self)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
         """Write ``<name>_classes.tif`` with its style, ``<name>_confidence.tif``, a picture and ``run.json``.

@@ -15,6 +15,9 @@ from geores.cartography.legend import Legend
 from geores.classification.confidence import Confidence
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from geores.cartography.sheet import Sheet
     from geores.pipelines.scored import RunInfo
 
 __all__ = ['Shown', 'map_legend']
@@ -102,14 +105,17 @@ class Shown(ABC):
         rows = ''.join(f'<li>{escape(note)}</li>' for note in self.notes)
         with TemporaryDirectory(prefix='geores-') as folder:
             path = Path(folder) / 'map.png'
-            self._write_map(path)
+            self._draw().write(path)
             picture = base64.b64encode(path.read_bytes()).decode()
         return (
             f'<div><pre>{escape(repr(self))}</pre><img alt="{escape(self.name)}" style="max-width: 100%" '
             f'src="data:image/png;base64,{picture}"/><ul>{rows}</ul></div>'
         )
 
-    def _write_map(self, path: Path) -> None:
-        from geores.classification.picture import write_map
+    def plot(self) -> 'Figure':
+        """The image beside the map, as a matplotlib figure."""
+        return self._draw().finished()
 
-        write_map(self, path)
+    @abstractmethod
+    def _draw(self) -> 'Sheet':
+        """The image beside the map."""

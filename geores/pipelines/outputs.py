@@ -19,7 +19,7 @@ from geores.cartography.class_raster import (
     write_classes,
 )
 from geores.cartography.polygons import write_polygons
-from geores.classification.picture import write_map
+from geores.classification.picture import draw_map
 from geores.classification.tile_maps import cell_blocks, label_cells
 from geores.errors import OutputError, WriteError
 from geores.io.whole_files import check_writable, failing, whole_files
@@ -114,7 +114,7 @@ def _writers(result: Result) -> dict[str, Writer]:
     if polygons is not None:
         kind = 'polygons' if polygons == 'gpkg' else 'polygons_parquet'
         writers[kind] = lambda path: _write_polygons(result, path)
-    writers['map'] = _whole(lambda path: write_map(result, path))
+    writers['map'] = _whole(lambda path: draw_map(result).write(path))
     return writers
 
 

@@ -25,6 +25,8 @@ from geores.pipelines.tables import tile_frame
 if TYPE_CHECKING:
     import pandas as pd
 
+    from geores.cartography.sheet import Sheet
+
 __all__ = ['Classification']
 
 
@@ -124,6 +126,11 @@ class Classification(Scored, Shown):
             (rows, cols, confidence_values(confidence_cells(self, rows, cols)))
             for rows, cols in cell_blocks(self)
         )
+
+    def _draw(self) -> 'Sheet':
+        from geores.classification.picture import draw_map
+
+        return draw_map(self)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
         """Write the files of a result.
