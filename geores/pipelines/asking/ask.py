@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from geores.classification.pixel_map import PixelClassification
 from geores.errors import UsageError
 from geores.inference.layout import lay_out_scene
 from geores.inference.store import MemoryStore
@@ -33,20 +34,20 @@ __all__ = ['ask', 'asking', 'check_folder', 'check_questions', 'done_before', 'k
 
 @overload
 def ask(
-    scene: Source | Scene | Classification,
+    scene: Source | Scene | Classification | PixelClassification,
     question: str,
     model: 'str | Path | Model' = ...,
     **options: Any,  # noqa: ANN401 - as below
 ) -> SceneAnswer: ...
 @overload
 def ask(
-    scene: Source | Scene | Classification,
+    scene: Source | Scene | Classification | PixelClassification,
     question: Sequence[str],
     model: 'str | Path | Model' = ...,
     **options: Any,  # noqa: ANN401 - as below
 ) -> list[SceneAnswer]: ...
 def ask(
-    scene: Source | Scene | Classification,
+    scene: Source | Scene | Classification | PixelClassification,
     question: str | Sequence[str],
     model: 'str | Path | Model' = 'auto',
     *,
@@ -92,7 +93,7 @@ def ask(
     questions = [question] if isinstance(question, str) else question
     check_questions(questions)
     classified = scene if isinstance(scene, Classification) else None
-    if isinstance(scene, Classification):
+    if isinstance(scene, Classification | PixelClassification):
         options = _taken_over(scene) | options
         scene = scene.scene
     elif not isinstance(scene, Scene):
@@ -225,7 +226,7 @@ def done_before(
     return entries
 
 
-def _taken_over(classified: Classification) -> dict[str, Any]:
+def _taken_over(classified: Classification | PixelClassification) -> dict[str, Any]:
     names = ('bbox', 'bbox_crs', 'aoi', 'mask', 'mask_values', 'clouds', 'min_valid', 'atmosphere')
     return {name: value for name, value in classified.info.options.items() if name in names}
 
