@@ -84,13 +84,11 @@ class ImageDataModule(LightningDataModule):
     Attributes:
         card_text: What is known of any such data for the card of a model trained on them: `sensor`,
             `processing_level`, `units`, `gsd`, `training_data`, `licence`, `resampling`, `display_stretch`.
-        same_order: Whether the order of training follows from `seed` alone, with one process as with
-            several; otherwise one process draws it as torch does.
 
     Args:
         batch_size: Images a batch.
         val_share: Part kept for validation; 0 trains on everything.
-        seed: Of the split.
+        seed: Of the split, and of the order of training, which follows from it and the epoch alone.
         num_workers: Processes that read; 0 is best for images held in memory.
         folds: Cross-validation by this many folds, in which near duplicates stay together; it takes the
             place of `val_share`.
@@ -98,8 +96,6 @@ class ImageDataModule(LightningDataModule):
         split: Table of ids and parts, such as `geores split` writes, that says what trains, validates and
             tests; it takes the place of `val_share` and `folds`.
     """
-
-    same_order = False
 
     @property
     def card_text(self) -> Mapping[str, Any]:
@@ -220,12 +216,11 @@ class ImageDataModule(LightningDataModule):
         return self._loader(list(self.split.test), self.batch_size, shuffle=False)
 
     def _loader(self, indices: list[int], batch_size: int, *, shuffle: bool) -> DataLoader[Sample]:
-        several = self.same_order or process_count() > 1
+        several = shuffle or process_count() > 1
         sampler = ProcessSampler(len(indices), shuffle=shuffle, seed=self.seed) if several else None
         return DataLoader(
             Subset(self.dataset, indices),  # type: ignore[arg-type]
             batch_size,
-            shuffle=shuffle and sampler is None,
             sampler=sampler,
             drop_last=shuffle,
             num_workers=self.num_workers,

@@ -168,7 +168,6 @@ class ReBENDataModule(ImageDataModule):
     """
 
     size = SIDE
-    same_order = True
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Other tasks, and other people's: questions, loaders and samplers of their own, schedules that wait for figures."""
+"""Other tasks, and other people's: questions, loaders and samplers of their own, schedules by figures."""
 
 from pathlib import Path
 

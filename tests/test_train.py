@@ -201,10 +201,17 @@ def test_unknown_monitor(patches):
     fails([*args, '--trainer.check_val_every_n_epoch', '1', '--export.monitor', 'x'], "'x'")
 
 
-def test_without_export(patches, tmp_path):
+def test_without_export(patches, tmp_path, capsys):
     args = [*config('sentinel2'), '--data.root', patches, '--export', 'null']
     train([*args, '--trainer.max_epochs', '1', '--trainer.logger', 'false'])
-    assert not list(tmp_path.glob('**/card.json'))
+    (path,) = tmp_path.glob('**/card.json')
+    assert path.parent.relative_to(tmp_path) == Path('runs/sentinel2/version_0/sentinel2')
+    card = load_model(path.parent).card
+    assert (card.sensor, card.units) == ('Sentinel-2 MSI', 'reflectance*10000')
+    assert card.metrics['patches']['split'] == '4 validation images'
+    said = capsys.readouterr().err
+    assert 'guessed from the bands: sensor Sentinel-2 MSI' in said
+    assert 'unknown: processing_level, training_data, licence' in said
 
 
 def test_bad_configurations(tmp_path, patches):

@@ -49,6 +49,7 @@ def fine_tune(
     """
     epochs = epochs or epochs_for(len(split.train), batch_size)
     data = GivenSplit(dataset, split, batch_size)
+    data.seed = seed
     places = [] if device == 'cpu' else [torch.device(device).index or 0]
     with torch.random.fork_rng(devices=places), quiet_trainer():
         torch.manual_seed(seed)

@@ -146,6 +146,7 @@ def tune(
     """
     callbacks = [_Reporter(report), *([KeepStatistics()] if recipe.few else [])]
     trainer, order = make_trainer(recipe.epochs, recipe.device, callbacks), Order(recipe.seed)
+    data.seed = recipe.seed
     follow(data, order)
     kept = (stage or Stage()).survive(trainer, order)
     if kept is None:
