@@ -39,10 +39,11 @@ class Augmentation(nn.Module):
 
     Attributes:
         moves: Whether it moves whole pixels and changes none, so that a mask moves with its image;
-            'resampled' where it moves them by parts of a pixel, which a mask cannot follow.
+            'resampled' where it moves them by parts of a pixel, which a mask cannot follow; 'blended' where
+            the labels of what it makes are nobody's but a teacher's to say.
     """
 
-    moves: ClassVar[bool | Literal['resampled']] = False
+    moves: ClassVar[bool | Literal['resampled', 'blended']] = False
 
     def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:
         """Change a batch.
@@ -102,6 +103,29 @@ class RandomResizedCrop(Augmentation):
         theta[:, :, 2] = centre
         grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
         return functional.grid_sample(images, grid, padding_mode='reflection', align_corners=False)
+
+
+class Blend(Augmentation):
+    """Images mixed with others of the batch: spectra that no place of the data has, for a teacher to answer.
+
+    Args:
+        share: Share of images that are changed.
+        most: Largest part of the other image.
+    """
+
+    moves = 'blended'
+
+    def __init__(self, share: float = 0.3, most: float = 0.5) -> None:
+        super().__init__()
+        if not (0 <= share <= 1 and 0 <= most <= 1):
+            raise UsageError(f'share and most lie within 0 and 1, not {share} and {most}')
+        self.share = share
+        self.most = most
+
+    def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102
+        others = images[torch.randperm(len(images), device=images.device)]
+        mixed = torch.lerp(images, others, _draw(images, 0, self.most))
+        return torch.where(_chosen(images, self.share), mixed, images)
 
 
 class Gain(Augmentation):

@@ -309,6 +309,10 @@ class SemanticSegmentation(LightningModule):
 def _augmented(
     augmentation: nn.Module, images: Tensor, mask: Tensor, bands: Sequence[str]
 ) -> tuple[Tensor, Tensor]:
+    if augmentation.moves == 'blended':
+        blended = augmentation(images, bands)
+        changed = (blended != images).flatten(1).any(1)
+        return blended, torch.where(changed[:, None, None], IGNORED, mask)
     if not augmentation.moves:
         return augmentation(images, bands), mask
     both = torch.cat([images, mask[:, None].to(images.dtype)], dim=1)
@@ -334,3 +338,7 @@ def _check(
     for augmentation in augment:
         if augmentation.moves == 'resampled':
             raise UsageError(f'augment: {type(augmentation).__name__} resamples, which a mask cannot follow')
+        if augmentation.moves == 'blended' and teacher is None:
+            raise UsageError(
+                f'augment: {type(augmentation).__name__} needs a teacher to answer for what it makes'
+            )

@@ -8,7 +8,7 @@ from geores.cli.train import train
 from geores.datasets import GeoTIFFPairs, GeoTIFFPairsDataModule, ReBENMapsDataModule
 from geores.errors import DatasetError, UsageError
 from geores.tasks import SemanticSegmentation
-from geores.tasks.augment import Dihedral, Gain, RandomResizedCrop
+from geores.tasks.augment import Blend, Dihedral, Gain, RandomResizedCrop
 from geores.tasks.pixel_teacher import OnnxTeacher
 
 from .reben_fixtures import make_reben
@@ -122,6 +122,23 @@ def test_masks_move_with_their_images():
     assert not torch.equal(images, image)
     with pytest.raises(UsageError, match='RandomResizedCrop resamples'):
         SemanticSegmentation(LABELS, BANDS, augment=[RandomResizedCrop()])
+
+
+def test_only_a_teacher_answers_for_blended_images():
+    from geores.tasks.segmentation import _augmented
+
+    torch.manual_seed(0)
+    image, mask = torch.rand(16, 1, 4, 4), torch.zeros(16, 4, 4, dtype=torch.int64)
+    images, masks = _augmented(Blend(share=0.5), image, mask, ['B03'])
+    same = (images == image).flatten(1).all(1)
+    assert 0 < same.sum() < 16
+    assert (masks[same] == 0).all()
+    assert (masks[~same] == 255).all()
+    assert images.amax() <= image.amax()
+    with pytest.raises(UsageError, match='Blend needs a teacher'):
+        SemanticSegmentation(LABELS, BANDS, augment=[Blend()])
+    with pytest.raises(UsageError, match='share and most'):
+        Blend(share=2)
 
 
 @pytest.mark.parametrize('loss', ['ce', 'focal', 'gce'])
