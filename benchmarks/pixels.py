@@ -2,10 +2,10 @@
 
     python benchmarks/pixels.py SCENE [--sides 3000 10980] [--teacher dynamicworld.onnx] [--model landcover]
 
-SCENE is a folder of Sentinel-2 bands or a raster that the model takes; it is mirrored into products of the given
-sides (uint16, deflate), each classified by the command in a process of its own. In the same run:
+SCENE is a folder of Sentinel-2 bands or a raster that the model takes; it is mirrored into products of the
+given sides (uint16, deflate), each classified by the command in a process of its own. In the same run:
 
-* bare: the network alone on tiles that lie in memory, as many threads as cores, at the same precision and tile;
+* bare: the network alone on tiles that lie in memory, a thread per core, at the same precision and tile;
 * teacher: the same of the network whose weights an ONNX file has, by the same runtime, and by ONNX Runtime.
 
 A ratio of 1 would say that reading, cutting, margins and writing cost nothing.
@@ -131,8 +131,8 @@ def main() -> None:
             child = [str(scene), str(folder / f'out{side}')]
             start = time.perf_counter()
             answer = subprocess.run(
-                [sys.executable, __file__, args.scene, '--model', args.model, '--precision', args.precision, '--child',
-                 *child],
+                [sys.executable, __file__, args.scene, '--model', args.model, '--precision', args.precision,
+                 '--child', *child],
                 check=True, capture_output=True, text=True,
             )  # fmt: skip
             wall = time.perf_counter() - start
@@ -141,7 +141,8 @@ def main() -> None:
             speed, whole = (side**2 / 1e6 / seconds for seconds in (json.loads(record)['seconds'], wall))
             print(
                 f'{side} x {side}: command {wall:.1f} s ({wall / 60:.1f} min), {whole:.3f} Mpx/s = '
-                f'{whole / bare:.2f} of the bare forward; engine alone {speed / bare:.2f}; peak {peaks[side]:.0f} MiB',
+                f'{whole / bare:.2f} of the bare forward; engine alone {speed / bare:.2f}; '
+                f'peak {peaks[side]:.0f} MiB',
                 flush=True,
             )
     if len(peaks) > 1:

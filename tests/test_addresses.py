@@ -79,7 +79,7 @@ def test_signed_scene_is_classified_and_its_token_is_in_no_file(geores, bundle, 
     assert answer.code == 0, answer
     assert HIDDEN not in answer.out + answer.err
     assert f'{address}/signed.tif' in (tmp_path / 'out' / 'run.json').read_text()
-    assert len(hold_files(tmp_path / 'out')) == 4
+    assert len(hold_files(tmp_path / 'out')) == 8
     for name in hold_files(tmp_path / 'out'):
         assert HIDDEN.encode() not in (tmp_path / 'out' / name).read_bytes()
 

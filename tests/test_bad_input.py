@@ -374,7 +374,7 @@ def test_faults_are_one_line_too(geores, bundle, scene, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise KeyError('inner\nmatter')
 
-    monkeypatch.setattr('geores.pipelines.outputs.write_map', fail)
+    monkeypatch.setattr('geores.pipelines.outputs.draw_map', fail)
     answer = geores('classify', scene, '--out', tmp_path / 'out', '--model', bundle)
     assert answer.code == 1
     assert answer.err.count('\n') == 1

@@ -160,7 +160,7 @@ def test_auto_says_which_model_and_why(geores, tmp_path):
     scene = write_scene(tmp_path / 'ten.tif', bands, 70, 70, 'uint16')
     answer = geores('classify', scene, '--out', tmp_path / 'out')
     assert answer.code == 0, answer
-    assert 'sentinel2 chosen: the scene has its 10 bands' in answer.out
+    assert 'landcover chosen: the scene has its 9 bands' in answer.out
 
 
 def test_several_scenes(classified, scene, tmp_path):
@@ -168,7 +168,7 @@ def test_several_scenes(classified, scene, tmp_path):
     records = classified(scene, other)
     assert [record['scene'] for record in records] == ['scene', 'other']
     assert [record['tiles'] for record in records] == [20, 4]
-    assert len(hold_files(tmp_path / 'out1')) == 7
+    assert len(hold_files(tmp_path / 'out1')) == 2 * 7 + 1
 
 
 def test_a_later_scene_that_cannot_be_used_has_failed(geores, bundle, scene, tmp_path):

@@ -160,7 +160,7 @@ def test_a_moved_folder_is_known_again(geores, args, tmp_path):
 @pytest.fixture
 def stopping(monkeypatch):
     """Stop a run of several chunks after some of its batches."""
-    from geores.inference.predictor import Predictor
+    from geores.runtime.predictor import Predictor
 
     call = Predictor.__call__
     left = [9**9]

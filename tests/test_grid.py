@@ -96,7 +96,9 @@ def test_chunks_hold_little_work(tile, data, height, width):
     rows, cols = plan_chunks(Tiling(height, width, tile, stride), bytes_per_pixel=20)
     assert rows * cols * tile**2 <= max(2**21, tile**2)
     tiling = Tiling(4_000, 4_000, tile, tile)
-    assert plan_chunks(tiling, bytes_per_pixel=20) == (1024 // tile, 1024 // tile)
+    rows, cols = plan_chunks(tiling, bytes_per_pixel=20)
+    assert rows == 1024 // tile
+    assert cols in (rows, rows + 1)
 
 
 def test_wide_strips_make_low_chunks():

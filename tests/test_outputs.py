@@ -5,6 +5,8 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import geopandas as gpd
 import matplotlib.image
@@ -25,14 +27,17 @@ from .fixtures import LABELS, hold_files, write_scene
 from .outputs_fixtures import multi, path, saved, shares_of  # noqa: F401 - fixtures
 
 KEYS = [
-    'scene', 'model', 'device', 'precision', 'tiles', 'valid_share', 'labels', 'outputs', 'seconds',
-    'tiles_per_second', 'notes',
+    'scene', 'model', 'device', 'precision', 'tiles', 'valid_share', 'labels', 'legend', 'outputs',
+    'seconds', 'tiles_per_second', 'notes',
 ]  # fmt: skip
 
 
 def test_files(saved):
     _, paths = saved
     assert hold_files(paths['run'].parent) == {
+        'scene_labels.tif',
+        'scene_labels.tif.aux.xml',
+        'scene_labels.qml',
         'scene_scores.tif',
         'scene_tiles.parquet',
         'scene_map.png',
@@ -103,7 +108,9 @@ def test_table_opens_elsewhere(saved):
     table = gpd.read_parquet(paths['tiles'])
     assert_geodataframe_equal(table, result.tiles, check_like=True)
     assert table.crs == 'EPSG:32633'
-    assert list(table.columns) == ['row', 'col', *LABELS, 'labels', 'valid_share', 'area', 'geometry']
+    assert list(table.columns) == [
+        *('row', 'col', *LABELS, 'labels', 'label', 'score', 'valid_share', 'area', 'geometry')
+    ]
     assert len(table) == result.plan.tiling.count
     first, last = table.geometry.iloc[0], table.geometry.iloc[-1]
     assert first.bounds == (300_000, 5_799_680, 300_320, 5_800_000)
@@ -162,7 +169,7 @@ def test_json(geores, path, bundle, tmp_path, options):
     run = json.loads((tmp_path / 'run.json').read_text())
     for record in answer.records:
         assert list(record) == KEYS
-        assert list(record['outputs']) == ['scores', 'tiles', 'map']
+        assert list(record['outputs']) == ['classes', 'confidence', 'scores', 'tiles', 'map']
         table = gpd.read_parquet(record['outputs']['tiles'])
         assert record['tiles'] == len(table)
         assert record['labels'] == pytest.approx(shares_of(table), abs=1e-5)
@@ -181,7 +188,7 @@ def test_run_record(saved, path):
     assert record['options']['stride'] == 16
     assert record['labels'] == result.shares
     assert record['tiles'] == record['tiles_of_this_run'] == result.plan.tiling.count
-    assert record['outputs'] == {kind: paths[kind].name for kind in ('scores', 'tiles', 'map')}
+    assert record['outputs'] == {kind: paths[kind].name for kind in ('labels', 'scores', 'tiles', 'map')}
     assert record['geores_version'] == run['geores_version']
 
 
@@ -203,7 +210,7 @@ def test_run_record_of_runs_side_by_side(multi, saved, tmp_path, monkeypatch):
         return scenes
 
     monkeypatch.setattr(records, 'read_record', slowly)
-    monkeypatch.setattr(outputs, 'write_map', lambda result, path: path.touch())
+    monkeypatch.setattr(outputs, 'draw_map', lambda result: SimpleNamespace(write=Path.touch))
     names = ['north', 'south', 'west', 'east']
     with ThreadPoolExecutor(len(names)) as pool:
         saves = [
@@ -247,6 +254,9 @@ def test_save_twice(saved, tmp_path):
 def test_out_writes_the_files_and_keeps_the_result(path, multi, saved, tmp_path):
     result = classify(path, multi, stride=16, precision='fp32', out=tmp_path / 'out')
     assert hold_files(tmp_path / 'out') == {
+        'scene_labels.tif',
+        'scene_labels.tif.aux.xml',
+        'scene_labels.qml',
         'scene_scores.tif',
         'scene_tiles.parquet',
         'scene_map.png',

@@ -66,6 +66,7 @@ def test_a_teacher_alone_teaches_pixels_without_labels(tmp_path):
         'init_args': {'path': path, 'labels': LABELS, 'bands': BANDS, 'std': [1000, 1000], 'layout': 'NCHW'},
     }
     options = settings(root, teacher=teacher)
+    options['trainer']['max_epochs'] *= 2
     options['data']['init_args'] |= {'unlabelled': True, 'labels': LABELS}
     (tmp_path / 'taught.yaml').write_text(yaml.safe_dump(options))
     train(['--config', 'taught.yaml', '--model.teacher.path', path, '--export.path', 'taught'])
