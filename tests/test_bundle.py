@@ -242,11 +242,12 @@ def test_shipped_models_load_and_are_small():
     for shipped in cards:
         model = load_model(shipped.name)
         shape = (1, len(shipped.bands), shipped.input_size, shipped.input_size)
-        images = np.broadcast_to(np.reshape(shipped.mean, (1, -1, 1, 1)), shape)
+        images = np.broadcast_to(np.reshape(shipped.fill, (1, -1, 1, 1)), shape)
         if shipped.task == 'vqa':
             (answer,) = model.answer(images[0], ['Is there a road?'])
             assert answer.text in {'yes', 'no'}
         else:
-            assert model.predict(images).shape == (1, len(shipped.labels))
+            pixels = shape[2:] if shipped.task == 'segmentation' else ()
+            assert model.predict(images).shape == (1, len(shipped.labels), *pixels)
         assert (card_module.WEIGHTS / shipped.name / 'model.safetensors').stat().st_size < 25e6
         assert shipped.metrics
