@@ -73,8 +73,9 @@ class SentinelLevels(ViewsOf):
     of its day. The student sees either the same, or the L2A numbers.
 
     Args:
-        top: Share of images of which the student sees the L1C version.
-        beyond: By how much of their distance the line may lie outside the two.
+        top: share of images of which the student sees the L1C version.
+        centre: where the drawn lines lie on average, from the first known line (0) to the second (1).
+        spread: by how much of the distance between the two a drawn line may lie to either side of that.
         slope: Largest relative change of all slopes; of one band's alone three quarters of it.
         haze: Largest relative change of all offsets; of one band's alone a third of it.
         shared: Augmentations of the L1C version where both see it: whatever they make of it, the teacher
@@ -84,20 +85,21 @@ class SentinelLevels(ViewsOf):
     def __init__(
         self,
         top: float = 0.4,
-        beyond: float = 0.15,
+        centre: float = 0.5,
+        spread: float = 0.65,
         slope: float = 0.04,
         haze: float = 0.15,
         shared: list[Augmentation] | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= top <= 1 or min(beyond, slope, haze) < 0 or max(slope, haze) >= 1:
-            raise UsageError('top is a share; beyond, slope and haze are not below 0, the last two below 1')
-        self.top, self.beyond, self.slope, self.haze = top, beyond, slope, haze
+        if not 0 <= top <= 1 or min(spread, slope, haze) < 0 or max(slope, haze) >= 1:
+            raise UsageError('top is a share; spread, slope and haze are not below 0, the last two below 1')
+        self.top, self.centre, self.spread, self.slope, self.haze = top, centre, spread, slope, haze
         self.shared = nn.ModuleList(shared or [])
 
     def forward(self, images: Tensor, bands: Sequence[str]) -> Views:  # noqa: D102
         slopes, offsets = self._lines(images, bands)
-        place = _spread(images, 0.5 + self.beyond) + 0.5
+        place = _spread(images, self.spread) + self.centre
         slope = torch.lerp(slopes[0], slopes[1], place)
         slope = slope * (1 + _spread(images, self.slope))
         slope = slope * (1 + _spread(images, 0.75 * self.slope, len(bands)))
