@@ -14,7 +14,8 @@ from geores.bigearthnet.nomenclature import LabelOrder
 from geores.bigearthnet.patch_id import MAP_SUFFIX
 from geores.bigearthnet.statistics import Interpolation
 from geores.bigearthnet.stores import MAP_BAND, S1_BANDS, BatchStore, PatchStore
-from geores.datasets._reben_pixels import SIDE, as_native, on_one_grid
+from geores.bigearthnet.expand import SIDE
+from geores.datasets._reben_pixels import as_native, on_one_grid
 from geores.errors import DatasetError, UsageError
 
 __all__ = ['PatchImages']

@@ -10,7 +10,7 @@ import typer
 from geores.cli.common import listed, progress_bar
 
 if TYPE_CHECKING:
-    from geores.pipelines.questions_from_labels import Made
+    from geores.pipelines.questions_from_labels import LabelQuestionSet
 
 __all__ = ['from_labels']
 
@@ -63,10 +63,10 @@ def from_labels(
     )
     with progress_bar(data.name, shown=not as_json, unit='images') as progress:
         made = questions_from_labels(data, out, options, overwrite=overwrite, progress=progress)
-    print(json.dumps(asdict(made))) if as_json else _print(made)
+    print(json.dumps(asdict(made))) if as_json else _print_label_set(made)
 
 
-def _print(made: 'Made') -> None:
+def _print_label_set(made: 'LabelQuestionSet') -> None:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)

@@ -12,13 +12,12 @@ from geores.cli.common import listed, numbers, progress_bar
 from geores.errors import UsageError
 
 if TYPE_CHECKING:
-    from geores.pipelines.questions.make import Made
+    from geores.pipelines.questions.make import QuestionSet
 
 __all__ = ['make']
 
 Box = tuple[float, float, float, float]
 Pair = tuple[float, float]
-Option = typer.Option
 
 
 def make(
@@ -124,7 +123,7 @@ def make(
             overwrite=overwrite,
             progress=progress,
         )
-    _print_json(made) if as_json else _print(made)
+    _print_json(made) if as_json else _print_set(made)
 
 
 def _fractions(text: str) -> tuple[float, ...]:
@@ -138,7 +137,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def _print_json(made: 'Made') -> None:
+def _print_json(made: 'QuestionSet') -> None:
     record = {
         'out': str(made.folder),
         'tiles': made.tiles,
@@ -149,7 +148,7 @@ def _print_json(made: 'Made') -> None:
     print(json.dumps(record), flush=True)
 
 
-def _print(made: 'Made') -> None:
+def _print_set(made: 'QuestionSet') -> None:
     """Notes, a table of questions by type, tiles by part, and where the dataset lies."""
     from rich.console import Console
     from rich.table import Table

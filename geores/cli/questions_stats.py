@@ -31,12 +31,12 @@ def stats(
     if as_json:
         print(json.dumps({'folder': str(folder), 'encoding': used} | found.to_dict()))
         return
-    _print(folder, found, used)
+    _print_stats(folder, found, used)
     if plot is not None:
         print(f'plot: {plot}')
 
 
-def _print(folder: Path, found: 'QuestionStats', encoding: str) -> None:
+def _print_stats(folder: Path, found: 'QuestionStats', encoding: str) -> None:
     from rich.console import Console
     from rich.table import Table
 

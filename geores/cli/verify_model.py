@@ -9,12 +9,11 @@ import typer
 from geores.cli.common import progress_bar
 
 if TYPE_CHECKING:
-    from geores.pipelines.verify_model import Verification
+    from geores.pipelines.verify_model import ModelVerification
 
 __all__ = ['verify_model']
 
 FAILED = 1
-Option = typer.Option
 
 
 def verify_model(
@@ -52,12 +51,12 @@ def verify_model(
     if as_json:
         print(json.dumps(found.to_dict()))
     else:
-        _print(found)
+        _print_model(found)
     if not found.passed:
         raise typer.Exit(FAILED)
 
 
-def _print(found: 'Verification') -> None:
+def _print_model(found: 'ModelVerification') -> None:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)
@@ -82,7 +81,7 @@ def _print(found: 'Verification') -> None:
     console.print(_verdict(found), soft_wrap=True)
 
 
-def _figures(found: 'Verification') -> object:
+def _figures(found: 'ModelVerification') -> object:
     from rich.table import Table
 
     table = Table(
@@ -94,7 +93,7 @@ def _figures(found: 'Verification') -> object:
     return table
 
 
-def _verdict(found: 'Verification') -> str:
+def _verdict(found: 'ModelVerification') -> str:
     from geores.pipelines.verify_model import TEST_PATCHES, TOLERANCE
 
     if not found.keys_match:

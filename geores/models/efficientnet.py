@@ -14,14 +14,14 @@ from geores.errors import UsageError
 from geores.models._timm import create
 from geores.models.registry import register
 
-_ARGUMENTS = frozenset({'drop_rate', 'drop_path_rate'})
+_LITE_ARGUMENTS = frozenset({'drop_rate', 'drop_path_rate'})
 
 
 def _lite(name: str, *, stem_stride: int = 2, **kwargs: Any) -> nn.Module:  # noqa: ANN401
     """Build one; a `stem_stride` of 1 looks at small tiles twice as finely."""
     if stem_stride not in {1, 2}:
         raise UsageError(f'stem_stride has to be 1 or 2, not {stem_stride!r}')
-    network = create(name, _ARGUMENTS, **kwargs)
+    network = create(name, _LITE_ARGUMENTS, **kwargs)
     stem: Any = network.conv_stem
     stem.stride = (stem_stride, stem_stride)
     return network

@@ -13,7 +13,7 @@ from geores.models.registry import register
 _DROPS = frozenset({'drop_rate', 'drop_path_rate'})
 _SIZED = _DROPS | {'img_size'}
 
-_ARGUMENTS = {
+_PUBLISHED_ARGUMENTS = {
     'convmixer_768_32': frozenset({'drop_rate'}),
     'convnextv2_base': _DROPS,
     'mixer_b16_224': _SIZED,
@@ -23,9 +23,9 @@ _ARGUMENTS = {
     'vit_base_patch8_224': _SIZED,
 }
 
-SIZED = frozenset(name for name, arguments in _ARGUMENTS.items() if 'img_size' in arguments)
+SIZED = frozenset(name for name, arguments in _PUBLISHED_ARGUMENTS.items() if 'img_size' in arguments)
 """Those that are built for one size of input."""
 
-for _name, _arguments in _ARGUMENTS.items():
+for _name, _arguments in _PUBLISHED_ARGUMENTS.items():
     if timm.is_model(_name):  # older versions lack some
         register(_name)(functools.partial(create, _name, _arguments))

@@ -14,7 +14,6 @@ from geores.osm.tables import read_table
 
 __all__ = ['read_features']
 
-Box = tuple[float, float, float, float]
 
 OSM = ('.pbf', '.osm', '.bz2', '.gz')
 TABLES = ('.gpkg', '.parquet', '.geoparquet', '.shp', '.geojson', '.fgb')
@@ -60,7 +59,7 @@ def _read(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
     if suffix == '.json':
         data = _json(path)
         if 'elements' in data:
-            return (one for one in read_overpass(path, data, mapping) if _meets(one, box))
+            return (one for one in read_overpass(path, data, mapping) if _feature_meets(one, box))
         if 'features' in data:
             return read_table(path, box, mapping)
         raise UsageError(f"{path} is neither an answer of Overpass ('elements') nor GeoJSON ('features')")
@@ -75,6 +74,6 @@ def _json(path: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _meets(one: Found, box: Box) -> bool:
+def _feature_meets(one: Found, box: Box) -> bool:
     west, south, east, north = one.geometry.bounds
     return bool(west <= box[2] and east >= box[0] and south <= box[3] and north >= box[1])

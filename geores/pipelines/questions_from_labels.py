@@ -27,7 +27,7 @@ from geores.questions.label_questions import LabelQuestion, Mode, label_question
 from geores.questions.labels import LabelScheme, load_scheme, scheme_for
 from geores.questions.official import answer_record, image_record, question_record, write_official
 
-__all__ = ['LabelOptions', 'Made', 'questions_from_labels']
+__all__ = ['LabelOptions', 'LabelQuestionSet', 'questions_from_labels']
 
 _TIFF = frozenset({'.tif', '.tiff'})
 
@@ -58,7 +58,7 @@ class LabelOptions:
 
 
 @dataclass(frozen=True)
-class Made:
+class LabelQuestionSet:
     """What was made.
 
     Attributes:
@@ -85,7 +85,7 @@ def questions_from_labels(
     *,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> Made:
+) -> LabelQuestionSet:
     """Make a set of questions.
 
     Args:
@@ -124,7 +124,7 @@ def questions_from_labels(
         counts = {name: value for name, value in asdict(made).items() if name != 'folder'}
         manifest = _manifest(data, found, scheme, options) | counts
         (folder / 'manifest.json').write_text(json.dumps(manifest, indent=1) + '\n', encoding='utf-8')
-    return Made(**(asdict(made) | {'folder': str(out)}))
+    return LabelQuestionSet(**(asdict(made) | {'folder': str(out)}))
 
 
 def _write(
@@ -134,7 +134,7 @@ def _write(
     drawn: Iterator[LabelQuestion],
     options: LabelOptions,
     progress: Callable[[int, int], None] | None,
-) -> Made:
+) -> LabelQuestionSet:
     """Write images and the official files; images without any question are left out."""
     position = {one: index for index, one in enumerate(found.ids)}
     images: list[dict[str, Any]] = []
@@ -160,7 +160,7 @@ def _write(
     types = Counter(question['type'] for question in questions)
     texts = Counter(answer['answer'] for answer in answers)
     others = len(set(texts) - {'yes', 'no'})
-    return Made(
+    return LabelQuestionSet(
         str(folder),
         scheme.name,
         len(images),

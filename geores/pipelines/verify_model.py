@@ -21,7 +21,7 @@ from geores.model import Model
 from geores.runtime.device import pick_device
 from geores.weight_files import WEIGHTS_FILE, read_weights
 
-__all__ = ['TEST_PATCHES', 'TOLERANCE', 'Verification', 'verify_model']
+__all__ = ['TEST_PATCHES', 'TOLERANCE', 'ModelVerification', 'verify_model']
 
 TEST_PATCHES = 119_825
 """Patches of reBEN's recommended test split."""
@@ -35,7 +35,7 @@ Split = Literal['train', 'val', 'test']
 
 
 @dataclass(frozen=True)
-class Verification:
+class ModelVerification:
     """What was found out about a model's file.
 
     Attributes:
@@ -108,7 +108,7 @@ def verify_model(
     num_workers: int = 0,
     device: str = 'auto',
     progress: Callable[[int, int], None] | None = None,
-) -> Verification:
+) -> ModelVerification:
     """Hold a model's file against what is known of it, and measure it on reBEN.
 
     Args:
@@ -148,7 +148,7 @@ def verify_model(
     )
 
 
-def _look(folder: Path, name: str) -> Verification:
+def _look(folder: Path, name: str) -> ModelVerification:
     """What the files alone say."""
     if is_snapshot(folder):
         snapshot = read_snapshot(folder, name)
@@ -159,7 +159,7 @@ def _look(folder: Path, name: str) -> Verification:
         card = load_model(folder).card  # which raises where a tensor has no place
         prefix, matched = '', len(read_weights(folder / WEIGHTS_FILE))
         missing = unexpected = ()
-    return Verification(
+    return ModelVerification(
         name=card.name,
         sha256=card.sha256,
         architecture=card.architecture,

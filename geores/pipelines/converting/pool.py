@@ -14,13 +14,13 @@ from geores.errors import GeoresError
 
 __all__ = ['ordered_map']
 
-Task = TypeVar('Task')
+Item = TypeVar('Item')
 Result = TypeVar('Result')
 _AHEAD = 3
 _FUNCTIONS: list[Callable[[Any], Any]] = []
 
 
-def ordered_map(function: Callable[[Task], Result], tasks: Iterable[Task], jobs: int) -> Iterator[Result]:
+def ordered_map(function: Callable[[Item], Result], tasks: Iterable[Item], jobs: int) -> Iterator[Result]:
     """Results of tasks, in their order.
 
     Args:

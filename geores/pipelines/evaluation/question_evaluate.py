@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from geores.errors import UsageError
-from geores.pipelines.evaluation.question_files import check
+from geores.pipelines.evaluation.question_files import check_answer_files
 from geores.pipelines.evaluation.question_only import answer_without_images
 from geores.pipelines.evaluation.question_report import VQAEvaluation
 from geores.pipelines.evaluation.questions import Asked, Folders, find_questions
@@ -133,7 +133,7 @@ class VQAEvaluator:
         Raises:
             OutputError: A file exists, or the folder cannot be written.
         """
-        check(folder, self.model.name, overwrite=overwrite)
+        check_answer_files(folder, self.model.name, overwrite=overwrite)
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> VQAEvaluation:
         """Answer all questions; each image is encoded once.

@@ -8,12 +8,12 @@ from geores.pipelines.evaluation.figures import BLUE, GREY, ORANGE, draw_reliabi
 from geores.pipelines.evaluation.question_report import COLUMNS, VQAEvaluation
 from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY
 
-__all__ = ['write_accuracy', 'write_reliability']
+__all__ = ['write_answer_accuracy', 'write_answer_reliability']
 
 COLOURS = {MAJORITY: GREY, QUESTION_ONLY: ORANGE, MODEL: BLUE}
 
 
-def write_accuracy(found: VQAEvaluation, path: Path) -> None:
+def write_answer_accuracy(found: VQAEvaluation, path: Path) -> None:
     """Draw accuracy by kind of question and over all: majority, question-only model and model.
 
     Args:
@@ -41,22 +41,22 @@ def write_accuracy(found: VQAEvaluation, path: Path) -> None:
     axes.grid(axis='y', alpha=0.3)
     axes.set_axisbelow(True)
     bars = '; lines: 95 % intervals over images' if found.intervals else ''
-    axes.set_title(f'{_title(found)}{bars}', fontsize=9)
+    axes.set_title(f'{_answers_title(found)}{bars}', fontsize=9)
     figure.legend(loc='outside lower center', ncols=len(COLUMNS), fontsize=8, frameon=False)
     write(figure, path)
 
 
-def write_reliability(found: VQAEvaluation, path: Path) -> None:
+def write_answer_reliability(found: VQAEvaluation, path: Path) -> None:
     """Draw probabilities of answers against the share that is right, beside the error of each kind.
 
     Args:
         found: The evaluation.
         path: PNG to write.
     """
-    title = f'{_title(found)}: reliability, ECE {found.metrics["ece"]:.3f}'
+    title = f'{_answers_title(found)}: reliability, ECE {found.metrics["ece"]:.3f}'
     draw_reliability(found.reliability, found.per_type['ece'], title, ('answers', 'kind of question'), path)
 
 
-def _title(found: VQAEvaluation) -> str:
+def _answers_title(found: VQAEvaluation) -> str:
     images = found.comparison.images
     return f'{found.card.name} on {len(found):,} questions about {images:,} images'

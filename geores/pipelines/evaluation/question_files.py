@@ -10,9 +10,9 @@ from geores.pipelines.evaluation.files import by_label, check_files, files, plai
 if TYPE_CHECKING:
     from geores.pipelines.evaluation.question_report import VQAEvaluation
 
-__all__ = ['FILES', 'check', 'record', 'save']
+__all__ = ['ANSWER_FILES', 'check_answer_files', 'record_answers', 'save_answers']
 
-FILES = {
+ANSWER_FILES = {
     'metrics': 'metrics.json',
     'per_type': 'per_type.csv',
     'numbers': 'numbers.csv',
@@ -24,32 +24,32 @@ FILES = {
 }
 
 
-def check(folder: Path, name: str, *, overwrite: bool) -> None:
+def check_answer_files(folder: Path, name: str, *, overwrite: bool) -> None:
     """Raise where files could not be written, as `check_files`."""
-    check_files(folder, name, overwrite=overwrite, kinds=FILES)
+    check_files(folder, name, overwrite=overwrite, kinds=ANSWER_FILES)
 
 
-def save(found: 'VQAEvaluation', folder: Path, *, overwrite: bool) -> dict[str, Path]:
+def save_answers(found: 'VQAEvaluation', folder: Path, *, overwrite: bool) -> dict[str, Path]:
     """Write all files of an evaluation; `VQAEvaluation.save` says the rest."""
     from geores.pipelines.evaluation import question_figures as figures
 
     name = found.card.name
-    check(folder, name, overwrite=overwrite)
-    final = files(folder, name, FILES)
+    check_answer_files(folder, name, overwrite=overwrite)
+    final = files(folder, name, ANSWER_FILES)
     with whole_files(list(final.values())) as partial:
         paths = dict(zip(final, partial, strict=True))
-        text = json.dumps(plain(record(found, curves=True)), indent=1, ensure_ascii=False)
+        text = json.dumps(plain(record_answers(found, curves=True)), indent=1, ensure_ascii=False)
         paths['metrics'].write_text(text + '\n', encoding='utf-8')
         for table in ('per_type', 'numbers', 'per_source'):
             getattr(found, table).to_csv(paths[table])
         found.confusion.to_csv(paths['confusion'], index=False)
         write_predictions(found, paths['predictions'])
-        figures.write_accuracy(found, paths['accuracy_plot'])
-        figures.write_reliability(found, paths['reliability_plot'])
+        figures.write_answer_accuracy(found, paths['accuracy_plot'])
+        figures.write_answer_reliability(found, paths['reliability_plot'])
     return final
 
 
-def record(found: 'VQAEvaluation', *, curves: bool) -> dict[str, Any]:
+def record_answers(found: 'VQAEvaluation', *, curves: bool) -> dict[str, Any]:
     """Provenance, figures and tables of an evaluation.
 
     Args:

@@ -196,9 +196,9 @@ class VQAEvaluation:
         Args:
             curves: Whether reliability curves go with them.
         """
-        from geores.pipelines.evaluation.question_files import record
+        from geores.pipelines.evaluation.question_files import record_answers
 
-        return record(self, curves=curves)
+        return record_answers(self, curves=curves)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
         """Write all tables, figures and plots; either all files appear or none.
@@ -214,9 +214,9 @@ class VQAEvaluation:
             OutputError: A file exists, or the folder cannot be written.
             WriteError: Writing failed, as on a full disk.
         """
-        from geores.pipelines.evaluation.question_files import save
+        from geores.pipelines.evaluation.question_files import save_answers
 
-        return save(self, Path(folder), overwrite=overwrite)
+        return save_answers(self, Path(folder), overwrite=overwrite)
 
     @cached_property
     def _curves(self) -> dict[str, measure.Reliability]:

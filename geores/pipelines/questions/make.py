@@ -21,7 +21,7 @@ from geores.pipelines.questions.write import write_dataset
 from geores.questions.draws import Vocabulary
 from geores.questions.pool import Pool, draw_pool
 
-__all__ = ['Made', 'make_questions', 'prepare']
+__all__ = ['QuestionSet', 'make_questions', 'prepare']
 
 Progress = Callable[[int, int], None]
 
@@ -32,7 +32,7 @@ AT_ONCE = 4
 
 
 @dataclass(frozen=True)
-class Made:
+class QuestionSet:
     """What was made.
 
     Attributes:
@@ -60,7 +60,7 @@ def make_questions(
     preview: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> Made:
+) -> QuestionSet:
     """Cut scenes into tiles, ask questions of each, and write a dataset in RSVQA's layout.
 
     A run that was stopped continues when it is called again, and ends with the same files.
@@ -102,7 +102,7 @@ def make_questions(
     parts = Counter(one.part for one in kept)
     types = Counter(question['type'] for one in kept for question in one.record['questions'])
     notes = dict.fromkeys((*(note for maker in makers for note in _notes(maker)), *told))
-    return Made(out, dict(parts), dict(types), dict(dropped), tuple(notes))
+    return QuestionSet(out, dict(parts), dict(types), dict(dropped), tuple(notes))
 
 
 def prepare(layouts: Sequence[Layout], osm: Sequence[str], options: MakeOptions) -> list[TileMaker]:

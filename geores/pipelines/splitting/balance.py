@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.splits import DROPPED, PARTS, LabelMatrix
+from geores.splits.parts import DROPPED, PARTS
+from geores.splits.strata import LabelMatrix
 
 __all__ = ['Balance', 'balance_of']
 

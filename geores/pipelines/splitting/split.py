@@ -15,7 +15,12 @@ from geores.io.whole_files import check_free, whole_files
 from geores.pipelines.splitting.balance import Balance, balance_of
 from geores.pipelines.splitting.source import Source
 from geores.pipelines.splitting.write import check_format, write_frame
-from geores.splits import DROPPED, Parts, geographic_split, keep_apart, label_matrix, reben_split, regions_of
+from geores.splits.buffer import keep_apart
+from geores.splits.geographic import geographic_split
+from geores.splits.parts import DROPPED, Parts
+from geores.splits.reben import reben_split
+from geores.splits.regions import regions_of
+from geores.splits.strata import label_matrix
 from geores.splits.buffer import check_buffer
 from geores.splits.parts import LEFT_OUT, PARTS, check_fractions, split_id
 from geores.splits.stratified import digest
