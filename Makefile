@@ -29,18 +29,15 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-# Over the links of the install, where the folders at the top have their places in the package.
 types: install
-	MYPYPATH="$$(ls -td build/__editable__.geores-* | head -1)" $(BIN)/mypy --config-file pyproject.toml
+	$(BIN)/mypy geores
 
-# Links every file of the package into the environment, where mypy finds it too; new files need the link.
 install: $(VENV)/installed
-	@$(BIN)/pip install -qq --no-deps --no-build-isolation --config-settings editable_mode=strict --editable .
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip 'setuptools>=77'
-	$(BIN)/pip install -qq --no-build-isolation --config-settings editable_mode=strict --editable '.[dev]'
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install -qq --editable '.[dev]'
 	touch $@
 
 clean:

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from geores import load_model
-from geores.asking import common_error
+from geores.asking import combine as common_error
 from geores.asking.combine import Ownership, area
-from geores.asking.land_cover import SHARES
+from geores.asking.cover import SHARES, covered_shares
 from geores.datasets import GeoTIFFPatchesDataModule
-from geores.pipelines.asking.cover import covered_shares
 
 FOLDS = 5
 BANDS = ['B02', 'B03', 'B04', 'B05', 'B06', 'B07', 'B08', 'B8A', 'B11', 'B12']

@@ -24,11 +24,11 @@ import torch
 from scipy.stats import norm
 
 from geores import load_model
-from geores.asking import common_error
+from geores.asking import combine as common_error
 from geores.asking.combine import Combined, Ownership, area, compare, count, presence
 from geores.asking.readings import AnswerTable, Bins, Readings
 from geores.datasets import RSVQADataModule
-from geores.metrics.calibration import expected_calibration_error, reliability_curve
+from geores.metrics.curves import expected_calibration_error, reliability_curve
 from geores.questions.forms import Area, Count, Form, Presence, QuestionError
 from geores.questions.grammar import parse, phrase
 

@@ -38,7 +38,7 @@ import geores
 from geores.inference import GridReader
 from geores.model import Model
 from geores.models import create
-from geores.runtime.device import one_thread_each
+from geores.runtime.base import one_thread_each
 
 CORES = len(os.sched_getaffinity(0))
 BATCH = 16

@@ -36,7 +36,7 @@ from geores.inference import GridReader
 from geores.inference.layout import PIXEL_TILE
 from geores.inference.pixels import LabelPixels
 from geores.model import Model
-from geores.runtime.device import one_thread_each
+from geores.runtime.base import one_thread_each
 from geores.runtime.onnx import read_onnx
 from geores.runtime.predictor import Predictor
 

@@ -52,8 +52,8 @@ MAKE = """
 import json, os, sys, time
 from pathlib import Path
 start = time.perf_counter()
-from geores.pipelines.questions.make import make_questions
-from geores.pipelines.questions.options import MakeOptions
+from geores.question_sets.make import make_questions
+from geores.question_sets.options import MakeOptions
 
 def cpu():
     # Of this program, and of the ones it started, which need not have ended.

@@ -10,7 +10,7 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
-from geores.datasets._shares import Decision, Placement, Rule, decide, windows_centred, windows_on_grid
+from geores.datasets._sampling import Decision, Placement, Rule, decide, windows_centred, windows_on_grid
 from geores.datasets._tiles import SceneGrid
 from geores.datasets._vector import LabelledFeatures
 from geores.errors import DatasetError

@@ -1,4 +1,7 @@
-"""Decoded images held in memory where they fit, read again where they do not."""
+"""The one place that imports torchgeo, whose module names move between releases.
+
+Decoded images held in memory where they fit, read again where they do not.
+"""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -9,8 +12,13 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from PIL import Image
+from torchgeo.datasets import RESISC45 as TorchgeoRESISC45  # noqa: N811
+from torchgeo.datasets import NonGeoDataset
 
 from geores.errors import DatasetError
+
+__all__ = ['NonGeoDataset', 'TorchgeoRESISC45']
+
 
 Pixels = NDArray[Any]
 

@@ -1,19 +1,144 @@
-"""Batches of questions in which each image comes once, whatever number of questions it has."""
+"""Pictures of RSVQA: 8-bit colour, or patches of Sentinel-2 shown as such.
 
+Flips and quarter turns of images that keep answers true.
+
+A turned image changes the answer of 'How many roads are at the top of a river?'. Lobry et al. 2020 leave
+images of such questions as they are. The other way is to turn the words along: what lay at the top of
+something lies on its left after a quarter turn to the left. That changes neither the objects counted nor the
+answer, and no question is lost to augmentation.
+
+Batches of questions in which each image comes once, whatever number of questions it has.
+"""
+
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from geores.datasets._rsvqa_turns import TURNS, Turning, names_side, turn_image, turn_question
+from geores.datasets._images import Pixels, open_geotiff, read_geotiff, read_rgb
+from geores.errors import DatasetError
 from geores.vqa.answers import AnswerVocabulary
 
 if TYPE_CHECKING:
     from geores.datasets.rsvqa import RSVQA
 
-__all__ = ['QuestionBatches', 'QuestionSampler', 'load']
+__all__ = [
+    'BRIGHTEST',
+    'TURNS',
+    'QuestionBatches',
+    'QuestionSampler',
+    'Turning',
+    'load',
+    'names_side',
+    'read_picture',
+    'turn_image',
+    'turn_question',
+]
+
+COLOURS = ('B04', 'B03', 'B02')
+BRIGHTEST = 4096.0
+"""Reflectance times 10,000 that is shown as 255, as the bundle `vqa-sentinel2` takes it."""
+
+
+def read_picture(path: Path, size: int | None = None) -> Pixels:
+    """Read an image in 8-bit colour.
+
+    Args:
+        path: JPEG, PNG or TIFF in 8-bit colour; or a GeoTIFF of Sentinel-2 with bands described as B04, B03
+            and B02, whose reflectances times 10,000 from 0 to `BRIGHTEST` become 0 to 255.
+        size: Height and width to bring it to.
+
+    Returns:
+        (3, H, W), uint8, red, green, blue.
+
+    Raises:
+        DatasetError: It cannot be read, or is of another kind.
+    """
+    if path.suffix.lower() not in {'.tif', '.tiff'} or not _holds_reflectance(path):
+        return read_rgb(path, size)
+    values = read_geotiff(path, COLOURS, size).astype(np.float32)
+    return np.asarray((values * (255 / BRIGHTEST)).round().clip(0, 255), np.uint8)
+
+
+def _holds_reflectance(path: Path) -> bool:
+    try:
+        with open_geotiff(path) as file:
+            return file.dtypes[0] == 'uint16' and set(COLOURS) <= set(file.descriptions)
+    except DatasetError:
+        return False  # `read_rgb` says what is wrong
+
+
+Turning = Literal['none', 'guard', 'words']
+"""No turns; none where a question names a side; words turned along."""
+
+TURNS = 8
+"""Quarter turns 0 to 3 to the left, and the same of the image mirrored left to right."""
+
+_CIRCLE = ('top', 'left', 'bottom', 'right')  # a quarter turn to the left brings each to the next
+_PLACED = {'top': 'at the top', 'left': 'on the left', 'bottom': 'at the bottom', 'right': 'on the right'}
+_PHRASE = re.compile(r'\b(?:at|on) the (top|left|bottom|right)(?= of\b)')
+_SIDES = re.compile(
+    r'\b(top|bottom|left|right|above|below|beneath|under|over|upper|lower|uppermost|lowermost|leftmost|'
+    r'rightmost|(?:north|south)(?:east|west)?(?:ern)?|(?:east|west)(?:ern)?)\b'
+)
+
+
+def names_side(question: str) -> bool:
+    """Whether a question speaks of a side or a direction, so that turns change its answer."""
+    return _SIDES.search(question.lower()) is not None
+
+
+def turn_image(image: Tensor, turn: int) -> Tensor:
+    """Mirror and turn an image or a feature map.
+
+    Args:
+        image: (..., H, W); square, if it is to keep its shape.
+        turn: 0 to 7: quarter turns to the left, from 4 on of the image mirrored left to right first.
+
+    Raises:
+        DatasetError: There is no such turn.
+    """
+    _check(turn)
+    mirrored = image.flip(-1) if turn >= 4 else image
+    return torch.rot90(mirrored, turn % 4, (-2, -1))
+
+
+def turn_question(question: str, turn: int) -> str | None:
+    """The question on the turned image that has the same answer.
+
+    Args:
+        question: In words of RSVQA.
+        turn: As in `turn_image`.
+
+    Returns:
+        The question; None where it names a side in words that cannot be turned.
+
+    Raises:
+        DatasetError: There is no such turn.
+    """
+    _check(turn)
+    if turn == 0 or not names_side(question):
+        return question
+    if names_side(_PHRASE.sub('', question)):
+        return None
+    return _PHRASE.sub(lambda match: _PLACED[_turned(match[1], turn)], question)
+
+
+def _turned(side: str, turn: int) -> str:
+    mirrored = {'left': 'right', 'right': 'left'}.get(side, side) if turn >= 4 else side
+    return _CIRCLE[(_CIRCLE.index(mirrored) + turn) % 4]
+
+
+def _check(turn: int) -> None:
+    if turn not in range(TURNS):
+        raise DatasetError(f'turn has to be from 0 to {TURNS - 1}, not {turn!r}')
+
 
 Sample = dict[str, Any]
 Item = TypeVar('Item')

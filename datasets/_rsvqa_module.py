@@ -10,10 +10,8 @@ import numpy as np
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from geores.datasets._rsvqa_loading import QuestionBatches, QuestionSampler, load
-from geores.datasets._rsvqa_places import near_any
-from geores.datasets._rsvqa_split import official_split, split_by_location
-from geores.datasets._rsvqa_turns import Turning
+from geores.datasets._rsvqa_loading import QuestionBatches, QuestionSampler, Turning, load
+from geores.datasets._rsvqa_split import near_any, official_split, split_by_location
 from geores.datasets.rsvqa import RSVQA
 from geores.errors import DatasetError
 from geores.splits import Split

@@ -1,16 +1,147 @@
-"""Which images of RSVQA are trained on: official splits, and splits by location."""
+"""Where images lie, and which lie so near to each other that they belong to one side of a split.
 
+Which images of RSVQA are trained on: official splits, and splits by location.
+"""
+
+import math
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import rasterio
+import shapely
 from numpy.typing import NDArray
+from PIL import Image
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from rasterio.warp import transform_bounds
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from geores.datasets._rsvqa_places import close_groups
+from geores.datasets._images import open_geotiff
+from geores.datasets._rsvqa_files import ImageEntry
 from geores.errors import DatasetError
 from geores.splits import Split, group_folds, stratified_split
 
-__all__ = ['official_split', 'split_by_location']
+__all__ = ['MERCATOR', 'close_groups', 'image_bounds', 'near_any', 'official_split', 'split_by_location']
+
+Box = tuple[float, float, float, float]
+Boxes = NDArray[np.float64]
+
+MERCATOR = 'EPSG:3857'
+RADIUS = 6378137.0
+"""Of the sphere of Web Mercator, metres."""
+ADJOINING = 0.05
+"""Images adjoin that lie apart by less than this part of a side: estimated sides are off by up to 0.9 %."""
+
+
+def image_bounds(entry: ImageEntry, *, mercator: bool = True) -> Box | None:
+    """West, south, east and north of an image in Web Mercator.
+
+    A GeoTIFF says so itself. Of other files the JSON gives the lower left corner (which it calls
+    `upperleft_map_x` and `upperleft_map_y`; the released files hold the bottom edge) and the ground
+    resolution, which Web Mercator stretches by 1/cos(latitude).
+
+    Args:
+        entry: The image.
+        mercator: The JSON gives positions in Web Mercator; else they are of an unknown system.
+
+    Returns:
+        Metres of the map, None where neither says where the image lies.
+
+    Raises:
+        DatasetError: The file cannot be read.
+    """
+    if entry.path.suffix.lower() in {'.tif', '.tiff'}:
+        with open_geotiff(entry.path) as source:
+            if source.crs is not None:
+                return _mercator(source.crs, source.bounds, entry.path)
+    west, south = (_number(entry.fields.get(key)) for key in ('upperleft_map_x', 'upperleft_map_y'))
+    ground = _ground(entry.fields.get('res_x'))
+    if not mercator or west is None or south is None or ground is None or abs(south) > math.pi * RADIUS:
+        return None
+    width, height = _size(entry.path)
+    pixel = ground * math.cosh(south / RADIUS)  # 1 / cos(latitude), from the northing itself
+    return west, south, west + width * pixel, south + height * pixel
+
+
+def close_groups(bounds: Boxes, buffer: float = 0.0) -> list[int]:
+    """Number the places: images that overlap, adjoin or lie within a buffer share one, chains too.
+
+    Args:
+        bounds: (N, 4), west, south, east, north in Web Mercator; NaN where unknown, each its own place.
+        buffer: Gap that two places have at least, metres on the ground.
+    """
+    mine, theirs = _near(bounds, bounds, buffer)
+    links = coo_array((np.ones(len(mine)), (mine, theirs)), shape=(len(bounds), len(bounds)))
+    return [int(one) for one in connected_components(links, directed=False)[1]]
+
+
+def near_any(bounds: Boxes, others: Boxes, buffer: float = 0.0) -> NDArray[np.bool_]:
+    """Which images overlap, adjoin or lie within a buffer of one of some others.
+
+    Args:
+        bounds: (N, 4) as in `close_groups`; those that lie nowhere are near to none.
+        others: (M, 4).
+        buffer: Metres on the ground.
+    """
+    near = np.zeros(len(bounds), bool)
+    near[_near(bounds, others, buffer)[0]] = True
+    return near
+
+
+def _near(bounds: Boxes, others: Boxes, buffer: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    if not 0 <= buffer < math.inf:
+        raise DatasetError(f'buffer has to be 0 metres or more, not {buffer}')
+    mine, theirs = (np.flatnonzero(np.isfinite(boxes).all(axis=1)) for boxes in (bounds, others))
+    reached, held = _reach(bounds[mine], buffer), others[theirs]
+    first, second = shapely.STRtree(shapely.box(*held.T)).query(shapely.box(*reached.T))
+    return mine[first], theirs[second]
+
+
+def _reach(bounds: Boxes, buffer: float) -> Boxes:
+    stretch = np.cosh(np.abs(bounds[:, [1, 3]]).max(axis=1, initial=0) / RADIUS)
+    sides = (bounds[:, 2:] - bounds[:, :2]).max(axis=1, initial=0)
+    margin = np.maximum(buffer * stretch, ADJOINING * sides)[:, None]
+    reached: Boxes = bounds + margin * np.array([-1, -1, 1, 1])
+    return reached
+
+
+def _mercator(crs: CRS, bounds: Sequence[float], path: Path) -> Box:
+    if crs == CRS.from_string(MERCATOR):
+        west, south, east, north = bounds
+    else:
+        try:
+            west, south, east, north = transform_bounds(crs, MERCATOR, *bounds)
+        except (CRSError, rasterio.errors.RasterioError) as error:
+            raise DatasetError(f'{path}: its place cannot be found: {error}') from error
+    return west, south, east, north
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path, formats=('PNG', 'TIFF')) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DatasetError(f'{path}: the image cannot be read: {error}') from error
+
+
+def _number(value: Any) -> float | None:  # noqa: ANN401
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if good else None
+
+
+def _ground(resolution: Any) -> float | None:  # noqa: ANN401
+    """Metres of '10m', '.1524m' or 10."""
+    if isinstance(resolution, str):
+        try:
+            resolution = float(resolution.strip().removesuffix('m'))
+        except ValueError:
+            return None
+    metres = _number(resolution)
+    return metres if metres is not None and metres > 0 else None
 
 
 def official_split(splits: Sequence[str], *, tested: bool = False) -> Split:

@@ -1,5 +1,9 @@
-"""Tiles of scenes on the grid and in the units of a model, as inference reads them."""
+"""Tables of labels, as CSV.
 
+Tiles of scenes on the grid and in the units of a model, as inference reads them.
+"""
+
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -22,7 +26,29 @@ from geores.inference.target import target_grid
 from geores.inference.units import conversions, needs_sample, sample_tiles
 from geores.scenes import Scene, gdal_env, open_scene
 
-__all__ = ['Masks', 'PixelSpec', 'SceneGrid', 'Scenes', 'TileStore', 'lay_grids', 'opened']
+__all__ = ['Masks', 'PixelSpec', 'SceneGrid', 'Scenes', 'TileStore', 'lay_grids', 'opened', 'read_rows']
+
+
+def read_rows(path: Path, columns: Sequence[str], lacking: str) -> list[dict[str, str]]:
+    """Rows of a CSV file, by the names of its columns; it may start with a byte order mark.
+
+    Args:
+        path: to read.
+        columns: that it has to have.
+        lacking: what to say where there is no such file.
+
+    Raises:
+        DatasetError: the file or a column is missing.
+    """
+    if not path.is_file():
+        raise DatasetError(f'{path.absolute()}: {lacking}')
+    with path.open(newline='', encoding='utf-8-sig') as file:
+        reader = csv.DictReader(file)
+        for column in columns:
+            if column not in (reader.fieldnames or ()):
+                raise DatasetError(f'{path}: column {column!r} is missing')
+        return list(reader)
+
 
 Scenes = str | PathLike[str] | Scene | Sequence[str | PathLike[str] | Scene]
 """One scene or several, each a path or an open `Scene`."""

@@ -16,7 +16,7 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from geores.errors import DatasetError
-from geores.inference.vectors import reproject_near
+from geores.inference.target import reproject_near
 
 __all__ = ['LabelledFeatures', 'Labels', 'read_features']
 

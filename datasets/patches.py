@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geores.datasets._images import ImageStore, open_geotiff, read_geotiff
+from geores.datasets._images import ImageStore, NonGeoDataset, open_geotiff, read_geotiff
 from geores.datasets._module import ImageDataModule, LabelledImages, Sample
-from geores.datasets._table import read_rows
-from geores.datasets._torchgeo import NonGeoDataset
+from geores.datasets._tiles import read_rows
 from geores.errors import DatasetError
 
 TABLE = 'labels.csv'

@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
-from geores.datasets._images import ImageStore, open_geotiff, read_geotiff
+from geores.datasets._images import ImageStore, NonGeoDataset, open_geotiff, read_geotiff
 from geores.datasets._module import ImageDataModule, LabelledImages, Sample
-from geores.datasets._torchgeo import NonGeoDataset
 from geores.datasets.patches import _descriptions
 from geores.errors import DatasetError
 from geores.metrics.pixels import IGNORED
@@ -158,7 +157,7 @@ class GeoTIFFPairs(NonGeoDataset):
 
 def _categories(path: Path) -> dict[int, str]:
     """Names of a class map's values from 1 on, as GDAL keeps them beside it."""
-    from geores.pipelines.accuracy.class_names import category_names
+    from geores.map_accuracy.class_names import category_names
 
     return {value: name for value, name in category_names(str(path)).items() if 0 < value != IGNORED and name}
 

@@ -1,4 +1,7 @@
-"""BigEarthNet v2.0 (reBEN): Sentinel-1 and Sentinel-2 patches with any number of 19 labels."""
+"""BigEarthNet v2.0 (reBEN): Sentinel-1 and Sentinel-2 patches with any number of 19 labels.
+
+BigEarthNet v2.0 (reBEN) with its reference maps: a label for every pixel.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -10,20 +13,29 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from geores.bigearthnet.metadata import SplitName, check_column, find_metadata, label_matrix, read_metadata
-from geores.bigearthnet.nomenclature import LabelOrder, labels_in
+from geores.bigearthnet.labels import LabelOrder, labels_in
+from geores.bigearthnet.metadata import (
+    Interpolation,
+    SplitName,
+    check_column,
+    find_metadata,
+    label_matrix,
+    official_statistics,
+    read_metadata,
+)
 from geores.bigearthnet.opening import open_store
-from geores.bigearthnet.statistics import Interpolation, official_statistics
 from geores.bigearthnet.stores import S1_BANDS
+from geores.datasets._images import NonGeoDataset
 from geores.datasets._module import ImageDataModule, Sample
-from geores.datasets._reben_images import PatchImages
-from geores.datasets._reben_pixels import SIDE, resolve_bands
-from geores.datasets._torchgeo import NonGeoDataset
+from geores.datasets._reben_files import SIDE, PatchImages, resolve_bands
 from geores.errors import DatasetError, UsageError
+from geores.metrics.pixels import IGNORED
 from geores.splits import Split
 
 if TYPE_CHECKING:
     import geopandas
+
+__all__ = ['ReBENMapsDataModule']
 
 SOURCE = 'reBEN'
 
@@ -244,3 +256,28 @@ class ReBENDataModule(ImageDataModule):
         if not found:
             raise DatasetError(f'no patch is of split {name!r}, which {part}_split asks for')
         return found
+
+
+class ReBENMapsDataModule(ReBENDataModule):
+    """The official parts of `ReBEN` with the 19 classes of every pixel; arguments as in `ReBENDataModule`.
+
+    Pixels whose CORINE code has no label are 255 and do not count.
+    """
+
+    def make_dataset(self) -> ReBEN:
+        """All patches, of all parts, with their maps."""
+        return ReBEN(split='all', maps=True, **self._options)
+
+    @property
+    def task(self) -> Literal['segmentation']:
+        """That pixels have labels."""
+        return 'segmentation'
+
+    @cached_property
+    def class_counts(self) -> torch.Tensor:
+        """Pixels of each class in the training patches, (K,)."""
+        counts = torch.zeros(len(self.labels), dtype=torch.int64)
+        for index in self.split.train:
+            mask = self.dataset[index]['mask']
+            counts += torch.bincount(mask[mask != IGNORED], minlength=len(self.labels))
+        return counts

@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from geores.datasets._images import ImageStore, Pixels, read_rgb
+from geores.datasets._images import ImageStore, Pixels, TorchgeoRESISC45, read_rgb
 from geores.datasets._module import ImageDataModule, LabelledImages
-from geores.datasets._torchgeo import TorchgeoRESISC45
 from geores.datasets.folder import SceneFolder
 from geores.errors import DatasetError
 from geores.splits import Split
-from geores.splits.ratios import MOST_REPEATS, ratio_split
+from geores.splits.partition import MOST_REPEATS, ratio_split
 from geores.splits.stratified import name as split_name
 
 __all__ = ['CLASSES', 'REPEATS', 'RESISC45', 'RESISC45DataModule']

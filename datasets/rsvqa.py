@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geores.datasets._images import ImageStore, Pixels
+from geores.datasets._images import ImageStore, NonGeoDataset, Pixels
 from geores.datasets._module import Sample
 from geores.datasets._rsvqa_files import ImageEntry, Question, Source, read_source
-from geores.datasets._rsvqa_pictures import read_picture
-from geores.datasets._rsvqa_places import MERCATOR, image_bounds
-from geores.datasets._torchgeo import NonGeoDataset
+from geores.datasets._rsvqa_loading import read_picture
+from geores.datasets._rsvqa_split import MERCATOR, image_bounds
 from geores.errors import DatasetError
 from geores.vqa.answers import AnswerEncoding, Style, Variant
 

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from geores.card import ModelCard
 from geores.datasets._ground import label_ground, positions
-from geores.datasets._images import ImageStore
+from geores.datasets._images import ImageStore, NonGeoDataset
 from geores.datasets._module import ImageDataModule, LabelledImages, Sample
-from geores.datasets._shares import Placement, Rule, Task
+from geores.datasets._sampling import Placement, Rule, Task
 from geores.datasets._tiles import Masks, PixelSpec, Scenes, TileStore, lay_grids, opened
-from geores.datasets._torchgeo import NonGeoDataset
 from geores.datasets._vector import Labels, read_features
 from geores.errors import DatasetError
 from geores.splits import Split, block_split

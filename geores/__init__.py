@@ -10,24 +10,23 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geores.asking.answer import SceneAnswer
+    from geores.asking.ask import ask
     from geores.bundle import load_model, save_bundle
     from geores.card import ModelCard, list_models
+    from geores.classification.classify import classify
+    from geores.classification.result import Classification
+    from geores.evaluation.question_report import VQAEvaluation
+    from geores.evaluation.report import Evaluation
+    from geores.evaluation.run import evaluate
+    from geores.map_accuracy.assess import accuracy
+    from geores.map_accuracy.report import AccuracyReport
+    from geores.map_accuracy.sampling import Sample, sample
     from geores.model import Model
-    from geores.pipelines.accuracy.assess import accuracy
-    from geores.pipelines.accuracy.draw import sample
-    from geores.pipelines.accuracy.report import AccuracyReport
-    from geores.pipelines.accuracy.sample import Sample
-    from geores.pipelines.asking.answer import SceneAnswer
-    from geores.pipelines.asking.ask import ask
-    from geores.pipelines.baselines.compare import baselines
-    from geores.pipelines.classify import classify
-    from geores.pipelines.evaluation.question_report import VQAEvaluation
-    from geores.pipelines.evaluation.report import Evaluation
-    from geores.pipelines.evaluation.run import evaluate
-    from geores.pipelines.finetuning.finetune import finetune
-    from geores.pipelines.finetuning.result import Finetuned
-    from geores.pipelines.result import Classification
+    from geores.protocol.compare import baselines
     from geores.scenes import Scene, open_scene
+    from geores.training.finetune import finetune
+    from geores.training.finetune_result import Finetuned
 
 __version__ = version('geores')
 
@@ -58,26 +57,26 @@ __all__ = [
 
 # Looked up on first use: `import geores` alone loads neither torch nor rasterio.
 _HOMES = {
-    'AccuracyReport': 'geores.pipelines.accuracy.report',
-    'Classification': 'geores.pipelines.result',
-    'Evaluation': 'geores.pipelines.evaluation.report',
-    'Finetuned': 'geores.pipelines.finetuning.result',
+    'AccuracyReport': 'geores.map_accuracy.report',
+    'Classification': 'geores.classification.result',
+    'Evaluation': 'geores.evaluation.report',
+    'Finetuned': 'geores.training.finetune_result',
     'Model': 'geores.model',
     'ModelCard': 'geores.card',
-    'Sample': 'geores.pipelines.accuracy.sample',
+    'Sample': 'geores.map_accuracy.sampling',
     'Scene': 'geores.scenes',
-    'SceneAnswer': 'geores.pipelines.asking.answer',
-    'VQAEvaluation': 'geores.pipelines.evaluation.question_report',
-    'accuracy': 'geores.pipelines.accuracy.assess',
-    'ask': 'geores.pipelines.asking.ask',
-    'baselines': 'geores.pipelines.baselines.compare',
-    'classify': 'geores.pipelines.classify',
-    'evaluate': 'geores.pipelines.evaluation.run',
-    'finetune': 'geores.pipelines.finetuning.finetune',
+    'SceneAnswer': 'geores.asking.answer',
+    'VQAEvaluation': 'geores.evaluation.question_report',
+    'accuracy': 'geores.map_accuracy.assess',
+    'ask': 'geores.asking.ask',
+    'baselines': 'geores.protocol.compare',
+    'classify': 'geores.classification.classify',
+    'evaluate': 'geores.evaluation.run',
+    'finetune': 'geores.training.finetune',
     'list_models': 'geores.card',
     'load_model': 'geores.bundle',
     'open_scene': 'geores.scenes',
-    'sample': 'geores.pipelines.accuracy.draw',
+    'sample': 'geores.map_accuracy.sampling',
     'save_bundle': 'geores.bundle',
 }
 

@@ -3,9 +3,12 @@
 Each is also one of Python's own kinds, so that callers can catch either. A message says in one line
 what is wrong, in which file or argument, and what to do about it. The command line ends with exit
 code 2 for `UsageError` and its subclasses (the user's to mend) and 1 for every other `GeoresError`.
+
+Addresses as they may be shown and kept: without what gives access to the file behind them.
 """
 
-from geores.addresses import without_secrets
+import re
+from typing import Final
 
 __all__ = [
     'BandError',
@@ -19,6 +22,7 @@ __all__ = [
     'SceneError',
     'UsageError',
     'WriteError',
+    'without_secrets',
 ]
 
 
@@ -67,3 +71,27 @@ class ReadError(GeoresError, OSError):
 
 class WriteError(GeoresError, OSError):
     """Results could not be written, as on a full disk."""
+
+
+_URL: Final = re.compile(
+    r"""
+    (?P<kept>[a-z][a-z0-9+.-]*://)
+    (?:[^/\s'"?\#]*@)?                           # user and password
+    (?P<place>[^\s'"?\#]*)
+    (?:[?\#][^\s'"]*?(?=[:,;.)\]]*(?:[\s'"]|$)))?  # query, without the sentence's own punctuation
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_VIRTUAL: Final = re.compile(r"""(/vsi\w+)\?[^\s'"]*""")
+
+
+def without_secrets(text: str) -> str:
+    """Cut user, password, query and fragment off every URL in a text.
+
+    Signed addresses keep their tokens in the query, under names that differ from host to host, so that
+    none of it is kept. GDAL's own ``/vsicurl?...``, all query, is cut likewise.
+
+    >>> without_secrets('https://me:key@host/a.tif?sig=abc: no such file')
+    'https://host/a.tif: no such file'
+    """
+    return _VIRTUAL.sub(r'\1', _URL.sub(r'\g<kept>\g<place>', text))

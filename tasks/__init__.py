@@ -3,8 +3,7 @@
 if __name__ != 'geores.tasks':
     raise ImportError('this folder installs as geores.tasks: import it under that name')
 
-from geores.tasks._segmentation_export import ExportSegmentation
-from geores.tasks._vqa_export import ExportVQABundle
+from geores.tasks._exports import ExportSegmentation, ExportVQABundle
 from geores.tasks.classification import SceneClassification
 from geores.tasks.export import ExportBundle
 from geores.tasks.segmentation import SemanticSegmentation

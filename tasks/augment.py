@@ -14,7 +14,7 @@ from torch.nn import functional
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from geores.errors import UsageError
-from geores.scenes.names import WAVELENGTHS
+from geores.scenes.bands import WAVELENGTHS
 
 # Those of aerial pictures besides, in nm.
 _WAVELENGTHS = {**WAVELENGTHS, 'blue': 470.0, 'green': 550.0, 'red': 650.0}

@@ -14,9 +14,8 @@ from geores import models
 from geores.errors import UsageError
 from geores.metrics import SceneReport
 from geores.tasks.augment import Augmentation
-from geores.tasks.losses import LossName, Task, balanced_weights, make_loss
+from geores.tasks.losses import LossName, Task, balanced_weights, known, make_loss, mix, shares
 from geores.tasks.start import start_from
-from geores.tasks.targets import known, mix, shares
 from geores.tasks.teachers import Teachers
 
 

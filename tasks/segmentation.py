@@ -16,9 +16,9 @@ from geores.metrics.pixels import IGNORED, MEANS, PixelReport
 from geores.tasks.augment import Augmentation
 from geores.tasks.levels import Views, ViewsOf
 from geores.tasks.losses import make_loss
-from geores.tasks.pixel_teacher import OnnxTeacher
 from geores.tasks.schedule import check_schedule, freeze_parts, make_optimizer, per_band
 from geores.tasks.start import start_from
+from geores.tasks.teachers import OnnxTeacher
 
 __all__ = ['SemanticSegmentation']
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from geores.bundle import load_model
 from geores.errors import BundleError, UsageError
-from geores.onnx_files import ONNX, onnx_weights
+from geores.weight_files import ONNX, onnx_weights
 
 _RGB = ('red', 'green', 'blue')
 _FILES = {'.safetensors', '.pth', '.pt', ONNX}

@@ -14,10 +14,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 from geores import models
 from geores.errors import UsageError
 from geores.models.vqa import VQAHead
-from geores.tasks._vqa_parts import Encoder, make_cache, make_encoder, statistics
-from geores.tasks._vqa_report import Predictions
+from geores.tasks._vqa_parts import Encoder, Predictions, make_cache, make_encoder, statistics
 from geores.vqa.cache import TURNS, FeatureCache
-from geores.vqa.kinds import fitting, forms_of
+from geores.vqa.comparison import fitting, forms_of
 from geores.vqa.network import VQANetwork
 from geores.vqa.tokens import MAX_TOKENS, Tokenizer
 
@@ -40,7 +39,7 @@ class VisualQuestionAnswering(LightningModule):
         grid: Height and width to which feature maps are averaged; None leaves them.
         scale: By which images are resized for a shared encoder, such as 0.5 where it was trained on pixels
             twice as large.
-        looks: Append channels of colour and texture (`geores.models.appearance`) to a shared encoder's map.
+        looks: Append channels of colour and texture (`geores.models.features`) to a shared encoder's map.
         head: Name of the head in `geores.models`.
         head_kwargs: Its arguments, beside features, grid, vocabulary and num_classes.
         text: 'words' makes tokens of the words of training questions; else the folder of a pretrained text
@@ -237,7 +236,7 @@ class VisualQuestionAnswering(LightningModule):
     @staticmethod
     def export_type() -> type[Callback]:
         """The callback that writes the bundle where a configuration names none; it takes a card's text."""
-        from geores.tasks._vqa_export import ExportVQABundle  # which imports this module
+        from geores.tasks._exports import ExportVQABundle  # which imports this module
 
         return ExportVQABundle
 

@@ -16,16 +16,16 @@ import numpy as np
 
 # Imported before the first fork, not by every child again.
 import geores.cartography.polygons
-import geores.classification.picture
-import geores.pipelines.tables  # noqa: F401
+import geores.classification.outputs
+import geores.classification.tables  # noqa: F401
 from geores.card import ModelCard
+from geores.classification.outputs import work_folder
 from geores.classification.pixel_map import PixelClassification
+from geores.classification.result import Classification
+from geores.classification.scored import RunInfo
 from geores.grid import Blocks, Tiling
 from geores.inference import ChunkWork, FolderStore, GridReader, Plan, Quicklook, VectorSink, run
 from geores.inference.pixels import ClassSink
-from geores.pipelines.outputs import work_folder
-from geores.pipelines.result import Classification
-from geores.pipelines.scored import RunInfo
 from geores.scenes import open_scene
 
 STEP_SECONDS = 0.02

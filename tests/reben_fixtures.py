@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 
-from geores.bigearthnet.nomenclature import LABELS
+from geores.bigearthnet.labels import LABELS
 from geores.bigearthnet.patch_id import PatchId
 from geores.bigearthnet.stores import S1_BANDS, S2_BANDS, native_form
 

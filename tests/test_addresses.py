@@ -7,8 +7,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from geores import open_scene
-from geores.addresses import without_secrets
-from geores.errors import BandError, ReadError, SceneError
+from geores.errors import BandError, ReadError, SceneError, without_secrets
 
 from .fixtures import hold_files, write_scene
 

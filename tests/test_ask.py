@@ -10,10 +10,10 @@ from PIL import Image
 
 import geores as library
 from geores import load_model
+from geores.asking import interview
+from geores.asking.looking import choose_vqa
 from geores.errors import BandError, JournalError, ModelNotFoundError, OutputError, UsageError
 from geores.inference import prepared
-from geores.pipelines.asking import interview
-from geores.pipelines.asking.select import choose_vqa
 from geores.scenes import open_scene
 
 from .ask_fixtures import (  # noqa: F401 - fixtures
@@ -269,7 +269,7 @@ def test_the_same_questions_again(geores, oracle, scene, tmp_path, monkeypatch):
     first = geores(*args, *asked, '--json')
     files = {name: (tmp_path / 'out' / name).read_bytes() for name in hold_files(tmp_path / 'out')}
     with monkeypatch.context() as patched:
-        patched.setattr('geores.pipelines.asking.ask.prepare_look', None)
+        patched.setattr('geores.asking.ask.prepare_look', None)
         again = geores(*args, *asked, '--json')
         assert again.code == 0, again
         assert [record.pop('done_before') for record in again.records] == [True, True]

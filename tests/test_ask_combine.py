@@ -5,18 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geores.asking.combine import (
-    Combined,
-    Ownership,
-    area,
-    compare,
-    count,
-    presence,
-    rural_urban,
-)
-from geores.asking.land_cover import LAND_COVER, labels_of, measurable
+from geores.asking.combine import Combined, Ownership, area, compare, count, presence, rural_urban
+from geores.asking.cover import LAND_COVER, labels_of, measurable
 from geores.asking.readings import LEVEL, AnswerTable
-from geores.asking.words import how_sure, in_words
+from geores.asking.understand import how_sure, in_words
 from geores.grid import Tiling
 from geores.questions.grammar import parse
 from geores.vqa.answers import AnswerEncoding

@@ -1,4 +1,4 @@
-"""Dark objects subtracted from L1C scenes: `geores.inference.atmosphere`."""
+"""Dark objects subtracted from L1C scenes: `geores.inference.units`."""
 
 from dataclasses import replace
 
@@ -13,8 +13,7 @@ import geores as library
 from geores.datasets import SceneTiles
 from geores.errors import UsageError
 from geores.inference import Conversion
-from geores.inference.atmosphere import DARK, HAZIEST, corrects, subtract_dark_objects
-from geores.inference.units import conversions
+from geores.inference.units import DARK, HAZIEST, conversions, corrects, subtract_dark_objects
 from geores.scenes import merge_scenes
 from geores.tasks.augment import Smooth
 

@@ -13,12 +13,13 @@ from pyproj import Transformer
 from scipy.spatial import KDTree
 from scipy.spatial.distance import jensenshannon
 
+from geores.audit import AuditOptions, audit_split
+from geores.audit.autocorrelation import autocorrelation
+from geores.audit.overlap import jensen_shannon
 from geores.errors import DatasetError
-from geores.pipelines.audit import AuditOptions, audit_split
-from geores.pipelines.audit.autocorrelation import autocorrelation
-from geores.pipelines.audit.drift import jensen_shannon
-from geores.pipelines.splitting import SplitOptions, make_split, read_source
 from geores.splits import label_matrix
+from geores.splits.source import read_source
+from geores.splits.table import SplitOptions, make_split
 
 from .scene_fixtures import pixels, write_tiff
 from .test_cli_split import PATCH

@@ -21,7 +21,7 @@ VRT = """<VRTDataset rasterXSize="64" rasterYSize="64"><SRS>EPSG:32633</SRS>
 <GeoTransform>300000,10,0,5800000,0,-10</GeoTransform>{}</VRTDataset>"""
 MEASURED = """
 import resource, time
-import geores.bundle, geores.pipelines.classify
+import geores.bundle, geores.classification.classify
 from geores.cli import main
 
 used = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -374,7 +374,7 @@ def test_faults_are_one_line_too(geores, bundle, scene, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise KeyError('inner\nmatter')
 
-    monkeypatch.setattr('geores.pipelines.outputs.draw_map', fail)
+    monkeypatch.setattr('geores.classification.outputs.draw_map', fail)
     answer = geores('classify', scene, '--out', tmp_path / 'out', '--model', bundle)
     assert answer.code == 1
     assert answer.err.count('\n') == 1

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 import geores
 from geores.errors import JournalError, UsageError
 from geores.models import create
-from geores.pipelines.baselines.encoder import choose_encoder, seen_in_training
-from geores.pipelines.baselines.runs import work_folder
+from geores.protocol.encoder import choose_encoder, seen_in_training
+from geores.protocol.runs import work_folder
 from geores.tasks import SceneClassification
 
 from .baselines_fixtures import CLASSES, write_images

@@ -12,9 +12,9 @@ from sklearn import metrics as reference
 
 from geores.errors import DatasetError
 from geores.models import create
-from geores.pipelines.baselines.features import colour_histogram, deep_features, linear_svm
-from geores.pipelines.baselines.options import draw_splits, split_seed
-from geores.pipelines.baselines.runs import Run
+from geores.protocol.features import colour_histogram, deep_features, linear_svm
+from geores.protocol.options import draw_splits, split_seed
+from geores.protocol.runs import Run
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 import geores
 from geores.errors import UsageError
 from geores.models import create
-from geores.pipelines.baselines.options import BaselineOptions
+from geores.protocol.options import BaselineOptions
 
 from .baselines_fixtures import write_images
 from .fixtures import SENTINEL2, tiny_bundle

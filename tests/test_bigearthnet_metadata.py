@@ -6,11 +6,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from geores.bigearthnet.footprints import footprints
-from geores.bigearthnet.maps import classes_of_map, labels_of_map
-from geores.bigearthnet.metadata import find_metadata, label_matrix, read_metadata
-from geores.bigearthnet.nomenclature import CLC, LABELS, LABELS_ORIGINAL, class_of, labels_in
+from geores.bigearthnet.labels import (
+    CLC,
+    LABELS,
+    LABELS_ORIGINAL,
+    class_of,
+    classes_of_map,
+    labels_in,
+    labels_of_map,
+)
+from geores.bigearthnet.metadata import find_metadata, label_matrix, official_statistics, read_metadata
 from geores.bigearthnet.patch_id import PatchId, S1Name
-from geores.bigearthnet.statistics import official_statistics
 from geores.errors import DatasetError, UsageError
 
 from .reben_fixtures import SHARED, make_rows, needs_shared, write_table

@@ -6,11 +6,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from geores.bigearthnet.nomenclature import CLC, LABELS
-from geores.cartography.colour import distance, lab, rgb
-from geores.cartography.colours_file import read_colours
+from geores.bigearthnet.labels import CLC, LABELS
+from geores.cartography.colours import CLEAR, distance, lab, palette, palette_names, read_colours, rgb
 from geores.cartography.legend import Legend
-from geores.cartography.palettes import CLEAR, palette, palette_names
 from geores.datasets.resisc45 import CLASSES
 from geores.errors import UsageError
 

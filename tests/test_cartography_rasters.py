@@ -28,7 +28,7 @@ from geores.cartography.class_raster import (
 )
 from geores.cartography.legend import Legend
 from geores.errors import UsageError, WriteError
-from geores.pipelines.accuracy.class_map import open_class_map
+from geores.map_accuracy.class_maps import open_class_map
 
 from .cartography_fixtures import GRIDS, LEGEND, blocks, class_array, grid, xml_of
 

@@ -9,9 +9,9 @@ from rasterio.transform import from_origin
 from rasterio.warp import transform_bounds
 
 import geores as library
+from geores.classification.select import levels_differ
 from geores.errors import UsageError
 from geores.inference.reader import Conversion
-from geores.pipelines.select import levels_differ
 
 from .fixtures import GRID, LABELS, noise, tiny_bundle, write_scene
 

@@ -187,7 +187,7 @@ def test_a_later_scene_that_cannot_be_used_has_failed(geores, bundle, scene, tmp
 
 
 def test_scenes_share_their_model(scene, bundle):
-    from geores.pipelines.classify import model_for
+    from geores.classification.classify import model_for
     from geores.scenes import open_scene
 
     held = {}

@@ -15,12 +15,12 @@ import rasterio
 from geores.bigearthnet.opening import open_store
 from geores.bigearthnet.patch_id import modality
 from geores.bigearthnet.patch_values import bands_of
+from geores.converting import workers
+from geores.converting.convert import convert_reben
+from geores.converting.journal import work_folder
+from geores.converting.verify import verify_reben
 from geores.datasets import ReBEN
 from geores.errors import DatasetError, JournalError, OutputError, ReadError, WriteError
-from geores.pipelines.converting import workers
-from geores.pipelines.converting.convert import convert_reben
-from geores.pipelines.converting.destination import work_folder
-from geores.pipelines.converting.verify import verify_reben
 
 from .fixtures import hold_files
 from .reben_fixtures import SHARED, make_reben, needs_shared, real_lmdb

@@ -12,8 +12,8 @@ SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
 import geores.bundle, rasterio  # before the forks, not in every child again
-from geores.pipelines.converting import workers
-from geores.pipelines.converting.convert import convert_reben
+from geores.converting import workers
+from geores.converting.convert import convert_reben
 
 workers.CHUNK = 3
 form, source, folder, kills = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])

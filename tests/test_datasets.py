@@ -10,12 +10,7 @@ from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
 import geores.datasets
-from geores.datasets import (
-    GeoTIFFPatches,
-    GeoTIFFPatchesDataModule,
-    SceneFolder,
-    SceneFolderDataModule,
-)
+from geores.datasets import GeoTIFFPatches, GeoTIFFPatchesDataModule, SceneFolder, SceneFolderDataModule
 from geores.errors import DatasetError
 from geores.splits import stratified_split
 

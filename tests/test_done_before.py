@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import geores as library
-from geores.cli import progress
+from geores.cli import common as progress
 from geores.errors import OutputError, WriteError
 
 from .fixtures import hold_files, tiny_bundle, write_scene
@@ -125,7 +125,7 @@ def test_unfinished_work_of_a_later_run_goes_on(geores, args, tmp_path, monkeypa
         raise KeyboardInterrupt
 
     later = [*args, '--stride', '16']
-    monkeypatch.setattr('geores.pipelines.result.Classification.save', stop)
+    monkeypatch.setattr('geores.classification.result.Classification.save', stop)
     assert geores(*later, '--overwrite').code == 130
     monkeypatch.undo()
     answer = geores(*later, '--json')

@@ -6,16 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geores.grid import Tiling
-from geores.inference import (
-    ChunkWork,
-    LazyStore,
-    MemoryStore,
-    Plan,
-    Quicklook,
-    TileTable,
-    VectorSink,
-    run,
-)
+from geores.inference import ChunkWork, LazyStore, MemoryStore, Plan, Quicklook, TileTable, VectorSink, run
 
 
 class ArrayReader:

@@ -8,7 +8,7 @@ import torch
 from sklearn import metrics as reference
 
 import geores as package
-from geores.pipelines.evaluation.data import find_datasets
+from geores.evaluation.data import find_datasets
 
 from .evaluate_fixtures import (  # noqa: F401 - fixtures
     CLASSES,

@@ -14,7 +14,7 @@ from PIL import Image
 
 import geores as package
 from geores.errors import OutputError, WriteError
-from geores.pipelines.evaluation import figures
+from geores.evaluation import figures
 
 from .evaluate_fixtures import (  # noqa: F401 - fixtures
     images,

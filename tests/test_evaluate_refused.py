@@ -8,7 +8,7 @@ from PIL import Image
 
 import geores as package
 from geores.errors import UsageError
-from geores.pipelines.evaluation.data import bring_to_labels, find_datasets
+from geores.evaluation.data import bring_to_labels, find_datasets
 
 from .evaluate_fixtures import (  # noqa: F401 - fixtures
     CLASSES,

@@ -14,8 +14,8 @@ from sklearn.metrics import accuracy_score
 import geores as package
 from geores.datasets import RSVQA, RSVQADataModule
 from geores.errors import UsageError
+from geores.evaluation import question_evaluate as question_only
 from geores.metrics.vqa import numeric_error
-from geores.pipelines.evaluation import question_only
 from geores.vqa.answers import AnswerEncoding
 
 from .fixtures import hold_files, tiny_bundle

@@ -8,11 +8,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from geores.datasets import SceneFolder
-from geores.pipelines.finetuning.few import FEW, KeepStatistics, adapt_statistics, are_few, fit_head
-from geores.pipelines.finetuning.fitting import GivenSplit
-from geores.pipelines.trainer import make_trainer, quiet_trainer
 from geores.splits import Split
 from geores.tasks import SceneClassification
+from geores.training.finetune_recipe import GivenSplit
+from geores.training.linear_probe import FEW, KeepStatistics, adapt_statistics, are_few, fit_head
+from geores.training.trainer import make_trainer, quiet_trainer
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

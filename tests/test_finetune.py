@@ -10,9 +10,9 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 import geores as package
 from geores.errors import OutputError, UsageError
-from geores.pipelines.finetuning.fitting import epochs_for
-from geores.pipelines.finetuning.result import Choice, SplitScore
 from geores.tasks import SceneClassification
+from geores.training.finetune_recipe import epochs_for
+from geores.training.finetune_result import Choice, SplitScore
 
 from .fixtures import GRID, RGB, SENTINEL2, hold_files, noise, tiny_bundle, write_scene
 
@@ -305,7 +305,7 @@ def test_disk_that_fails_leaves_what_was_learnt(run, monkeypatch, tmp_path):
         path.write_text('half')
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr('geores.pipelines.finetuning.figure.write_error_matrix', fail)
+    monkeypatch.setattr('geores.training.finetune_result.write_error_matrix', fail)
     answer = run('--epochs', '1')
     assert answer.code == 1
     assert 'No space left' in answer.err.splitlines()[-1]

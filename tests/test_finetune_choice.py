@@ -9,7 +9,7 @@ from shapely.geometry import box
 
 import geores as package
 from geores.datasets import SceneTiles, split_tiles
-from geores.pipelines.finetuning.choice import LEAST, clearly_better, hold_in
+from geores.training.model_selection import LEAST, clearly_better, hold_in
 
 from .fixtures import GRID, RGB, noise, write_scene
 
@@ -115,7 +115,7 @@ def test_fine_tuning_that_does_harm_is_not_kept(train, bundle):
 
 
 def test_fine_tuning_that_helps_is_kept(train, bundle, monkeypatch):
-    monkeypatch.setattr('geores.pipelines.finetuning.fitting.fit_head', lambda *_, **__: True)  # a poor start
+    monkeypatch.setattr('geores.training.finetune_recipe.fit_head', lambda *_, **__: True)  # a poor start
     result = train(learning_rate=0.003, epochs=4)
     choice = result.scores[0].choice
     assert choice.kept == 'fine-tuned'
@@ -127,7 +127,7 @@ def test_fine_tuning_that_helps_is_kept(train, bundle, monkeypatch):
 @pytest.mark.parametrize('why', ['few tiles', 'no linear head'])
 def test_what_cannot_be_compared_is_fine_tuned(train, bundle, monkeypatch, why):
     if why == 'no linear head':
-        monkeypatch.setattr('geores.pipelines.finetuning.fitting.fit_head', lambda *_, **__: False)
+        monkeypatch.setattr('geores.training.finetune_recipe.fit_head', lambda *_, **__: False)
     result = train(stride=16 if why == 'few tiles' else 8)  # 64 tiles, or 180
     choice = result.scores[0].choice
     assert (choice.kept, choice.tiles, choice.tuned) == ('fine-tuned', 0, None)

@@ -7,7 +7,7 @@ import pytest
 
 from geores.bundle import load_model
 from geores.card import WEIGHTS
-from geores.metrics.reach import context_of
+from geores.metrics.ranking import context_of
 from geores.tasks.levels import _LINES
 
 pytestmark = pytest.mark.usefixtures('one_thread')

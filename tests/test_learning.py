@@ -7,8 +7,8 @@ import torch
 from geores.bundle import load_model
 from geores.errors import UsageError
 from geores.tasks import SceneClassification
+from geores.tasks.losses import known, mix, shares
 from geores.tasks.start import adapt_kernel, start_from
-from geores.tasks.targets import known, mix, shares
 
 from .fixtures import LABELS, RGB, tiny_bundle
 

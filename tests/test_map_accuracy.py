@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geores.errors import UsageError
+from geores.map_accuracy.strata import allocate, allocate_within, sample_size
 from geores.metrics.map_accuracy import estimate_map
-from geores.pipelines.accuracy.strata import allocate, allocate_within, sample_size
 
 # Olofsson et al. (2014), table 8: deforestation, forest gain, stable forest, stable non-forest.
 OLOFSSON = [[66, 0, 5, 4], [0, 55, 8, 12], [1, 0, 153, 11], [2, 1, 9, 313]]
@@ -281,7 +281,7 @@ def test_small_strata_give_what_they_have_and_the_others_the_rest(strata, more, 
 
 
 def test_an_estimate_needs_no_torch():
-    code = 'import sys, geores.pipelines.accuracy.assess; sys.exit("torch" in sys.modules)'
+    code = 'import sys, geores.map_accuracy.assess; sys.exit("torch" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
 
 

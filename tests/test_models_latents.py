@@ -6,8 +6,7 @@ from torch.distributions import Normal, kl_divergence
 
 from geores import models
 from geores.errors import UsageError
-from geores.models.appearance import appearance, channels
-from geores.models.features import FeatureMap
+from geores.models.features import FeatureMap, appearance, channels
 from geores.models.latents import LatentHead
 
 from .vqa_fixtures import CHANNELS, maps, read

@@ -4,12 +4,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx import save as save_onnx
 
-from geores import models, onnx_files
+from geores import models
+from geores import weight_files as onnx_files
 from geores.errors import BundleError, UsageError
-from geores.metrics.reach import context_of
-from geores.onnx_files import onnx_weights
-from geores.tasks.pixel_teacher import OnnxTeacher
+from geores.metrics.ranking import context_of
 from geores.tasks.start import start_from
+from geores.tasks.teachers import OnnxTeacher
+from geores.weight_files import onnx_weights
 
 from .segmentation_fixtures import TEACHER
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from geores.errors import ReadError, WriteError
 from geores.osm import blobs, load_mapping, survey
-from geores.osm.pbf import read_pbf
+from geores.osm.reading import read_pbf
 
 osmium = pytest.importorskip('osmium', reason='the optional package osmium is not there')
 
@@ -203,7 +203,7 @@ import resource, sys
 from pathlib import Path
 from geores.errors import WriteError
 from geores.osm import load_mapping
-from geores.osm.pbf import read_pbf
+from geores.osm.reading import read_pbf
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
 try:
     list(read_pbf(Path(sys.argv[1]), (24.9, 60.1, 25.0, 60.2), load_mapping()))

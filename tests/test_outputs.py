@@ -20,8 +20,9 @@ from geopandas.testing import assert_geodataframe_equal
 from rasterio.enums import Resampling
 
 from geores import classify, open_scene
+from geores.classification import outputs
 from geores.errors import OutputError
-from geores.pipelines import outputs, records
+from geores.io import records
 
 from .fixtures import LABELS, hold_files, write_scene
 from .outputs_fixtures import multi, path, saved, shares_of  # noqa: F401 - fixtures

@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 
 import geores as library
 from geores import models
-from geores.bigearthnet.nomenclature import LABELS
+from geores.bigearthnet.labels import LABELS
 from geores.errors import BundleError, ModelNotFoundError, ReadError, UsageError
 from geores.hub import HubAddress
 from geores.hub.reben import BANDS
-from geores.models.published import SIZED
+from geores.models.timm_networks import SIZED
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

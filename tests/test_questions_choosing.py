@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geores.pipelines.questions.make import make_questions
-from geores.pipelines.questions.options import MakeOptions
+from geores.question_sets.make import make_questions
+from geores.question_sets.options import MakeOptions
+from geores.questions.asking import Vocabulary
 from geores.questions.balance import ANSWERS, Balance, answer_class
 from geores.questions.choosing import choose
-from geores.questions.draws import Vocabulary
 from geores.questions.forms import Area, Comparison, Objects, Presence, RuralUrban
 from geores.questions.pool import Survey, draw_pool
 

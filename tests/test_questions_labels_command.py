@@ -15,7 +15,7 @@ from PIL import Image
 from rasterio.transform import from_origin
 
 from geores.errors import DatasetError, OutputError
-from geores.pipelines.questions_from_labels import LabelOptions, questions_from_labels
+from geores.question_sets.from_labels import LabelOptions, questions_from_labels
 from geores.questions import parse
 from geores.questions.labels import SchemeError, shipped_schemes
 

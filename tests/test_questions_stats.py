@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geores.errors import DatasetError, OutputError, UsageError
-from geores.pipelines.question_stats import describe_questions, plot_stats
+from geores.question_sets.stats import describe_questions, plot_stats
 from geores.questions.official import (
     Official,
     answer_record,

@@ -229,7 +229,7 @@ def test_blocks_are_decoded_once_and_let_go_after_their_last_use(mixed):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(raster), 'read', counted)
-        patch.setattr('geores.inference.aligned.BLOCK_PIXELS', 16)
+        patch.setattr('geores.inference.resampling.BLOCK_PIXELS', 16)
         reader = GridReader(scene, ['B02', 'B05'], scene.geobox)
         rows, cols = plan.windows()
         reader.expect(rows, cols)

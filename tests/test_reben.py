@@ -9,9 +9,8 @@ import rasterio
 import torch
 from torch.nn import functional
 
-from geores.bigearthnet.maps import labels_of_map
+from geores.bigearthnet.labels import LABELS, LABELS_ORIGINAL, labels_of_map
 from geores.bigearthnet.metadata import read_metadata
-from geores.bigearthnet.nomenclature import LABELS, LABELS_ORIGINAL
 from geores.bigearthnet.opening import open_store
 from geores.bigearthnet.patch_id import PatchId
 from geores.bigearthnet.stores import S1_BANDS, S2_BANDS

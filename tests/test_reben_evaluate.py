@@ -8,8 +8,8 @@ import torch
 from sklearn import metrics as reference
 
 from geores import ModelCard, load_model, models, save_bundle
-from geores.bigearthnet.nomenclature import LABELS
-from geores.bigearthnet.statistics import official_statistics
+from geores.bigearthnet.labels import LABELS
+from geores.bigearthnet.metadata import official_statistics
 from geores.bigearthnet.stores import S2_BANDS
 from geores.datasets import ReBEN
 

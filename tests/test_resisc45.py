@@ -10,11 +10,11 @@ from PIL import Image
 
 from geores.bundle import load_model
 from geores.datasets import RESISC45, RESISC45DataModule
-from geores.datasets._torchgeo import TorchgeoRESISC45
+from geores.datasets._images import TorchgeoRESISC45
 from geores.datasets.resisc45 import CLASSES
 from geores.errors import DatasetError, UsageError
-from geores.pipelines.baselines.compare import plan_baselines
-from geores.pipelines.baselines.options import BaselineOptions
+from geores.protocol.compare import plan_baselines
+from geores.protocol.options import BaselineOptions
 from geores.testing.datasets import check_dataset
 
 pytestmark = pytest.mark.usefixtures('one_thread')

@@ -280,7 +280,7 @@ def test_interrupt_keeps_work(geores, bundle, scene, tmp_path, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('geores.pipelines.result.Classification.save', interrupt)
+    monkeypatch.setattr('geores.classification.result.Classification.save', interrupt)
     args = ('classify', scene, '--out', tmp_path / 'out', '--model', bundle)
     answer = geores(*args)
     assert answer.code == 130
@@ -292,8 +292,8 @@ def test_interrupt_keeps_work(geores, bundle, scene, tmp_path, monkeypatch):
 def test_results_stand_where_printing_fails(bundle, scene, tmp_path):
     """The caller's block fails after the files are written: no work is left beside them."""
     from geores import load_model, open_scene
-    from geores.pipelines.classify import classified_into
-    from geores.pipelines.options import ClassifyOptions
+    from geores.classification.classify import classified_into
+    from geores.classification.options import ClassifyOptions
 
     opened = open_scene(scene)
     options = ClassifyOptions()

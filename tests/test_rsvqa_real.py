@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist
 from geores.bundle import load_model
 from geores.cli.train import train
 from geores.datasets import RSVQA, RSVQADataModule
-from geores.datasets._rsvqa_places import close_groups, image_bounds, near_any
+from geores.datasets._rsvqa_split import close_groups, image_bounds, near_any
 from geores.testing import check_dataset
 from geores.vqa.answers import AnswerEncoding
 

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geores.datasets import RSVQA, RSVQADataModule
-from geores.datasets._rsvqa_loading import QuestionSampler
-from geores.datasets._rsvqa_places import RADIUS, close_groups, near_any
-from geores.datasets._rsvqa_turns import TURNS, names_side, turn_image, turn_question
+from geores.datasets._rsvqa_loading import TURNS, QuestionSampler, names_side, turn_image, turn_question
+from geores.datasets._rsvqa_split import RADIUS, close_groups, near_any
 from geores.errors import DatasetError
 
 from .rsvqa_fixtures import QUESTIONS, SIDE, SOUTH, WEST, write_image, write_json, write_plain, write_split

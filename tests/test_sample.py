@@ -56,7 +56,7 @@ def test_same_seed_same_sample(class_map):
 @pytest.mark.parametrize('budget', [1, 700, 2**20])
 def test_sample_does_not_depend_on_blocks(tmp_path, class_map, monkeypatch, blocks, budget):
     expected = library.sample(class_map, size=50, seed=1).points
-    monkeypatch.setattr('geores.pipelines.accuracy.class_map.BLOCK_VALUES', budget)
+    monkeypatch.setattr('geores.map_accuracy.class_maps.BLOCK_VALUES', budget)
     path = tmp_path / 'blocks.tif'
     write_scene(path, bands=('class',), values=class_values()[None], nodata=0, blocks=blocks)
     pd.testing.assert_frame_equal(library.sample(path, size=50, seed=1).points, expected)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from geores.inference.bright import bright_note, is_bright
+from geores.inference.clouds import bright_note, is_bright
 from geores.inference.masks import CLOUDY, choose_mask
 from geores.inference.target import target_grid
 from geores.scenes import open_scene
-from geores.scenes.masks import mask_kind
+from geores.scenes.product import mask_kind
 
 from .fixtures import tiny_bundle
 from .scene_fixtures import GRANULE, TILE, pixels, write_jp2, write_safe, write_tiff
@@ -239,7 +239,7 @@ def test_another_mask_is_another_run(geores, model, tmp_path, monkeypatch):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('geores.pipelines.result.Classification.save', stop)
+    monkeypatch.setattr('geores.classification.result.Classification.save', stop)
     args = ('classify', folder, '--model', model, '--out', tmp_path / 'out')
     assert geores(*args).code == 130
     monkeypatch.undo()
@@ -290,13 +290,13 @@ def test_bright_clouds_of_a_large_raster_and_of_overviews(tmp_path, monkeypatch)
 
     folder = write_bands(tmp_path / 'scene', share=0.5)
     whole = note_of(folder)
-    monkeypatch.setattr('geores.inference.bright.SMALL', 0)
-    monkeypatch.setattr('geores.inference.bright.WINDOW', 16)
+    monkeypatch.setattr('geores.inference.clouds.SMALL', 0)
+    monkeypatch.setattr('geores.inference.clouds.WINDOW', 16)
     assert note_of(folder) == whole
     for name in ('B02', 'B03', 'B11'):
         with rasterio.open(folder / f'{name}.tif', 'r+') as file:
             file.build_overviews([2, 4])
-    monkeypatch.setattr('geores.inference.bright._windows', None)
+    monkeypatch.setattr('geores.inference.clouds._windows', None)
     assert note_of(folder) == whole
 
 
@@ -339,7 +339,7 @@ def test_clouds_and_resume(geores, model, l1c, tmp_path, monkeypatch):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('geores.pipelines.result.Classification.save', stop)
+    monkeypatch.setattr('geores.classification.result.Classification.save', stop)
     args = ('classify', l1c, '--model', model, '--out', tmp_path / 'out')
     assert geores(*args, '--clouds').code == 130
     monkeypatch.undo()
@@ -377,7 +377,7 @@ def test_without_the_extra(geores, model, l1c, monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr('geores.inference.detector.version', missing)
+    monkeypatch.setattr('geores.inference.clouds.version', missing)
     assert "pip install 'geores[clouds]'" in refused(geores, model, l1c, '--clouds')
 
 

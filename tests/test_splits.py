@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from geores.errors import DatasetError
 from geores.splits import group_folds, near_duplicates
-from geores.splits.duplicates import perceptual_hash
+from geores.splits.buffer import perceptual_hash
 
 
 def images(count, side=48, seed=0):

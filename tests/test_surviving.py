@@ -192,7 +192,7 @@ def test_killed_while_the_bundle_is_written(place, whole, kill, capsys, moment):
     if moment == 'before':
         kill(1, 'save_bundle', export)
     else:
-        kill(1, 'finish', __import__('geores.pipelines.surviving.runs').pipelines.surviving.runs.Run)
+        kill(1, 'finish', __import__('geores.training.run_folders').pipelines.surviving.runs.Run)
     killed(args)
     capsys.readouterr()
     train(args)

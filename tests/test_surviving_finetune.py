@@ -61,7 +61,7 @@ def found(folder):
 
 def test_killed_at_any_place_it_ends_as_if_left_alone(run, tmp_path, monkeypatch):
     """Both splits, each with a trial and a training on everything: four trainings."""
-    monkeypatch.setattr('geores.pipelines.surviving.checkpoints.SHARE', 1e9)  # a checkpoint each epoch
+    monkeypatch.setattr('geores.training.checkpoints.SHARE', 1e9)  # a checkpoint each epoch
     given, calls, at = SceneClassification.training_step, [], set()
 
     def step(self, batch, index):
@@ -95,7 +95,7 @@ def test_killed_at_any_place_it_ends_as_if_left_alone(run, tmp_path, monkeypatch
 
 
 def test_another_training_begins_anew(run, tmp_path, monkeypatch):
-    monkeypatch.setattr('geores.pipelines.surviving.checkpoints.SHARE', 1e9)
+    monkeypatch.setattr('geores.training.checkpoints.SHARE', 1e9)
     given, calls = SceneClassification.training_step, []
 
     def step(self, batch, index):

@@ -15,8 +15,8 @@ from filelock import FileLock
 from geores.bundle import load_model
 from geores.cli.train import train
 from geores.errors import UsageError
-from geores.pipelines.surviving.runs import claim, fingerprints
 from geores.tasks import SceneClassification
+from geores.training.run_folders import claim, fingerprints
 
 from .surviving_fixtures import BATCHES, bundle_of, recipe, same, write_images
 from .test_surviving import Killed, elsewhere, kill, killed, place, uninterrupted, whole  # noqa: F401

@@ -12,7 +12,7 @@ from geores import load_model
 from geores.datasets import RSVQADataModule
 from geores.errors import OutputError, UsageError
 from geores.tasks import ExportVQABundle, VisualQuestionAnswering
-from geores.tasks._vqa_export import best_temperature
+from geores.tasks._exports import best_temperature
 
 from .fixtures import tiny_bundle
 from .rsvqa_fixtures import write_split

@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score
 import geores as library
 from geores.datasets import ReBEN
 from geores.errors import UsageError
-from geores.pipelines.verify_model import TEST_PATCHES, verify_model
+from geores.hub.verify_model import TEST_PATCHES, verify_model
 from geores.weight_files import sha256_of
 
 from .test_published import write_snapshot

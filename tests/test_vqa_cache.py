@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from geores.datasets._rsvqa_turns import turn_image
+from geores.datasets._rsvqa_loading import turn_image
 from geores.errors import OutputError, UsageError
 from geores.models.features import FeatureMap
 from geores.vqa.cache import TURNS, FeatureCache, feature_key, turned

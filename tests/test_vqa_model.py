@@ -8,7 +8,7 @@ import torch
 from geores import ModelCard, load_model, save_bundle
 from geores.card import FORMAT_VERSION
 from geores.errors import BundleError, ModelNotFoundError, UsageError
-from geores.vqa.kinds import fitting, forms_of, kind_of
+from geores.vqa.comparison import fitting, forms_of, kind_of
 from geores.vqa.model import VQAModel
 from geores.vqa.network import shared_encoder
 

@@ -3,7 +3,7 @@
 import torch
 
 from geores import ModelCard, load_model, save_bundle
-from geores.vqa.kinds import forms_of
+from geores.vqa.comparison import forms_of
 from geores.vqa.network import build
 from geores.vqa.tokens import Tokenizer
 

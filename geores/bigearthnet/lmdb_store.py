@@ -10,8 +10,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.bigearthnet.expand import SIDE, expand_into, sides
-from geores.bigearthnet.patch_values import Piece, ValueFormatError, layout_of
+from geores.bigearthnet.patch_values import SIDE, Piece, ValueFormatError, expand_into, layout_of, sides
 from geores.bigearthnet.stores import native_form
 from geores.errors import DatasetError, ReadError
 

@@ -1,13 +1,74 @@
-"""Finds which store of reBEN's pixels stands in a folder."""
+"""Checksums of patches, the same in every layout, and the table that keeps them.
 
+Finds which store of reBEN's pixels stands in a folder.
+"""
+
+import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from geores.bigearthnet.lmdb_store import LMDB_FILE, LmdbStore
+from geores.bigearthnet.patch_values import bands_of
 from geores.bigearthnet.stores import TIFF_FOLDERS, Kind, PatchStore
 from geores.bigearthnet.tiffs import TiffStore
-from geores.errors import DatasetError
+from geores.errors import DatasetError, ReadError
 
-__all__ = ['find_kind', 'open_store']
+__all__ = ['CHECKSUMS', 'checksum', 'find_kind', 'open_store', 'read_checksums', 'write_checksums']
+
+CHECKSUMS = 'checksums.parquet'
+"""Name of the table in a converted folder."""
+
+
+def checksum(name: str, arrays: Mapping[str, NDArray[Any]]) -> int:
+    """CRC-32 of all pixels of a patch, little-endian, its bands in the order of `bands_of`.
+
+    Args:
+        name: Of the patch.
+        arrays: All its bands at their native sizes and types.
+    """
+    total = 0
+    for band in bands_of(name):
+        pixels = arrays[band]
+        total = zlib.crc32(pixels.astype(pixels.dtype.newbyteorder('<'), copy=False).tobytes(), total)
+    return total
+
+
+def write_checksums(path: Path, sums: Iterable[tuple[str, int]]) -> None:
+    """Write the table: columns `name` and `crc32`.
+
+    Args:
+        path: To write to.
+        sums: Names and checksums.
+    """
+    pairs = list(sums)
+    table = pa.table({
+        'name': pa.array([name for name, _ in pairs], pa.string()),
+        'crc32': pa.array([value for _, value in pairs], pa.uint32()),
+    })  # fmt: skip
+    pq.write_table(table, path, compression='zstd')
+
+
+def read_checksums(path: Path) -> dict[str, int] | None:
+    """Checksums by name, or None where there is no table.
+
+    Args:
+        path: The table.
+
+    Raises:
+        ReadError: If it is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        table = pq.read_table(path, columns=['name', 'crc32'])
+    except (pa.ArrowException, OSError) as error:
+        raise ReadError(f'{path}: the checksums cannot be read: {" ".join(str(error).split())}') from error
+    return dict(zip(table['name'].to_pylist(), table['crc32'].to_pylist(), strict=True))
 
 
 def open_store(root: Path | str) -> PatchStore:

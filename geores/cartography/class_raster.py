@@ -17,9 +17,14 @@ from odc.geo.geobox import GeoBox
 
 from geores.cartography.areas import Tally
 from geores.cartography.cog import Block, CogBands, cog, tag_names
+from geores.cartography.gis_files import (
+    class_side_file,
+    label_side_file,
+    side_path,
+    write_qgis_style,
+    write_side_file,
+)
 from geores.cartography.legend import NODATA, NODATA_NAME, Legend
-from geores.cartography.qgis_style import write_qgis_style
-from geores.cartography.side_file import class_side_file, label_side_file, side_path, write_side_file
 from geores.errors import UsageError
 from geores.io.whole_files import whole_files
 

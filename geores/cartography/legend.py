@@ -8,8 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.cartography.colour import parse_colour, rgb
-from geores.cartography.palettes import choose_colours
+from geores.cartography.colours import choose_colours, parse_colour, rgb
 from geores.errors import UsageError
 
 __all__ = ['NODATA', 'NODATA_NAME', 'Legend']

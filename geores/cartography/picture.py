@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geores.cartography.areas import say_area, say_share
 from geores.cartography.legend import NODATA, Legend
-from geores.cartography.map_parts import EMPTY, Frame, draw_north, draw_scale_bar
-from geores.cartography.sheet import Sheet
-from geores.cartography.units import say_area, say_share
+from geores.cartography.sheet import EMPTY, Frame, Sheet, draw_north, draw_scale_bar
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from rasterio.io import DatasetReader
 
+from geores.cartography.areas import row_areas
+from geores.cartography.gis_files import write_polygon_style
 from geores.cartography.legend import NODATA, Legend
 from geores.cartography.outlines import Edges, Outlines, outlines, sieved, with_shared_corners
-from geores.cartography.pixel_areas import row_areas
-from geores.cartography.qgis_style import write_polygon_style
 from geores.errors import UsageError
 from geores.io.whole_files import whole_files
 

@@ -15,7 +15,9 @@ from geores.card import ModelCard
 from geores.cartography.areas import Tally, area_table
 from geores.classification.confidence import Confidence
 from geores.classification.rasters import read_all, read_lazily, written_on
+from geores.classification.scored import RunInfo
 from geores.classification.shown import Shown
+from geores.inference.cells import Quicklook
 from geores.inference.pixels import (
     NO_PROBABILITY,
     PROBABILITY_STEPS,
@@ -26,10 +28,8 @@ from geores.inference.pixels import (
     class_dtype,
 )
 from geores.inference.plan import PixelPlan
-from geores.inference.quicklook import Quicklook
 from geores.inference.store import ChunkStore
 from geores.inference.work import SceneWork
-from geores.pipelines.scored import RunInfo
 from geores.scenes import Scene
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class PixelClassification(Shown):
         return self.table.blocks('confidence')
 
     def _draw(self) -> 'Sheet':
-        from geores.classification.picture import draw_map
+        from geores.classification.outputs import draw_map
 
         return draw_map(self)
 
@@ -206,6 +206,6 @@ class PixelClassification(Shown):
             OutputError: a file of that name exists, or the folder cannot be written.
             WriteError: writing failed, as on a full disk; no file is left half written.
         """
-        from geores.pipelines.outputs import save
+        from geores.classification.outputs import save
 
         return save(self, Path(folder), overwrite=overwrite)

@@ -1,6 +1,9 @@
-"""Rasters of a result as georeferenced xarray, from numpy or dask."""
+"""Rasters of a result as georeferenced xarray, from numpy or dask.
 
-from collections.abc import Sequence
+Class maps of models that answer once per tile: a cell has the label that its tiles give it.
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -8,13 +11,24 @@ import xarray as xr
 from numpy.typing import DTypeLike, NDArray
 from odc.geo.geobox import GeoBox
 
+from geores.cartography.class_raster import ABSENT, PRESENT
+from geores.classification.options import dominant
+from geores.classification.scored import Scored
 from geores.errors import UsageError
-from geores.inference.pixels import PixelTable
+from geores.inference.pixels import PixelTable, class_dtype
 
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ['read_all', 'read_lazily', 'written_on']
+__all__ = [
+    'cell_blocks',
+    'class_cells',
+    'confidence_cells',
+    'label_cells',
+    'read_all',
+    'read_lazily',
+    'written_on',
+]
 
 Values: TypeAlias = 'NDArray[Any] | da.Array'
 
@@ -78,3 +92,37 @@ def written_on(values: Values, grid: GeoBox, name: str, labels: Sequence[str] | 
         array = array.rio.write_crs(str(grid.crs))
     written: xr.DataArray = array.rio.write_transform(grid.affine)
     return written
+
+
+BLOCK = 256
+
+Part = tuple[slice, slice]
+
+
+def cell_blocks(result: Scored) -> Iterator[Part]:
+    """Blocks of cells that partition the grid of cells."""
+    rows, cols = result.plan.tiling.cell_shape
+    for row in range(0, rows, BLOCK):
+        for col in range(0, cols, BLOCK):
+            yield slice(row, min(row + BLOCK, rows)), slice(col, min(col + BLOCK, cols))
+
+
+def class_cells(result: Scored, rows: slice, cols: slice) -> NDArray[Any]:
+    """Classes of a block of cells: 0 for no data or no label, i for the i-th label of the card."""
+    means, _ = result.table.cells(rows, cols)
+    return (dominant(means, result.limits) + 1).astype(class_dtype(len(result.card.labels)))
+
+
+def confidence_cells(result: Scored, rows: slice, cols: slice) -> NDArray[np.float32]:
+    """Mean probability of the strongest label of each cell, NaN where there is no data."""
+    means, _ = result.table.cells(rows, cols)
+    best: NDArray[np.float32] = means.max(axis=0)
+    return best
+
+
+def label_cells(result: Scored, rows: slice, cols: slice) -> NDArray[np.uint8]:
+    """Whether each label is present in a block of cells, (K, rows, cols): 0 no data, 1 absent, 2 present."""
+    means, _ = result.table.cells(rows, cols)
+    present = means >= result.limits[:, None, None]
+    values = np.where(present, PRESENT, ABSENT)
+    return np.where(np.isnan(means), 0, values).astype(np.uint8)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from odc.geo.geobox import GeoBox
 
 from geores.card import ModelCard
-from geores.cartography.colours_file import read_colours
+from geores.cartography.colours import read_colours
 from geores.cartography.legend import Legend
 from geores.classification.confidence import Confidence
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from geores.cartography.sheet import Sheet
-    from geores.pipelines.scored import RunInfo
+    from geores.classification.scored import RunInfo
 
 __all__ = ['Shown', 'map_legend']
 

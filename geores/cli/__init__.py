@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from geores.addresses import without_secrets
 from geores.cli import (
     accuracy,
     ask,
@@ -16,14 +15,12 @@ from geores.cli import (
     evaluate,
     finetune,
     info,
-    models,
     questions,
     sample,
     split,
     verify,
-    verify_model,
 )
-from geores.errors import GeoresError, UsageError
+from geores.errors import GeoresError, UsageError, without_secrets
 
 __all__ = ['app', 'main']
 
@@ -48,10 +45,10 @@ app.add_typer(convert.app, name='convert')
 app.command(name='evaluate')(evaluate.evaluate)
 app.command(name='finetune')(finetune.finetune)
 app.command(name='info')(info.info)
-app.command(name='models')(models.models)
+app.command(name='models')(info.models)
 app.add_typer(questions.app, name='questions')
 app.command(name='sample')(sample.sample)
-app.command(name='verify-model')(verify_model.verify_model)
+app.command(name='verify-model')(verify.verify_model)
 app.command(name='split')(split.split)
 app.command(name='verify')(verify.verify)
 

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from geores.pipelines.accuracy.report import AccuracyReport
+    from geores.map_accuracy.report import AccuracyReport
 
 __all__ = ['accuracy']
 
@@ -42,9 +42,9 @@ def accuracy(
     sample shows, and come with 95 % confidence intervals.
     """
     from geores.io.whole_files import check_free
-    from geores.pipelines.accuracy.assess import accuracy as estimate
-    from geores.pipelines.accuracy.class_names import parse_classes, parse_values
-    from geores.pipelines.accuracy.report import report_files
+    from geores.map_accuracy.assess import accuracy as estimate
+    from geores.map_accuracy.class_names import parse_classes, parse_values
+    from geores.map_accuracy.report import report_files
 
     if out is not None:
         check_free(list(report_files(out).values()), overwrite=overwrite)
@@ -110,7 +110,7 @@ def _matrix(report: 'AccuracyReport', cells: list[list[str]], title: str) -> 'Ta
 
 
 def _classes(report: 'AccuracyReport') -> 'Table':
-    from geores.pipelines.accuracy.figure import area_unit
+    from geores.map_accuracy.report import area_unit
 
     scale, unit, spec = area_unit(report)
     heads = ("user's", "producer's", f'mapped {unit}', f'estimated {unit}')

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geores.cli import scene_options as options_of
-from geores.cli.common import listed, numbers, parse_size, progress_bar
-from geores.cli.done_before import show_answer_done
-from geores.cli.progress import keeping
+from geores.cli import common as options_of
+from geores.cli.common import keeping, listed, numbers, parse_size, progress_bar
+from geores.cli.printing import show_answer_done
 from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
-    from geores.pipelines.asking.answer import SceneAnswer
-    from geores.pipelines.asking.interview import Interview
+    from geores.asking.answer import SceneAnswer
+    from geores.asking.interview import Interview
 
 __all__ = ['ask']
 
@@ -94,7 +93,7 @@ def ask(
 
 def _questions(given: list[str], source: str | None) -> list[str] | None:
     """The questions to ask; None where someone at a terminal is to be asked for them."""
-    from geores.pipelines.asking.ask import check_questions
+    from geores.asking.ask import check_questions
 
     if source is not None and given:
         raise UsageError('questions are given both as arguments and with --questions: use one of them')
@@ -165,10 +164,8 @@ def _run(
     as_json: bool,
 ) -> None:
     """Look at the scene, then answer what is asked or what is typed."""
-    from geores.pipelines.asking.ask import asking, check_folder, done_before
-    from geores.pipelines.asking.looking import features_folder
-    from geores.pipelines.asking.options import look_options
-    from geores.pipelines.asking.select import vqa_for
+    from geores.asking.ask import asking, check_folder, done_before, look_options
+    from geores.asking.looking import features_folder, vqa_for
     from geores.scenes import open_scene
 
     wanted, top_k = look_options(options)
@@ -203,7 +200,7 @@ def _answer_all(
     interview: 'Interview', asked: list[str], out: Path | None, show: Show, *, shown: bool
 ) -> None:
     """Answer all questions, with their files where there is a folder for them."""
-    from geores.pipelines.asking.files import write_answers
+    from geores.asking.files import write_answers
 
     answers = interview.answer(asked)
     if out is not None:
@@ -235,7 +232,7 @@ def _answer_typed(
     interview: 'Interview', line: str, out: Path | None, written: set[str], *, overwrite: bool
 ) -> 'SceneAnswer':
     """The answer to one question, with its files where there is a folder for them."""
-    from geores.pipelines.asking.files import check_out, write_answers
+    from geores.asking.files import check_out, write_answers
 
     (answer,) = interview.answer([line])
     if out is None:
@@ -260,7 +257,7 @@ def _print(answer: 'SceneAnswer') -> None:
     """The answer in words, with what it rests on."""
     from rich.console import Console
 
-    from geores.asking.words import how_sure
+    from geores.asking.understand import how_sure
 
     console = Console(highlight=False, markup=False)
     console.print(answer.question, style='bold', soft_wrap=True)

@@ -12,7 +12,7 @@ from geores.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from geores.pipelines.audit import AuditReport
+    from geores.audit import AuditReport
 
 __all__ = ['audit']
 
@@ -52,10 +52,10 @@ def audit(
     Distances are geodesics between the middles of rows. Moran's I tells how far labels resemble those of
     neighbours: where it has faded is a buffer after which a test is of ground that is new.
     """
+    from geores.audit import AuditOptions, audit_split
+    from geores.audit.report import write_map
     from geores.io.whole_files import check_free, whole_files
-    from geores.pipelines.audit import AuditOptions, audit_split
-    from geores.pipelines.audit.figure import write_map
-    from geores.pipelines.splitting import read_source
+    from geores.splits.source import read_source
 
     options = AuditOptions(column, _numbers(radii), labels, images)
     options.check()
@@ -107,7 +107,7 @@ def _print(report: 'AuditReport', map_: Path | None) -> None:
 def _print_distances(report: 'AuditReport', console: 'Console') -> None:
     from rich.table import Table
 
-    from geores.pipelines.audit.verdict import metres
+    from geores.audit.report import metres
 
     columns = [f'{pair.part} - {pair.other}' for pair in report.distances]
     table = Table('nearest of the other part', *columns)
@@ -127,7 +127,7 @@ def _print_distances(report: 'AuditReport', console: 'Console') -> None:
 
 
 def _print_labels(report: 'AuditReport', console: 'Console') -> None:
-    from geores.pipelines.audit.verdict import metres
+    from geores.audit.report import metres
 
     for pair in report.drift or ():
         worst = sorted(pair.labels.items(), key=lambda item: -item[1])[:_WORST]

@@ -11,8 +11,8 @@ from geores.cli.common import listed
 from geores.errors import UsageError
 
 if TYPE_CHECKING:
-    from geores.pipelines.baselines.runs import Run
-    from geores.pipelines.baselines.table import BaselineTable
+    from geores.protocol.runs import Run
+    from geores.protocol.table import BaselineTable
 
 __all__ = ['baselines']
 
@@ -70,9 +70,9 @@ def baselines(
     By the protocol of NWPU-RESISC45: at each training ratio several random draws, overall accuracy as
     mean and standard deviation.
     """
-    from geores.pipelines.baselines.compare import plan_baselines
-    from geores.pipelines.baselines.data_sets import repeats_for
-    from geores.pipelines.baselines.options import BaselineOptions
+    from geores.protocol.compare import plan_baselines
+    from geores.protocol.encoder import repeats_for
+    from geores.protocol.options import BaselineOptions
 
     options = BaselineOptions(
         ratios=_floats(ratios, '--ratios') or (),
@@ -127,7 +127,7 @@ def _progress(run: 'Run', done: int, total: int) -> None:
 
 
 def _outputs(out: Path | None) -> dict[str, str]:
-    from geores.pipelines.baselines.table import baseline_files
+    from geores.protocol.table import baseline_files
 
     return {} if out is None else {kind: str(path) for kind, path in baseline_files(out).items()}
 

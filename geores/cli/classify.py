@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geores.cli import scene_options as options_of
-from geores.cli.common import listed, numbers, parse_size, progress_bar
-from geores.cli.done_before import show_done
-from geores.cli.progress import keeping
-from geores.cli.shown_result import print_json, print_result
+from geores.cli import common as options_of
+from geores.cli.common import keeping, listed, numbers, parse_size, progress_bar
+from geores.cli.printing import print_json, print_result, show_done
 from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
+    from geores.classification.options import ClassifyOptions
     from geores.model import Model
-    from geores.pipelines.options import ClassifyOptions
     from geores.scenes import Scene
 
 __all__ = ['classify']
@@ -82,7 +80,7 @@ def classify(
     as_json: Annotated[bool, Option('--json', help='One JSON object a line, one a scene.')] = False,
 ) -> None:
     """Classify scenes of any size to maps, areas and a picture in the folder OUT."""
-    from geores.pipelines.options import ClassifyOptions
+    from geores.classification.options import ClassifyOptions
 
     options = ClassifyOptions(
         tile=tile,
@@ -155,10 +153,9 @@ def _run(
     as_json: bool,
 ) -> None:
     """Check every scene from its header, then classify one after the other."""
-    from geores.pipelines.classify import classified_into, model_for
-    from geores.pipelines.done_before import check_same, finished_before
-    from geores.pipelines.outputs import check_folder, work_folder
-    from geores.pipelines.steps import known_key, lay_out
+    from geores.classification.classify import check_same, classified_into, finished_before, model_for
+    from geores.classification.outputs import check_folder, work_folder
+    from geores.classification.steps import known_key, lay_out
 
     show = print_json if as_json else print_result
     names = [scene.name for scene in scenes]

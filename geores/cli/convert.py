@@ -11,7 +11,7 @@ from geores.cli.common import progress_bar
 from geores.errors import GeoresError
 
 if TYPE_CHECKING:
-    from geores.pipelines.converting.convert import Conversion
+    from geores.converting.convert import Conversion
 
 __all__ = ['app']
 
@@ -45,7 +45,7 @@ def reben(
     as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
 ) -> None:
     """Convert BigEarthNet v2.0 (reBEN); a run that was stopped goes on where it was."""
-    from geores.pipelines.converting.convert import convert_reben
+    from geores.converting.convert import convert_reben
 
     with progress_bar(folder.name, shown=not as_json, unit='patches') as progress:
         done = convert_reben(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from geores.pipelines.evaluation.question_report import VQAEvaluation
-    from geores.pipelines.evaluation.report import Evaluation
+    from geores.evaluation.question_report import VQAEvaluation
+    from geores.evaluation.report import Evaluation
 
 __all__ = ['evaluate']
 
@@ -140,8 +140,8 @@ def evaluate(
     }
     reben = {'metadata': metadata, 'snow_and_clouds': snow_and_clouds}
     renamed = _pairs(label_map)
-    from geores.pipelines.evaluation.report import Evaluation
-    from geores.pipelines.evaluation.run import prepare
+    from geores.evaluation.report import Evaluation
+    from geores.evaluation.run import prepare
 
     evaluator = prepare(
         model,
@@ -197,7 +197,7 @@ def _tell(found: 'Evaluation | VQAEvaluation') -> None:
 
 
 def _print_json(found: 'Evaluation | VQAEvaluation', paths: dict[str, Path]) -> None:
-    from geores.pipelines.evaluation.files import plain
+    from geores.evaluation.files import plain
 
     outputs = {kind: str(path) for kind, path in paths.items()}
     print(json.dumps(plain(found.record() | {'outputs': outputs}), ensure_ascii=False))

@@ -13,8 +13,8 @@ from geores.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from geores.pipelines.finetuning.plan import FinetunePlan
-    from geores.pipelines.finetuning.result import Finetuned, SplitScore
+    from geores.training.finetune_plan import FinetunePlan
+    from geores.training.finetune_result import Finetuned, SplitScore
 
 __all__ = ['finetune']
 
@@ -84,8 +84,8 @@ def finetune(
     A tile has the class that covers the largest area of it, if that is at least --min-share of the whole
     tile; with points, the class of the points inside. Whole blocks of ground are kept for validation.
     """
-    from geores.pipelines.finetuning.options import FinetuneOptions
-    from geores.pipelines.finetuning.result import check_bundle_path
+    from geores.training.finetune_options import FinetuneOptions
+    from geores.training.finetune_result import check_bundle_path
 
     options = FinetuneOptions.of(
         {
@@ -130,7 +130,7 @@ def _planned(
     bands: list[str] | None,
 ) -> 'FinetunePlan':
     """Check and read everything, and say what will be trained on."""
-    from geores.pipelines.finetuning.plan import plan_finetune
+    from geores.training.finetune_plan import plan_finetune
 
     plan = plan_finetune(scenes, labels, column, base, options, bands=bands)
     for note in plan.notes:
@@ -146,7 +146,7 @@ def _planned(
 
 
 def _run(plan: 'FinetunePlan', out: Path, *, overwrite: bool, resume: bool, as_json: bool) -> None:
-    from geores.pipelines.finetuning.work import Work
+    from geores.training.finetune_options import Work
 
     work = Work(out, plan.fingerprint(), resume=resume)
     try:
@@ -169,7 +169,7 @@ def _run(plan: 'FinetunePlan', out: Path, *, overwrite: bool, resume: bool, as_j
 
 
 def _outputs(out: Path) -> dict[str, str]:
-    from geores.pipelines.finetuning.result import FIGURE_FILE, REPORT_FILE
+    from geores.training.finetune_result import FIGURE_FILE, REPORT_FILE
 
     return {'bundle': str(out), 'report': str(out / REPORT_FILE), 'figure': str(out / FIGURE_FILE)}
 

@@ -1,16 +1,324 @@
-"""`geores questions`: questions and answers about imagery, made and described."""
+"""`geores questions from-labels`: questions and answers from the labels of images.
+
+`geores questions make`: questions and answers from scenes and OpenStreetMap.
+
+`geores questions stats`: what a set of questions holds.
+
+`geores questions`: questions and answers about imagery, made and described.
+"""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geores.cli import questions_from_labels, questions_make, questions_stats
+from geores.cli.common import listed, numbers, progress_bar
+from geores.errors import UsageError
 
-__all__ = ['app']
+if TYPE_CHECKING:
+    from geores.question_sets.from_labels import LabelQuestionSet
+    from geores.question_sets.make import QuestionSet
+    from geores.questions.stats import Bias, QuestionStats
+
+__all__ = ['app', 'from_labels', 'make', 'stats']
+
+Option = typer.Option
+
+
+def from_labels(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar='DATA',
+            help='Folder with multilabels.csv or labels.csv, or with a folder a class; or a Parquet table.',
+        ),
+    ],
+    out: Annotated[Path, Option(help='Folder for the questions.')],
+    questions: Annotated[int, Option(help='Most questions an image.')] = 25,
+    seed: Annotated[int, Option(help='Of all draws.')] = 0,
+    hierarchy: Annotated[
+        str | None, Option(help='What labels decide: clc43, reben19, multilabel17, eurosat10 or a YAML file.')
+    ] = None,
+    mode: Annotated[str, Option(help='corrected, or faithful to RSVQAxBEN.')] = 'corrected',
+    balance: Annotated[
+        str | None,
+        Option(
+            help='Yes and no evenly: questions (of each, over all images), answers (of each image) '
+            'or types (not balanced) [questions].'
+        ),
+    ] = None,
+    kinds: Annotated[
+        str | None, Option(help='Of questions, by commas: objects, classes, land-cover [all].')
+    ] = None,
+    style: Annotated[str | None, Option(help="Wordings: english or released [the mode's].")] = None,
+    images: Annotated[bool, Option(help='Copy the images into the folder.')] = True,
+    overwrite: Annotated[bool, Option('--overwrite', help='Replace questions in --out.')] = False,
+    as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
+) -> None:
+    """Make questions and answers from labels alone, in the layout of RSVQA."""
+    from geores.question_sets.from_labels import LabelOptions, questions_from_labels
+
+    chosen = listed(kinds)
+    options = LabelOptions(
+        hierarchy=hierarchy,
+        questions=questions,
+        seed=seed,
+        mode=mode,  # type: ignore[arg-type]
+        balance=balance,  # type: ignore[arg-type]
+        kinds=None if chosen is None else tuple(chosen),
+        style=style,  # type: ignore[arg-type]
+        images=images,
+    )
+    with progress_bar(data.name, shown=not as_json, unit='images') as progress:
+        made = questions_from_labels(data, out, options, overwrite=overwrite, progress=progress)
+    print(json.dumps(asdict(made))) if as_json else _print_label_set(made)
+
+
+def _print_label_set(made: 'LabelQuestionSet') -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    types = ', '.join(f'{number:,} {name}' for name, number in made.types.items())
+    console.print(
+        f'{made.questions:,} questions about {made.images:,} images ({types}) by the scheme {made.scheme}: '
+        f'{made.answers["yes"]:,} yes, {made.answers["no"]:,} no, {made.answers["others"]:,} other answers',
+        soft_wrap=True,
+    )
+    console.print(f'questions: {made.folder}', soft_wrap=True)
+
+
+Box = tuple[float, float, float, float]
+Pair = tuple[float, float]
+
+
+def make(
+    scenes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar='SCENE...',
+            help='GeoTIFF, folder of bands or Sentinel-2 product; a blank GeoTIFF where there is only OSM.',
+        ),
+    ],
+    osm: Annotated[
+        list[str],
+        Option(help='.osm.pbf, GeoPackage, GeoParquet, Shapefile, GeoJSON or Overpass JSON (repeatable).'),
+    ],
+    out: Annotated[Path, Option(help='Folder for the dataset.')],
+    tile: Annotated[int, Option(help='Pixels of a tile.')] = 256,
+    questions: Annotated[int, Option(help='Questions a tile.')] = 100,
+    seed: Annotated[int, Option(help='Gives other questions.')] = 0,
+    mode: Annotated[str, Option(help='corrected, or faithful to the published generator.')] = 'corrected',
+    balance: Annotated[
+        str,
+        Option(
+            help='What comes equally often: questions (answers of each, over all tiles), answers (in each '
+            "tile) or types; or weights of types such as 'presence=2,count=1'."
+        ),
+    ] = 'questions',
+    mapping: Annotated[str | None, Option(help='YAML from tags to categories [the one that ships].')] = None,
+    min_share: Annotated[float, Option(help='Least share of an object inside for it to count.')] = 0.5,
+    next_to: Annotated[
+        float | None, Option(help='Metres on the ground that are next to [a tenth of a tile].')
+    ] = None,
+    sizes: Annotated[
+        Pair | None,
+        Option(
+            metavar='MEDIUM LARGE',
+            help='Square metres from which on [100 500 below 2 m a pixel, 3000 10000].',
+        ),
+    ] = None,
+    bands: Annotated[str | None, Option(help='Names of the bands in file order, by commas.')] = None,
+    stretch: Annotated[
+        Pair | None, Option(metavar='LOW HIGH', help='Numbers shown black and white [percentiles 2 and 98].')
+    ] = None,
+    resolution: Annotated[float | None, Option(help="Metres a pixel [the scene's].")] = None,
+    bbox: Annotated[Box | None, Option(metavar='W S E N', help='Part of the scene, in its CRS.')] = None,
+    bbox_crs: Annotated[str | None, Option(help='CRS of --bbox, such as EPSG:4326.')] = None,
+    mask: Annotated[str | None, Option(help='Raster of what to leave out: SCL, or any but 0.')] = None,
+    mask_values: Annotated[str | None, Option(help='Its values that mask, by commas.')] = None,
+    min_valid: Annotated[float, Option(help='Tiles with a smaller share of valid pixels are dropped.')] = 1.0,
+    fractions: Annotated[
+        str | None,
+        Option(help='Of train, val, test; 1 for no split [0.7,0.15,0.15; no split of too few tiles].'),
+    ] = None,
+    block_size: Annotated[float | None, Option(help='Metres of a block of the split [four tiles].')] = None,
+    buffer: Annotated[float | None, Option(help='Metres between parts [half a tile].')] = None,
+    preview: Annotated[int, Option(help='Pictures of tiles to make.')] = 0,
+    jobs: Annotated[int | None, Option(help='Processes [the cores].')] = None,
+    overwrite: Annotated[bool, Option('--overwrite', help='Replace the dataset in --out.')] = False,
+    allow_vrt: Annotated[bool, Option('--allow-vrt', help='Open GDAL virtual rasters.')] = False,
+    as_json: Annotated[bool, Option('--json', help='One JSON object on one line.')] = False,
+) -> None:
+    """Cut scenes into tiles and ask questions of each, with answers from OpenStreetMap.
+
+    A run that was stopped continues when the command is given again.
+    """
+    from geores.question_sets.make import make_questions
+    from geores.question_sets.options import MakeOptions
+
+    options = MakeOptions(
+        tile=tile,
+        questions=questions,
+        seed=seed,
+        mode=mode,
+        balance=balance,
+        mapping=mapping,
+        min_share=min_share,
+        next_to=next_to,
+        sizes=sizes,
+        bands=listed(bands),
+        stretch=stretch,
+        resolution=resolution,
+        bbox=bbox,
+        bbox_crs=bbox_crs,
+        mask=mask,
+        mask_values=numbers(mask_values, '--mask-values'),
+        min_valid=min_valid,
+        fractions=None if fractions is None else _fractions(fractions),
+        block_size=block_size,
+        buffer=buffer,
+        allow_vrt=allow_vrt,
+    )
+    if jobs is not None and jobs < 1:
+        raise UsageError(f'jobs has to be at least 1, not {jobs}')
+    if preview < 0:
+        raise UsageError(f'preview has to be 0 or more, not {preview}')
+    with progress_bar(out.name, shown=not as_json) as progress:
+        made = make_questions(
+            scenes,
+            osm,
+            out,
+            options,
+            jobs=jobs or _cores(),
+            preview=preview,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    _print_json(made) if as_json else _print_set(made)
+
+
+def _fractions(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(','))
+    except ValueError as error:
+        raise UsageError(f"fractions are numbers such as '0.7,0.15,0.15', not {text!r}") from error
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def _print_json(made: 'QuestionSet') -> None:
+    record = {
+        'out': str(made.folder),
+        'tiles': made.tiles,
+        'questions': made.questions,
+        'dropped': made.dropped,
+        'notes': list(made.notes),
+    }
+    print(json.dumps(record), flush=True)
+
+
+def _print_set(made: 'QuestionSet') -> None:
+    """Notes, a table of questions by type, tiles by part, and where the dataset lies."""
+    from rich.console import Console
+    from rich.table import Table
+
+    for note in made.notes:
+        print(f'note: {note}', file=sys.stderr)
+    console = Console(highlight=False, markup=False)
+    table = Table('type', 'questions', title=f'{sum(made.questions.values()):,} questions')
+    table.columns[1].justify = 'right'
+    for kind, count in sorted(made.questions.items()):
+        table.add_row(kind, f'{count:,}')
+    console.print(table)
+    kept = ', '.join(
+        f'{made.tiles[part]:,} {part}' for part in ('train', 'val', 'test') if part in made.tiles
+    )
+    dropped = ', '.join(f'{count:,} {why}' for why, count in sorted(made.dropped.items()))
+    console.print(f'tiles: {kept}{f"; left out: {dropped}" if dropped else ""}', soft_wrap=True)
+    console.print(f'dataset: {made.folder} (ODbL: see ATTRIBUTION.txt)', soft_wrap=True)
+
+
+TOLD = 6
+
+
+def stats(
+    folder: Annotated[Path, typer.Argument(metavar='DIR', help='Folder of questions in the RSVQA layout.')],
+    encoding: Annotated[
+        str, typer.Option(help='How numbers are counted: raw, lr or hr (the bins of RSVQA), or auto.')
+    ] = 'auto',
+    plot: Annotated[Path | None, typer.Option(metavar='FILE', help='Draw them: PNG, PDF, SVG.')] = None,
+    as_json: Annotated[bool, typer.Option('--json', help='One JSON object.')] = False,
+) -> None:
+    """Describe questions: types, answers, and how much the question alone gives away."""
+    from geores.question_sets.stats import describe_questions, plot_stats
+
+    found, used = describe_questions(folder, encoding)
+    if plot is not None:
+        plot_stats(found, plot)
+    if as_json:
+        print(json.dumps({'folder': str(folder), 'encoding': used} | found.to_dict()))
+        return
+    _print_stats(folder, found, used)
+    if plot is not None:
+        print(f'plot: {plot}')
+
+
+def _print_stats(folder: Path, found: 'QuestionStats', encoding: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    fewest, mean, most = found.per_image
+    console.print(
+        f'{folder}: {found.questions:,} questions ({found.texts:,} different texts) about {found.images:,} '
+        f'images, {fewest} to {most} each (mean {mean:.1f}); numbers counted as {encoding}',
+        soft_wrap=True,
+    )
+    answers = Table('type', 'questions', 'share', 'texts', 'answers')
+    for name, one in found.types.items():
+        shown = [f'{text} {number / one.questions:.1%}' for text, number in list(one.answers.items())[:TOLD]]
+        more = [f'{len(one.answers) - TOLD:,} more'] if len(one.answers) > TOLD else []
+        answers.add_row(
+            name, f'{one.questions:,}', f'{one.share:.1%}', f'{one.texts:,}', ', '.join(shown + more)
+        )
+    console.print(answers)
+    bias = Table(
+        'accuracy without the image',
+        'of the type',
+        'left out',
+        'of the question',
+        'left out',
+        title='Answering with the commonest answer (left out: that of other images)',
+        title_justify='left',
+    )
+    for name, one in found.types.items():
+        bias.add_row(name, *_row(one.bias))
+    bias.add_row('all questions', *_row(found.bias))
+    bias.add_row('mean of types', *_row(found.mean_bias))
+    console.print(bias)
+
+
+def _row(bias: 'Bias') -> list[str]:
+    figures = (
+        bias.type_resubstitution,
+        bias.type_left_out,
+        bias.text_resubstitution,
+        bias.text_left_out,
+    )
+    return [f'{figure:.1%}' for figure in figures]
+
 
 app = typer.Typer(
     help='Make questions and answers about imagery, and describe sets of them.',
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-app.command(name='from-labels')(questions_from_labels.from_labels)
-app.command(name='make')(questions_make.make)
-app.command(name='stats')(questions_stats.stats)
+app.command(name='from-labels')(from_labels)
+app.command(name='make')(make)
+app.command(name='stats')(stats)

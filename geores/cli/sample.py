@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 if TYPE_CHECKING:
-    from geores.pipelines.accuracy.sample import Sample
+    from geores.map_accuracy.sampling import Sample
 
 __all__ = ['sample']
 
@@ -49,9 +49,9 @@ def sample(
     do not cancel. Label the points in their column "reference", as in QGIS, without looking at the map,
     and `geores accuracy` tells how accurate the map is and corrects the areas.
     """
-    from geores.pipelines.accuracy.class_names import parse_classes, parse_values
-    from geores.pipelines.accuracy.draw import sample as draw
-    from geores.pipelines.accuracy.sample import check_sample
+    from geores.map_accuracy.class_names import parse_classes, parse_values
+    from geores.map_accuracy.sampling import check_sample
+    from geores.map_accuracy.sampling import sample as draw
 
     check_sample(out, overwrite=overwrite)
     drawn = draw(

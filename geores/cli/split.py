@@ -10,7 +10,7 @@ from geores.cli.common import listed
 from geores.errors import UsageError
 
 if TYPE_CHECKING:
-    from geores.pipelines.splitting import SplitResult
+    from geores.splits.table import SplitResult
 
 __all__ = ['split']
 
@@ -62,8 +62,9 @@ def split(
     whether a split can be trusted, and how wide a buffer should be.
     """
     from geores.io.whole_files import check_free
-    from geores.pipelines.splitting import SplitOptions, make_split, read_source
-    from geores.pipelines.splitting.write import check_suffix
+    from geores.splits.files import check_suffix
+    from geores.splits.source import read_source
+    from geores.splits.table import SplitOptions, make_split
 
     options = SplitOptions(
         method=cast('Any', method),

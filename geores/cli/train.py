@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from geores.cli.models import TOLD
+from geores.cli.info import TOLD
 from geores.errors import UsageError
 
 __all__ = ['train']
@@ -38,11 +38,11 @@ def train(args: list[str]) -> None:
     if (own.folds is None) != (own.out is None):
         raise UsageError('--folds and --out go together: how many folds, and the folder for their bundles')
     if own.folds is None:
-        from geores.pipelines.train import train as fit  # Lightning takes seconds to import.
+        from geores.training.train import train as fit  # Lightning takes seconds to import.
 
         fit(rest)
         return
-    from geores.pipelines.crossval import cross_validate
+    from geores.training.crossval import cross_validate
 
     evidence = cross_validate(rest, own.folds, own.out)
     for source, figures in evidence.metrics.items():

@@ -1,5 +1,9 @@
-"""One vector a tile: what is kept of each chunk, and cell means and tables made from it afterwards."""
+"""One vector a tile: what is kept of each chunk, and cell means and tables made from it afterwards.
 
+A small picture of the scene, kept while it streams by.
+"""
+
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -7,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from geores.inference.engine import Region
-from geores.inference.plan import Chunk, TilePlan
+from geores.inference.plan import AnyPlan, Chunk, TilePlan
 from geores.inference.store import Arrays, ChunkStore
 
-__all__ = ['TileTable', 'VectorSink']
+__all__ = ['Quicklook', 'TileTable', 'VectorSink']
 
 
 class VectorSink:
@@ -144,3 +148,37 @@ def _shared(wanted: slice, held: slice) -> tuple[slice, slice]:
         slice(start - wanted.start, stop - wanted.start),
         slice(start - held.start, stop - held.start),
     )
+
+
+class Quicklook:
+    """Keeps every n-th pixel of some bands, for a picture of the scene without reading it again.
+
+    Args:
+        bands: positions of the bands among those that are read.
+        step: n.
+    """
+
+    def __init__(self, bands: Sequence[int], step: int) -> None:
+        self.bands = list(bands)
+        self.step = step
+
+    def reduce(self, plan: AnyPlan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
+        """Every n-th pixel of those that the chunk owns, NaN where invalid."""
+        rows, cols = (self.pixels(window) for window in plan.owned(region.chunk))
+        picked = np.ix_(rows - region.top, cols - region.left)
+        look = np.stack([region.values[band][picked] for band in self.bands])
+        look[:, ~region.valid[picked]] = np.nan
+        return {'quicklook': look}
+
+    def pixels(self, window: slice) -> NDArray[np.int64]:
+        """Which pixels of a window are kept, along one axis."""
+        return np.arange(-(-window.start // self.step) * self.step, window.stop, self.step)
+
+    def assemble(self, plan: AnyPlan, store: ChunkStore) -> NDArray[np.float32]:
+        """The whole picture, (bands, h, w)."""
+        shape = (-(-plan.tiling.height // self.step), -(-plan.tiling.width // self.step))
+        picture = np.full((len(self.bands), *shape), np.nan, np.float32)
+        for chunk in plan:
+            rows, cols = (self.pixels(window) // self.step for window in plan.owned(chunk))
+            picture[:, rows[:, None], cols[None]] = store.get(chunk.index)['quicklook']
+        return picture

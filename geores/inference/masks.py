@@ -11,15 +11,15 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
 
 from geores.errors import SceneError, UsageError
-from geores.inference.blocks import BlockCache
+from geores.inference.clouds import check_detector, detect_clouds, detector_version
 from geores.inference.coarse import coarser
-from geores.inference.detector import check_detector, detect_clouds, detector_version
-from geores.inference.layers import open_layer
+from geores.inference.layer import BlockCache
 from geores.inference.reader import Mask
+from geores.inference.resampling import open_layer
 from geores.inference.target import Target
 from geores.scenes import Scene, open_scene
 from geores.scenes.gdal import ungeoreferenced
-from geores.scenes.masks import CLOUD_MASK, SCL, SceneMask, mask_kind
+from geores.scenes.product import CLOUD_MASK, SCL, SceneMask, mask_kind
 
 __all__ = ['CLOUDY', 'NO_MASK', 'MaskChoice', 'choose_mask', 'mask_in_words', 'open_mask']
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from geores.card import ModelCard
 from geores.grid import Blocks, Tiling
-from geores.inference.bright import bright_note
+from geores.inference.cells import Quicklook
+from geores.inference.clouds import bright_note
 from geores.inference.layout import Layout, SceneOptions, lay_out_scene
 from geores.inference.plan import AnyPlan, Plan, plan_chunks
-from geores.inference.quicklook import Quicklook
 from geores.inference.reader import Conversion, GridReader
 from geores.inference.units import conversions, needs_sample, sample_tiles
 from geores.scenes import Scene, gdal_env

@@ -1,4 +1,7 @@
-"""The grid on which a model sees a scene."""
+"""The grid on which a model sees a scene.
+
+Geometries of vector files brought to the CRS of a grid.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,15 +12,14 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
-from pyproj import Transformer
+from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
 from shapely.geometry.base import BaseGeometry
 
 from geores.errors import UsageError
-from geores.inference.vectors import reproject_near
 from geores.scenes import Scene
 
-__all__ = ['Target', 'target_grid']
+__all__ = ['Target', 'reproject_near', 'target_grid']
 
 SLACK = 0.05
 """How far a scene's pixel may lie outside a model's range before it is resampled, as a share."""
@@ -245,3 +247,30 @@ def _floor(value: float) -> int:
 def _bounds(grid: GeoBox) -> str:
     box = grid.extent.boundingbox
     return f'{box.left:.6g}, {box.bottom:.6g}, {box.right:.6g}, {box.top:.6g} ({grid.crs})'
+
+
+STEPS = 256
+
+
+def reproject_near(
+    geometries: gpd.GeoSeries, crs: CRS, bounds: tuple[float, float, float, float]
+) -> gpd.GeoSeries:
+    """Those of some geometries that lie about a place, in its CRS, valid there too.
+
+    Edges get vertices first, for what is straight in one CRS bends in another; and what lies further from the
+    place than its own size is cut off, for it may be nowhere in the other CRS.
+
+    Args:
+        geometries: valid, with a CRS; their index stays theirs.
+        crs: of the place.
+        bounds: of the place, in its CRS: left, bottom, right, top.
+    """
+    if CRS(geometries.crs) == crs:
+        return geometries
+    back = Transformer.from_crs(crs, geometries.crs, always_xy=True)
+    west, south, east, north = back.transform_bounds(*bounds)
+    span = max(east - west, north - south)
+    if np.isfinite(span) and west < east:  # no pole and no antimeridian in it
+        geometries = geometries.clip_by_rect(west - span, south - span, east + span, north + span)
+        geometries = geometries[~geometries.is_empty].segmentize(span / STEPS)
+    return geometries.to_crs(crs).make_valid()

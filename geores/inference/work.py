@@ -9,8 +9,8 @@ from typing import Any
 
 from geores.errors import OutputError
 from geores.inference.engine import ChunkWork, Sink, Step, run
-from geores.inference.lazy import LazyStore
 from geores.inference.prepared import PreparedScene
+from geores.inference.reader import LazyStore
 from geores.inference.store import ChunkStore, FolderStore
 from geores.scenes import gdal_env
 
@@ -91,7 +91,7 @@ class SceneWork:
             ReadError: the scene could not be read to the end; finished chunks stay in the store.
             WriteError: the store could not be written.
         """
-        from geores.runtime.device import one_thread_each
+        from geores.runtime.base import one_thread_each
 
         prepared = self.prepared
         count, finished = prepared.plan.tiling.count, 0

@@ -9,15 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geores.metrics.bootstrap import bootstrap_intervals, weighted_average_precision
-    from geores.metrics.calibration import (
+    from geores.metrics.confusion import (
+        Counts,
+        confusion_matrix,
+        count_classes,
+        count_labels,
+        fbeta,
+        label_matrices,
+        precision,
+        recall,
+    )
+    from geores.metrics.curves import (
         Reliability,
+        ThresholdCurve,
         expected_calibration_error,
         reliability_curve,
+        threshold_curve,
         top_label,
+        top_scores,
     )
-    from geores.metrics.confusion import Counts, count_classes, count_labels, fbeta, precision, recall
-    from geores.metrics.curves import ThresholdCurve, threshold_curve, top_scores
-    from geores.metrics.matrix import confusion_matrix, label_matrices
     from geores.metrics.ranking import average_precision, best_thresholds
     from geores.metrics.report import SceneReport, multi_label_report, single_label_report
 
@@ -49,10 +59,25 @@ __all__ = [
 # Looked up on first use: accuracy of maps and of answers to questions needs no torch.
 _HOMES = {
     'bootstrap': ('bootstrap_intervals', 'weighted_average_precision'),
-    'calibration': ('Reliability', 'expected_calibration_error', 'reliability_curve', 'top_label'),
-    'confusion': ('Counts', 'count_classes', 'count_labels', 'fbeta', 'precision', 'recall'),
-    'curves': ('ThresholdCurve', 'threshold_curve', 'top_scores'),
-    'matrix': ('confusion_matrix', 'label_matrices'),
+    'confusion': (
+        'Counts',
+        'confusion_matrix',
+        'count_classes',
+        'count_labels',
+        'fbeta',
+        'label_matrices',
+        'precision',
+        'recall',
+    ),
+    'curves': (
+        'Reliability',
+        'ThresholdCurve',
+        'expected_calibration_error',
+        'reliability_curve',
+        'threshold_curve',
+        'top_label',
+        'top_scores',
+    ),
     'ranking': ('average_precision', 'best_thresholds'),
     'report': ('SceneReport', 'multi_label_report', 'single_label_report'),
 }

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from geores.errors import UsageError
-from geores.metrics.confusion import Counts, fbeta, precision, recall
-from geores.metrics.validate import check_multi_label
+from geores.metrics.confusion import Counts, check_multi_label, fbeta, precision, recall
 
 LEVEL = 0.95
 _ELEMENTS = 2**22  # most that an array holds: replicates by samples by labels

@@ -1,12 +1,99 @@
-"""Precision, recall and F-beta from counts of right and wrong decisions."""
+"""Checks of what metrics are given.
+
+What is true against what was said.
+
+Precision, recall and F-beta from counts of right and wrong decisions.
+"""
 
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix, multilabel_confusion_matrix
 
 from geores.errors import UsageError
-from geores.metrics.validate import check_multi_label, check_single_label
+
+
+def check_multi_label(scores: Tensor, target: Tensor) -> None:
+    """Check multi-label scores or predictions and what is true.
+
+    Args:
+        scores: (N, K), 0 to 1.
+        target: (N, K) of 0 and 1.
+
+    Raises:
+        UsageError: Shapes differ, or values are out of range.
+    """
+    if scores.ndim != 2 or scores.shape != target.shape:
+        raise UsageError(
+            f'scores {tuple(scores.shape)} and target {tuple(target.shape)} have to be (N, K) both'
+        )
+    # Written so that NaN fails too.
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise UsageError('scores have to be between 0 and 1')
+    if not ((target == 0) | (target == 1)).all():
+        raise UsageError('target has to hold 0 and 1 only')
+
+
+def check_single_label(scores: Tensor, target: Tensor) -> None:
+    """Check single-label scores and what is true.
+
+    Args:
+        scores: (N, K).
+        target: (N,) class indices, 0 to K - 1.
+
+    Raises:
+        UsageError: Shapes do not fit, or indices are out of range.
+    """
+    if scores.ndim != 2 or target.shape != scores.shape[:1]:
+        raise UsageError(
+            f'scores {tuple(scores.shape)} have to be (N, K) and target {tuple(target.shape)} (N,)'
+        )
+    if torch.isnan(scores).any():
+        raise UsageError('scores hold NaN')
+    if target.is_floating_point() or not ((target >= 0) & (target < scores.shape[1])).all():
+        raise UsageError(f'target has to hold class indices from 0 to {scores.shape[1] - 1}')
+
+
+def confusion_matrix(scores: Tensor, target: Tensor) -> Tensor:
+    """Samples by their class (rows) and the best class of their scores (columns), by torchmetrics.
+
+    Args:
+        scores: (N, K).
+        target: (N,) class indices.
+
+    Returns:
+        (K, K), int64.
+
+    Raises:
+        UsageError: Shapes do not fit or indices are out of range.
+    """
+    check_single_label(scores, target)
+    classes = scores.shape[1]
+    matrix: Tensor = multiclass_confusion_matrix(scores.argmax(1), target, classes, validate_args=False)
+    return matrix
+
+
+def label_matrices(predictions: Tensor, target: Tensor) -> Tensor:
+    """For each label: samples by whether it is true (rows: no, yes) and was said (columns: no, yes).
+
+    Args:
+        predictions: (N, K) of 0 and 1.
+        target: (N, K) of 0 and 1.
+
+    Returns:
+        (K, 2, 2), int64: [[true negatives, false positives], [false negatives, true positives]].
+
+    Raises:
+        UsageError: Shapes differ or values are out of range.
+    """
+    check_multi_label(predictions, target)
+    labels = predictions.shape[1]
+    matrices: Tensor = multilabel_confusion_matrix(
+        predictions.long(), target.long(), labels, validate_args=False
+    )
+    return matrices
+
 
 Average = Literal['macro', 'micro', 'samples', 'none']
 

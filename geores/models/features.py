@@ -1,4 +1,7 @@
-"""Feature maps of image networks."""
+"""Feature maps of image networks.
+
+Colour and texture of an image's cells: what a network trained to tell objects may have unlearnt.
+"""
 
 import math
 from collections.abc import Sequence
@@ -9,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geores.errors import UsageError
-from geores.models.appearance import appearance
 
-__all__ = ['FeatureMap']
+__all__ = ['FeatureMap', 'appearance', 'channels']
 
 
 class FeatureMap(nn.Module):
@@ -25,7 +27,7 @@ class FeatureMap(nn.Module):
         grid: Height and width to which maps are brought by averaging; None leaves them.
         scale: By which images are resized before the network sees them, such as 0.5 where it was trained on
             pixels twice as large.
-        looks: Append channels of colour and texture (`geores.models.appearance`), of the images at full size.
+        looks: Append channels of colour and texture (`geores.models.features`), of the images at full size.
 
     Raises:
         UsageError: The network gives no feature maps, or the scale is not above 0.
@@ -112,3 +114,44 @@ class FeatureMap(nn.Module):
                 f'the encoder gives maps of {maps.shape[2]} x {maps.shape[3]}, which are not square'
             )
         return maps.shape[1], maps.shape[2]
+
+
+_SCALES = (1, 2, 4, 8)  # pixels that an edge is looked for across
+_FLAT = 0.004  # gradient of a cell without any texture, in standard deviations of the images
+
+
+def channels(bands: int) -> int:
+    """How many channels `appearance` has.
+
+    Args:
+        bands: Of the images.
+    """
+    return 2 * bands + len(_SCALES)
+
+
+def appearance(images: Tensor, rows: int, columns: int) -> Tensor:
+    """Mean and standard deviation of each band, and the logarithm of the mean gradient at four scales.
+
+    Args:
+        images: (N, C, H, W), normalised.
+        rows: Of cells.
+        columns: Of cells.
+
+    Returns:
+        (N, 2 C + 4, rows, columns).
+    """
+    cells = (rows, columns)
+    images = images.float()
+    mean = functional.adaptive_avg_pool2d(images, cells)
+    square = functional.adaptive_avg_pool2d(images**2, cells)
+    maps = [mean, (square - mean**2).clamp_min(0).sqrt()]
+    grey = images.mean(1, keepdim=True)
+    for scale in _SCALES:
+        if min(grey.shape[-2:]) <= scale:
+            maps.append(torch.full_like(mean[:, :1], _FLAT).log())
+            continue
+        coarse = functional.avg_pool2d(grey, scale)
+        corner = coarse[..., :-1, :-1]
+        slope = torch.hypot(coarse[..., :-1, 1:] - corner, coarse[..., 1:, :-1] - corner)
+        maps.append((functional.adaptive_avg_pool2d(slope, cells) + _FLAT).log())
+    return torch.cat(maps, dim=1)

@@ -37,7 +37,7 @@ class LatentHead(PartsHead):
         categories: Of objects, the most frequent first; all others are one more.
         images: Most training images.
         classes: Labels of the encoder's bundle, whose answers over the map are looked at; 0 looks at the map.
-        looks: Channels at the map's end that are no features of the encoder (`geores.models.appearance`).
+        looks: Channels at the map's end that are no features of the encoder (`geores.models.features`).
         rank: Factors of an image.
         width: Amounts of an object.
         members: Networks that are averaged. Each question of a training batch trains one of them.

@@ -1,8 +1,17 @@
-"""Networks that label pixels: timm's ResNets with a decoder of segmentation_models_pytorch."""
+"""Networks that label pixels: timm's ResNets with a decoder of segmentation_models_pytorch.
 
+The network of Dynamic World: a small fully convolutional network that labels pixels.
+
+Brown et al. 2022, "Dynamic World, Near real-time global 10 m land use land cover mapping", Scientific
+Data 9:251, figure 2 and its released model. Written from that description; the norms after its convolutions
+are folded into them, as in the released model, so that there are none here.
+"""
+
+from collections.abc import Sequence
 from functools import partial
 
 import timm
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -85,3 +94,101 @@ class EncoderDecoder(nn.Module):
 
 for _name in _DECODERS:
     register(_name)(partial(EncoderDecoder, _name))
+
+
+WIDTHS = (64, 96, 144, 48)
+"""Channels of the stem, of the first block, of the two others, and of the side branch."""
+
+
+@register('dynamic_world')
+class DynamicWorldNetwork(nn.Module):
+    """Logits of every pixel, from a stem at full and three residual blocks at half resolution.
+
+    Height and width of its input have to be even. It takes logarithms of reflectance, normalised per band
+    (`ModelCard.log_scale`), and brings them to 0 to 1 itself.
+
+    Args:
+        in_chans: Number of bands.
+        num_classes: Number of labels.
+        widths: Channels of the stem, of the first block, of the other blocks, and of the side branch.
+
+    Raises:
+        UsageError: There are not four widths above 0.
+    """
+
+    alignment = 2
+
+    def __init__(self, in_chans: int = 9, num_classes: int = 9, widths: Sequence[int] = WIDTHS) -> None:
+        super().__init__()
+        if len(widths) != len(WIDTHS) or min(widths) < 1:
+            raise UsageError(f'widths has to be four numbers above 0, not {list(widths)}')
+        stem, first, second, side = widths
+        # Tensors are in the order of the released model's, so that its weights can be taken by order.
+        self.stem = nn.Conv2d(in_chans, stem, 3, padding=1)
+        self.halve = _Halve(stem)
+        self.first = _Block(stem, first)
+        self.second = _Block(first, second)
+        self.side = nn.Sequential(*_pointwise(stem, side), *_depthwise(side))
+        self.third = _Block(second + side, second)
+        self.head = nn.Conv2d(second, num_classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of pixels.
+
+        Args:
+            images: (N, C, H, W), normalised; H and W even.
+
+        Returns:
+            (N, K, H, W).
+        """
+        images = torch.sigmoid(5 * images - 1)
+        halved = self.halve(functional.mish(self.stem(images)))
+        deep = self.second(self.first(halved))
+        features = self.third(torch.cat([deep, self.side(halved)], dim=1))
+        features = functional.interpolate(features, scale_factor=2, mode='bilinear', align_corners=False)
+        logits: Tensor = self.head(functional.normalize(features, dim=1, eps=1e-6))
+        return logits
+
+
+class _Halve(nn.Module):
+    """Every second pixel of a map smoothed by the binomial filter of four, its edges repeated."""
+
+    weight: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        line = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        kernel = torch.outer(line, line).repeat(channels, 1, 1, 1)
+        self.register_buffer('weight', kernel, persistent=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        padded = functional.pad(maps, (1, 1, 1, 1), mode='replicate')
+        return functional.conv2d(padded, self.weight.to(maps.dtype), stride=2, groups=len(self.weight))
+
+
+class _Block(nn.Module):
+    """Three separable convolutions of three by three, with a pointwise way around them."""
+
+    def __init__(self, in_chans: int, channels: int) -> None:
+        super().__init__()
+        self.skip = nn.Sequential(*_pointwise(in_chans, channels))
+        self.body = nn.Sequential(
+            *_pointwise(in_chans, channels),
+            *_depthwise(channels),
+            *_pointwise(channels, channels),
+            *_depthwise(channels),
+            *_pointwise(channels, channels),
+            *_depthwise(channels),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        out: Tensor = self.body(maps) + self.skip(maps)
+        return out
+
+
+def _pointwise(in_chans: int, channels: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(in_chans, channels, 1), nn.Mish()
+
+
+def _depthwise(channels: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(channels, channels, 3, padding=1, groups=channels), nn.Mish()

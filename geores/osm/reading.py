@@ -1,18 +1,117 @@
-"""Reading OpenStreetMap objects, whatever they come as."""
+"""OpenStreetMap's own binary files, read as a stream.
+
+Reading OpenStreetMap objects, whatever they come as.
+"""
 
 import json
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from geores.errors import ReadError, UsageError
-from geores.osm.features import Features, Found, collect
+import shapely
+
+from geores.errors import GeoresError, ReadError, UsageError, WriteError
+from geores.osm.clip import clip
+from geores.osm.features import Features, Found, collect, read_overpass
 from geores.osm.mapping import TagMapping
-from geores.osm.overpass import read_overpass
-from geores.osm.pbf import read_pbf
 from geores.osm.tables import read_table
 
-__all__ = ['read_features']
+__all__ = ['read_features', 'read_pbf']
+
+Box = tuple[float, float, float, float]
+
+IN_MEMORY = 512 * 2**20
+"""Bytes of a file from which on the places of its nodes are kept on disk: 16 bytes a node."""
+
+
+def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
+    """Objects of an `.osm.pbf` file (or `.osm`, `.osm.bz2`) that a mapping knows.
+
+    Areas are closed ways and multipolygon relations; a way that leaves the extract is a line of the
+    nodes that are in it. What of a PBF file can touch the box is first written to a small file, among the
+    temporary ones: memory grows with the box and not with the file. The other formats are read as a whole.
+
+    Args:
+        path: the file.
+        box: west, south, east, north in degrees.
+        mapping: says what to look for.
+
+    Raises:
+        UsageError: the package `osmium` is not there.
+        ReadError: the file is not whole or not in order, or is none of OpenStreetMap's.
+        WriteError: there is no room for temporary files.
+    """
+    try:
+        import osmium
+    except ImportError as error:
+        raise UsageError(
+            f'{path} needs the package osmium: pip install "geores[osm]", or give a GeoPackage'
+        ) from error
+    try:
+        with tempfile.TemporaryDirectory(prefix='geores-osm-') as name:
+            part = path
+            if path.suffix.lower() == '.pbf':
+                part = Path(name, 'part.opl')
+                clip(osmium, path, box, mapping.keys, part)
+            yield from _stream(osmium, part, box, mapping, name)
+    except RuntimeError as error:  # what osmium raises for every fault of a file
+        raise ReadError(f'{path} cannot be read as OpenStreetMap data (cut short?): {error}') from error
+    except GeoresError:
+        raise
+    except OSError as error:
+        if error.filename == str(path):
+            raise ReadError(f'{path} cannot be read: {error.strerror}') from error
+        raise WriteError(
+            f'{path} needs room for temporary files: {error}; set TMPDIR to a folder that has it'
+        ) from error
+
+
+def _stream(osmium: Any, path: Path, box: Box, mapping: TagMapping, folder: str) -> Iterator[Found]:  # noqa: ANN401
+    keys = osmium.filter.KeyFilter(*mapping.keys)
+    large = path.stat().st_size > IN_MEMORY
+    storage = f'sparse_file_array,{os.path.join(folder, "nodes")}' if large else 'flex_mem'
+    factory = osmium.geom.WKBFactory()
+    stream = osmium.FileProcessor(str(path)).with_locations(storage).with_areas(keys).with_filter(keys)
+    for item in stream:
+        kind = 'line' if item.is_way() else 'area' if item.is_area() else None
+        if kind is None:
+            continue
+        categories = mapping.categories(kind, {tag.k: tag.v for tag in item.tags})
+        if not categories:
+            continue
+        geometry = _line(osmium, factory, item) if kind == 'line' else _area(osmium, factory, item)
+        if geometry is not None and _meets(geometry, box):
+            yield Found(_name(item), kind, categories, geometry)
+
+
+def _name(item: Any) -> str:  # noqa: ANN401 - osmium has no types
+    if item.is_way():
+        return f'way/{item.id}'
+    return f'{"way" if item.from_way() else "relation"}/{item.orig_id()}'
+
+
+def _line(osmium: Any, factory: Any, way: Any) -> Any:  # noqa: ANN401
+    try:
+        return shapely.from_wkb(factory.create_linestring(way))
+    except osmium.InvalidLocationError:
+        places = [(node.lon, node.lat) for node in way.nodes if node.location.valid()]
+        return shapely.LineString(places) if len(set(places)) > 1 else None
+    except RuntimeError:  # a way of one place
+        return None
+
+
+def _area(osmium: Any, factory: Any, area: Any) -> Any:  # noqa: ANN401
+    try:
+        return shapely.from_wkb(factory.create_multipolygon(area))
+    except (osmium.InvalidLocationError, RuntimeError):  # without rings that close
+        return None
+
+
+def _meets(geometry: shapely.Geometry, box: Box) -> bool:
+    west, south, east, north = geometry.bounds
+    return bool(west <= box[2] and east >= box[0] and south <= box[3] and north >= box[1])
 
 
 OSM = ('.pbf', '.osm', '.bz2', '.gz')

@@ -1,4 +1,6 @@
-"""Which questions to ask of one tile by itself: balanced by type and by answer, each once.
+"""What questions about a place may name, and draws of it.
+
+Which questions to ask of one tile by itself: balanced by type and by answer, each once.
 
 For each type the answers take turns: a question is drawn until it has the answer whose turn it is, and a type
 ends when only one of its answers is left to be found. So "yes" and "no" differ by at most two in a tile, and
@@ -10,11 +12,12 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from geores.questions.balance import ANSWERS, TYPES, Balance, answer_class
-from geores.questions.draws import RELATION, Vocabulary, draw_objects, nested
 from geores.questions.facts import Fact, TileFacts
 from geores.questions.forms import (
     CHOICES,
     PLACES,
+    SHAPES,
+    SIZES,
     Area,
     Comparison,
     Count,
@@ -25,7 +28,47 @@ from geores.questions.forms import (
     RuralUrban,
 )
 
-__all__ = ['Asked', 'ask_balanced']
+__all__ = ['RELATION', 'Asked', 'Vocabulary', 'ask_balanced', 'draw_objects', 'nested']
+
+ATTRIBUTE = 0.35
+RELATION = 0.2
+"""Shares of draws with a size or shape, and with a relation: nearer to the released sets than the draws of
+the published generator (spec 2.3)."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What may be asked of.
+
+    Attributes:
+        categories: absent from a tile or not.
+        lines: those of them that are lines: they have no area, size or shape.
+        contained: pairs of which the first is a kind of the second: their numbers are not compared.
+    """
+
+    categories: tuple[str, ...]
+    lines: frozenset[str] = frozenset()
+    contained: frozenset[tuple[str, str]] = frozenset()
+
+
+def draw_objects(categories: Sequence[str], lines: frozenset[str], rng: Random) -> Objects:
+    """Objects of one of some categories, perhaps of a size or a shape, without a relation."""
+    category = rng.choice(categories)
+    if category in lines or rng.random() >= ATTRIBUTE:
+        return Objects(category)
+    if rng.random() < 0.5:
+        return Objects(category, size=rng.choice(SIZES))
+    return Objects(category, shape=rng.choice(SHAPES))
+
+
+def nested(first: Objects, second: Objects, contained: frozenset[tuple[str, str]]) -> bool:
+    """Whether one side of a comparison holds the other by its words, so that nobody has to look."""
+    names = (first.category, second.category)
+    if names in contained or names[::-1] in contained:
+        return True
+    said = [(one.size is not None, one.shape is not None) for one in (first, second)]
+    return names[0] == names[1] and (first == second or said[0] != said[1])
+
 
 TRIES = 80
 """Draws in vain after which an answer has no more turns."""

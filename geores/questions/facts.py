@@ -13,16 +13,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geores.questions.balance import BOUNDS
-from geores.questions.forms import (
-    Area,
-    Comparison,
-    Count,
-    Form,
-    Objects,
-    Place,
-    Presence,
-    RuralUrban,
-)
+from geores.questions.forms import Area, Comparison, Count, Form, Objects, Place, Presence, RuralUrban
 
 __all__ = ['URBAN', 'Fact', 'TileFacts']
 

@@ -19,7 +19,7 @@ from geores.errors import UsageError
 from geores.questions.balance import Level
 from geores.questions.forms import Form, RuralUrban
 from geores.questions.grammar import Style, phrase, wordings
-from geores.questions.label_draws import KINDS, CorrectedDraw, FaithfulDraw
+from geores.questions.label_recipes import KINDS, CorrectedDraw, FaithfulDraw
 from geores.questions.labels import LabelScheme
 
 __all__ = ['KINDS', 'LabelQuestion', 'label_questions']

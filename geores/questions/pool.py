@@ -13,7 +13,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.questions.draws import Vocabulary, draw_objects, nested
+from geores.questions.asking import Vocabulary, draw_objects, nested
 from geores.questions.facts import TileFacts
 from geores.questions.forms import CHOICES, PLACES, SHAPES, SIZES, Comparison, Objects, Relation
 

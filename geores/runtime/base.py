@@ -1,11 +1,32 @@
-"""What stands under every model: something that maps normalised images to logits."""
+"""What stands under every model: something that maps normalised images to logits.
 
+Where a network runs, and how many threads it takes.
+
+What this machine's processor can compute in: asked here alone, so that tests can set it.
+
+`GEORES_BFLOAT16=0` in the environment makes geores compute as on a processor without bfloat16.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ['DTYPES', 'Precision', 'Runtime']
+from geores.errors import UsageError
+
+__all__ = [
+    'BFLOAT16',
+    'DTYPES',
+    'Precision',
+    'Runtime',
+    'has_bfloat16',
+    'one_thread_each',
+    'packs_bfloat16',
+    'pick_device',
+]
 
 Precision = Literal['fp32', 'bf16', 'fp16']
 
@@ -36,3 +57,54 @@ class Runtime(Protocol):
         Returns:
             (N, K), or (N, K, H, W) of a network that labels pixels, of any float type.
         """
+
+
+def pick_device(name: str) -> str:
+    """A device's name for torch: ``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        UsageError: the device is not there.
+    """
+    if name == 'auto':
+        return 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        kind = torch.device(name).type
+    except RuntimeError as error:
+        raise UsageError(f'device {name!r} is unknown: use auto, cpu, cuda or cuda:N') from error
+    if kind not in ('cpu', 'cuda'):
+        raise UsageError(f'device {name!r} is not supported: use auto, cpu, cuda or cuda:N')
+    if kind == 'cuda' and not torch.cuda.is_available():
+        raise UsageError(f'device {name!r} is not available here: use cpu')
+    return name
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let every computing thread use one core, so that batches, not operators, run side by side.
+
+    Faster than threads within operators, and results do not depend on the number of cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+BFLOAT16 = 'GEORES_BFLOAT16'
+"""Environment variable; '0' turns bfloat16 on CPUs off."""
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16 itself, so that it is faster than float32."""
+    if os.environ.get(BFLOAT16) == '0':
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def packs_bfloat16() -> bool:
+    """Whether oneDNN convolves in bfloat16 here, with weights in a layout of its own."""
+    if os.environ.get(BFLOAT16) == '0' or not torch.backends.mkldnn.is_available():
+        return False
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

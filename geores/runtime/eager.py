@@ -6,9 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from geores.runtime.base import DTYPES, Precision
-from geores.runtime.folding import fold_batch_norms
-from geores.runtime.mish import quicken_mish
-from geores.runtime.packing import pack_convolutions
+from geores.runtime.rewriting import fold_batch_norms, pack_convolutions, quicken_mish
 
 __all__ = ['EagerRuntime']
 

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from geores.errors import GeoresError, UsageError
 from geores.model import Model
-from geores.runtime.base import Precision, Runtime
+from geores.runtime.base import Precision, Runtime, has_bfloat16
 from geores.runtime.eager import EagerRuntime
 from geores.runtime.onnx import OnnxNetwork, OnnxRuntime
-from geores.runtime.processor import has_bfloat16
 
 __all__ = [
     'TOLERANCE',

@@ -12,12 +12,10 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
-from geores.addresses import without_secrets
-from geores.errors import ReadError, SceneError, UsageError
+from geores.errors import ReadError, SceneError, UsageError, without_secrets
 from geores.scenes.assembly import Place, assemble
+from geores.scenes.bands import Naming, band_of_stem, canonical_name, choose_bands, name_bands
 from geores.scenes.georeference import geobox_of, spatial_dims
-from geores.scenes.names import band_of_stem, canonical_name
-from geores.scenes.naming import Naming, choose_bands, name_bands
 from geores.scenes.product import product_of_text
 from geores.scenes.raster import valid_values
 from geores.scenes.scene import Scene

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geores.scenes.conventions import meaning_of
-from geores.scenes.masks import SCL, SceneMask
-from geores.scenes.names import sensor_of
-from geores.scenes.product import Product
+from geores.scenes.bands import sensor_of
+from geores.scenes.header import meaning_of
+from geores.scenes.product import SCL, Product, SceneMask
 from geores.scenes.raster import Raster
 from geores.scenes.scene import Band, Scene, notes_on_grid
 

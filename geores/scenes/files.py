@@ -6,15 +6,19 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
-from geores.addresses import without_secrets
-from geores.errors import SceneError
+from geores.errors import SceneError, without_secrets
 from geores.scenes.assembly import Place, assemble
+from geores.scenes.bands import (
+    SENTINEL1_BANDS,
+    SENTINEL2_BANDS,
+    band_of_stem,
+    choose_bands,
+    name_bands,
+    sensor_of,
+)
 from geores.scenes.gdal import is_remote
 from geores.scenes.header import read_header
-from geores.scenes.masks import find_mask
-from geores.scenes.names import SENTINEL1_BANDS, SENTINEL2_BANDS, band_of_stem, sensor_of
-from geores.scenes.naming import choose_bands, name_bands
-from geores.scenes.product import Product, find_product, product_of_text, product_root
+from geores.scenes.product import Product, find_mask, find_product, product_of_text, product_root
 from geores.scenes.raster import FileRaster
 from geores.scenes.scene import Scene
 

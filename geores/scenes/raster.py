@@ -13,12 +13,10 @@ from rasterio import DatasetReader
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from geores.addresses import without_secrets
-from geores.errors import ReadError, UsageError
-from geores.scenes.fingerprint import file_fingerprint, remote_fingerprint
+from geores.errors import ReadError, UsageError, without_secrets
 from geores.scenes.gdal import is_remote, open_dataset, reading_env
-from geores.scenes.header import Header, read_header
-from geores.scenes.sparse import held_pixels
+from geores.scenes.georeference import file_fingerprint, remote_fingerprint
+from geores.scenes.header import Header, held_pixels, read_header
 
 __all__ = ['FileRaster', 'Raster', 'valid_values']
 

@@ -1,4 +1,7 @@
-"""Scenes: named bands, each on a grid of its own, and what is known about them."""
+"""Scenes: named bands, each on a grid of its own, and what is known about them.
+
+A scene in plain data, for printing and for JSON.
+"""
 
 import hashlib
 import math
@@ -6,18 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 
 from geores.errors import BandError, UsageError
-from geores.scenes.masks import SceneMask
-from geores.scenes.names import SENTINEL1_BANDS, find_name
-from geores.scenes.raster import Raster
+from geores.scenes.bands import SENTINEL1_BANDS, find_name
+from geores.scenes.product import SceneMask
+from geores.scenes.raster import FileRaster, Raster
 
-__all__ = ['Band', 'Scene', 'merge_scenes', 'notes_on_grid']
+__all__ = ['Band', 'Scene', 'describe', 'merge_scenes', 'notes_on_grid']
 
 
 @dataclass(frozen=True)
@@ -251,3 +254,54 @@ def notes_on_grid(geobox: GeoBox) -> list[str]:
     elif affine.e > 0 and not affine.is_identity:
         notes.append('rows run from south to north')
     return notes
+
+
+def describe(scene: Scene) -> dict[str, Any]:
+    """Describe a scene by what its headers say; nothing is read.
+
+    Returns:
+        JSON-able: `name`, `sensor`, `processing_level`, `units`, `date`, `crs`, `size` (columns and
+        rows), `gsd` (m), `bounds` (in the CRS: left, bottom, right, top), `mask` (kind and path of the one
+        that the scene brings), `bands` (a dict for each,
+        with the resolution in units of its CRS) and `notes`.
+    """
+    rows, cols = scene.shape
+    box = scene.geobox.boundingbox
+    return {
+        'name': scene.name,
+        'sensor': scene.sensor,
+        'processing_level': scene.processing_level,
+        'units': scene.units,
+        'date': scene.date,
+        'crs': None if scene.crs is None else str(scene.crs),
+        'size': [cols, rows],
+        'gsd': scene.gsd,
+        'bounds': None if scene.crs is None else [box.left, box.bottom, box.right, box.top],
+        'lazy': scene.is_lazy,
+        'mask': None if scene.mask is None else [scene.mask.kind, scene.mask.path],
+        'bands': [_describe_band(band) for band in scene.bands.values()],
+        'notes': list(scene.notes),
+    }
+
+
+def _describe_band(band: Band) -> dict[str, Any]:
+    raster = band.raster
+    header = raster.header if isinstance(raster, FileRaster) else None
+    nodata = raster.nodata
+    affine = raster.geobox.affine
+    return {
+        'name': band.name,
+        'resolution': [math.hypot(affine.a, affine.d), math.hypot(affine.b, affine.e)],
+        'dtype': str(raster.dtype),
+        'shape': list(raster.geobox.shape),
+        # JSON has no NaN.
+        'nodata': nodata if nodata is None or math.isfinite(nodata) else str(nodata),
+        'scale': band.scale,
+        'offset': band.offset,
+        'units': band.units,
+        'driver': header.driver if header else None,
+        'compression': header.compression if header else None,
+        'blocks': list(raster.block_shape),
+        'path': raster.path,
+        'index': band.index,
+    }

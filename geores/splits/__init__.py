@@ -1,18 +1,13 @@
 """Splits of samples into training, validation and test parts, by name, by class and by ground."""
 
-from geores.splits.blocks import block_split
-from geores.splits.buffer import keep_apart
-from geores.splits.cells import clusters, hexagons, squares
-from geores.splits.duplicates import near_duplicates
+from geores.splits.blocks import block_split, clusters, hexagons, squares
+from geores.splits.buffer import keep_apart, near_duplicates
 from geores.splits.files import SplitFile, read_split
-from geores.splits.folds import group_folds
-from geores.splits.geographic import Method, geographic_split
-from geores.splits.parts import DROPPED, PARTS, Parts
+from geores.splits.geographic import Method, geographic_split, regions_of
+from geores.splits.partition import DROPPED, PARTS, Parts
 from geores.splits.reben import reben_rings, reben_split
-from geores.splits.regions import regions_of
-from geores.splits.splitters import GeographicKFold, LeaveOneRegionOut
-from geores.splits.strata import LabelMatrix, label_matrix
-from geores.splits.stratified import Split, stratified_split
+from geores.splits.splitters import GeographicKFold, LeaveOneRegionOut, group_folds
+from geores.splits.stratified import LabelMatrix, Split, label_matrix, stratified_split
 
 __all__ = [
     'DROPPED',

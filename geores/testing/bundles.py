@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from geores.bundle import find_bundle, load_model
 from geores.errors import GeoresError
 from geores.model import Model
-from geores.testing.require import require
+from geores.testing.checks import require
 from geores.vqa.model import VQAModel
 
 __all__ = ['check_bundle']

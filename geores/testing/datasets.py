@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from geores.scenes.names import SENTINEL2_BANDS
-from geores.testing.require import require, sequence_of_names
-from geores.testing.targets import KINDS, check_label, check_mask, check_question
+from geores.scenes.bands import SENTINEL2_BANDS
+from geores.testing.checks import KINDS, check_label, check_mask, check_question, require, sequence_of_names
 
 __all__ = ['check_dataset']
 

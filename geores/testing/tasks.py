@@ -18,8 +18,7 @@ from geores.card import ModelCard
 from geores.card_fields import ACTIVATIONS
 from geores.errors import GeoresError
 from geores.testing.bundles import check_bundle
-from geores.testing.learning import OneBatch
-from geores.testing.require import require
+from geores.testing.checks import OneBatch, require
 
 __all__ = ['check_task']
 

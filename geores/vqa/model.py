@@ -13,7 +13,7 @@ from geores.card import ModelCard
 from geores.errors import UsageError
 from geores.model import Model
 from geores.vqa.answers import UNKNOWN, AnswerEncoding
-from geores.vqa.kinds import answer_kind, fitting, forms_of, kind_of
+from geores.vqa.comparison import answer_kind, fitting, forms_of, kind_of
 from geores.vqa.network import VQANetwork
 from geores.vqa.tokens import Tokenizer, check_questions
 

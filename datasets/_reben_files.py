@@ -1,0 +1,313 @@
+"""Bands of reBEN patches on one grid of 120 x 120 pixels, or at their native sizes.
+
+Pixels of reBEN patches, row by row of the metadata, from any store.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from geores.bigearthnet.labels import LabelOrder, classes_of_map
+from geores.bigearthnet.metadata import Interpolation
+from geores.bigearthnet.patch_id import MAP_SUFFIX
+from geores.bigearthnet.patch_values import SIDE, expand_into
+from geores.bigearthnet.stores import MAP_BAND, S1_BANDS, S2_BANDS, BatchStore, PatchStore, native_form
+from geores.errors import BandError, DatasetError, UsageError
+
+__all__ = ['BAND_SETS', 'SIDE', 'PatchImages', 'as_native', 'expand', 'on_one_grid', 'resolve_bands']
+
+BAND_SETS: Final = {
+    's1': S1_BANDS,
+    's2': ('B02', 'B03', 'B04', 'B05', 'B06', 'B07', 'B08', 'B8A', 'B11', 'B12'),
+    's2-full': S2_BANDS,
+    'all': (*S1_BANDS, 'B02', 'B03', 'B04', 'B05', 'B06', 'B07', 'B08', 'B8A', 'B11', 'B12'),
+    'all-full': (*S1_BANDS, *S2_BANDS),
+}
+"""Bands of the published models, in their order: Sentinel-1 first, without those of 60 m."""
+
+_KEYS = {
+    (True, 120): 'image_s1',
+    (False, 120): 'image_10m',
+    (False, 60): 'image_20m',
+    (False, 20): 'image_60m',
+}
+
+
+def resolve_bands(bands: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of bands, from the name of a set or a list.
+
+    Args:
+        bands: One of `BAND_SETS`, one band, or several in the order wanted.
+
+    Raises:
+        BandError: A band is unknown or named twice, or none is named.
+    """
+    if isinstance(bands, str):
+        bands = BAND_SETS.get(bands, (bands,))
+    known = (*S1_BANDS, *S2_BANDS)
+    for band in bands:
+        if band not in known:
+            sets = ', '.join(BAND_SETS)
+            raise BandError(f'reBEN has no band {band!r}; it has {", ".join(known)}, and the sets {sets}')
+    if not bands or len(set(bands)) < len(bands):
+        raise BandError(f'bands {", ".join(bands) or "()"}: name one or more, each once')
+    return tuple(bands)
+
+
+def on_one_grid(
+    arrays: Mapping[str, NDArray[Any]], bands: Sequence[str], interpolation: Interpolation
+) -> NDArray[np.float32]:
+    """Bring bands of a patch to 10 m.
+
+    Nearest repeats pixels (20 m twice, 60 m six times each way). Bilinear aligns the corner pixels'
+    centres, as the published training code does.
+
+    Args:
+        arrays: Bands at their native sizes.
+        bands: Which, in which order.
+        interpolation: 'nearest' or 'bilinear'.
+
+    Returns:
+        (C, 120, 120).
+    """
+    image = np.empty((len(bands), SIDE, SIDE), np.float32)
+    for place, band in enumerate(bands):
+        pixels = arrays[band]
+        if pixels.shape[0] == SIDE or interpolation == 'nearest':
+            expand_into(pixels, image[place])
+        else:
+            coarse = torch.from_numpy(pixels.astype(np.float32))
+            image[place] = _bilinear(coarse[None, None])[0, 0].numpy()
+    return image
+
+
+def as_native(arrays: Mapping[str, NDArray[Any]], bands: Sequence[str]) -> dict[str, Tensor]:
+    """Stack bands of one size and type.
+
+    Args:
+        arrays: Bands at their native sizes.
+        bands: Which; the order within a stack is theirs.
+
+    Returns:
+        Those of `image_s1` (float32), `image_10m`, `image_20m` and `image_60m` (uint16) that have bands;
+        each (C, H, W).
+    """
+    stacks = {key: np.stack([arrays[band] for band in members]) for key, members in _groups(bands).items()}
+    return {key: torch.from_numpy(stack) for key, stack in stacks.items()}
+
+
+def expand(
+    batch: Mapping[str, Any], bands: Sequence[str], interpolation: Interpolation = 'nearest'
+) -> Tensor:
+    """What `on_one_grid` gives, from stacks of native sizes, on whatever device they are.
+
+    Args:
+        batch: With what `as_native` gives, each (N, C, H, W).
+        bands: As they were stacked.
+        interpolation: 'nearest' or 'bilinear'.
+
+    Returns:
+        (N, C, 120, 120) float32.
+    """
+    groups = _groups(bands)
+    first = batch[next(iter(groups))]
+    images = torch.empty(len(first), len(bands), SIDE, SIDE, device=first.device)
+    for key, members in groups.items():
+        stack = batch[key].float()
+        if stack.shape[-1] < SIDE and interpolation == 'bilinear':
+            stack = _bilinear(stack)
+        elif stack.shape[-1] < SIDE:
+            times = SIDE // stack.shape[-1]
+            stack = stack.repeat_interleave(times, 2).repeat_interleave(times, 3)
+        images[:, [bands.index(band) for band in members]] = stack
+    return images
+
+
+def _bilinear(images: Tensor) -> Tensor:
+    return functional.interpolate(images, (SIDE, SIDE), mode='bilinear', align_corners=True)
+
+
+def _groups(bands: Sequence[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for band in bands:
+        groups.setdefault(_KEYS[band in S1_BANDS, native_form(band)[0]], []).append(band)
+    return groups
+
+
+class PatchImages:
+    """The pixels of rows of the metadata.
+
+    Args:
+        store: Where they are.
+        table: Rows of the metadata; without `s1_name` no Sentinel-1 is read.
+        bands: Which, in which order.
+        interpolation: Of coarser bands.
+        maps: Whether the reference maps are wanted too.
+    """
+
+    def __init__(
+        self,
+        store: PatchStore,
+        table: pa.Table,
+        bands: Sequence[str],
+        interpolation: Interpolation,
+        *,
+        maps: bool = False,
+    ) -> None:
+        self.store = store
+        self.ids: list[str] = table['patch_id'].to_pylist()
+        self._s1: list[str] | None = table['s1_name'].to_pylist() if 's1_name' in table.column_names else None
+        self._bands = tuple(bands)
+        self._interpolation: Interpolation = interpolation
+        self._maps = maps
+        self._of_s1 = [band for band in bands if band in S1_BANDS]
+        self._of_s2 = [band for band in bands if band not in S1_BANDS]
+        self._runs = self._find_runs()
+        self._filling: BatchStore | None = None
+        if isinstance(store, BatchStore) and self._runs and interpolation != 'bilinear':
+            self._filling = store
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> NDArray[np.float32]:
+        if self._filling is None:
+            interpolation: Interpolation = 'bilinear' if self._interpolation == 'bilinear' else 'nearest'
+            return on_one_grid(self.arrays(index), self._bands, interpolation)
+        image = np.empty((len(self._bands), SIDE, SIDE), np.float32)
+        for bands, start in self._runs:
+            names = self._s1 if bands is self._of_s1 and self._s1 is not None else self.ids
+            self._filling.fill(names[index], bands, image[start : start + len(bands)])
+        return image
+
+    def batch(self, indices: Sequence[int], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Pixels of several patches on one grid.
+
+        Args:
+            indices: Of the patches, N of them.
+            out: (N, C, 120, 120) to write to, contiguous.
+
+        Returns:
+            `out`, or a new array.
+
+        Raises:
+            UsageError: Native sizes were asked for, which make no one array.
+        """
+        if self._interpolation == 'native':
+            raise UsageError(
+                "read_batch brings all bands to one grid, and interpolation='native' asks for none: take "
+                "samples, which hold an array a size, or interpolation='nearest'"
+            )
+        if out is None:
+            out = np.empty((len(indices), len(self._bands), SIDE, SIDE), np.float32)
+        if self._filling is None:
+            for place, index in enumerate(indices):
+                out[place] = self[index]
+            return out
+        for bands, start in self._runs:
+            names = self._s1 if bands is self._of_s1 and self._s1 is not None else self.ids
+            part = out[:, start : start + len(bands)]
+            self._filling.read_batch([names[index] for index in indices], bands, part)
+        return out
+
+    @property
+    def paths(self) -> list[Path]:
+        """What to name each sample by in a message."""
+        return [self.store.path / name for name in self.ids]
+
+    def load(self) -> None:
+        """Nothing: reading is quick, and the whole does not fit in memory."""
+
+    def arrays(self, index: int) -> dict[str, NDArray[Any]]:
+        """Bands of one patch at their native sizes.
+
+        Args:
+            index: Of the patch.
+        """
+        arrays = self.store.read(self.ids[index], self._of_s2) if self._of_s2 else {}
+        if self._of_s1 and self._s1 is not None:
+            arrays = arrays | self.store.read(self._s1[index], self._of_s1)
+        return arrays
+
+    def sample(self, index: int) -> dict[str, Any]:
+        """Pixels of one patch as a sample holds them.
+
+        Args:
+            index: Of the patch.
+        """
+        if self._interpolation == 'native':
+            return dict(as_native(self.arrays(index), self._bands))
+        return {'image': torch.from_numpy(self[index])}
+
+    def classes(self, index: int, order: LabelOrder) -> NDArray[np.int64]:
+        """Classes of the reference map of one patch: (120, 120).
+
+        Args:
+            index: Of the patch.
+            order: Of the labels.
+        """
+        name = f'{self.ids[index]}{MAP_SUFFIX}'
+        try:
+            return classes_of_map(self.store.read(name, [MAP_BAND])[MAP_BAND], order)
+        except DatasetError:
+            raise
+        except UsageError as error:
+            raise DatasetError(f'{self.store.path}: map {name}: {error}') from error
+
+    def present(self) -> list[int]:
+        """Positions of the patches of which everything that is asked for is there.
+
+        Raises:
+            DatasetError: Of none.
+        """
+        here = set(self.store.names())
+        found = [index for index in range(len(self)) if here.issuperset(self._names(index))]
+        if not found:
+            raise DatasetError(
+                f'{self.store.path}: holds none of the {len(self):,} patches that the metadata names, with '
+                f'all of {", ".join(self._kinds())}'
+            )
+        return found
+
+    def check_first(self) -> None:
+        """Read the first patch, for a part of the archive that is missing is missing from it too.
+
+        Raises:
+            DatasetError: It is not there; says what would help.
+        """
+        try:
+            self.arrays(0)
+            if self._maps:
+                self.store.read(f'{self.ids[0]}{MAP_SUFFIX}', [MAP_BAND])
+        except DatasetError as error:
+            raise DatasetError(
+                f'{error} ({" and ".join(self._kinds())} were asked for, and the metadata names '
+                f'{len(self):,} patches; only_present leaves out those that are not there)'
+            ) from error
+
+    def _find_runs(self) -> list[tuple[list[str], int]]:
+        """Bands of each satellite and the place of the first; none where they do not stand side by side.
+
+        A store that can `fill` then writes them to the image at once, without copies of its own.
+        """
+        runs = [(bands, self._bands.index(bands[0])) for bands in (self._of_s1, self._of_s2) if bands]
+        side_by_side = all(self._bands[start : start + len(bands)] == tuple(bands) for bands, start in runs)
+        return runs if side_by_side else []
+
+    def _names(self, index: int) -> list[str]:
+        """Under which names a patch is in the store."""
+        names = [self.ids[index]] if self._of_s2 else []
+        if self._of_s1 and self._s1 is not None:
+            names.append(self._s1[index])
+        return [*names, f'{self.ids[index]}{MAP_SUFFIX}'] if self._maps else names
+
+    def _kinds(self) -> list[str]:
+        kinds = {'Sentinel-1': self._of_s1, 'Sentinel-2': self._of_s2, 'reference maps': self._maps}
+        return [name for name, wanted in kinds.items() if wanted]

@@ -1,0 +1,324 @@
+"""Pictures of evidence: the scene beside the tiles that an answer rests on.
+
+Files of answers: evidence, maps and the record of a run. Each is complete, or not there.
+"""
+
+import hashlib
+import json
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from geores.asking.answer import Behind, SceneAnswer, evidence_columns
+from geores.asking.understand import how_sure
+from geores.cartography.sheet import draw_scale_bar, stretched_picture
+from geores.classification.outputs import provenance
+from geores.classification.tables import geo_metadata, tile_outlines
+from geores.errors import OutputError
+from geores.io.records import check_record, read_record, record
+from geores.io.whole_files import check_free, whole_files
+
+if TYPE_CHECKING:
+    from geores.classification.scored import Scored
+
+__all__ = ['RUN', 'EvidenceMaps', 'answer_files', 'answered_before', 'check_out', 'write_answers']
+
+DPI = 100
+COLOURS = 'inferno'
+ALPHA = 0.5
+"""Of the colours of tiles over the scene in grey."""
+OUTLINE = '#00e5ff'
+OUTLINED = 2000
+"""Most tiles whose outlines can be told apart."""
+
+LEGENDS = {
+    'presence': 'chance that a tile shows it',
+    'count': 'number in a tile, of the largest',
+    'area': 'share of a tile that is covered',
+    'comp': 'difference in a tile, of the largest',
+    'rural_urban': 'chance of the answer in a tile',
+}
+
+
+class EvidenceMaps:
+    """Draws maps of any number of answers; what they share is drawn once for each scene."""
+
+    def __init__(self) -> None:
+        self._sheets: dict[int, _Sheet] = {}
+
+    def write(self, answer: SceneAnswer, behind: Behind, path: Path) -> None:
+        """Draw the scene beside what its tiles say; evidence is outlined.
+
+        Args:
+            answer: One that rests on tiles.
+            behind: What it rests on.
+            path: A PNG.
+        """
+        scored = behind.scored
+        if id(scored) not in self._sheets:
+            self._sheets[id(scored)] = _Sheet(scored)  # which keeps it, so that its id stays its own
+        self._sheets[id(scored)].write(answer, behind, path)
+
+
+class _Sheet:
+    """Two panels with the picture of a scene, on which one answer after the other is drawn.
+
+    Matplotlib draws once what all answers share. It would take 0.2 s for each, and a hundred answers would
+    cost more than looking at the tiles of a small scene.
+    """
+
+    def __init__(self, scored: 'Scored') -> None:
+        self.scored = scored
+        tiling = scored.plan.tiling
+        picture = stretched_picture(scored.look.assemble(scored.plan, scored.store))
+        self.bare, (left, top, right, bottom) = _draw_bare(picture, tiling.width, tiling.height, scored.gsd)
+        self.corner = left, top
+        self.below = self.bare[top:bottom, left:right].copy()
+        self.faint = ((1 - ALPHA) * self.below).astype(np.uint8)
+        # The tile in which each pixel of the panel lies, by owned parts: tiles that overlap hide none.
+        x, y = (
+            np.clip(np.searchsorted(edges, (np.arange(size) + 0.5) * whole / size, 'right') - 1, 0, None)
+            for edges, size, whole in (
+                (tiling.x.edges, right - left, tiling.width),
+                (tiling.y.edges, bottom - top, tiling.height),
+            )
+        )
+        self.places = np.ix_(np.minimum(y, tiling.shape[0] - 1), np.minimum(x, tiling.shape[1] - 1))
+        font = findfont('DejaVu Sans')
+        self.fonts = [ImageFont.truetype(font, round(size * DPI / 72)) for size in (10, 8)]
+
+    def write(self, answer: SceneAnswer, behind: Behind, path: Path) -> None:
+        pixels = self.bare.copy()
+        (left, top), (height, width) = self.corner, self.below.shape[:2]
+        pixels[top : top + height, left : left + width] = self._tinted(behind.combined.strength)
+        image = Image.fromarray(pixels)
+        draw = ImageDraw.Draw(image)
+        self._outline(draw, behind.evidence)
+        named = f' ("{behind.combined.answer}")' if answer.question_type == 'rural_urban' else ''
+        legend = f'{LEGENDS.get(answer.question_type or "", "")}{named}; outlined: evidence'
+        middle, foot = image.width / 2, image.height - 0.18 * DPI
+        texts = ((0.1 * DPI, _title(answer)), (foot, f'{legend} ({int(behind.evidence.sum()):,} tiles)'))
+        for (y, text), font in zip(texts, self.fonts, strict=True):
+            draw.multiline_text((middle, y), text, 'black', font, anchor='ma', align='center')
+        info = PngInfo()
+        info.add_text('Software', 'geores')
+        image.save(path, format='png', pnginfo=info, compress_level=1)
+
+    def _tinted(self, strength: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """The scene in grey, with tiles in the colour of their strength."""
+        values = strength.reshape(self.scored.plan.tiling.shape)
+        known = ~np.isnan(values)
+        colours = (255 * ALPHA * colormaps[COLOURS](np.nan_to_num(values))[..., :3]).astype(np.uint8)
+        colours[~known] = 0
+        below = self.faint if known.all() else np.where(known[self.places][..., None], self.faint, self.below)
+        tinted: NDArray[np.uint8] = below + colours[self.places]
+        return tinted
+
+    def _outline(self, draw: ImageDraw.ImageDraw, evidence: NDArray[np.bool_]) -> None:
+        tiling, (height, width) = self.scored.plan.tiling, self.below.shape[:2]
+        rows, cols = np.nonzero(evidence.reshape(tiling.shape))
+        if len(rows) > OUTLINED:
+            return
+        x = self.corner[0] + np.round(tiling.x.edges * (width - 1) / tiling.width).astype(int)
+        y = self.corner[1] + np.round(tiling.y.edges * (height - 1) / tiling.height).astype(int)
+        for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
+            draw.rectangle((x[col], y[row], x[col + 1], y[row + 1]), outline=OUTLINE)
+
+
+def _draw_bare(
+    picture: NDArray[np.uint8], width: int, height: int, gsd: float | None
+) -> tuple[NDArray[np.uint8], tuple[int, int, int, int]]:
+    """The scene beside itself in grey, below which colours would mix with its own.
+
+    Returns:
+        Pixels (h, w, 3), and where in them the second panel lies: left, top, right, bottom.
+    """
+    figure, axes = _panels(width, height)
+    grey = picture.mean(2, keepdims=True).astype(np.uint8).repeat(3, axis=2)
+    for one, below in zip(axes, (picture, grey), strict=True):
+        one.imshow(below, extent=(0, width, height, 0), interpolation='nearest')
+        one.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
+    draw_scale_bar(axes[0], width, height, gsd)
+    inches = figure.get_size_inches()[1]
+    place = figure.add_axes((0.3, 0.44 / inches, 0.4, 0.12 / inches))
+    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), COLOURS), cax=place, orientation='horizontal')
+    bar.ax.tick_params(labelsize=7)
+    canvas: Any = FigureCanvasAgg(figure)  # whose methods have no types
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    inside = axes[1].get_window_extent()
+    box = inside.x0, len(pixels) - inside.y1, inside.x1, len(pixels) - inside.y0
+    left, top, right, bottom = (round(edge) for edge in box)
+    return pixels, (left + 1, top + 1, right, bottom)
+
+
+def _panels(width: int, height: int) -> tuple[Figure, Any]:
+    """A figure with two panels of that shape, side by side or one above the other."""
+    wide, ratio = width >= 1.3 * height, height / width
+    panel = (6.8, max(6.8 * ratio, 1.5)) if wide else (max(5.2 / ratio, 1.5), 5.2)
+    size = (panel[0] + 0.6, 2 * panel[1] + 1.9) if wide else (2 * panel[0] + 0.8, panel[1] + 1.7)
+    figure = Figure(figsize=tuple(np.maximum(size, (7.0, 3.8))), dpi=DPI)
+    axes = figure.subplots(*((2, 1) if wide else (1, 2)))
+    inches = figure.get_size_inches()[1]
+    figure.subplots_adjust(0.02, 0.7 / inches, 0.98, 1 - 0.75 / inches, 0.03, 0.05)
+    return figure, axes
+
+
+def _title(answer: SceneAnswer) -> str:
+    asked = answer.question if answer.understood_as is None else answer.understood_as
+    said = f'{answer.text}{how_sure(answer.probability)}'
+    lines = textwrap.wrap(asked, 80)[:2] + textwrap.wrap(said, 80)[:2]
+    return '\n'.join(lines)
+
+
+RUN = 'answers.json'
+SLUG = 60
+
+
+def answer_files(folder: Path, scene: str, asked: str) -> dict[str, Path]:
+    """Paths of an answer's files, by what was asked.
+
+    Args:
+        folder: For the results.
+        scene: Its name.
+        asked: The question in the words in which it was understood.
+    """
+    slug = re.sub(r'[^a-z0-9]+', '-', asked.lower()).strip('-')
+    if len(slug) > SLUG or not slug:
+        slug = f'{slug[:SLUG]}-{hashlib.sha256(asked.lower().encode()).hexdigest()[:8]}'
+    return {
+        'evidence': folder / f'{scene}_{slug}_evidence.parquet',
+        'map': folder / f'{scene}_{slug}_map.png',
+    }
+
+
+def check_out(folder: Path, scene: str, questions: Sequence[str], *, overwrite: bool) -> None:
+    """Raise `OutputError` where answers could not be written, before any work is done.
+
+    Args:
+        folder: For the results.
+        scene: Its name.
+        questions: In the words in which they were understood.
+        overwrite: Replace what stands there.
+    """
+    check_free([folder / RUN], overwrite=True)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f'{folder} is a file, and --out names a folder')
+    check_record(folder / RUN, overwrite=overwrite)
+    for question in questions:
+        check_free(list(answer_files(folder, scene, question).values()), overwrite=overwrite)
+
+
+def answered_before(folder: Path, scene: str, questions: Sequence[str]) -> list[dict[str, Any]] | None:
+    """What the record says of questions, where it knows all of them and their files stand; else None.
+
+    Args:
+        folder: For the results.
+        scene: Its name.
+        questions: As they are asked.
+    """
+    known = (read_record(folder / RUN) or {}).get(scene, {})
+    entries = [known.get(question) for question in questions]
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get('key'), dict):
+            return None
+        if not all((folder / str(file)).is_file() for file in entry.get('outputs', {}).values()):
+            return None
+    return [entry for entry in entries if entry is not None]
+
+
+def write_answers(
+    answers: Sequence[SceneAnswer],
+    scored: 'Scored',
+    folder: Path,
+    *,
+    done: Callable[[], object] = lambda: None,
+) -> list[SceneAnswer]:
+    """Write evidence and maps of answers, and the record of all.
+
+    Args:
+        answers: To any questions about one scene.
+        scored: The scene as it was looked at.
+        folder: Created where absent; files of earlier answers are replaced.
+        done: Called as each answer is written.
+
+    Returns:
+        The answers, with their files.
+
+    Raises:
+        WriteError: Writing failed, as on a full disk; no file is left half written.
+    """
+    tags = provenance(scored)
+    tables, maps = EvidenceTables(tags), EvidenceMaps()
+    written: list[SceneAnswer] = []
+    files: dict[str, dict[str, Path]] = {}
+    for answer in answers:
+        if answer.behind is not None:
+            asked = answer.understood_as or answer.question
+            paths = answer_files(folder, answer.scene, asked)
+            if str(paths['map']) not in files:
+                with whole_files([paths['evidence'], paths['map']]) as (table, picture):
+                    tables.write(answer, answer.behind, table)
+                    maps.write(answer, answer.behind, picture)
+                files[str(paths['map'])] = paths
+            answer = answer.with_outputs(paths)
+        written.append(answer)
+        done()
+    folder.mkdir(parents=True, exist_ok=True)
+    with record(folder / RUN) as scenes:
+        for answer in written:
+            entry = answer.to_dict() | {'provenance': tags, 'key': dict(scored.info.key)}
+            entry['top_k'] = None if answer.behind is None else answer.behind.top_k
+            entry['outputs'] = {kind: Path(name).name for kind, name in entry['outputs'].items()}
+            scenes.setdefault(answer.scene, {})[answer.question] = entry
+    return written
+
+
+class EvidenceTables:
+    """Writes tables of tiles as GeoParquet 1.1; what answers share is made once for each scene.
+
+    Args:
+        tags: Where they come from.
+    """
+
+    def __init__(self, tags: dict[str, Any]) -> None:
+        self.tags = tags
+        self._shared: dict[int, tuple[Scored, pa.Array, str]] = {}
+
+    def write(self, answer: SceneAnswer, behind: Behind, path: Path) -> None:
+        """Write every tile with its outline, its own answer, and whether it counts as evidence.
+
+        Args:
+            answer: One that rests on tiles.
+            behind: What it rests on.
+            path: A Parquet file.
+        """
+        outlines, geo = self._of(behind.scored)
+        columns = evidence_columns(behind, answer.question_type or '') | {'geometry': outlines}
+        said = answer.to_dict() | self.tags
+        said.pop('outputs')
+        table = pa.table(columns, metadata={'geores': json.dumps(said), 'geo': geo})
+        pq.write_table(table, path, compression='zstd')
+
+    def _of(self, scored: 'Scored') -> tuple[pa.Array, str]:
+        if id(scored) not in self._shared:
+            outlines = pa.array(shapely.to_wkb(tile_outlines(scored)), pa.binary())
+            # With the scene, so that its id stays its own.
+            self._shared[id(scored)] = scored, outlines, json.dumps(geo_metadata(scored))
+        return self._shared[id(scored)][1:]

@@ -1,0 +1,219 @@
+"""Images of different parts that show nearly the same.
+
+Distances between the rows of two parts, and rows that lie at one place.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from geores.errors import DatasetError, ReadError
+from geores.splits import DROPPED, near_duplicates
+from geores.splits.ground import Lonlat, count_pairs, ecef, nearest
+from geores.splits.source import raster_files
+
+__all__ = [
+    'SAME_PLACE',
+    'Duplicates',
+    'PairDistances',
+    'distances_between',
+    'find_duplicates',
+    'other_dates',
+    'spacing',
+]
+
+SIDE = 128
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Near duplicates across parts.
+
+    Attributes:
+        images: that were compared.
+        unmatched: rows without an image.
+        groups: of near duplicates that lie in more than one part.
+        rows: in such groups.
+        examples: ids and parts of the first groups.
+    """
+
+    images: int
+    unmatched: int
+    groups: int
+    rows: int
+    examples: tuple[dict[str, str], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return self.__dict__ | {'examples': list(self.examples)}
+
+
+def find_duplicates(
+    folder: Path,
+    ids: list[str],
+    names: NDArray[np.object_],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Duplicates:
+    """Compare the images of rows by their perceptual hashes.
+
+    Args:
+        folder: of the images, in folders below it too; an image belongs to the id that is its path in the
+            folder, with or without its ending, or its name.
+        ids: of the rows.
+        names: (N,) their parts.
+        progress: told of images read, and of all.
+
+    Raises:
+        DatasetError: the folder is none, or no image belongs to a row.
+        ReadError: an image cannot be read.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f'{folder}: no such folder of images')
+    known: dict[str, Path] = {}
+    for path in raster_files(folder):
+        inside = path.relative_to(folder)
+        for name in (path.stem, path.name, str(inside), str(inside.with_suffix(''))):
+            known.setdefault(name, path)
+    used = [row for row, one in enumerate(ids) if one in known and names[row] != DROPPED]
+    if not used:
+        raise DatasetError(f'{folder}: no image is named after an id, such as {ids[0]!r}')
+    groups = near_duplicates(_images([known[ids[row]] for row in used], progress))
+    members: dict[int, list[int]] = {}
+    for row, group in zip(used, groups.tolist(), strict=True):
+        members.setdefault(group, []).append(row)
+    across = [rows for rows in members.values() if len({names[row] for row in rows}) > 1]
+    return Duplicates(
+        len(used),
+        int((names != DROPPED).sum()) - len(used),
+        len(across),
+        sum(map(len, across)),
+        tuple({ids[row]: str(names[row]) for row in rows} for rows in across[:_SHOWN]),
+    )
+
+
+def _images(paths: list[Path], progress: Callable[[int, int], None]) -> Iterator[NDArray[np.generic]]:
+    import warnings
+
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    from geores.scenes import gdal_env
+
+    for path in paths:
+        try:
+            with warnings.catch_warnings(), gdal_env():
+                warnings.simplefilter('ignore', NotGeoreferencedWarning)
+                with rasterio.open(path) as file:
+                    height, width = (min(max(side, 32), SIDE) for side in file.shape)
+                    pixels = file.read(out_shape=(file.count, height, width))
+        except RasterioError as error:
+            raise ReadError(f'{path} cannot be read: {" ".join(str(error).split())}') from error
+        progress(1, len(paths))
+        yield pixels
+
+
+SAME_PLACE = 1.0
+"""Metres within which two middles are one place."""
+
+
+@dataclass(frozen=True)
+class PairDistances:
+    """How near the rows of one part come to those of another; geodesics between middles, metres.
+
+    Attributes:
+        part: whose rows are looked at.
+        other: in which their nearest is sought.
+        rows: of `part`.
+        minimum: least distance to the nearest row of `other`.
+        percentile_1: one row in a hundred is nearer than this.
+        median: half of the rows are nearer than this.
+        rows_within: radius -> rows of `part` that have a row of `other` within it.
+        pairs_within: radius -> pairs of rows within it.
+        same_place: rows of `part` whose place is that of a row of `other`.
+        same_place_other_date: those of them with another date there; None where dates are unknown.
+    """
+
+    part: str
+    other: str
+    rows: int
+    minimum: float
+    percentile_1: float
+    median: float
+    rows_within: dict[str, int]
+    pairs_within: dict[str, int]
+    same_place: int
+    same_place_other_date: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def distances_between(
+    names: tuple[str, str],
+    places: Lonlat,
+    others: Lonlat,
+    radii: Sequence[float],
+    dates: tuple[NDArray[Any], NDArray[Any]] | None,
+) -> PairDistances:
+    """Measure two parts against each other.
+
+    Args:
+        names: of the part and the other.
+        places: (N, 2) of the part.
+        others: (M, 2) of the other.
+        radii: metres.
+        dates: of the rows of both, if known.
+    """
+    spots, back = np.unique(places, axis=0, return_inverse=True)  # a place may recur on many dates
+    away = nearest(spots, np.unique(others, axis=0))[0][back.ravel()]
+    twins = np.flatnonzero(away < SAME_PLACE)
+    low, middle = np.percentile(away, [1, 50])
+    pairs = count_pairs(places, others, radii) if radii else []
+    return PairDistances(
+        *names,
+        rows=len(places),
+        minimum=float(away.min()),
+        percentile_1=float(low),
+        median=float(middle),
+        rows_within={f'{radius:g}': int((away < radius).sum()) for radius in radii},
+        pairs_within={f'{radius:g}': count for radius, count in zip(radii, pairs, strict=True)},
+        same_place=len(twins),
+        same_place_other_date=None
+        if dates is None
+        else other_dates(places[twins], others, dates[0][twins], dates[1]),
+    )
+
+
+def other_dates(places: Lonlat, others: Lonlat, dates: NDArray[Any], their_dates: NDArray[Any]) -> int:
+    """How many rows have one of another date at their place.
+
+    Args:
+        places: (N, 2).
+        others: (M, 2).
+        dates: (N,).
+        their_dates: (M,).
+    """
+    if not len(places):
+        return 0
+    found = KDTree(ecef(others)).query_ball_point(ecef(places), SAME_PLACE)
+    return sum(bool((their_dates[there] != date).any()) for there, date in zip(found, dates, strict=True))
+
+
+def spacing(places: Lonlat) -> float:
+    """Median distance from a place to the next; infinite where there is but one.
+
+    Args:
+        places: (N, 2), each another.
+    """
+    if len(places) < 2:
+        return float('inf')
+    points = ecef(places)
+    sample = points[:: max(1, len(points) // 20_000)]
+    return float(np.median(KDTree(points).query(sample, k=2, workers=-1)[0][:, 1]))

@@ -1,0 +1,200 @@
+"""From scores to labels, and from labels to shares of area.
+
+What a user can ask of a classification.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.card import ModelCard
+from geores.classification.shown import map_legend
+from geores.errors import UsageError
+from geores.inference.layout import SceneOptions
+from geores.inference.masks import NO_MASK
+from geores.io.named_options import NamedOptions
+
+__all__ = [
+    'MAX_OUTPUT',
+    'MIN_TILE',
+    'ClassifyOptions',
+    'assign',
+    'check_rule',
+    'check_task',
+    'dominant',
+    'limits',
+    'names',
+]
+
+
+def check_rule(threshold: float | None, top_k: int | None) -> None:
+    """Raise `UsageError` where a threshold or a number of labels is out of range."""
+    if threshold is not None and not 0 < threshold < 1:
+        raise UsageError(f'threshold must lie between 0 and 1, not {threshold}')
+    if top_k is not None and top_k < 1:
+        raise UsageError(f'top-k must be at least 1, not {top_k}')
+
+
+def check_task(card: ModelCard, threshold: float | None, top_k: int | None) -> None:
+    """Raise `UsageError` where labels are to be chosen of a model that answers in values."""
+    if card.task == 'regression' and (threshold is not None or top_k is not None):
+        option = 'threshold' if threshold is not None else 'top-k'
+        raise UsageError(
+            f'{option} chooses among labels, and model {card.name!r} is a regression: leave it out'
+        )
+
+
+def limits(card: ModelCard, threshold: float | None = None) -> NDArray[np.float32]:
+    """The least score that earns each label, (K,).
+
+    One threshold for all where given; else the card's; else 0.5 for multi-label models and none for
+    single-label ones, whose best label counts. No value of a regression earns a label.
+    """
+    if card.task == 'regression':
+        return np.full(len(card.labels), np.inf, np.float32)
+    if threshold is not None:
+        return np.full(len(card.labels), threshold, np.float32)
+    if card.task == 'single-label':
+        return np.zeros(len(card.labels), np.float32)
+    return np.asarray(card.thresholds or [0.5] * len(card.labels), np.float32)
+
+
+def assign(scores: NDArray[np.float32], least: NDArray[np.float32], count: int | None) -> NDArray[np.bool_]:
+    """Which labels each tile earns: scored at least ``least``, and among its ``count`` best.
+
+    Args:
+        scores: (..., K), NaN for skipped tiles, which earn none.
+        least: (K,).
+        count: most labels a tile; None for any number.
+    """
+    earned = scores >= least
+    if count is not None and count < scores.shape[-1]:
+        rank = np.argsort(np.argsort(-scores, axis=-1, kind='stable'), axis=-1, kind='stable')
+        earned &= rank < count
+    return np.asarray(earned, bool)
+
+
+def names(scores: NDArray[np.float32], earned: NDArray[np.bool_], labels: Sequence[str]) -> list[list[str]]:
+    """Names of the labels that each tile earned, best first; (N, K) to N lists."""
+    order = np.argsort(-scores, axis=-1, kind='stable')
+    return [[labels[k] for k in best if row[k]] for best, row in zip(order, earned, strict=True)]
+
+
+def dominant(scores: NDArray[np.float32], least: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The label to draw at each place: the one furthest above its least score, in proportion.
+
+    Args:
+        scores: (K, ...), NaN where there is none.
+        least: (K,).
+
+    Returns:
+        (...), -1 where no label reaches its least score.
+    """
+    shape = (-1, *[1] * (scores.ndim - 1))
+    strength = np.nan_to_num(scores / np.maximum(least, 1e-6).reshape(shape), nan=-1.0)
+    best = strength.argmax(axis=0)
+    reached = np.take_along_axis(strength, best[None], axis=0)[0] >= 1
+    return np.where(reached, best, -1)
+
+
+MAX_OUTPUT = SceneOptions.max_output
+MIN_TILE = 8
+POLYGONS = ('gpkg', 'parquet')
+ATMOSPHERES = ('auto', 'none')
+MAX_TILE = 4096
+
+
+@dataclass(frozen=True)
+class ClassifyOptions(SceneOptions, NamedOptions):
+    """What a user can ask for; `classify` says what each means."""
+
+    threshold: float | None = None
+    top_k: int | None = None
+    device: str = 'auto'
+    precision: str = 'auto'
+    compile: bool = False
+    probabilities: bool = False
+    polygons: str | None = None
+    min_area: float | None = None
+    simplify: float | None = None
+    colours: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range before anything is opened."""
+        for field in fields(self):
+            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
+        check_rule(self.threshold, self.top_k)
+        if self.tile is not None and not MIN_TILE <= self.tile <= MAX_TILE:
+            raise UsageError(f'tile must lie between {MIN_TILE} and {MAX_TILE} pixels, not {self.tile}')
+        if self.stride is not None and self.stride < 1:
+            raise UsageError(f'stride must be at least 1 pixel, not {self.stride}')
+        if self.resolution is not None and not 0 < self.resolution < math.inf:
+            raise UsageError(f'resolution must be above 0 metres, not {self.resolution}')
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f'batch size must be at least 1, not {self.batch_size}')
+        if self.bbox_crs is not None and self.bbox is None:
+            raise UsageError('bbox_crs is that of a bbox, and there is none')
+        if self.mask_values is not None and self.mask in (None, NO_MASK):
+            raise UsageError('mask_values are those of a mask, and there is none')
+        if self.clouds and self.mask not in (None, NO_MASK):
+            raise UsageError('--clouds (clouds=) makes a mask, and --mask (mask=) gives one: use one of them')
+        if isinstance(self.mask_values, str):
+            raise UsageError(f'mask_values have to be whole numbers, not the text {self.mask_values!r}')
+        if self.atmosphere not in ATMOSPHERES:
+            raise UsageError(f'atmosphere must be {" or ".join(ATMOSPHERES)}, not {self.atmosphere!r}')
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f'workers must be at least 1, not {self.workers}')
+        if self.polygons is not None and self.polygons not in POLYGONS:
+            raise UsageError(f'polygons must be {" or ".join(POLYGONS)}, not {self.polygons!r}')
+        for name in ('min_area', 'simplify'):
+            value = getattr(self, name)
+            if value is not None and self.polygons is None:
+                raise UsageError(f'{name} is about polygons, and none are asked for: give polygons too')
+            if value is not None and not 0 <= value < math.inf:
+                raise UsageError(f'{name} must be 0 or more, not {value}')
+
+    def given(self) -> dict[str, Any]:
+        """What was asked for, by name, for records."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def check_for(self, card: ModelCard) -> None:
+        """Raise `UsageError` where an option means nothing for a model, before any work is done.
+
+        Args:
+            card: of the model.
+        """
+        if self.colours is not None and card.task != 'regression':
+            map_legend(card, self.colours)
+        pixels = card.task == 'segmentation'
+        if pixels and self.stride is not None:
+            raise UsageError(f'stride is about tiles, and model {card.name!r} labels pixels: drop --stride')
+        if pixels and (self.threshold is not None or self.top_k is not None):
+            option = 'threshold' if self.threshold is not None else 'top-k'
+            raise UsageError(
+                f'{option} is about tiles, and model {card.name!r} labels pixels: drop --{option}'
+            )
+        if self.probabilities and not pixels:
+            raise UsageError(
+                f'probabilities are of pixels, and model {card.name!r} labels tiles, whose scores are '
+                'written anyway: drop --probabilities'
+            )
+        if self.polygons is not None and card.task not in ('segmentation', 'single-label'):
+            raise UsageError(
+                f'polygons outline one class per place, and model {card.name!r} is {card.task}: '
+                'drop --polygons'
+            )
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a caller gives
+    """A path or a number of numpy's as a plain value: options are written out as JSON."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    return tuple(_plain(item) for item in value) if isinstance(value, list | tuple) else value

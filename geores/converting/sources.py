@@ -1,0 +1,239 @@
+"""The release as it is downloaded: uncompressed tar archives, read without unpacking them.
+
+What is converted: patches from released folders, archives, or an LMDB.
+"""
+
+import os
+import re
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.bigearthnet.opening import open_store
+from geores.bigearthnet.patch_id import PatchId, S1Name
+from geores.bigearthnet.patch_values import bands_of
+from geores.bigearthnet.stores import MAP_BAND, TIFF_FOLDERS, PatchStore, native_form
+from geores.bigearthnet.tiffs import TiffError, parse_tiff
+from geores.errors import DatasetError, ReadError, UsageError
+
+__all__ = ['Fault', 'TarStore', 'open_source', 'read_whole']
+
+_MEMBER = re.compile(r'(?P<name>S[12]\w+?)(?:_(?P<band>B\w\w|VV|VH)|(?P<map>_reference_map))\.tif')
+
+
+class TarStore:
+    """Patches in tar archives of the release.
+
+    Args:
+        path: The archive, or the folder of several.
+        archives: Their paths.
+
+    Raises:
+        DatasetError: If one is damaged, or has members that lead out of it (`../`, links, devices).
+    """
+
+    kind: Literal['tiff', 'lmdb'] = 'tiff'
+
+    def __init__(self, path: Path | str, archives: Sequence[Path]) -> None:
+        self.path = Path(path)
+        self._archives = [Path(archive) for archive in archives]
+        self._members: dict[str, dict[str, tuple[int, int, int]]] = {}
+        for number, archive in enumerate(self._archives):
+            self._index(number, archive)
+        if not self._members:
+            raise DatasetError(f'{path}: no reBEN patches in {", ".join(one.name for one in self._archives)}')
+
+    def names(self) -> list[str]:
+        """The names of all patches here, sorted."""
+        return sorted(self._members)
+
+    def part(self, names: Sequence[str]) -> 'TarStore':
+        """A store of some patches only, small enough to be sent to another process.
+
+        Args:
+            names: Of the patches.
+        """
+        part = object.__new__(TarStore)
+        part.path, part._archives = self.path, self._archives
+        part._members = {name: self._members[name] for name in names if name in self._members}
+        return part
+
+    def read(self, name: str, bands: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Bands of one patch at their native sizes; see `PatchStore.read`."""
+        members = self._members.get(name)
+        if members is None:
+            raise DatasetError(f'{self.path}: has no patch {name}')
+        return {band: self._read(name, band, members.get(band)) for band in bands}
+
+    def _read(self, name: str, band: str, member: tuple[int, int, int] | None) -> NDArray[Any]:
+        file = f'{name}.tif' if band == MAP_BAND else f'{name}_{band}.tif'
+        if member is None:
+            raise DatasetError(f'{self.path}: no member {file}, and patch {name} needs it')
+        number, offset, size = member
+        archive = self._archives[number]
+        try:
+            descriptor = os.open(archive, os.O_RDONLY)
+            try:
+                data = os.pread(descriptor, size, offset)
+            finally:
+                os.close(descriptor)
+            pixels = _decode(data) if len(data) == size else None
+        except (OSError, TiffError) as error:
+            raise ReadError(f'{archive}: member {file} cannot be read: {error}') from None
+        side, dtype = native_form(band)
+        if pixels is None or pixels.shape != (side, side) or pixels.dtype != dtype:
+            raise ReadError(
+                f'{archive}: member {file} is not {dtype} of {side} x {side} pixels, or is cut short'
+            )
+        return pixels
+
+    def _index(self, number: int, archive: Path) -> None:
+        try:
+            with tarfile.open(archive, 'r:') as tar:
+                for member in tar:
+                    _check_member(archive, member)
+                    if member.isfile():
+                        self._take(number, member)
+        except (tarfile.TarError, OSError) as error:
+            if isinstance(error, DatasetError):
+                raise
+            raise DatasetError(
+                f'{archive}: is no whole, uncompressed tar archive ({error}): download it again, and '
+                'decompress it first if it is compressed'
+            ) from error
+
+    def _take(self, number: int, member: tarfile.TarInfo) -> None:
+        match = _MEMBER.fullmatch(PurePosixPath(member.name).name)
+        if match is None:
+            return
+        name = f'{match["name"]}{match["map"] or ""}'
+        try:
+            (S1Name if name.startswith('S1') else PatchId).parse(name)
+        except UsageError:
+            return
+        bands = self._members.setdefault(name, {})
+        bands[match['band'] or MAP_BAND] = (number, member.offset_data, member.size)
+
+
+def _check_member(archive: Path, member: tarfile.TarInfo) -> None:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or '..' in path.parts:
+        raise DatasetError(
+            f'{archive}: member {member.name!r} leads out of the archive; it is not the release'
+        )
+    if not (member.isfile() or member.isdir()):
+        raise DatasetError(f'{archive}: member {member.name!r} is a link or device; it is not the release')
+
+
+def _decode(data: bytes) -> NDArray[Any]:
+    header = parse_tiff(data)
+    if header is not None and header.is_plain:
+        return np.frombuffer(data, header.dtype, header.count, header.offset).reshape(
+            header.height, header.width
+        )
+    import rasterio
+    from rasterio.io import MemoryFile
+
+    from geores.scenes.gdal import reading_env
+
+    try:
+        with reading_env(), MemoryFile(data) as memory, memory.open(driver='GTiff') as file:
+            pixels: NDArray[Any] = file.read(1)
+    except rasterio.errors.RasterioError as error:
+        raise TiffError(' '.join(str(error).split())) from error
+    return pixels
+
+
+_COMPRESSED = ('.zst', '.gz', '.tgz', '.bz2', '.xz')
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """A patch that is not as it should be.
+
+    Attributes:
+        patch: Its name.
+        reason: What is wrong, with the file where there is one.
+    """
+
+    patch: str
+    reason: str
+
+
+def open_source(path: Path | str) -> PatchStore:
+    """Open what patches are read from.
+
+    Args:
+        path: Released folders, an LMDB, a `.tar` of the release or a folder of such.
+
+    Raises:
+        DatasetError: If nothing of the kind is there, an archive is not to be trusted, or a part of the
+            release is an archive beside unpacked parts, where it would be left out.
+    """
+    path = Path(path)
+    archives = [path] if path.is_file() else sorted(path.glob('*.tar')) if path.is_dir() else []
+    if path.is_file() and path.name.lower().endswith(_COMPRESSED):
+        raise DatasetError(
+            f'{path}: is compressed, so that no patch in it can be read by itself; decompress it first '
+            '(as with `unzstd` or `gunzip`) and give the .tar'
+        )
+    try:
+        store = open_store(path)
+    except DatasetError as error:
+        if not archives:
+            raise _with_compressed(path, error) from None
+    else:
+        _check_unpacked(store)
+        return store
+    pass  # MERGED-IMPORT
+
+    return TarStore(path, archives)
+
+
+def _check_unpacked(store: PatchStore) -> None:
+    folders = TIFF_FOLDERS.values() if store.kind == 'tiff' else ()
+    for name in folders:
+        archive = store.path / f'{name}.tar'
+        if archive.is_file() and not (store.path / name).is_dir():
+            raise DatasetError(
+                f'{archive}: lies beside unpacked folders, and would be left out: unpack it too, move it '
+                'away, or give a folder with archives alone'
+            )
+
+
+def _with_compressed(path: Path, error: DatasetError) -> DatasetError:
+    """The same error, and that compressed archives are there."""
+    found = sorted(one.name for one in path.glob('*.tar.*') if one.name.endswith(_COMPRESSED))
+    if not found:
+        return error
+    return DatasetError(f'{error}; decompress {", ".join(found)} first (as with `unzstd`)')
+
+
+def read_whole(store: PatchStore, name: str) -> tuple[dict[str, NDArray[Any]], list[Fault]]:
+    """All bands of a patch, or everything that is wrong with it.
+
+    Args:
+        store: Where it is.
+        name: Of the patch.
+
+    Returns:
+        Pixels by band, empty where there are faults; and those.
+    """
+    bands = bands_of(name)
+    try:
+        return store.read(name, bands), []
+    except (DatasetError, ReadError) as error:
+        first = str(error)
+    faults = []
+    for band in bands:
+        try:
+            store.read(name, [band])
+        except (DatasetError, ReadError) as error:
+            faults.append(Fault(name, str(error)))
+    # One value that cannot be read fails for every band alike.
+    return {}, sorted(set(faults)) or [Fault(name, first)]

@@ -1,0 +1,183 @@
+"""Patches that the released tables name, against those that are there.
+
+Checking a store of reBEN: `geores verify`.
+"""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from geores.bigearthnet.metadata import METADATA, SNOW_METADATA, find_metadata, read_metadata
+from geores.bigearthnet.opening import CHECKSUMS, read_checksums
+from geores.bigearthnet.patch_id import MAP_SUFFIX, PatchId, S1Name, modality
+from geores.converting.journal import counts_of
+from geores.converting.sources import Fault, open_source
+from geores.converting.workers import Check, Progress, chunks_of, ordered_map, tasks
+from geores.errors import DatasetError, UsageError
+
+__all__ = ['Verification', 'copy_tables', 'missing_patches', 'tables_for', 'verify_reben']
+
+
+def tables_for(root: Path, metadata: Path | None) -> Path | None:
+    """The table of clean patches, or None where there is none and none was named.
+
+    Args:
+        root: Where the patches are.
+        metadata: The table or its folder, if it was named.
+
+    Raises:
+        DatasetError: If the table that was named is not there.
+    """
+    try:
+        return find_metadata(root, metadata)
+    except DatasetError:
+        if metadata is not None:
+            raise
+        return None
+
+
+def missing_patches(
+    names: Sequence[str], table: Path, *, only_present: bool = False
+) -> tuple[list[Fault], int]:
+    """Patches of the tables that are not there, of the kinds of which there are any.
+
+    Args:
+        names: Of the patches that are there.
+        table: Path of `metadata.parquet`; the table of patches with snow and clouds beside it counts too.
+        only_present: Leave out rows of which nothing is there, as of a part of the data set.
+
+    Returns:
+        The missing patches, and the number of rows that were left out.
+
+    Raises:
+        DatasetError: If a table cannot be read, or every row would be left out.
+    """
+    here, kinds = set(names), {modality(name) for name in names}
+    rows = read_metadata(table, snow_and_clouds=table.with_name(SNOW_METADATA).is_file())
+    total = len(rows)
+    rows = rows.filter(_present(rows, here)) if only_present else rows
+    if not len(rows):
+        raise DatasetError(f'{table}: names none of the {len(here):,} patches that are here')
+    ids = rows['patch_id'].to_pylist()
+    named = ids if 's2' in kinds else []
+    if 's1' in kinds and 's1_name' in rows.column_names:
+        named = named + rows['s1_name'].to_pylist()
+    if 'map' in kinds:
+        named = named + [f'{patch}{MAP_SUFFIX}' for patch in ids]
+    reason = f'is named in {table.name}, and is not here'
+    return [Fault(name, reason) for name in sorted(set(named) - here)], total - len(rows)
+
+
+def copy_tables(table: Path, folder: Path, present: Sequence[str] | None = None) -> None:
+    """Put the tables beside the patches, where `geores.datasets.ReBEN` looks for them.
+
+    Args:
+        table: Path of `metadata.parquet`.
+        folder: To copy to.
+        present: Patches that are there, for only those rows of which something is; None for all rows.
+    """
+    for path, name in ((table, METADATA), (table.with_name(SNOW_METADATA), SNOW_METADATA)):
+        if not path.is_file():
+            continue
+        if present is None:
+            shutil.copyfile(path, folder / name)
+        else:
+            rows = pq.read_table(path)
+            pq.write_table(rows.filter(_present(rows, set(present))), folder / name)
+
+
+def _present(rows: pa.Table, here: set[str]) -> pa.Array:
+    """Of which rows a patch of any kind is there."""
+    ids = rows['patch_id'].to_pylist()
+    partners = rows['s1_name'].to_pylist() if 's1_name' in rows.column_names else ids
+    return pa.array([
+        not here.isdisjoint((patch, partner, f'{patch}{MAP_SUFFIX}'))
+        for patch, partner in zip(ids, partners, strict=True)
+    ], pa.bool_())  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What stands in a store, and what is wrong with it.
+
+    Attributes:
+        path: Of the store.
+        form: Layout: 'lmdb' or 'tiff'.
+        counts: Patches by kind: 's2', 's1', 'map'.
+        summed: Number of patches that were compared with a checksum.
+        table: The released table that patches were counted against, if there is one.
+        faults: Patches that are missing or broken, and why.
+        seconds: It took.
+        left_out: Rows of the table of which nothing is there, where those were left out.
+    """
+
+    path: Path
+    form: str
+    counts: dict[str, int]
+    summed: int
+    table: Path | None
+    faults: list[Fault]
+    seconds: float
+    left_out: int = 0
+
+
+def verify_reben(
+    path: Path | str,
+    *,
+    metadata: Path | None = None,
+    only_present: bool = False,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> Verification:
+    """Read every patch of a store.
+
+    Each has to have all its bands at their sizes and types, and the checksum that was noted when it was
+    converted; every patch that the released tables name has to be there, of those kinds that are there.
+
+    Args:
+        path: Released folders, `.tar` archives, or an LMDB.
+        metadata: `metadata.parquet` or its folder, if it is not with the patches or above them.
+        only_present: Leave out rows of the tables of which nothing is there; for parts of the data set.
+        jobs: Processes that work.
+        progress: Called with the patches that were done and their number in all.
+
+    Raises:
+        UsageError: If there is no store, or an option is not usable.
+        ReadError: If the whole cannot be read, as a damaged index.
+    """
+    if jobs < 1:
+        raise UsageError(f'--jobs is 1 or more, not {jobs}')
+    began, path = time.perf_counter(), Path(path)
+    store = open_source(path)
+    names = store.names()
+    if not names:
+        raise DatasetError(f'{path}: there is not one reBEN patch in it')
+    table = tables_for(path, metadata)
+    sums = read_checksums(store.path / CHECKSUMS) or {}
+    known = [name for name in names if _is_patch(name)]
+    found = [Fault(name, 'is no name of a reBEN patch') for name in sorted(set(names) - set(known))]
+    found += [Fault(name, 'has a checksum, and is not here') for name in sorted(set(sums) - set(names))]
+    missing, left_out = ([], 0) if table is None else missing_patches(known, table, only_present=only_present)
+    found += missing
+    for number, wrong in ordered_map(
+        Check(store), tasks(known, store, sums=sums), min(jobs, chunks_of(names))
+    ):
+        found += wrong
+        if progress is not None:
+            progress(number, len(known))
+    summed = len(set(sums) & set(known))
+    faults, seconds = sorted(set(found)), time.perf_counter() - began
+    return Verification(path, store.kind, counts_of(known), summed, table, faults, seconds, left_out)
+
+
+def _is_patch(name: str) -> bool:
+    try:
+        (S1Name if modality(name) == 's1' else PatchId).parse(name)
+    except UsageError:
+        return False
+    return True

@@ -1,0 +1,192 @@
+"""Work spread over processes, its results in order and only a few ahead of who takes them.
+
+What worker processes do: read patches and write them, or read them again and compare.
+"""
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+from geores.bigearthnet.opening import checksum
+from geores.bigearthnet.stores import PatchStore
+from geores.converting.journal import Chunk
+from geores.converting.sources import Fault, TarStore, read_whole
+from geores.converting.writers import Writer
+from geores.errors import GeoresError
+
+__all__ = ['CHUNK', 'Check', 'Convert', 'Progress', 'Task', 'chunk_of', 'chunks_of', 'ordered_map', 'tasks']
+
+Item = TypeVar('Item')
+Result = TypeVar('Result')
+_AHEAD = 3
+_FUNCTIONS: list[Callable[[Any], Any]] = []
+
+
+def ordered_map(function: Callable[[Item], Result], tasks: Iterable[Item], jobs: int) -> Iterator[Result]:
+    """Results of tasks, in their order.
+
+    Args:
+        function: What to do; sent once to each process.
+        tasks: What to do it on.
+        jobs: Processes; 1 works in this one.
+
+    Raises:
+        GeoresError: If a process died, as when memory runs out.
+    """
+    if jobs == 1:
+        yield from map(function, tasks)
+        return
+    # Forking would copy threads that hold locks, and LMDB environments.
+    context = multiprocessing.get_context('spawn')
+    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(function,))
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for task in tasks:
+            waiting.append(executor.submit(_call, task))
+            if len(waiting) >= jobs * _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise GeoresError(
+            'a worker process died, perhaps for want of memory; run again to continue, with fewer --jobs'
+        ) from error
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _start(function: Callable[[Any], Any]) -> None:
+    """Keep the function, and let no worker outlive a parent that was killed."""
+    _FUNCTIONS[:] = [function]
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_watch, args=(parent.sentinel,), daemon=True).start()
+
+
+def _call(task: Any) -> Any:  # noqa: ANN401
+    return _FUNCTIONS[0](task)
+
+
+def _watch(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
+
+
+Progress = Callable[[int, int], None]
+"""Called with the patches that were done since the last call, and their number in all."""
+
+CHUNK = 128
+"""Patches that are worked on together: some 18 MB, one transaction of an LMDB."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Patches of one chunk.
+
+    Attributes:
+        number: Of the chunk.
+        names: Of its patches.
+        sums: Their checksums, where they are known.
+        store: Where to read them, if not where the worker reads by itself.
+    """
+
+    number: int
+    names: tuple[str, ...]
+    sums: Mapping[str, int] | None = None
+    store: PatchStore | None = None
+
+
+def chunks_of(names: Sequence[str]) -> int:
+    """Number of chunks.
+
+    Args:
+        names: Of all patches.
+    """
+    return -(-len(names) // CHUNK)
+
+
+def chunk_of(names: Sequence[str], number: int) -> Sequence[str]:
+    """The patches of a chunk.
+
+    Args:
+        names: Of all patches.
+        number: Of the chunk.
+    """
+    return names[number * CHUNK : (number + 1) * CHUNK]
+
+
+def tasks(
+    names: Sequence[str], store: PatchStore, *, first: int = 0, sums: Mapping[str, int] | None = None
+) -> Iterator[Task]:
+    """Chunks of patches.
+
+    Args:
+        names: Of all patches.
+        store: Where they are read; of an archive's index each task gets its part only.
+        first: Number of the chunk to begin with.
+        sums: Checksums by name.
+    """
+    for number in range(first, chunks_of(names)):
+        part = tuple(chunk_of(names, number))
+        known = None if sums is None else {name: sums[name] for name in part if name in sums}
+        own = store.part(part) if isinstance(store, TarStore) else None
+        yield Task(number, part, known, own)
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Read patches, and write them or hand them on.
+
+    Attributes:
+        store: Where they are read; None where tasks say.
+        writer: What they become.
+    """
+
+    store: PatchStore | None
+    writer: Writer
+
+    def __call__(self, task: Task) -> Chunk:
+        """Checksums, faults and what is left to the parent."""
+        chunk = Chunk(task.number)
+        store = task.store or self.store
+        assert store is not None  # noqa: S101
+        for name in task.names:
+            arrays, faults = read_whole(store, name)
+            chunk.faults += faults
+            if faults:
+                continue
+            value = self.writer.write(name, arrays)
+            chunk.sums[name] = checksum(name, arrays)
+            if value is not None:
+                chunk.values[name] = value
+        self.writer.flush()
+        return chunk
+
+
+@dataclass(frozen=True)
+class Check:
+    """Read patches and compare their checksums with those that are known.
+
+    Attributes:
+        store: Where they are read.
+    """
+
+    store: PatchStore
+
+    def __call__(self, task: Task) -> tuple[int, list[Fault]]:
+        """Number of patches and what is wrong with them."""
+        found: list[Fault] = []
+        for name in task.names:
+            arrays, faults = read_whole(self.store, name)
+            found += faults
+            known = None if task.sums is None else task.sums.get(name)
+            if not faults and known is not None and checksum(name, arrays) != known:
+                found.append(Fault(name, 'its pixels are not those that were written: the checksum differs'))
+        return len(task.names), found

@@ -1,0 +1,291 @@
+"""Labelled data of any kind, found from its path and brought to the labels of a model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import ConcatDataset, Dataset
+
+from geores.card import ModelCard
+from geores.errors import DatasetError, UsageError
+from geores.evaluation.names import meanings
+from geores.evaluation.reben import check_bands, find_reben, is_official, read_as
+
+if TYPE_CHECKING:
+    from geores.datasets._module import LabelledImages
+
+__all__ = ['Labelled', 'Mode', 'Paths', 'bring_to_labels', 'find_datasets']
+
+Mode = Literal['scene', 'multi-label']
+Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
+
+_PATCHES, _FOLDERS = 'patches with labels.csv', 'folders of classes'
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Samples with what is true of them, in the order of a card's labels.
+
+    Args:
+        dataset: Of samples as `geores.datasets` gives them.
+        indices: Of the samples to use.
+        target: Of all samples: (N,) indices of the card's labels, or (N, K) of 0 and 1.
+        ids: Of all samples.
+        sources: Of all samples.
+        strata: Of all samples.
+        known: (K,) whether the data says of a label where it is true.
+        notes: What to tell about it.
+        official: Whether the data has official parts, of which this is one or all.
+        bounds: (N, 4) of tiles of scenes: west, south, east, north in metres.
+    """
+
+    dataset: Dataset[Any]
+    indices: NDArray[np.int64]
+    target: torch.Tensor
+    ids: list[str]
+    sources: list[str]
+    strata: list[str]
+    known: NDArray[np.bool_]
+    notes: tuple[str, ...]
+    bounds: NDArray[np.float64] | None = None
+    official: bool = False
+
+
+def find_datasets(
+    card: ModelCard,
+    data: Paths,
+    *,
+    mode: Mode | None = None,
+    bands: Sequence[str] | None = None,
+    labels: str | PathLike[str] | None = None,
+    column: str | None = None,
+    split: str = 'all',
+    reben: Mapping[str, Any] | None = None,
+    **tiles: Any,  # noqa: ANN401 - options of SceneTiles
+) -> 'list[LabelledImages]':
+    """Open labelled data as a model takes it.
+
+    Args:
+        card: Of the model.
+        data: Folders that hold a folder a class; folders of GeoTIFF patches with `labels.csv`; or,
+            with `labels`, scenes; or one folder of BigEarthNet v2.0.
+        mode: 'scene' for one label an image, 'multi-label' for any number; None takes the model's.
+        bands: Names of the bands in the order of the files, where GeoTIFFs do not describe them.
+        labels: Vector file of polygons or points over the scenes.
+        column: Of the vector file, with the class.
+        split: Which official part, of data that has any.
+        reben: Options of `geores.datasets.ReBEN`: `metadata`, `snow_and_clouds`.
+        **tiles: Further options of `geores.datasets.SceneTiles`.
+
+    Returns:
+        One dataset, or one for each folder of patches.
+
+    Raises:
+        UsageError: The data is not there, not labelled, or not of the kind that the model answers.
+    """
+    paths = [data] if isinstance(data, (str, PathLike)) else list(data)
+    if not paths:
+        raise UsageError('no data is given: name folders of labelled images, or scenes with labels')
+    _check_mode(card, mode)
+    check_bands(card, bands)
+    if labels is not None or column is not None or tiles:
+        as_then = {} if split == 'all' else dict(card.tiles or {})  # a part of what was cut for training
+        return [_scene_tiles(card, paths, labels, column, bands, as_then | tiles)]
+    folders = [Path(path) for path in paths]
+    official = find_reben(card, folders, split, reben or {})
+    if official is not None:
+        return [official]
+    kinds = {_kind(folder) for folder in folders}
+    _check_names(folders)
+    if len(kinds) > 1:
+        raise UsageError(f'{_listed(folders)}: {" and ".join(sorted(kinds))} are evaluated apart')
+    return _patches(card, folders, bands) if kinds == {_PATCHES} else [_scene_folder(card, folders, bands)]
+
+
+def bring_to_labels(
+    card: ModelCard,
+    datasets: 'Sequence[LabelledImages]',
+    label_map: Mapping[str, str] | None = None,
+    *,
+    ignore_unknown: bool = False,
+) -> Labelled:
+    """Match the labels of data to those of a model, by name.
+
+    Args:
+        card: Of the model.
+        datasets: All of the model's task.
+        label_map: Label of the data -> label of the model, where they differ.
+        ignore_unknown: Leave out what the model does not know: images of an unknown class, or the
+            unknown labels of multi-label images. Otherwise that is an error.
+
+    Raises:
+        UsageError: A label is unknown, or nothing is left.
+    """
+    found = sorted({label for dataset in datasets for label in dataset.labels})
+    meaning, unknown = meanings(found, card.labels, label_map or {})
+    if unknown and not ignore_unknown:
+        raise UsageError(
+            f'the data has labels that {card.name} does not know: {", ".join(unknown)}; map them by '
+            f'--label-map "{unknown[0]}=LABEL", or leave them out by --ignore-unknown; it knows '
+            f'{", ".join(card.labels)}'
+        )
+    places = {label: card.labels.index(name) for label, name in meaning.items()}
+    bring = _columns if card.task == 'multi-label' else _classes
+    target = torch.cat([bring(dataset, places, len(card.labels)) for dataset in datasets])
+    kept = np.flatnonzero(target.reshape(len(target), -1).min(1).values >= 0)
+    if not len(kept) or not places:
+        raise UsageError(f'no image of the data has a label that {card.name} knows')
+    known = np.isin(np.arange(len(card.labels)), list(places.values()))
+    return Labelled(
+        dataset=ConcatDataset(cast('list[Dataset[Any]]', datasets)),
+        indices=kept,
+        target=target,
+        ids=[name for dataset in datasets for name in dataset.ids],
+        sources=[source for dataset in datasets for source in _sources(dataset)],
+        strata=[stratum for dataset in datasets for stratum in dataset.strata],
+        known=known,
+        notes=(
+            *_notes(card, datasets, known, unknown, len(target) - len(kept)),
+            *(f'label map: the data has no {old}' for old in label_map or {} if old not in found),
+        ),
+        bounds=_bounds(datasets),
+        official=is_official(datasets[0]),
+    )
+
+
+def _check_mode(card: ModelCard, mode: str | None) -> None:
+    if card.task not in {'single-label', 'multi-label'}:
+        raise UsageError(f'{card.name} is a {card.task} model, and evaluate measures labels only')
+    if mode not in {None, 'scene', 'multi-label'}:
+        raise UsageError(f"mode has to be 'scene' or 'multi-label', not {mode!r}")
+    if mode is not None and (mode == 'multi-label') != (card.task == 'multi-label'):
+        raise UsageError(
+            f'mode {mode!r} does not fit {card.name}, which is {card.task}: leave the mode out, or '
+            'take another model'
+        )
+
+
+def _kind(folder: Path) -> str:
+    if folder.is_file():
+        raise UsageError(f'{folder}: a file, and a scene needs --labels FILE --column NAME')
+    if not folder.is_dir():
+        raise DatasetError(f'{folder.absolute()}: no such folder')
+    return _PATCHES if (folder / 'labels.csv').is_file() else _FOLDERS
+
+
+def _check_names(folders: Sequence[Path]) -> None:
+    names = [folder.resolve().name for folder in folders]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(
+            f'two folders are named {twice[0]!r}, by which rows of sources go: rename one, or evaluate '
+            'them apart'
+        )
+
+
+def _patches(card: ModelCard, folders: Sequence[Path], bands: Sequence[str] | None) -> 'list[LabelledImages]':
+    from geores.datasets import GeoTIFFPatches
+
+    if card.task == 'multi-label':
+        raise UsageError(
+            f'{_listed(folders)}: one label an image, and {card.name} is multi-label: take a '
+            'single-label model'
+        )
+    return [read_as(GeoTIFFPatches(folder, card.bands), card, bands) for folder in folders]
+
+
+def _scene_folder(card: ModelCard, folders: Sequence[Path], bands: Sequence[str] | None) -> 'LabelledImages':
+    from geores.datasets import SceneFolder
+    from geores.datasets.folder import TABLE
+
+    multi = card.task == 'multi-label'
+    for folder in folders:
+        if multi and not (folder / TABLE).is_file():
+            raise UsageError(
+                f'{folder}: one label an image (there is no {TABLE}), and {card.name} is multi-label: '
+                'take a single-label model'
+            )
+    dataset = SceneFolder(folders, 'multi-label' if multi else 'scene', card.input_size)
+    if bands is None and set(card.bands) <= set(SceneFolder.bands):
+        return dataset
+    for path in dataset.images.paths:
+        if path.suffix.lower() not in {'.tif', '.tiff'}:
+            raise UsageError(f'{path}: bands {", ".join(bands or card.bands)} can only be read from GeoTIFFs')
+    return read_as(dataset, card, bands)
+
+
+def _scene_tiles(
+    card: ModelCard,
+    paths: Sequence[str | PathLike[str]],
+    labels: str | PathLike[str] | None,
+    column: str | None,
+    bands: Sequence[str] | None,
+    tiles: Mapping[str, Any],
+) -> 'LabelledImages':
+    from geores.datasets import SceneTiles
+    from geores.scenes import open_scene
+
+    if labels is None or column is None:
+        raise UsageError('scenes need a vector file of labels and its column: --labels FILE --column NAME')
+    scenes = [open_scene(path, bands=bands) for path in paths]
+    return cast('LabelledImages', SceneTiles.for_card(card, scenes, labels, column, task=card.task, **tiles))
+
+
+def _classes(dataset: 'LabelledImages', places: Mapping[str, int], count: int) -> torch.Tensor:
+    """(N,) indices of the card's labels, -1 where unknown."""
+    order = np.array([places.get(label, -1) for label in dataset.labels])
+    return torch.from_numpy(order[dataset.targets].astype(np.int64))
+
+
+def _columns(dataset: 'LabelledImages', places: Mapping[str, int], count: int) -> torch.Tensor:
+    """(N, K) of 0 and 1; labels of the data that mean the same are joined."""
+    target = np.zeros((len(dataset), count), np.int64)
+    for column, label in enumerate(dataset.labels):
+        if label in places:
+            target[:, places[label]] |= dataset.targets[:, column] > 0
+    return torch.from_numpy(target)
+
+
+def _sources(dataset: 'LabelledImages') -> list[str]:
+    sources: list[str] = dataset.sources  # type: ignore[attr-defined]
+    return sources
+
+
+def _bounds(datasets: 'Sequence[LabelledImages]') -> NDArray[np.float64] | None:
+    from geores.datasets import SceneTiles
+
+    tiles = datasets[0]
+    return tiles.bounds * tiles.unit_metres if isinstance(tiles, SceneTiles) else None
+
+
+def _notes(
+    card: ModelCard,
+    datasets: 'Sequence[LabelledImages]',
+    known: NDArray[np.bool_],
+    unknown: Sequence[str],
+    dropped: int,
+) -> tuple[str, ...]:
+    notes = [note for dataset in datasets for note in getattr(dataset, 'notes', ())]
+    left_out = [getattr(dataset, 'left_out', 0) for dataset in datasets]
+    # Scene tiles count theirs by reason, and have told it.
+    unlabelled = sum(count for count in left_out if isinstance(count, int))
+    if unlabelled:
+        notes.append(f'{unlabelled:,} images without a label are left out')
+    if unknown:
+        what = f'{dropped:,} images with labels' if card.task == 'single-label' else 'labels'
+        notes.append(f'{what} that {card.name} does not know are left out: {", ".join(unknown)}')
+    lacking = [label for label, there in zip(card.labels, known, strict=True) if not there]
+    if lacking:
+        notes.append(f'not measured, for the data has none: {", ".join(lacking)}')
+    if _bounds(datasets) is not None:
+        notes.append('tiles of one scene are not independent: intervals are narrower than they should be')
+    return tuple(notes)
+
+
+def _listed(folders: Sequence[Path]) -> str:
+    return ', '.join(str(folder) for folder in folders)

@@ -1,0 +1,215 @@
+"""Evaluate a model that gives labels, on labelled data of any kind."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Subset
+
+from geores.card import ModelCard
+from geores.errors import DatasetError, UsageError
+from geores.evaluation.data import Labelled, Mode, Paths, bring_to_labels, find_datasets
+from geores.evaluation.files import check_files
+from geores.evaluation.report import Evaluation
+from geores.evaluation.split import Part, check_part, take_part
+from geores.model import Model
+from geores.runtime.predictor import check_precision, choose_predictor
+
+if TYPE_CHECKING:
+    from geores.datasets._module import LabelledImages
+
+__all__ = ['Evaluator']
+
+Progress = Callable[[int, int], None]
+PROBES = 16
+BRIGHTEST = 2.0
+"""Floating point pixels that never exceed it are reflectances of 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """An evaluation that is checked and ready to run; `prepare` makes it."""
+
+    model: Model
+    labelled: Labelled
+    batch_size: int
+    precision: str
+    workers: int
+    replicates: int
+    seed: int
+    provenance: Mapping[str, Any]
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def prepare(
+        cls,
+        model: Model,
+        data: Paths,
+        *,
+        labels: str | PathLike[str] | None = None,
+        column: str | None = None,
+        mode: Mode | None = None,
+        bands: Sequence[str] | None = None,
+        split: Part = 'all',
+        label_map: Mapping[str, str] | None = None,
+        ignore_unknown: bool = False,
+        batch_size: int = 32,
+        precision: str = 'fp32',
+        workers: int = 0,
+        bootstrap: int = 1000,
+        seed: int = 0,
+        reben: Mapping[str, Any] | None = None,
+        **tiles: Any,  # noqa: ANN401 - options of SceneTiles
+    ) -> Self:
+        """Find the data, match labels, and read some images.
+
+        Args:
+            model: Loaded.
+            data: As in `geores.evaluate`.
+            labels: Vector file of polygons or points over scenes.
+            column: Of the vector file, with the class.
+            mode: 'scene' or 'multi-label'; None takes the model's.
+            bands: Names of the bands in the order of the files, where GeoTIFFs do not describe them.
+            split: 'val' or 'train' takes that part of the split on the model's card, where the data is
+                what was split there; of BigEarthNet, 'train', 'val' and 'test' are the official parts.
+            label_map: Label of the data -> label of the model, where they differ.
+            ignore_unknown: Leave out what the model does not know, which else is an error.
+            batch_size: Images in one forward pass.
+            precision: 'auto', 'fp32', 'bf16' or 'fp16'.
+            workers: Processes that read images beside this one.
+            bootstrap: Drawings for intervals; 0 gives none.
+            seed: Of the drawings.
+            reben: For BigEarthNet: `metadata` and `snow_and_clouds` of `geores.datasets.ReBEN`.
+            **tiles: Options of `geores.datasets.SceneTiles`, such as `resolution` or `min_share`.
+
+        Raises:
+            UsageError: Something given cannot be used.
+        """
+        check_precision(model, precision)
+        card = model.card
+        check_part(split)
+        given: dict[str, Any] = {'mode': mode, 'bands': bands, 'labels': labels, 'column': column}
+        datasets = find_datasets(card, data, split=split, reben=reben, **given, **tiles)
+        labelled = bring_to_labels(card, datasets, label_map, ignore_unknown=ignore_unknown)
+        labelled, warnings = take_part(card, labelled, split, _names(data, labelled))
+        _check_units(card, datasets)
+        provenance = {
+            'model': card.name,
+            'model_sha256': card.sha256,
+            'licence_of_weights': card.licence,
+            'geores_version': version('geores'),
+            'data': [fspath(path) for path in _paths(data)],
+            'labels': None if labels is None else fspath(labels),
+            'column': column,
+            'split': split,
+            'label_map': dict(label_map or {}),
+            'images': len(labelled.indices),
+        }
+        return cls(
+            model, labelled, batch_size, precision, workers, bootstrap, seed, provenance, warnings
+        )  # fmt: skip
+
+    def check_output(self, folder: Path, *, overwrite: bool) -> None:
+        """Raise where results could not be written.
+
+        Args:
+            folder: To write to.
+            overwrite: Whether files may be replaced.
+
+        Raises:
+            OutputError: A file exists, or the folder cannot be written.
+        """
+        check_files(folder, self.model.name, overwrite=overwrite)
+
+    def run(self, progress: Progress | None = None) -> Evaluation:
+        """Score all images, batch by batch; of each only its scores are kept.
+
+        Args:
+            progress: Called with the images just done and all of them.
+
+        Raises:
+            DatasetError: An image cannot be read, or holds NaN.
+        """
+        scores, precision = self._scores(progress)
+        labelled, kept = self.labelled, self.labelled.indices
+        told = {'device': str(self.model.device), 'precision': precision}
+        if self.replicates:
+            told |= {'bootstrap': {'replicates': self.replicates, 'seed': self.seed}}  # type: ignore[dict-item]
+        return Evaluation(
+            card=self.model.card,
+            scores=scores,
+            target=labelled.target[kept],
+            ids=tuple(labelled.ids[index] for index in kept),
+            sources=tuple(labelled.sources[index] for index in kept),
+            known=labelled.known,
+            provenance=dict(self.provenance) | told,
+            notes=labelled.notes,
+            warnings=self.warnings,
+            replicates=self.replicates,
+            seed=self.seed,
+        )
+
+    def _scores(self, progress: Progress | None) -> tuple[torch.Tensor, str]:
+        from geores.datasets._module import collate
+
+        total, predictor, parts = len(self.labelled.indices), None, []
+        loader = DataLoader(
+            Subset(self.labelled.dataset, self.labelled.indices.tolist()),
+            self.batch_size,
+            num_workers=self.workers,
+            collate_fn=collate,
+        )
+        for batch in loader:
+            images = self._images(batch)
+            if predictor is None:
+                predictor = choose_predictor(self.model, self.precision, images[:PROBES])
+                chosen = predictor.precision
+            parts.append(torch.from_numpy(predictor(images)['scores']))
+            if progress is not None:
+                progress(len(images), total)
+        return torch.cat(parts), chosen
+
+    def _images(self, batch: Mapping[str, Any]) -> 'np.ndarray[Any, np.dtype[np.float32]]':
+        """Images (N, C, H, W) of a batch, its bands in the card's order."""
+        bands = batch['bands'][0]
+        images = batch['image'][:, [bands.index(band) for band in self.model.card.bands]]
+        whole = torch.isfinite(images).flatten(1).all(1)
+        if not whole.all():
+            raise DatasetError(
+                f'{batch["id"][int(whole.long().argmin())]}: the image holds NaN or infinite values'
+            )
+        return np.asarray(images.numpy())
+
+
+def _check_units(card: ModelCard, datasets: 'list[LabelledImages]') -> None:
+    """Read some images: patches do not state units, and of other units every answer would be wrong."""
+    from geores.datasets import SceneTiles
+
+    for dataset in datasets:
+        if isinstance(dataset, SceneTiles):  # brings pixels to the card's units itself
+            continue
+        places = np.linspace(0, len(dataset) - 1, PROBES).astype(int)
+        pixels = [dataset.images[int(place)] for place in np.unique(places)]
+        kind, brightest = pixels[0].dtype, max(np.nan_to_num(image).max() for image in pixels)
+        other = kind != np.uint8 if card.units == '8-bit' else kind == np.uint8
+        fractions = card.units == 'reflectance*10000' and kind.kind == 'f' and brightest <= BRIGHTEST
+        if other or fractions:
+            raise UsageError(
+                f'{dataset.images.paths[0]}: {kind} up to {brightest:g}, and {card.name} takes {card.units}: '
+                'convert the patches'
+            )
+
+
+def _paths(data: Paths) -> list[str | PathLike[str]]:
+    return [data] if isinstance(data, (str, PathLike)) else list(data)
+
+
+def _names(data: Paths, labelled: Labelled) -> list[str]:
+    """Names by which a card may speak of the data: of its sources and its folders."""
+    folders = [name for path in _paths(data) for name in Path(path).resolve().parts[-2:]]
+    return sorted({*labelled.sources, *folders, *(Path(name).stem for name in folders)})

@@ -1,0 +1,161 @@
+"""Bands of GeoTIFFs in labelled folders, by their descriptions or as the user names them.
+
+BigEarthNet v2.0 as labelled data, which has official parts of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rasterio
+
+from geores.card import ModelCard
+from geores.errors import BandError, DatasetError, UsageError
+
+if TYPE_CHECKING:
+    from geores.datasets import GeoTIFFPatches, ReBEN, SceneFolder
+    from geores.datasets._images import Pixels
+
+__all__ = ['OFFICIAL', 'check_bands', 'find_reben', 'is_official', 'read_as', 'warn_of_training']
+
+
+def check_bands(card: ModelCard, names: Sequence[str] | None) -> None:
+    """Raise where names that the user gives lack a band that a model takes.
+
+    Args:
+        card: Of the model.
+        names: Of the bands in file order, if given.
+
+    Raises:
+        BandError: A band is missing or named twice.
+    """
+    if names is None:
+        return
+    missing = [band for band in card.bands if band not in names]
+    if missing:
+        raise BandError(f'bands {", ".join(names)}: {card.name} takes {missing[0]} too')
+    if len(set(names)) < len(names):
+        raise BandError(f'bands {", ".join(names)}: one is named twice')
+
+
+def read_as(
+    dataset: 'GeoTIFFPatches | SceneFolder', card: ModelCard, names: Sequence[str] | None
+) -> 'GeoTIFFPatches | SceneFolder':
+    """Let a dataset read the bands that a model takes from its GeoTIFFs.
+
+    Args:
+        dataset: To change.
+        card: Of the model.
+        names: Of the bands in file order; None takes the files' descriptions.
+
+    Returns:
+        The dataset.
+    """
+    from geores.datasets._images import ImageStore, read_geotiff
+
+    wanted, size = card.bands, card.input_size
+    # Partial functions, unlike closures, can be sent to the processes that read.
+    read = (
+        partial(read_geotiff, bands=wanted, size=size)
+        if names is None
+        else partial(_read_named, names=names, bands=wanted, size=size)
+    )
+    dataset.bands = wanted
+    dataset.images = ImageStore(dataset.images.paths, read)
+    return dataset
+
+
+def _read_named(path: Path, names: Sequence[str], bands: Sequence[str], size: int) -> 'Pixels':
+    from geores.datasets._images import open_geotiff
+
+    with open_geotiff(path) as source:
+        if source.count != len(names):
+            raise DatasetError(f'{path}: has {source.count} bands, and {len(names)} are named')
+        shrinks = size < min(source.shape)
+        try:
+            pixels: Pixels = source.read(
+                [names.index(band) + 1 for band in bands],
+                out_shape=(len(bands), size, size),
+                resampling=rasterio.enums.Resampling['average' if shrinks else 'bilinear'],
+            )
+        except rasterio.errors.RasterioError as error:
+            raise DatasetError(f'{path}: the image cannot be read: {error}') from error
+    return pixels
+
+
+OFFICIAL = 'reben-official-'
+"""How the ids of splits start that keep to the official parts."""
+
+
+def find_reben(
+    card: ModelCard, folders: Sequence[Path], part: str, options: Mapping[str, Any]
+) -> 'ReBEN | None':
+    """Open a part as a model takes it, if BigEarthNet stands in the folder.
+
+    Args:
+        card: Of the model.
+        folders: One, if it is BigEarthNet.
+        part: 'train', 'val', 'test' or 'all'.
+        options: `metadata` and `snow_and_clouds` of `geores.datasets.ReBEN`.
+
+    Returns:
+        The dataset, or None if the folders hold something else.
+
+    Raises:
+        UsageError: The model takes one label an image, other bands, or other sizes; there are several
+            folders, or options without BigEarthNet.
+    """
+    from geores.bigearthnet.opening import find_kind
+
+    if not any(find_kind(folder) for folder in folders):
+        if options:
+            raise UsageError(f'{", ".join(options)} go with BigEarthNet v2.0, and {folders[0]} is none')
+        return None
+    if len(folders) > 1:
+        raise UsageError(f'{", ".join(map(str, folders))}: BigEarthNet is evaluated alone: name one folder')
+    return _open(card, folders[0], part, options)
+
+
+def is_official(dataset: object) -> bool:
+    """Whether a dataset has official parts.
+
+    Args:
+        dataset: Of any class.
+    """
+    from geores.datasets import ReBEN
+
+    return isinstance(dataset, ReBEN)
+
+
+def warn_of_training(card: ModelCard, part: str) -> tuple[str, ...]:
+    """What to tell of figures on a part, if the model may have been trained on it.
+
+    Args:
+        card: Of the model.
+        part: 'train', 'val', 'test' or 'all'.
+    """
+    known = card.split_id.startswith(OFFICIAL)
+    used = card.split_id.removeprefix(OFFICIAL).split('-')[:2] if known else ['train', 'val']
+    told = f'figures {"are" if known else "may be"} better than on new patches'
+    if part in used[:1] or 'all' in {part, used[0]}:
+        return (f'patches of split {part!r} {"have" if known else "may have"} trained {card.name}: {told}',)
+    if part in used or 'all' in used:
+        return (f'{card.name} may have been chosen on split {part!r}, and its thresholds too: {told}',)
+    return ()
+
+
+def _open(card: ModelCard, folder: Path, part: str, options: Mapping[str, Any]) -> 'ReBEN':
+    from geores.datasets import ReBEN
+
+    if card.task != 'multi-label':
+        raise UsageError(f'{folder}: any number of labels an image, and {card.name} is {card.task}')
+    if card.input_size != ReBEN.side:
+        raise UsageError(
+            f'{folder}: patches of {ReBEN.side} x {ReBEN.side} pixels, and {card.name} takes '
+            f'{card.input_size} x {card.input_size}'
+        )
+    try:
+        return ReBEN(folder, part, card.bands, card.resampling, **options)  # type: ignore[arg-type]
+    except BandError as error:
+        raise BandError(f'{folder}: {card.name} takes bands that it does not have: {error}') from error

@@ -1,0 +1,279 @@
+"""What an evaluation found: scores against what is true, and every figure made of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geores import metrics as measure
+from geores.card import ModelCard
+
+__all__ = ['Evaluation']
+
+ALL = 'all'
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of labelled images, and the figures that compare them with what is true.
+
+    Args:
+        card: Of the model.
+        scores: (N, K), 0 to 1, float32.
+        target: (N,) indices of the card's labels, or (N, K) of 0 and 1.
+        ids: Of the samples.
+        sources: Of the samples.
+        known: (K,) whether the data says of a label where it is true; multi-label figures leave out
+            the others.
+        provenance: Where it comes from, as plain JSON values.
+        notes: What to tell about the data.
+        warnings: Why the figures may not be what they seem.
+        replicates: Drawings for intervals; 0 gives none.
+        seed: Of the drawings.
+    """
+
+    card: ModelCard
+    scores: Tensor
+    target: Tensor
+    ids: tuple[str, ...]
+    sources: tuple[str, ...]
+    known: NDArray[np.bool_]
+    provenance: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    replicates: int = 1000
+    seed: int = 0
+
+    def __repr__(self) -> str:
+        figures = ', '.join(f'{name}={value:.4f}' for name, value in self.metrics.items())
+        return f'Evaluation({self.card.name!r}, images={len(self)}, {figures})'
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether an image has any number of labels."""
+        return self.card.task == 'multi-label'
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """What is measured: all labels of a single-label model, else those of which the data says."""
+        pairs = zip(self.card.labels, self.known, strict=True)
+        return tuple(label for label, known in pairs if known or not self.is_multi_label)
+
+    @cached_property
+    def measured(self) -> Tensor:
+        """Scores of `labels`, (N, L)."""
+        return self.scores[:, self._columns]
+
+    @cached_property
+    def truth(self) -> Tensor:
+        """What is true of `labels`, (N, L) of 0 and 1."""
+        if self.is_multi_label:
+            return self.target[:, self._columns]
+        return torch.nn.functional.one_hot(self.target, len(self.labels))
+
+    @cached_property
+    def decided(self) -> Tensor:
+        """What the model says of `labels` at the card's thresholds, (N, L) of 0 and 1."""
+        if self.is_multi_label:
+            return (self.measured >= self.thresholds).long()
+        return torch.nn.functional.one_hot(self.scores.argmax(1), len(self.labels))
+
+    @cached_property
+    def thresholds(self) -> Tensor:
+        """From which score on a label is said, (L,); NaN for single-label models, whose best label counts."""
+        values = torch.tensor(self.card.thresholds or [0.5] * len(self.card.labels))[self._columns]
+        return values if self.is_multi_label else torch.full_like(values, torch.nan)
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """Figures over all images; NaN where nothing is true."""
+        return self._figures(torch.ones(len(self), dtype=torch.bool))
+
+    @cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % bootstrap intervals over images of the main figures; they take images as independent."""
+        if not self.replicates:
+            return {}
+        found = measure.bootstrap_intervals(
+            self.measured, self.decided, self.truth, self.replicates, self.seed
+        )
+        if not self.is_multi_label:
+            found['accuracy'], found['accuracy_macro'] = found['recall_micro'], found['recall_macro']
+        return {name: found[name] for name in self.metrics if name in found}
+
+    @cached_property
+    def per_class(self) -> pd.DataFrame:
+        """One row a label: how often it is true and said, its threshold, AP, F1, precision, recall, ECE."""
+        counts = measure.count_labels(self.decided, self.truth)
+        columns = {
+            'support': counts.tp + counts.fn,
+            'predicted': counts.tp + counts.fp,
+            'threshold': self.thresholds,
+            'ap': measure.average_precision(self.measured, self.truth, 'none'),
+            'f1': measure.fbeta(counts),
+            'precision': measure.precision(counts),
+            'recall': measure.recall(counts),
+            'ece': measure.expected_calibration_error(self._reliability),
+        }
+        if not self.is_multi_label:
+            del columns['threshold']
+        index = pd.Index(self.labels, name='label')
+        return pd.DataFrame({name: values.numpy() for name, values in columns.items()}, index=index)
+
+    @cached_property
+    def per_source(self) -> pd.DataFrame:
+        """One row a source of the data: images, and the figures over them."""
+        names = sorted(set(self.sources))
+        kept = {name: torch.tensor([source == name for source in self.sources]) for name in names}
+        rows = [{'images': int(kept[name].sum())} | self._figures(kept[name]) for name in names]
+        return pd.DataFrame(rows, index=pd.Index(names, name='source'))
+
+    @cached_property
+    def confusion(self) -> pd.DataFrame:
+        """Images by their class (rows) and the predicted one (columns); multi-label: counts of decisions."""
+        if self.is_multi_label:
+            counts = measure.label_matrices(self.decided, self.truth).flatten(1)
+            index = pd.Index(self.labels, name='label')
+            return pd.DataFrame(counts.numpy(), index, ['tn', 'fp', 'fn', 'tp'])[['tp', 'fp', 'fn', 'tn']]
+        return pd.DataFrame(
+            measure.confusion_matrix(self.scores, self.target).numpy(),
+            pd.Index(self.labels, name='truth'),
+            pd.Index(self.labels, name='predicted'),
+        )
+
+    @cached_property
+    def reliability(self) -> pd.DataFrame:
+        """Mean score and share that is true, in ten bins of the score: of each label, and of 'all'.
+
+        'all' is the best label of each image for single-label models, else every decision.
+        """
+        curves = {ALL: (self._reliability_of_all, 0)}
+        curves |= {label: (self._reliability, column) for column, label in enumerate(self.labels)}
+        return pd.concat(
+            [
+                pd.DataFrame({
+                    'label': label,
+                    'low': curve.edges[:-1],
+                    'high': curve.edges[1:],
+                    'score': curve.score[:, column],
+                    'share': curve.share[:, column],
+                    'count': curve.samples[:, column],
+                })
+                for label, (curve, column) in curves.items()
+            ],
+            ignore_index=True,
+        )  # fmt: skip
+
+    @cached_property
+    def threshold_curve(self) -> pd.DataFrame:
+        """Precision, recall and F1 at thresholds 0.01 to 0.99: of each label, and of 'all' together.
+
+        A single-label model says its best label where that reaches the threshold.
+        """
+        scores = self.measured if self.is_multi_label else measure.top_scores(self.measured)
+        every = measure.threshold_curve(scores, self.truth, average='micro')
+        single = measure.threshold_curve(scores, self.truth)
+        curves: dict[str, Sequence[Tensor]] = {ALL: every[1:]}
+        curves |= {label: tuple(part[:, k] for part in single[1:]) for k, label in enumerate(self.labels)}
+        at = every.thresholds.numpy()
+        return pd.concat(
+            [
+                _curve(label, at, parts)
+                for label, parts in curves.items()
+            ],
+            ignore_index=True,
+        )  # fmt: skip
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """One row an image: `id`, `source`, `truth`, `predicted`, and `score_<label>` of every label."""
+        frame = pd.DataFrame({'id': self.ids, 'source': self.sources})
+        for name, marks in (('truth', self.truth), ('predicted', self.decided)):
+            rows = [[self.labels[k] for k in row.nonzero()[0]] for row in marks.numpy()]
+            frame[name] = rows if self.is_multi_label else [row[0] for row in rows]
+        scores = pd.DataFrame(self.scores.numpy(), columns=[f'score_{label}' for label in self.card.labels])
+        return pd.concat([frame, scores], axis=1)
+
+    def record(self, *, curves: bool = False) -> dict[str, Any]:
+        """Provenance, figures and tables, for JSON.
+
+        Args:
+            curves: Whether threshold and reliability curves go with them.
+        """
+        from geores.evaluation.files import record
+
+        return record(self, curves=curves)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
+        """Write all tables, figures and plots; either all files appear or none.
+
+        Args:
+            folder: Made if it is not there.
+            overwrite: Replace files of an earlier evaluation.
+
+        Returns:
+            What -> its file.
+
+        Raises:
+            OutputError: A file exists, or the folder cannot be written.
+            WriteError: Writing failed, as on a full disk.
+        """
+        from geores.evaluation.files import save
+
+        return save(self, Path(folder), overwrite=overwrite)
+
+    @cached_property
+    def _columns(self) -> list[int]:
+        return [self.card.labels.index(label) for label in self.labels]
+
+    @cached_property
+    def _reliability(self) -> measure.Reliability:
+        return measure.reliability_curve(self.measured, self.truth)
+
+    @cached_property
+    def _reliability_of_all(self) -> measure.Reliability:
+        return _overall(self.measured, self.target if not self.is_multi_label else self.truth)
+
+    def _figures(self, kept: Tensor) -> dict[str, float]:
+        scores, truth, decided = self.measured[kept], self.truth[kept], self.decided[kept]
+        if self.is_multi_label:
+            figures = measure.multi_label_report(scores, truth, self.thresholds)
+            figures['accuracy_exact'] = float((decided == truth).all(1).double().mean())
+            target = truth
+        else:
+            target = self.target[kept]
+            counts = measure.count_labels(decided, truth)
+            figures = measure.single_label_report(scores, target) | {
+                'precision_macro': float(measure.precision(counts, 'macro')),
+                'recall_macro': float(measure.recall(counts, 'macro')),
+            }
+        figures['ece'] = float(measure.expected_calibration_error(_overall(scores, target))[0])
+        return figures
+
+
+def _curve(label: str, thresholds: NDArray[np.float32], parts: Sequence[Tensor]) -> pd.DataFrame:
+    precision, recall, f1 = (part.numpy() for part in parts)
+    return pd.DataFrame({
+        'label': label,
+        'threshold': thresholds,
+        'precision': precision,
+        'recall': recall,
+        'f1': f1,
+    })  # fmt: skip
+
+
+def _overall(scores: Tensor, target: Tensor) -> measure.Reliability:
+    """Reliability of the best label of each image, or of every decision of multi-label images."""
+    if target.ndim == 1:
+        return measure.reliability_curve(*measure.top_label(scores, target))
+    return measure.reliability_curve(scores.reshape(-1, 1), target.reshape(-1, 1))

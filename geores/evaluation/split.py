@@ -1,0 +1,109 @@
+"""Whether data has trained a model, and the part of it that has not."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, get_args
+
+from geores.card import ModelCard
+from geores.errors import DatasetError, UsageError
+from geores.evaluation.data import Labelled
+from geores.evaluation.names import trained_on
+from geores.evaluation.reben import warn_of_training
+from geores.splits import Split, block_split, stratified_split
+
+__all__ = ['Part', 'check_part', 'take_part']
+
+Part = Literal['all', 'train', 'val', 'test']
+
+_STRATIFIED = re.compile(r'stratified-(?P<share>[\d.]+)-seed(?P<seed>\d+)-[0-9a-f]+')
+_BLOCKS = re.compile(
+    r'blocks-(?P<size>[\d.e+]+)m-buffer(?P<buffer>[\d.e+]+)m-(?P<share>[\d.]+)-seed(?P<seed>\d+)-[0-9a-f]+'
+)
+
+
+def take_part(
+    card: ModelCard, labelled: Labelled, part: Part, names: Sequence[str]
+) -> tuple[Labelled, tuple[str, ...]]:
+    """Keep the part of the data that is asked for.
+
+    Args:
+        card: Of the model.
+        labelled: The data.
+        part: 'all', or 'train' or 'val': that part of the split that the card names; or an official
+            part, 'test' among them, of data that has these.
+        names: By which the card may speak of the data.
+
+    Returns:
+        The data, and warnings if the model may have been trained on it.
+
+    Raises:
+        UsageError: The part is empty, or the data is not what the card's split is of.
+    """
+    if labelled.official:  # opened as that part
+        return labelled, warn_of_training(card, part)
+    if part == 'test':
+        raise UsageError(
+            "split has to be 'all', 'train' or 'val' for data without official parts, not 'test'"
+        )
+    split = _split_of_card(card, labelled)
+    if split is None and part != 'all':
+        as_then = '' if labelled.bounds is None else ', cut as then'
+        raise UsageError(
+            f'split {part!r}: the split of {card.name} ({card.split_id}) cannot be made again of this data; '
+            f'give all of the data that was split and no other{as_then}, or leave the split out'
+        )
+    if split is None:
+        told = 'figures may be of training images, better than on new ones'
+        trained = trained_on(card, names)
+        return labelled, tuple(
+            f'the card of {card.name} names {name} as training data: {told}' for name in trained
+        )
+    if part == 'all':
+        return labelled, (
+            f'{len(split.train):,} of {len(labelled.indices):,} images have trained {card.name}: figures are '
+            'better than on new ones; split val takes those kept for validation',
+        )
+    chosen = replace(labelled, indices=labelled.indices[split.train if part == 'train' else split.val])
+    if part == 'train':
+        return chosen, (f'these images have trained {card.name}: figures are better than on new ones',)
+    note = f'these images {card.name} kept for validation, where its thresholds may have been chosen'
+    return replace(chosen, notes=(*chosen.notes, note)), ()
+
+
+def check_part(part: str) -> None:
+    """Raise where there is no such part.
+
+    Args:
+        part: As the user gives it.
+
+    Raises:
+        UsageError: It is none of `Part`.
+    """
+    if part not in get_args(Part):
+        raise UsageError(f"split has to be 'all', 'train', 'val' or 'test', not {part!r}")
+
+
+def _split_of_card(card: ModelCard, labelled: Labelled) -> Split | None:
+    """The split that the card names, as positions in `labelled.indices`; None if it is of other data."""
+    ids = [labelled.ids[index] for index in labelled.indices]
+    strata = [labelled.strata[index] for index in labelled.indices]
+    stratified, blocks = _STRATIFIED.fullmatch(card.split_id), _BLOCKS.fullmatch(card.split_id)
+    try:
+        if stratified is not None:
+            split = stratified_split(ids, strata, float(stratified['share']), int(stratified['seed']))
+        elif blocks is not None and labelled.bounds is not None:
+            split = block_split(
+                ids,
+                strata,
+                labelled.bounds[labelled.indices],
+                float(blocks['size']),
+                float(blocks['share']),
+                int(blocks['seed']),
+                buffer=float(blocks['buffer']),
+            )
+        else:
+            return None
+    except (DatasetError, ValueError):
+        return None
+    return split if split.id == card.split_id else None

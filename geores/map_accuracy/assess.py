@@ -1,0 +1,216 @@
+"""Accuracy of a map and true areas of its classes, from a labelled sample."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from geores.errors import UsageError
+from geores.map_accuracy.class_maps import RasterMap, sha256
+from geores.map_accuracy.class_names import Census
+from geores.map_accuracy.labelled import class_names, column_of, mapped_at, read_sample, strata_of
+from geores.map_accuracy.report import AccuracyReport
+from geores.map_accuracy.strata import Design, read_design, side_file
+from geores.metrics.map_accuracy import estimate_map
+
+__all__ = ['accuracy']
+
+
+class _Strata(NamedTuple):
+    """What is known of the strata: names, areas, and where known how many units each has."""
+
+    names: tuple[str, ...]
+    values: tuple[int, ...]
+    areas: NDArray[np.float64]
+    units: NDArray[np.int64] | None
+    area_unit: str
+
+
+def accuracy(
+    sample: str | Path | pd.DataFrame,
+    *,
+    reference: str = 'reference',
+    map_column: str = 'map_class',
+    map: str | Path | None = None,
+    classes: Mapping[int, str] | None = None,
+    areas: Mapping[str, float] | None = None,
+    design: str | Path | Design | None = None,
+) -> AccuracyReport:
+    """Estimate how accurate a map is, and the true areas of its classes, from a labelled sample.
+
+    Why: the share of area that one gets by counting a map's pixels is biased, since the errors of a map
+    do not cancel. The estimates here correct for the errors that the sample shows, and come with 95 %
+    confidence intervals.
+
+    Estimators of Olofsson et al. (2014) and, where the strata are not the map's classes, of Stehman
+    (2014): see `geores.metrics.map_accuracy`.
+
+    Args:
+        sample: what `geores.sample` wrote, with labels filled in; or any points of a stratified random
+            sample, in a vector file, a CSV table or a frame. Points without a label are left out.
+        reference: column of the true class: names of classes, or their values in the map.
+        map_column: column of the map's class.
+        map: a raster to look the map's class up in instead: another map of the same place is assessed
+            with the same sample so. For a sample without a design, also where areas come from.
+        classes: names of that raster's values, as in `geores.sample`.
+        areas: mapped area of each class, which are the strata, in square metres.
+        design: JSON of `geores.sample`; ``<sample>.json`` where that exists.
+
+    Raises:
+        UsageError: a column is missing, nothing is labelled, or a stratum has fewer than 2 labelled points.
+        ReadError: the map cannot be read.
+    """
+    frame = sample if isinstance(sample, pd.DataFrame) else read_sample(sample)
+    design = _design(sample, design, areas)
+    opened = None if map is None else RasterMap(map, classes)
+    if opened and design and sha256(opened.path) == design.map_sha256:
+        opened = None  # the map that it was drawn from
+    strata = _strata(design, opened, areas)
+    written = column_of(frame, reference, 'the reference class')
+    labelled = (written != '').to_numpy()
+    if not labelled.any():
+        raise UsageError(f'no point has a label in column {reference!r}: fill it in, as in QGIS')
+    mapped = _mapped(frame, map_column, opened, design, strata)
+    stratum = mapped if design is None else strata_of(frame, design)
+    truth = class_names(written, strata.names, strata.values)
+    names = tuple(dict.fromkeys([*strata.names, *(opened.census.classes if opened else ())]))
+    points = pd.DataFrame({'stratum': stratum, 'map': mapped, 'reference': truth})
+    outside = labelled & (points['map'] == '').to_numpy()
+    points = points[labelled & ~outside]
+    _check_strata(points, strata)
+    notes = _notes(points, strata, names, unlabelled=int((~labelled).sum()), outside=int(outside.sum()))
+    names = tuple(dict.fromkeys([*names, *sorted({*points['map'], *points['reference']})]))
+    counts = _counts(points, strata.names, names)
+    return AccuracyReport(
+        classes=names,
+        counts=counts.sum(0),
+        estimates=estimate_map(counts, strata.areas, strata.units),
+        mapped=_mapped_areas(points, strata, opened.census if opened else None, names),
+        total=float(strata.areas.sum()),
+        area_unit=strata.area_unit,
+        labelled=len(points),
+        unlabelled=int((~labelled).sum()),
+        notes=tuple(notes),
+    )
+
+
+def _design(
+    sample: object, given: str | Path | Design | None, areas: Mapping[str, float] | None
+) -> Design | None:
+    if isinstance(given, Design) or (given is None and (areas or not isinstance(sample, str | Path))):
+        return given
+    if given is not None and areas:
+        raise UsageError('give either areas or design')
+    path = Path(given) if given is not None else side_file(Path(str(sample)))
+    return read_design(path) if given is not None or path.exists() else None
+
+
+def _strata(design: Design | None, opened: RasterMap | None, areas: Mapping[str, float] | None) -> _Strata:
+    """Strata from the design, from given areas, or from a map."""
+    if design is not None:
+        strata = design.strata
+        return _Strata(
+            tuple(s.map_class for s in strata),
+            tuple(s.value for s in strata),
+            np.array([s.area for s in strata]),
+            np.array([s.units for s in strata]),
+            design.area_unit,
+        )
+    if areas:
+        if not all(0 < area < np.inf for area in areas.values()):
+            raise UsageError('areas have to be above 0')
+        return _Strata(tuple(areas), (), np.array(list(areas.values()), float), None, 'm2')
+    if opened is None:
+        raise UsageError(
+            'areas of the strata are unknown: keep the .json of `geores sample` beside the sample, or '
+            'give the map (--map) or areas (--areas)'
+        )
+    census = opened.census
+    return _Strata(census.classes, census.values, census.areas, census.units.sum(0), census.area_unit)
+
+
+def _mapped(
+    frame: pd.DataFrame, column: str, opened: RasterMap | None, design: Design | None, strata: _Strata
+) -> list[str]:
+    """The map's class of each point: from another map, from a column, or from the design."""
+    if opened is not None and (design is not None or column not in frame.columns):
+        return mapped_at(frame, opened)
+    if design is not None and column == 'map_class' and column not in frame.columns:
+        return strata_of(frame, design)
+    return class_names(column_of(frame, column, "the map's class"), strata.names, strata.values)
+
+
+def _check_strata(points: pd.DataFrame, strata: _Strata) -> None:
+    sizes = points['stratum'].value_counts()
+    unknown = [str(name) for name in sizes.index if name not in strata.names]
+    if unknown:
+        raise UsageError(
+            f'the sample has points of the map class {unknown[0]!r}, whose area is unknown; known are '
+            f'{", ".join(strata.names)}'
+        )
+    units = [None] * len(strata.names) if strata.units is None else strata.units.tolist()
+    for name, whole in zip(strata.names, units, strict=True):
+        count = int(sizes.get(name, 0))
+        if count < 2 and (count, whole) != (1, 1):
+            raise UsageError(
+                f'stratum {name!r} has {count} labelled points of the at least 2 that it takes: label more'
+            )
+        if whole is not None and count > whole:
+            raise UsageError(f'stratum {name!r} has {count} labelled points but only {whole} units')
+
+
+def _notes(
+    points: pd.DataFrame, strata: _Strata, names: tuple[str, ...], *, unlabelled: int, outside: int
+) -> list[str]:
+    notes = []
+    if unlabelled:
+        notes.append(
+            f'left out, having no label: {unlabelled:,} of {len(points) + unlabelled + outside:,} points'
+        )
+    if outside:
+        notes.append(f'left out, since the map has no class there: {outside:,} points')
+    new = points.loc[~points['reference'].isin(names), 'reference'].value_counts()
+    notes += [
+        f'{name!r} (points: {count:,}) is no class of the map: it is estimated as one that the map lacks'
+        for name, count in new.items()
+    ]
+    agree = (points['map'] == points['reference']) & (points['map'] == points['stratum'])
+    right = agree.groupby(points['stratum']).agg(['all', 'size'])
+    units = dict(zip(strata.names, strata.areas if strata.units is None else strata.units, strict=True))
+    sure = [
+        name for name in strata.names if right.loc[name, 'all'] and right.loc[name, 'size'] != units[name]
+    ]
+    if sure:
+        notes.append(
+            f'no error found in the sample of {", ".join(sure)}: their standard errors of 0 are too small'
+        )
+    return notes
+
+
+def _counts(points: pd.DataFrame, strata: tuple[str, ...], names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Points by stratum, map class and reference class, (H, K, K)."""
+    place = {name: k for k, name in enumerate(names)}
+    index = [
+        points['stratum'].map({name: h for h, name in enumerate(strata)}),
+        points['map'].map(place),
+        points['reference'].map(place),
+    ]
+    counts = np.zeros((len(strata), len(names), len(names)), np.int64)
+    np.add.at(counts, tuple(np.asarray(part, int) for part in index), 1)
+    return counts
+
+
+def _mapped_areas(
+    points: pd.DataFrame, strata: _Strata, census: Census | None, names: tuple[str, ...]
+) -> NDArray[np.float64]:
+    """Area of each class by counting the map's pixels; NaN where that is unknown."""
+    if census is not None:
+        known = dict(zip(census.classes, census.areas, strict=True))
+    elif (points['stratum'] == points['map']).all():
+        known = dict(zip(strata.names, strata.areas, strict=True))
+    else:
+        return np.full(len(names), np.nan)
+    return np.array([known.get(name, 0.0) for name in names])

@@ -1,0 +1,118 @@
+"""Baselines of scene classification on any folder with a folder a class."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from geores.errors import DatasetError, UsageError
+from geores.protocol.encoder import choose_encoder, known_dataset, repeats_for, seen_in_training
+from geores.protocol.experiment import Experiment, Progress
+from geores.protocol.options import BaselineOptions, draw_splits
+from geores.protocol.table import BaselineTable
+from geores.runtime.base import pick_device
+
+__all__ = ['baselines', 'plan_baselines']
+
+
+def baselines(
+    folder: str | Path,
+    *,
+    dataset: str = 'folder',
+    encoder: str = 'tf_efficientnet_lite0',
+    weights: str | Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    out: str | Path | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **options: Any,  # noqa: ANN401 - checked by name and value
+) -> BaselineTable:
+    """Measure what simple methods reach on a labelled set, by the protocol of NWPU-RESISC45.
+
+    Args:
+        folder: With a folder a class, or with `images/` that holds them.
+        dataset: 'folder', or 'resisc45' for NWPU-RESISC45: its 45 classes have to be complete, ten repeats
+            are the default as in the paper, and the table says what the paper reports.
+        encoder: Architecture of `geores.models`, or name or folder of a bundle, of deep features and
+            of fine-tuning.
+        weights: File of weights of an architecture, such as ImageNet's. Without weights 'deep' is
+            left out and 'finetune' trains from scratch.
+        mean: Of red, green and blue, 0 to 1, that the weights were trained with; None is ImageNet's.
+        std: As `mean`.
+        out: Folder for the results; finished runs are kept there, so that a killed command goes on.
+        resume: Continue unfinished work in `out`.
+        overwrite: Replace results in `out`.
+        progress: Called with each finished run, the number of finished runs and of all.
+        **options: `ratios` (training ratios, (0.1, 0.2)), `repeats` (5, or the data
+            set's), `finetune_repeats` (as
+            `repeats`), `methods` ('colour': colour histogram and linear SVM; 'deep': features of the
+            encoder and linear SVM; 'finetune'), `size` (of images for the encoder; 128, or the
+            bundle's), `epochs` (of fine-tuning; about 600 steps, from 10 to 40 epochs), `batch_size`
+            (16), `svm_c` (None: chosen by cross-validation inside the training part), `seed` (0),
+            `device` ('auto').
+
+    Returns:
+        The table; with `out`, its files are written too.
+
+    Raises:
+        UsageError: An option, the data or the weights are not usable as given.
+        WriteError: Results cannot be written.
+    """
+    wanted = BaselineOptions.of({'repeats': repeats_for(dataset), **options})
+    plan = plan_baselines(
+        folder, wanted, dataset=dataset, encoder=encoder, weights=weights, mean=mean, std=std
+    )
+    return plan.run(out, resume=resume, overwrite=overwrite, progress=progress)
+
+
+def plan_baselines(
+    folder: str | Path,
+    options: BaselineOptions,
+    *,
+    dataset: str = 'folder',
+    encoder: str = 'tf_efficientnet_lite0',
+    weights: str | Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Experiment:
+    """Check all of what `baselines` is given, before any work.
+
+    Args:
+        folder: As in `baselines`.
+        options: What to run.
+        dataset: As in `baselines`.
+        encoder: As in `baselines`.
+        weights: As in `baselines`.
+        mean: As in `baselines`.
+        std: As in `baselines`.
+
+    Raises:
+        UsageError: An option, the data or the weights are not usable as given.
+    """
+    known = known_dataset(dataset)
+    device = pick_device(options.device)
+    chosen = choose_encoder(encoder, weights, options.size, mean, std)
+    images = known.open(folder, size=chosen.size)
+    if len(images.labels) < 2:
+        raise DatasetError(f'{folder}: has one class only, {images.labels[0]!r}, and two are needed')
+    ids = [f'{item.scene}/{item.path.name}' for item in images.items]
+    scenes = [item.scene for item in images.items]
+    splits = draw_splits(ids, scenes, options.ratios, options.repeats, options.seed)
+    methods = tuple(one for one in options.methods if one != 'deep' or chosen.source is not None)
+    if not methods:
+        raise UsageError(
+            f"'deep' needs weights of {chosen.name}: give --weights FILE, or a bundle as --encoder"
+        )
+    if set(methods) != {'colour'}:
+        chosen.network()
+    return Experiment(
+        images,
+        splits,
+        chosen,
+        options,
+        methods,
+        device,
+        seen=seen_in_training(chosen.training_data, Path(known.title or folder)),
+        reported=known.reported(options.ratios),
+    )

@@ -1,0 +1,291 @@
+"""Data sets that baselines know by name: how to open them, their repeats and what others report on them.
+
+The network that deep features are taken from and fine-tuning starts from.
+"""
+
+import difflib
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from geores import models
+from geores.bundle import load_model
+from geores.card import ModelCard, list_models
+from geores.datasets.folder import SceneFolder
+from geores.datasets.resisc45 import REPEATS, RESISC45
+from geores.errors import UsageError
+from geores.tasks.start import start_from
+
+__all__ = [
+    'DATA_SETS',
+    'IMAGENET_MEAN',
+    'IMAGENET_STD',
+    'RGB',
+    'Encoder',
+    'KnownDataset',
+    'choose_encoder',
+    'known_dataset',
+    'repeats_for',
+    'seen_in_training',
+]
+
+
+@dataclass(frozen=True)
+class KnownDataset:
+    """A data set by name.
+
+    Attributes:
+        open: From a folder and `size` to its images.
+        repeats: Random draws at each ratio.
+        title: How cards name it; '' where the folder's own name counts.
+        figures: Training ratio -> what others report by the same protocol.
+    """
+
+    open: Callable[..., SceneFolder]
+    repeats: int
+    title: str = ''
+    figures: Mapping[float, str] = field(default_factory=dict)
+
+    def reported(self, ratios: Sequence[float]) -> tuple[str, ...]:
+        """What others report at some training ratios, one sentence each.
+
+        Args:
+            ratios: Training ratios.
+        """
+        return tuple(
+            f'reported at {100 * ratio:g} % by Cheng, Han and Lu (2017), as others quote it: '
+            f'{self.figures[ratio]}'
+            for ratio in ratios
+            if ratio in self.figures
+        )
+
+
+DATA_SETS: Mapping[str, KnownDataset] = {
+    'folder': KnownDataset(SceneFolder, 5),
+    'resisc45': KnownDataset(
+        RESISC45,
+        REPEATS,
+        'NWPU-RESISC45',
+        {
+            0.1: 'fine-tuned VGGNet-16 87.15 ± 0.45, GoogLeNet 82.57 ± 0.12, AlexNet 81.22 ± 0.19',
+            0.2: 'fine-tuned VGGNet-16 90.36 ± 0.18, GoogLeNet 86.02 ± 0.18, AlexNet 85.16 ± 0.18',
+        },
+    ),
+}
+"""Name -> data set."""
+
+
+def known_dataset(name: str) -> KnownDataset:
+    """The data set of a name.
+
+    Args:
+        name: One of `DATA_SETS`.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    if name not in DATA_SETS:
+        raise UsageError(f'no data set is named {name!r}: choose one of {", ".join(DATA_SETS)}')
+    return DATA_SETS[name]
+
+
+def repeats_for(name: str) -> int:
+    """Random draws at each ratio, where the user does not say.
+
+    Args:
+        name: One of `DATA_SETS`.
+    """
+    return known_dataset(name).repeats
+
+
+RGB = ('red', 'green', 'blue')
+# Of values 0 to 1, as published weights state them.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+DEFAULT_SIZE = 128
+
+# Words of folders and cards that name no data set.
+# fmt: off
+_GENERAL = frozenset({
+    'about', 'academic', 'aerial', 'and', 'class', 'classes', 'data', 'dataset', 'earth', 'file',
+    'files', 'for', 'from', 'google', 'image', 'imagery', 'images', 'img', 'imgs', 'label', 'labels',
+    'land', 'landuse', 'licence', 'map', 'maps', 'multi', 'multilabels', 'new', 'of', 'own', 'part',
+    'patch', 'patches', 'rgb', 'satellite', 'scene', 'scenes', 'sentinel', 'set', 'small', 'test',
+    'the', 'tile', 'tiles', 'train', 'training', 'use', 'used', 'val', 'validation', 'with', 'without',
+})
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A network and where its weights come from.
+
+    Args:
+        name: Of the architecture or bundle.
+        architecture: Name in `geores.models`.
+        kwargs: Its arguments but `in_chans` and `num_classes`.
+        source: Bundle or file of weights; None where there are none.
+        sha256: Of the weights, '' where there are none.
+        size: Height and width of what it takes.
+        mean: Of each channel, 0 to 255; None: that of the training part.
+        std: Of each channel, 0 to 255; None: that of the training part.
+        training_data: What the bundle's card says that it was trained on.
+    """
+
+    name: str
+    architecture: str
+    kwargs: Mapping[str, Any]
+    source: str | None
+    sha256: str
+    size: int
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    training_data: str | None = None
+
+    def network(self) -> nn.Module:
+        """The network without its head, with its weights.
+
+        Raises:
+            UsageError: The architecture gives no pooled features or takes no images of that size, or
+                the weights do not fit it or are not finite.
+        """
+        network = models.create(self.architecture, **{**self.kwargs, 'in_chans': 3, 'num_classes': 0})
+        if self.source is not None:
+            fresh = [name for name in start_from(network, self.source) if 'num_batches' not in name]
+            if fresh:
+                raise UsageError(f'{self.source}: has no fitting tensor {fresh[0]!r} of {self.architecture}')
+        try:
+            with torch.inference_mode():
+                features = network.eval()(torch.zeros(2, 3, self.size, self.size))
+        except (RuntimeError, ValueError) as error:
+            reason = ' '.join(str(error).split())
+            raise UsageError(f'{self.name} takes no images of {self.size} pixels: {reason}') from error
+        if features.ndim != 2:
+            raise UsageError(f'architecture {self.architecture!r} gives no pooled features')
+        if not torch.isfinite(features).all():
+            raise UsageError(f'{self.source or self.name}: the weights give values that are not finite')
+        return network
+
+
+def choose_encoder(
+    name: str,
+    weights: str | Path | None = None,
+    size: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Encoder:
+    """Find the encoder that a user names.
+
+    Args:
+        name: An architecture of `geores.models`, or name or folder of a bundle.
+        weights: File of weights of an architecture, as in `geores.tasks.start`.
+        size: Height and width of images; None takes the bundle's, or 128.
+        mean: Of red, green and blue, 0 to 1; None takes ImageNet's where there are weights. A
+            bundle has its own.
+        std: As `mean`.
+
+    Raises:
+        UsageError: The name is unknown (the nearest is suggested), a bundle does not take 8-bit
+            colour or is given other weights or statistics, or a file of weights is missing.
+    """
+    if name not in models.architectures():
+        if weights is not None or mean is not None or std is not None:
+            _known_bundle(name)
+            raise UsageError(f'bundle {name!r} has weights, mean and std of its own: give the encoder alone')
+        return _of_bundle(name, size)
+    if weights is not None and not Path(weights).is_file():
+        raise UsageError(f'{weights}: no such file of weights')
+    known = weights is not None
+    if not known and (mean is None) != (std is None):
+        raise UsageError('mean and std are needed both, or neither')
+    return Encoder(
+        name=name,
+        architecture=name,
+        kwargs={},
+        source=None if weights is None else str(weights),
+        sha256='' if weights is None else _sha256(Path(weights)),
+        size=size or DEFAULT_SIZE,
+        mean=_statistics('mean', mean or (IMAGENET_MEAN if known else None)),
+        std=_statistics('std', std or (IMAGENET_STD if known else None)),
+    )
+
+
+def _of_bundle(name: str, size: int | None) -> Encoder:
+    _known_bundle(name)
+    card = load_model(name).card
+    if tuple(card.bands) != RGB or card.units != '8-bit':
+        raise UsageError(
+            f'model {card.name!r} takes {", ".join(card.bands)} in {card.units}, and the images are '
+            'red, green, blue in 8-bit'
+        )
+    kwargs = {key: value for key, value in card.architecture_kwargs.items() if key != 'num_classes'}
+    return Encoder(
+        name=card.name,
+        architecture=card.architecture,
+        kwargs=kwargs,
+        source=name,
+        sha256=card.sha256,
+        size=size or card.input_size,
+        mean=tuple(card.mean),
+        std=tuple(card.std),
+        training_data=_training_words(card),
+    )
+
+
+def _known_bundle(name: str) -> None:
+    names = [*models.architectures(), *(card.name for card in list_models())]
+    if name not in names and not Path(name).exists():
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f'did you mean {near[0]!r}?' if near else 'name one of geores.models or a bundle'
+        raise UsageError(f'no architecture, model or folder is named {name!r}: {hint}')
+
+
+def _statistics(what: str, values: Sequence[float] | None) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    if (
+        len(values) != 3
+        or not all(0 <= value <= 1 for value in values)
+        or (what == 'std' and not all(values))
+    ):
+        raise UsageError(f'{what} has to be three values from 0 to 1, for red, green and blue')
+    return tuple(255 * value for value in values)
+
+
+def _training_words(card: ModelCard) -> str:
+    return ' '.join([card.training_data, *card.metrics])
+
+
+def seen_in_training(training_data: str | None, folder: Path) -> bool:
+    """Whether a card's words on training data look to include a data set.
+
+    Args:
+        training_data: Of the card; None where there is no card.
+        folder: Of the data set; its name, and its parent's where it is as general as 'images'.
+    """
+    folder = folder.resolve()
+    name = folder.parent.name if folder.name.lower() in _GENERAL else folder.name
+    return bool(_names(name) & _names(training_data or ''))
+
+
+def _names(text: str) -> set[str]:
+    """Runs of up to four words written as one, so that 'UC Merced' is 'ucmerced'."""
+    words = re.findall(r'[a-z0-9]+', text.lower())
+    runs = {
+        ''.join(words[start : start + count])
+        for start in range(len(words))
+        for count in range(1, 5)
+        if not set(words[start : start + count]) <= _GENERAL
+    }
+    return {run for run in runs if len(run) > 2 and not run.isdigit()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

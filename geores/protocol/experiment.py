@@ -1,0 +1,249 @@
+"""Baselines that are checked and ready to run: data, parts to train and test on, and an encoder."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from geores.datasets.folder import SceneFolder
+from geores.errors import OutputError
+from geores.protocol.encoder import Encoder
+from geores.protocol.features import SVM_GRID, Answers, Floats, colour_features, deep_features, linear_svm
+from geores.protocol.options import BaselineOptions, split_seed
+from geores.protocol.runs import Run, RunJournal
+from geores.protocol.table import BaselineTable, check_baselines
+from geores.splits import Split
+
+__all__ = ['Experiment', 'Progress']
+
+Progress = Callable[[Run, int, int], None]
+
+_PROTOCOL = (
+    'For each repeat the training ratio is drawn at random from each class and the rest is the test part, '
+    'the same for all methods; overall accuracy as mean and sample standard deviation over repeats '
+    '(NWPU-RESISC45, Cheng, Han and Lu 2017).'
+)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Checked and ready to run: data, parts to train and test on, and the encoder.
+
+    Args:
+        dataset: Labelled images, at the encoder's size.
+        splits: (ratio, repeat) -> training and test part.
+        encoder: Of deep features and fine-tuning.
+        options: As given.
+        methods: That will run.
+        device: As torch names devices.
+        seen: Whether the encoder looks to have been trained on these images.
+        reported: What others report on the data by this protocol, one sentence each.
+    """
+
+    dataset: SceneFolder
+    splits: dict[tuple[float, int], Split]
+    encoder: Encoder
+    options: BaselineOptions
+    methods: tuple[str, ...]
+    device: str
+    seen: bool
+    reported: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the data."""
+        return self.dataset.sources[0]
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """Method -> how the table names it."""
+        name, mark = self.encoder.name, ' (trained on these images)' if self.seen else ''
+        tuned = f'{name} from scratch' if self.encoder.source is None else f'fine-tuned {name}{mark}'
+        names = {
+            'colour': 'colour histogram + linear SVM',
+            'deep': f'{name} features + linear SVM{mark}',
+            'finetune': tuned,
+        }
+        return {method: names[method] for method in self.methods}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the table has to know."""
+        notes = []
+        if 'deep' in self.options.methods and 'deep' not in self.methods:
+            notes.append(
+                f"'deep' is left out: {self.encoder.name} has no weights; give --weights FILE, or a bundle "
+                'as --encoder'
+            )
+        if 'finetune' in self.methods and self.encoder.source is None:
+            notes.append(
+                f"'finetune' trains {self.encoder.name} from scratch: there are no weights to start from"
+            )
+        if self.seen and set(self.methods) & {'deep', 'finetune'}:
+            notes.append(
+                f"rows of {self.encoder.name} are not honest: its card's training data looks to include "
+                f'{self.name}, so that it has seen test images ({self.encoder.training_data})'
+            )
+        return (*notes, *self.reported)
+
+    @cached_property
+    def colour(self) -> Floats:
+        """Colour histograms of all images."""
+        return colour_features(self.dataset.images.paths)
+
+    @cached_property
+    def deep(self) -> Floats:
+        """Features of all images by the encoder."""
+        self.dataset.images.load()
+        mean, std = self.encoder.mean or (), self.encoder.std or ()  # known where there are weights
+        return deep_features(self.encoder.network(), self.dataset.images, mean, std, self.device)
+
+    def run(
+        self,
+        out: str | Path | None = None,
+        *,
+        resume: bool = True,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+        notice: Callable[[str], None] | None = None,
+    ) -> BaselineTable:
+        """Run what is not finished yet.
+
+        Args:
+            out: Folder for the results and unfinished work.
+            resume: Continue unfinished work in `out`.
+            overwrite: Replace results in `out`.
+            progress: Called with each finished run, the number of finished runs and of all.
+            notice: Called with each of `notes` before the first run.
+
+        Returns:
+            The table; with `out`, its files are written too.
+
+        Raises:
+            UsageError: The output is taken, or an image cannot be read.
+            WriteError: Results cannot be written.
+        """
+        folder = None if out is None else Path(out)
+        if folder is not None:
+            self._check_apart(folder)
+            check_baselines(folder, overwrite=overwrite)
+        journal = RunJournal(folder, self.key, resume=resume)
+        if notice is not None:
+            for note in self.notes:
+                notice(note)
+        wanted = self._wanted()
+        for count, (method, ratio, repeat) in enumerate(wanted, start=1):
+            if (method, ratio, repeat) not in journal.runs:
+                journal.add(self._one(method, ratio, repeat))
+                if progress is not None:
+                    progress(journal.runs[method, ratio, repeat], count, len(wanted))
+        runs = sorted((journal.runs[key] for key in wanted), key=self._order)
+        table = BaselineTable(runs, self.dataset.labels, self.rows, self.info, self.notes)
+        if folder is not None:
+            table.save(folder, overwrite=True)
+            journal.remove()
+        return table
+
+    def _wanted(self) -> list[tuple[str, float, int]]:
+        return [
+            (method, ratio, repeat)
+            for method in self.methods
+            for repeat in range(self.options.repeats_of(method))
+            for ratio in self.options.ratios
+        ]
+
+    def _check_apart(self, out: Path) -> None:
+        classes = self.dataset.images.paths[0].resolve().parents[1]
+        if classes in out.resolve().parents:
+            raise OutputError(f'{out} lies among the images, as another class would: choose another --out')
+
+    def _order(self, run: Run) -> tuple[int, float, int]:
+        return self.methods.index(run.method), run.ratio, run.repeat
+
+    def _one(self, method: str, ratio: float, repeat: int) -> Run:
+        split = self.splits[ratio, repeat]
+        seed = split_seed(self.options.seed, repeat)
+        features = None if method == 'finetune' else getattr(self, method)  # once for all runs
+        start = time.perf_counter()
+        answers = self._tune(split, seed) if features is None else self._svm(features, split)
+        return Run.score(
+            self.dataset.targets[split.val],
+            answers.classes,
+            len(self.dataset.labels),
+            method=method,
+            ratio=ratio,
+            repeat=repeat,
+            train=len(split.train),
+            setting=answers.setting,
+            seconds=round(time.perf_counter() - start, 2),
+        )
+
+    def _svm(self, features: Floats, split: Split) -> Answers:
+        classes = self.dataset.targets[split.train]
+        c = self.options.svm_c
+        return linear_svm(features[split.train], classes, features[split.val], c, self.options.seed)
+
+    def _tune(self, split: Split, seed: int) -> Answers:
+        from geores.protocol.features import fine_tune
+
+        self.dataset.images.load()
+        options = self.options
+        return fine_tune(
+            self.dataset,
+            split,
+            self.encoder,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            seed=seed,
+            device=self.device,
+        )
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What finished runs have to share to stand in one table."""
+        encoder = {
+            name: asdict(self.encoder)[name] for name in ('architecture', 'sha256', 'size', 'mean', 'std')
+        }
+        options = {name: getattr(self.options, name) for name in ('epochs', 'batch_size', 'svm_c', 'seed')}
+        return {
+            'images': _fingerprint(self.dataset),
+            **encoder,
+            **options,
+            'geores_version': version('geores'),
+        }
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Where the figures come from, as plain JSON values."""
+        counts = {
+            label: int((self.dataset.targets == k).sum()) for k, label in enumerate(self.dataset.labels)
+        }
+        packages = ('geores', 'torch', 'timm', 'lightning', 'scikit-learn', 'numpy', 'pillow')
+        return {
+            'data': {
+                'name': self.name,
+                'images': len(self.dataset),
+                'classes': counts,
+                'fingerprint': _fingerprint(self.dataset),
+            },
+            'protocol': _PROTOCOL,
+            'encoder': asdict(self.encoder),
+            'seen_in_training': [name for name in ('deep', 'finetune') if self.seen],
+            'svm': f'C out of {", ".join(map(str, SVM_GRID))} by cross-validation inside the training part'
+            if self.options.svm_c is None
+            else f'C = {self.options.svm_c:g}',
+            'options': asdict(self.options),
+            'device': self.device,
+            'splits': {f'{ratio:g}/{repeat}': split.id for (ratio, repeat), split in self.splits.items()},
+            'versions': {name: version(name) for name in packages},
+        }
+
+
+def _fingerprint(dataset: SceneFolder) -> str:
+    """Hash of the names and sizes of all files."""
+    files = (f'{item.scene}/{item.path.name}:{item.path.stat().st_size}' for item in dataset.items)
+    return hashlib.sha256('\n'.join(files).encode()).hexdigest()[:16]

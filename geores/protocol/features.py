@@ -1,0 +1,232 @@
+"""Features of whole images, and the linear classifier on top of them.
+
+Fine-tuning of an encoder on a part of a labelled set.
+"""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from torch import Tensor, nn
+
+from geores.datasets._images import read_rgb
+from geores.datasets._module import LabelledImages
+from geores.protocol.encoder import RGB, Encoder
+from geores.splits import Split
+from geores.tasks import SceneClassification
+from geores.tasks.augment import Colour, Dihedral, RandomResizedCrop
+from geores.training.finetune_recipe import GivenSplit, epochs_for
+from geores.training.linear_probe import RATE, KeepStatistics, are_few, fit_head
+from geores.training.trainer import make_trainer, quiet_trainer
+
+__all__ = [
+    'SVM_GRID',
+    'Answers',
+    'colour_features',
+    'colour_histogram',
+    'deep_features',
+    'fine_tune',
+    'linear_svm',
+]
+
+BINS = 32
+SVM_GRID = (0.0001, 0.001, 0.01, 0.1, 1.0)
+_FOLDS = 3
+_MOST_ITERATIONS = 5000
+
+Floats = NDArray[np.float32]
+Classes = NDArray[np.int64]
+
+
+class Images(Protocol):
+    """Images by position."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
+        """One image, (C, H, W)."""
+
+
+class Answers(NamedTuple):
+    """Classes (N,) that a method gives to test images, and the setting that it chose."""
+
+    classes: Classes
+    setting: str
+
+
+def colour_histogram(pixels: NDArray[np.uint8], bins: int = BINS) -> Floats:
+    """Histogram of each channel, one after the other, with a total of 1.
+
+    The global colour descriptor of baseline tables such as that of NWPU-RESISC45.
+
+    Args:
+        pixels: (C, H, W), 0 to 255.
+        bins: Equal parts of the range in each channel; has to divide 256.
+
+    Returns:
+        (C * bins,), float32.
+    """
+    counts = [np.bincount(channel.ravel() // (256 // bins), minlength=bins) for channel in pixels]
+    return (np.concatenate(counts) / pixels.size).astype(np.float32)
+
+
+def colour_features(paths: Iterable[Path]) -> Floats:
+    """Colour histograms of images at their own size.
+
+    Args:
+        paths: Of 8-bit colour images.
+
+    Returns:
+        (N, 96).
+
+    Raises:
+        DatasetError: An image cannot be read.
+    """
+    return np.stack([colour_histogram(read_rgb(path)) for path in paths])
+
+
+@torch.inference_mode()
+def deep_features(
+    network: nn.Module,
+    images: Images,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: str = 'cpu',
+    batch_size: int = 64,
+) -> Floats:
+    """What a network without its head makes of images.
+
+    Args:
+        network: Gives pooled features (N, F).
+        images: Each (C, H, W), all of one size.
+        mean: Of each channel, in the images' units.
+        std: Of each channel, in the images' units.
+        device: As torch names devices.
+        batch_size: Images in one forward pass.
+
+    Returns:
+        (N, F).
+    """
+    network = network.to(device).to(memory_format=torch.channels_last).eval()
+    shift, scale = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (mean, std))
+    features: list[Tensor] = []
+    for start in range(0, len(images), batch_size):
+        batch = np.stack([images[k] for k in range(start, min(start + batch_size, len(images)))])
+        pixels = torch.from_numpy(batch).to(device).float()
+        pixels = ((pixels - shift) / scale).contiguous(memory_format=torch.channels_last)
+        features.append(network(pixels).float().cpu())
+    return np.asarray(torch.cat(features).numpy())
+
+
+def linear_svm(
+    train: Floats, classes: Classes, test: Floats, c: float | None = None, seed: int = 0
+) -> Answers:
+    """Classify by a linear support vector machine, one class against the rest.
+
+    Features are brought to mean 0 and standard deviation 1 by those of the training part.
+
+    Args:
+        train: (N, F).
+        classes: (N,) of the training part.
+        test: (M, F).
+        c: Weight of the errors; None chooses it out of `SVM_GRID` by cross-validation inside the
+            training part, and takes 1 where a class has a single training image.
+        seed: Of the solver and of the folds.
+
+    Returns:
+        Classes of the test part, and the weight.
+    """
+    machine: Any = make_pipeline(
+        StandardScaler(), LinearSVC(C=c or 1.0, max_iter=_MOST_ITERATIONS, random_state=seed)
+    )
+    folds = min(_FOLDS, int(np.unique(classes, return_counts=True)[1].min()))
+    if c is None and folds > 1:
+        parts = StratifiedKFold(folds, shuffle=True, random_state=seed)
+        machine = GridSearchCV(machine, {'linearsvc__C': SVM_GRID}, cv=parts)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', ConvergenceWarning)  # said in the setting
+        warnings.filterwarnings('ignore', 'The number of unique classes')  # of one image a class
+        machine.fit(train, classes)
+    best = getattr(machine, 'best_estimator_', machine)[-1]
+    stopped = ', not converged' if best.n_iter_ >= _MOST_ITERATIONS else ''
+    return Answers(machine.predict(test), f'C={best.C:g}{stopped}')
+
+
+LEARNING_RATE = 1e-3
+
+
+def fine_tune(
+    dataset: LabelledImages,
+    split: Split,
+    encoder: Encoder,
+    *,
+    epochs: int | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+    device: str = 'cpu',
+) -> Answers:
+    """Train all of an encoder and a new head on a training part, and classify the rest.
+
+    With few images the head is fitted to the features first, and all of the network is then changed
+    gently (`geores.training.linear_probe`). The test part is not looked at before training has ended;
+    there is no choice of an epoch.
+
+    Args:
+        dataset: Images of one class each.
+        split: Training part, and the test part as `val`.
+        encoder: To start from.
+        epochs: Passes over the training part; None takes `epochs_for`.
+        batch_size: Images in one step.
+        seed: Of the head, the order and the augmentations.
+        device: 'cpu', 'cuda' or 'cuda:N'.
+
+    Returns:
+        Classes of the test part in its order, and the number of epochs.
+    """
+    epochs = epochs or epochs_for(len(split.train), batch_size)
+    data = GivenSplit(dataset, split, batch_size)
+    data.seed = seed
+    places = [] if device == 'cpu' else [torch.device(device).index or 0]
+    with torch.random.fork_rng(devices=places), quiet_trainer():
+        torch.manual_seed(seed)
+        few = encoder.source is not None and are_few(len(split.train), len(dataset.labels))
+        task = _task(dataset, encoder, RATE if few else LEARNING_RATE)
+        if few:
+            fit_head(task, data, device)
+        make_trainer(epochs, device, [KeepStatistics()] if few else []).fit(task, datamodule=data)
+        classes = _predict(task, data, device)
+    return Answers(classes, f'{epochs} epochs')
+
+
+def _task(dataset: LabelledImages, encoder: Encoder, learning_rate: float) -> SceneClassification:
+    known = encoder.mean is not None and encoder.std is not None
+    return SceneClassification(
+        labels=dataset.labels,
+        bands=RGB,
+        task='single-label',
+        architecture=encoder.architecture,
+        architecture_kwargs=encoder.kwargs,
+        start=encoder.source,
+        label_smoothing=0.1,
+        learning_rate=learning_rate,
+        augment=[Dihedral(), RandomResizedCrop((0.7, 1.0)), Colour()],
+        mean=list(encoder.mean or ()) if known else None,
+        std=list(encoder.std or ()) if known else None,
+    )
+
+
+@torch.inference_mode()
+def _predict(task: SceneClassification, data: GivenSplit, device: str) -> NDArray[np.int64]:
+    task.to(device).eval()
+    answers = [task(batch['image'].to(device)).argmax(1).cpu() for batch in data.val_dataloader()]
+    return np.asarray(torch.cat(answers).numpy())

@@ -1,0 +1,189 @@
+"""Where the tiles of a scene lie, and how its pixels become 8-bit images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
+from geores.errors import UsageError
+from geores.grid import Tiling
+from geores.inference.masks import open_mask
+from geores.inference.reader import Conversion, GridReader
+from geores.inference.target import target_grid
+from geores.inference.units import sample_tiles
+from geores.question_sets.options import MakeOptions
+from geores.scenes import Scene, gdal_env, open_scene
+
+__all__ = ['Layout', 'lay_out', 'open_reader']
+
+PERCENTILES = (2.0, 98.0)
+SAMPLES = 6
+MARGIN = 0.001
+"""Degrees around a scene within which objects are read."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A scene cut into tiles: plain values, which other processes can be given.
+
+    Attributes:
+        name: of the scene.
+        source: its path.
+        bands: of red, green and blue.
+        grid: in whole tiles, cut from the scene's upper left.
+        gsd: metres a pixel.
+        tile: pixels of a side.
+        conversions: of a band's numbers to 0 to 255.
+        notes: one sentence each.
+        sensor: such as 'Sentinel-2', where known.
+    """
+
+    name: str
+    source: str
+    bands: tuple[str, ...]
+    grid: GeoBox
+    gsd: float
+    tile: int
+    conversions: dict[str, Conversion]
+    notes: tuple[str, ...]
+    sensor: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of tiles."""
+        rows, cols = self.grid.shape.yx
+        return rows // self.tile, cols // self.tile
+
+    @property
+    def tiles(self) -> list[tuple[int, int]]:
+        """Row and column of every tile."""
+        rows, cols = self.shape
+        return [(row, col) for row in range(rows) for col in range(cols)]
+
+    def window(self, row: int, col: int) -> GeoBox:
+        """The grid of a tile."""
+        side = self.tile
+        return self.grid[row * side : (row + 1) * side, col * side : (col + 1) * side]
+
+    def bounds(self, row: int, col: int) -> tuple[float, float, float, float]:
+        """West, south, east, north of a tile in the grid's CRS."""
+        box = self.window(row, col).boundingbox
+        return box.left, box.bottom, box.right, box.top
+
+    @property
+    def lonlat(self) -> tuple[float, float, float, float]:
+        """West, south, east, north of the grid in degrees, with a margin."""
+        box = self.grid.boundingbox
+        moved = Transformer.from_crs(str(self.grid.crs), 'EPSG:4326', always_xy=True)
+        west, south, east, north = moved.transform_bounds(box.left, box.bottom, box.right, box.top)
+        return west - MARGIN, south - MARGIN, east + MARGIN, north + MARGIN
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Longitude and latitude of the middle."""
+        west, south, east, north = self.lonlat
+        return (west + east) / 2, (south + north) / 2
+
+    def centres(self, tiles: list[tuple[int, int]]) -> np.ndarray:
+        """Longitude and latitude of the middles of tiles, (N, 2)."""
+        bounds = np.array([self.bounds(*tile) for tile in tiles]).reshape(-1, 4)
+        moved = Transformer.from_crs(str(self.grid.crs), 'EPSG:4326', always_xy=True)
+        middles = (bounds[:, :2] + bounds[:, 2:]) / 2
+        return np.column_stack(moved.transform(middles[:, 0], middles[:, 1]))
+
+
+def lay_out(source: str, options: MakeOptions) -> Layout:
+    """Cut a scene into tiles that lie in it as a whole, from its headers and a sample of its pixels.
+
+    Raises:
+        SceneError: it cannot be opened.
+        UsageError: it has no CRS, or is smaller than a tile.
+    """
+    with open_scene(source, bands=options.bands, allow_vrt=options.allow_vrt) as scene:
+        if scene.crs is None:
+            raise UsageError(
+                f'{source} has no CRS, so objects cannot be laid over it: state its CRS in the file'
+            )
+        bands = _display_bands(scene)
+        target = target_grid(
+            scene.select(list(dict.fromkeys(bands))),
+            (0.0, np.inf),
+            resolution=options.resolution,
+            bbox=options.bbox,
+            bbox_crs=options.bbox_crs,
+        )
+        rows, cols = (size // options.tile * options.tile for size in target.grid.shape.yx)
+        if not rows or not cols:
+            height, width = target.grid.shape.yx
+            raise UsageError(
+                f'{source} has {width} x {height} pixels here, less than a tile of {options.tile}: '
+                'choose a smaller --tile'
+            )
+        grid = target.grid[:rows, :cols]
+        conversions, notes = _conversions(scene, bands, grid, options)
+        notes = (*scene.notes, *target.notes, *notes)
+        return Layout(
+            name=scene.name,
+            source=source,
+            bands=bands,
+            grid=grid,
+            gsd=float(target.gsd or 0.0),
+            tile=options.tile,
+            conversions=conversions,
+            notes=notes,
+            sensor=scene.sensor,
+        )
+
+
+def open_reader(layout: Layout, options: MakeOptions) -> GridReader:
+    """A reader of a scene's tiles, whose pixels come as 0 to 255."""
+    scene = open_scene(layout.source, bands=options.bands, allow_vrt=options.allow_vrt)
+    mask = None
+    if options.mask is not None:
+        mask = open_mask(options.mask, options.mask_values, layout.grid)
+    bands = list(dict.fromkeys(layout.bands))
+    return GridReader(scene, bands, layout.grid, conversions=layout.conversions, mask=mask)
+
+
+def _display_bands(scene: Scene) -> tuple[str, ...]:
+    """Names of the bands of red, green and blue; of the first three, or the first, where unnamed."""
+    named = ('red', 'green', 'blue')
+    if not scene.missing(named):
+        return tuple(scene.band(name).name for name in named)
+    names = list(scene.bands)
+    return tuple(names[:3]) if len(names) >= 3 else (names[0],) * 3
+
+
+def _conversions(
+    scene: Scene, bands: tuple[str, ...], grid: GeoBox, options: MakeOptions
+) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+    """How numbers become 0 to 255: 8-bit bands as they are, others between percentiles or limits."""
+    other = [name for name in dict.fromkeys(bands) if scene.band(name).raster.dtype != np.uint8]
+    if not other:
+        return {}, ()
+    if options.stretch is not None:
+        low, high = options.stretch
+        limits = dict.fromkeys(other, (low, high))
+        told = f'between {low:g} and {high:g}'
+    else:
+        limits = _percentiles(scene, other, grid, options.tile)
+        told = f'between percentiles {PERCENTILES[0]:g} and {PERCENTILES[1]:g} of a sample'
+    converted = {}
+    for name, (low, high) in limits.items():
+        gain = 255.0 / max(high - low, 1e-6)
+        converted[name] = Conversion(gain, -low * gain, 0.0, 255.0)
+    return converted, (f'{", ".join(other)} brought to 8 bits {told}',)
+
+
+def _percentiles(scene: Scene, bands: list[str], grid: GeoBox, tile: int) -> dict[str, tuple[float, float]]:
+    reader = GridReader(scene, bands, grid)
+    height, width = grid.shape.yx
+    with gdal_env():
+        values, valid = sample_tiles(reader, Tiling(height, width, tile, tile), side=SAMPLES)
+    limits = {}
+    for position, name in enumerate(bands):
+        pixels = values[:, position][valid]
+        low, high = np.percentile(pixels, PERCENTILES) if len(pixels) else (0.0, 255.0)
+        limits[name] = (float(low), float(high))
+    return limits

@@ -1,0 +1,188 @@
+"""Questions and answers from scenes and OpenStreetMap: everything decided, then tile after tile."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+from geores.errors import UsageError
+from geores.osm import Ground, load_mapping, read_features
+from geores.osm.geometry import default_limits
+from geores.question_sets.inputs import describe_inputs
+from geores.question_sets.keep import check_split, keep_tiles
+from geores.question_sets.layout import Layout, lay_out, open_reader
+from geores.question_sets.objects import Counting, SceneObjects
+from geores.question_sets.options import MakeOptions
+from geores.question_sets.tiles import TileMaker
+from geores.question_sets.work import WorkFolder, check_out
+from geores.question_sets.workers import FEW, Workers, warm_up
+from geores.question_sets.write import write_dataset
+from geores.questions.asking import Vocabulary
+from geores.questions.pool import Pool, draw_pool
+
+__all__ = ['QuestionSet', 'make_questions', 'prepare']
+
+Progress = Callable[[int, int], None]
+
+NEAR = 0.1
+"""Share of a tile's side within which objects lie next to each other, where not said."""
+AT_ONCE = 4
+"""Tiles that a process is given at once: neighbours, which share blocks of the file."""
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """What was made.
+
+    Attributes:
+        folder: of the dataset.
+        tiles: kept, by part.
+        questions: by type.
+        dropped: tiles left out, by reason.
+        notes: one sentence each.
+    """
+
+    folder: Path
+    tiles: dict[str, int]
+    questions: dict[str, int]
+    dropped: dict[str, int]
+    notes: tuple[str, ...]
+
+
+def make_questions(
+    scenes: Sequence[str],
+    osm: Sequence[str],
+    out: str | Path,
+    options: MakeOptions | None = None,
+    *,
+    jobs: int = 1,
+    preview: int = 0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> QuestionSet:
+    """Cut scenes into tiles, ask questions of each, and write a dataset in RSVQA's layout.
+
+    A run that was stopped continues when it is called again, and ends with the same files.
+
+    Args:
+        scenes: paths of rasters.
+        osm: files of OpenStreetMap objects.
+        out: folder of the dataset; it appears when all is done.
+        options: see `MakeOptions`.
+        jobs: processes.
+        preview: pictures of tiles to make.
+        overwrite: whether to replace a dataset in ``out``.
+        progress: called with the number of tiles just finished and of all tiles.
+
+    Raises:
+        UsageError: an argument or an input is not usable, or no tile is.
+        ReadError: an input is damaged.
+        WriteError: the dataset cannot be written.
+    """
+    options = options or MakeOptions()
+    out = Path(out)
+    check_out(out, overwrite=overwrite)
+    inputs = describe_inputs(scenes, osm, options)
+    layouts = _layouts(scenes, options)
+    if sum(len(layout.tiles) for layout in layouts) <= FEW:
+        jobs = 1
+    if jobs > 1:
+        warm_up()
+    makers = prepare(layouts, osm, options)
+    with WorkFolder(out, inputs.key(options, layouts), overwrite=overwrite) as work:
+        for maker in makers:
+            maker.folder = work.tiles
+        check_split(makers, options)
+        with Workers(makers, jobs) as workers:
+            _make_all(workers, progress or (lambda done, total: None))
+            kept, dropped, told = keep_tiles(makers, options, workers)
+        write_dataset(work, kept, dropped, inputs, options, makers, notes=told, preview=preview)
+        work.finish()
+    parts = Counter(one.part for one in kept)
+    types = Counter(question['type'] for one in kept for question in one.record['questions'])
+    notes = dict.fromkeys((*(note for maker in makers for note in _notes(maker)), *told))
+    return QuestionSet(out, dict(parts), dict(types), dict(dropped), tuple(notes))
+
+
+def prepare(layouts: Sequence[Layout], osm: Sequence[str], options: MakeOptions) -> list[TileMaker]:
+    """Read the objects of each scene.
+
+    Args:
+        layouts: of the scenes.
+        osm: files of objects.
+        options: of the user.
+
+    Raises:
+        UsageError: no object lies in a scene.
+        ReadError: a file is damaged.
+    """
+    mapping = load_mapping(options.mapping)
+    faithful = options.mode == 'faithful'
+    placed, told = [], []
+    for layout in layouts:
+        features = read_features(osm, layout.lonlat, mapping)
+        ground = Ground(*layout.centre, str(layout.grid.crs), mercator=faithful)
+        pixel = 0.0 if faithful else abs(layout.grid.affine.a)
+        placed.append(SceneObjects.place(features, ground, pixel))
+        told.append(features.notes)
+    names = tuple(sorted({name for objects in placed for name in objects.vocabulary}))
+    lines = frozenset(rule.category for rule in mapping.rules if rule.kind == 'line')
+    vocabulary = Vocabulary(names, lines, mapping.contained)
+    makers = []
+    for layout, objects, notes in zip(layouts, placed, told, strict=True):
+        counting = Counting(
+            min_share=options.min_share,
+            limits=(float(options.sizes[0]), float(options.sizes[1]))
+            if options.sizes is not None
+            else default_limits(layout.gsd),
+            next_to=options.next_to or NEAR * layout.tile * layout.gsd,
+        )
+        makers.append(
+            TileMaker(layout, objects, counting, vocabulary, mapping.layers, options, Path(), notes)
+        )
+    if options.mode == 'corrected' and options.balanced.level == 'questions':
+        pool = _pool(makers, options)
+        makers = [replace(maker, pool=pool) for maker in makers]
+    return makers
+
+
+def _layouts(scenes: Sequence[str], options: MakeOptions) -> list[Layout]:
+    layouts = [lay_out(str(scene), options) for scene in scenes]
+    twice = [name for name, count in Counter(layout.name for layout in layouts).items() if count > 1]
+    if twice:
+        raise UsageError(f'two scenes are named {twice[0]!r}: make a dataset of each, or rename one')
+    for layout in layouts:
+        open_reader(layout, options).scene.close()  # refuses a mask that does not lie over it
+    return layouts
+
+
+def _notes(maker: TileMaker) -> tuple[str, ...]:
+    return (*maker.layout.notes, *maker.notes)
+
+
+def _pool(makers: Sequence[TileMaker], options: MakeOptions) -> Pool:
+    """What all tiles are surveyed for: relations are of categories that lie together in a tile."""
+    together = [
+        names
+        for maker in makers
+        for names in maker.objects.together([maker.layout.bounds(*tile) for tile in maker.layout.tiles])
+    ]
+    rng = Random(f'{options.seed}/pool')  # noqa: S311 - no secrets
+    return draw_pool(makers[0].vocabulary, together, options.questions, rng)
+
+
+def _make_all(workers: Workers, progress: Progress) -> None:
+    """Make what is not made yet, in this process and in others."""
+    tiles = [(place, tile) for place, maker in enumerate(workers.makers) for tile in maker.layout.tiles]
+    todo = [(place, tile) for place, tile in tiles if not workers.makers[place].path(*tile).exists()]
+    progress(len(tiles) - len(todo), len(tiles))
+    shares = [todo[start : start + AT_ONCE] for start in range(0, len(todo), AT_ONCE)]
+    for done in workers.run(_make_some, shares):
+        progress(done, len(tiles))
+
+
+def _make_some(makers: Sequence[TileMaker], share: list[tuple[int, tuple[int, int]]]) -> int:
+    for place, tile in share:
+        makers[place].make(*tile)
+    return len(share)

@@ -1,0 +1,168 @@
+"""What a user can ask for when making questions.
+
+Which part of a dataset each tile is in: by ground, with a gap between parts.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.errors import DatasetError, UsageError
+from geores.questions.balance import Balance, parse_balance
+from geores.splits import geographic_split
+
+__all__ = ['MODES', 'NAMES', 'MakeOptions', 'SplitOptions', 'split_tiles']
+
+MODES = ('corrected', 'faithful')
+SMALLEST, LARGEST = 16, 4096
+
+
+@dataclass(frozen=True)
+class MakeOptions:
+    """What a user can ask for; `make_questions` says what each means."""
+
+    tile: int = 256
+    questions: int = 100
+    seed: int = 0
+    mode: str = 'corrected'
+    balance: str = 'questions'
+    mapping: str | None = None
+    min_share: float = 0.5
+    next_to: float | None = None
+    sizes: Sequence[float] | None = None
+    bands: Sequence[str] | None = None
+    stretch: Sequence[float] | None = None
+    resolution: float | None = None
+    bbox: Sequence[float] | None = None
+    bbox_crs: str | None = None
+    mask: str | None = None
+    mask_values: Sequence[int] | None = None
+    min_valid: float = 1.0
+    fractions: Sequence[float] | None = None
+    block_size: float | None = None
+    buffer: float | None = None
+    allow_vrt: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range before anything is opened; numbers are written out as floats."""
+        for name in ('next_to', 'block_size', 'buffer', 'resolution', 'min_share', 'min_valid'):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else float(value))
+        for name in ('sizes', 'stretch', 'bbox', 'fractions'):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else tuple(map(float, value)))
+        if self.mode not in MODES:
+            raise UsageError(f'mode has to be {" or ".join(MODES)}, not {self.mode!r}')
+        if not SMALLEST <= self.tile <= LARGEST:
+            raise UsageError(f'tile has to lie between {SMALLEST} and {LARGEST} pixels, not {self.tile}')
+        if self.questions < 1:
+            raise UsageError(f'questions has to be at least 1 a tile, not {self.questions}')
+        for name in ('min_share', 'min_valid'):
+            if not 0 < getattr(self, name) <= 1:
+                raise UsageError(
+                    f'{name.replace("_", "-")} has to be above 0 and at most 1, not {getattr(self, name)}'
+                )
+        self._check_metres()
+        _ = self.balanced
+        if self.mode == 'faithful' and self.balance != MakeOptions.balance:
+            raise UsageError('the faithful mode draws as published: balance is not its')
+
+    def _check_metres(self) -> None:
+        for name in ('next_to', 'block_size', 'buffer', 'resolution'):
+            value = getattr(self, name)
+            least = 'or more' if name == 'buffer' else 'excluded'
+            fits = value is None or (
+                math.isfinite(value) and (value > 0 or (value == 0 and name == 'buffer'))
+            )
+            if not fits:
+                raise UsageError(f'{name.replace("_", "-")} has to be metres, 0 {least}, not {value}')
+        for name in ('sizes', 'stretch'):
+            pair = getattr(self, name)
+            if pair is not None and not (len(pair) == 2 and -math.inf < pair[0] < pair[1] < math.inf):
+                raise UsageError(f'{name} has to be two rising numbers, not {pair}')
+
+    @property
+    def balanced(self) -> Balance:
+        """Of types and answers."""
+        return parse_balance(self.balance)
+
+    def deciding(self) -> dict[str, Any]:
+        """What decides the questions of a tile, as plain JSON: not how tiles are shared out."""
+        told = asdict(self)
+        for name in ('fractions', 'block_size', 'buffer', 'mapping', 'mask', 'allow_vrt'):
+            del told[name]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
+
+
+NAMES = {'train': 'train', 'validation': 'val', 'test': 'test', 'dropped': 'dropped'}
+"""Parts, and what RSVQA's files call them."""
+
+USUAL = (0.7, 0.15, 0.15)
+BLOCK, GAP = 4.0, 0.5
+"""Sides of a block and of the gap between parts, in tiles."""
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """How tiles are shared out.
+
+    Attributes:
+        fractions: of training, validation and test; (1,) for training alone; `USUAL` where not given, or
+            training alone where there is too little ground for three parts.
+        side: of a tile, metres.
+        block_size: side of a block, metres; four tiles where not given.
+        buffer: metres between the edges of tiles of different parts; half a tile where not given.
+        seed: gives another split.
+    """
+
+    fractions: Sequence[float] | None
+    side: float
+    block_size: float | None
+    buffer: float | None
+    seed: int
+
+
+def split_tiles(
+    ids: Sequence[str], centres: NDArray[np.float64], options: SplitOptions
+) -> tuple[list[str], str, tuple[str, ...]]:
+    """Parts of tiles.
+
+    Args:
+        ids: of the tiles.
+        centres: (N, 2), longitude and latitude.
+        options: how.
+
+    Returns:
+        'train', 'val', 'test' or 'dropped' (too near to another part) for each, the split's id, and notes.
+
+    Raises:
+        UsageError: the tiles cannot be split as was asked for.
+    """
+    if options.fractions is not None and tuple(options.fractions) == (1.0,):
+        return ['train'] * len(ids), 'none', ()
+    block = options.block_size or BLOCK * options.side
+    buffer = options.side * GAP if options.buffer is None else options.buffer
+    try:
+        parts = geographic_split(
+            centres,
+            'blocks',
+            options.fractions or USUAL,
+            # Middles of tiles that touch are a side apart.
+            buffer=options.side + buffer if buffer else 0.0,
+            seed=options.seed,
+            ids=ids,
+            block_size=block,
+        )
+    except DatasetError as error:
+        wanted = f'blocks of {block:g} m with a gap of {buffer:g} m'
+        why = f'{len(ids)} tiles cannot be split into {wanted} ({error})'
+        smaller = 'choose a smaller --tile, --block-size or --buffer'
+        asked_for = (options.fractions, options.block_size, options.buffer)
+        if any(one is not None for one in asked_for):
+            raise UsageError(f'{why}: {smaller}, or --fractions 1 for no split') from error
+        return ['train'] * len(ids), 'none', (f'no split, all is training data: {why}: {smaller} for one',)
+    return [NAMES[name] for name in parts.names], parts.id, ()

@@ -1,0 +1,106 @@
+"""Work on tiles shared out to processes, of which this one is the first."""
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing.context import BaseContext
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from geores.question_sets.tiles import TileMaker
+
+__all__ = ['FEW', 'Workers', 'warm_up']
+
+FEW = 64
+"""Tiles up to which starting a process takes longer than it saves."""
+AHEAD = 2
+"""Shares that wait at each process, so that none is idle."""
+
+Share = TypeVar('Share')
+Result = TypeVar('Result')
+Work = Callable[[Sequence[TileMaker], Share], Result]
+
+
+def _context() -> BaseContext:
+    """Processes that start clean, as GDAL's threads do not survive a fork, and that import once for all."""
+    methods = multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context('forkserver' if 'forkserver' in methods else 'spawn')
+
+
+def warm_up() -> None:
+    """Let imports begin that processes will need, beside what is done here meanwhile."""
+    context = _context()
+    if context.get_start_method() == 'forkserver':
+        from multiprocessing.forkserver import ensure_running
+
+        context.set_forkserver_preload([__name__])
+        ensure_running()
+
+
+class Workers:
+    """This process and others, which know the makers of tiles.
+
+    The others are given work once they have started: until then all is done here.
+
+    Args:
+        makers: of the scenes.
+        jobs: processes, with this one.
+    """
+
+    def __init__(self, makers: Sequence[TileMaker], jobs: int) -> None:
+        self.makers = makers
+        self._others = jobs - 1
+        self._pool: ProcessPoolExecutor | None = None
+        self._started: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        if self._others:
+            self._pool = ProcessPoolExecutor(self._others, _context(), _start, (list(self.makers),))
+            self._started = self._pool.submit(_nothing)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def run(self, work: Work[Share, Result], shares: Sequence[Share]) -> Iterator[Result]:
+        """Do work, a function of a module.
+
+        Args:
+            work: of the makers and a share.
+            shares: of the work.
+
+        Yields:
+            Results, in the order in which they are done.
+        """
+        queue, given = deque(shares), set[Future[Result]]()
+        while queue or given:
+            # From the end, so that neighbours, which share blocks of a file, are read by one process.
+            while queue and self._pool is not None and len(given) < self._room():
+                given.add(self._pool.submit(_call, work, queue.pop()))
+            if queue:
+                yield work(self.makers, queue.popleft())
+            done, given = wait(given, 0 if queue else None, FIRST_COMPLETED)
+            for one in done:
+                yield one.result()
+
+    def _room(self) -> int:
+        return AHEAD * self._others if self._started is not None and self._started.done() else 0
+
+
+_MAKERS: list[TileMaker] = []
+
+
+def _start(makers: list[TileMaker]) -> None:
+    _MAKERS[:] = makers
+
+
+def _nothing() -> None:
+    """Is done when a process has started."""
+
+
+def _call(work: Work[Any, Any], share: Any) -> Any:  # noqa: ANN401 - whatever the work is of
+    return work(_MAKERS, share)

@@ -1,0 +1,245 @@
+"""A folder of georeferenced rasters as a table of outlines.
+
+Reading what is to be split or audited: rows with positions, from any of several kinds of files.
+"""
+
+import json
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geores.errors import DatasetError
+from geores.splits.files import id_column, read_text_table
+from geores.splits.ground import Lonlat, lonlat
+from geores.splits.reben import is_patch_id
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from geopandas import GeoDataFrame
+
+__all__ = ['RASTERS', 'Source', 'raster_files', 'read_rasters', 'read_source']
+
+RASTERS = {'.tif', '.tiff', '.jp2', '.png', '.jpg', '.jpeg'}
+
+
+def raster_files(folder: Path) -> list[Path]:
+    """Rasters in a folder and those below it, sorted.
+
+    Args:
+        folder: to look in.
+    """
+    return sorted(path for path in folder.rglob('*') if path.suffix.lower() in RASTERS and path.is_file())
+
+
+def read_rasters(folder: Path) -> 'GeoDataFrame':
+    """Outline of each raster: columns id (path in the folder without its ending), path and geometry.
+
+    Only headers are read.
+
+    Args:
+        folder: of the rasters; those in folders below count too.
+
+    Raises:
+        DatasetError: there are none, one cannot be read, or one has no CRS.
+    """
+    import geopandas as gpd
+
+    files = raster_files(folder)
+    if not files:
+        raise DatasetError(f'{folder} holds no rasters ({", ".join(sorted(RASTERS))})')
+    names = [str(path.relative_to(folder).with_suffix('')) for path in files]
+    if len(set(names)) != len(names):
+        names = [str(path.relative_to(folder)) for path in files]
+    outlines = [_outline(path) for path in files]
+    table = {'id': names, 'path': [str(path.relative_to(folder)) for path in files]}
+    return gpd.GeoDataFrame(table, geometry=outlines, crs=4326)
+
+
+def _outline(path: Path) -> shapely.Polygon:
+    """Corners in longitude and latitude, east of the antimeridian counted beyond 180 where it is crossed."""
+    import rasterio
+    from pyproj import Transformer
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    from geores.scenes import gdal_env
+
+    try:
+        with warnings.catch_warnings(), gdal_env():
+            warnings.simplefilter('ignore', NotGeoreferencedWarning)  # refused below, with its name
+            with rasterio.open(path) as file:
+                crs, transform, width, height = file.crs, file.transform, file.width, file.height
+    except RasterioError as error:
+        raise DatasetError(f'{path} cannot be read: {" ".join(str(error).split())}') from error
+    if crs is None or transform.is_identity:
+        raise DatasetError(f'{path} has no CRS or no place on the ground: leave it out or georeference it')
+    corners = np.array([transform @ corner for corner in ((0, 0), (width, 0), (width, height), (0, height))])
+    lon, lat = Transformer.from_crs(crs, 4326, always_xy=True).transform(*corners.T)
+    if np.ptp(lon) > 180:
+        lon = np.where(np.asarray(lon) < 0, np.asarray(lon) + 360, lon)
+    return shapely.Polygon(np.stack([lon, lat], axis=1))
+
+
+_LONGITUDES = ('lon', 'longitude', 'long', 'lng')
+_LATITUDES = ('lat', 'latitude')
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows, and where each lies.
+
+    Attributes:
+        name: for messages.
+        frame: the rows as they came; a GeoDataFrame where they have geometries.
+        places: (N, 2) longitudes and latitudes.
+        ids: of the rows, where a column tells them apart.
+        id_column: its name.
+        squares: (N, 5) for reBEN: EPSG code and bounds of each patch; None otherwise.
+        notes: what the user should be told.
+    """
+
+    name: str
+    frame: 'pd.DataFrame'
+    places: Lonlat
+    ids: list[str] | None
+    id_column: str | None
+    squares: NDArray[np.float64] | None = None
+    notes: tuple[str, ...] = ()
+
+    def column(self, name: str, option: str) -> list[Any]:
+        """Values of a column.
+
+        Args:
+            name: of the column.
+            option: that names it, for messages.
+
+        Raises:
+            DatasetError: there is none of that name.
+        """
+        geometry = getattr(self.frame, '_geometry_column_name', None)
+        if name not in self.frame.columns or name == geometry:
+            there = ', '.join(str(one) for one in self.frame.columns if one != geometry)
+            raise DatasetError(f'{self.name} has no column {name!r} for {option}; it has {there}')
+        return _lists(list(self.frame[name].to_numpy(object)))
+
+
+def _lists(values: list[Any]) -> list[Any]:
+    """Lists that a table without lists holds as text, such as '["Pastures", "Mixed forest"]'."""
+    texts = [one for one in values if isinstance(one, str)]
+    if not texts or not all(one.startswith('[') and one.endswith(']') for one in texts):
+        return values
+    try:
+        return [json.loads(one) if isinstance(one, str) else one for one in values]
+    except ValueError:
+        return values
+
+
+def read_source(path: str | Path, layer: str | None = None, id_name: str | None = None) -> Source:
+    """Read rows with positions.
+
+    Args:
+        path: GeoParquet, GeoPackage, GeoJSON, Shapefile, CSV or Parquet with columns of longitude and
+            latitude (such as lon and lat), metadata of reBEN, or a folder of georeferenced rasters.
+        layer: of a file that has several.
+        id_name: column of ids; the first of id, patch_id, name and such that has no repeats otherwise.
+
+    Raises:
+        DatasetError: it cannot be read, holds no rows, or a row has no position.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DatasetError(f'{path}: no such file or folder')
+    frame = read_rasters(path) if path.is_dir() else _read_table(path, layer)
+    if not len(frame):
+        raise DatasetError(f'{path} holds no rows')
+    if id_name is not None and (
+        id_name not in frame.columns or not frame[id_name].is_unique or frame[id_name].isna().any()
+    ):
+        raise DatasetError(f'{path}: column {id_name!r} for --id is missing, or has gaps or repeats')
+    column = id_name or id_column(frame)
+    ids = None if column is None else frame[column].astype(str).tolist()
+    found = Source(path.name, frame, np.empty((0, 2)), ids, column)
+    try:
+        return _placed(found)
+    except DatasetError as error:
+        raise DatasetError(f'{path}: {error}') from error
+
+
+def _placed(source: Source) -> Source:
+    import geopandas as gpd
+    import pandas as pd
+
+    frame = source.frame
+    if isinstance(frame, gpd.GeoDataFrame) and frame.active_geometry_name is not None:
+        return replace(source, places=lonlat(frame))
+    if 'patch_id' in frame.columns and is_patch_id(frame['patch_id']):
+        return _reben(source)
+    columns = {str(one).lower(): one for one in frame.columns}
+    x = next((columns[name] for name in _LONGITUDES if name in columns), None)
+    y = next((columns[name] for name in _LATITUDES if name in columns), None)
+    if x is None or y is None:
+        there = ', '.join(str(one) for one in frame.columns)
+        raise DatasetError(
+            f'has no geometry, no patch_id of reBEN, and no columns lon and lat; it has {there}'
+        )
+    try:
+        xy = frame[[x, y]].apply(pd.to_numeric).to_numpy(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f'columns {x} and {y} have to be numbers, degrees: {error}') from error
+    return replace(source, places=lonlat(xy))
+
+
+def _reben(source: Source) -> Source:
+    """Middles of reBEN patches, from their ids: the square in its UTM zone, then longitude and latitude."""
+    from geores.bigearthnet.footprints import patch_table
+
+    table = patch_table(source.frame['patch_id'])
+    squares = table[['epsg', 'left', 'bottom', 'right', 'top']].to_numpy(np.float64)
+    middles = np.stack([squares[:, 1] + squares[:, 3], squares[:, 2] + squares[:, 4]], axis=1) / 2
+    places = np.empty((len(table), 2))
+    for epsg in np.unique(squares[:, 0]):
+        rows = squares[:, 0] == epsg
+        places[rows] = lonlat(middles[rows], int(epsg))
+    return replace(source, places=places, squares=squares)
+
+
+def _read_table(path: Path, layer: str | None) -> 'pd.DataFrame':
+    import geopandas as gpd
+
+    try:
+        if path.suffix.lower() in {'.parquet', '.geoparquet', '.pq'}:
+            return _read_parquet(path)
+        if path.suffix.lower() in {'.csv', '.txt', '.tsv'}:
+            return read_text_table(path, '\t' if path.suffix.lower() == '.tsv' else ',')
+        _check_layers(path, layer)
+        frame: pd.DataFrame = gpd.read_file(path, layer=layer)
+        return frame
+    except DatasetError:
+        raise
+    except Exception as error:  # whatever readers make of a file of another kind
+        raise DatasetError(f'{path} cannot be read as a table: {" ".join(str(error).split())}') from error
+
+
+def _check_layers(path: Path, layer: str | None) -> None:
+    import pyogrio
+
+    layers = [str(one) for one in pyogrio.list_layers(path)[:, 0]]
+    if layer is None and len(layers) > 1:
+        raise DatasetError(f'{path} has several layers, name one by --layer: {", ".join(layers)}')
+    if layer is not None and layer not in layers:
+        raise DatasetError(f'{path} has no layer {layer!r}; it has {", ".join(layers)}')
+
+
+def _read_parquet(path: Path) -> 'pd.DataFrame':
+    import geopandas as gpd
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    if b'geo' in (pq.read_schema(path).metadata or {}):
+        frame: pd.DataFrame = gpd.read_parquet(path)
+        return frame
+    return pd.read_parquet(path)

@@ -1,0 +1,288 @@
+"""How many rows each part has, and how much of each label.
+
+Making a split of a table by name of a method.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import chain, count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geores.errors import DatasetError
+from geores.io.whole_files import check_free, whole_files
+from geores.splits.buffer import check_buffer, keep_apart
+from geores.splits.files import check_format, write_frame
+from geores.splits.geographic import geographic_split, regions_of
+from geores.splits.partition import DROPPED, LEFT_OUT, PARTS, Parts, check_fractions, split_id
+from geores.splits.reben import reben_split
+from geores.splits.source import Source
+from geores.splits.stratified import LabelMatrix, digest, label_matrix
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ['Balance', 'SplitMethod', 'SplitOptions', 'SplitResult', 'balance_of', 'make_split']
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Sizes of parts and labels in them.
+
+    Attributes:
+        sizes: part -> rows, dropped ones included.
+        labels: label -> part -> rows with it.
+    """
+
+    sizes: dict[str, int]
+    labels: dict[str, dict[str, int]]
+
+    def share(self, part: str) -> float:
+        """Share of a part in the rows that are not dropped.
+
+        Args:
+            part: its name.
+        """
+        kept = sum(count for name, count in self.sizes.items() if name != DROPPED)
+        return self.sizes[part] / kept if kept else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        shares = {part: round(self.share(part), 6) for part in PARTS}
+        return {'sizes': self.sizes, 'fractions': shares, 'labels': self.labels}
+
+
+def balance_of(names: NDArray[np.object_], labels: LabelMatrix | None) -> Balance:
+    """Count rows and labels.
+
+    Args:
+        names: (N,) parts.
+        labels: of the rows.
+    """
+    parts = (*PARTS, DROPPED)
+    masks = {part: names == part for part in parts}
+    counts: dict[str, dict[str, int]] = {}
+    if labels is not None:
+        by_part = {part: labels.values[mask].sum(axis=0) for part, mask in masks.items()}
+        counts = {
+            name: {part: int(by_part[part][place]) for part in parts}
+            for place, name in enumerate(labels.names)
+        }
+    return Balance({part: int(mask.sum()) for part, mask in masks.items()}, counts)
+
+
+SplitMethod: TypeAlias = Literal['reben', 'blocks', 'hexagons', 'clusters', 'regions', 'random']
+BEFORE = 'split_before'
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """How to split.
+
+    Attributes:
+        method: by name.
+        fractions: of training, validation and test.
+        buffer: metres between the middles of rows of different parts.
+        stratify: column of a label or a list of labels.
+        seed: gives another split.
+        block_size: metres.
+        block_crs: to count blocks in.
+        clusters: how many.
+        regions: vector file of polygons.
+        region_column: of that file, or of the input where there is none.
+    """
+
+    method: SplitMethod = 'blocks'
+    fractions: tuple[float, ...] = (0.7, 0.15, 0.15)
+    buffer: float = 0.0
+    stratify: str | None = None
+    seed: int = 0
+    block_size: float | None = None
+    block_crs: str | None = None
+    clusters: int | None = None
+    regions: str | None = None
+    region_column: str | None = None
+
+    def check(self) -> None:
+        """Refuse options that are of no use for any input.
+
+        Raises:
+            DatasetError: says which.
+        """
+        if self.method not in get_args(SplitMethod):
+            raise DatasetError(
+                f'method has to be one of {", ".join(get_args(SplitMethod))}, not {self.method!r}'
+            )
+        check_fractions(self.fractions)
+        check_buffer(self.buffer)
+        needs = {'blocks': self.block_size, 'hexagons': self.block_size, 'clusters': self.clusters}
+        if self.method in needs and needs[self.method] is None:
+            option = '--clusters' if self.method == 'clusters' else '--block-size in metres'
+            raise DatasetError(f'method {self.method} needs {option}')
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """A split of a source.
+
+    Attributes:
+        source: what was split.
+        parts: of its rows.
+        options: how.
+        balance: sizes and labels.
+        notes: what the user should be told.
+    """
+
+    source: Source
+    parts: Parts
+    options: SplitOptions
+    balance: Balance
+    notes: tuple[str, ...]
+
+    @property
+    def frame(self) -> 'pd.DataFrame':
+        """The rows as they came, with `split`; one that was there is kept as `split_before` (or `_2` ...)."""
+        frame = self.source.frame
+        if 'split' in frame.columns:
+            names = chain([BEFORE], (f'{BEFORE}_{number}' for number in count(2)))
+            frame = frame.rename(columns={'split': next(one for one in names if one not in frame.columns)})
+        return frame.assign(split=self.parts.names)
+
+    def save(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write the rows.
+
+        Args:
+            path: .parquet, .gpkg, .geojson or .csv.
+            overwrite: replace it.
+
+        Raises:
+            OutputError: it is there already or cannot be written there.
+            WriteError: writing failed.
+        """
+        check_format(path, self.source.frame)
+        check_free([path], overwrite=overwrite)
+        record = {'split_id': self.parts.id, 'options': asdict(self.options), 'geores': version('geores')}
+        with whole_files([path]) as (partial,):
+            write_frame(self.frame, partial, json.dumps(record))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            'input': self.source.name,
+            'split_id': self.parts.id,
+            'rows': len(self.parts.codes),
+            'groups': int(self.parts.groups.max(initial=-1)) + 1,
+            **self.balance.to_dict(),
+            'options': asdict(self.options),
+            'notes': list(self.notes),
+        }
+
+
+def make_split(source: Source, options: SplitOptions) -> SplitResult:
+    """Split the rows of a source.
+
+    Args:
+        source: as `read_source` reads it.
+        options: how.
+
+    Raises:
+        DatasetError: an option or a column is of no use, there are fewer places than parts, or the buffer
+            leaves a part empty.
+    """
+    options.check()
+    values = None if options.stratify is None else source.column(options.stratify, '--stratify')
+    labels = None if values is None else label_matrix(values, options.stratify or '')
+    ids = source.ids or _content_ids(source)
+    if options.method == 'reben':
+        parts = _reben(source, ids, options.buffer)
+    else:
+        parts = geographic_split(
+            source.places,
+            options.method,
+            options.fractions,
+            labels=None if labels is None else labels.values,
+            buffer=options.buffer,
+            seed=options.seed,
+            ids=ids,
+            block_size=options.block_size,
+            block_crs=options.block_crs,
+            cluster_count=options.clusters,
+            regions=_regions(source, options) if options.method == 'regions' else None,
+        )
+    return SplitResult(
+        source, parts, options, balance_of(parts.names, labels), _notes(source, parts, options)
+    )
+
+
+def _reben(source: Source, ids: Sequence[str], buffer: float) -> Parts:
+    column = 'patch_id' if 'patch_id' in source.frame.columns else source.id_column
+    if column is None:
+        raise DatasetError(f'{source.name} has no column patch_id, which method reben needs')
+    names = reben_split(source.frame[column])
+    codes = np.select([names == part for part in PARTS], range(len(PARTS)), LEFT_OUT).astype(np.int8)
+    codes = keep_apart(source.places, codes, buffer)
+    parts = Parts(codes, np.full(len(codes), LEFT_OUT), '')
+    title = f'reben{f"-buffer{buffer:g}m" if buffer else ""}'
+    return Parts(codes, parts.groups, split_id(title, ids, parts.names.tolist()))
+
+
+def _content_ids(source: Source) -> list[str]:
+    """Names of rows that have none: a hash of all that they hold; rows that are alike may change places."""
+    frame = source.frame
+    columns = sorted(frame.columns, key=str)
+    cells = zip(*([str(value) for value in frame[name]] for name in columns), strict=True)
+    seen: dict[str, int] = {}
+    names = []
+    for row in cells:
+        name = digest('\t'.join(row))[:20]
+        seen[name] = seen.get(name, 0) + 1
+        names.append(f'{name}-{seen[name]}')
+    return names
+
+
+def _regions(source: Source, options: SplitOptions) -> list[Any]:
+    import geopandas as gpd
+
+    if options.regions is None:
+        if options.region_column is None:
+            raise DatasetError(
+                'method regions needs --regions FILE of polygons, or --region-column of the input'
+            )
+        return source.column(options.region_column, '--region-column')
+    try:
+        suffix = Path(options.regions).suffix
+        polygons = (gpd.read_parquet if suffix == '.parquet' else gpd.read_file)(options.regions)
+    except Exception as error:  # whatever GDAL makes of another file
+        raise DatasetError(
+            f'{options.regions} cannot be read as regions: {" ".join(str(error).split())}'
+        ) from error
+    if not isinstance(polygons, gpd.GeoDataFrame):
+        raise DatasetError(f'{options.regions} holds no polygons')
+    return list(regions_of(source.places, polygons, options.region_column))
+
+
+def _notes(source: Source, parts: Parts, options: SplitOptions) -> tuple[str, ...]:
+    notes = list(source.notes)
+    if source.ids is None:
+        notes.append('no column tells the rows apart: they are known by all that they hold')
+    outside = int((parts.groups < 0).sum()) if options.method == 'regions' else 0
+    near = parts.counts[DROPPED] - outside
+    if outside:
+        notes.append(f'{outside:,} rows lie in no region and are dropped')
+    if near:
+        notes.append(
+            f'{near:,} rows nearer than {options.buffer:g} m to another part are dropped: training rows near '
+            'validation or test rows, validation rows near test rows'
+        )
+    if 'split' in source.frame.columns:
+        same = int((source.frame['split'].to_numpy(object) == parts.names).sum())
+        notes.append(
+            f'the input has a split, kept as {BEFORE}: {same:,} of {len(parts.codes):,} rows are in the same '
+            'part'
+        )
+    return tuple(notes)

@@ -1,0 +1,223 @@
+"""How a check fails.
+
+What a sample has to hold to be learnt from, by the dataset's task.
+
+Watches a task learn one batch.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+__all__ = ['KINDS', 'OneBatch', 'check_label', 'check_mask', 'check_question', 'require', 'sequence_of_names']
+
+
+def require(holds: object, broken: str, remedy: str) -> None:
+    """Raise `AssertionError` with both sentences where something does not hold.
+
+    Args:
+        holds: Whatever is true or false.
+        broken: What is wrong.
+        remedy: What to do about it.
+    """
+    if not holds:
+        raise AssertionError(f'{broken}: {remedy}')
+
+
+def sequence_of_names(owner: object, name: str, meaning: str) -> tuple[str, ...]:
+    """An attribute that has to hold one or more names, each once.
+
+    Args:
+        owner: Of the attribute.
+        name: Of the attribute.
+        meaning: What the names are, for the remedy.
+    """
+    kind = type(owner).__name__
+    values: Any = getattr(owner, name, None)
+    remedy = f'give it the {meaning} as a tuple of different names, in order'
+    require(values is not None, f'{kind} has no attribute {name!r}', remedy)
+    listed = isinstance(values, (tuple, list)) and len(values) > 0
+    require(
+        listed and all(isinstance(one, str) and one for one in values), f'{kind}.{name} is {values!r}', remedy
+    )
+    require(len(set(values)) == len(values), f'{kind}.{name} holds a name twice ({values!r})', remedy)
+    return tuple(values)
+
+
+KINDS = ('multi-label', 'single-label', 'regression', 'segmentation')
+IGNORED = 255
+
+
+def check_label(label: Any, task: str, labels: tuple[str, ...], where: str) -> None:  # noqa: ANN401
+    """Check the label of a sample.
+
+    Args:
+        label: A class index, int64, -1 where unknown ('single-label'); 0 or 1 a label, float32 (K,)
+            ('multi-label'); or a value each, float32 (K,), finite ('regression').
+        task: Of the dataset.
+        labels: Of the dataset, K.
+        where: The sample, for the message.
+    """
+    single = task == 'single-label'
+    count, dtype = len(labels), torch.int64 if single else torch.float32
+    shape = () if single else (count,)
+    remedy = f'{task} labels are {dtype} of shape {shape}'
+    require(
+        isinstance(label, Tensor), f"{where}: 'label' is {type(label).__name__}, not a torch.Tensor", remedy
+    )
+    found = f"{where}: 'label' is {label.dtype} of shape {tuple(label.shape)}"
+    require(label.dtype == dtype and tuple(label.shape) == shape, found, remedy)
+    found = f"{where}: 'label' is {label.tolist()}"
+    if single:
+        require(
+            -1 <= int(label) < count, found, f'give a position in the {count} labels, or -1 where unknown'
+        )
+    elif task == 'regression':
+        require(torch.isfinite(label).all(), found, 'leave samples without a value out')
+    else:
+        require(((label == 0) | (label == 1)).all(), found, 'give 1 for each label that applies, else 0')
+
+
+def check_mask(mask: Any, image: Tensor, count: int, where: str) -> None:  # noqa: ANN401
+    """Check the mask of a sample.
+
+    Args:
+        mask: Class indices, int64 (H, W), 255 where unknown.
+        image: Of the sample, (C, H, W).
+        count: Number of labels.
+        where: The sample, for the message.
+    """
+    shape = tuple(image.shape[1:])
+    remedy = f'make it torch.int64 of the shape of the image, {shape}'
+    require(isinstance(mask, Tensor), f"{where}: 'mask' is {type(mask).__name__}", remedy)
+    found = f"{where}: 'mask' is {mask.dtype} of shape {tuple(mask.shape)}"
+    require(mask.dtype == torch.int64 and tuple(mask.shape) == shape, found, remedy)
+    odd = mask[(mask != IGNORED) & ((mask < 0) | (mask >= count))]
+    shown = odd[:1].tolist()
+    require(not len(odd), f"{where}: 'mask' holds {shown}", f'use 0 to {count - 1}, and 255 for no class')
+
+
+def check_question(sample: dict[str, Any], where: str) -> None:
+    """Check question and answer of a sample.
+
+    Args:
+        sample: With `question`.
+        where: The sample, for the message.
+    """
+    for key in ('question', 'answer'):
+        text = sample.get(key)
+        good = isinstance(text, str) and text.strip()
+        require(good, f'{where}: {key!r} is {text!r}', 'give text that is not empty')
+
+
+FALL = 0.1
+"""Least share of its first value by which the loss has to fall."""
+
+
+class OneBatch(Callback):
+    """Shows a task the first batch again and again, and keeps what comes of it.
+
+    Args:
+        steps: How often it will be shown.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.losses: list[float] = []
+        self.idle: list[str] = []
+        self._batch: dict[str, Any] | None = None
+        self._before: dict[str, Tensor] = {}
+        self._changed = False
+
+    def on_train_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Put the first batch in the place of each other."""
+        require(
+            isinstance(batch, dict) and isinstance(batch.get('image'), Tensor),
+            f'a batch of the data is {type(batch).__name__}',
+            "let the dataset return dicts with 'image' (geores.testing.check_dataset)",
+        )
+        if self._batch is None:
+            self._batch = {key: _copied(value) for key, value in batch.items()}
+            self._before = {name: part.detach().clone() for name, part in _trained(pl_module).items()}
+            require(self._before, 'the task has no weights to train', 'leave some with requires_grad')
+        batch.clear()
+        batch.update({key: _copied(value) for key, value in self._batch.items()})
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note which weights the loss does not depend on."""
+        if not self.losses:
+            self.idle = [name for name, part in _trained(pl_module).items() if part.grad is None]
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor | Mapping[str, Any] | None,
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Keep the loss, and whether the first step has changed anything."""
+        loss = outputs.get('loss') if isinstance(outputs, Mapping) else outputs
+        require(
+            isinstance(loss, Tensor),
+            f'training_step gives {type(loss).__name__}',
+            'return the loss of the batch from it',
+        )
+        value = float(loss) if isinstance(loss, Tensor) else math.nan
+        step = len(self.losses) + 1
+        require(
+            math.isfinite(value),
+            f'the loss is {value} in step {step}',
+            'look for a division or logarithm of 0, unscaled images, or too high a learning rate',
+        )
+        self.losses.append(value)
+        if step == 1:
+            parts = _trained(pl_module)
+            self._changed = any(not torch.equal(old, parts[name]) for name, old in self._before.items())
+
+    def check(self, task: LightningModule) -> None:
+        """Raise `AssertionError` where the task has not learnt.
+
+        Args:
+            task: That was trained.
+        """
+        require(
+            len(self.losses) == self.steps,
+            f'training ended after {len(self.losses)} of {self.steps} steps',
+            'let the data have at least one batch of training samples',
+        )
+        require(
+            self._changed,
+            'a training step changes no weights',
+            'give configure_optimizers the parameters of the network, and a learning rate above 0',
+        )
+        require(
+            not self.idle,
+            f'the loss does not depend on {", ".join(self.idle[:3])}',
+            'use them in training_step, or set requires_grad to False',
+        )
+        few = max(len(self.losses) // 5, 1)
+        first, last = sum(self.losses[:few]) / few, sum(self.losses[-few:]) / few
+        require(
+            last <= first - FALL * abs(first) or abs(last) < 1e-6,
+            f'the loss does not fall on one batch shown {self.steps} times ({first:.4g} to {last:.4g})',
+            'compare the loss with the targets, and try another learning rate or more steps',
+        )
+
+
+def _trained(task: LightningModule) -> dict[str, torch.nn.Parameter]:
+    return {name: part for name, part in task.named_parameters() if part.requires_grad}
+
+
+def _copied(value: Any) -> Any:  # noqa: ANN401
+    return value.clone() if isinstance(value, Tensor) else value

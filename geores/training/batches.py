@@ -1,0 +1,212 @@
+"""Training batches whose order and random draws follow from seed, epoch and place in the epoch alone.
+
+So a run that was stopped in the midst of an epoch goes on with the very batch that came next, however many
+processes read. What torch gives by itself follows from all that was drawn before: resumed, it would show the
+first epoch's order again.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lightning.pytorch.utilities import CombinedLoader
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+
+from geores.training.generators import Stream, reseed
+
+__all__ = ['Order', 'follow']
+
+_ORDER, _READING = range(2)
+"""Streams of random numbers of an epoch; those of batches come behind."""
+
+
+class Order:
+    """Where training stands in its batches.
+
+    Args:
+        seed: Of all orders and draws.
+
+    Attributes:
+        seed: As given, or of the checkpoint that was loaded.
+        epoch: From 0.
+        skip: Batches to leave out when the next epoch is begun, for they were trained on before.
+        single: Whether there is one loader, in whose batches a run can be continued.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.epoch = 0
+        self.skip = 0
+        self.single = False
+
+    def begin(self) -> int:
+        """Begin an epoch: the number of batches to leave out."""
+        skip, self.skip = self.skip, 0
+        return skip
+
+
+def follow(source: Any, order: Order) -> None:  # noqa: ANN401 - a datamodule or a task
+    """Have a datamodule, or a task with data of its own, give its training batches by an order.
+
+    Args:
+        source: Whose `train_dataloader` is wrapped.
+        order: To follow.
+    """
+    given = source.train_dataloader
+
+    @functools.wraps(given)
+    def train_dataloader() -> Any:  # noqa: ANN401 - whatever Lightning takes
+        return _wrapped(given(), order)
+
+    source.train_dataloader = train_dataloader
+
+
+def _wrapped(loaders: Any, order: Order) -> Any:  # noqa: ANN401
+    order.single = not isinstance(loaders, CombinedLoader | dict | list | tuple)
+    if isinstance(loaders, CombinedLoader):
+        loaders.flattened = [_wrap(one, order) for one in loaders.flattened]
+        return loaders
+    if isinstance(loaders, dict):
+        return {name: _wrap(one, order) for name, one in loaders.items()}
+    if isinstance(loaders, list | tuple):
+        return [_wrap(one, order) for one in loaders]
+    return _wrap(loaders, order)
+
+
+def _wrap(loader: Any, order: Order) -> Any:  # noqa: ANN401
+    if isinstance(loader, dict | list | tuple):
+        return loader
+    # A class of its own may read in ways of its own: its batches are read again and passed over.
+    plain = type(loader) is DataLoader and not isinstance(loader.dataset, IterableDataset)
+    return _OrderedLoader(loader, order) if plain else _OrderedBatches(loader, order)
+
+
+class _Places(Sampler[Any]):
+    """Places of each batch's samples, behind the seed of its random draws."""
+
+    def __init__(self, inner: Any, order: Order) -> None:  # noqa: ANN401 - a sampler
+        self.inner = inner
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell samplers that want to know."""
+        self.order.epoch = epoch
+        for one in (self.inner, getattr(self.inner, 'sampler', None)):
+            if callable(getattr(one, 'set_epoch', None)):
+                one.set_epoch(epoch)  # type: ignore[union-attr]
+
+    def __iter__(self) -> Iterator[Any]:
+        seed, epoch, skip = self.order.seed, self.order.epoch, self.order.begin()
+        stream = Stream(seed, epoch, _ORDER)
+        reseed(self.inner, seed, epoch)
+        with stream.drawn():
+            places = iter(self.inner)
+        for number in itertools.count():
+            with stream.drawn():
+                try:
+                    some = next(places)
+                except StopIteration:
+                    return
+            if number >= skip:
+                yield (seed, epoch, number), some
+
+
+class _Batches(Dataset[Any]):
+    """Whole batches of a dataset, each read with random numbers of its own."""
+
+    def __init__(self, dataset: Any, collate: Callable[[Any], Any], *, batched: bool) -> None:  # noqa: ANN401
+        self.dataset = dataset
+        self.collate = collate
+        self.batched = batched
+
+    def __getitem__(self, key: tuple[tuple[int, int, int], Any]) -> Any:  # noqa: ANN401
+        (seed, epoch, number), places = key
+        with Stream(seed, epoch, 1 + _READING + number).drawn():
+            return self.collate(self._read(places))
+
+    def _read(self, places: Any) -> Any:  # noqa: ANN401
+        if not self.batched:
+            return self.dataset[places]
+        if getattr(self.dataset, '__getitems__', None):
+            return self.dataset.__getitems__(places)
+        return [self.dataset[place] for place in places]
+
+
+class _OrderedLoader(DataLoader[Any]):
+    """A loader that leaves out batches without reading them."""
+
+    def __init__(self, loader: DataLoader[Any], order: Order) -> None:
+        batched = loader.batch_sampler is not None
+        super().__init__(
+            _Batches(loader.dataset, loader.collate_fn, batched=batched),
+            batch_size=None,
+            sampler=_Places(loader.batch_sampler if batched else loader.sampler, order),
+            num_workers=loader.num_workers,
+            collate_fn=_as_it_is,
+            pin_memory=loader.pin_memory,
+            timeout=loader.timeout,
+            worker_init_fn=loader.worker_init_fn,
+            multiprocessing_context=loader.multiprocessing_context,
+            prefetch_factor=loader.prefetch_factor,
+            persistent_workers=loader.persistent_workers,
+        )
+        self._order = order
+
+    def __iter__(self) -> Any:  # noqa: ANN401 - an iterator, where torch has its own kind
+        # Begun when the first batch is asked for: Lightning says the epoch after it has called `iter`.
+        with Stream(self._order.seed, self._order.epoch, _READING).drawn():
+            batches = super().__iter__()
+        yield from batches
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: that it is here tells Lightning that a run can go on in the midst of an epoch."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `state_dict`."""
+
+
+class _OrderedBatches:
+    """Batches of any loader, which are read and passed over to leave them out."""
+
+    def __init__(self, loader: Any, order: Order) -> None:  # noqa: ANN401
+        self.loader = loader
+        self.sampler = self
+        self._order = order
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell samplers that want to know."""
+        self._order.epoch = epoch
+        batched = getattr(self.loader, 'batch_sampler', None)
+        for one in (self.loader, getattr(self.loader, 'sampler', None), getattr(batched, 'sampler', None)):
+            if callable(getattr(one, 'set_epoch', None)):
+                one.set_epoch(epoch)  # type: ignore[union-attr]
+
+    def __iter__(self) -> Iterator[Any]:
+        seed, epoch, skip = self._order.seed, self._order.epoch, self._order.begin()
+        stream = Stream(seed, epoch, _READING)
+        reseed(self.loader, seed, epoch)
+        with stream.drawn():
+            batches = iter(self.loader)
+        for number in itertools.count():
+            with stream.drawn():
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    return
+            if number >= skip:
+                yield batch
+
+    state_dict = _OrderedLoader.state_dict
+    load_state_dict = _OrderedLoader.load_state_dict
+
+
+def _as_it_is(batch: Any) -> Any:  # noqa: ANN401
+    return batch

@@ -1,0 +1,148 @@
+"""Cross-validation by a YAML file, and the model that it speaks for."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from geores.errors import OutputError, UsageError
+from geores.metrics.crossval import Evidence, Figures, Scores, cross_validated, summarised
+from geores.training.train import train
+
+PLACE = '{fold}'
+
+
+def cross_validate(args: Sequence[str], folds: int, out: Path) -> Evidence:
+    """Fit a configuration once a fold, then on everything.
+
+    Writes to `out`: a bundle a fold (`fold1` ...), `crossval.json` with the figures, and the bundle trained
+    on everything (`all`), whose card has the thresholds and figures of the folds. `{fold}` anywhere in
+    the configuration becomes the name of the fold: so a teacher never saw what its pupil is scored on.
+
+    Args:
+        args: As in `train`; the configuration has to export.
+        folds: How many, from 2 on.
+        out: Folder to write; folds that stand there finished, by the same arguments and configuration,
+            are not fitted again.
+
+    Returns:
+        Thresholds and figures.
+
+    Raises:
+        UsageError: The configuration is not usable.
+        OutputError: The folder cannot be written.
+    """
+    if folds < 2:
+        raise UsageError(f'folds have to be 2 or more, not {folds}')
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f'{out}: cannot be written: {error.strerror}') from error
+    parts = []
+    for fold in range(1, folds + 1):
+        own = [f'--data.folds={folds}', f'--data.fold={fold}']
+        parts.append(_fold(args, own, out / f'fold{fold}'))
+    evidence = _together(parts, f'{folds}-fold')
+    _write(out / 'crossval.json', evidence)
+    _fit(args, ['--data.val_share=0'], out / 'all', evidence)
+    return evidence
+
+
+def _together(parts: Sequence[Scores | Figures], split_id: str) -> Evidence:
+    scores = [part for part in parts if isinstance(part, Scores)]
+    if scores:
+        return cross_validated(scores, split_id)
+    return summarised([part for part in parts if isinstance(part, Figures)], split_id)
+
+
+def _fold(args: Sequence[str], own: Sequence[str], folder: Path) -> Scores | Figures:
+    """Fit a fold, or take what an earlier run by the same options has kept of it."""
+    kept, key = folder.with_name(f'{folder.name}_scores.safetensors'), _key([*args, *own])
+    if folder.is_dir() and kept.is_file():
+        with safe_open(kept, framework='pt') as file:
+            if file.metadata()['key'] == key:
+                return _unpacked(file)
+        raise OutputError(f'{folder} is of other options: choose another folder')
+    begun = folder.with_name(f'{folder.name}_begun.txt')
+    # A bundle without scores is of a run that was killed between the two, if that began it.
+    again = begun.is_file() and begun.read_text(encoding='utf-8') == key
+    if not folder.exists():
+        begun.write_text(key, encoding='utf-8')
+    scores = _fit(args, own, folder, None, overwrite=again)
+    part = kept.with_suffix('.part')
+    tensors, text = _packed(scores)
+    save_file(tensors, part, {'key': key, **text})
+    os.replace(part, kept)
+    begun.unlink(missing_ok=True)
+    return scores
+
+
+def _packed(scores: Scores | Figures) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    if isinstance(scores, Figures):
+        return {}, {'figures': json.dumps(scores._asdict())}
+    tensors = {'values': scores.values.contiguous(), 'target': scores.target.contiguous()}
+    return tensors, {'sources': json.dumps(scores.sources)}
+
+
+def _unpacked(file: Any) -> Scores | Figures:  # noqa: ANN401 - an open safetensors file
+    text = file.metadata()
+    if 'figures' in text:
+        return Figures(**json.loads(text['figures']))
+    return Scores(file.get_tensor('values'), file.get_tensor('target'), json.loads(text['sources']))
+
+
+def _key(args: Sequence[str]) -> str:
+    """A hash of arguments, and of configurations among them."""
+    parts = [str(torch.__version__)]
+    for one in args:
+        path = Path(one.removeprefix('--config='))
+        parts.append(path.read_text(encoding='utf-8') if path.is_file() else one)
+    return hashlib.sha256('\0'.join(parts).encode()).hexdigest()
+
+
+def _fit(
+    args: Sequence[str],
+    own: Sequence[str],
+    folder: Path,
+    evidence: Evidence | None,
+    *,
+    overwrite: bool = False,
+) -> Scores | Figures:
+    exports: list[Any] = []
+
+    def configure(export: Any) -> None:  # noqa: ANN401 - ExportBundle, which imports Lightning
+        export.path, export.evidence = str(folder), evidence
+        export.overwrite = export.overwrite or overwrite
+        exports.append(export)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        train([*_placed(args, folder.name, Path(scratch)), *own], configure)
+    scores: Scores | Figures = exports[0].scores
+    return scores
+
+
+def _placed(args: Sequence[str], fold: str, scratch: Path) -> list[str]:
+    """Arguments whose configuration and values name the fold."""
+    placed = []
+    for one in args:
+        path = Path(one.removeprefix('--config='))
+        if path.suffix in {'.yaml', '.yml'} and path.is_file():
+            copy = scratch / path.name
+            copy.write_text(path.read_text(encoding='utf-8').replace(PLACE, fold), encoding='utf-8')
+            placed.append(one.replace(str(path), str(copy)))
+        else:
+            placed.append(one.replace(PLACE, fold))
+    return placed
+
+
+def _write(path: Path, evidence: Evidence) -> None:
+    thresholds = None if evidence.thresholds is None else evidence.thresholds.tolist()
+    record = {'split_id': evidence.split_id, 'thresholds': thresholds, 'metrics': evidence.metrics}
+    path.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')

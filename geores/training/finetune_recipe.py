@@ -1,0 +1,192 @@
+"""Training of a network on a part of a dataset, from a bundle's weights."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from geores.card import ModelCard
+from geores.datasets._module import ImageDataModule, LabelledImages
+from geores.errors import UsageError
+from geores.splits import Split
+from geores.tasks import SceneClassification
+from geores.tasks.augment import Augmentation, Colour, Dihedral, RandomResizedCrop
+from geores.tasks.losses import balanced_weights
+from geores.training.batches import Order, follow
+from geores.training.finetune_options import Stage
+from geores.training.linear_probe import RATE, KeepStatistics, adapt_statistics, fit_head
+from geores.training.trainer import make_trainer
+
+__all__ = ['GivenSplit', 'Recipe', 'Report', 'begin', 'epochs_for', 'tune']
+
+Report = Callable[[int], None]
+
+# Enough steps for a trained start to settle; a small set sees its tiles more often.
+STEPS = 600
+EPOCHS = (10, 40)
+LEARNING_RATE = 5e-4
+
+
+class GivenSplit(ImageDataModule):
+    """Serves a dataset by a split that is given.
+
+    Args:
+        dataset: Of labelled images.
+        split: Of its samples.
+        batch_size: Images a batch.
+    """
+
+    def __init__(self, dataset: LabelledImages, split: Split, batch_size: int) -> None:
+        super().__init__(batch_size)
+        self._dataset = dataset
+        self._split = split
+
+    def make_dataset(self) -> LabelledImages:
+        """The dataset."""
+        return self._dataset
+
+    @cached_property
+    def split(self) -> Split:
+        """The split."""
+        return self._split
+
+
+def epochs_for(images: int, batch_size: int) -> int:
+    """Epochs that suit a training part: about 600 steps, from 10 to 40 epochs.
+
+    Args:
+        images: Of the training part.
+        batch_size: Images in one step.
+    """
+    return min(max(math.ceil(STEPS / max(images // batch_size, 1)), EPOCHS[0]), EPOCHS[1])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        card: Of the model to be: architecture, labels, bands, mean and std, input size.
+        start: Name or path of the bundle whose weights fit.
+        epochs: Passes over a training part.
+        learning_rate: After warm-up; None takes one that suits the number of images.
+        seed: Of the head, the order and the augmentations.
+        device: 'cpu', 'cuda' or 'cuda:N'.
+        few: Whether images are few, and statistics of batches stay as they are (`few`).
+    """
+
+    card: ModelCard
+    start: str
+    epochs: int
+    learning_rate: float | None
+    seed: int
+    device: str
+    few: bool
+
+    @property
+    def rate(self) -> float:
+        """The learning rate after warm-up."""
+        return self.learning_rate or (RATE if self.few else LEARNING_RATE)
+
+
+def begin(recipe: Recipe, data: GivenSplit) -> tuple[SceneClassification, bool]:
+    """A bundle's network with its statistics brought to the training part and a head fitted to its features.
+
+    Args:
+        recipe: Which network. Pixels are normalised as its card says.
+        data: Tiles in the card's units and bands; the validation part is not looked at.
+
+    Returns:
+        The task, and whether its head could be fitted (`few.fit_head`).
+
+    Raises:
+        UsageError: The weights do not fit, or the network does not take tiles of that size.
+    """
+    card = recipe.card
+    weights = _class_weights(data, len(card.labels))
+    torch.manual_seed(recipe.seed)
+    task = SceneClassification(
+        labels=card.labels,
+        bands=card.bands,
+        task='single-label',
+        architecture=card.architecture,
+        architecture_kwargs=card.architecture_kwargs,
+        start=recipe.start,
+        label_smoothing=0.1,
+        class_weights=weights,
+        learning_rate=recipe.rate,
+        augment=_augmentations(card),
+        mean=list(card.mean),
+        std=list(card.std),
+    )
+    _try_size(task, card)
+    adapt_statistics(task, data, recipe.device)
+    return task, fit_head(task, data, recipe.device, weights=weights)
+
+
+def tune(
+    recipe: Recipe, task: SceneClassification, data: GivenSplit, report: Report, stage: Stage | None = None
+) -> None:
+    """Train all of a network; the weights of the last epoch are kept.
+
+    Args:
+        recipe: How.
+        task: Of `begin`.
+        data: Its validation part is not looked at.
+        report: Called with the number of tiles that were just trained on.
+        stage: Where checkpoints are kept, and taken up.
+
+    Raises:
+        UsageError: Training diverged.
+        KeyboardInterrupt: Stopped by the user.
+    """
+    callbacks = [_Reporter(report), *([KeepStatistics()] if recipe.few else [])]
+    trainer, order = make_trainer(recipe.epochs, recipe.device, callbacks), Order(recipe.seed)
+    data.seed = recipe.seed
+    follow(data, order)
+    kept = (stage or Stage()).survive(trainer, order)
+    if kept is None:
+        trainer.fit(task, datamodule=data)
+    else:
+        report(kept.step * data.batch_size)
+        trainer.fit(task, datamodule=data, ckpt_path=kept.path, weights_only=True)
+    if not all(torch.isfinite(weights).all() for weights in task.parameters()):
+        raise UsageError(f'training diverged: choose a learning rate below {recipe.rate:g}')
+
+
+def _class_weights(data: GivenSplit, labels: int) -> list[float]:
+    """Roots of balanced weights: between counting tiles alike and counting classes alike."""
+    targets = torch.as_tensor(data.dataset.targets[data.split.train])
+    return [float(weight) for weight in balanced_weights(targets, labels).sqrt()]
+
+
+def _augmentations(card: ModelCard) -> list[Augmentation]:
+    """Turns and scale; of pictures tones too, which no unit fixes."""
+    shared: list[Augmentation] = [Dihedral(), RandomResizedCrop((0.75, 1.0))]
+    return [*shared, Colour()] if card.units == '8-bit' and len(card.bands) == 3 else shared
+
+
+def _try_size(task: SceneClassification, card: ModelCard) -> None:
+    try:
+        with torch.inference_mode():
+            task.eval()(torch.zeros(1, len(card.bands), card.input_size, card.input_size))
+    except (RuntimeError, ValueError) as error:
+        reason = ' '.join(str(error).split())
+        raise UsageError(
+            f'{card.architecture} takes no tiles of {card.input_size} pixels: {reason}'
+        ) from error
+    task.train()
+
+
+class _Reporter(Callback):
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], batch_idx: int
+    ) -> None:
+        self._report(len(batch['image']))

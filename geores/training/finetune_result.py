@@ -1,0 +1,275 @@
+"""What fine-tuning gives: a model, how well it does on tiles kept out, and a report.
+
+The picture of error matrices, side by side.
+"""
+
+import json
+import re
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from geores.card import CARD_FILE, ModelCard
+from geores.errors import OutputError
+from geores.io.whole_files import check_writable, failing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from geores.model import Model
+
+__all__ = ['Choice', 'Finetuned', 'Kept', 'SplitScore', 'check_bundle_path', 'write_error_matrix']
+
+Kept = Literal['linear start', 'fine-tuned']
+
+FIGURE_FILE = 'error_matrix.png'
+REPORT_FILE = 'report.json'
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Whether a model is its linear start or was fine-tuned, and what the tiles held in say to that.
+
+    Attributes:
+        kept: 'linear start' (a head fitted to the base's features) or 'fine-tuned'.
+        tiles: training tiles held in to compare the two; 0 where they were not compared.
+        linear: share of them that the linear start has right.
+        tuned: share of them that the fine-tuned network has right.
+    """
+
+    kept: Kept = 'fine-tuned'
+    tiles: int = 0
+    linear: float | None = None
+    tuned: float | None = None
+
+    @property
+    def said(self) -> str:
+        """The choice in words."""
+        if self.linear is None or self.tuned is None:
+            return 'fine-tuned; too few tiles, or no linear head, to compare it with a linear start'
+        verb = 'was' if self.kept == 'linear start' else 'was not'
+        return (
+            f'{self.kept}; the linear start {verb} clearly better on {self.tiles} held-in tiles '
+            f'({self.linear:.1%} right, fine-tuned {self.tuned:.1%})'
+        )
+
+
+@dataclass(frozen=True)
+class SplitScore:
+    """How well a model trained under a split does on the tiles kept for validation.
+
+    Attributes:
+        kind: 'blocks' for the geographic split, or 'random'.
+        split_id: of the split.
+        labels: classes, in the order of the matrix.
+        train: training tiles of each class.
+        matrix: (K, K) validation tiles, a row for each class of the labels (reference) and a column for
+            each class that the model gave.
+        metrics: accuracy, F1 and average precision, as `geores.metrics.single_label_report` has them.
+        dropped: training tiles left out because they lie too near to validation tiles.
+        choice: whether the model is its linear start or was fine-tuned.
+    """
+
+    kind: Literal['blocks', 'random']
+    split_id: str
+    labels: tuple[str, ...]
+    train: dict[str, int]
+    matrix: NDArray[np.int64]
+    metrics: dict[str, float | None]
+    dropped: int
+    choice: Choice
+
+    @property
+    def users_accuracy(self) -> NDArray[np.float64]:
+        """Of the tiles that were given a class, the share that has it, (K,); NaN where none was."""
+        return _share(np.diag(self.matrix), self.matrix.sum(axis=0))
+
+    @property
+    def producers_accuracy(self) -> NDArray[np.float64]:
+        """Of the tiles of a class, the share that was given it, (K,); NaN where there are none."""
+        return _share(np.diag(self.matrix), self.matrix.sum(axis=1))
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """Harmonic mean of the two, (K,); NaN where a class has no validation tiles."""
+        found = _share(2 * np.diag(self.matrix), self.matrix.sum(axis=0) + self.matrix.sum(axis=1))
+        return np.where(self.matrix.sum(axis=1) > 0, found, np.nan)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The score as plain JSON values; what is not known is null."""
+        columns = {
+            'f1': self.f1,
+            'users_accuracy': self.users_accuracy,
+            'producers_accuracy': self.producers_accuracy,
+        }
+        return {
+            'split_id': self.split_id,
+            'train_tiles': sum(self.train.values()),
+            'validation_tiles': int(self.matrix.sum()),
+            'tiles_left_out_near_validation': self.dropped,
+            'kept': self.choice.kept,
+            'held_in': {
+                'tiles': self.choice.tiles,
+                'accuracy_linear_start': self.choice.linear,
+                'accuracy_fine_tuned': self.choice.tuned,
+            },
+            **self.metrics,
+            'per_class': {
+                label: {
+                    'train_tiles': self.train[label],
+                    'validation_tiles': int(self.matrix[index].sum()),
+                    **{name: _rounded(values[index]) for name, values in columns.items()},
+                }
+                for index, label in enumerate(self.labels)
+            },
+            'error_matrix': {'rows': 'reference', 'columns': 'classified', 'tiles': self.matrix.tolist()},
+        }
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A fine-tuned model with its scores.
+
+    Attributes:
+        model: trained under the first split; give it to `geores.classify`.
+        scores: one for each split that was trained under; the first is the model's own.
+        about: base, scenes, labels, options, tiles of each class and notes, as the report has them.
+    """
+
+    model: 'Model'
+    scores: tuple[SplitScore, ...]
+    about: dict[str, Any]
+
+    @property
+    def card(self) -> ModelCard:
+        """Of the model."""
+        return self.model.card
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        splits = {score.kind: score.to_dict() for score in self.scores}
+        return {
+            'model': self.card.name,
+            'exported_split': self.scores[0].kind,
+            **self.about,
+            'splits': splits,
+        }
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the bundle, with `report.json` and `error_matrix.png` beside card and weights.
+
+        The folder stands there complete or not at all. The model takes the folder's name.
+
+        Args:
+            path: folder to write.
+            overwrite: replace a bundle that stands there.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: the path is taken, or cannot be written.
+            WriteError: writing failed, as on a full disk.
+        """
+        from geores.bundle import put_folder, save_bundle
+
+        pass  # MERGED-IMPORT
+
+        folder = Path(path)
+        check_bundle_path(folder, overwrite=overwrite)
+        card = replace(self.card, name=_name(folder))
+        part = folder.absolute().parent / f'.{folder.name}-{uuid.uuid4().hex}.partial'
+        try:
+            with failing(folder):
+                save_bundle(part, self.model.network, card)
+                text = json.dumps(
+                    self.report | {'model': card.name}, indent=1, ensure_ascii=False, allow_nan=False
+                )
+                (part / REPORT_FILE).write_text(text + '\n', encoding='utf-8')
+                write_error_matrix(self.scores, part / FIGURE_FILE)
+                put_folder(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return folder
+
+
+def check_bundle_path(folder: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` where a bundle could not be written, before any work is done.
+
+    Args:
+        folder: to write.
+        overwrite: whether a bundle that stands there may be replaced.
+    """
+    check_writable(folder, folder.absolute().parent)
+    if folder.exists():
+        if not overwrite:
+            raise OutputError(f'{folder} exists: give --overwrite to replace it, or another --out')
+        if not (folder / CARD_FILE).is_file():
+            raise OutputError(f'{folder} is no bundle, and nothing else is replaced: choose another --out')
+
+
+def count_tiles(strata: list[str], indices: list[int], labels: tuple[str, ...]) -> dict[str, int]:
+    """Tiles of each label among some."""
+    counts = Counter(strata[index] for index in indices)
+    return {label: counts[label] for label in labels}
+
+
+def _name(folder: Path) -> str:
+    return re.sub(r'[^A-Za-z0-9_.-]+', '-', folder.absolute().name).strip('._-') or 'finetuned'
+
+
+def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    shares: NDArray[np.float64] = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return shares
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+NUMBERS = 30
+"""Most classes whose matrix has its counts written in."""
+TITLES = {'blocks': 'geographic split', 'random': 'random split (optimistic: neighbours on both sides)'}
+
+
+def write_error_matrix(scores: Sequence[SplitScore], path: Path) -> None:
+    """Draw the error matrix of each split: colours are shares of the reference, numbers are tiles.
+
+    Args:
+        scores: one panel each.
+        path: PNG to write.
+    """
+    side = 2.6 + 0.45 * len(scores[0].labels)
+    figure = Figure(figsize=(side * len(scores) + 0.8, side + 0.6), dpi=120, layout='constrained')
+    FigureCanvasAgg(figure)
+    for axes, score in zip(figure.subplots(1, len(scores), squeeze=False)[0], scores, strict=True):
+        _draw(axes, score)
+    figure.savefig(path, format='png', metadata={'Software': 'geores'})
+
+
+def _draw(axes: 'Axes', score: SplitScore) -> None:
+    count = len(score.labels)
+    totals = score.matrix.sum(axis=1, keepdims=True)
+    shares = np.divide(score.matrix, totals, out=np.zeros(score.matrix.shape), where=totals > 0)
+    axes.imshow(shares, cmap='Blues', vmin=0, vmax=1)
+    if count <= NUMBERS:
+        for row, col in zip(*np.nonzero(score.matrix), strict=True):
+            colour = 'white' if shares[row, col] > 0.5 else 'black'
+            axes.text(
+                col, row, str(score.matrix[row, col]), ha='center', va='center', color=colour, fontsize=8
+            )
+    axes.set_xticks(range(count), score.labels, rotation=60, ha='right', rotation_mode='anchor', fontsize=8)
+    axes.set_yticks(range(count), score.labels, fontsize=8)
+    axes.set(xlabel='classified', ylabel='reference')
+    accuracy = score.metrics['accuracy']
+    axes.set_title(f'{TITLES[score.kind]}\n{accuracy:.1%} of {score.matrix.sum():,} tiles', fontsize=9)

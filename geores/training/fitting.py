@@ -1,0 +1,220 @@
+"""The fit of a configuration in a run's folder, from its last checkpoint to its bundle.
+
+The log of a run that is continued.
+"""
+
+import csv
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from geores.training.batches import Order, follow
+from geores.training.checkpoints import Checkpoints, Ending
+from geores.training.generators import Generators
+from geores.training.run_folders import Run, latest, said
+from geores.training.trainer import TERMINATED, default_export
+
+__all__ = ['Fitting', 'LogRows']
+
+BUNDLE = 'bundle'
+_ENVIRONMENT = 'GEORES_CHECKPOINT'
+"""Tells the other processes of a training which checkpoint the first goes on from."""
+
+
+class Fitting:
+    """Fits what a command line has made, in a run's folder.
+
+    Args:
+        cli: Of the command line.
+        configure: Called with the export.
+    """
+
+    def __init__(
+        self,
+        cli: Any,  # noqa: ANN401 - of `geores.training.train`
+        configure: Callable[[Any], None] | None,
+    ) -> None:
+        self.cli = cli
+        self.trainer: Any = cli.trainer
+        self.held: Run | None = cli.claimed
+        self.configure = configure
+        self.checkpoints: Checkpoints | None = None
+        self.ending = Ending(self._exports)
+
+    def run(self) -> Path:
+        """Fit and export; the folder."""
+        handler = signal.getsignal(signal.SIGINT)
+        main = threading.current_thread() is threading.main_thread()
+        try:
+            folder = self._run()
+        except SIGTERMException:
+            self._release()
+            print('geores: stopped; the same command goes on', file=sys.stderr)
+            sys.exit(TERMINATED)
+        except SystemExit as error:
+            self._release()
+            if error.code == 1 and self.trainer.world_size == 1:  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from error
+            raise
+        except KeyboardInterrupt:
+            self._release()
+            raise
+        except BaseException:
+            if self.held is not None:
+                self.held.fail()
+            raise
+        finally:
+            if main:
+                signal.signal(signal.SIGINT, handler)
+        return folder
+
+    def _release(self) -> None:
+        if self.held is not None:
+            self.held.release()
+
+    def _run(self) -> Path:
+        cli, trainer, held = self.cli, self.trainer, self.held
+        export = self._export()
+        path = self._survive() if cli.keeps else None
+        if export is not None:
+            trainer.callbacks.append(export)
+        weights_only = None if path is None else True
+        trainer.fit(cli.model, cli.datamodule, ckpt_path=path, weights_only=weights_only)
+        if path is not None and self.checkpoints is not None and not self.ending.ended:
+            self._end()
+        folder = Path(trainer.log_dir or '.') if held is None else held.folder
+        if not trainer.is_global_zero:
+            return folder
+        own = export is None and hasattr(cli.model, 'export_bundle')
+        if own:
+            if held is not None and held.exporting:
+                shutil.rmtree(folder / BUNDLE, ignore_errors=True)
+            cli.model.export_bundle(folder / BUNDLE)
+            print(f'bundle written to {folder / BUNDLE}')
+        if held is not None:
+            held.finish(remove=own or export is not None)
+            if not own and export is None:
+                last = max(held.checkpoints.glob('*.ckpt'), default=None)
+                kept = 'there are no checkpoints' if last is None else f'the weights are in {last}'
+                _say(f'{type(cli.model).__name__} says not how it is exported (docs/add-a-task.md); {kept}')
+        return folder
+
+    def _export(self) -> Any:  # noqa: ANN401 - a callback, or None
+        """What writes the bundle, if that is a callback."""
+        cli, held = self.cli, self.held
+        export: Any = cli.config_init.get('export')
+        if not export and not hasattr(cli.model, 'export_bundle'):
+            made = default_export(cli.model, cli.datamodule, cli.name)
+            if made is not None:
+                export, note = made
+                if held is not None:
+                    export.path = str(held.folder / export.text['name'])
+                if note and self.trainer.is_global_zero:
+                    _say(note)
+        if not export:
+            return None
+        if self.configure is not None:
+            self.configure(export)
+        if held is not None and held.exporting:  # what stands there was written by this run
+            export.overwrite = True
+        return export
+
+    def _survive(self) -> str | None:
+        """Have checkpoints written; the one to go on from."""
+        cli, trainer, held = self.cli, self.trainer, self.held
+        path = os.environ.get(_ENVIRONMENT) or None
+        folder = Path(path).parent if path else Path(trainer.default_root_dir) / 'checkpoints'
+        rows: list[Callback] = []
+        if held is not None:
+            folder = held.checkpoints
+            path = self._found(held)
+            rows = [LogRows(held.folder / 'metrics.csv')]
+            os.environ[_ENVIRONMENT] = path or ''
+        seed = cli.config.seed_everything
+        order = Order(seed if isinstance(seed, int) and not isinstance(seed, bool) else torch.initial_seed())
+        source = cli.model if cli.datamodule is None else cli.datamodule
+        if trainer.world_size == 1 and not trainer.overfit_batches:
+            follow(source, order)
+        minutes, steps = cli.config.checkpoint_minutes, cli.config.checkpoint_steps
+        self.checkpoints = Checkpoints(folder, order, minutes, steps)
+        trainer.callbacks[:] = [self.ending, Generators(), *trainer.callbacks, *rows, self.checkpoints]
+        return path
+
+    def _exports(self) -> None:
+        if self.held is not None:
+            self.held.mark('exporting')
+
+    def _found(self, held: Run) -> str | None:
+        if not held.resumed:
+            return None
+        kept = latest(held.checkpoints, _say)
+        if kept is None:
+            _say(f'begins {held.folder} again, which was stopped before its first checkpoint')
+            return None
+        over = 'its export, for training was over' if held.exporting else said(kept)
+        _say(f'continues {held.folder} from {over}; --no-resume begins anew')
+        return str(kept.path)
+
+    def _end(self) -> None:
+        """What Lightning leaves out where a run was stopped behind its last epoch."""
+        trainer, model = self.trainer, self.cli.model
+        model.to(trainer.strategy.root_device)
+        assert self.checkpoints is not None  # noqa: S101 - for the type alone
+        self.checkpoints.recall(trainer)
+        for callback in trainer.callbacks:
+            callback.on_train_end(trainer, model)
+        model.on_train_end()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class LogRows(Callback):
+    """Keeps the rows of `metrics.csv` up to the checkpoint, which Lightning's logger would remove.
+
+    Args:
+        path: The file; read at once, before the logger is made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows: list[dict[str, str]] = []
+        if path.is_file():
+            with path.open(newline='', encoding='utf-8') as file:
+                self._rows = list(csv.DictReader(file))
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Write the rows again.
+
+        Args:
+            trainer: That fits.
+            pl_module: The task.
+            checkpoint: Says how far the run has come.
+        """
+        kept = [row for row in self._rows if int(row.get('step') or 0) < checkpoint['global_step']]
+        writers = [
+            one.experiment
+            for one in trainer.loggers
+            if isinstance(one, CSVLogger) and Path(one.log_dir) == self.path.parent
+        ]
+        if not kept or not writers or not trainer.is_global_zero:
+            return
+        keys = sorted(kept[0])
+        with self.path.open('w', newline='', encoding='utf-8') as file:
+            writer = csv.DictWriter(file, fieldnames=keys)
+            writer.writeheader()
+            writer.writerows(kept)
+        writers[0].metrics_keys = keys

@@ -1,0 +1,312 @@
+"""Folders of runs: which one a command goes on with, and that no other process is in it.
+
+Files of checkpoints: whole or not at all, and read without running what is in them.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+import re
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from filelock import FileLock, Timeout
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from geores.errors import OutputError
+
+__all__ = ['RECORD', 'Kept', 'Run', 'WholeFiles', 'claim', 'fingerprints', 'latest', 'said']
+
+RECORD = 'run.json'
+CHECKPOINTS = 'checkpoints'
+_LOCK = '.lock'
+_PREFIX = 'version_'
+_SHOWN = 3
+# What changes neither the weights nor the bundle.
+_IDLE = (
+    'config',
+    'resume',
+    'checkpoint_minutes',
+    'checkpoint_steps',
+    'data.init_args.num_workers',
+    'data.init_args.budget',
+    'about.options.device',
+    'trainer.logger',
+    'trainer.enable_',
+    'trainer.log_every_n_steps',
+    'trainer.profiler',
+    'trainer.default_root_dir',
+)
+
+
+def fingerprints(config: Mapping[str, Any]) -> dict[str, str]:
+    """A hash of each setting that counts, and the versions that results depend on.
+
+    Args:
+        config: Resolved, as plain values.
+    """
+    settings = {name: value for name, value in _flat(config, '') if not name.startswith(_IDLE)}
+    for package in ('geores', 'lightning', 'torch'):
+        settings[f'the version of {package}'] = version(package)
+    return {name: _hash(value) for name, value in settings.items()}
+
+
+def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+    if not isinstance(value, Mapping) or not value:
+        yield name, value
+        return
+    for key, inner in value.items():
+        yield from _flat(inner, f'{name}.{key}' if name else str(key))
+
+
+def _hash(value: Any) -> str:  # noqa: ANN401
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+class Run:
+    """A run's folder, which is this process's alone.
+
+    Args:
+        folder: Of the run.
+        lock: Held.
+        settings: Of `fingerprints`.
+        state: 'running', or 'exporting' where training was over when it was stopped.
+
+    Attributes:
+        resumed: Whether the folder is of an earlier run that was stopped.
+        exporting: Whether that one was stopped after training.
+    """
+
+    def __init__(self, folder: Path, lock: FileLock, settings: Mapping[str, str], state: str | None) -> None:
+        self.folder = folder
+        self.resumed = state is not None
+        self.exporting = state == 'exporting'
+        self._lock = lock
+        self._settings = dict(settings)
+        if not self.exporting:
+            self.mark('running')
+
+    @property
+    def number(self) -> int:
+        """Of the version."""
+        return int(self.folder.name.removeprefix(_PREFIX))
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.folder / CHECKPOINTS
+
+    def mark(self, state: str) -> None:
+        """Say how far the run is: 'running', 'exporting' or 'finished'."""
+        record = {'state': state, 'settings': self._settings}
+        part = self.folder / f'.{RECORD}.part'
+        part.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+        part.replace(self.folder / RECORD)
+
+    def finish(self, *, remove: bool) -> None:
+        """The run is done.
+
+        Args:
+            remove: Its checkpoints too.
+        """
+        self.mark('finished')
+        if remove:
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+        self.release(remove=True)
+
+    def fail(self) -> None:
+        """The run ended by an error: where no checkpoint was kept, it is none to go on with."""
+        if not any(self.checkpoints.glob('*.ckpt')):
+            (self.folder / RECORD).unlink(missing_ok=True)
+            self.release(remove=True)
+            if not any(self.folder.iterdir()):
+                self.folder.rmdir()
+        self.release()
+
+    def release(self, *, remove: bool = False) -> None:
+        """Let others have the folder.
+
+        Args:
+            remove: The file by which it was held.
+        """
+        if remove and self._lock.is_locked:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release(force=True)
+
+
+def claim(root: Path, settings: Mapping[str, str], *, resume: bool = True) -> Run:
+    """The unfinished run of the same settings that nobody is in, or a new one.
+
+    Args:
+        root: Folder of the runs, `version_0` and so on.
+        settings: Of `fingerprints`.
+        resume: Look for an unfinished one.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        versions = _versions(root)
+        for folder in versions if resume else ():
+            found = _continued(folder, settings, newest=folder == versions[0])
+            if found is not None:
+                return found
+        number = int(versions[0].name.removeprefix(_PREFIX)) + 1 if versions else 0
+        while True:
+            folder = root / f'{_PREFIX}{number}'
+            try:
+                folder.mkdir()
+                break
+            except FileExistsError:
+                number += 1
+        lock = FileLock(folder / _LOCK, timeout=0)
+        lock.acquire()
+        return Run(folder, lock, settings, None)
+    except OSError as error:
+        raise OutputError(f'{root}: cannot be written: {error.strerror or error}') from error
+
+
+def _versions(root: Path) -> list[Path]:
+    """Folders of versions, newest first."""
+    found = [one for one in root.glob(f'{_PREFIX}*') if one.name.removeprefix(_PREFIX).isdigit()]
+    return sorted(found, key=lambda one: int(one.name.removeprefix(_PREFIX)), reverse=True)
+
+
+def _continued(folder: Path, settings: Mapping[str, str], *, newest: bool) -> Run | None:
+    record = _record(folder)
+    if record is None or record['state'] == 'finished':
+        return None
+    other = _differing(record['settings'], settings)
+    if other and not newest:
+        return None
+    lock = FileLock(folder / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        if not other:
+            _say(f'{folder} is being trained by another process: this run gets a folder of its own')
+        return None
+    record = _record(folder)  # its process may have finished it in between
+    if record is None or record['state'] == 'finished' or other:
+        lock.release()
+        if other and record is not None and record['state'] != 'finished':
+            more = f' and {len(other) - _SHOWN} more' if len(other) > _SHOWN else ''
+            names = ', '.join(other[:_SHOWN])
+            _say(f'{folder} is unfinished, but of other settings ({names}{more}): a new run')
+        return None
+    return Run(folder, lock, settings, record['state'])
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return None
+    known = isinstance(record, dict) and isinstance(record.get('settings'), dict)
+    return record if known and isinstance(record.get('state'), str) else None
+
+
+def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+_NAME = re.compile(r'epoch(\d+)-step(\d+)\.ckpt')
+_UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    KeyError,
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+)
+
+
+class Kept(NamedTuple):
+    """A checkpoint that can be read.
+
+    Attributes:
+        path: The file.
+        epoch: Epochs that were finished.
+        batch: Batches of the next one that were trained on.
+        step: Steps of the optimizer that were taken.
+    """
+
+    path: Path
+    epoch: int
+    batch: int
+    step: int
+
+
+def latest(folder: Path, say: Callable[[str], None]) -> Kept | None:
+    """The last checkpoint of a folder that can be read; damaged ones after it are removed.
+
+    Args:
+        folder: Of the checkpoints.
+        say: Called with a sentence on each damaged one.
+    """
+    for path in sorted((one for one in folder.glob('*.ckpt') if _NAME.fullmatch(one.name)), reverse=True):
+        try:
+            return _read(path)
+        except _UNREADABLE as error:
+            reason = ' '.join(str(error).split()).split('. ')[0]
+            say(f'{path} is damaged and left out: {reason or type(error).__name__}')
+            path.unlink()
+    return None
+
+
+def _read(path: Path) -> Kept:
+    with zipfile.ZipFile(path) as file:  # knows of a lost end and, by checksums, of changed bytes
+        damaged = file.testzip()
+    if damaged is not None:
+        raise ValueError(f'{damaged} in it has changed')
+    # A checkpoint in a run's own folder is the user's own, but a folder may come from elsewhere: nothing in
+    # it is run. Packages whose callbacks keep other objects can allow these (`add_safe_globals` of torch).
+    kept = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    return Kept(path, int(kept['run']['epoch']), int(kept['run']['batch']), int(kept['global_step']))
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place first, so that a file of its name is whole."""
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any = None,  # noqa: ANN401
+    ) -> None:
+        """Write one.
+
+        Args:
+            checkpoint: Of Lightning.
+            path: The file.
+            storage_options: None.
+        """
+        place = Path(path)
+        part = place.with_name(f'.{place.name}.part')
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open('wb') as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(place)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def said(kept: Kept) -> str:
+    """Where a checkpoint stands, in words."""
+    return f'epoch {kept.epoch + 1}, step {kept.step}'

@@ -1,0 +1,252 @@
+"""Training by a YAML file, on Lightning's own command line."""
+
+import argparse
+import atexit
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ActionYesNo, Namespace
+from jsonargparse.typing import NonNegativeFloat, PositiveInt
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
+from torch import distributed
+
+from geores.errors import GeoresError, UsageError
+from geores.plugins import DATASETS, TASKS, plugins
+from geores.training.fitting import Fitting
+from geores.training.run_folders import Run, claim, fingerprints
+from geores.training.trainer import EXPECTED_WARNINGS
+
+_EXPECTED_WARNINGS = (
+    *EXPECTED_WARNINGS,
+    "LightningCLI's args parameter",  # it is called with arguments on purpose
+    'Total length of .* across ranks is zero',  # where nothing is kept for validation
+    'Experiment logs directory .* exists and is not empty',  # of a run that is continued
+    'It is recommended to use `self.log.*sync_dist',  # the metrics have gathered all processes' samples
+)
+_CONFIGS = {'.yaml', '.yml', '.json'}
+_SHOWN = ('val/loss', 'val/accuracy', 'val/ap_', 'val/f1_m', 'val/mae', 'val/rmse', 'val/r2')
+
+
+class _Progress(Callback):
+    """One line an epoch, which a log file can hold as well as a terminal."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        figures = '  '.join(
+            f'{name} {float(trainer.callback_metrics[name]):.3f}'
+            for name in sorted(trainer.callback_metrics)
+            if name.startswith(_SHOWN)
+        )
+        epoch = f'epoch {trainer.current_epoch + 1}/{trainer.max_epochs}'
+        print(f'{epoch}  {figures}', file=sys.stderr, flush=True)
+
+
+class _TrainCLI(LightningCLI):
+    """Lightning's command line, which takes a run's folder before anything is made.
+
+    Args:
+        name: Of the configuration.
+        **kwargs: Of Lightning's.
+
+    Attributes:
+        claimed: The folder; None where there is none to keep anything in.
+    """
+
+    def __init__(self, name: str, **kwargs: Any) -> None:  # noqa: ANN401 - Lightning's
+        self.name = name
+        self.claimed: Run | None = None
+        super().__init__(**kwargs)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_subclass_arguments(Callback, 'export', required=False)
+        for name in ('labels', 'bands', 'task'):
+            parser.link_arguments(f'data.{name}', f'model.init_args.{name}', apply_on='instantiate')
+        parser.add_argument(
+            '--resume',
+            action=ActionYesNo(yes_prefix='', no_prefix='no-'),
+            default=True,
+            help='Go on with the unfinished run of the same settings, if there is one.',
+        )
+        parser.add_argument(
+            '--checkpoint_minutes',
+            type=NonNegativeFloat,
+            default=5.0,
+            help='Minutes between checkpoints within an epoch; 0 keeps them at ends of epochs alone.',
+        )
+        parser.add_argument(
+            '--checkpoint_steps',
+            type=PositiveInt | None,
+            default=None,
+            help='Steps of the optimizer between checkpoints within an epoch, beside that.',
+        )
+
+    @property
+    def keeps(self) -> bool:
+        """Whether checkpoints are written."""
+        trainer = self.config.trainer
+        return trainer.enable_checkpointing is not False and not trainer.fast_dev_run
+
+    def before_instantiate_classes(self) -> None:
+        """Take the folder, and have the logger write to it."""
+        if self.config.trainer.fast_dev_run or getattr(rank_zero_only, 'rank', 0) not in {0, None}:
+            return  # other processes are told where the first one goes on
+        logger = self.config.trainer.logger
+        given: Any = getattr(logger, 'init_args', None)
+        placed = isinstance(given, Namespace) and all(key in given for key in ('save_dir', 'name', 'version'))
+        follows = placed and given.version is None and given.save_dir is not None
+        root = Path(given.save_dir, given.name or '') if follows else Path('runs', self.name)
+        config = yaml.safe_load(self.parser.dump(self.config))
+        self.claimed = claim(root, fingerprints(config), resume=self.config.resume and self.keeps)
+        if follows:
+            given.version = self.claimed.number
+        self.save_config_kwargs['overwrite'] = self.claimed.resumed
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401 - Lightning's
+        """Without Lightning's own checkpoints, where nobody asks for them."""
+        callbacks = self.config_init.trainer.callbacks or []
+        asked = isinstance(callbacks, Checkpoint) or (
+            isinstance(callbacks, list) and any(isinstance(one, Checkpoint) for one in callbacks)
+        )
+        if not asked:
+            kwargs['enable_checkpointing'] = False
+        return super().instantiate_trainer(**kwargs)
+
+    def instantiate_classes(self) -> None:
+        """Make everything; where that fails there is no run."""
+        try:
+            super().instantiate_classes()
+        except BaseException:
+            if self.claimed is not None:
+                self.claimed.fail()
+            raise
+
+
+def train(args: Sequence[str], configure: Callable[[Any], None] | None = None) -> Path:
+    """Fit a task as a configuration says, or go on where the same command was stopped.
+
+    Classes that packages declare (`geores.plugins`) go by their names alone, such as `class_path:
+    BuiltUpShare`. Where no `export` is configured and the task has a method `export_bundle(folder)`, it is
+    called in the end, with `bundle` in the run's folder; a task with `export_type()` is exported with a card
+    that is filled from task and data.
+
+    Args:
+        args: Of Lightning's command line without a subcommand: `--config FILE`, and `--data.root`,
+            `--trainer.max_epochs` and so on to override it.
+        configure: Called with the configured export before fitting, which has to be there then.
+
+    Returns:
+        The folder of the run, `runs/<name of the configuration>/version_<n>` by default.
+
+    Raises:
+        UsageError: The configuration or what it names is not usable.
+        KeyboardInterrupt: The user stopped it.
+        SystemExit: SIGTERM stopped it, or another process of the same training failed.
+    """
+    with warnings.catch_warnings():
+        for message in _EXPECTED_WARNINGS:
+            warnings.filterwarnings('ignore', message)
+        # Lightning uses what jsonargparse is about to drop.
+        warnings.filterwarnings('ignore', '', DeprecationWarning, r'lightning\.pytorch\.cli')
+        for name in ('lightning.pytorch', 'lightning.fabric'):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        _import_named(list(args))
+        cli = _parse(list(args))
+        if configure is not None and not cli.config_init.get('export'):
+            if cli.claimed is not None:
+                cli.claimed.fail()
+            raise UsageError(f'{_config(args)}: has no export, which cross-validation needs')
+        atexit.register(_leave_processes)
+        return Fitting(cli, configure).run()
+
+
+def _leave_processes() -> None:
+    """Leave the group of processes while Python is whole, as Lightning does for NCCL only.
+
+    Gloo's threads may hold tensors still, and one that lets go of them later aborts the process
+    (pytorch/pytorch#179291).
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _import_named(args: Sequence[str]) -> None:
+    """Import the plugins that are named, for jsonargparse knows imported classes by name.
+
+    No other is imported: what nobody asks for can neither fail nor cost time.
+    """
+    paths = [Path(arg.rpartition('=')[2]) for arg in args]  # of `--config FILE` and `--model=FILE` alike
+    files = [path for path in paths if path.suffix in _CONFIGS and path.is_file()]
+    texts = [path.read_text(encoding='utf-8', errors='replace') for path in files]
+    words = set(re.findall(r'\w+', ' '.join([*texts, *args])))
+    for plugin in [*plugins(TASKS)[0], *plugins(DATASETS)[0]]:
+        if plugin.name in words:
+            try:
+                plugin.load()
+            except UsageError as error:
+                print(f'geores: warning: {error}', file=sys.stderr)
+
+
+def _parse(args: list[str]) -> _TrainCLI:
+    try:
+        return _TrainCLI(
+            Path(_config(args)).stem,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            run=False,
+            args=args,
+            seed_everything_default=0,
+            trainer_defaults=_trainer_defaults(Path(_config(args)).stem),
+            parser_kwargs={'exit_on_error': False, 'epilog': _named()},
+            auto_configure_optimizers=False,
+        )
+    except (argparse.ArgumentError, ValueError, TypeError) as error:
+        raise UsageError(f'training by {_config(args)} cannot start: {_reason(error)}') from error
+
+
+def _named() -> str:
+    """What can be named, for the end of the help."""
+    tasks, data = (
+        ', '.join(f'{plugin.name} ({plugin.package})' for plugin in plugins(group)[0]) or 'none'
+        for group in (TASKS, DATASETS)
+    )
+    return f'Tasks that packages offer: {tasks}. Datamodules: {data}. `geores train --list` says more.'
+
+
+def _reason(error: BaseException) -> str:
+    # jsonargparse wraps what a class refuses into pages about types: our own words are enough.
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, GeoresError):
+        inner = inner.__cause__ or inner.__context__
+    return ' '.join(str(inner or error).split()).split(' Given value type')[0]
+
+
+def _config(args: Sequence[str]) -> str:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument('-c', '--config', default='train')
+    return str(parser.parse_known_args(args)[0].config)
+
+
+def _trainer_defaults(name: str) -> dict[str, Any]:
+    logger = {
+        'class_path': 'lightning.pytorch.loggers.CSVLogger',
+        'init_args': {'save_dir': 'runs', 'name': name},
+    }
+    return {
+        'logger': logger,
+        'callbacks': [_Progress()],
+        'enable_checkpointing': None,
+        'enable_model_summary': False,
+        'enable_progress_bar': False,
+        'num_sanity_val_steps': 0,
+        'log_every_n_steps': 10,
+    }

@@ -1,0 +1,237 @@
+"""Writes the bundle of a model that labels pixels when training ends.
+
+Writes the bundle of a VQA task when training ends.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
+
+from geores.card import ModelCard
+from geores.metrics.crossval import Evidence, Figures
+from geores.metrics.ranking import context_of
+from geores.tasks.export import ExportBundle, _whole
+from geores.tasks.segmentation import SemanticSegmentation
+from geores.tasks.vqa import VisualQuestionAnswering
+from geores.vqa.comparison import Comparison
+
+__all__ = ['ExportSegmentation', 'ExportVQABundle', 'best_temperature']
+
+
+class ExportSegmentation(ExportBundle):
+    """Like `ExportBundle`, for models that label pixels; figures are of pixels.
+
+    The card's context is measured. Where the network looks farther than a quarter of its input, a quarter
+    it is: what lies beyond changes labels little, and this is said.
+
+    Args:
+        name: Of the model.
+        description: One or two sentences for people.
+        sensor: What the images were taken with.
+        processing_level: Such as 'L2A'.
+        units: Of the images' values: 'reflectance*10000', '8-bit' or 'dB'.
+        gsd: Smallest and largest ground sampling distance, in metres.
+        training_data: The data sets, with their licences.
+        licence: Of the weights.
+        colours: One a label, as '#rrggbb'; None takes the palette that knows the labels.
+        resampling: How coarser bands are brought to the model's resolution.
+        display_stretch: Low and high percentile that bring other imagery to 8 bits.
+        display_range: Reflectances times 10,000 that become 0 and 255 instead.
+        monitor: Figure whose highest value marks the best epoch; None keeps the last.
+        path: Folder of the bundle; None puts it into the run's folder, under the model's name.
+        dtype: In which to keep the weights.
+        overwrite: Replace a bundle that stands there.
+    """
+
+    task_type = SemanticSegmentation
+
+    def __init__(
+        self,
+        name: str,
+        description: str,
+        sensor: str,
+        processing_level: str,
+        units: str,
+        gsd: tuple[float, float],
+        training_data: str,
+        licence: str,
+        colours: Sequence[str] | None = None,
+        resampling: Literal['nearest', 'bilinear'] = 'bilinear',
+        display_stretch: tuple[float, float] | None = None,
+        display_range: tuple[float, float] | None = None,
+        monitor: str | None = None,
+        path: str | None = None,
+        dtype: Literal['float16', 'float32'] = 'float16',
+        overwrite: bool = False,
+    ) -> None:
+        super().__init__(
+            name,
+            description,
+            sensor,
+            processing_level,
+            units,
+            gsd,
+            training_data,
+            licence,
+            resampling,
+            display_stretch,
+            display_range,
+            monitor,
+            path,
+            dtype,
+            overwrite,
+        )
+        self.colours = None if colours is None else tuple(colours)
+        self._size = 0
+        self._context: int | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ANN401
+        """Refuse before any work what the export would refuse after it.
+
+        Args:
+            trainer: That fits.
+            pl_module: A `SemanticSegmentation`.
+
+        Raises:
+            GeoresError: As `ExportBundle` refuses.
+        """
+        data: Any = getattr(trainer, 'datamodule', None)
+        self._size = int(getattr(data, 'size', 0))
+        if self._size and isinstance(pl_module, SemanticSegmentation):
+            # Windows of the card's size lie on its alignment, whatever size it was trained on.
+            self._size += -self._size % pl_module.alignment
+        super().on_fit_start(trainer, pl_module)
+
+    def _measured(self, trainer: Trainer, task: SemanticSegmentation) -> Evidence:
+        metrics: dict[str, dict[str, Any]] = {}
+        loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+        task.eval()
+        task.forget()
+        with torch.inference_mode():
+            for index, batch in enumerate(_whole(loader)):
+                moved = {name: batch[name].to(task.device) for name in ('image', 'mask')}
+                task.validation_step(moved, index)
+        split = trainer.datamodule.split  # type: ignore[attr-defined]
+        used = ', which also chose the epoch' if self.monitor else ''
+        for source, figures in task.figures().items():
+            rounded = {name: round(value, 4) for name, value in figures.items()}
+            metrics[source] = {'split': f'{len(split.val)} validation images{used}', **rounded}
+        task.forget()
+        return Evidence(None, metrics, split.id)
+
+    def _more(self, task: SemanticSegmentation) -> dict[str, Any]:
+        if self._context is None:
+            self._context = self._reach(task)
+        return {
+            'input_size': self._size,
+            'log_scale': task.hparams['log_scale'],
+            'context': self._context,
+            'alignment': task.alignment,
+            'colours': self.colours,
+        }
+
+    def _reach(self, task: SemanticSegmentation) -> int:
+        found = context_of(task.network, len(task.bands), task.alignment, self._size)
+        most = self._size // 4 // task.alignment * task.alignment
+        if found is None or found > most:
+            print(f'labels depend on more than {most} pixels around them: the card says {most} all the same')
+            return most
+        return found
+
+
+class ExportVQABundle(ExportBundle):
+    """Keeps the best weights, calibrates, measures beside the baselines, and writes bundle and card.
+
+    The figures on the card are the model's, those of the question-only model and of the majority, on the
+    validation part; where training keeps nothing for validation, those of cross-validation (`evidence`).
+
+    Args:
+        **kwargs: As of `ExportBundle`.
+    """
+
+    task_type = VisualQuestionAnswering
+
+    def _measured(self, trainer: Trainer, task: Any) -> Evidence:  # noqa: ANN401 - a `task_type`
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        answer_all(task, data)
+        comparison = task.predictions.comparison()
+        temperature = best_temperature(*task.predictions.logits())
+        metrics = _metrics(comparison, data, bool(self.monitor))
+        self.scores = Figures(metrics, comparison.questions, temperature)
+        return Evidence(None, metrics, data.split.id, {'temperature': temperature})
+
+    def _card(self, trainer: Trainer, task: Any, evidence: Evidence) -> ModelCard:  # noqa: ANN401
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        return ModelCard(
+            **self.text,  # type: ignore[arg-type]
+            architecture=str(task.hparams['head']),
+            architecture_kwargs=task.head_kwargs,
+            activation='softmax',
+            task='vqa',
+            bands=task.bands,
+            input_size=task.size,
+            mean=tuple(task.mean.flatten().tolist()),
+            std=tuple(task.std.flatten().tolist()),
+            labels=task.labels,
+            thresholds=None,
+            split_id=evidence.split_id,
+            metrics=evidence.metrics,
+            calibration=evidence.calibration,
+            tokenizer=task.tokenizer.to_dict(),
+            answer_encoding=data.dataset.encoding.to_dict(),
+            encoder=task.encoder_spec,
+        )
+
+
+@torch.inference_mode()
+def answer_all(task: VisualQuestionAnswering, data: Any) -> None:  # noqa: ANN401
+    """Answer the validation part anew; the task's `predictions` hold the answers.
+
+    Args:
+        task: Set up.
+        data: Its datamodule.
+    """
+    task.eval()
+    task.predictions.reset()
+    task.predictions.learn(data)
+    for batch in data.val_dataloader():
+        moved = {name: one.to(task.device) if isinstance(one, Tensor) else one for name, one in batch.items()}
+        task.predictions.update(batch, *task.answers(moved))
+
+
+def best_temperature(logits: Tensor, target: Tensor) -> float:
+    """The temperature by which logits say how sure they may be (Guo et al. 2017, section 4.2).
+
+    Args:
+        logits: (Q, K); -inf for answers that cannot be given.
+        target: (Q,), classes; 0 for what no class stands for, which counts as surely wrong nowhere.
+
+    Returns:
+        Between 0.05 and 20; 1 without questions.
+    """
+    kept = (target > 0) & torch.isfinite(logits.gather(1, target[:, None])[:, 0])
+    logits, target = logits[kept].double(), target[kept]
+    if not len(target):
+        return 1.0
+    # One number: the loss is smooth in its logarithm, so that a fine grid is enough.
+    grid = torch.logspace(-1.3, 1.3, 261, dtype=torch.float64)
+    losses = torch.stack([nn.functional.cross_entropy(logits / one, target) for one in grid])
+    return round(float(grid[losses.argmin()]), 4)
+
+
+def _metrics(comparison: Comparison, data: Any, monitored: bool) -> dict[str, dict[str, Any]]:  # noqa: ANN401
+    used = f', which also chose {"the epoch and " if monitored else ""}the temperature'
+    split = (
+        f'{comparison.questions} questions on {comparison.images} validation images ({data.split_by}){used}'
+    )
+    figures = {name: _rounded(value) for name, value in comparison.figures().items()}
+    name = ' and '.join(sorted({Path(root).resolve().name for root in data.roots}))
+    return {name: {'split': split, 'answers': data.dataset.encoding.name, **figures}}
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, 4) if value == value else None
