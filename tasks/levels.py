@@ -97,7 +97,9 @@ class SentinelLevels(ViewsOf):
     ) -> None:
         super().__init__()
         if not 0 <= top <= 1 or min(beyond, spread, slope, haze) < 0 or max(slope, haze) >= 1:
-            raise UsageError('top is a share; beyond, spread, slope and haze are at least 0, the last two below 1')
+            raise UsageError(
+                'top is a share; beyond, spread, slope and haze are at least 0, slope and haze below 1'
+            )
         self.top, self.beyond, self.centre, self.spread = top, beyond, centre, spread
         self.slope, self.haze = slope, haze
         self.shared = nn.ModuleList(shared or [])
