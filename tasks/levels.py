@@ -73,9 +73,12 @@ class SentinelLevels(ViewsOf):
     of its day. The student sees either the same, or the L2A numbers.
 
     Args:
-        top: share of images of which the student sees the L1C version.
-        centre: where the drawn lines lie on average, from the first known line (0) to the second (1).
-        spread: by how much of the distance between the two a drawn line may lie to either side of that.
+        top: share of images of which the student sees the L1C version. Their lines lie anywhere between the
+            known ones, and by `beyond` outside: the teacher answers for what the student sees.
+        beyond: by how much of the distance between the two known lines those may lie outside them.
+        centre: where the lines of the other images lie on average, from the first known line (0) to the
+            second (1): what the student takes L2A for.
+        spread: by how much of that distance they may lie to either side.
         slope: Largest relative change of all slopes; of one band's alone three quarters of it.
         haze: Largest relative change of all offsets; of one band's alone a third of it.
         shared: Augmentations of the L1C version where both see it: whatever they make of it, the teacher
@@ -85,6 +88,7 @@ class SentinelLevels(ViewsOf):
     def __init__(
         self,
         top: float = 0.4,
+        beyond: float = 0.15,
         centre: float = 0.5,
         spread: float = 0.65,
         slope: float = 0.04,
@@ -92,21 +96,26 @@ class SentinelLevels(ViewsOf):
         shared: list[Augmentation] | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= top <= 1 or min(spread, slope, haze) < 0 or max(slope, haze) >= 1:
-            raise UsageError('top is a share; spread, slope and haze are not below 0, the last two below 1')
-        self.top, self.centre, self.spread, self.slope, self.haze = top, centre, spread, slope, haze
+        if not 0 <= top <= 1 or min(beyond, spread, slope, haze) < 0 or max(slope, haze) >= 1:
+            raise UsageError(
+                'top is a share; beyond, spread, slope and haze are at least 0, slope and haze below 1'
+            )
+        self.top, self.beyond, self.centre, self.spread = top, beyond, centre, spread
+        self.slope, self.haze = slope, haze
         self.shared = nn.ModuleList(shared or [])
 
     def forward(self, images: Tensor, bands: Sequence[str]) -> Views:  # noqa: D102
         slopes, offsets = self._lines(images, bands)
-        place = _spread(images, self.spread) + self.centre
+        both = torch.rand(len(images), 1, 1, 1, device=images.device) < self.top
+        place = torch.where(
+            both, _spread(images, 0.5 + self.beyond) + 0.5, _spread(images, self.spread) + self.centre
+        )
         slope = torch.lerp(slopes[0], slopes[1], place)
         slope = slope * (1 + _spread(images, self.slope))
         slope = slope * (1 + _spread(images, 0.75 * self.slope, len(bands)))
         offset = torch.lerp(offsets[0], offsets[1], place)
         offset = offset * (1 + _spread(images, self.haze)) * (1 + _spread(images, self.haze / 3, len(bands)))
         top = images * slope + offset
-        both = torch.rand(len(images), 1, 1, 1, device=images.device) < self.top
         varied = top
         for augmentation in self.shared:
             varied = augmentation(varied, bands)
