@@ -3,15 +3,20 @@
 if __name__ != 'geores.datasets':
     raise ImportError('this folder installs as geores.datasets: import it under that name')
 
-from geores.datasets._reben_files import expand
-from geores.datasets._rsvqa_module import RSVQADataModule
-from geores.datasets.folder import SceneFolder, SceneFolderDataModule
-from geores.datasets.patches import GeoTIFFPatches, GeoTIFFPatchesDataModule
-from geores.datasets.pixels import GeoTIFFPairs, GeoTIFFPairsDataModule
-from geores.datasets.reben import ReBEN, ReBENDataModule, ReBENMapsDataModule
-from geores.datasets.resisc45 import RESISC45, RESISC45DataModule
-from geores.datasets.rsvqa import RSVQA
-from geores.datasets.scene_tiles import SceneTiles, SceneTilesDataModule, split_tiles
+from geores.extras import missing_extra
+
+try:
+    from geores.datasets._reben_files import expand
+    from geores.datasets._rsvqa_module import RSVQADataModule
+    from geores.datasets.folder import SceneFolder, SceneFolderDataModule
+    from geores.datasets.patches import GeoTIFFPatches, GeoTIFFPatchesDataModule
+    from geores.datasets.pixels import GeoTIFFPairs, GeoTIFFPairsDataModule
+    from geores.datasets.reben import ReBEN, ReBENDataModule, ReBENMapsDataModule
+    from geores.datasets.resisc45 import RESISC45, RESISC45DataModule
+    from geores.datasets.rsvqa import RSVQA
+    from geores.datasets.scene_tiles import SceneTiles, SceneTilesDataModule, split_tiles
+except ModuleNotFoundError as error:
+    raise (missing_extra(error) or error) from None
 
 __all__ = [
     'RESISC45',

@@ -84,7 +84,14 @@ _HOMES = {
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
     if name not in _HOMES:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        from geores.extras import missing_extra
+
+        if (missing := missing_extra(error)) is None:
+            raise
+        raise missing from error
 
 
 def __dir__() -> list[str]:

@@ -21,6 +21,7 @@ from geores.cli import (
     verify,
 )
 from geores.errors import GeoresError, UsageError, without_secrets
+from geores.extras import missing_extra
 
 __all__ = ['app', 'main']
 
@@ -95,6 +96,8 @@ def _report(error: BaseException) -> int:
         return STOPPED
     if isinstance(error, _CommandError):
         message = error.format_message()  # type: ignore[attr-defined]
+    elif isinstance(error, ImportError) and (missing := missing_extra(error)):
+        error, message = missing, str(missing)
     elif isinstance(error, GeoresError):
         message = str(error)
     else:

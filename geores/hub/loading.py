@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from geores import models
 from geores.card import CARD_FILE, ModelCard
 from geores.errors import BundleError, ModelNotFoundError, ReadError, UsageError
+from geores.extras import require
 from geores.hub.reben import make_card, release_of
 from geores.rebuild import rebuild
 from geores.weight_files import WEIGHTS_FILE, read_weights, sha256_of
@@ -79,6 +80,7 @@ def fetch(address: HubAddress) -> Path:
         ModelNotFoundError: There is no such repository or revision, or it has to be asked for.
         ReadError: The Hub cannot be reached and the cache does not hold it.
     """
+    require('huggingface_hub')
     import huggingface_hub
     from huggingface_hub import errors
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from geores.errors import UsageError
+from geores.extras import require
 
 __all__ = ['RecurrentText', 'TextEncoder', 'TransformerText', 'text_encoder']
 
@@ -127,6 +128,7 @@ class TransformerText(TextEncoder):
         frozen: bool = True,
     ) -> None:
         super().__init__()
+        require('transformers')
         from transformers import AutoConfig, AutoModel
 
         if start is not None:

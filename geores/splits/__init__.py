@@ -1,13 +1,18 @@
 """Splits of samples into training, validation and test parts, by name, by class and by ground."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from geores.splits.blocks import block_split, clusters, hexagons, squares
 from geores.splits.buffer import keep_apart, near_duplicates
 from geores.splits.files import SplitFile, read_split
 from geores.splits.geographic import Method, geographic_split, regions_of
 from geores.splits.partition import DROPPED, PARTS, Parts
 from geores.splits.reben import reben_rings, reben_split
-from geores.splits.splitters import GeographicKFold, LeaveOneRegionOut, group_folds
 from geores.splits.stratified import LabelMatrix, Split, label_matrix, stratified_split
+
+if TYPE_CHECKING:
+    from geores.splits.splitters import GeographicKFold, LeaveOneRegionOut, group_folds
 
 __all__ = [
     'DROPPED',
@@ -34,3 +39,10 @@ __all__ = [
     'squares',
     'stratified_split',
 ]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    """Find what scikit-learn stands under on first use: other splits do not need it."""
+    if name in {'GeographicKFold', 'LeaveOneRegionOut', 'group_folds'}:
+        return getattr(import_module('geores.splits.splitters'), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

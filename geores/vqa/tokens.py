@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from geores.errors import UsageError
+from geores.extras import require
 
 __all__ = ['Tokenizer']
 
@@ -29,6 +30,7 @@ class Tokenizer:
     """
 
     def __init__(self, definition: Mapping[str, Any], max_tokens: int = MAX_TOKENS) -> None:
+        require('transformers')
         # Here, for reading cards and listing models needs no tokenizer.
         from tokenizers import Tokenizer as Definition
         from transformers import PreTrainedTokenizerFast

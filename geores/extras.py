@@ -1,0 +1,74 @@
+"""Packages that only some jobs need, and the extra of geores that brings each.
+
+Classifying and looking at scenes works with what `pip install geores` brings; training, asking and the
+reBEN formats need more. What is missing is said in one line that names the extra.
+"""
+
+from importlib import import_module
+from typing import Final
+
+from geores.errors import UsageError
+
+__all__ = ['EXTRAS', 'MissingExtraError', 'missing_extra', 'require']
+
+EXTRAS: Final = {
+    'dask': 'dask',
+    'huggingface_hub': 'hub',
+    'jsonargparse': 'train',
+    'lightning': 'train',
+    'lmdb': 'reben',
+    'onnx': 'onnx',
+    'onnxruntime': 'onnx',
+    'osmium': 'osm',
+    's2cloudless': 'clouds',
+    'segmentation_models_pytorch': 'segmentation',
+    'sklearn': 'train',
+    'tokenizers': 'vqa',
+    'torchgeo': 'train',
+    'torchmetrics': 'train',
+    'transformers': 'vqa',
+}
+"""Module -> the extra that installs it."""
+
+
+class MissingExtraError(UsageError, ImportError):
+    """What was asked for needs a package that is not installed; the message names its extra."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__(
+            f'this needs the package {module}, which is not installed: pip install "geores[{EXTRAS[module]}]"'
+        )
+        self.name = module
+
+
+def missing_extra(error: ImportError) -> MissingExtraError | None:
+    """Say which extra a failed import needs.
+
+    Args:
+        error: what an import raised.
+
+    Returns:
+        The error to raise instead, or None where no extra of geores brings the module.
+    """
+    module = (error.name or '').partition('.')[0]
+    if not isinstance(error, ModuleNotFoundError) or module not in EXTRAS:
+        return None
+    return MissingExtraError(module)
+
+
+def require(*modules: str) -> None:
+    """Import modules, or say which extra brings the one that is missing.
+
+    Args:
+        modules: names of modules, of `EXTRAS`.
+
+    Raises:
+        MissingExtraError: if one is not installed.
+    """
+    for module in modules:
+        try:
+            import_module(module)
+        except ModuleNotFoundError as error:
+            if (missing := missing_extra(error)) is None:
+                raise
+            raise missing from error
