@@ -14,7 +14,7 @@ from rasterio.enums import ColorInterp
 
 from geores.errors import BandError, SceneError, UsageError
 from geores.scenes import open_scene
-from geores.scenes import scene as describe
+from geores.scenes.scene import describe
 
 from .scene_fixtures import SHARED, pixels, write_tiff
 

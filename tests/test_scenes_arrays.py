@@ -12,7 +12,7 @@ from odc.geo.xr import xr_zeros
 
 from geores.errors import ReadError, SceneError, UsageError
 from geores.scenes import open_scene
-from geores.scenes import scene as describe
+from geores.scenes.scene import describe
 
 from .scene_fixtures import TILE, pixels, write_tiff
 
