@@ -16,7 +16,7 @@ from geores.metrics.pixels import IGNORED, MEANS, PixelReport
 from geores.tasks.augment import Augmentation
 from geores.tasks.levels import Views, ViewsOf
 from geores.tasks.losses import make_loss
-from geores.tasks.schedule import check_schedule, freeze_parts, make_optimizer, per_band
+from geores.tasks.schedule import SETTINGS, check_schedule, freeze_parts, make_optimizer, per_band
 from geores.tasks.start import start_from
 from geores.tasks.teachers import OnnxTeacher
 
@@ -292,18 +292,9 @@ class SemanticSegmentation(LightningModule):
         self.log_dict(logged)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW, with warm-up and cosine decay step by step."""
-        names = (
-            'learning_rate',
-            'weight_decay',
-            'decay_norms',
-            'warmup',
-            'warmup_steps',
-            'warmup_start',
-            'rate_end',
-        )
+        """AdamW, with warm-up and cosine decay step by step; see `geores.tasks.schedule`."""
         steps = int(self.trainer.estimated_stepping_batches)
-        return make_optimizer(self.network, steps, **{name: self.hparams[name] for name in names})
+        return make_optimizer(self.network, steps, **{name: self.hparams[name] for name in SETTINGS})
 
 
 def _augmented(

@@ -25,6 +25,7 @@ from geores.evaluation.questions import Asked, Folders, find_questions
 from geores.models.factors import FactorHead
 from geores.runtime.base import DTYPES, Precision
 from geores.runtime.predictor import check_precision
+from geores.tasks.schedule import weight_decay_groups
 from geores.vqa.answers import AnswerVocabulary
 from geores.vqa.comparison import Majority, fitting, forms_of
 from geores.vqa.model import VQAModel
@@ -112,13 +113,7 @@ def _decide(head: FactorHead, rows: torch.Tensor) -> torch.Tensor:
 
 
 def _train(head: FactorHead, rows: torch.Tensor, index: torch.Tensor, target: torch.Tensor) -> None:
-    parts = {True: [], False: []}  # type: dict[bool, list[torch.nn.Parameter]]
-    for part in head.parameters():
-        parts[part.ndim > 1].append(part)
-    optimizer = torch.optim.AdamW(
-        [{'params': parts[True], 'weight_decay': DECAY}, {'params': parts[False], 'weight_decay': 0.0}],
-        lr=RATE,
-    )
+    optimizer = torch.optim.AdamW(weight_decay_groups(head.parameters(), DECAY), lr=RATE)
     epoch = -(-len(target) // BATCH)
     steps = max(min(EPOCHS * epoch, STEPS), epoch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
