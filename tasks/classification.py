@@ -1,4 +1,4 @@
-"""Labels of whole scenes or tiles: one of them, or any number."""
+"""Classification of whole scenes or tiles, single-label or multi-label."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
@@ -26,35 +26,35 @@ class SceneClassification(LightningModule):
     fitting starts (its `statistics` and `train_targets`).
 
     Args:
-        labels: In the order of targets. `geores train` takes labels, bands and task of the data.
-        bands: In the order of images.
+        labels: in the order of targets. `geores train` takes labels, bands and task of the data.
+        bands: in the order of images.
         task: 'multi-label' or 'single-label'.
-        architecture: Name in `geores.models`; it has to take `in_chans` and `num_classes`.
-        architecture_kwargs: Its other arguments.
-        start: Weights to start from, as in `geores.tasks.start`: a bundle or a file of weights.
-        freeze: Parts of the network that keep their weights and statistics, such as 'blocks.0'.
-        teachers: Bundles whose mean answer is learnt beside the labels, and in their place for images
+        architecture: name in `geores.models`; it has to take `in_chans` and `num_classes`.
+        architecture_kwargs: its other arguments.
+        start: weights to start from, as in `geores.tasks.start`: a bundle or a file of weights.
+        freeze: parts of the network that keep their weights and statistics, such as 'blocks.0'.
+        teachers: bundles whose mean answer is learnt beside the labels, and in their place for images
             without labels. Bands and labels have to be the same.
-        teacher_share: Weight of the teachers against the label of a labelled image.
-        mixup: Alpha of mixup (Zhang et al. 2018); 0 does not mix.
+        teacher_share: weight of the teachers against the label of a labelled image.
+        mixup: alpha of mixup (Zhang et al. 2018); 0 does not mix.
         loss: 'bce', 'ce', 'focal' or 'gce' (for noisy labels); None takes the plain one of the task.
-        focal_gamma: Of 'focal'.
-        gce_q: Of 'gce'.
-        label_smoothing: Share of the target that is spread over all answers.
+        focal_gamma: focal gamma of 'focal'.
+        gce_q: gce q of 'gce'.
+        label_smoothing: share of the target that is spread over all answers.
         class_weights: 'balanced', one number a label, or None.
-        learning_rate: After warm-up.
-        weight_decay: Of matrices and kernels.
-        decay_norms: Whether biases and norms are drawn towards zero too.
-        warmup: Share of all steps in which the learning rate rises; then it falls as a cosine.
-        warmup_steps: That many steps instead, at most all but one.
-        warmup_start: The learning rate of the first step, as a share of `learning_rate`.
-        rate_end: The learning rate of the last step, likewise.
-        augment: Augmentations of training batches, in their order.
-        mean: Per band, in the images' units; None takes the datamodule's.
-        std: Per band, in the images' units; None takes the datamodule's.
+        learning_rate: after warm-up.
+        weight_decay: weight decay of matrices and kernels.
+        decay_norms: whether biases and norms are drawn towards zero too.
+        warmup: share of all steps in which the learning rate rises; then it falls as a cosine.
+        warmup_steps: warmup steps that many steps instead, at most all but one.
+        warmup_start: the learning rate of the first step, as a share of `learning_rate`.
+        rate_end: the learning rate of the last step, likewise.
+        augment: augmentations of training batches, in their order.
+        mean: per band, in the images' units; None takes the datamodule's.
+        std: per band, in the images' units; None takes the datamodule's.
 
     Raises:
-        UsageError: The architecture, the loss or the weights do not fit.
+        UsageError: if the architecture, the loss or the weights do not fit.
     """
 
     mean: Tensor
@@ -121,10 +121,10 @@ class SceneClassification(LightningModule):
         """Take statistics of the training part, and lay the network out for quick convolutions.
 
         Args:
-            stage: Only 'fit' does anything.
+            stage: only 'fit' does anything.
 
         Raises:
-            UsageError: There is neither `mean` and `std` nor a datamodule that knows them.
+            UsageError: if there is neither `mean` and `std` nor a datamodule that knows them.
         """
         if stage != 'fit':
             return
@@ -154,7 +154,7 @@ class SceneClassification(LightningModule):
         """Switch to training or evaluation; frozen parts stay in evaluation.
 
         Args:
-            mode: Whether to train.
+            mode: whether to train.
         """
         super().train(mode)
         for part in self.frozen:
@@ -197,8 +197,8 @@ class SceneClassification(LightningModule):
         """Loss of an augmented batch.
 
         Args:
-            batch: With `image` and `label`.
-            batch_idx: Ignored.
+            batch: batch with `image` and `label`.
+            batch_idx: ignored.
         """
         images, target = batch['image'], batch['label']
         with torch.autocast(self.device.type, enabled=False):
@@ -230,8 +230,8 @@ class SceneClassification(LightningModule):
         """Keep scores of a batch.
 
         Args:
-            batch: With `image` and `label`.
-            batch_idx: Ignored.
+            batch: batch with `image` and `label`.
+            batch_idx: ignored.
         """
         logits = self(batch['image']).float()
         loss = self.loss(logits, batch['label'], self.weight)

@@ -42,6 +42,11 @@ STEPS = 1200
 RATE, DECAY = 4e-3, 0.02
 CATEGORIES = 100
 
+FOLDS = 5
+"""In which the baselines learn from the other images, where they have no training part."""
+
+Lessons = tuple[list[str], list[str], list[str]]
+
 
 def answer_without_images(
     questions: Sequence[str],
@@ -51,24 +56,24 @@ def answer_without_images(
     kinds: Sequence[str],
     seed: int = 0,
 ) -> list[str]:
-    """Answer questions by what questions alone teach.
+    """Answer questions with a model that was trained on questions alone.
 
     The head of `vqa-factors`, which knows a question by its parts, with zeros in place of an image, trained
     as `configs/vqa-aerial.yaml` trains it. What the grammar does not parse is answered by the majority.
 
     Args:
-        questions: To learn from.
-        types: Kind of each.
-        answers: Of each, encoded.
-        asked: Questions to answer.
-        kinds: Kind of each of them.
-        seed: Of weights and batches.
+        questions: questions to learn from.
+        types: type of each.
+        answers: answers of each, encoded.
+        asked: questions to answer.
+        kinds: type of each of them.
+        seed: seed of weights and batches.
 
     Returns:
-        An answer a question of `asked`.
+        One answer per question of `asked`.
 
     Raises:
-        UsageError: There is nothing to learn from.
+        UsageError: if there is nothing to learn from.
     """
     said = Majority.of(questions, types, answers).answer(asked, kinds)
     texts = sorted({*questions, *asked})  # each is parsed once, however often it is asked
@@ -101,7 +106,7 @@ def _head(questions: Sequence[str], answers: int) -> FactorHead:
 
 
 def _read(head: FactorHead, questions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Parts of each different question, and which of them each question is."""
+    """Encoded parts of each distinct question, and the index of each question among these."""
     texts, index = np.unique(np.asarray(questions, object), return_inverse=True)
     forms = forms_of(texts.tolist())
     empty = torch.zeros(len(texts), 1, dtype=torch.int64)
@@ -129,11 +134,6 @@ def _train(head: FactorHead, rows: torch.Tensor, index: torch.Tensor, target: to
         optimizer.step()
         schedule.step()
     head.eval()
-
-
-FOLDS = 5
-"""In which the baselines learn from the other images, where they have no training part."""
-Lessons = tuple[list[str], list[str], list[str]]
 
 
 class _Images(Dataset[Tensor]):
@@ -178,24 +178,24 @@ class VQAEvaluator:
         seed: int = 0,
         **others: Any,  # noqa: ANN401 - options of evaluations of labels
     ) -> Self:
-        """Find questions, answers and images, and what the baselines learn from.
+        """Find questions, answers and images, and the training data of the baselines.
 
         Args:
-            model: Loaded.
-            data: Folder in a layout of RSVQA, or several.
+            model: the loaded model.
+            data: folder in a layout of RSVQA, or several.
             split: 'all', 'train', 'val', 'test' or 'test_phili', as of `find_questions`.
-            train: Folders that majority and question-only model learn from. None takes the training part
+            train: folders that majority and question-only model learn from. None takes the training part
                 where `split` leaves one, else the other images that are measured on.
-            ignore_unknown: Leave out kinds of questions that the model has no answers to.
-            batch_size: Images in one forward pass.
-            precision: Of the encoder: 'auto', 'fp32', 'bf16' or 'fp16'.
-            workers: Processes that read images beside this one.
-            bootstrap: Drawings for intervals; 0 gives none.
-            seed: Of the drawings, and of the question-only model.
-            **others: Refused where they are set.
+            ignore_unknown: leave out kinds of questions that the model has no answers to.
+            batch_size: images in one forward pass.
+            precision: precision of the encoder: 'auto', 'fp32', 'bf16' or 'fp16'.
+            workers: processes that read images beside this one.
+            bootstrap: bootstrap replicates for confidence intervals; 0 gives no intervals.
+            seed: seed of the bootstrap and of the question-only model.
+            **others: refused where they are set.
 
         Raises:
-            UsageError: Something given cannot be used.
+            UsageError: if something given cannot be used.
         """
         given = [name for name, value in others.items() if value is not None and value not in ({}, '')]
         if given:
@@ -227,14 +227,14 @@ class VQAEvaluator:
         return cls(model, asked, batch_size, chosen, workers, bootstrap, seed, provenance)
 
     def check_output(self, folder: Path, *, overwrite: bool) -> None:
-        """Raise where results could not be written.
+        """Check that results can be written, before any work is done.
 
         Args:
-            folder: To write to.
-            overwrite: Whether files may be replaced.
+            folder: folder to write to.
+            overwrite: whether files may be replaced.
 
         Raises:
-            OutputError: A file exists, or the folder cannot be written.
+            OutputError: if a file exists, or the folder cannot be written.
         """
         check_answer_files(folder, self.model.name, overwrite=overwrite)
 
@@ -242,10 +242,10 @@ class VQAEvaluator:
         """Answer all questions; each image is encoded once.
 
         Args:
-            progress: Called with the images just done and all of them.
+            progress: called with the number of images just done and of all images.
 
         Raises:
-            DatasetError: An image cannot be read.
+            DatasetError: if an image cannot be read.
         """
         frame = self._frame()
         answers = self._answers(progress)
@@ -273,7 +273,7 @@ class VQAEvaluator:
         )
 
     def _frame(self) -> pd.DataFrame:
-        """Questions with what is true of them, and answers of those who see no image."""
+        """Questions with their true answers, and the answers of the image-blind baselines."""
         data, chosen = self.asked.dataset, self.asked.questions
         known = set(self.model.card.labels[1:])
         texts, types, answers = _lessons(data, chosen)
@@ -318,7 +318,7 @@ class VQAEvaluator:
         )
 
     def _answers(self, progress: Callable[[int, int], None] | None) -> dict[int, tuple[str, float]]:
-        """Answer and probability of each question, by its position."""
+        """Predicted answer and its probability per question, by the question's position."""
         data, model = self.asked.dataset, self.model
         asked: dict[int, list[int]] = {}
         for index in self.asked.questions:
@@ -345,7 +345,7 @@ class VQAEvaluator:
 
 
 def _lessons(data: 'RSVQA', questions: Sequence[int]) -> Lessons:
-    """Texts, kinds and answers of questions."""
+    """Texts, types and answers of questions."""
     return (
         [data.questions[index].text for index in questions],
         [data.question_types[index] for index in questions],

@@ -1,4 +1,4 @@
-"""Questions that a model is measured on, and those that the baselines learn from."""
+"""Questions that a model is evaluated on, and those that the image-blind baselines are fitted to."""
 
 import re
 from collections import Counter
@@ -38,13 +38,13 @@ class Asked:
     """Questions to ask a model.
 
     Attributes:
-        dataset: That they are from.
-        questions: Their positions.
-        lessons: What the baselines learn from: a dataset and positions in it; None where they learn from
+        dataset: dataset that the questions are from.
+        questions: positions of the questions in the dataset.
+        lessons: what the baselines learn from: a dataset and positions in it; None where they learn from
             the other images that are asked about.
-        taught_by: The same in words.
-        notes: What to tell about the data.
-        warnings: Why figures may not be what they seem.
+        taught_by: the same in words.
+        notes: what to tell about the data.
+        warnings: why figures may not be what they seem.
     """
 
     dataset: 'RSVQA'
@@ -59,7 +59,7 @@ def holds_questions(folder: str | PathLike[str]) -> bool:
     """Whether a folder has questions about images, in a layout of RSVQA.
 
     Args:
-        folder: Which need not be there.
+        folder: path that need not exist.
     """
     return any(any(Path(folder).glob(name)) for name in ('*questions.json', 'RSVQAxBEN_QA_*.json'))
 
@@ -72,18 +72,18 @@ def find_questions(
     *,
     ignore_unknown: bool = False,
 ) -> Asked:
-    """Open questions as a model takes them: by its answer encoding, with images of its size.
+    """Open questions as a model takes them: with its answer encoding, and images of its size.
 
     Args:
-        card: Of a VQA model.
-        data: Folder in a layout of RSVQA, or several.
+        card: card of a VQA model.
+        data: folder in a layout of RSVQA, or several.
         part: 'all'; 'train' or 'val' of the card's split by location, if it is of this data, else of
             the files; 'test' or 'test_phili' of the files.
-        train: Folders that the baselines learn from, of official files the training part.
-        ignore_unknown: Leave out kinds of questions that the model has no answers to.
+        train: folders that the baselines learn from, of official files the training part.
+        ignore_unknown: leave out kinds of questions that the model has no answers to.
 
     Raises:
-        UsageError: Files are missing or disagree, the part is not there, or the model has no answers to a
+        UsageError: if files are missing or disagree, the part is not there, or the model has no answers to a
             kind of questions.
     """
     if part not in PARTS:
@@ -170,7 +170,7 @@ def _own(split: 'Split | None', part: str) -> list[int]:
 def _answerable(
     card: ModelCard, dataset: 'RSVQA', questions: Sequence[int], ignore_unknown: bool
 ) -> tuple[list[int], list[str]]:
-    """Questions of kinds that the model has answers to."""
+    """Keep the questions of types that the model has answers to."""
     known = {kind_of(label) for label in card.labels if label != UNKNOWN}
     counts = Counter(dataset.question_types[index] for index in questions)
     lacking = [kind for kind in sorted(counts) if _KINDS.get(kind, kind) not in known]
@@ -193,7 +193,7 @@ def _answerable(
 def _training(
     card: ModelCard, module: 'RSVQADataModule', split: 'Split | None', part: str, folders: Sequence[Path]
 ) -> tuple[list[str], list[str]]:
-    """Notes and warnings: whether the model has learnt from these images."""
+    """Notes and warnings on whether the model was trained on these images."""
     if split is not None and part != 'test' and part != 'test_phili':
         count, total = len(split.train), len(module.dataset.entries)
         if part == 'val':
@@ -257,7 +257,7 @@ def _count(images: Sequence[int], questions: Sequence[int]) -> str:
 
 
 def _scale(card: ModelCard, dataset: 'RSVQA', images: Sequence[int]) -> list[str]:
-    """A warning where the files say that images are of another resolution than the model takes."""
+    """Warn if the files state another resolution than the model takes."""
     told = (str(dataset.entries[number].fields.get('res_x', '')) for number in images)
     metres = {float(match[1]) for text in told if (match := _METRES.fullmatch(text))}
     low, high = card.gsd

@@ -61,8 +61,8 @@ class Sample:
             Paths under ``sample`` and ``design``.
 
         Raises:
-            OutputError: a file of that name exists, or cannot be written there.
-            WriteError: writing failed, as on a full disk; no file is left half written.
+            OutputError: if a file of that name exists, or cannot be written there.
+            WriteError: if writing failed, as on a full disk; no file is left half written.
         """
         points, design = check_sample(path, overwrite=overwrite)
         with whole_files([points, design]) as (partial, record):
@@ -120,9 +120,9 @@ def sample(
         blind: leave the map's class and the stratum out of the points; the design keeps them by id.
 
     Raises:
-        SceneError: the map is missing or cannot be opened.
-        UsageError: it is no map of classes, or an option cannot be met.
-        ReadError: pixels cannot be read.
+        SceneError: if the map is missing or cannot be opened.
+        UsageError: if it is no map of classes, or an option cannot be met.
+        ReadError: if pixels cannot be read.
     """
     _check(size, standard_error, expected_accuracy, geometry, seed)
     rng = np.random.default_rng(seed)
@@ -187,7 +187,7 @@ def _size(
     standard_error: float | None,
     given: float | Mapping[str, float] | None,
 ) -> int:
-    """Sample units for a standard error of overall accuracy, at least two a class."""
+    """Number of sample units for a standard error of overall accuracy, at least two per class."""
     classes = census.classes
     if isinstance(given, Mapping):
         unknown, missing = set(given) - set(classes), [name for name in classes if name not in given]
@@ -204,7 +204,7 @@ def _size(
 def _notes(
     census: Census, counts: NDArray[np.int64], size: int, allocation: Allocation, min_per_class: int
 ) -> list[str]:
-    """What the user may not expect of an allocation."""
+    """Notes on results of an allocation that the user may not expect."""
     taken = counts == census.units.sum(0)
     whole = [f'{name} ({n:,})' for name, n in zip(census.classes, counts.tolist(), strict=True)]
     notes = [f'all units are taken of {", ".join(np.array(whole)[taken])}'] if taken.any() else []

@@ -45,7 +45,7 @@ def sample_size(
         units: pixels of the map; without it, far more than the sample.
 
     Raises:
-        UsageError: the standard error or an accuracy is out of range.
+        UsageError: if the standard error or an accuracy is out of range.
 
     Example:
         >>> sample_size([0.02, 0.015, 0.32, 0.645], [0.7, 0.6, 0.9, 0.95], standard_error=0.01)
@@ -64,7 +64,7 @@ def sample_size(
 def allocate(
     shares: ArrayLike, size: int, how: Allocation = 'recommended', min_per_class: int = 50
 ) -> NDArray[np.int64]:
-    """Share a sample out to strata.
+    """Allocate a sample to strata.
 
     Olofsson et al. (2014), section 5.1.2. ``equal`` serves user's accuracies, ``proportional`` the
     overall accuracy and the areas of common classes; ``recommended`` lies between: rare classes get
@@ -78,10 +78,10 @@ def allocate(
             sample is too small for it.
 
     Returns:
-        Sample units of each stratum, (K,); they sum to ``size``.
+        Number of sample units per stratum, (K,); they sum to ``size``.
 
     Raises:
-        UsageError: the size has not two units for each stratum, or an option is out of range.
+        UsageError: if the size has not two units for each stratum, or an option is out of range.
     """
     share = np.asarray(shares, float) / np.sum(shares)
     if how not in get_args(Allocation):
@@ -111,9 +111,9 @@ def allocate_within(
     how: Allocation = 'recommended',
     min_per_class: int = 50,
 ) -> NDArray[np.int64]:
-    """Share a sample out to strata as `allocate` does, but no more to one than it has.
+    """Allocate a sample to strata like `allocate`, but never more units than a stratum has.
 
-    What a small stratum cannot give goes to the others.
+    The units that a small stratum cannot provide go to the others.
 
     Args:
         shares: of area of each stratum, above 0, (K,).
@@ -123,7 +123,7 @@ def allocate_within(
         min_per_class: as in `allocate`.
 
     Returns:
-        Sample units of each stratum, (K,); they sum to ``size``, or to all units where these are fewer.
+        Number of sample units per stratum, (K,); they sum to ``size``, or to all units where these are fewer.
 
     Raises:
         UsageError: as in `allocate`.
@@ -142,7 +142,7 @@ def allocate_within(
 
 
 def _rounded(wanted: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Whole numbers of the same sum: the largest remainders are rounded up."""
+    """Round to whole numbers of the same sum (largest remainder method)."""
     whole = np.floor(wanted + 1e-9).astype(np.int64)
     left = round(float(wanted.sum())) - int(whole.sum())
     whole[np.argsort(-(wanted - whole), kind='stable')[:left]] += 1
@@ -207,7 +207,7 @@ class Design:
 
 
 def side_file(points: Path) -> Path:
-    """Where the design of a sample lies."""
+    """Path of the design of a sample."""
     return points.with_suffix('.json')
 
 
@@ -215,7 +215,7 @@ def read_design(path: Path) -> Design:
     """Read the JSON beside a sample.
 
     Raises:
-        UsageError: it is missing, or not what `geores.sample` writes.
+        UsageError: if it is missing, or not what `geores.sample` writes.
     """
     try:
         told: dict[str, Any] = json.loads(path.read_text())

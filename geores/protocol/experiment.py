@@ -34,14 +34,14 @@ class Experiment:
     """Checked and ready to run: data, parts to train and test on, and the encoder.
 
     Args:
-        dataset: Labelled images, at the encoder's size.
+        dataset: labelled images, at the encoder's size.
         splits: (ratio, repeat) -> training and test part.
-        encoder: Of deep features and fine-tuning.
-        options: As given.
-        methods: That will run.
-        device: As torch names devices.
-        seen: Whether the encoder looks to have been trained on these images.
-        reported: What others report on the data by this protocol, one sentence each.
+        encoder: encoder of deep features and fine-tuning.
+        options: as given.
+        methods: methods that will run.
+        device: as torch names devices.
+        seen: whether the encoder looks to have been trained on these images.
+        reported: what others report on the data by this protocol, one sentence each.
     """
 
     dataset: SceneFolder
@@ -60,7 +60,7 @@ class Experiment:
 
     @property
     def rows(self) -> dict[str, str]:
-        """Method -> how the table names it."""
+        """Method -> its name in the table."""
         name, mark = self.encoder.name, ' (trained on these images)' if self.seen else ''
         tuned = f'{name} from scratch' if self.encoder.source is None else f'fine-tuned {name}{mark}'
         names = {
@@ -72,7 +72,7 @@ class Experiment:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the table has to know."""
+        """Notes for readers of the table."""
         notes = []
         if 'deep' in self.options.methods and 'deep' not in self.methods:
             notes.append(
@@ -111,21 +111,21 @@ class Experiment:
         progress: Progress | None = None,
         notice: Callable[[str], None] | None = None,
     ) -> BaselineTable:
-        """Run what is not finished yet.
+        """Run every method, ratio and repeat that is not finished yet.
 
         Args:
-            out: Folder for the results and unfinished work.
-            resume: Continue unfinished work in `out`.
-            overwrite: Replace results in `out`.
-            progress: Called with each finished run, the number of finished runs and of all.
-            notice: Called with each of `notes` before the first run.
+            out: folder for the results and unfinished work.
+            resume: continue unfinished work in `out`.
+            overwrite: replace results in `out`.
+            progress: called with each finished run, the number of finished runs and of all.
+            notice: called with each of `notes` before the first run.
 
         Returns:
             The table; with `out`, its files are written too.
 
         Raises:
-            UsageError: The output is taken, or an image cannot be read.
-            WriteError: Results cannot be written.
+            UsageError: if the output is taken, or an image cannot be read.
+            WriteError: if results cannot be written.
         """
         folder = None if out is None else Path(out)
         if folder is not None:
@@ -204,7 +204,7 @@ class Experiment:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What finished runs have to share to stand in one table."""
+        """Options that all finished runs of one table share."""
         encoder = {
             name: asdict(self.encoder)[name] for name in ('architecture', 'sha256', 'size', 'mean', 'std')
         }
@@ -218,7 +218,7 @@ class Experiment:
 
     @property
     def info(self) -> dict[str, Any]:
-        """Where the figures come from, as plain JSON values."""
+        """Provenance of the figures, as plain JSON values."""
         counts = {
             label: int((self.dataset.targets == k).sum()) for k, label in enumerate(self.dataset.labels)
         }

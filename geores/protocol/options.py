@@ -21,7 +21,7 @@ _SIZES = (16, 1024)
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineOptions(NamedOptions):
-    """What a user can ask for; `geores.baselines` says what each means."""
+    """Options of the baselines; `geores.baselines` explains each."""
 
     ratios: Sequence[float] = (0.1, 0.2)
     repeats: int = 5
@@ -81,17 +81,17 @@ def draw_splits(
     Each is a `ratio_split`, in which the training part of a small ratio is part of that of a larger one.
 
     Args:
-        ids: Of the images, each another.
-        classes: Of the images.
-        ratios: Training ratios, above 0 and below 1.
-        repeats: Draws at each ratio.
-        seed: Gives other draws.
+        ids: unique ids of the images.
+        classes: classes of the images.
+        ratios: training ratios, above 0 and below 1.
+        repeats: random draws per ratio.
+        seed: seed of the draws.
 
     Returns:
         (ratio, repeat from 0) -> the split, whose `val` is the test part.
 
     Raises:
-        DatasetError: A class has too few images to train on or to test on.
+        DatasetError: if a class has too few images to train on or to test on.
     """
     for ratio in ratios:
         check_ratio(classes, ratio)

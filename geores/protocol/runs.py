@@ -24,17 +24,17 @@ class Run:
     """One training and test of a method.
 
     Args:
-        method: As the user names it.
-        ratio: Share of each class that was trained on.
-        repeat: From 0.
-        accuracy: Overall: share of test images that are right.
-        kappa: Cohen's.
-        f1_macro: Mean over classes.
-        train: Training images.
-        test: Test images.
-        setting: What was chosen, such as C of the SVM or the epochs.
-        seconds: That it took, without features that all runs share.
-        confusion: Test images, one row a true class, one column an answer.
+        method: as the user names it.
+        ratio: share of each class that was trained on.
+        repeat: number of the repeat, from 0.
+        accuracy: overall accuracy: share of test images that are classified correctly.
+        kappa: Cohen's kappa.
+        f1_macro: F1, averaged over classes.
+        train: number of training images.
+        test: number of test images.
+        setting: what was chosen, such as C of the SVM or the epochs.
+        seconds: seconds that it took, without features that all runs share.
+        confusion: test images, one row per true class, one column per predicted class.
     """
 
     method: str
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def key(self) -> tuple[str, float, int]:
-        """What makes it another run than others of the same options."""
+        """Method, ratio and repeat: what tells the run from others of the same options."""
         return self.method, self.ratio, self.repeat
 
     @classmethod
@@ -61,8 +61,8 @@ class Run:
         Args:
             truth: (N,) class indices, every class at least once.
             answers: (N,) class indices.
-            classes: Number of classes.
-            **about: The other fields.
+            classes: number of classes.
+            **about: the other fields.
         """
         labels = range(classes)
         return cls(
@@ -76,21 +76,21 @@ class Run:
 
 
 def work_folder(folder: Path) -> Path:
-    """Where unfinished work is kept."""
+    """Folder of unfinished work."""
     return folder / '.baselines.partial'
 
 
 class RunJournal:
-    """Finished runs in a file of one JSON object a line; the first line holds the options.
+    """Finished runs in a file with one JSON object per line; the first line holds the options.
 
     Args:
-        folder: Of the results; nothing is made before the first run is added. None keeps runs in
+        folder: folder of the results; nothing is made before the first run is added. None keeps runs in
             memory alone.
-        key: Options that all runs of the file share.
-        resume: Go on from runs that the file holds; else it is replaced by the first run added.
+        key: options that all runs of the file share.
+        resume: go on from runs that the file holds; else it is replaced by the first run added.
 
     Raises:
-        JournalError: The file is of other options, or damaged.
+        JournalError: if the file is of other options, or damaged.
     """
 
     def __init__(self, folder: Path | None, key: Mapping[str, Any], *, resume: bool = True) -> None:
@@ -122,10 +122,10 @@ class RunJournal:
         """Keep a run, on the disk where there is a folder.
 
         Args:
-            run: To keep.
+            run: run to keep.
 
         Raises:
-            WriteError: It cannot be written.
+            WriteError: if it cannot be written.
         """
         self.runs[run.key] = run
         if self._path is None:

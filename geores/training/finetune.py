@@ -56,8 +56,8 @@ def finetune(
         Model, scores and report; `Finetuned.save` writes them.
 
     Raises:
-        UsageError: something given cannot be used.
-        ReadError: a scene could not be read.
+        UsageError: if something given cannot be used.
+        ReadError: if a scene could not be read.
     """
     wanted = FinetuneOptions.of(options)
     return plan_finetune(scene, labels, column, base, wanted, bands=bands).run(progress)

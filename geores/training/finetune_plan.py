@@ -1,4 +1,4 @@
-"""Fine-tuning on labelled ground: everything checked and read first, then trained and scored."""
+"""Fine-tuning in two steps: check and read everything, then train and score."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -40,7 +40,7 @@ OPTIMISTIC = (
 
 @dataclass(frozen=True)
 class FinetunePlan:
-    """Everything checked and read, nothing trained yet.
+    """A fine-tuning that is checked and ready to run; `plan_finetune` makes it.
 
     Attributes:
         tiles: with a class each.
@@ -62,7 +62,7 @@ class FinetunePlan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should be told, one sentence each."""
+        """Notes for the user, one sentence each."""
         return tuple(self.about['notes'])
 
     def epochs(self, split: Split) -> int:
@@ -158,7 +158,7 @@ def plan_finetune(
     *,
     bands: Sequence[str] | None = None,
 ) -> FinetunePlan:
-    """Check everything and read the tiles; `finetune` describes arguments and errors."""
+    """Check everything and read the tiles; see `finetune` for arguments and errors."""
     device = pick_device(options.device)
     scenes = opened(scene, bands)
     start, chosen = str(base), []
@@ -213,7 +213,7 @@ def _cut(
 
 
 def _cutting(size: int, options: FinetuneOptions) -> dict[str, Any]:
-    """Where tiles lie and which of them count, as the card keeps it."""
+    """How tiles are cut and which of them count, as the card records it."""
     return {
         'resolution': options.resolution,
         'stride': options.stride or max(size // 2, 1),
@@ -224,7 +224,7 @@ def _cutting(size: int, options: FinetuneOptions) -> dict[str, Any]:
 
 
 def _enough(tiles: SceneTiles, least: int, column: str) -> tuple[SceneTiles, list[str]]:
-    """Drop classes of too few tiles; two have to remain."""
+    """Drop classes with too few tiles; at least two classes have to remain."""
     counts = count_tiles(tiles.strata, list(range(len(tiles))), tiles.labels)
     if len(counts) == 1:
         raise DatasetError(
@@ -245,7 +245,7 @@ def _enough(tiles: SceneTiles, least: int, column: str) -> tuple[SceneTiles, lis
 
 
 def _names(mask: Masks | None) -> list[str] | None:
-    """Masks as they may be kept."""
+    """Paths of masks without secrets, for the report."""
     if mask is None:
         return None
     masks = [mask] if isinstance(mask, str | PathLike) else mask
@@ -291,7 +291,7 @@ def _draft(
     column: str,
     options: FinetuneOptions,
 ) -> ModelCard:
-    """The card to be, which says at once whether the classes can be labels of a model."""
+    """Draft the card of the new model; this checks that the classes can be labels."""
     names = ', '.join(scene.name for scene in scenes)
     levels = {scene.processing_level or base.processing_level for scene in scenes}
     sizes = [float(f'{gsd:.4g}') for gsd in tiles.gsds]

@@ -1,4 +1,4 @@
-"""Whether fine-tuning pays: a trial on training tiles of which some are held in.
+"""Choose between the linear start and fine-tuning by a trial on held-in training tiles.
 
 A network that is fine-tuned on few tiles of one scene can end below the linear head that it started from
 (Kumar et al. 2022, Fine-tuning can distort pretrained features and underperform out-of-distribution). More
@@ -32,14 +32,14 @@ SHARE = 0.2
 def hold_in(
     tiles: SceneTiles, split: Split, *, block_size: float | None = None, buffer: float = 0.0, seed: int = 0
 ) -> Split | None:
-    """A geographic split inside the training part.
+    """Split the training part geographically, to hold some of its tiles in for a trial.
 
     Args:
-        tiles: Of the split.
-        split: Its validation part is not touched.
-        block_size: Metres of a block's side; four tiles where not given.
-        buffer: Metres from tiles held in within which no tile trains.
-        seed: Gives another split.
+        tiles: tiles of the split.
+        split: its validation part is not touched.
+        block_size: metres of a block's side; four tiles where not given.
+        buffer: metres from tiles held in within which no tile trains.
+        seed: gives another split.
 
     Returns:
         Positions among all tiles, those held in as `val`; None where too few could be held in, or a class
@@ -68,16 +68,16 @@ def choose(
     network has no linear head, it is fine-tuned.
 
     Args:
-        recipe: How to train.
-        data: Its validation part is not looked at.
-        inner: Of `hold_in`.
-        report: Called with the number of tiles that were just trained on, or need not be.
-        stage: Where unfinished work is kept.
+        recipe: how to train.
+        data: its validation part is not looked at.
+        inner: inner of `hold_in`.
+        report: called with the number of tiles that were just trained on, or need not be.
+        stage: where unfinished work is kept.
 
     Raises:
-        UsageError: The weights do not fit, the network does not take tiles of that size, or training
+        UsageError: if the weights do not fit, the network does not take tiles of that size, or training
             diverged.
-        KeyboardInterrupt: Stopped by the user.
+        KeyboardInterrupt: if stopped by the user.
     """
     stage = stage or Stage()
     with torch.random.fork_rng(), quiet_trainer():
@@ -114,7 +114,7 @@ def _compare(recipe: Recipe, data: GivenSplit, inner: Split, report: Report, sta
 
 
 def clearly_better(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
-    """Whether a classifier has more samples right than another by above one standard error.
+    """Whether one classifier beats another by more than one standard error.
 
     That of the difference of two shares of the same samples (McNemar 1947): only samples that one of them
     alone has right count.
