@@ -1,7 +1,4 @@
-"""Writes the bundle of a model that labels pixels when training ends.
-
-Writes the bundle of a VQA task when training ends.
-"""
+"""Exports of tasks that label pixels or answer questions: their bundles are written when training ends."""
 
 import logging
 from collections.abc import Sequence
@@ -34,18 +31,18 @@ class ExportSegmentation(ExportBundle):
     Args:
         name: name of the model.
         description: one or two sentences for people.
-        sensor: what the images were taken with.
-        processing_level: such as 'L2A'.
+        sensor: sensor of the images.
+        processing_level: processing level of the images, such as 'L2A'.
         units: units of the images' values: 'reflectance*10000', '8-bit' or 'dB'.
         gsd: smallest and largest ground sampling distance, in metres.
-        training_data: the data sets, with their licences.
+        training_data: training data sets, with their licences.
         licence: licence of the weights.
-        colours: one a label, as '#rrggbb'; None takes the palette that knows the labels.
-        resampling: how coarser bands are brought to the model's resolution.
+        colours: one colour per label, as '#rrggbb'; None takes the palette that has the labels.
+        resampling: resampling of coarser bands to the model's resolution.
         display_stretch: low and high percentile that bring other imagery to 8 bits.
         display_range: reflectances times 10,000 that become 0 and 255 instead.
         monitor: figure whose highest value marks the best epoch; None keeps the last.
-        path: folder of the bundle; None puts it into the run's folder, under the model's name.
+        path: folder of the bundle; None puts it into the run folder, under the model's name.
         dtype: dtype in which to keep the weights.
         overwrite: replace a bundle that stands there.
     """
@@ -197,7 +194,7 @@ def answer_all(task: VisualQuestionAnswering, data: Any) -> None:  # noqa: ANN40
 
     Args:
         task: set up.
-        data: its datamodule.
+        data: datamodule of the task.
     """
     task.eval()
     task.predictions.reset()

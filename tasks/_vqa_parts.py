@@ -1,7 +1,4 @@
-"""Parts of the VQA task: encoder, input statistics, cached features, and predictions.
-
-Answers of a validation, and what they are worth beside those that need no image.
-"""
+"""Parts of the VQA task: encoder, input statistics, cached features, and validation predictions."""
 
 import io
 import logging
@@ -25,7 +22,7 @@ from geores.vqa.cache import TURNS, FeatureCache, feature_key
 from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY, Comparison, Majority, compare
 from geores.vqa.network import own_encoder, shared_encoder
 
-__all__ = ['Encoder', 'Predictions', 'image_identities', 'make_cache', 'make_encoder', 'statistics']
+__all__ = ['Predictions', 'TaskEncoder', 'image_identities', 'make_cache', 'make_encoder', 'statistics']
 
 _logger = logging.getLogger(__name__)
 
@@ -37,11 +34,11 @@ _IMAGENET = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
 
 
 @dataclass(frozen=True)
-class Encoder:
+class TaskEncoder:
     """An image encoder and its description on a card.
 
     Attributes:
-        features: gives the feature maps.
+        features: network that gives the feature maps.
         spec: the card's `encoder`.
         shared: the bundle it is part of; None where it is the task's own.
     """
@@ -61,18 +58,18 @@ def make_encoder(
     grid: int | None,
     scale: float = 1.0,
     looks: bool = False,
-) -> Encoder:
+) -> TaskEncoder:
     """Take another bundle's encoder, or build one.
 
     Args:
         bundle: name or folder of the bundle; None builds.
-        architecture: what to build.
-        kwargs: its arguments; `pretrained` may be among them.
-        start: weights that it starts from, as in `geores.tasks.start`.
+        architecture: name of the architecture to build.
+        kwargs: arguments of the architecture; `pretrained` may be among them.
+        start: weights that the encoder starts from, as in `geores.tasks.start`.
         places: band of the images -> band of the bundle; None finds those of the same name or colour.
         bands: bands of the images.
         grid: grid to which maps are averaged; None leaves them.
-        scale: scale by which images are resized for a shared encoder.
+        scale: factor by which images are resized for a shared encoder.
         looks: append channels of colour and texture to a shared encoder's.
 
     Raises:
@@ -88,7 +85,9 @@ def make_encoder(
         if start is not None:
             start_from(own.network, start, bands)
         kept = {name: value for name, value in kwargs.items() if name != 'pretrained'}
-        return Encoder(own, {'architecture': architecture, 'architecture_kwargs': kept, 'grid': grid}, None)
+        return TaskEncoder(
+            own, {'architecture': architecture, 'architecture_kwargs': kept, 'grid': grid}, None
+        )
     model = load_model(bundle)
     if places is None:
         known = set(model.card.bands)
@@ -97,11 +96,11 @@ def make_encoder(
     spec: dict[str, Any] = {'name': model.name, 'sha256': model.sha256, 'bands': dict(places), 'grid': grid}
     spec |= {'scale': scale} if scale != 1 else {}
     spec |= {'looks': True} if looks else {}
-    return Encoder(features, spec, model)
+    return TaskEncoder(features, spec, model)
 
 
 def statistics(
-    encoder: Encoder,
+    encoder: TaskEncoder,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
     data: Any,  # noqa: ANN401 - a datamodule

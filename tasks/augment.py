@@ -161,7 +161,7 @@ class Haze(Augmentation):
         amount: largest path reflectance at 490 nm, in the dataset's units.
         exponent: smallest and largest power.
         offset: largest added constant of a band alone, in the dataset's units.
-        unit: what a reflectance of 1 is in the dataset's units.
+        unit: value of a reflectance of 1 in the dataset's units.
         share: share of images that are changed.
     """
 

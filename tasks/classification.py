@@ -26,25 +26,25 @@ class SceneClassification(LightningModule):
     fitting starts (its `statistics` and `train_targets`).
 
     Args:
-        labels: in the order of targets. `geores train` takes labels, bands and task of the data.
-        bands: in the order of images.
+        labels: labels in the order of targets. `geores train` takes labels, bands and task from the data.
+        bands: bands in the order of the images.
         task: 'multi-label' or 'single-label'.
         architecture: name in `geores.models`; it has to take `in_chans` and `num_classes`.
-        architecture_kwargs: its other arguments.
+        architecture_kwargs: other arguments of the architecture.
         start: weights to start from, as in `geores.tasks.start`: a bundle or a file of weights.
         freeze: parts of the network that keep their weights and statistics, such as 'blocks.0'.
-        teachers: bundles whose mean answer is learnt beside the labels, and in their place for images
+        teachers: bundles whose mean prediction is learnt beside the labels, and in their place for images
             without labels. Bands and labels have to be the same.
         teacher_share: weight of the teachers against the label of a labelled image.
         mixup: alpha of mixup (Zhang et al. 2018); 0 does not mix.
-        loss: 'bce', 'ce', 'focal' or 'gce' (for noisy labels); None takes the plain one of the task.
+        loss: 'bce', 'ce', 'focal' or 'gce' (for noisy labels); None takes the default of the task.
         focal_gamma: focal gamma of 'focal'.
         gce_q: gce q of 'gce'.
         label_smoothing: share of the target that is spread over all answers.
         class_weights: 'balanced', one number a label, or None.
-        learning_rate: after warm-up.
+        learning_rate: learning rate after warm-up.
         weight_decay: weight decay of matrices and kernels.
-        decay_norms: whether biases and norms are drawn towards zero too.
+        decay_norms: whether biases and norms decay too.
         warmup: share of all steps in which the learning rate rises; then it falls as a cosine.
         warmup_steps: warmup steps that many steps instead, at most all but one.
         warmup_start: the learning rate of the first step, as a share of `learning_rate`.

@@ -32,23 +32,23 @@ class ExportBundle(Callback):
 
     Attributes:
         evidence: thresholds and figures of cross-validation, to be set before fitting; None measures.
-        scores: after fitting, what the model says of the validation part.
+        scores: after fitting, the predictions on the validation part.
         needs_figures: whether data without a validation part are refused where there is no evidence either.
 
     Args:
         name: name of the model.
         description: one or two sentences for people.
-        sensor: what the images were taken with.
-        processing_level: such as 'L2A'.
+        sensor: sensor of the images.
+        processing_level: processing level of the images, such as 'L2A'.
         units: units of the images' values: 'reflectance*10000', '8-bit' or 'dB'.
         gsd: smallest and largest ground sampling distance, in metres.
-        training_data: the data sets, with their licences.
+        training_data: training data sets, with their licences.
         licence: licence of the weights.
-        resampling: how coarser bands are brought to the model's resolution.
+        resampling: resampling of coarser bands to the model's resolution.
         display_stretch: low and high percentile that bring other imagery to 8 bits.
         display_range: reflectances times 10,000 that become 0 and 255 instead.
         monitor: figure whose highest value marks the best epoch; None keeps the last.
-        path: folder of the bundle; None puts it into the run's folder, under the model's name.
+        path: folder of the bundle; None puts it into the run folder, under the model's name.
         dtype: dtype in which to keep the weights.
         overwrite: replace a bundle that stands there.
     """

@@ -1,6 +1,6 @@
 """Targets and losses of scene classification.
 
-Losses of scene classification, by name.
+Targets can be shares of labels, so that images can be mixed and teachers can answer with probabilities.
 """
 
 from functools import partial
@@ -75,10 +75,10 @@ def make_loss(
     Args:
         task: 'multi-label' or 'single-label'.
         name: 'bce' (multi-label), 'ce' (single-label), 'focal' (either, Lin et al. 2017) or 'gce'
-            (single-label, for noisy labels, Zhang and Sabuncu 2018); None takes the plain one of the task.
+            (single-label, for noisy labels, Zhang and Sabuncu 2018); None takes the default of the task.
         label_smoothing: share of the target that is spread over all answers.
-        gamma: how much 'focal' plays down what is answered well.
-        q: how much 'gce' plays down labels that the model does not believe.
+        gamma: how strongly 'focal' down-weights well-classified samples.
+        q: how strongly 'gce' down-weights labels that the model contradicts.
 
     Raises:
         UsageError: if the loss does not fit the task, or a number is out of range.
@@ -159,7 +159,7 @@ def binary_focal_loss(logits: Tensor, target: Tensor, weight: Tensor | None, gam
         logits: (N, K).
         target: (N, K) of 0 and 1.
         weight: (K,) or None; multiplies the positives of each label.
-        gamma: how much what is answered well is played down.
+        gamma: how strongly well-classified samples are down-weighted.
     """
     loss: Tensor = sigmoid_focal_loss(logits, target, alpha=-1, gamma=gamma)
     return (loss if weight is None else loss * (1 + target * (weight - 1))).mean()
@@ -172,7 +172,7 @@ def class_focal_loss(logits: Tensor, target: Tensor, weight: Tensor | None, gamm
         logits: (N, K).
         target: (N,) class indices.
         weight: (K,) or None.
-        gamma: how much what is answered well is played down.
+        gamma: how strongly well-classified samples are down-weighted.
     """
     kept = target >= 0
     log = functional.log_softmax(logits[kept], dim=1).gather(1, target[kept, None])[:, 0]
@@ -186,7 +186,7 @@ def balanced_weights(target: Tensor, labels: int, largest: float = 10.0) -> Tens
     Args:
         target: (N, K) of 0 and 1, or (N,) class indices.
         labels: K.
-        largest: no weight is above it.
+        largest: upper limit of the weights.
 
     Returns:
         (K,): negatives per positive of each label, or N / (K x samples of the class).

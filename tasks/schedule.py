@@ -67,7 +67,7 @@ def weight_decay_groups(
 
     Args:
         parameters: those to fit; frozen ones are left out.
-        weight_decay: of matrices and kernels.
+        weight_decay: weight decay of matrices and kernels.
         own_decay: weight decay of matrices that ask for another one, with those matrices.
 
     Returns:
@@ -92,7 +92,7 @@ def count_warmup_steps(steps: int, share: float, given: int | None = None) -> in
     At least one, so that a longer or shorter run has a schedule of the same parts: checkpoints hold each.
 
     Args:
-        steps: of the whole training, at least 2.
+        steps: number of steps of the whole training, at least 2.
         share: share of all steps.
         given: this many steps instead.
     """
@@ -130,10 +130,10 @@ def make_optimizer(
 
     Args:
         network: to fit; frozen parameters are left out.
-        steps: of the whole training.
-        learning_rate: after warm-up.
-        weight_decay: of matrices and kernels.
-        decay_norms: whether biases and norms are drawn towards zero too.
+        steps: number of steps of the whole training.
+        learning_rate: learning rate after warm-up.
+        weight_decay: weight decay of matrices and kernels.
+        decay_norms: whether biases and norms decay too.
         warmup: share of all steps in which the learning rate rises.
         warmup_steps: this many steps instead, at most all but one.
         warmup_start: learning rate of the first step, as a share of `learning_rate`.

@@ -34,25 +34,25 @@ class SemanticSegmentation(LightningModule):
     consistent"): on pixels without a label alone, on others beside the label.
 
     Args:
-        labels: in the order of classes. `geores train` takes labels, bands and task of the data.
-        bands: in the order of images.
+        labels: labels in the order of classes. `geores train` takes labels, bands and task from the data.
+        bands: bands in the order of the images.
         task: 'segmentation'.
         architecture: name in `geores.models`; it has to take `in_chans` and `num_classes` and give logits
             of the input's height and width.
-        architecture_kwargs: its other arguments.
+        architecture_kwargs: other arguments of the architecture.
         start: weights to start from, as in `geores.tasks.start`: a bundle or a file of weights.
         freeze: parts of the network that keep their weights and statistics.
         teacher: network whose answers are learnt; its labels have to be the same.
         teacher_share: weight of the teacher against the label of a labelled pixel.
-        views: what the student sees where it does not see the same as the teacher.
+        views: makes what the student and the teacher see, where that differs.
         loss: 'ce', 'focal' (without a teacher) or 'gce' (for noisy labels).
         focal_gamma: focal gamma of 'focal'.
         gce_q: gce q of 'gce'.
         label_smoothing: share of the target that is spread over all classes.
         class_weights: 'balanced', one number a label, or None.
-        learning_rate: after warm-up.
+        learning_rate: learning rate after warm-up.
         weight_decay: weight decay of matrices and kernels.
-        decay_norms: whether biases and norms are drawn towards zero too.
+        decay_norms: whether biases and norms decay too.
         warmup: share of all steps in which the learning rate rises; then it falls as a cosine.
         warmup_steps: warmup steps that many steps instead, at most all but one.
         warmup_start: the learning rate of the first step, as a share of `learning_rate`.

@@ -1,7 +1,4 @@
-"""Teachers for distillation, and for pseudo-labels of images or pixels without labels.
-
-Teachers of pixels: networks from elsewhere, as ONNX files, whose answers another network learns.
-"""
+"""Teachers for distillation and pseudo-labels: bundles for images, and ONNX files for pixels."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +24,7 @@ class Teachers:
     Args:
         bundles: names or folders.
         labels: labels of the network that learns: theirs have to be the same, in the same order.
-        bands: likewise.
+        bands: bands of the network that learns, likewise.
 
     Raises:
         UsageError: if a bundle does not fit, or cannot be loaded.
@@ -80,8 +77,8 @@ class OnnxTeacher:
 
     Args:
         path: the file. Its one input takes images, its first output gives logits of every pixel.
-        labels: in the order of its logits.
-        bands: in the order of its input.
+        labels: labels in the order of its logits.
+        bands: bands in the order of its input.
         mean: per band; None for 0.
         std: per band; None for 1.
         log_scale: factor inside the logarithm, or None for no logarithm.
@@ -90,7 +87,7 @@ class OnnxTeacher:
         architecture: a network of `geores.models` that takes the file's weights (in the order of its graph)
             and computes the same from the normalised bands; torch then stands in for ONNX Runtime. On
             one core Dynamic World's answers three times as fast so.
-        architecture_kwargs: its arguments besides the numbers of bands and labels.
+        architecture_kwargs: arguments of the architecture besides the numbers of bands and labels.
         threads: threads of ONNX Runtime.
 
     Raises:

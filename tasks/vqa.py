@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
 from geores import models
 from geores.errors import UsageError
 from geores.models.vqa import VQAHead
-from geores.tasks._vqa_parts import Encoder, Predictions, make_cache, make_encoder, statistics
+from geores.tasks._vqa_parts import Predictions, TaskEncoder, make_cache, make_encoder, statistics
 from geores.tasks.schedule import count_warmup_steps, warm_up, weight_decay_groups
 from geores.vqa.cache import TURNS, FeatureCache
 from geores.vqa.comparison import fitting, forms_of
@@ -27,29 +27,29 @@ class VisualQuestionAnswering(LightningModule):
 
     Tokenizer, answers and statistics come from the datamodule's training part when fitting starts. A
     twin of the head is trained beside it, from the same weights on the same batches, with zeros for what it
-    sees: the question-only model, without which no figure of visual question answering says anything.
+    sees: the question-only model, without which no accuracy of visual question answering can be interpreted.
 
     Args:
         encoder: bundle whose encoder gives feature maps, frozen and shared: name or folder.
         encoder_bands: band of the images -> band of that bundle; None finds those of the same name or colour
             (red goes to B04). Other bands of the bundle stay at their mean.
-        architecture: an encoder of its own instead, such as 'resnet152'.
-        architecture_kwargs: its arguments; `pretrained: true` takes timm's weights, from the network.
-        start: weights that it starts from, as in `geores.tasks.start`.
-        tune: train it too; else it is frozen, and in evaluation mode.
+        architecture: architecture of an own encoder instead, such as 'resnet152'.
+        architecture_kwargs: arguments of the architecture; `pretrained: true` downloads timm's weights.
+        start: weights that the encoder starts from, as in `geores.tasks.start`.
+        tune: train the encoder too; else it is frozen, and in evaluation mode.
         grid: height and width to which feature maps are averaged; None leaves them.
-        scale: scale by which images are resized for a shared encoder, such as 0.5 where it was trained on
+        scale: factor by which images are resized for a shared encoder, such as 0.5 where it was trained on
             pixels twice as large.
         looks: append channels of colour and texture (`geores.models.features`) to a shared encoder's map.
         head: name of the head in `geores.models`.
-        head_kwargs: its arguments, beside features, grid, vocabulary and num_classes.
+        head_kwargs: arguments of the head, beside features, grid, vocabulary and num_classes.
         text: 'words' makes tokens of the words of training questions; else the folder of a pretrained text
             model of transformers, whose tokenizer is taken.
-        max_tokens: longest question.
+        max_tokens: most tokens of a question.
         cache: folder for features of a frozen encoder, each image encoded once for all epochs and runs; None
             encodes in each step.
-        question_only: train the twin.
-        learning_rate: after warm-up.
+        question_only: train the question-only twin.
+        learning_rate: learning rate after warm-up.
         weight_decay: weight decay of matrices and kernels.
         warmup: share of all steps in which the learning rate rises.
         schedule: 'cosine' lets the learning rate fall after that, 'constant' keeps it.
@@ -141,7 +141,7 @@ class VisualQuestionAnswering(LightningModule):
 
     def _build(self, data: Any) -> None:  # noqa: ANN401
         given = self.hparams
-        encoder: Encoder = make_encoder(
+        encoder: TaskEncoder = make_encoder(
             given['encoder'],
             given['architecture'],
             given['architecture_kwargs'] or {},

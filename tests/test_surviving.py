@@ -193,7 +193,7 @@ def test_killed_while_the_bundle_is_written(place, whole, kill, capsys, moment):
     if moment == 'before':
         kill(1, 'save_bundle', export)
     else:
-        kill(1, 'finish', run_folders.Run)
+        kill(1, 'finish', run_folders.TrainingRun)
     killed(args)
     capsys.readouterr()
     train(args)

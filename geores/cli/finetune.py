@@ -147,10 +147,10 @@ def _planned(
 
 
 def _run(plan: 'FinetunePlan', out: Path, *, overwrite: bool, resume: bool, as_json: bool) -> None:
-    from geores.training.finetune_options import Work
+    from geores.training.finetune_options import FinetuneWork
 
     with print_messages():
-        work = Work(out, plan.fingerprint(), resume=resume)
+        work = FinetuneWork(out, plan.fingerprint(), resume=resume)
     try:
         with print_messages(), progress_bar('training', shown=not as_json) as progress:
             result = plan.run(progress, work)

@@ -1,4 +1,4 @@
-"""Labelled data of any kind, found from its path and brought to the labels of a model."""
+"""Open labelled data of any kind from its path, and convert its labels to those of a model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ class Labelled:
         sources: sources of all samples.
         strata: strata of all samples.
         known: (K,) whether the data has ground truth for a label.
-        notes: what to tell about it.
-        official: whether the data has official parts, of which this is one or all.
+        notes: notes on the data, for the user.
+        official: whether the data has official parts; this is one of them, or all.
         bounds: (N, 4) of tiles of scenes: west, south, east, north in metres.
     """
 
@@ -78,7 +78,7 @@ def find_datasets(
         bands: names of the bands in the order of the files, where GeoTIFFs do not describe them.
         labels: vector file of polygons or points over the scenes.
         column: column of the vector file, with the class.
-        split: which official part, of data that has any.
+        split: official part to open, if the data has any.
         reben: options of `geores.datasets.ReBEN`: `metadata`, `snow_and_clouds`.
         **tiles: further options of `geores.datasets.SceneTiles`.
 
@@ -114,13 +114,13 @@ def bring_to_labels(
     *,
     ignore_unknown: bool = False,
 ) -> Labelled:
-    """Match the labels of data to those of a model, by name.
+    """Convert the labels of data to those of a model, matched by name.
 
     Args:
         card: card of the model.
-        datasets: all of the model's task.
+        datasets: datasets of the model's task.
         label_map: label of the data -> label of the model, where they differ.
-        ignore_unknown: leave out what the model does not know: images of an unknown class, or the
+        ignore_unknown: leave out labels that the model does not know: images of an unknown class, or the
             unknown labels of multi-label images. Otherwise that is an error.
 
     Raises:

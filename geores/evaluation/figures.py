@@ -1,7 +1,4 @@
-"""Plots of an evaluation.
-
-Plots of an evaluation of answers.
-"""
+"""Plots of an evaluation, of labels or of answers to questions."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -35,14 +32,15 @@ __all__ = [
 ]
 
 PANELS = 41
-"""Most labels that have a panel of their own: those that are true most often, if ever."""
+"""Most labels that get a panel of their own: those with the largest support."""
 PLATE = {'facecolor': 'white', 'alpha': 0.8, 'pad': 1, 'linewidth': 0}
 RARE = 10
-"""Scores in a bin that make its share of what is true little more than chance."""
+"""Bins with fewer scores are drawn as uncertain: their share of positives is mostly chance."""
 NUMBERS = 30
 """Most classes whose matrix has its counts written in."""
 _LINE = 34
 BLUE, ORANGE, GREEN, GREY = '#2b6cb0', '#dd6b20', '#2f855a', '#718096'
+COLOURS = {MAJORITY: GREY, QUESTION_ONLY: ORANGE, MODEL: BLUE}
 
 
 def write_confusion(found: Evaluation, path: Path) -> None:
@@ -285,9 +283,6 @@ def write(figure: Figure, path: Path) -> None:
         path: PNG to write.
     """
     figure.savefig(path, format='png', metadata={'Software': 'geores'})
-
-
-COLOURS = {MAJORITY: GREY, QUESTION_ONLY: ORANGE, MODEL: BLUE}
 
 
 def write_answer_accuracy(found: VQAEvaluation, path: Path) -> None:

@@ -1,7 +1,4 @@
-"""Files of an evaluation: they appear together when all of them are complete.
-
-Files of an evaluation of answers.
-"""
+"""Files of an evaluation, of labels or of answers to questions: they all appear together, when complete."""
 
 import json
 import math

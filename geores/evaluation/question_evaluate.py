@@ -1,6 +1,8 @@
-"""A model that sees the question alone: what one gets right without looking at an image.
+"""Evaluate a model that answers questions, compared with image-blind baselines.
 
-Evaluate a model that answers questions, beside what knows no image.
+The baselines are the most frequent answer and a model that was trained on questions alone. What they
+get right needs no image, so a figure of visual question answering means little without them (Lobry et al.
+2020).
 """
 
 from collections import Counter
@@ -21,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from geores.errors import UsageError
 from geores.evaluation.files import check_answer_files
 from geores.evaluation.question_report import VQAEvaluation
-from geores.evaluation.questions import Asked, Folders, find_questions
+from geores.evaluation.questions import EvaluationQuestions, Folders, find_questions
 from geores.models.factors import FactorHead
 from geores.runtime.base import DTYPES, Precision
 from geores.runtime.predictor import check_precision
@@ -35,105 +37,20 @@ if TYPE_CHECKING:
 
 __all__ = ['VQAEvaluator', 'answer_without_images']
 
+FOLDS = 5
+"""Folds over images by which the baselines are fitted to the other images if there is no training part."""
+
+Lessons = tuple[list[str], list[str], list[str]]
+"""Texts, types and answers of the questions that the baselines are fitted to."""
+
+# Training of the question-only model, as `configs/vqa-aerial.yaml` trains the head.
 BATCH = 256
 EPOCHS = 80
 STEPS = 1200
-"""Most steps, but for one epoch: more questions than that many batches hold need no second look."""
+"""Most steps; one epoch is always completed."""
 RATE, DECAY = 4e-3, 0.02
 CATEGORIES = 100
-
-FOLDS = 5
-"""In which the baselines learn from the other images, where they have no training part."""
-
-Lessons = tuple[list[str], list[str], list[str]]
-
-
-def answer_without_images(
-    questions: Sequence[str],
-    types: Sequence[str],
-    answers: Sequence[str],
-    asked: Sequence[str],
-    kinds: Sequence[str],
-    seed: int = 0,
-) -> list[str]:
-    """Answer questions with a model that was trained on questions alone.
-
-    The head of `vqa-factors`, which knows a question by its parts, with zeros in place of an image, trained
-    as `configs/vqa-aerial.yaml` trains it. What the grammar does not parse is answered by the majority.
-
-    Args:
-        questions: questions to learn from.
-        types: type of each.
-        answers: answers of each, encoded.
-        asked: questions to answer.
-        kinds: type of each of them.
-        seed: seed of weights and batches.
-
-    Returns:
-        One answer per question of `asked`.
-
-    Raises:
-        UsageError: if there is nothing to learn from.
-    """
-    said = Majority.of(questions, types, answers).answer(asked, kinds)
-    texts = sorted({*questions, *asked})  # each is parsed once, however often it is asked
-    forms = dict(zip(texts, forms_of(texts), strict=True))
-    parsed = [place for place, text in enumerate(asked) if forms[text] is not None]
-    learnt = [place for place, text in enumerate(questions) if forms[text] is not None]
-    if not parsed or not learnt:
-        return said
-    vocabulary = AnswerVocabulary.from_training(answers[place] for place in learnt)
-    target = torch.tensor(vocabulary.indices(answers[place] for place in learnt))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        head = _head([questions[place] for place in learnt], len(vocabulary))
-        _train(head, *_read(head, [questions[place] for place in learnt]), target)
-    rows, index = _read(head, [asked[place] for place in parsed])
-    with torch.inference_mode():
-        logits = torch.cat([_decide(head, part) for part in rows.split(BATCH)])[index]
-    logits = logits.masked_fill(
-        ~fitting(vocabulary.answers, [forms[asked[place]] for place in parsed]), -torch.inf
-    )
-    for place, best in zip(parsed, logits.argmax(1).tolist(), strict=True):
-        said[place] = vocabulary[best]
-    return said
-
-
-def _head(questions: Sequence[str], answers: int) -> FactorHead:
-    parts = [part.category for form in forms_of(questions) if form is not None for part in form.parts()]
-    names = [name for name, _ in Counter(sorted(parts)).most_common(CATEGORIES)]
-    return FactorHead(1, 1, 1, answers, names or ['object'], components=1, noise=0.0)
-
-
-def _read(head: FactorHead, questions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Encoded parts of each distinct question, and the index of each question among these."""
-    texts, index = np.unique(np.asarray(questions, object), return_inverse=True)
-    forms = forms_of(texts.tolist())
-    empty = torch.zeros(len(texts), 1, dtype=torch.int64)
-    return head.read(empty, empty[:, 0], forms), torch.from_numpy(index)
-
-
-def _decide(head: FactorHead, rows: torch.Tensor) -> torch.Tensor:
-    return head.decide(rows.new_zeros(len(rows), 1), rows)
-
-
-def _train(head: FactorHead, rows: torch.Tensor, index: torch.Tensor, target: torch.Tensor) -> None:
-    optimizer = torch.optim.AdamW(weight_decay_groups(head.parameters(), DECAY), lr=RATE)
-    epoch = -(-len(target) // BATCH)
-    steps = max(min(EPOCHS * epoch, STEPS), epoch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, RATE, total_steps=steps, pct_start=0.3, cycle_momentum=False
-    )
-    head.train()
-    order: list[torch.Tensor] = []
-    for _ in range(steps):
-        order = order or list(torch.randperm(len(target)).split(BATCH))
-        batch = order.pop()
-        optimizer.zero_grad()
-        functional.cross_entropy(_decide(head, rows[index[batch]]), target[batch]).backward()
-        optimizer.step()
-        schedule.step()
-    head.eval()
+"""Most categories of objects that the model tells apart: the most frequent ones."""
 
 
 class _Images(Dataset[Tensor]):
@@ -151,10 +68,10 @@ class _Images(Dataset[Tensor]):
 
 @dataclass(frozen=True)
 class VQAEvaluator:
-    """An evaluation of answers that is checked and ready to run; `prepare` makes it."""
+    """A VQA evaluation that is checked and ready to run; `prepare` makes it."""
 
     model: VQAModel
-    asked: Asked
+    asked: EvaluationQuestions
     batch_size: int
     precision: Precision
     workers: int
@@ -182,11 +99,11 @@ class VQAEvaluator:
 
         Args:
             model: the loaded model.
-            data: folder in a layout of RSVQA, or several.
+            data: one folder in a layout of RSVQA, or several.
             split: 'all', 'train', 'val', 'test' or 'test_phili', as of `find_questions`.
-            train: folders that majority and question-only model learn from. None takes the training part
-                where `split` leaves one, else the other images that are measured on.
-            ignore_unknown: leave out kinds of questions that the model has no answers to.
+            train: folders that the majority and the question-only model are fitted to. None takes the
+                training part if `split` leaves one, else the other evaluated images, by folds.
+            ignore_unknown: leave out question types that the model has no answers to.
             batch_size: images in one forward pass.
             precision: precision of the encoder: 'auto', 'fp32', 'bf16' or 'fp16'.
             workers: processes that read images beside this one.
@@ -356,3 +273,92 @@ def _lessons(data: 'RSVQA', questions: Sequence[int]) -> Lessons:
 def _named(folders: Folders) -> list[str]:
     paths = [folders] if isinstance(folders, (str, PathLike)) else folders
     return [fspath(path) for path in paths]
+
+
+def answer_without_images(
+    questions: Sequence[str],
+    types: Sequence[str],
+    answers: Sequence[str],
+    asked: Sequence[str],
+    kinds: Sequence[str],
+    seed: int = 0,
+) -> list[str]:
+    """Answer questions with a model that was trained on questions alone.
+
+    The model is the head of `vqa-factors`, which encodes the parts of a question, with zeros in place of
+    image features. Questions that the grammar does not parse get the most frequent answer.
+
+    Args:
+        questions: training questions.
+        types: type of each training question.
+        answers: encoded answer to each training question.
+        asked: questions to answer.
+        kinds: type of each question to answer.
+        seed: seed of weights and batches.
+
+    Returns:
+        One answer per question of `asked`.
+
+    Raises:
+        UsageError: if there are no training questions.
+    """
+    said = Majority.of(questions, types, answers).answer(asked, kinds)
+    texts = sorted({*questions, *asked})  # each is parsed once, however often it is asked
+    forms = dict(zip(texts, forms_of(texts), strict=True))
+    parsed = [place for place, text in enumerate(asked) if forms[text] is not None]
+    learnt = [place for place, text in enumerate(questions) if forms[text] is not None]
+    if not parsed or not learnt:
+        return said
+    vocabulary = AnswerVocabulary.from_training(answers[place] for place in learnt)
+    target = torch.tensor(vocabulary.indices(answers[place] for place in learnt))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = _head([questions[place] for place in learnt], len(vocabulary))
+        _train(head, *_read(head, [questions[place] for place in learnt]), target)
+    rows, index = _read(head, [asked[place] for place in parsed])
+    with torch.inference_mode():
+        logits = torch.cat([_decide(head, part) for part in rows.split(BATCH)])[index]
+    logits = logits.masked_fill(
+        ~fitting(vocabulary.answers, [forms[asked[place]] for place in parsed]), -torch.inf
+    )
+    for place, best in zip(parsed, logits.argmax(1).tolist(), strict=True):
+        said[place] = vocabulary[best]
+    return said
+
+
+def _head(questions: Sequence[str], answers: int) -> FactorHead:
+    parts = [part.category for form in forms_of(questions) if form is not None for part in form.parts()]
+    names = [name for name, _ in Counter(sorted(parts)).most_common(CATEGORIES)]
+    return FactorHead(1, 1, 1, answers, names or ['object'], components=1, noise=0.0)
+
+
+def _read(head: FactorHead, questions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Encoded parts of each distinct question, and the index of each question among these."""
+    texts, index = np.unique(np.asarray(questions, object), return_inverse=True)
+    forms = forms_of(texts.tolist())
+    empty = torch.zeros(len(texts), 1, dtype=torch.int64)
+    return head.read(empty, empty[:, 0], forms), torch.from_numpy(index)
+
+
+def _decide(head: FactorHead, rows: torch.Tensor) -> torch.Tensor:
+    return head.decide(rows.new_zeros(len(rows), 1), rows)
+
+
+def _train(head: FactorHead, rows: torch.Tensor, index: torch.Tensor, target: torch.Tensor) -> None:
+    optimizer = torch.optim.AdamW(weight_decay_groups(head.parameters(), DECAY), lr=RATE)
+    epoch = -(-len(target) // BATCH)
+    steps = max(min(EPOCHS * epoch, STEPS), epoch)
+    # A schedule of its own: that of `geores.tasks.schedule` would change all results.
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, RATE, total_steps=steps, pct_start=0.3, cycle_momentum=False
+    )
+    head.train()
+    order: list[torch.Tensor] = []  # batches that are left of the epoch
+    for _ in range(steps):
+        order = order or list(torch.randperm(len(target)).split(BATCH))
+        batch = order.pop()
+        optimizer.zero_grad()
+        functional.cross_entropy(_decide(head, rows[index[batch]]), target[batch]).backward()
+        optimizer.step()
+        schedule.step()
+    head.eval()

@@ -37,9 +37,9 @@ class VQAEvaluation:
             `answer` (encoded), `known` (whether the model can give it), `majority`, `question_only`,
             `predicted` and its `probability`.
         taught_by: what the majority and the question-only model were fitted to, in words.
-        provenance: where it comes from, as plain JSON values.
-        notes: what to tell about the data.
-        warnings: why the figures may not be what they seem.
+        provenance: model, data and options of the evaluation, as plain JSON values.
+        notes: notes on the data, for the user.
+        warnings: reasons why the metrics may be misleading.
         replicates: bootstrap replicates for confidence intervals; 0 gives no intervals.
         seed: seed of the bootstrap.
     """

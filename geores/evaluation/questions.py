@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from geores.datasets import RSVQA, RSVQADataModule
     from geores.splits import Split
 
-__all__ = ['PARTS', 'Asked', 'find_questions', 'holds_questions']
+__all__ = ['PARTS', 'EvaluationQuestions', 'find_questions', 'holds_questions']
 
 Folders = str | PathLike[str] | Sequence[str | PathLike[str]]
 
@@ -34,17 +34,17 @@ _CLOSE = 1.05
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Questions to ask a model.
+class EvaluationQuestions:
+    """Questions that a model is evaluated on, and the training questions of the baselines.
 
     Attributes:
         dataset: dataset that the questions are from.
         questions: positions of the questions in the dataset.
-        lessons: what the baselines learn from: a dataset and positions in it; None where they learn from
-            the other images that are asked about.
+        lessons: training questions of the baselines: a dataset and positions in it; None where they are
+            fitted to the other evaluated images, by folds.
         taught_by: the same in words.
-        notes: what to tell about the data.
-        warnings: why figures may not be what they seem.
+        notes: notes on the data, for the user.
+        warnings: reasons why the metrics may be misleading.
     """
 
     dataset: 'RSVQA'
@@ -71,7 +71,7 @@ def find_questions(
     train: Folders | None = None,
     *,
     ignore_unknown: bool = False,
-) -> Asked:
+) -> EvaluationQuestions:
     """Open questions as a model takes them: with its answer encoding, and images of its size.
 
     Args:
@@ -79,8 +79,8 @@ def find_questions(
         data: folder in a layout of RSVQA, or several.
         part: 'all'; 'train' or 'val' of the card's split by location, if it is of this data, else of
             the files; 'test' or 'test_phili' of the files.
-        train: folders that the baselines learn from, of official files the training part.
-        ignore_unknown: leave out kinds of questions that the model has no answers to.
+        train: folders that the baselines are fitted to; of official files, the training part.
+        ignore_unknown: leave out question types that the model has no answers to.
 
     Raises:
         UsageError: if files are missing or disagree, the part is not there, or the model has no answers to a
@@ -95,7 +95,7 @@ def find_questions(
     told, warnings = _training(card, module, split, part, folders)
     asked = {int(module.dataset.image_numbers[index]) for index in questions}
     lessons, taught_by = _lessons(card, module, split, part, train, asked)
-    return Asked(
+    return EvaluationQuestions(
         module.dataset,
         questions,
         lessons,
@@ -121,7 +121,7 @@ def _folders(data: Folders) -> list[Path]:
 
 
 def _open(card: ModelCard, folders: Sequence[Path]) -> 'tuple[RSVQADataModule, Split | None]':
-    """All questions, and the card's split if it is one of them."""
+    """Open all questions, and remake the card's split if it is a split of them."""
     from geores.datasets import RSVQADataModule
 
     match = _LOCATION.fullmatch(card.split_id)

@@ -1,6 +1,7 @@
-"""Bands of GeoTIFFs in labelled folders, by their descriptions or as the user names them.
+"""Bands of GeoTIFFs in labelled folders, and BigEarthNet v2.0 by its official parts.
 
-BigEarthNet v2.0 as labelled data, which has official parts of its own.
+The bands that a model takes are found by descriptions in the files or by names that the user gives. The
+official parts are those of Clasen et al. (2024), reBEN.
 """
 
 from collections.abc import Mapping, Sequence

@@ -32,9 +32,9 @@ class Evaluation:
         sources: sources of the samples.
         known: (K,) whether the data says of a label where it is true; multi-label figures leave out
             the others.
-        provenance: where it comes from, as plain JSON values.
-        notes: what to tell about the data.
-        warnings: why the figures may not be what they seem.
+        provenance: model, data and options of the evaluation, as plain JSON values.
+        notes: notes on the data, for the user.
+        warnings: reasons why the metrics may be misleading.
         replicates: bootstrap replicates for confidence intervals; 0 gives no intervals.
         seed: seed of the bootstrap.
     """
@@ -101,7 +101,7 @@ class Evaluation:
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap intervals over images of the main figures; they take images as independent."""
+        """95 % bootstrap intervals of the main metrics, resampling images as if they were independent."""
         if not self.replicates:
             return {}
         found = measure.bootstrap_intervals(
@@ -140,7 +140,7 @@ class Evaluation:
 
     @cached_property
     def confusion(self) -> pd.DataFrame:
-        """Images by their class (rows) and the predicted one (columns); multi-label: counts of decisions."""
+        """Confusion matrix, true classes in rows and predicted in columns; multi-label: counts of decisions."""
         if self.is_multi_label:
             counts = measure.label_matrices(self.decided, self.truth).flatten(1)
             index = pd.Index(self.labels, name='label')
@@ -155,7 +155,7 @@ class Evaluation:
     def reliability(self) -> pd.DataFrame:
         """Mean score and share of positives in ten bins of the score, per label and for 'all'.
 
-        'all' is the best label of each image for single-label models, else every decision.
+        For 'all', single-label models count the best label per image, multi-label models every decision.
         """
         curves = {ALL: (self._reliability_of_all, 0)}
         curves |= {label: (self._reliability, column) for column, label in enumerate(self.labels)}
@@ -273,7 +273,7 @@ def _curve(label: str, thresholds: NDArray[np.float32], parts: Sequence[Tensor])
 
 
 def _overall(scores: Tensor, target: Tensor) -> measure.Reliability:
-    """Reliability of the best label of each image, or of every decision of multi-label images."""
+    """Reliability of the best label per image, or of every label decision of multi-label images."""
     if target.ndim == 1:
         return measure.reliability_curve(*measure.top_label(scores, target))
     return measure.reliability_curve(scores.reshape(-1, 1), target.reshape(-1, 1))

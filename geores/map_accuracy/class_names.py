@@ -1,8 +1,8 @@
-"""Maps of classes as populations to sample from, and the names of their values.
+"""Maps of classes as populations to sample from, and the names of their classes.
 
-A table of tiles that `geores.classify` wrote, read as the population that a sample is drawn from.
-
-Names of a raster's values: what its side file says, or itself, and what users write.
+`ClassMap` is what all maps have in common; `TableMap` is the table of tiles that `geores.classify` writes,
+and rasters are in `geores.map_accuracy.class_maps`. Names of a raster's values come from its side file or
+from the user.
 """
 
 import json
@@ -40,9 +40,9 @@ class Census:
 
     Attributes:
         classes: names of the classes that occur, (K,).
-        values: what stands for each in the file.
+        values: value of each class in the file.
         units: pixels, cells or tiles of each in each strip of the map, (strips, K).
-        areas: of each class, in ``area_unit``, (K,).
+        areas: area per class, in ``area_unit``, (K,).
         area_unit: ``m2``, or ``pixel`` where the map has no CRS.
         notes: one sentence each.
     """

@@ -58,8 +58,8 @@ def class_names(labels: Iterable[str], names: Iterable[str], values: Iterable[in
 
     Args:
         labels: as written; what is no class of the map stays as it is.
-        names: of the map's classes.
-        values: what stands for each in the map.
+        names: names of the map's classes.
+        values: value of each class in the map.
     """
     names = list(names)
     known = {str(value): name for value, name in zip(values, names, strict=False)}

@@ -1,7 +1,4 @@
-"""The accuracy report of a map: tables, JSON and a plot.
-
-The picture of areas: counted on the map, and estimated with their intervals.
-"""
+"""The accuracy report of a map: tables, JSON and a plot of mapped and estimated areas."""
 
 import json
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""A sample of a map, and the files that hold it.
-
-Draw a stratified random sample of a map, to be labelled with what is really there.
-"""
+"""Draw a stratified random sample of a map, to be labelled with the reference class, and write its files."""
 
 import json
 import warnings
@@ -54,7 +51,7 @@ class Sample:
         """Write the points as a GeoPackage, and the design in a JSON file of the same name.
 
         Args:
-            path: of the GeoPackage.
+            path: path of the GeoPackage.
             overwrite: replace what is there, labels included.
 
         Returns:
@@ -108,12 +105,12 @@ def sample(
         map: raster of classes, ``<name>_scores.tif`` or ``<name>_tiles.parquet`` of `geores.classify`,
             where the class of a cell is its best label.
         size: sample units; or give the next two.
-        standard_error: of overall accuracy that is aimed at, such as 0.01.
+        standard_error: standard error of overall accuracy to aim for, such as 0.01.
         expected_accuracy: user's accuracy that is expected, of all classes or of each by name.
         allocation: ``recommended`` (at least ``min_per_class`` each, the rest by area),
             ``proportional`` or ``equal``.
         min_per_class: 50 to 100 for rare classes.
-        seed: of the random draw; the same seed gives the same sample.
+        seed: seed of the random draw; the same seed gives the same sample.
         classes: names of a raster's values; pixels of other values are left out. Without it names come
             from ``<map>.aux.xml``, else the values serve as names.
         geometry: ``point``, the middle of a pixel, or its outline.

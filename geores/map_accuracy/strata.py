@@ -1,7 +1,4 @@
-"""How many sample units to label, and how many in each stratum.
-
-The record of a sample: strata, areas, and how it was drawn; kept in JSON beside the points.
-"""
+"""The design of a sample: how many units to label in all and per stratum, and the record of the draw."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -39,7 +36,7 @@ def sample_size(
     Olofsson et al. (2014), equation 13.
 
     Args:
-        shares: of area of each stratum, (K,); they sum to 1.
+        shares: share of the area per stratum, (K,); they sum to 1.
         accuracies: expected user's accuracy of each, 0 to 1, (K,).
         standard_error: aimed at, such as 0.01.
         units: pixels of the map; without it, far more than the sample.
@@ -71,7 +68,7 @@ def allocate(
     ``min_per_class`` (50 to 100 in the paper), and the rest is shared out by area.
 
     Args:
-        shares: of area of each stratum, above 0, (K,).
+        shares: share of the area per stratum, above 0, (K,).
         size: sample units in all.
         how: ``recommended``, ``proportional`` (but never fewer than 2 a stratum) or ``equal``.
         min_per_class: least of a stratum with ``recommended``; lowered to ``size / K`` where the
@@ -116,7 +113,7 @@ def allocate_within(
     The units that a small stratum cannot provide go to the others.
 
     Args:
-        shares: of area of each stratum, above 0, (K,).
+        shares: share of the area per stratum, above 0, (K,).
         units: pixels of each, (K,).
         size: sample units in all.
         how: as in `allocate`.
@@ -154,12 +151,12 @@ class Stratum:
     """A class of the map that was sampled.
 
     Attributes:
-        stratum: its number, from 1.
-        map_class: its name.
-        value: what stands for it in the map.
+        stratum: number of the stratum, from 1.
+        map_class: name of the class on the map.
+        value: value of the class in the map.
         units: pixels, cells or tiles.
-        area: in the design's ``area_unit``.
-        sample: how many units were drawn.
+        area: area in the design's ``area_unit``.
+        sample: number of units drawn.
     """
 
     stratum: int
@@ -177,13 +174,13 @@ class Design:
     Attributes:
         map: path of the map.
         map_sha256: digest of its file.
-        unit: what was drawn: ``pixel``, ``cell`` or ``tile``.
+        unit: sampling unit: ``pixel``, ``cell`` or ``tile``.
         area_unit: ``m2``, or ``pixel`` where the map has no CRS.
-        strata: one a class.
-        options: as given.
+        strata: one stratum per class.
+        options: options as given by the user.
         notes: one sentence each.
         strata_by_id: number of the stratum of each point, by its id from 1; for blind samples only.
-        geores_version: that drew it.
+        geores_version: version of geores that drew the sample.
     """
 
     map: str

@@ -43,7 +43,7 @@ def baselines(
         out: folder for the results; finished runs are kept there, so that a killed command goes on.
         resume: continue unfinished work in `out`.
         overwrite: replace results in `out`.
-        progress: called with each finished run, the number of finished runs and of all.
+        progress: called with each finished run, the number of finished runs and of all runs.
         **options: `ratios` (training ratios, (0.1, 0.2)), `repeats` (5, or the data
             set's), `finetune_repeats` (as
             `repeats`), `methods` ('colour': colour histogram and linear SVM; 'deep': features of the
@@ -80,7 +80,7 @@ def plan_baselines(
 
     Args:
         folder: as in `baselines`.
-        options: what to run.
+        options: methods, ratios and repeats to run.
         dataset: as in `baselines`.
         encoder: as in `baselines`.
         weights: as in `baselines`.

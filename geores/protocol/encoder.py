@@ -1,7 +1,4 @@
-"""Data sets that baselines know by name: how to open them, their repeats and what others report on them.
-
-The network that deep features are taken from and fine-tuning starts from.
-"""
+"""Data sets that the baselines know by name, and the encoder of deep features and fine-tuning."""
 
 import difflib
 import hashlib
@@ -27,7 +24,7 @@ __all__ = [
     'IMAGENET_MEAN',
     'IMAGENET_STD',
     'RGB',
-    'Encoder',
+    'BaselineEncoder',
     'KnownDataset',
     'choose_encoder',
     'known_dataset',
@@ -123,19 +120,19 @@ def repeats_for(name: str) -> int:
 
 
 @dataclass(frozen=True)
-class Encoder:
+class BaselineEncoder:
     """A network and where its weights come from.
 
     Args:
         name: name of the architecture or bundle.
         architecture: name in `geores.models`.
-        kwargs: its arguments but `in_chans` and `num_classes`.
+        kwargs: arguments of the architecture except `in_chans` and `num_classes`.
         source: bundle or file of weights; None where there are none.
         sha256: digest of the weights, '' where there are none.
         size: height and width of what it takes.
         mean: mean per channel, 0 to 255; None takes that of the training part.
         std: standard deviation per channel, 0 to 255; None takes that of the training part.
-        training_data: what the bundle's card says that it was trained on.
+        training_data: training data according to the bundle's card.
     """
 
     name: str
@@ -179,7 +176,7 @@ def choose_encoder(
     size: int | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-) -> Encoder:
+) -> BaselineEncoder:
     """Find the encoder that a user names.
 
     Args:
@@ -204,7 +201,7 @@ def choose_encoder(
     known = weights is not None
     if not known and (mean is None) != (std is None):
         raise UsageError('mean and std are needed both, or neither')
-    return Encoder(
+    return BaselineEncoder(
         name=name,
         architecture=name,
         kwargs={},
@@ -216,7 +213,7 @@ def choose_encoder(
     )
 
 
-def _of_bundle(name: str, size: int | None) -> Encoder:
+def _of_bundle(name: str, size: int | None) -> BaselineEncoder:
     _known_bundle(name)
     card = load_model(name).card
     if tuple(card.bands) != RGB or card.units != '8-bit':
@@ -225,7 +222,7 @@ def _of_bundle(name: str, size: int | None) -> Encoder:
             'red, green, blue in 8-bit'
         )
     kwargs = {key: value for key, value in card.architecture_kwargs.items() if key != 'num_classes'}
-    return Encoder(
+    return BaselineEncoder(
         name=card.name,
         architecture=card.architecture,
         kwargs=kwargs,

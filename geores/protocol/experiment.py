@@ -1,4 +1,4 @@
-"""Baselines that are checked and ready to run: data, parts to train and test on, and an encoder."""
+"""An experiment with baselines: run every method, training ratio and repeat, and resume it if stopped."""
 
 import hashlib
 import time
@@ -11,16 +11,16 @@ from typing import Any
 
 from geores.datasets.folder import SceneFolder
 from geores.errors import OutputError
-from geores.protocol.encoder import Encoder
+from geores.protocol.encoder import BaselineEncoder
 from geores.protocol.features import SVM_GRID, Answers, Floats, colour_features, deep_features, linear_svm
 from geores.protocol.options import BaselineOptions, split_seed
-from geores.protocol.runs import Run, RunJournal
+from geores.protocol.runs import BaselineRun, RunJournal
 from geores.protocol.table import BaselineTable, check_baselines
 from geores.splits import Split
 
 __all__ = ['Experiment', 'Progress']
 
-Progress = Callable[[Run, int, int], None]
+Progress = Callable[[BaselineRun, int, int], None]
 
 _PROTOCOL = (
     'For each repeat the training ratio is drawn at random from each class and the rest is the test part, '
@@ -31,22 +31,22 @@ _PROTOCOL = (
 
 @dataclass(frozen=True)
 class Experiment:
-    """Checked and ready to run: data, parts to train and test on, and the encoder.
+    """An experiment that is checked and ready to run: data, splits, methods and encoder.
 
     Args:
         dataset: labelled images, at the encoder's size.
         splits: (ratio, repeat) -> training and test part.
         encoder: encoder of deep features and fine-tuning.
-        options: as given.
+        options: options as given by the user.
         methods: methods that will run.
-        device: as torch names devices.
-        seen: whether the encoder looks to have been trained on these images.
-        reported: what others report on the data by this protocol, one sentence each.
+        device: device, as torch names it.
+        seen: whether the encoder seems to have been trained on these images.
+        reported: results of others on the data by this protocol, one sentence each.
     """
 
     dataset: SceneFolder
     splits: dict[tuple[float, int], Split]
-    encoder: Encoder
+    encoder: BaselineEncoder
     options: BaselineOptions
     methods: tuple[str, ...]
     device: str
@@ -117,7 +117,7 @@ class Experiment:
             out: folder for the results and unfinished work.
             resume: continue unfinished work in `out`.
             overwrite: replace results in `out`.
-            progress: called with each finished run, the number of finished runs and of all.
+            progress: called with each finished run, the number of finished runs and of all runs.
             notice: called with each of `notes` before the first run.
 
         Returns:
@@ -161,16 +161,16 @@ class Experiment:
         if classes in out.resolve().parents:
             raise OutputError(f'{out} lies among the images, as another class would: choose another --out')
 
-    def _order(self, run: Run) -> tuple[int, float, int]:
+    def _order(self, run: BaselineRun) -> tuple[int, float, int]:
         return self.methods.index(run.method), run.ratio, run.repeat
 
-    def _one(self, method: str, ratio: float, repeat: int) -> Run:
+    def _one(self, method: str, ratio: float, repeat: int) -> BaselineRun:
         split = self.splits[ratio, repeat]
         seed = split_seed(self.options.seed, repeat)
         features = None if method == 'finetune' else getattr(self, method)  # once for all runs
         start = time.perf_counter()
         answers = self._tune(split, seed) if features is None else self._svm(features, split)
-        return Run.score(
+        return BaselineRun.score(
             self.dataset.targets[split.val],
             answers.classes,
             len(self.dataset.labels),

@@ -1,7 +1,4 @@
-"""Features of whole images, and the linear classifier on top of them.
-
-Fine-tuning of an encoder on a part of a labelled set.
-"""
+"""Methods of the baselines: image features with a linear classifier, and fine-tuning of an encoder."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -20,7 +17,7 @@ from torch import Tensor, nn
 
 from geores.datasets._images import read_rgb
 from geores.datasets._module import LabelledImages
-from geores.protocol.encoder import RGB, Encoder
+from geores.protocol.encoder import RGB, BaselineEncoder
 from geores.splits import Split
 from geores.tasks import SceneClassification
 from geores.tasks.augment import Colour, Dihedral, RandomResizedCrop
@@ -113,7 +110,7 @@ def deep_features(
         images: each (C, H, W), all of one size.
         mean: mean per channel, in the images' units.
         std: standard deviation per channel, in the images' units.
-        device: as torch names devices.
+        device: device, as torch names it.
         batch_size: images in one forward pass.
 
     Returns:
@@ -167,7 +164,7 @@ def linear_svm(
 def fine_tune(
     dataset: LabelledImages,
     split: Split,
-    encoder: Encoder,
+    encoder: BaselineEncoder,
     *,
     epochs: int | None = None,
     batch_size: int = 16,
@@ -207,7 +204,7 @@ def fine_tune(
     return Answers(classes, f'{epochs} epochs')
 
 
-def _task(dataset: LabelledImages, encoder: Encoder, learning_rate: float) -> SceneClassification:
+def _task(dataset: LabelledImages, encoder: BaselineEncoder, learning_rate: float) -> SceneClassification:
     known = encoder.mean is not None and encoder.std is not None
     return SceneClassification(
         labels=dataset.labels,

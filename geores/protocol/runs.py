@@ -1,4 +1,4 @@
-"""Runs of the baselines, kept as they are finished so that a killed command goes on."""
+"""Finished runs of the baselines, kept on disk so that a killed command resumes."""
 
 import json
 import os
@@ -14,17 +14,17 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix,
 
 from geores.errors import JournalError, WriteError
 
-__all__ = ['Run', 'RunJournal', 'work_folder']
+__all__ = ['BaselineRun', 'RunJournal', 'work_folder']
 
 RUNS_FILE = 'runs.jsonl'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class BaselineRun:
     """One training and test of a method.
 
     Args:
-        method: as the user names it.
+        method: name of the method, as the user gives it.
         ratio: share of each class that was trained on.
         repeat: number of the repeat, from 0.
         accuracy: overall accuracy: share of test images that are classified correctly.
@@ -32,8 +32,8 @@ class Run:
         f1_macro: F1, averaged over classes.
         train: number of training images.
         test: number of test images.
-        setting: what was chosen, such as C of the SVM or the epochs.
-        seconds: seconds that it took, without features that all runs share.
+        setting: hyperparameters that were chosen, such as C of the SVM or the epochs.
+        seconds: duration in seconds, without features that all runs share.
         confusion: test images, one row per true class, one column per predicted class.
     """
 
@@ -96,7 +96,7 @@ class RunJournal:
     def __init__(self, folder: Path | None, key: Mapping[str, Any], *, resume: bool = True) -> None:
         self._path = None if folder is None else work_folder(folder) / RUNS_FILE
         self._key: dict[str, Any] = json.loads(json.dumps(dict(key)))
-        self.runs: dict[tuple[str, float, int], Run] = {}
+        self.runs: dict[tuple[str, float, int], BaselineRun] = {}
         if self._path is not None and resume and self._path.exists():
             self._load(self._path)
         self._fresh = not self.runs
@@ -106,7 +106,10 @@ class RunJournal:
             text = path.read_text(encoding='utf-8')
             lines = text.split('\n')[:-1]  # what a kill cut short has no end
             records = [json.loads(line) for line in lines]
-            held, runs = dict(records[0]) if records else self._key, [Run(**one) for one in records[1:]]
+            held, runs = (
+                dict(records[0]) if records else self._key,
+                [BaselineRun(**one) for one in records[1:]],
+            )
         except (OSError, ValueError, TypeError) as error:
             raise JournalError(f'{path} is damaged: start over with --no-resume') from error
         differs = sorted(name for name in held.keys() | self._key if held.get(name) != self._key.get(name))
@@ -118,7 +121,7 @@ class RunJournal:
         self.runs = {run.key: run for run in runs}
         os.truncate(path, len(''.join(f'{line}\n' for line in lines).encode()))
 
-    def add(self, run: Run) -> None:
+    def add(self, run: BaselineRun) -> None:
         """Keep a run, on the disk where there is a folder.
 
         Args:

@@ -1,7 +1,4 @@
-"""The table of baselines: mean and standard deviation over repeats, and files of it.
-
-Pictures of a table of baselines.
-"""
+"""The table of baselines: mean and standard deviation over repeats, its files and its plots."""
 
 import json
 import math
@@ -20,7 +17,7 @@ from matplotlib.ticker import PercentFormatter
 from geores.classification.outputs import check_folder
 from geores.errors import OutputError, UsageError
 from geores.io.whole_files import whole_files
-from geores.protocol.runs import Run, work_folder
+from geores.protocol.runs import BaselineRun, work_folder
 
 __all__ = ['BaselineTable', 'baseline_files', 'check_baselines', 'write_accuracy', 'write_confusion']
 
@@ -38,12 +35,12 @@ class BaselineTable:
     Args:
         runs: one per method, ratio and repeat.
         labels: classes, in the order of confusion matrices.
-        rows: method -> how the table names it.
-        info: where the figures come from: data, protocol, encoder, options, versions.
-        notes: what a reader has to know, such as a method that was left out.
+        rows: method -> its name in the table.
+        info: provenance of the figures: data, protocol, encoder, options, versions.
+        notes: notes for readers, such as on a method that was left out.
     """
 
-    runs: Sequence[Run]
+    runs: Sequence[BaselineRun]
     labels: Sequence[str]
     rows: Mapping[str, str]
     info: Mapping[str, Any]
@@ -197,7 +194,7 @@ def write_confusion(table: 'BaselineTable', path: Path) -> None:
     """Draw the confusion matrix of the best method and ratio, in percent of each true class.
 
     Args:
-        table: table whose best to draw.
+        table: table whose best method and ratio to draw.
         path: path of the PNG.
     """
     method, ratio = table.best

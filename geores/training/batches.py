@@ -1,8 +1,8 @@
-"""Training batches whose order and random draws follow from seed, epoch and place in the epoch alone.
+"""Training batches whose order and random draws depend on seed, epoch and position in the epoch alone.
 
-So a run that was stopped in the midst of an epoch goes on with the very batch that came next, however many
-processes read. What torch gives by itself follows from all that was drawn before: resumed, it would show the
-first epoch's order again.
+A run that was stopped in the middle of an epoch thus resumes with the very batch that came next, however many
+processes read. Torch's own order depends on all that was drawn before: a resumed run would repeat the order
+of the first epoch.
 """
 
 import functools
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from geores.training.generators import Stream, reseed
 
-__all__ = ['Order', 'follow']
+__all__ = ['Order', 'serve_in_order']
 
 _ORDER, _READING = range(2)
 """Streams of random numbers of an epoch; those of batches come behind."""
@@ -46,7 +46,7 @@ class Order:
         return skip
 
 
-def follow(source: Any, order: Order) -> None:  # noqa: ANN401 - a datamodule or a task
+def serve_in_order(source: Any, order: Order) -> None:  # noqa: ANN401 - a datamodule or a task
     """Make a datamodule, or a task with its own data, serve its training batches in a reproducible order.
 
     Args:

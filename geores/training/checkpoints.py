@@ -156,7 +156,7 @@ class Checkpoints(Checkpoint):
                 f'{self.folder.parent} has trained on {before:g} batches an epoch, now there are {now:g}: '
                 'the data have changed since; --no-resume starts anew'
             )
-        self.recall(trainer)
+        self.restore_figures(trainer)
         trainer.should_stop = self._loaded['stopped']
         for name, metric in _metrics(pl_module):
             if name in self._loaded['metrics']:
@@ -164,7 +164,7 @@ class Checkpoints(Checkpoint):
         if not self._loaded['batch']:
             _step_plateaus(trainer, trainer.current_epoch)
 
-    def recall(self, trainer: Trainer) -> None:
+    def restore_figures(self, trainer: Trainer) -> None:
         """Restore the last logged metrics, which an export may need."""
         if self._loaded is not None:
             for name, value in self._loaded['figures'].items():
@@ -197,6 +197,11 @@ class Checkpoints(Checkpoint):
             raise KeyboardInterrupt
 
     def _can_save(self, trainer: Trainer, pl_module: LightningModule, batch_idx: int) -> bool:
+        """Whether a run could resume exactly behind this batch.
+
+        Not while gradients accumulate, for checkpoints hold no gradients; not where a validation is due
+        before the next batch; and not after the last batch, for the end of the epoch saves.
+        """
         done = batch_idx + 1
         check = trainer.val_check_batch
         counted = (

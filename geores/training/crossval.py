@@ -29,7 +29,7 @@ def cross_validate(args: Sequence[str], folds: int, out: Path) -> Evidence:
 
     Args:
         args: as in `train`; the configuration has to export.
-        folds: how many, from 2 on.
+        folds: number of folds, at least 2.
         out: folder to write; folds that stand there finished, by the same arguments and configuration,
             are not fitted again.
 

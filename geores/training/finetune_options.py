@@ -1,6 +1,6 @@
-"""What a user can ask of fine-tuning.
+"""Options of fine-tuning, and the unfinished work that it keeps until its bundle is written.
 
-What a fine-tuning keeps beside its bundle until that is written, so that the same command goes on.
+The work lies in a folder beside the future bundle, so that the same command resumes after it was stopped.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ from geores.errors import OutputError, UsageError
 from geores.io.named_options import NamedOptions
 from geores.training.checkpoints import Checkpoints
 from geores.training.generators import Generators
-from geores.training.run_folders import Kept, fingerprints, latest, said
+from geores.training.run_folders import SavedCheckpoint, describe_position, fingerprints, latest_checkpoint
 
 if TYPE_CHECKING:
     from geores.datasets.scene_tiles import Masks
 
-__all__ = ['FinetuneOptions', 'Stage', 'Work']
+__all__ = ['FinetuneOptions', 'FinetuneWork', 'StageWork']
 
 _logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def _said(name: str) -> str:
     return name.replace('_', '-')
 
 
-class Stage:
+class StageWork:
     """Unfinished work of one training among several, in a folder of its own.
 
     Args:
@@ -97,9 +97,9 @@ class Stage:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
 
-    def part(self, name: str) -> 'Stage':
+    def part(self, name: str) -> 'StageWork':
         """Work of a training that is a part of this one."""
-        return Stage(None if self.folder is None else self.folder / name)
+        return StageWork(None if self.folder is None else self.folder / name)
 
     def result(self, name: str) -> dict[str, Any] | None:
         """Load the values kept under a name, if any."""
@@ -117,7 +117,7 @@ class Stage:
             part.write_text(json.dumps(values), encoding='utf-8')
             part.replace(self.folder / f'{name}.json')
 
-    def survive(self, trainer: Any, order: Any) -> Kept | None:  # noqa: ANN401 - Trainer and Order
+    def keep_checkpoints(self, trainer: Any, order: Any) -> SavedCheckpoint | None:  # noqa: ANN401 - Trainer and Order
         """Have a trainer write checkpoints; the one to go on from.
 
         Args:
@@ -128,18 +128,18 @@ class Stage:
             return None
         folder = self.folder / 'checkpoints'
         trainer.callbacks[:] = [Generators(), *trainer.callbacks, Checkpoints(folder, order, MINUTES)]
-        kept = latest(folder)
+        kept = latest_checkpoint(folder)
         if kept is not None:
-            _logger.info(f'goes on from {said(kept)}; --no-resume begins anew')
+            _logger.info(f'goes on from {describe_position(kept)}; --no-resume begins anew')
         return kept
 
 
-class Work(Stage):
+class FinetuneWork(StageWork):
     """Unfinished work in a folder beside the future bundle, locked by this process.
 
     Args:
         out: the bundle's folder.
-        about: what the result depends on, as plain values.
+        about: everything that the result depends on, as plain values.
         resume: continue the work that an earlier run of the same command kept.
 
     Raises:

@@ -21,7 +21,7 @@ from geores.metrics import confusion_matrix, single_label_report
 from geores.runtime.base import pick_device
 from geores.scenes import Scene
 from geores.splits import Split, stratified_split
-from geores.training.finetune_options import FinetuneOptions, Stage
+from geores.training.finetune_options import FinetuneOptions, StageWork
 from geores.training.finetune_recipe import GivenSplit, Recipe, epochs_for
 from geores.training.finetune_result import Choice, Finetuned, SplitScore, count_tiles
 from geores.training.linear_probe import are_few
@@ -43,13 +43,13 @@ class FinetunePlan:
     """A fine-tuning that is checked and ready to run; `plan_finetune` makes it.
 
     Attributes:
-        tiles: with a class each.
+        tiles: labelled tiles, one class each.
         splits: kind -> split; the bundle is that of the first.
-        card: of the model to be, without figures.
+        card: card of the future model, without metrics.
         start: bundle whose weights are taken.
-        options: that were asked for.
+        options: options of the user.
         device: to train on.
-        about: what the report says beside the scores.
+        about: what the report holds in addition to the scores.
     """
 
     tiles: SceneTiles
@@ -69,14 +69,14 @@ class FinetunePlan:
         """Passes over the training part of a split."""
         return self.options.epochs or epochs_for(len(split.train), self.options.batch_size)
 
-    def run(self, progress: Progress | None = None, stage: Stage | None = None) -> Finetuned:
+    def run(self, progress: Progress | None = None, stage: StageWork | None = None) -> Finetuned:
         """Train and score under each split.
 
         Args:
-            progress: called with the number of tiles just trained on, and of all.
+            progress: called with the number of tiles just trained on and of all tiles to train on.
             stage: where unfinished work is kept, and taken up.
         """
-        stage = stage or Stage()
+        stage = stage or StageWork()
         inner = {kind: self._hold_in(split) for kind, split in self.splits.items()}
         count = sum(
             self.epochs(split) * len(part.train)
@@ -105,7 +105,7 @@ class FinetunePlan:
         )
 
     def _train(
-        self, split: Split, inner: Split | None, report: Callable[[int], None], stage: Stage
+        self, split: Split, inner: Split | None, report: Callable[[int], None], stage: StageWork
     ) -> tuple['Model', Choice]:
         kept = stage.result('choice')
         if kept is not None and stage.folder is not None:

@@ -16,8 +16,8 @@ from geores.splits import Split
 from geores.tasks import SceneClassification
 from geores.tasks.augment import Augmentation, Colour, Dihedral, RandomResizedCrop
 from geores.tasks.losses import balanced_weights
-from geores.training.batches import Order, follow
-from geores.training.finetune_options import Stage
+from geores.training.batches import Order, serve_in_order
+from geores.training.finetune_options import StageWork
 from geores.training.linear_probe import RATE, KeepStatistics, adapt_statistics, fit_head
 from geores.training.trainer import make_trainer
 
@@ -97,7 +97,7 @@ def begin(recipe: Recipe, data: GivenSplit) -> tuple[SceneClassification, bool]:
     """Prepare a bundle's network: adapt its batch norm statistics and fit a linear head to its features.
 
     Args:
-        recipe: which network. Pixels are normalised as its card says.
+        recipe: network and training. Pixels are normalised as its card says.
         data: tiles in the card's units and bands; the validation part is not looked at.
 
     Returns:
@@ -129,14 +129,18 @@ def begin(recipe: Recipe, data: GivenSplit) -> tuple[SceneClassification, bool]:
 
 
 def tune(
-    recipe: Recipe, task: SceneClassification, data: GivenSplit, report: Report, stage: Stage | None = None
+    recipe: Recipe,
+    task: SceneClassification,
+    data: GivenSplit,
+    report: Report,
+    stage: StageWork | None = None,
 ) -> None:
     """Train all of a network; the weights of the last epoch are kept.
 
     Args:
         recipe: how to train.
         task: as `begin` returns it.
-        data: its validation part is not looked at.
+        data: dataset and split; the validation part is not used.
         report: called with the number of tiles that were just trained on.
         stage: where checkpoints are kept, and taken up.
 
@@ -147,8 +151,8 @@ def tune(
     callbacks = [_Reporter(report), *([KeepStatistics()] if recipe.few else [])]
     trainer, order = make_trainer(recipe.epochs, recipe.device, callbacks), Order(recipe.seed)
     data.seed = recipe.seed
-    follow(data, order)
-    kept = (stage or Stage()).survive(trainer, order)
+    serve_in_order(data, order)
+    kept = (stage or StageWork()).keep_checkpoints(trainer, order)
     if kept is None:
         trainer.fit(task, datamodule=data)
     else:

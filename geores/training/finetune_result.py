@@ -1,7 +1,4 @@
-"""What fine-tuning gives: a model, how well it does on tiles kept out, and a report.
-
-The picture of error matrices, side by side.
-"""
+"""The result of fine-tuning: model, scores on validation tiles, report, and plot of error matrices."""
 
 import json
 import re
@@ -27,9 +24,9 @@ if TYPE_CHECKING:
 
     from geores.model import Model
 
-__all__ = ['Choice', 'Finetuned', 'Kept', 'SplitScore', 'check_bundle_path', 'write_error_matrix']
+__all__ = ['Choice', 'Finetuned', 'KeptModel', 'SplitScore', 'check_bundle_path', 'write_error_matrix']
 
-Kept = Literal['linear start', 'fine-tuned']
+KeptModel = Literal['linear start', 'fine-tuned']
 
 FIGURE_FILE = 'error_matrix.png'
 REPORT_FILE = 'report.json'
@@ -51,7 +48,7 @@ class Choice:
         tuned: share of them that the fine-tuned network has right.
     """
 
-    kept: Kept = 'fine-tuned'
+    kept: KeptModel = 'fine-tuned'
     tiles: int = 0
     linear: float | None = None
     tuned: float | None = None
@@ -74,7 +71,7 @@ class SplitScore:
 
     Attributes:
         kind: 'blocks' for the geographic split, or 'random'.
-        split_id: of the split.
+        split_id: id of the split.
         labels: classes, in the order of the matrix.
         train: training tiles of each class.
         matrix: (K, K) number of validation tiles, one row per reference class and one column per

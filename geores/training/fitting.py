@@ -1,6 +1,6 @@
 """Fit a configuration in a run folder, from its last checkpoint to its bundle.
 
-The log of a run that is continued.
+The log of metrics of a resumed run keeps the rows that were written before its checkpoint.
 """
 
 import csv
@@ -19,10 +19,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from geores.training.batches import Order, follow
+from geores.training.batches import Order, serve_in_order
 from geores.training.checkpoints import Checkpoints, Ending
 from geores.training.generators import Generators
-from geores.training.run_folders import Run, latest, said
+from geores.training.run_folders import TrainingRun, describe_position, latest_checkpoint
 from geores.training.trainer import TERMINATED, default_export
 
 __all__ = ['Fitting', 'LogRows']
@@ -49,7 +49,7 @@ class Fitting:
     ) -> None:
         self.cli = cli
         self.trainer: Any = cli.trainer
-        self.held: Run | None = cli.claimed
+        self.held: TrainingRun | None = cli.claimed
         self.configure = configure
         self.checkpoints: Checkpoints | None = None
         self.ending = Ending(self._exports)
@@ -88,9 +88,10 @@ class Fitting:
     def _run(self) -> Path:
         cli, trainer, held = self.cli, self.trainer, self.held
         export = self._export()
-        path = self._survive() if cli.keeps else None
+        path = self._keep_checkpoints() if cli.keeps else None
         if export is not None:
             trainer.callbacks.append(export)
+        # Checkpoints of the run folder are read without running code that is in them.
         weights_only = None if path is None else True
         trainer.fit(cli.model, cli.datamodule, ckpt_path=path, weights_only=weights_only)
         if path is not None and self.checkpoints is not None and not self.ending.ended:
@@ -135,7 +136,7 @@ class Fitting:
             export.overwrite = True
         return export
 
-    def _survive(self) -> str | None:
+    def _keep_checkpoints(self) -> str | None:
         """Attach the writing of checkpoints to a trainer, and return the checkpoint to resume from."""
         cli, trainer, held = self.cli, self.trainer, self.held
         path = os.environ.get(_ENVIRONMENT) or None
@@ -150,7 +151,7 @@ class Fitting:
         order = Order(seed if isinstance(seed, int) and not isinstance(seed, bool) else torch.initial_seed())
         source = cli.model if cli.datamodule is None else cli.datamodule
         if trainer.world_size == 1 and not trainer.overfit_batches:
-            follow(source, order)
+            serve_in_order(source, order)
         minutes, steps = cli.config.checkpoint_minutes, cli.config.checkpoint_steps
         self.checkpoints = Checkpoints(folder, order, minutes, steps)
         trainer.callbacks[:] = [self.ending, Generators(), *trainer.callbacks, *rows, self.checkpoints]
@@ -160,14 +161,14 @@ class Fitting:
         if self.held is not None:
             self.held.mark('exporting')
 
-    def _found(self, held: Run) -> str | None:
+    def _found(self, held: TrainingRun) -> str | None:
         if not held.resumed:
             return None
-        kept = latest(held.checkpoints)
+        kept = latest_checkpoint(held.checkpoints)
         if kept is None:
             _logger.info(f'begins {held.folder} again, which was stopped before its first checkpoint')
             return None
-        over = 'its export, for training was over' if held.exporting else said(kept)
+        over = 'its export, for training was over' if held.exporting else describe_position(kept)
         _logger.info(f'continues {held.folder} from {over}; --no-resume begins anew')
         return str(kept.path)
 
@@ -176,7 +177,7 @@ class Fitting:
         trainer, model = self.trainer, self.cli.model
         model.to(trainer.strategy.root_device)
         assert self.checkpoints is not None  # noqa: S101 - for the type alone
-        self.checkpoints.recall(trainer)
+        self.checkpoints.restore_figures(trainer)
         for callback in trainer.callbacks:
             callback.on_train_end(trainer, model)
         model.on_train_end()

@@ -49,7 +49,7 @@ def set_generators(states: Mapping[str, Any]) -> None:
 
 
 class Stream:
-    """Random numbers that are drawn from the global generators of the CPU without advancing these.
+    """A stream of random numbers that the global CPU generators yield for a while, without being advanced.
 
     Args:
         *parts: parts of its seed, as in `seed_of`.
@@ -79,7 +79,7 @@ class Stream:
 
 
 def reseed(owner: object, *parts: int) -> None:
-    """Seed generators that an object and its samplers keep for themselves.
+    """Seed the random generators that an object and its samplers own.
 
     Args:
         owner: a sampler, a batch sampler or a loader.

@@ -1,8 +1,8 @@
-"""A careful start of fine-tuning: adapted batch norm statistics and a fitted head.
+"""A careful start of fine-tuning: adapted batch norm statistics, and a head fitted by logistic regression.
 
-A fresh head's gradients spoil trained features before it has learnt anything, and statistics of a few images
-are noise: fine-tuned as larger sets are, four classes of UC Merced with eight images each come out below a
-linear classifier of features that were not touched (Kumar et al. 2022, linear probing, then fine-tuning).
+The gradients of a fresh head spoil trained features before the head has learnt anything, and batch statistics
+of a few images are noise. Fine-tuned as larger sets are, four classes of UC Merced with eight images each
+score below a linear classifier on unchanged features (Kumar et al. 2022: linear probing, then fine-tuning).
 """
 
 from collections.abc import Iterator, Sequence
@@ -71,7 +71,7 @@ def adapt_statistics(task: SceneClassification, data: ImageDataModule, device: s
 
     Args:
         task: only statistics of its network change.
-        data: its training part is taken as it is, without augmentation.
+        data: dataset and split; the training part is used without augmentation.
         device: where to compute.
     """
     norms = [part for part in task.network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
@@ -106,7 +106,7 @@ def fit_head(
 
     Args:
         task: single-label; only its network's last layer changes.
-        data: its training part is taken as it is, without augmentation.
+        data: dataset and split; the training part is used without augmentation.
         device: where to compute features.
         weights: weights of each class; None for 1.
 

@@ -1,6 +1,6 @@
 """Run folders: find the one to resume, lock it, and read and write its checkpoints safely.
 
-Files of checkpoints: whole or not at all, and read without running what is in them.
+A checkpoint is written complete or not at all, and reading one never runs code that is in it.
 """
 
 import hashlib
@@ -22,7 +22,16 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from geores.errors import OutputError
 
-__all__ = ['RECORD', 'Kept', 'Run', 'WholeFiles', 'claim', 'fingerprints', 'latest', 'said']
+__all__ = [
+    'RECORD',
+    'SavedCheckpoint',
+    'TrainingRun',
+    'WholeFiles',
+    'claim',
+    'describe_position',
+    'fingerprints',
+    'latest_checkpoint',
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -83,12 +92,12 @@ def _hash(value: Any) -> str:  # noqa: ANN401
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-class Run:
+class TrainingRun:
     """The folder of a run, locked by this process.
 
     Args:
         folder: folder of the run.
-        lock: held.
+        lock: lock of the folder, which is held.
         settings: settings of `fingerprints`.
         state: 'running', or 'exporting' where training was over when it was stopped.
 
@@ -127,7 +136,7 @@ class Run:
         """Mark the run as finished, and unlock its folder.
 
         Args:
-            remove: its checkpoints too.
+            remove: whether to remove its checkpoints too.
         """
         self.mark('finished')
         if remove:
@@ -154,7 +163,7 @@ class Run:
         self._lock.release(force=True)
 
 
-def claim(root: Path, settings: Mapping[str, str], *, resume: bool = True) -> Run:
+def claim(root: Path, settings: Mapping[str, str], *, resume: bool = True) -> TrainingRun:
     """Take the unfinished run of the same settings that no process uses, or start a new one.
 
     Args:
@@ -182,7 +191,7 @@ def claim(root: Path, settings: Mapping[str, str], *, resume: bool = True) -> Ru
                 number += 1
         lock = FileLock(folder / _LOCK, timeout=0)
         lock.acquire()
-        return Run(folder, lock, settings, None)
+        return TrainingRun(folder, lock, settings, None)
     except OSError as error:
         raise OutputError(f'{root}: cannot be written: {error.strerror or error}') from error
 
@@ -193,7 +202,7 @@ def _versions(root: Path) -> list[Path]:
     return sorted(found, key=lambda one: int(one.name.removeprefix(_PREFIX)), reverse=True)
 
 
-def _continued(folder: Path, settings: Mapping[str, str], *, newest: bool) -> Run | None:
+def _continued(folder: Path, settings: Mapping[str, str], *, newest: bool) -> TrainingRun | None:
     record = _record(folder)
     if record is None or record['state'] == 'finished':
         return None
@@ -215,7 +224,7 @@ def _continued(folder: Path, settings: Mapping[str, str], *, newest: bool) -> Ru
             names = ', '.join(other[:_SHOWN])
             _logger.info(f'{folder} is unfinished, but of other settings ({names}{more}): a new run')
         return None
-    return Run(folder, lock, settings, record['state'])
+    return TrainingRun(folder, lock, settings, record['state'])
 
 
 def _record(folder: Path) -> dict[str, Any] | None:
@@ -231,7 +240,7 @@ def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
-class Kept(NamedTuple):
+class SavedCheckpoint(NamedTuple):
     """A checkpoint that can be read.
 
     Attributes:
@@ -247,7 +256,7 @@ class Kept(NamedTuple):
     step: int
 
 
-def latest(folder: Path) -> Kept | None:
+def latest_checkpoint(folder: Path) -> SavedCheckpoint | None:
     """The last checkpoint of a folder that can be read; damaged ones after it are removed, and logged.
 
     Args:
@@ -263,7 +272,7 @@ def latest(folder: Path) -> Kept | None:
     return None
 
 
-def _read(path: Path) -> Kept:
+def _read(path: Path) -> SavedCheckpoint:
     with zipfile.ZipFile(path) as file:  # knows of a lost end and, by checksums, of changed bytes
         damaged = file.testzip()
     if damaged is not None:
@@ -271,7 +280,9 @@ def _read(path: Path) -> Kept:
     # A checkpoint in a run's own folder is the user's own, but a folder may come from elsewhere: nothing in
     # it is run. Packages whose callbacks keep other objects can allow these (`add_safe_globals` of torch).
     kept = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-    return Kept(path, int(kept['run']['epoch']), int(kept['run']['batch']), int(kept['global_step']))
+    return SavedCheckpoint(
+        path, int(kept['run']['epoch']), int(kept['run']['batch']), int(kept['global_step'])
+    )
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -303,6 +314,6 @@ class WholeFiles(TorchCheckpointIO):
             part.unlink(missing_ok=True)
 
 
-def said(kept: Kept) -> str:
+def describe_position(kept: SavedCheckpoint) -> str:
     """Position of a checkpoint, in words."""
     return f'epoch {kept.epoch + 1}, step {kept.step}'

@@ -21,7 +21,7 @@ from torch import distributed
 from geores.errors import GeoresError, UsageError
 from geores.plugins import DATASETS, TASKS, plugins
 from geores.training.fitting import Fitting
-from geores.training.run_folders import Run, claim, fingerprints
+from geores.training.run_folders import TrainingRun, claim, fingerprints
 from geores.training.trainer import EXPECTED_WARNINGS
 
 _logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class _TrainCLI(LightningCLI):
 
     def __init__(self, name: str, **kwargs: Any) -> None:  # noqa: ANN401 - Lightning's
         self.name = name
-        self.claimed: Run | None = None
+        self.claimed: TrainingRun | None = None
         super().__init__(**kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -143,7 +143,7 @@ def train(args: Sequence[str], configure: Callable[[Any], None] | None = None) -
     Args:
         args: args of Lightning's command line without a subcommand: `--config FILE`, and `--data.root`,
             `--trainer.max_epochs` and so on to override it.
-        configure: called with the configured export before fitting, which has to be there then.
+        configure: called with the configured export before fitting; without an export this is an error.
 
     Returns:
         The folder of the run, `runs/<name of the configuration>/version_<n>` by default.

@@ -1,7 +1,4 @@
-"""Lightning's Trainer as pipelines use it: silent, writing nothing, without a look at validation.
-
-The export of a run whose configuration names none: its card is filled from task and data.
-"""
+"""Lightning's Trainer as geores uses it: silent, writing nothing; and the export of a run without one."""
 
 import logging
 import re
@@ -96,7 +93,7 @@ def default_export(task: Any, data: Any, name: str) -> tuple[Callback, str] | No
 
     Args:
         task: the Lightning module.
-        data: its datamodule, or None.
+        data: datamodule of the task, or None.
         name: name of the configuration, and the model's.
 
     Returns:
