@@ -140,7 +140,7 @@ class Evaluation:
 
     @cached_property
     def confusion(self) -> pd.DataFrame:
-        """Confusion matrix, true classes in rows, predicted ones in columns; multi-label: counts per label."""
+        """Confusion matrix, true classes in rows, predicted in columns; multi-label: counts per label."""
         if self.is_multi_label:
             counts = measure.label_matrices(self.decided, self.truth).flatten(1)
             index = pd.Index(self.labels, name='label')
