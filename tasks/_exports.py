@@ -1,8 +1,6 @@
-"""Writes the bundle of a model that labels pixels when training ends.
+"""Exports of tasks that label pixels or answer questions: their bundles are written when training ends."""
 
-Writes the bundle of a VQA task when training ends.
-"""
-
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,30 +19,32 @@ from geores.vqa.comparison import Comparison
 
 __all__ = ['ExportSegmentation', 'ExportVQABundle', 'best_temperature']
 
+_logger = logging.getLogger(__name__)
+
 
 class ExportSegmentation(ExportBundle):
-    """Like `ExportBundle`, for models that label pixels; figures are of pixels.
+    """Like `ExportBundle`, for models that label pixels; metrics are per pixel.
 
     The card's context is measured. Where the network looks farther than a quarter of its input, a quarter
     it is: what lies beyond changes labels little, and this is said.
 
     Args:
-        name: Of the model.
-        description: One or two sentences for people.
-        sensor: What the images were taken with.
-        processing_level: Such as 'L2A'.
-        units: Of the images' values: 'reflectance*10000', '8-bit' or 'dB'.
-        gsd: Smallest and largest ground sampling distance, in metres.
-        training_data: The data sets, with their licences.
-        licence: Of the weights.
-        colours: One a label, as '#rrggbb'; None takes the palette that knows the labels.
-        resampling: How coarser bands are brought to the model's resolution.
-        display_stretch: Low and high percentile that bring other imagery to 8 bits.
-        display_range: Reflectances times 10,000 that become 0 and 255 instead.
-        monitor: Figure whose highest value marks the best epoch; None keeps the last.
-        path: Folder of the bundle; None puts it into the run's folder, under the model's name.
-        dtype: In which to keep the weights.
-        overwrite: Replace a bundle that stands there.
+        name: name of the model.
+        description: one or two sentences for people.
+        sensor: sensor of the images.
+        processing_level: processing level of the images, such as 'L2A'.
+        units: units of the images' values: 'reflectance*10000', '8-bit' or 'dB'.
+        gsd: smallest and largest ground sampling distance, in metres.
+        training_data: training data sets, with their licences.
+        licence: licence of the weights.
+        colours: one colour per label, as '#rrggbb'; None takes the palette that has the labels.
+        resampling: resampling of coarser bands to the model's resolution.
+        display_stretch: low and high percentile that bring other imagery to 8 bits.
+        display_range: reflectances times 10,000 that become 0 and 255 instead.
+        monitor: figure whose highest value marks the best epoch; None keeps the last.
+        path: folder of the bundle; None puts it into the run folder, under the model's name.
+        dtype: dtype in which to keep the weights.
+        overwrite: replace a bundle that stands there.
     """
 
     task_type = SemanticSegmentation
@@ -90,14 +90,14 @@ class ExportSegmentation(ExportBundle):
         self._context: int | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ANN401
-        """Refuse before any work what the export would refuse after it.
+        """Check before training what the export would refuse after it.
 
         Args:
-            trainer: That fits.
-            pl_module: A `SemanticSegmentation`.
+            trainer: the trainer that runs the fit.
+            pl_module: a `SemanticSegmentation`.
 
         Raises:
-            GeoresError: As `ExportBundle` refuses.
+            GeoresError: as `ExportBundle` refuses.
         """
         data: Any = getattr(trainer, 'datamodule', None)
         self._size = int(getattr(data, 'size', 0))
@@ -138,19 +138,20 @@ class ExportSegmentation(ExportBundle):
         found = context_of(task.network, len(task.bands), task.alignment, self._size)
         most = self._size // 4 // task.alignment * task.alignment
         if found is None or found > most:
-            print(f'labels depend on more than {most} pixels around them: the card says {most} all the same')
+            said = f'labels depend on more than {most} pixels around them: the card says {most} all the same'
+            _logger.info(said, extra={'result': said})
             return most
         return found
 
 
 class ExportVQABundle(ExportBundle):
-    """Keeps the best weights, calibrates, measures beside the baselines, and writes bundle and card.
+    """Keeps the best weights, calibrates, compares with the baselines, and writes bundle and card.
 
     The figures on the card are the model's, those of the question-only model and of the majority, on the
     validation part; where training keeps nothing for validation, those of cross-validation (`evidence`).
 
     Args:
-        **kwargs: As of `ExportBundle`.
+        **kwargs: as of `ExportBundle`.
     """
 
     task_type = VisualQuestionAnswering
@@ -192,8 +193,8 @@ def answer_all(task: VisualQuestionAnswering, data: Any) -> None:  # noqa: ANN40
     """Answer the validation part anew; the task's `predictions` hold the answers.
 
     Args:
-        task: Set up.
-        data: Its datamodule.
+        task: set up.
+        data: datamodule of the task.
     """
     task.eval()
     task.predictions.reset()
@@ -204,7 +205,7 @@ def answer_all(task: VisualQuestionAnswering, data: Any) -> None:  # noqa: ANN40
 
 
 def best_temperature(logits: Tensor, target: Tensor) -> float:
-    """The temperature by which logits say how sure they may be (Guo et al. 2017, section 4.2).
+    """Fit the temperature that calibrates logits (Guo et al. 2017, section 4.2).
 
     Args:
         logits: (Q, K); -inf for answers that cannot be given.

@@ -1,8 +1,7 @@
-"""What a VQA task is made of: an encoder, statistics, and cached features.
+"""Parts of the VQA task: encoder, input statistics, cached features, and validation predictions."""
 
-Answers of a validation, and what they are worth beside those that need no image.
-"""
-
+import io
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,20 +22,25 @@ from geores.vqa.cache import TURNS, FeatureCache, feature_key
 from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY, Comparison, Majority, compare
 from geores.vqa.network import own_encoder, shared_encoder
 
-__all__ = ['Encoder', 'Predictions', 'image_identities', 'make_cache', 'make_encoder', 'statistics']
+__all__ = ['Predictions', 'TaskEncoder', 'image_identities', 'make_cache', 'make_encoder', 'statistics']
+
+_logger = logging.getLogger(__name__)
+
+LOG_WIDTH = 110
+"""Characters of a line of a table in a log."""
 
 _COLOURS = {'red': 'B04', 'green': 'B03', 'blue': 'B02'}
 _IMAGENET = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """An image encoder and how a card says it.
+class TaskEncoder:
+    """An image encoder and its description on a card.
 
     Attributes:
-        features: Gives the feature maps.
-        spec: The card's `encoder`.
-        shared: The bundle it is part of; None where it is the task's own.
+        features: network that gives the feature maps.
+        spec: the card's `encoder`.
+        shared: the bundle it is part of; None where it is the task's own.
     """
 
     features: FeatureMap
@@ -54,22 +58,22 @@ def make_encoder(
     grid: int | None,
     scale: float = 1.0,
     looks: bool = False,
-) -> Encoder:
+) -> TaskEncoder:
     """Take another bundle's encoder, or build one.
 
     Args:
-        bundle: Name or folder of the bundle; None builds.
-        architecture: What to build.
-        kwargs: Its arguments; `pretrained` may be among them.
-        start: Weights that it starts from, as in `geores.tasks.start`.
-        places: Band of the images -> band of the bundle; None finds those of the same name or colour.
-        bands: Of the images.
-        grid: To which maps are averaged; None leaves them.
-        scale: By which images are resized for a shared encoder.
-        looks: Append channels of colour and texture to a shared encoder's.
+        bundle: name or folder of the bundle; None builds.
+        architecture: name of the architecture to build.
+        kwargs: arguments of the architecture; `pretrained` may be among them.
+        start: weights that the encoder starts from, as in `geores.tasks.start`.
+        places: band of the images -> band of the bundle; None finds those of the same name or colour.
+        bands: bands of the images.
+        grid: grid to which maps are averaged; None leaves them.
+        scale: factor by which images are resized for a shared encoder.
+        looks: append channels of colour and texture to a shared encoder's.
 
     Raises:
-        UsageError: There is neither or both, or a band is missing.
+        UsageError: if there is neither or both, or a band is missing.
     """
     if (bundle is None) == (architecture is None):
         raise UsageError('a VQA task takes either encoder, a bundle, or architecture')
@@ -81,7 +85,9 @@ def make_encoder(
         if start is not None:
             start_from(own.network, start, bands)
         kept = {name: value for name, value in kwargs.items() if name != 'pretrained'}
-        return Encoder(own, {'architecture': architecture, 'architecture_kwargs': kept, 'grid': grid}, None)
+        return TaskEncoder(
+            own, {'architecture': architecture, 'architecture_kwargs': kept, 'grid': grid}, None
+        )
     model = load_model(bundle)
     if places is None:
         known = set(model.card.bands)
@@ -90,27 +96,27 @@ def make_encoder(
     spec: dict[str, Any] = {'name': model.name, 'sha256': model.sha256, 'bands': dict(places), 'grid': grid}
     spec |= {'scale': scale} if scale != 1 else {}
     spec |= {'looks': True} if looks else {}
-    return Encoder(features, spec, model)
+    return TaskEncoder(features, spec, model)
 
 
 def statistics(
-    encoder: Encoder,
+    encoder: TaskEncoder,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
     data: Any,  # noqa: ANN401 - a datamodule
     bands: Sequence[str],
 ) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation that normalise images.
+    """Choose the mean and standard deviation that normalise images.
 
     Those given; else those of a shared encoder that takes 8-bit images; else ImageNet's for three bands of
     an encoder of its own, and the training images' for all others.
 
     Args:
-        encoder: Whose input is normalised.
-        mean: Per band, if given.
-        std: Per band, if given.
-        data: Datamodule with `statistics`.
-        bands: Of the images.
+        encoder: encoder whose input is normalised.
+        mean: per band, if given.
+        std: per band, if given.
+        data: datamodule with `statistics`.
+        bands: bands of the images.
     """
     if mean is not None and std is not None:
         if not len(mean) == len(std) == len(bands):
@@ -127,7 +133,7 @@ def statistics(
 
 
 def image_identities(dataset: Any) -> list[str]:  # noqa: ANN401 - `RSVQA`
-    """What tells each image of a dataset from others and from itself after a change.
+    """Identify each image of a dataset by name, size and modification time.
 
     Args:
         dataset: `RSVQA`.
@@ -153,12 +159,12 @@ def make_cache(
     """Features of all images of a datamodule, computed now unless a cache holds them.
 
     Args:
-        folder: Of the caches.
-        encoder: Frozen.
+        folder: folder of the caches.
+        encoder: frozen.
         mean: (C, 1, 1).
         std: (C, 1, 1).
         data: `RSVQADataModule`; where it turns images, all eight turns are encoded.
-        device: That encodes.
+        device: device that encodes.
     """
     dataset = data.dataset
     turns = 1 if data.turning == 'none' else TURNS
@@ -183,10 +189,10 @@ def make_cache(
 
 
 class Predictions:
-    """Answers to all questions of a validation, by the model, by its question-only twin and by majority.
+    """Answers to all validation questions by the model, its question-only twin and the majority.
 
     Args:
-        labels: Answers in the order of logits.
+        labels: answers in the order of logits.
 
     Attributes:
         answers: True ones, encoded; one that training never gave is among them, and nobody's.
@@ -227,7 +233,7 @@ class Predictions:
         """Keep the answers of a batch.
 
         Args:
-            batch: Of `RSVQADataModule`.
+            batch: batch of `RSVQADataModule`.
             logits: (Q, K), of the model.
             blind: (Q, K), of the question-only model.
         """
@@ -257,10 +263,14 @@ class Predictions:
         raw = [self._raw.get(name, answer) for name, answer in zip(self._ids, self.answers, strict=True)]
         return compare(said, self.answers, self._types, raw=raw, images=len(self._images), known=self.labels)
 
-    def print(self) -> None:
-        """Show the comparison."""
+    def log_table(self) -> None:
+        """Log the comparison as a table, which `geores train` prints."""
         comparison = self.comparison()
         title = f'{comparison.questions:,} questions on {comparison.images:,} images'
         if comparison.unknown:
             title += f'; {comparison.unknown:,} answers that training never gave'
-        Console(highlight=False).print(comparison.table(title))
+        table = comparison.table(title)
+        plain = Console(file=io.StringIO(), width=LOG_WIDTH)
+        with plain.capture() as text:
+            plain.print(table)
+        _logger.info(text.get(), extra={'result': table})

@@ -1,4 +1,4 @@
-"""Augmentations of whole batches, on the batch's device, one draw an image.
+"""Augmentations of whole batches, on the batch's device, with one random draw per image.
 
 Each takes images (N, C, H, W), float32, in the dataset's units, and the names of their bands, and
 returns images of the same shape, type and units.
@@ -38,7 +38,7 @@ class Augmentation(nn.Module):
     """Base of the augmentations.
 
     Attributes:
-        moves: Whether it moves whole pixels and changes none, so that a mask moves with its image;
+        moves: whether it moves whole pixels and changes none, so that a mask moves with its image;
             'resampled' where it moves them by parts of a pixel, which a mask cannot follow; 'blended' where
             the labels of what it makes are nobody's but a teacher's to say.
     """
@@ -50,7 +50,7 @@ class Augmentation(nn.Module):
 
         Args:
             images: (N, C, H, W), float32, in the dataset's units.
-            bands: Names of the C bands.
+            bands: names of the C bands.
 
         Returns:
             Images of the same shape, type and units.
@@ -81,9 +81,9 @@ class RandomResizedCrop(Augmentation):
     """A random square of each image, brought back to the image's size: jitter of scale and place.
 
     Args:
-        scale: Smallest and largest side of the square as a share of the image's side. Above 1 the
+        scale: smallest and largest side of the square as a share of the image's side. Above 1 the
             image is surrounded by its reflection.
-        share: Share of images that are changed.
+        share: share of images that are changed.
     """
 
     moves = 'resampled'
@@ -109,8 +109,8 @@ class Blend(Augmentation):
     """Images mixed with others of the batch: spectra that no place of the data has, for a teacher to answer.
 
     Args:
-        share: Share of images that are changed.
-        most: Largest part of the other image.
+        share: share of images that are changed.
+        most: largest part of the other image.
     """
 
     moves = 'blended'
@@ -134,8 +134,8 @@ class Gain(Augmentation):
     Stands for sun height, shadow, season and calibration.
 
     Args:
-        common: Smallest and largest common factor, drawn evenly on a logarithmic scale.
-        band: Largest relative change of one band alone.
+        common: smallest and largest common factor, drawn evenly on a logarithmic scale.
+        band: largest relative change of one band alone.
     """
 
     def __init__(self, common: tuple[float, float] = (0.7, 1.3), band: float = 0.1) -> None:
@@ -158,11 +158,11 @@ class Haze(Augmentation):
     what comes from the ground is dimmed by about as much.
 
     Args:
-        amount: Largest path reflectance at 490 nm, in the dataset's units.
-        exponent: Smallest and largest power.
-        offset: Largest added constant of a band alone, in the dataset's units.
-        unit: What a reflectance of 1 is in the dataset's units.
-        share: Share of images that are changed.
+        amount: largest path reflectance at 490 nm, in the dataset's units.
+        exponent: smallest and largest power.
+        offset: largest added constant of a band alone, in the dataset's units.
+        unit: value of a reflectance of 1 in the dataset's units.
+        share: share of images that are changed.
     """
 
     def __init__(
@@ -216,8 +216,8 @@ class Season(Augmentation):
     is drawn for the image and grows with the pixel's NDVI, so that water and buildings stay.
 
     Args:
-        amount: Largest share of the dry spectrum in a pixel of NDVI 1.
-        share: Share of images that are changed.
+        amount: largest share of the dry spectrum in a pixel of NDVI 1.
+        share: share of images that are changed.
     """
 
     def __init__(self, amount: float = 0.8, share: float = 0.6) -> None:
@@ -244,10 +244,10 @@ class Smooth(Augmentation):
     texture, so that a network which knows water by its lack of texture alone takes dark woods for lakes.
 
     Args:
-        contrast: Smallest share of each pixel's difference from the mean that is left.
-        blur: Largest share of the blurred image in it.
-        sigma: Standard deviation of the blur, in pixels.
-        share: Share of images that are changed.
+        contrast: smallest share of each pixel's difference from the mean that is left.
+        blur: largest share of the blurred image in it.
+        sigma: standard deviation of the blur, in pixels.
+        share: share of images that are changed.
     """
 
     def __init__(
@@ -276,9 +276,9 @@ class Colour(Augmentation):
     """Brightness, contrast and saturation of 8-bit red, green and blue.
 
     Args:
-        brightness: Largest added share of the full range.
-        contrast: Largest relative change about the image's mean.
-        saturation: Largest relative change about each pixel's grey.
+        brightness: largest added share of the full range.
+        contrast: largest relative change about the image's mean.
+        saturation: largest relative change about each pixel's grey.
     """
 
     def __init__(self, brightness: float = 0.15, contrast: float = 0.3, saturation: float = 0.3) -> None:

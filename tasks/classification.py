@@ -1,4 +1,4 @@
-"""Labels of whole scenes or tiles: one of them, or any number."""
+"""Classification of whole scenes or tiles, single-label or multi-label."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
@@ -7,7 +7,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 from torchmetrics import MeanMetric
 
 from geores import models
@@ -15,6 +14,7 @@ from geores.errors import UsageError
 from geores.metrics import SceneReport
 from geores.tasks.augment import Augmentation
 from geores.tasks.losses import LossName, Task, balanced_weights, known, make_loss, mix, shares
+from geores.tasks.schedule import SETTINGS, check_schedule, freeze_parts, make_optimizer, per_band
 from geores.tasks.start import start_from
 from geores.tasks.teachers import Teachers
 
@@ -26,35 +26,35 @@ class SceneClassification(LightningModule):
     fitting starts (its `statistics` and `train_targets`).
 
     Args:
-        labels: In the order of targets. `geores train` takes labels, bands and task of the data.
-        bands: In the order of images.
+        labels: labels in the order of targets. `geores train` takes labels, bands and task from the data.
+        bands: bands in the order of the images.
         task: 'multi-label' or 'single-label'.
-        architecture: Name in `geores.models`; it has to take `in_chans` and `num_classes`.
-        architecture_kwargs: Its other arguments.
-        start: Weights to start from, as in `geores.tasks.start`: a bundle or a file of weights.
-        freeze: Parts of the network that keep their weights and statistics, such as 'blocks.0'.
-        teachers: Bundles whose mean answer is learnt beside the labels, and in their place for images
+        architecture: name in `geores.models`; it has to take `in_chans` and `num_classes`.
+        architecture_kwargs: other arguments of the architecture.
+        start: weights to start from, as in `geores.tasks.start`: a bundle or a file of weights.
+        freeze: parts of the network that keep their weights and statistics, such as 'blocks.0'.
+        teachers: bundles whose mean prediction is learnt beside the labels, and in their place for images
             without labels. Bands and labels have to be the same.
-        teacher_share: Weight of the teachers against the label of a labelled image.
-        mixup: Alpha of mixup (Zhang et al. 2018); 0 does not mix.
-        loss: 'bce', 'ce', 'focal' or 'gce' (for noisy labels); None takes the plain one of the task.
-        focal_gamma: Of 'focal'.
-        gce_q: Of 'gce'.
-        label_smoothing: Share of the target that is spread over all answers.
+        teacher_share: weight of the teachers against the label of a labelled image.
+        mixup: alpha of mixup (Zhang et al. 2018); 0 does not mix.
+        loss: 'bce', 'ce', 'focal' or 'gce' (for noisy labels); None takes the default of the task.
+        focal_gamma: focal gamma of 'focal'.
+        gce_q: gce q of 'gce'.
+        label_smoothing: share of the target that is spread over all answers.
         class_weights: 'balanced', one number a label, or None.
-        learning_rate: After warm-up.
-        weight_decay: Of matrices and kernels.
-        decay_norms: Whether biases and norms are drawn towards zero too.
-        warmup: Share of all steps in which the learning rate rises; then it falls as a cosine.
-        warmup_steps: That many steps instead, at most all but one.
-        warmup_start: The learning rate of the first step, as a share of `learning_rate`.
-        rate_end: The learning rate of the last step, likewise.
-        augment: Augmentations of training batches, in their order.
-        mean: Per band, in the images' units; None takes the datamodule's.
-        std: Per band, in the images' units; None takes the datamodule's.
+        learning_rate: learning rate after warm-up.
+        weight_decay: weight decay of matrices and kernels.
+        decay_norms: whether biases and norms decay too.
+        warmup: share of all steps in which the learning rate rises; then it falls as a cosine.
+        warmup_steps: warmup steps that many steps instead, at most all but one.
+        warmup_start: the learning rate of the first step, as a share of `learning_rate`.
+        rate_end: the learning rate of the last step, likewise.
+        augment: augmentations of training batches, in their order.
+        mean: per band, in the images' units; None takes the datamodule's.
+        std: per band, in the images' units; None takes the datamodule's.
 
     Raises:
-        UsageError: The architecture, the loss or the weights do not fit.
+        UsageError: if the architecture, the loss or the weights do not fit.
     """
 
     mean: Tensor
@@ -90,7 +90,7 @@ class SceneClassification(LightningModule):
         std: list[float] | None = None,
     ) -> None:
         super().__init__()
-        _check_schedule(warmup, warmup_steps, warmup_start, rate_end)
+        check_schedule(warmup, warmup_steps, warmup_start, rate_end)
         self.save_hyperparameters(ignore=['augment'])
         self.labels, self.bands, self.task = tuple(labels), tuple(bands), task
         self.architecture = architecture
@@ -102,15 +102,15 @@ class SceneClassification(LightningModule):
         self.network = models.create(architecture, **self.architecture_kwargs)
         if start is not None:
             start_from(self.network, start, self.bands)
-        self.frozen = _parts(self.network, freeze)
+        self.frozen = freeze_parts(self.network, freeze)
         self.teachers = Teachers(teachers, self.labels, self.bands)
         self.loss = make_loss(task, loss, label_smoothing, focal_gamma, gce_q)
         self.augment = nn.ModuleList(augment or [])
         self.report = SceneReport(task)
         # Lightning's own mean over processes rounds their numbers of samples.
         self.val_loss = MeanMetric()
-        self.register_buffer('mean', _per_band(mean, self.bands, 0.0))
-        self.register_buffer('std', _per_band(std, self.bands, 1.0))
+        self.register_buffer('mean', per_band(mean, self.bands, 0.0))
+        self.register_buffer('std', per_band(std, self.bands, 1.0))
         self.register_buffer('weight', None if class_weights is None else torch.ones(len(labels)))
         if isinstance(class_weights, list):
             if len(class_weights) != len(labels):
@@ -121,10 +121,10 @@ class SceneClassification(LightningModule):
         """Take statistics of the training part, and lay the network out for quick convolutions.
 
         Args:
-            stage: Only 'fit' does anything.
+            stage: only 'fit' does anything.
 
         Raises:
-            UsageError: There is neither `mean` and `std` nor a datamodule that knows them.
+            UsageError: if there is neither `mean` and `std` nor a datamodule that knows them.
         """
         if stage != 'fit':
             return
@@ -135,8 +135,8 @@ class SceneClassification(LightningModule):
             if not hasattr(data, 'statistics'):
                 raise UsageError('mean and std are needed where the data has no statistics')
             mean, std = data.statistics
-            self.mean.copy_(_per_band(mean, self.bands, 0.0))
-            self.std.copy_(_per_band(std, self.bands, 1.0))
+            self.mean.copy_(per_band(mean, self.bands, 0.0))
+            self.std.copy_(per_band(std, self.bands, 1.0))
         if self.hparams['class_weights'] == 'balanced':
             if not hasattr(data, 'train_targets'):
                 raise UsageError('balanced class_weights need data with train_targets')
@@ -154,7 +154,7 @@ class SceneClassification(LightningModule):
         """Switch to training or evaluation; frozen parts stay in evaluation.
 
         Args:
-            mode: Whether to train.
+            mode: whether to train.
         """
         super().train(mode)
         for part in self.frozen:
@@ -197,8 +197,8 @@ class SceneClassification(LightningModule):
         """Loss of an augmented batch.
 
         Args:
-            batch: With `image` and `label`.
-            batch_idx: Ignored.
+            batch: batch with `image` and `label`.
+            batch_idx: ignored.
         """
         images, target = batch['image'], batch['label']
         with torch.autocast(self.device.type, enabled=False):
@@ -230,8 +230,8 @@ class SceneClassification(LightningModule):
         """Keep scores of a batch.
 
         Args:
-            batch: With `image` and `label`.
-            batch_idx: Ignored.
+            batch: batch with `image` and `label`.
+            batch_idx: ignored.
         """
         logits = self(batch['image']).float()
         loss = self.loss(logits, batch['label'], self.weight)
@@ -246,55 +246,6 @@ class SceneClassification(LightningModule):
         self.report.reset()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW, with warm-up and cosine decay step by step (Loshchilov and Hutter 2017, equation 5)."""
-        parameters = [one for one in self.network.parameters() if one.requires_grad]
-        rate, decay = self.hparams['learning_rate'], self.hparams['weight_decay']
-        groups: list[dict[str, Any]] = [{'params': parameters}]
-        if not self.hparams['decay_norms']:
-            groups = [
-                {'params': [part for part in parameters if part.ndim > 1]},
-                # Biases and norms are not drawn towards zero.
-                {'params': [part for part in parameters if part.ndim <= 1], 'weight_decay': 0.0},
-            ]
-        optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
-        steps = max(int(self.trainer.estimated_stepping_batches), 2)
-        wanted = self.hparams['warmup_steps']
-        wanted = round(self.hparams['warmup'] * steps) if wanted is None else wanted
-        rise = min(max(wanted, 1), steps - 1)
-        parts = [
-            LinearLR(optimizer, self.hparams['warmup_start'], total_iters=rise),
-            CosineAnnealingLR(optimizer, T_max=steps - rise, eta_min=self.hparams['rate_end'] * rate),
-        ]
-        scheduler = SequentialLR(optimizer, parts, milestones=[rise])
-        return {
-            'optimizer': optimizer,
-            'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'},
-        }
-
-
-def _check_schedule(warmup: float, steps: int | None, start: float, end: float) -> None:
-    if not 0 <= warmup <= 1 or (steps is not None and steps < 0):
-        raise UsageError(
-            'warmup is a share from 0 to 1 of all steps, and warmup_steps a whole number not below 0'
-        )
-    if not 0 < start <= 1 or not 0 <= end <= 1:
-        raise UsageError('warmup_start and rate_end are shares of the learning rate, and the first above 0')
-
-
-def _parts(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    modules = dict(network.named_modules())
-    missing = [name for name in names if name not in modules]
-    if missing:
-        raise UsageError(f'freeze: the network has no part {missing[0]!r}; parts are {_top(network)}')
-    return [modules[name].requires_grad_(requires_grad=False) for name in names]
-
-
-def _top(network: nn.Module) -> str:
-    return ', '.join(name for name, _ in network.named_children())
-
-
-def _per_band(values: Sequence[float] | None, bands: Sequence[str], default: float) -> Tensor:
-    values = [default] * len(bands) if values is None else values
-    if len(values) != len(bands):
-        raise UsageError(f'{len(values)} values of mean or std for {len(bands)} bands')
-    return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+        """AdamW, with warm-up and cosine decay step by step; see `geores.tasks.schedule`."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        return make_optimizer(self.network, steps, **{name: self.hparams[name] for name in SETTINGS})

@@ -1,5 +1,6 @@
-"""Writes the model bundle when training ends."""
+"""Export the model bundle when training ends."""
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from geores.metrics import best_thresholds
 from geores.metrics.crossval import Evidence, Figures, Scores
 from geores.tasks.classification import SceneClassification
 
+_logger = logging.getLogger(__name__)
+
 _DTYPES = {'float16': torch.float16, 'float32': torch.float32}
 
 
@@ -28,26 +31,26 @@ class ExportBundle(Callback):
     know is an argument here.
 
     Attributes:
-        evidence: Thresholds and figures of cross-validation, to be set before fitting; None measures.
-        scores: After fitting, what the model says of the validation part.
-        needs_figures: Whether data without a validation part are refused where there is no evidence either.
+        evidence: thresholds and figures of cross-validation, to be set before fitting; None measures.
+        scores: after fitting, the predictions on the validation part.
+        needs_figures: whether data without a validation part are refused where there is no evidence either.
 
     Args:
-        name: Of the model.
-        description: One or two sentences for people.
-        sensor: What the images were taken with.
-        processing_level: Such as 'L2A'.
-        units: Of the images' values: 'reflectance*10000', '8-bit' or 'dB'.
-        gsd: Smallest and largest ground sampling distance, in metres.
-        training_data: The data sets, with their licences.
-        licence: Of the weights.
-        resampling: How coarser bands are brought to the model's resolution.
-        display_stretch: Low and high percentile that bring other imagery to 8 bits.
-        display_range: Reflectances times 10,000 that become 0 and 255 instead.
-        monitor: Figure whose highest value marks the best epoch; None keeps the last.
-        path: Folder of the bundle; None puts it into the run's folder, under the model's name.
-        dtype: In which to keep the weights.
-        overwrite: Replace a bundle that stands there.
+        name: name of the model.
+        description: one or two sentences for people.
+        sensor: sensor of the images.
+        processing_level: processing level of the images, such as 'L2A'.
+        units: units of the images' values: 'reflectance*10000', '8-bit' or 'dB'.
+        gsd: smallest and largest ground sampling distance, in metres.
+        training_data: training data sets, with their licences.
+        licence: licence of the weights.
+        resampling: resampling of coarser bands to the model's resolution.
+        display_stretch: low and high percentile that bring other imagery to 8 bits.
+        display_range: reflectances times 10,000 that become 0 and 255 instead.
+        monitor: figure whose highest value marks the best epoch; None keeps the last.
+        path: folder of the bundle; None puts it into the run folder, under the model's name.
+        dtype: dtype in which to keep the weights.
+        overwrite: replace a bundle that stands there.
     """
 
     task_type: ClassVar[type[LightningModule]] = SceneClassification
@@ -96,16 +99,16 @@ class ExportBundle(Callback):
         self._weights: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse before any work what the export would refuse after it.
+        """Check before training what the export would refuse after it.
 
         Args:
-            trainer: That fits.
-            pl_module: A `task_type`.
+            trainer: the trainer that runs the fit.
+            pl_module: a `task_type`.
 
         Raises:
-            UsageError: The task or the data are not of a kind that this exports.
-            OutputError: The bundle's path is taken.
-            BundleError: An argument does not fit the card.
+            UsageError: if the task or the data are not of a kind that this exports.
+            OutputError: if the bundle's path is taken.
+            BundleError: if an argument does not fit the card.
         """
         data: Any = getattr(trainer, 'datamodule', None)
         if not isinstance(pl_module, self.task_type) or not hasattr(data, 'split'):
@@ -135,7 +138,7 @@ class ExportBundle(Callback):
         """Take up the best weights so far.
 
         Args:
-            state_dict: Of `state_dict`.
+            state_dict: state dict of `state_dict`.
         """
         self._best, self._weights = state_dict['best'], state_dict['weights']
 
@@ -150,11 +153,11 @@ class ExportBundle(Callback):
         """Remember the weights that are validated: those of an average are gone before the end.
 
         Args:
-            trainer: That fits.
-            pl_module: The task.
-            batch: Not looked at.
-            batch_idx: Of the loader.
-            dataloader_idx: Of the loader.
+            trainer: the trainer that runs the fit.
+            pl_module: the task that is trained.
+            batch: not looked at.
+            batch_idx: batch idx of the loader.
+            dataloader_idx: dataloader idx of the loader.
         """
         if self.monitor is not None and not trainer.sanity_checking and batch_idx == dataloader_idx == 0:
             state = pl_module.state_dict()
@@ -164,11 +167,11 @@ class ExportBundle(Callback):
         """Keep the weights if they are the best so far.
 
         Args:
-            trainer: That fits.
-            pl_module: The task.
+            trainer: the trainer that runs the fit.
+            pl_module: the task that is trained.
 
         Raises:
-            UsageError: The monitored figure is not logged.
+            UsageError: if the monitored figure is not logged.
         """
         if self.monitor is None or trainer.sanity_checking:
             return
@@ -184,8 +187,8 @@ class ExportBundle(Callback):
         """Measure and write, in the first of several processes.
 
         Args:
-            trainer: That fits.
-            pl_module: A `task_type`.
+            trainer: the trainer that runs the fit.
+            pl_module: a `task_type`.
         """
         if not trainer.is_global_zero:
             return
@@ -197,7 +200,8 @@ class ExportBundle(Callback):
         folder = self._folder
         network: Any = pl_module.network
         save_bundle(folder, network, card, dtype, overwrite=self.overwrite)
-        print(f'{card.name}: bundle written to {folder}')
+        written = f'{card.name}: bundle written to {folder}'
+        _logger.info(written, extra={'result': written})
 
     def _measured(self, trainer: Trainer, task: Any) -> Evidence:  # noqa: ANN401 - a `task_type`
         self.scores = scores = _predict(trainer, task)

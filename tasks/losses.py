@@ -1,6 +1,6 @@
-"""Targets as shares of labels, which images can be mixed by and teachers can answer in.
+"""Targets and losses of scene classification.
 
-Losses of scene classification, by name.
+Targets can be shares of labels, so that images can be mixed and teachers can answer with probabilities.
 """
 
 from functools import partial
@@ -12,6 +12,9 @@ from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from geores.errors import UsageError
+
+LossName = Literal['bce', 'ce', 'focal', 'gce']
+Task = Literal['multi-label', 'single-label']
 
 
 def known(target: Tensor) -> Tensor:
@@ -27,7 +30,7 @@ def known(target: Tensor) -> Tensor:
 
 
 def shares(target: Tensor, labels: int) -> Tensor:
-    """Targets as numbers between 0 and 1; what stands for a sample without a label means nothing.
+    """Targets as shares between 0 and 1; the rows of samples without a label are meaningless.
 
     Args:
         target: (N, K) of 0 and 1, or (N,) class indices; -1 without a label.
@@ -46,22 +49,18 @@ def mix(images: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     Args:
         images: (N, C, H, W).
         target: (N, K), shares.
-        alpha: Of the Beta distribution that the part of each is drawn from, once a batch.
+        alpha: alpha of the Beta distribution that the part of each is drawn from, once a batch.
     """
     part = torch.distributions.Beta(alpha, alpha).sample().to(images)
     order = torch.randperm(len(images), device=images.device)
     return torch.lerp(images[order], images, part), torch.lerp(target[order], target, part)
 
 
-LossName = Literal['bce', 'ce', 'focal', 'gce']
-Task = Literal['multi-label', 'single-label']
-
-
 class Loss(Protocol):
-    """From logits and targets to one number."""
+    """A loss: logits and targets to one number."""
 
     def __call__(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        """Mean loss of a batch; `weight` is one a label."""
+        """Mean loss of a batch; `weight` has one number per label."""
 
 
 def make_loss(
@@ -76,13 +75,13 @@ def make_loss(
     Args:
         task: 'multi-label' or 'single-label'.
         name: 'bce' (multi-label), 'ce' (single-label), 'focal' (either, Lin et al. 2017) or 'gce'
-            (single-label, for noisy labels, Zhang and Sabuncu 2018); None takes the plain one of the task.
-        label_smoothing: Share of the target that is spread over all answers.
-        gamma: How much 'focal' plays down what is answered well.
-        q: How much 'gce' plays down labels that the model does not believe.
+            (single-label, for noisy labels, Zhang and Sabuncu 2018); None takes the default of the task.
+        label_smoothing: share of the target that is spread over all answers.
+        gamma: how strongly 'focal' down-weights well-classified samples.
+        q: how strongly 'gce' down-weights labels that the model contradicts.
 
     Raises:
-        UsageError: The loss does not fit the task, or a number is out of range.
+        UsageError: if the loss does not fit the task, or a number is out of range.
     """
     if not 0 <= label_smoothing < 1 or gamma < 0:
         raise UsageError('label_smoothing has to be in [0, 1) and focal_gamma not below 0')
@@ -112,7 +111,7 @@ def binary_loss(
         logits: (N, K).
         target: (N, K) of 0 and 1.
         weight: (K,) or None.
-        label_smoothing: Share of the target that becomes one half.
+        label_smoothing: share of the target that becomes one half.
     """
     target = target * (1 - label_smoothing) + label_smoothing / 2
     return functional.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
@@ -125,7 +124,7 @@ def class_loss(logits: Tensor, target: Tensor, weight: Tensor | None, label_smoo
         logits: (N, K).
         target: (N,) class indices, or (N, K) shares.
         weight: (K,) or None.
-        label_smoothing: Share of the target that is spread over all classes.
+        label_smoothing: share of the target that is spread over all classes.
     """
     if target.ndim == 2:
         return functional.cross_entropy(logits, target, weight, label_smoothing=label_smoothing)
@@ -141,8 +140,8 @@ def generalised_class_loss(
         logits: (N, K).
         target: (N,) class indices, of which -1 does not count, or (N, K) shares.
         weight: (K,) or None.
-        q: Between cross-entropy, towards 0, and the mean absolute error, 1.
-        label_smoothing: Share of the target that is spread over all classes.
+        q: between cross-entropy, towards 0, and the mean absolute error, 1.
+        label_smoothing: share of the target that is spread over all classes.
     """
     if target.ndim == 1:
         logits, target = logits[target >= 0], target[target >= 0]
@@ -160,7 +159,7 @@ def binary_focal_loss(logits: Tensor, target: Tensor, weight: Tensor | None, gam
         logits: (N, K).
         target: (N, K) of 0 and 1.
         weight: (K,) or None; multiplies the positives of each label.
-        gamma: How much what is answered well is played down.
+        gamma: how strongly well-classified samples are down-weighted.
     """
     loss: Tensor = sigmoid_focal_loss(logits, target, alpha=-1, gamma=gamma)
     return (loss if weight is None else loss * (1 + target * (weight - 1))).mean()
@@ -173,7 +172,7 @@ def class_focal_loss(logits: Tensor, target: Tensor, weight: Tensor | None, gamm
         logits: (N, K).
         target: (N,) class indices.
         weight: (K,) or None.
-        gamma: How much what is answered well is played down.
+        gamma: how strongly well-classified samples are down-weighted.
     """
     kept = target >= 0
     log = functional.log_softmax(logits[kept], dim=1).gather(1, target[kept, None])[:, 0]
@@ -187,7 +186,7 @@ def balanced_weights(target: Tensor, labels: int, largest: float = 10.0) -> Tens
     Args:
         target: (N, K) of 0 and 1, or (N,) class indices.
         labels: K.
-        largest: No weight is above it.
+        largest: upper limit of the weights.
 
     Returns:
         (K,): negatives per positive of each label, or N / (K x samples of the class).

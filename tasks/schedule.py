@@ -1,29 +1,52 @@
-"""What tasks share about fitting: optimizer and learning rate, frozen parts, values per band."""
+"""What the tasks share about fitting: optimizer, learning rate, frozen parts, values per band."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 from geores.errors import UsageError
 
-__all__ = ['check_schedule', 'freeze_parts', 'make_optimizer', 'per_band']
+__all__ = [
+    'SETTINGS',
+    'check_schedule',
+    'count_warmup_steps',
+    'freeze_parts',
+    'make_optimizer',
+    'per_band',
+    'warm_up',
+    'weight_decay_groups',
+]
+
+SETTINGS = (
+    'learning_rate',
+    'weight_decay',
+    'decay_norms',
+    'warmup',
+    'warmup_steps',
+    'warmup_start',
+    'rate_end',
+)
+"""Arguments of a task that `make_optimizer` takes."""
+
+WARMUP_START = 0.01
+"""Learning rate of the first step, as a share of the full one, unless a task sets another."""
 
 
 def check_schedule(warmup: float, steps: int | None, start: float, end: float) -> None:
-    """Refuse a schedule that cannot be.
+    """Check the arguments of a learning rate schedule.
 
     Args:
-        warmup: Share of all steps in which the learning rate rises.
-        steps: That many steps instead.
-        start: The learning rate of the first step, as a share.
-        end: The learning rate of the last step, likewise.
+        warmup: share of all steps in which the learning rate rises.
+        steps: this many steps instead.
+        start: learning rate of the first step, as a share of the full one.
+        end: learning rate of the last step, likewise.
 
     Raises:
-        UsageError: A number is out of range.
+        UsageError: if a number is out of range.
     """
     if not 0 <= warmup <= 1 or (steps is not None and steps < 0):
         raise UsageError(
@@ -31,6 +54,64 @@ def check_schedule(warmup: float, steps: int | None, start: float, end: float) -
         )
     if not 0 < start <= 1 or not 0 <= end <= 1:
         raise UsageError('warmup_start and rate_end are shares of the learning rate, and the first above 0')
+
+
+def weight_decay_groups(
+    parameters: Iterable[nn.Parameter],
+    weight_decay: float,
+    own_decay: Mapping[float, Sequence[nn.Parameter]] | None = None,
+) -> list[dict[str, Any]]:
+    """Parameter groups of an optimizer that decays matrices and kernels, but neither biases nor norms.
+
+    A bias or a norm has few values and does not overfit; drawing it towards zero only shifts its outputs.
+
+    Args:
+        parameters: those to fit; frozen ones are left out.
+        weight_decay: weight decay of matrices and kernels.
+        own_decay: weight decay of matrices that ask for another one, with those matrices.
+
+    Returns:
+        Matrices, then biases and norms, then one group for each entry of `own_decay`. The order is part of
+        the checkpoints of an optimizer.
+    """
+    own_decay = own_decay or {}
+    apart = {id(one) for group in own_decay.values() for one in group}
+    trained = [one for one in parameters if one.requires_grad]
+    matrices = [one for one in trained if one.ndim > 1 and id(one) not in apart]
+    vectors = [one for one in trained if one.ndim <= 1]
+    return [
+        {'params': matrices, 'weight_decay': weight_decay},
+        {'params': vectors, 'weight_decay': 0.0},
+        *({'params': list(group), 'weight_decay': decay} for decay, group in own_decay.items()),
+    ]
+
+
+def count_warmup_steps(steps: int, share: float, given: int | None = None) -> int:
+    """Number of steps in which the learning rate rises: at least one, at most all but one.
+
+    At least one, so that a longer or shorter run has a schedule of the same parts: checkpoints hold each.
+
+    Args:
+        steps: number of steps of the whole training, at least 2.
+        share: share of all steps.
+        given: this many steps instead.
+    """
+    return min(max(round(share * steps) if given is None else given, 1), steps - 1)
+
+
+def warm_up(
+    optimizer: torch.optim.Optimizer, steps: int, then: LRScheduler, start: float = WARMUP_START
+) -> SequentialLR:
+    """Let the learning rate rise linearly before another schedule begins.
+
+    Args:
+        optimizer: whose learning rate changes.
+        steps: number of steps in which it rises.
+        then: schedule of the steps after these.
+        start: learning rate of the first step, as a share of the full one.
+    """
+    rise = LinearLR(optimizer, start, total_iters=steps)
+    return SequentialLR(optimizer, [rise, then], milestones=[steps])
 
 
 def make_optimizer(
@@ -48,44 +129,36 @@ def make_optimizer(
     """AdamW, with warm-up and cosine decay step by step (Loshchilov and Hutter 2017, equation 5).
 
     Args:
-        network: To fit; frozen parameters are left out.
-        steps: Of the whole training.
-        learning_rate: After warm-up.
-        weight_decay: Of matrices and kernels.
-        decay_norms: Whether biases and norms are drawn towards zero too.
-        warmup: Share of all steps in which the learning rate rises.
-        warmup_steps: That many steps instead, at most all but one.
-        warmup_start: The learning rate of the first step, as a share.
-        rate_end: The learning rate of the last step, likewise.
+        network: to fit; frozen parameters are left out.
+        steps: number of steps of the whole training.
+        learning_rate: learning rate after warm-up.
+        weight_decay: weight decay of matrices and kernels.
+        decay_norms: whether biases and norms decay too.
+        warmup: share of all steps in which the learning rate rises.
+        warmup_steps: this many steps instead, at most all but one.
+        warmup_start: learning rate of the first step, as a share of `learning_rate`.
+        rate_end: learning rate of the last step, likewise.
     """
-    parameters = [one for one in network.parameters() if one.requires_grad]
-    groups: list[dict[str, Any]] = [{'params': parameters}]
+    groups: list[dict[str, Any]] = [{'params': [one for one in network.parameters() if one.requires_grad]}]
     if not decay_norms:
-        groups = [
-            {'params': [part for part in parameters if part.ndim > 1]},
-            # Biases and norms are not drawn towards zero.
-            {'params': [part for part in parameters if part.ndim <= 1], 'weight_decay': 0.0},
-        ]
+        groups = weight_decay_groups(network.parameters(), weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay)
     steps = max(steps, 2)
-    rise = min(max(round(warmup * steps) if warmup_steps is None else warmup_steps, 1), steps - 1)
-    parts = [
-        LinearLR(optimizer, warmup_start, total_iters=rise),
-        CosineAnnealingLR(optimizer, T_max=steps - rise, eta_min=rate_end * learning_rate),
-    ]
-    scheduler = SequentialLR(optimizer, parts, milestones=[rise])
+    rise = count_warmup_steps(steps, warmup, warmup_steps)
+    fall = CosineAnnealingLR(optimizer, T_max=steps - rise, eta_min=rate_end * learning_rate)
+    scheduler = warm_up(optimizer, rise, fall, warmup_start)
     return {'optimizer': optimizer, 'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'}}
 
 
 def freeze_parts(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    """Parts of a network that keep their weights from now on.
+    """Freeze parts of a network, and return them.
 
     Args:
-        network: Whose parameters are frozen, in place.
-        names: Of its modules, such as 'blocks.0'.
+        network: whose parameters are frozen, in place.
+        names: names of its modules, such as 'blocks.0'.
 
     Raises:
-        UsageError: It has no such part.
+        UsageError: if it has no such part.
     """
     modules = dict(network.named_modules())
     missing = [name for name in names if name not in modules]
@@ -96,18 +169,18 @@ def freeze_parts(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
 
 
 def per_band(values: Sequence[float] | None, bands: Sequence[str], default: float) -> Tensor:
-    """One number a band, to calculate with images (N, C, H, W).
+    """Shape one number per band so that it broadcasts over images (N, C, H, W).
 
     Args:
-        values: One a band; None takes the default for all.
-        bands: Their names.
-        default: See `values`.
+        values: one per band; None takes the default for all.
+        bands: names of the bands.
+        default: value of every band where `values` is None.
 
     Returns:
         (C, 1, 1), float32.
 
     Raises:
-        UsageError: There are not as many values as bands.
+        UsageError: if there are not as many values as bands.
     """
     values = [default] * len(bands) if values is None else values
     if len(values) != len(bands):

@@ -1,4 +1,4 @@
-"""Labels of pixels."""
+"""Semantic segmentation: one label per pixel."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
@@ -16,7 +16,7 @@ from geores.metrics.pixels import IGNORED, MEANS, PixelReport
 from geores.tasks.augment import Augmentation
 from geores.tasks.levels import Views, ViewsOf
 from geores.tasks.losses import make_loss
-from geores.tasks.schedule import check_schedule, freeze_parts, make_optimizer, per_band
+from geores.tasks.schedule import SETTINGS, check_schedule, freeze_parts, make_optimizer, per_band
 from geores.tasks.start import start_from
 from geores.tasks.teachers import OnnxTeacher
 
@@ -34,36 +34,36 @@ class SemanticSegmentation(LightningModule):
     consistent"): on pixels without a label alone, on others beside the label.
 
     Args:
-        labels: In the order of classes. `geores train` takes labels, bands and task of the data.
-        bands: In the order of images.
+        labels: labels in the order of classes. `geores train` takes labels, bands and task from the data.
+        bands: bands in the order of the images.
         task: 'segmentation'.
-        architecture: Name in `geores.models`; it has to take `in_chans` and `num_classes` and give logits
+        architecture: name in `geores.models`; it has to take `in_chans` and `num_classes` and give logits
             of the input's height and width.
-        architecture_kwargs: Its other arguments.
-        start: Weights to start from, as in `geores.tasks.start`: a bundle or a file of weights.
-        freeze: Parts of the network that keep their weights and statistics.
-        teacher: Whose answers are learnt; its labels have to be the same.
-        teacher_share: Weight of the teacher against the label of a labelled pixel.
-        views: What the student sees where it does not see the same as the teacher.
+        architecture_kwargs: other arguments of the architecture.
+        start: weights to start from, as in `geores.tasks.start`: a bundle or a file of weights.
+        freeze: parts of the network that keep their weights and statistics.
+        teacher: network whose answers are learnt; its labels have to be the same.
+        teacher_share: weight of the teacher against the label of a labelled pixel.
+        views: makes what the student and the teacher see, where that differs.
         loss: 'ce', 'focal' (without a teacher) or 'gce' (for noisy labels).
-        focal_gamma: Of 'focal'.
-        gce_q: Of 'gce'.
-        label_smoothing: Share of the target that is spread over all classes.
+        focal_gamma: focal gamma of 'focal'.
+        gce_q: gce q of 'gce'.
+        label_smoothing: share of the target that is spread over all classes.
         class_weights: 'balanced', one number a label, or None.
-        learning_rate: After warm-up.
-        weight_decay: Of matrices and kernels.
-        decay_norms: Whether biases and norms are drawn towards zero too.
-        warmup: Share of all steps in which the learning rate rises; then it falls as a cosine.
-        warmup_steps: That many steps instead, at most all but one.
-        warmup_start: The learning rate of the first step, as a share of `learning_rate`.
-        rate_end: The learning rate of the last step, likewise.
-        augment: Augmentations of training batches, in their order; masks move with their images.
-        log_scale: Where set, values v become ln(1 + log_scale * v) before mean and std apply.
-        mean: Per band, in the images' units, or of the logarithm; None takes the datamodule's.
-        std: Per band, likewise.
+        learning_rate: learning rate after warm-up.
+        weight_decay: weight decay of matrices and kernels.
+        decay_norms: whether biases and norms decay too.
+        warmup: share of all steps in which the learning rate rises; then it falls as a cosine.
+        warmup_steps: warmup steps that many steps instead, at most all but one.
+        warmup_start: the learning rate of the first step, as a share of `learning_rate`.
+        rate_end: the learning rate of the last step, likewise.
+        augment: augmentations of training batches, in their order; masks move with their images.
+        log_scale: where set, values v become ln(1 + log_scale * v) before mean and std apply.
+        mean: per band, in the images' units, or of the logarithm; None takes the datamodule's.
+        std: per band, likewise.
 
     Raises:
-        UsageError: The architecture, the loss, the weights or the teacher do not fit.
+        UsageError: if the architecture, the loss, the weights or the teacher do not fit.
     """
 
     mean: Tensor
@@ -137,10 +137,10 @@ class SemanticSegmentation(LightningModule):
         """Take statistics of the training part, and lay the network out for quick convolutions.
 
         Args:
-            stage: Only 'fit' does anything.
+            stage: only 'fit' does anything.
 
         Raises:
-            UsageError: There is neither `mean` and `std` nor a datamodule that knows them.
+            UsageError: if there is neither `mean` and `std` nor a datamodule that knows them.
         """
         if stage != 'fit':
             return
@@ -172,7 +172,7 @@ class SemanticSegmentation(LightningModule):
         """Switch to training or evaluation; frozen parts stay in evaluation.
 
         Args:
-            mode: Whether to train.
+            mode: whether to train.
         """
         super().train(mode)
         for part in self.frozen:
@@ -198,8 +198,8 @@ class SemanticSegmentation(LightningModule):
         """Loss of an augmented batch.
 
         Args:
-            batch: With `image` and `mask`.
-            batch_idx: Ignored.
+            batch: batch with `image` and `mask`.
+            batch_idx: ignored.
         """
         images, mask = batch['image'], batch['mask']
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
@@ -231,8 +231,8 @@ class SemanticSegmentation(LightningModule):
         """Count a batch against its labels, and against the teacher in each of its views.
 
         Args:
-            batch: With `image` and `mask`.
-            batch_idx: Ignored.
+            batch: batch with `image` and `mask`.
+            batch_idx: ignored.
         """
         images, mask = batch['image'], batch['mask']
         views: Mapping[str, Views] = {'': Views(images, images)}
@@ -292,18 +292,9 @@ class SemanticSegmentation(LightningModule):
         self.log_dict(logged)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW, with warm-up and cosine decay step by step."""
-        names = (
-            'learning_rate',
-            'weight_decay',
-            'decay_norms',
-            'warmup',
-            'warmup_steps',
-            'warmup_start',
-            'rate_end',
-        )
+        """AdamW, with warm-up and cosine decay step by step; see `geores.tasks.schedule`."""
         steps = int(self.trainer.estimated_stepping_batches)
-        return make_optimizer(self.network, steps, **{name: self.hparams[name] for name in names})
+        return make_optimizer(self.network, steps, **{name: self.hparams[name] for name in SETTINGS})
 
 
 def _augmented(

@@ -1,4 +1,4 @@
-"""Weights to start from: a bundle's, or a file's of the same architecture."""
+"""Start a network from trained weights: a bundle's, or a file's of the same architecture."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,18 +22,18 @@ def start_from(network: nn.Module, source: str | Path, bands: Sequence[str] = _R
     bands that both have, and for others begin as their mean. A head with other labels stays fresh.
 
     Args:
-        network: To change, in place.
-        source: A bundle (name or folder), or a file of weights (`.safetensors`, or `.pth` that holds
+        network: network to change, in place.
+        source: a bundle (name or folder), or a file of weights (`.safetensors`, or `.pth` that holds
             tensors alone). A file's network takes red, green and blue; its tensors may have other names
             if they come in the same order. An `.onnx` file's network takes `bands`; its kernels, matrices
             and biases are taken in the order of its graph, each for the next tensor of its shape.
-        bands: That `network` takes.
+        bands: bands that `network` takes.
 
     Returns:
         Names of the tensors that stay fresh.
 
     Raises:
-        UsageError: The source cannot be read, or shares less than half of the network's tensors.
+        UsageError: if the source cannot be read, or shares less than half of the network's tensors.
     """
     found, theirs = _weights(source)
     wanted = network.state_dict()
@@ -54,11 +54,11 @@ def start_from(network: nn.Module, source: str | Path, bands: Sequence[str] = _R
 
 
 def in_order(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors under the names wanted: for each the next of its shape, in the order of both.
+    """Assign tensors to the wanted names in order: each gets the next tensor of its shape.
 
     Args:
-        wanted: The network's own, by name.
-        found: Others, by other names; those that nothing asks for are passed over.
+        wanted: the network's own, by name.
+        found: others, by other names; those that nothing asks for are passed over.
 
     Returns:
         As many of the wanted as were found; the rest is left out.
@@ -77,8 +77,8 @@ def adapt_kernel(kernel: Tensor, theirs: Sequence[str], ours: Sequence[str]) -> 
 
     Args:
         kernel: (out, len(theirs), h, w).
-        theirs: Bands that it takes.
-        ours: Bands that it shall take.
+        theirs: bands that it takes.
+        ours: bands that it shall take.
 
     Returns:
         (out, len(ours), h, w): the kernels of the bands that both have; for others the mean kernel,

@@ -1,7 +1,4 @@
-"""Bundles that teach another network: distillation, and pseudo-labels for images without labels.
-
-Teachers of pixels: networks from elsewhere, as ONNX files, whose answers another network learns.
-"""
+"""Teachers for distillation and pseudo-labels: bundles for images, and ONNX files for pixels."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,12 +22,12 @@ class Teachers:
     """The mean answer of several bundles (Hinton et al. 2015, Distilling the Knowledge, section 2).
 
     Args:
-        bundles: Names or folders.
-        labels: Of the network that learns: theirs have to be the same, in the same order.
-        bands: Likewise.
+        bundles: names or folders.
+        labels: labels of the network that learns: theirs have to be the same, in the same order.
+        bands: bands of the network that learns, likewise.
 
     Raises:
-        UsageError: A bundle does not fit, or cannot be loaded.
+        UsageError: if a bundle does not fit, or cannot be loaded.
     """
 
     def __init__(self, bundles: Sequence[str], labels: Sequence[str], bands: Sequence[str]) -> None:
@@ -47,7 +44,7 @@ class Teachers:
         """Move to a device.
 
         Args:
-            device: That the images will be on.
+            device: device that the images will be on.
         """
         for model in self.models:
             model.network.to(memory_format=torch.channels_last)
@@ -79,22 +76,22 @@ class OnnxTeacher:
     the logistic function of squash[0] * x + squash[1] where `squash` is set.
 
     Args:
-        path: The file. Its one input takes images, its first output gives logits of every pixel.
-        labels: In the order of its logits.
-        bands: In the order of its input.
-        mean: Per band; None for 0.
-        std: Per band; None for 1.
-        log_scale: Of the logarithm, or None.
-        squash: Factor and summand of the logistic function, or None.
-        layout: Of input and output: 'NHWC' or 'NCHW'.
-        architecture: A network of `geores.models` that takes the file's weights (in the order of its graph)
+        path: the file. Its one input takes images, its first output gives logits of every pixel.
+        labels: labels in the order of its logits.
+        bands: bands in the order of its input.
+        mean: per band; None for 0.
+        std: per band; None for 1.
+        log_scale: factor inside the logarithm, or None for no logarithm.
+        squash: factor and summand of the logistic function, or None.
+        layout: layout of input and output: 'NHWC' or 'NCHW'.
+        architecture: a network of `geores.models` that takes the file's weights (in the order of its graph)
             and computes the same from the normalised bands; torch then stands in for ONNX Runtime. On
             one core Dynamic World's answers three times as fast so.
-        architecture_kwargs: Its arguments besides the numbers of bands and labels.
-        threads: Of ONNX Runtime.
+        architecture_kwargs: arguments of the architecture besides the numbers of bands and labels.
+        threads: threads of ONNX Runtime.
 
     Raises:
-        UsageError: There is no such file, or mean and std do not fit the bands.
+        UsageError: if there is no such file, or mean and std do not fit the bands.
     """
 
     def __init__(
@@ -139,7 +136,7 @@ class OnnxTeacher:
         """Move to a device, as far as the runtime does.
 
         Args:
-            device: That the images will be on.
+            device: device that the images will be on.
         """
         self.mean, self.std = self.mean.to(device), self.std.to(device)
         if self._network is not None:
@@ -151,13 +148,13 @@ class OnnxTeacher:
 
         Args:
             images: (N, C, H, W), float32, in the units that the teacher takes.
-            bands: Names of the C bands, those of the teacher among them.
+            bands: names of the C bands, those of the teacher among them.
 
         Returns:
             (N, K, H, W), float32, probabilities.
 
         Raises:
-            UsageError: A band of the teacher is missing, or its answer has another shape.
+            UsageError: if a band of the teacher is missing, or its answer has another shape.
         """
         missing = [band for band in self.bands if band not in bands]
         if missing:

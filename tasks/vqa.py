@@ -9,12 +9,13 @@ from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
 
 from geores import models
 from geores.errors import UsageError
 from geores.models.vqa import VQAHead
-from geores.tasks._vqa_parts import Encoder, Predictions, make_cache, make_encoder, statistics
+from geores.tasks._vqa_parts import Predictions, TaskEncoder, make_cache, make_encoder, statistics
+from geores.tasks.schedule import count_warmup_steps, warm_up, weight_decay_groups
 from geores.vqa.cache import TURNS, FeatureCache
 from geores.vqa.comparison import fitting, forms_of
 from geores.vqa.network import VQANetwork
@@ -26,38 +27,38 @@ class VisualQuestionAnswering(LightningModule):
 
     Tokenizer, answers and statistics come from the datamodule's training part when fitting starts. A
     twin of the head is trained beside it, from the same weights on the same batches, with zeros for what it
-    sees: the question-only model, without which no figure of visual question answering says anything.
+    sees: the question-only model, without which no accuracy of visual question answering can be interpreted.
 
     Args:
-        encoder: Bundle whose encoder gives feature maps, frozen and shared: name or folder.
-        encoder_bands: Band of the images -> band of that bundle; None finds those of the same name or colour
+        encoder: bundle whose encoder gives feature maps, frozen and shared: name or folder.
+        encoder_bands: band of the images -> band of that bundle; None finds those of the same name or colour
             (red goes to B04). Other bands of the bundle stay at their mean.
-        architecture: An encoder of its own instead, such as 'resnet152'.
-        architecture_kwargs: Its arguments; `pretrained: true` takes timm's weights, from the network.
-        start: Weights that it starts from, as in `geores.tasks.start`.
-        tune: Train it too; else it is frozen, and in evaluation mode.
-        grid: Height and width to which feature maps are averaged; None leaves them.
-        scale: By which images are resized for a shared encoder, such as 0.5 where it was trained on pixels
-            twice as large.
-        looks: Append channels of colour and texture (`geores.models.features`) to a shared encoder's map.
-        head: Name of the head in `geores.models`.
-        head_kwargs: Its arguments, beside features, grid, vocabulary and num_classes.
+        architecture: architecture of an own encoder instead, such as 'resnet152'.
+        architecture_kwargs: arguments of the architecture; `pretrained: true` downloads timm's weights.
+        start: weights that the encoder starts from, as in `geores.tasks.start`.
+        tune: train the encoder too; else it is frozen, and in evaluation mode.
+        grid: height and width to which feature maps are averaged; None leaves them.
+        scale: factor by which images are resized for a shared encoder, such as 0.5 where it was trained on
+            pixels twice as large.
+        looks: append channels of colour and texture (`geores.models.features`) to a shared encoder's map.
+        head: name of the head in `geores.models`.
+        head_kwargs: arguments of the head, beside features, grid, vocabulary and num_classes.
         text: 'words' makes tokens of the words of training questions; else the folder of a pretrained text
             model of transformers, whose tokenizer is taken.
-        max_tokens: Longest question.
-        cache: Folder for features of a frozen encoder, each image encoded once for all epochs and runs; None
+        max_tokens: most tokens of a question.
+        cache: folder for features of a frozen encoder, each image encoded once for all epochs and runs; None
             encodes in each step.
-        question_only: Train the twin.
-        learning_rate: After warm-up.
-        weight_decay: Of matrices and kernels.
-        warmup: Share of all steps in which the learning rate rises.
+        question_only: train the question-only twin.
+        learning_rate: learning rate after warm-up.
+        weight_decay: weight decay of matrices and kernels.
+        warmup: share of all steps in which the learning rate rises.
         schedule: 'cosine' lets the learning rate fall after that, 'constant' keeps it.
-        label_smoothing: Share of the target that is spread over all answers.
-        mean: Per band, 0 to 255; None takes a shared encoder's, ImageNet's, or the training images'.
-        std: Per band; None likewise.
+        label_smoothing: share of the target that is spread over all answers.
+        mean: per band, 0 to 255; None takes a shared encoder's, ImageNet's, or the training images'.
+        std: per band; None likewise.
 
     Raises:
-        UsageError: Arguments contradict each other.
+        UsageError: if arguments contradict each other.
     """
 
     mean: Tensor
@@ -104,10 +105,10 @@ class VisualQuestionAnswering(LightningModule):
         """Take tokenizer, answers and statistics of the training part, and build the network.
 
         Args:
-            stage: Only the first one does anything.
+            stage: only the first one does anything.
 
         Raises:
-            UsageError: The data are no `RSVQADataModule`, or the head does not fit.
+            UsageError: if the data are no `RSVQADataModule`, or the head does not fit.
         """
         data: Any = getattr(self.trainer, 'datamodule', None)
         if not all(hasattr(data, name) for name in ('vocabulary', 'dataset', 'split')):
@@ -140,7 +141,7 @@ class VisualQuestionAnswering(LightningModule):
 
     def _build(self, data: Any) -> None:  # noqa: ANN401
         given = self.hparams
-        encoder: Encoder = make_encoder(
+        encoder: TaskEncoder = make_encoder(
             given['encoder'],
             given['architecture'],
             given['architecture_kwargs'] or {},
@@ -178,7 +179,8 @@ class VisualQuestionAnswering(LightningModule):
         """Show the head the training images, of which it may learn before training.
 
         Raises:
-            UsageError: The head learns of them, and they are to change in training, or there are none to see.
+            UsageError: if the head learns of them, and they are to change in training, or there are none to
+                see.
         """
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         head, shared = self.network.head, self.network.shared
@@ -222,7 +224,7 @@ class VisualQuestionAnswering(LightningModule):
         """Switch to training or evaluation; a frozen encoder stays in evaluation.
 
         Args:
-            mode: Whether to train.
+            mode: whether to train.
         """
         super().train(mode)
         if self.labels and not self.hparams['tune']:
@@ -252,7 +254,7 @@ class VisualQuestionAnswering(LightningModule):
         """Answer the questions of a batch.
 
         Args:
-            batch: Of `RSVQADataModule`.
+            batch: batch of `RSVQADataModule`.
 
         Returns:
             (Q, K), logits of the model, and of the question-only model if there is one.
@@ -277,7 +279,7 @@ class VisualQuestionAnswering(LightningModule):
         """Like `forward`, with -inf for answers of another kind than the question's, as a bundle answers.
 
         Args:
-            batch: Of `RSVQADataModule`.
+            batch: batch of `RSVQADataModule`.
         """
         allowed = fitting(self.labels, forms_of(batch['question'])).to(self.device)
         logits, blind = self(batch)
@@ -290,8 +292,8 @@ class VisualQuestionAnswering(LightningModule):
         """Loss of a batch, the twin's added: they share no weights.
 
         Args:
-            batch: Of `RSVQADataModule`.
-            batch_idx: Ignored.
+            batch: batch of `RSVQADataModule`.
+            batch_idx: ignored.
         """
         logits, blind = self(batch)
         loss = self._loss(logits, batch['label'])
@@ -315,9 +317,9 @@ class VisualQuestionAnswering(LightningModule):
         """Keep answers of a batch.
 
         Args:
-            batch: Of `RSVQADataModule`.
-            batch_idx: Ignored.
-            dataloader_idx: Ignored.
+            batch: batch of `RSVQADataModule`.
+            batch_idx: ignored.
+            dataloader_idx: ignored.
         """
         logits, blind = self.answers(batch)
         self.log('val/loss', self._loss(logits, batch['label']), batch_size=len(logits), sync_dist=True)
@@ -335,14 +337,14 @@ class VisualQuestionAnswering(LightningModule):
             self.log_dict({f'val/{name}': value for name, value in figures.items()})
 
     def on_validation_end(self) -> None:
-        """Print model, question-only model and majority side by side, where this is no epoch of training."""
+        """Log model, question-only model and majority side by side, where this is no epoch of training."""
         if not self.trainer.sanity_checking and self.trainer.state.fn != 'fit':
-            self.predictions.print()
+            self.predictions.log_table()
 
     def on_fit_end(self) -> None:
-        """Print the table of the last validation."""
+        """Log the table of the last validation."""
         if self.predictions.answers and self.trainer.is_global_zero:
-            self.predictions.print()
+            self.predictions.log_table()
 
     test_step = validation_step
     on_test_epoch_start = on_validation_epoch_start
@@ -364,35 +366,26 @@ class VisualQuestionAnswering(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW (Adam, without weight decay), with warm-up and cosine decay step by step if wanted."""
-        parameters = [one for one in self.parameters() if one.requires_grad]
-        special = self._special()
-        named = {id(part) for parts in special.values() for part in parts}
-        groups: list[dict[str, Any]] = [
-            {'params': [part for part in parameters if part.ndim > 1 and id(part) not in named]},
-            {'params': [part for part in parameters if part.ndim <= 1], 'weight_decay': 0.0},
-            *({'params': parts, 'weight_decay': decay} for decay, parts in special.items()),
-        ]
         rate, decay = self.hparams['learning_rate'], self.hparams['weight_decay']
+        groups = weight_decay_groups(self.parameters(), decay, self._own_decay())
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
         steps = max(int(self.trainer.estimated_stepping_batches), 2)
-        rise = 0
-        if self.hparams['warmup']:  # one step at least: a run that goes on needs a schedule of the same parts
-            rise = min(max(round(self.hparams['warmup'] * steps), 1), steps - 1)
-        scheduler: Any = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+        share = self.hparams['warmup']
+        rise = count_warmup_steps(steps, share) if share else 0
+        scheduler: LRScheduler = ConstantLR(optimizer, 1.0)
         if self.hparams['schedule'] == 'cosine':
             scheduler = CosineAnnealingLR(optimizer, T_max=steps - rise)
         if rise:
-            parts = [LinearLR(optimizer, 0.01, total_iters=rise), scheduler]
-            scheduler = SequentialLR(optimizer, parts, milestones=[rise])
+            scheduler = warm_up(optimizer, rise, scheduler)
         return {'optimizer': optimizer, 'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'}}
 
-    def _special(self) -> dict[float, list[nn.Parameter]]:
-        """Weight decay -> matrices of heads that want it."""
-        special: dict[float, list[nn.Parameter]] = {}
+    def _own_decay(self) -> dict[float, list[nn.Parameter]]:
+        """Matrices of heads that ask for a weight decay of their own, by that decay."""
+        own: dict[float, list[nn.Parameter]] = {}
         heads = [head for head in (self.network.head, self.question_only) if head is not None]
         for head in heads:
             for name, part in head.named_parameters():
                 wanted = [decay for key, decay in head.decay.items() if key in name.split('.')]
                 if wanted and part.ndim > 1 and part.requires_grad:
-                    special.setdefault(wanted[0], []).append(part)
-        return special
+                    own.setdefault(wanted[0], []).append(part)
+        return own

@@ -14,7 +14,7 @@ from geores.errors import DatasetError
 from geores.models import create
 from geores.protocol.features import colour_histogram, deep_features, linear_svm
 from geores.protocol.options import draw_splits, split_seed
-from geores.protocol.runs import Run
+from geores.protocol.runs import BaselineRun
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -97,7 +97,7 @@ def test_classes_too_small_are_named(counts, named):
 
 def run(answers, truth=(0, 0, 1, 1, 2, 2), **about):
     fields = {'method': 'colour', 'ratio': 0.1, 'repeat': 0, 'train': 3, 'setting': '', 'seconds': 0.0}
-    return Run.score(np.array(truth), np.array(answers), 3, **(fields | about))
+    return BaselineRun.score(np.array(truth), np.array(answers), 3, **(fields | about))
 
 
 @settings(deadline=None, max_examples=25)

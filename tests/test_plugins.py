@@ -313,6 +313,17 @@ def test_train_by_short_names(config, tmp_path, capsys):
     assert 'ruin' not in sys.modules
 
 
+def test_the_library_logs_what_the_command_prints(config, capsys, caplog):
+    from geores.training.train import train as fit
+
+    caplog.set_level('INFO', 'geores')
+    fit(config)
+    assert capsys.readouterr() == ('', '')
+    first, last = caplog.messages
+    assert first.startswith('epoch 1/1  val/mae ')
+    assert last == f'bundle written to {Path("runs/mine/version_0/bundle")}'
+
+
 def test_train_warns_of_a_broken_class_that_is_named(config, capsys):
     with pytest.raises(UsageError, match='Ruin'):
         train([*config, '--model', 'Ruin'])

@@ -5,7 +5,7 @@ import pytest
 
 from geores.cli.train import train
 from geores.tasks import SceneClassification
-from geores.training.run_folders import Run
+from geores.training import run_folders
 
 from .surviving_fixtures import BATCHES, EPOCHS, STEPS, bundle_of, recipe, same, write_images
 
@@ -193,7 +193,7 @@ def test_killed_while_the_bundle_is_written(place, whole, kill, capsys, moment):
     if moment == 'before':
         kill(1, 'save_bundle', export)
     else:
-        kill(1, 'finish', Run)
+        kill(1, 'finish', run_folders.TrainingRun)
     killed(args)
     capsys.readouterr()
     train(args)

@@ -85,7 +85,8 @@ LATENTS = {
 
 
 @pytest.mark.parametrize('options', [{}, LATENTS])
-def test_a_bundle_answers_as_the_task_does(place, tmp_path, capsys, options):
+def test_a_bundle_answers_as_the_task_does(place, tmp_path, caplog, options):
+    caplog.set_level('INFO', 'geores.tasks')
     one, module = task(place, grid=1, **options), data(place)
     export = ExportVQABundle(**TEXT, path=str(tmp_path / 'tiny-vqa'), dtype='float32')
     fit(one, module, 8, [export])
@@ -109,7 +110,7 @@ def test_a_bundle_answers_as_the_task_does(place, tmp_path, capsys, options):
     assert model.card.encoder.get('looks', False) == options.get('looks', False)
     assert model.card.calibration['temperature'] > 0
     assert model.card.answer_encoding == {'style': 'official', 'variant': 'lr'}
-    table = capsys.readouterr().out
+    table = caplog.text
     assert all(word in table for word in ('majority', 'question-only', 'model', 'comp', '(OA)', '(AA)'))
 
 

@@ -11,7 +11,7 @@ from geores.cli.common import listed
 from geores.errors import UsageError
 
 if TYPE_CHECKING:
-    from geores.protocol.runs import Run
+    from geores.protocol.runs import BaselineRun
     from geores.protocol.table import BaselineTable
 
 __all__ = ['baselines']
@@ -117,7 +117,7 @@ def _floats(text: str | None, option: str) -> tuple[float, ...] | None:
         raise UsageError(f'{option} takes numbers separated by commas, not {text!r}') from error
 
 
-def _progress(run: 'Run', done: int, total: int) -> None:
+def _progress(run: 'BaselineRun', done: int, total: int) -> None:
     print(
         f'[{done}/{total}] {run.method}, ratio {run.ratio:g}, repeat {run.repeat + 1}: '
         f'accuracy {run.accuracy:.2%} ({run.setting}, {run.seconds:.1f} s)',

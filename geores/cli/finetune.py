@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geores.cli.common import listed, numbers, progress_bar
+from geores.cli.messages import print_messages
 from geores.errors import UsageError
 
 if TYPE_CHECKING:
@@ -146,11 +147,12 @@ def _planned(
 
 
 def _run(plan: 'FinetunePlan', out: Path, *, overwrite: bool, resume: bool, as_json: bool) -> None:
-    from geores.training.finetune_options import Work
+    from geores.training.finetune_options import FinetuneWork
 
-    work = Work(out, plan.fingerprint(), resume=resume)
+    with print_messages():
+        work = FinetuneWork(out, plan.fingerprint(), resume=resume)
     try:
-        with progress_bar('training', shown=not as_json) as progress:
+        with print_messages(), progress_bar('training', shown=not as_json) as progress:
             result = plan.run(progress, work)
         result.save(out, overwrite=overwrite)
         work.remove()

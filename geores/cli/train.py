@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from geores.cli.info import TOLD
+from geores.cli.messages import print_messages
 from geores.errors import UsageError
 
 __all__ = ['train']
@@ -40,11 +41,13 @@ def train(args: list[str]) -> None:
     if own.folds is None:
         from geores.training.train import train as fit  # Lightning takes seconds to import.
 
-        fit(rest)
+        with print_messages():
+            fit(rest)
         return
     from geores.training.crossval import cross_validate
 
-    evidence = cross_validate(rest, own.folds, own.out)
+    with print_messages():
+        evidence = cross_validate(rest, own.folds, own.out)
     for source, figures in evidence.metrics.items():
         shown = ', '.join(
             f'{name} {value:.3f} ± {figures[name + "_std"]:.3f}'

@@ -1,1 +1,1 @@
-"""A bundle on labelled data: figures, curves, plots."""
+"""Evaluation of a bundle on labelled data: metrics, curves, plots."""

@@ -1,4 +1,4 @@
-"""Labelled data of any kind, found from its path and brought to the labels of a model."""
+"""Open labelled data of any kind from its path, and convert its labels to those of a model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,18 +29,18 @@ _PATCHES, _FOLDERS = 'patches with labels.csv', 'folders of classes'
 
 @dataclass(frozen=True)
 class Labelled:
-    """Samples with what is true of them, in the order of a card's labels.
+    """Samples with their ground truth, in the order of a card's labels.
 
     Args:
-        dataset: Of samples as `geores.datasets` gives them.
-        indices: Of the samples to use.
-        target: Of all samples: (N,) indices of the card's labels, or (N, K) of 0 and 1.
-        ids: Of all samples.
-        sources: Of all samples.
-        strata: Of all samples.
-        known: (K,) whether the data says of a label where it is true.
-        notes: What to tell about it.
-        official: Whether the data has official parts, of which this is one or all.
+        dataset: samples, as `geores.datasets` gives them.
+        indices: indices of the samples to use.
+        target: ground truth of all samples: (N,) indices of the card's labels, or (N, K) of 0 and 1.
+        ids: ids of all samples.
+        sources: sources of all samples.
+        strata: strata of all samples.
+        known: (K,) whether the data has ground truth for a label.
+        notes: notes on the data, for the user.
+        official: whether the data has official parts; this is one of them, or all.
         bounds: (N, 4) of tiles of scenes: west, south, east, north in metres.
     """
 
@@ -71,22 +71,22 @@ def find_datasets(
     """Open labelled data as a model takes it.
 
     Args:
-        card: Of the model.
-        data: Folders that hold a folder a class; folders of GeoTIFF patches with `labels.csv`; or,
+        card: card of the model.
+        data: folders with one subfolder per class; folders of GeoTIFF patches with `labels.csv`; or,
             with `labels`, scenes; or one folder of BigEarthNet v2.0.
         mode: 'scene' for one label an image, 'multi-label' for any number; None takes the model's.
-        bands: Names of the bands in the order of the files, where GeoTIFFs do not describe them.
-        labels: Vector file of polygons or points over the scenes.
-        column: Of the vector file, with the class.
-        split: Which official part, of data that has any.
-        reben: Options of `geores.datasets.ReBEN`: `metadata`, `snow_and_clouds`.
-        **tiles: Further options of `geores.datasets.SceneTiles`.
+        bands: names of the bands in the order of the files, where GeoTIFFs do not describe them.
+        labels: vector file of polygons or points over the scenes.
+        column: column of the vector file, with the class.
+        split: official part to open, if the data has any.
+        reben: options of `geores.datasets.ReBEN`: `metadata`, `snow_and_clouds`.
+        **tiles: further options of `geores.datasets.SceneTiles`.
 
     Returns:
         One dataset, or one for each folder of patches.
 
     Raises:
-        UsageError: The data is not there, not labelled, or not of the kind that the model answers.
+        UsageError: if the data is not there, not labelled, or not of the kind that the model answers.
     """
     paths = [data] if isinstance(data, (str, PathLike)) else list(data)
     if not paths:
@@ -114,17 +114,17 @@ def bring_to_labels(
     *,
     ignore_unknown: bool = False,
 ) -> Labelled:
-    """Match the labels of data to those of a model, by name.
+    """Convert the labels of data to those of a model, matched by name.
 
     Args:
-        card: Of the model.
-        datasets: All of the model's task.
-        label_map: Label of the data -> label of the model, where they differ.
-        ignore_unknown: Leave out what the model does not know: images of an unknown class, or the
+        card: card of the model.
+        datasets: datasets of the model's task.
+        label_map: label of the data -> label of the model, where they differ.
+        ignore_unknown: leave out labels that the model does not know: images of an unknown class, or the
             unknown labels of multi-label images. Otherwise that is an error.
 
     Raises:
-        UsageError: A label is unknown, or nothing is left.
+        UsageError: if a label is unknown, or nothing is left.
     """
     found = sorted({label for dataset in datasets for label in dataset.labels})
     meaning, unknown = meanings(found, card.labels, label_map or {})

@@ -69,26 +69,26 @@ class Evaluator:
         """Find the data, match labels, and read some images.
 
         Args:
-            model: Loaded.
-            data: As in `geores.evaluate`.
-            labels: Vector file of polygons or points over scenes.
-            column: Of the vector file, with the class.
+            model: the loaded model.
+            data: as in `geores.evaluate`.
+            labels: vector file of polygons or points over scenes.
+            column: column of the vector file, with the class.
             mode: 'scene' or 'multi-label'; None takes the model's.
-            bands: Names of the bands in the order of the files, where GeoTIFFs do not describe them.
+            bands: names of the bands in the order of the files, where GeoTIFFs do not describe them.
             split: 'val' or 'train' takes that part of the split on the model's card, where the data is
                 what was split there; of BigEarthNet, 'train', 'val' and 'test' are the official parts.
-            label_map: Label of the data -> label of the model, where they differ.
-            ignore_unknown: Leave out what the model does not know, which else is an error.
-            batch_size: Images in one forward pass.
+            label_map: label of the data -> label of the model, where they differ.
+            ignore_unknown: leave out what the model does not know, which else is an error.
+            batch_size: images in one forward pass.
             precision: 'auto', 'fp32', 'bf16' or 'fp16'.
-            workers: Processes that read images beside this one.
-            bootstrap: Drawings for intervals; 0 gives none.
-            seed: Of the drawings.
-            reben: For BigEarthNet: `metadata` and `snow_and_clouds` of `geores.datasets.ReBEN`.
-            **tiles: Options of `geores.datasets.SceneTiles`, such as `resolution` or `min_share`.
+            workers: processes that read images beside this one.
+            bootstrap: bootstrap replicates for confidence intervals; 0 gives no intervals.
+            seed: seed of the bootstrap.
+            reben: for BigEarthNet: `metadata` and `snow_and_clouds` of `geores.datasets.ReBEN`.
+            **tiles: options of `geores.datasets.SceneTiles`, such as `resolution` or `min_share`.
 
         Raises:
-            UsageError: Something given cannot be used.
+            UsageError: if something given cannot be used.
         """
         check_precision(model, precision)
         card = model.card
@@ -115,25 +115,25 @@ class Evaluator:
         )  # fmt: skip
 
     def check_output(self, folder: Path, *, overwrite: bool) -> None:
-        """Raise where results could not be written.
+        """Check that results can be written, before any work is done.
 
         Args:
-            folder: To write to.
-            overwrite: Whether files may be replaced.
+            folder: folder to write to.
+            overwrite: whether files may be replaced.
 
         Raises:
-            OutputError: A file exists, or the folder cannot be written.
+            OutputError: if a file exists, or the folder cannot be written.
         """
         check_files(folder, self.model.name, overwrite=overwrite)
 
     def run(self, progress: Progress | None = None) -> Evaluation:
-        """Score all images, batch by batch; of each only its scores are kept.
+        """Predict all images batch by batch, keeping only their scores.
 
         Args:
-            progress: Called with the images just done and all of them.
+            progress: called with the number of images just done and of all images.
 
         Raises:
-            DatasetError: An image cannot be read, or holds NaN.
+            DatasetError: if an image cannot be read, or holds NaN.
         """
         scores, precision = self._scores(progress)
         labelled, kept = self.labelled, self.labelled.indices
@@ -187,7 +187,7 @@ class Evaluator:
 
 
 def _check_units(card: ModelCard, datasets: 'list[LabelledImages]') -> None:
-    """Read some images: patches do not state units, and of other units every answer would be wrong."""
+    """Read some images to check their units: files do not state them, and wrong ones spoil all results."""
     from geores.datasets import SceneTiles
 
     for dataset in datasets:
@@ -210,6 +210,6 @@ def _paths(data: Paths) -> list[str | PathLike[str]]:
 
 
 def _names(data: Paths, labelled: Labelled) -> list[str]:
-    """Names by which a card may speak of the data: of its sources and its folders."""
+    """Names under which a card may mention the data: those of its sources and folders."""
     folders = [name for path in _paths(data) for name in Path(path).resolve().parts[-2:]]
     return sorted({*labelled.sources, *folders, *(Path(name).stem for name in folders)})

@@ -1,7 +1,4 @@
-"""Plots of an evaluation.
-
-Plots of an evaluation of answers.
-"""
+"""Plots of an evaluation, of labels or of answers to questions."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -35,21 +32,22 @@ __all__ = [
 ]
 
 PANELS = 41
-"""Most labels that have a panel of their own: those that are true most often, if ever."""
+"""Most labels that get a panel of their own: those with the largest support."""
 PLATE = {'facecolor': 'white', 'alpha': 0.8, 'pad': 1, 'linewidth': 0}
 RARE = 10
-"""Scores in a bin that make its share of what is true little more than chance."""
+"""Bins with fewer scores are drawn as uncertain: their share of positives is mostly chance."""
 NUMBERS = 30
 """Most classes whose matrix has its counts written in."""
 _LINE = 34
 BLUE, ORANGE, GREEN, GREY = '#2b6cb0', '#dd6b20', '#2f855a', '#718096'
+COLOURS = {MAJORITY: GREY, QUESTION_ONLY: ORANGE, MODEL: BLUE}
 
 
 def write_confusion(found: Evaluation, path: Path) -> None:
-    """Draw the confusion matrix, or how often each label is hit, missed and said in error.
+    """Draw the confusion matrix, or per label the true positives, misses and false positives.
 
     Args:
-        found: The evaluation.
+        found: the evaluation to show.
         path: PNG to write.
     """
     (_draw_decisions if found.is_multi_label else _draw_matrix)(found, path)
@@ -59,7 +57,7 @@ def write_reliability(found: Evaluation, path: Path) -> None:
     """Draw the reliability curve over a histogram of scores, beside the calibration error of each label.
 
     Args:
-        found: The evaluation.
+        found: the evaluation to show.
         path: PNG to write.
     """
     what = 'labels' if found.is_multi_label else 'best labels'
@@ -75,10 +73,10 @@ def draw_reliability(
     """Draw a reliability curve over a histogram of scores, beside calibration errors.
 
     Args:
-        table: As `Evaluation.reliability`.
-        errors: Calibration error of each label.
-        title: Of the curve.
-        words: What has scores, and what errors are of.
+        table: as `Evaluation.reliability`.
+        errors: calibration error of each label.
+        title: title of the curve.
+        words: what the scores belong to, and what the errors are per.
         path: PNG to write.
     """
     what, each = words
@@ -113,10 +111,10 @@ def draw_reliability(
 
 
 def write_thresholds(found: Evaluation, path: Path) -> None:
-    """Draw precision, recall and F1 against the threshold, of all labels together and of each.
+    """Draw precision, recall and F1 against the threshold, for all labels together and per label.
 
     Args:
-        found: The evaluation.
+        found: the evaluation to show.
         path: PNG to write.
     """
     table = found.threshold_curve
@@ -134,10 +132,10 @@ def write_thresholds(found: Evaluation, path: Path) -> None:
 
 
 def write_precision_recall(found: Evaluation, path: Path) -> None:
-    """Draw precision against recall, of all labels together and of each, with the working point.
+    """Draw precision against recall with the operating point, for all labels together and per label.
 
     Args:
-        found: The evaluation.
+        found: the evaluation to show.
         path: PNG to write.
     """
     figure = new_figure(*_grid_size(found))
@@ -210,12 +208,12 @@ def _draw_decisions(found: Evaluation, path: Path) -> None:
 
 
 def _wrapped(labels: Sequence[str]) -> list[str]:
-    """Names on lines that leave room for what they name."""
+    """Wrap names over several lines."""
     return [textwrap.fill(label, _LINE) for label in labels]
 
 
 def _shown(found: Evaluation) -> list[str]:
-    """Labels that have a panel, in the card's order."""
+    """Labels that get a panel, in the card's order."""
     support = found.per_class['support']
     most = support[support > 0].nlargest(PANELS).index
     return [label for label in found.labels if label in most]
@@ -237,7 +235,7 @@ def _grid_size(found: Evaluation) -> tuple[float, float]:
 
 
 def _panels(figure: Figure, found: Evaluation) -> 'Iterator[tuple[str, Axes]]':
-    """Axes of all labels together, and of each."""
+    """Create one panel for all labels together and one per label."""
     panels: NDArray[Any] = figure.subplots(*_grid(found), sharex=True, sharey=True, squeeze=False)
     labels = [ALL, *_shown(found)]
     for label, axes in zip(labels, panels.flat, strict=False):
@@ -269,8 +267,8 @@ def new_figure(width: float, height: float) -> Figure:
     """An empty figure.
 
     Args:
-        width: Inches.
-        height: Inches.
+        width: width in inches.
+        height: height in inches.
     """
     figure = Figure(figsize=(width, height), dpi=120, layout='constrained')
     FigureCanvasAgg(figure)
@@ -281,20 +279,17 @@ def write(figure: Figure, path: Path) -> None:
     """Write a figure.
 
     Args:
-        figure: Complete.
+        figure: the complete figure.
         path: PNG to write.
     """
     figure.savefig(path, format='png', metadata={'Software': 'geores'})
 
 
-COLOURS = {MAJORITY: GREY, QUESTION_ONLY: ORANGE, MODEL: BLUE}
-
-
 def write_answer_accuracy(found: VQAEvaluation, path: Path) -> None:
-    """Draw accuracy by kind of question and over all: majority, question-only model and model.
+    """Draw accuracy per question type and overall for majority, question-only model and model.
 
     Args:
-        found: The evaluation.
+        found: the evaluation to show.
         path: PNG to write.
     """
     names = {'accuracy': 'all (OA)', 'accuracy_mean': 'mean of kinds (AA)'}
@@ -324,10 +319,10 @@ def write_answer_accuracy(found: VQAEvaluation, path: Path) -> None:
 
 
 def write_answer_reliability(found: VQAEvaluation, path: Path) -> None:
-    """Draw probabilities of answers against the share that is right, beside the error of each kind.
+    """Draw the reliability of answer probabilities beside the calibration error per question type.
 
     Args:
-        found: The evaluation.
+        found: the evaluation to show.
         path: PNG to write.
     """
     title = f'{_answers_title(found)}: reliability, ECE {found.metrics["ece"]:.3f}'

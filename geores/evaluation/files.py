@@ -1,7 +1,4 @@
-"""Files of an evaluation: they appear together when all of them are complete.
-
-Files of an evaluation of answers.
-"""
+"""Files of an evaluation, of labels or of answers to questions: they all appear together, when complete."""
 
 import json
 import math
@@ -47,35 +44,46 @@ FILES = {
 }
 """What is written, and how its file's name ends."""
 
+ANSWER_FILES = {
+    'metrics': 'metrics.json',
+    'per_type': 'per_type.csv',
+    'numbers': 'numbers.csv',
+    'per_source': 'per_source.csv',
+    'confusion': 'confusion.csv',
+    'predictions': 'predictions.parquet',
+    'accuracy_plot': 'accuracy.png',
+    'reliability_plot': 'reliability.png',
+}
+
 
 def files(folder: Path, name: str, kinds: Mapping[str, str] = FILES) -> dict[str, Path]:
     """Paths of the files of a model's evaluation.
 
     Args:
-        folder: That holds them.
-        name: Of the model.
-        kinds: What is written, and how its file's name ends.
+        folder: folder that holds them.
+        name: name of the model.
+        kinds: what is written, and the end of its file's name.
     """
     return {kind: folder / f'{name}_{end}' for kind, end in kinds.items()}
 
 
 def check_files(folder: Path, name: str, *, overwrite: bool, kinds: Mapping[str, str] = FILES) -> None:
-    """Raise where files could not be written, before any work is done.
+    """Check that files can be written, before any work is done.
 
     Args:
-        folder: To write to; need not be there.
-        name: Of the model.
-        overwrite: Whether files may be replaced.
-        kinds: As of `files`.
+        folder: folder to write to; need not be there.
+        name: name of the model.
+        overwrite: whether files may be replaced.
+        kinds: as of `files`.
 
     Raises:
-        OutputError: A file exists, or the folder cannot be written.
+        OutputError: if a file exists, or the folder cannot be written.
     """
     check_free(list(files(folder, name, kinds).values()), overwrite=overwrite)
 
 
 def save(found: 'Evaluation', folder: Path, *, overwrite: bool) -> dict[str, Path]:
-    """Write all files of an evaluation; `Evaluation.save` says the rest."""
+    """Write all files of an evaluation; see `Evaluation.save`."""
     from geores.evaluation import figures
 
     name = found.card.name
@@ -99,8 +107,8 @@ def record(found: 'Evaluation', *, curves: bool) -> dict[str, Any]:
     """Provenance, figures and tables of an evaluation.
 
     Args:
-        found: The evaluation.
-        curves: Whether reliability and threshold curves go with them.
+        found: the evaluation to show.
+        curves: whether reliability and threshold curves go with them.
     """
     entries = {
         **found.provenance,
@@ -119,10 +127,10 @@ def record(found: 'Evaluation', *, curves: bool) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """A value for JSON: NaN, which JSON lacks, becomes None.
+    """Convert a value to JSON types; NaN, which JSON lacks, becomes None.
 
     Args:
-        value: Of mappings, lists, text and numbers.
+        value: value of mappings, lists, text and numbers.
     """
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
@@ -134,10 +142,10 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def by_label(table: pd.DataFrame) -> dict[str, Any]:
-    """Columns of a table for each of its labels.
+    """Split a table into the columns of each label.
 
     Args:
-        table: With a column `label`.
+        table: table with a column `label`.
     """
     return {
         str(label): rows.drop(columns='label').to_dict('list')
@@ -149,8 +157,8 @@ def write_predictions(found: 'Evaluation | VQAEvaluation', path: Path) -> None:
     """Write predictions, with their provenance.
 
     Args:
-        found: The evaluation.
-        path: Parquet to write.
+        found: the evaluation to show.
+        path: Parquet file to write.
     """
     table = pa.Table.from_pandas(found.predictions, preserve_index=False)
     told = {b'geores': json.dumps(plain(found.provenance)).encode()}
@@ -159,25 +167,13 @@ def write_predictions(found: 'Evaluation | VQAEvaluation', path: Path) -> None:
     )
 
 
-ANSWER_FILES = {
-    'metrics': 'metrics.json',
-    'per_type': 'per_type.csv',
-    'numbers': 'numbers.csv',
-    'per_source': 'per_source.csv',
-    'confusion': 'confusion.csv',
-    'predictions': 'predictions.parquet',
-    'accuracy_plot': 'accuracy.png',
-    'reliability_plot': 'reliability.png',
-}
-
-
 def check_answer_files(folder: Path, name: str, *, overwrite: bool) -> None:
-    """Raise where files could not be written, as `check_files`."""
+    """Check that files can be written, like `check_files`."""
     check_files(folder, name, overwrite=overwrite, kinds=ANSWER_FILES)
 
 
 def save_answers(found: 'VQAEvaluation', folder: Path, *, overwrite: bool) -> dict[str, Path]:
-    """Write all files of an evaluation; `VQAEvaluation.save` says the rest."""
+    """Write all files of a VQA evaluation; see `VQAEvaluation.save`."""
     from geores.evaluation import figures
 
     name = found.card.name
@@ -200,8 +196,8 @@ def record_answers(found: 'VQAEvaluation', *, curves: bool) -> dict[str, Any]:
     """Provenance, figures and tables of an evaluation.
 
     Args:
-        found: The evaluation.
-        curves: Whether reliability curves go with them.
+        found: the evaluation to show.
+        curves: whether reliability curves go with them.
     """
     numbers: dict[str, dict[str, Any]] = {}
     for who, kinds in found.comparison.numbers.items():

@@ -1,4 +1,4 @@
-"""Names of labels and of data sets, compared as people write them."""
+"""Names of labels and data sets, compared regardless of how people write them."""
 
 import difflib
 import re
@@ -21,21 +21,21 @@ _WORDS = 5  # of the longest name of a data set
 def meanings(
     found: Sequence[str], labels: Sequence[str], label_map: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str]]:
-    """Which label of a model each label of data means.
+    """Map each label of the data to a label of the model.
 
     Names are the same if they are equal, or else equal in their letters and digits ('Sea Lake' and
     'sea-lake') where only one label is.
 
     Args:
-        found: Labels of the data.
-        labels: Of the model.
-        label_map: Label of the data, which need not be there, -> label of the model; goes first.
+        found: labels of the data.
+        labels: labels of the model.
+        label_map: label of the data, which need not be there, -> label of the model; goes first.
 
     Returns:
         Label of the data -> label of the model, and labels of the data that the model does not know.
 
     Raises:
-        UsageError: The map names a label that the model does not know.
+        UsageError: if the map names a label that the model does not know.
     """
     for new in label_map.values():
         if new not in labels:
@@ -50,11 +50,11 @@ def meanings(
 
 
 def trained_on(card: ModelCard, sources: Sequence[str]) -> list[str]:
-    """Names of data that a model's card gives as what it was trained or measured on.
+    """Names of data sets that a model's card mentions as training or evaluation data.
 
     Args:
-        card: Of the model.
-        sources: Names of folders or scenes.
+        card: card of the model.
+        sources: names of folders or scenes.
     """
     words = re.findall(r'[^\W_]+', card.training_data)
     told = {

@@ -1,6 +1,8 @@
-"""A model that sees the question alone: what one gets right without looking at an image.
+"""Evaluate a model that answers questions, compared with image-blind baselines.
 
-Evaluate a model that answers questions, beside what knows no image.
+The baselines are the most frequent answer and a model that was trained on questions alone. What they
+get right needs no image, so a figure of visual question answering means little without them (Lobry et al.
+2020).
 """
 
 from collections import Counter
@@ -21,10 +23,11 @@ from torch.utils.data import DataLoader, Dataset
 from geores.errors import UsageError
 from geores.evaluation.files import check_answer_files
 from geores.evaluation.question_report import VQAEvaluation
-from geores.evaluation.questions import Asked, Folders, find_questions
+from geores.evaluation.questions import EvaluationQuestions, Folders, find_questions
 from geores.models.factors import FactorHead
 from geores.runtime.base import DTYPES, Precision
 from geores.runtime.predictor import check_precision
+from geores.tasks.schedule import weight_decay_groups
 from geores.vqa.answers import AnswerVocabulary
 from geores.vqa.comparison import Majority, fitting, forms_of
 from geores.vqa.model import VQAModel
@@ -34,111 +37,20 @@ if TYPE_CHECKING:
 
 __all__ = ['VQAEvaluator', 'answer_without_images']
 
+FOLDS = 5
+"""Folds over images by which the baselines are fitted to the other images if there is no training part."""
+
+Lessons = tuple[list[str], list[str], list[str]]
+"""Texts, types and answers of the questions that the baselines are fitted to."""
+
+# Training of the question-only model, as `configs/vqa-aerial.yaml` trains the head.
 BATCH = 256
 EPOCHS = 80
 STEPS = 1200
-"""Most steps, but for one epoch: more questions than that many batches hold need no second look."""
+"""Most steps; one epoch is always completed."""
 RATE, DECAY = 4e-3, 0.02
 CATEGORIES = 100
-
-
-def answer_without_images(
-    questions: Sequence[str],
-    types: Sequence[str],
-    answers: Sequence[str],
-    asked: Sequence[str],
-    kinds: Sequence[str],
-    seed: int = 0,
-) -> list[str]:
-    """Answer questions by what questions alone teach.
-
-    The head of `vqa-factors`, which knows a question by its parts, with zeros in place of an image, trained
-    as `configs/vqa-aerial.yaml` trains it. What the grammar does not parse is answered by the majority.
-
-    Args:
-        questions: To learn from.
-        types: Kind of each.
-        answers: Of each, encoded.
-        asked: Questions to answer.
-        kinds: Kind of each of them.
-        seed: Of weights and batches.
-
-    Returns:
-        An answer a question of `asked`.
-
-    Raises:
-        UsageError: There is nothing to learn from.
-    """
-    said = Majority.of(questions, types, answers).answer(asked, kinds)
-    texts = sorted({*questions, *asked})  # each is parsed once, however often it is asked
-    forms = dict(zip(texts, forms_of(texts), strict=True))
-    parsed = [place for place, text in enumerate(asked) if forms[text] is not None]
-    learnt = [place for place, text in enumerate(questions) if forms[text] is not None]
-    if not parsed or not learnt:
-        return said
-    vocabulary = AnswerVocabulary.from_training(answers[place] for place in learnt)
-    target = torch.tensor(vocabulary.indices(answers[place] for place in learnt))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        head = _head([questions[place] for place in learnt], len(vocabulary))
-        _train(head, *_read(head, [questions[place] for place in learnt]), target)
-    rows, index = _read(head, [asked[place] for place in parsed])
-    with torch.inference_mode():
-        logits = torch.cat([_decide(head, part) for part in rows.split(BATCH)])[index]
-    logits = logits.masked_fill(
-        ~fitting(vocabulary.answers, [forms[asked[place]] for place in parsed]), -torch.inf
-    )
-    for place, best in zip(parsed, logits.argmax(1).tolist(), strict=True):
-        said[place] = vocabulary[best]
-    return said
-
-
-def _head(questions: Sequence[str], answers: int) -> FactorHead:
-    parts = [part.category for form in forms_of(questions) if form is not None for part in form.parts()]
-    names = [name for name, _ in Counter(sorted(parts)).most_common(CATEGORIES)]
-    return FactorHead(1, 1, 1, answers, names or ['object'], components=1, noise=0.0)
-
-
-def _read(head: FactorHead, questions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Parts of each different question, and which of them each question is."""
-    texts, index = np.unique(np.asarray(questions, object), return_inverse=True)
-    forms = forms_of(texts.tolist())
-    empty = torch.zeros(len(texts), 1, dtype=torch.int64)
-    return head.read(empty, empty[:, 0], forms), torch.from_numpy(index)
-
-
-def _decide(head: FactorHead, rows: torch.Tensor) -> torch.Tensor:
-    return head.decide(rows.new_zeros(len(rows), 1), rows)
-
-
-def _train(head: FactorHead, rows: torch.Tensor, index: torch.Tensor, target: torch.Tensor) -> None:
-    parts = {True: [], False: []}  # type: dict[bool, list[torch.nn.Parameter]]
-    for part in head.parameters():
-        parts[part.ndim > 1].append(part)
-    optimizer = torch.optim.AdamW(
-        [{'params': parts[True], 'weight_decay': DECAY}, {'params': parts[False], 'weight_decay': 0.0}],
-        lr=RATE,
-    )
-    epoch = -(-len(target) // BATCH)
-    steps = max(min(EPOCHS * epoch, STEPS), epoch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, RATE, total_steps=steps, pct_start=0.3, cycle_momentum=False
-    )
-    head.train()
-    order: list[torch.Tensor] = []
-    for _ in range(steps):
-        order = order or list(torch.randperm(len(target)).split(BATCH))
-        batch = order.pop()
-        optimizer.zero_grad()
-        functional.cross_entropy(_decide(head, rows[index[batch]]), target[batch]).backward()
-        optimizer.step()
-        schedule.step()
-    head.eval()
-
-
-FOLDS = 5
-"""In which the baselines learn from the other images, where they have no training part."""
-Lessons = tuple[list[str], list[str], list[str]]
+"""Most categories of objects that the model tells apart: the most frequent ones."""
 
 
 class _Images(Dataset[Tensor]):
@@ -156,10 +68,10 @@ class _Images(Dataset[Tensor]):
 
 @dataclass(frozen=True)
 class VQAEvaluator:
-    """An evaluation of answers that is checked and ready to run; `prepare` makes it."""
+    """A VQA evaluation that is checked and ready to run; `prepare` makes it."""
 
     model: VQAModel
-    asked: Asked
+    asked: EvaluationQuestions
     batch_size: int
     precision: Precision
     workers: int
@@ -183,24 +95,24 @@ class VQAEvaluator:
         seed: int = 0,
         **others: Any,  # noqa: ANN401 - options of evaluations of labels
     ) -> Self:
-        """Find questions, answers and images, and what the baselines learn from.
+        """Find questions, answers and images, and the training data of the baselines.
 
         Args:
-            model: Loaded.
-            data: Folder in a layout of RSVQA, or several.
+            model: the loaded model.
+            data: one folder in a layout of RSVQA, or several.
             split: 'all', 'train', 'val', 'test' or 'test_phili', as of `find_questions`.
-            train: Folders that majority and question-only model learn from. None takes the training part
-                where `split` leaves one, else the other images that are measured on.
-            ignore_unknown: Leave out kinds of questions that the model has no answers to.
-            batch_size: Images in one forward pass.
-            precision: Of the encoder: 'auto', 'fp32', 'bf16' or 'fp16'.
-            workers: Processes that read images beside this one.
-            bootstrap: Drawings for intervals; 0 gives none.
-            seed: Of the drawings, and of the question-only model.
-            **others: Refused where they are set.
+            train: folders that the majority and the question-only model are fitted to. None takes the
+                training part if `split` leaves one, else the other evaluated images, by folds.
+            ignore_unknown: leave out question types that the model has no answers to.
+            batch_size: images in one forward pass.
+            precision: precision of the encoder: 'auto', 'fp32', 'bf16' or 'fp16'.
+            workers: processes that read images beside this one.
+            bootstrap: bootstrap replicates for confidence intervals; 0 gives no intervals.
+            seed: seed of the bootstrap and of the question-only model.
+            **others: refused where they are set.
 
         Raises:
-            UsageError: Something given cannot be used.
+            UsageError: if something given cannot be used.
         """
         given = [name for name, value in others.items() if value is not None and value not in ({}, '')]
         if given:
@@ -232,14 +144,14 @@ class VQAEvaluator:
         return cls(model, asked, batch_size, chosen, workers, bootstrap, seed, provenance)
 
     def check_output(self, folder: Path, *, overwrite: bool) -> None:
-        """Raise where results could not be written.
+        """Check that results can be written, before any work is done.
 
         Args:
-            folder: To write to.
-            overwrite: Whether files may be replaced.
+            folder: folder to write to.
+            overwrite: whether files may be replaced.
 
         Raises:
-            OutputError: A file exists, or the folder cannot be written.
+            OutputError: if a file exists, or the folder cannot be written.
         """
         check_answer_files(folder, self.model.name, overwrite=overwrite)
 
@@ -247,10 +159,10 @@ class VQAEvaluator:
         """Answer all questions; each image is encoded once.
 
         Args:
-            progress: Called with the images just done and all of them.
+            progress: called with the number of images just done and of all images.
 
         Raises:
-            DatasetError: An image cannot be read.
+            DatasetError: if an image cannot be read.
         """
         frame = self._frame()
         answers = self._answers(progress)
@@ -278,7 +190,7 @@ class VQAEvaluator:
         )
 
     def _frame(self) -> pd.DataFrame:
-        """Questions with what is true of them, and answers of those who see no image."""
+        """Questions with their true answers, and the answers of the image-blind baselines."""
         data, chosen = self.asked.dataset, self.asked.questions
         known = set(self.model.card.labels[1:])
         texts, types, answers = _lessons(data, chosen)
@@ -323,7 +235,7 @@ class VQAEvaluator:
         )
 
     def _answers(self, progress: Callable[[int, int], None] | None) -> dict[int, tuple[str, float]]:
-        """Answer and probability of each question, by its position."""
+        """Predicted answer and its probability per question, by the question's position."""
         data, model = self.asked.dataset, self.model
         asked: dict[int, list[int]] = {}
         for index in self.asked.questions:
@@ -350,7 +262,7 @@ class VQAEvaluator:
 
 
 def _lessons(data: 'RSVQA', questions: Sequence[int]) -> Lessons:
-    """Texts, kinds and answers of questions."""
+    """Texts, types and answers of questions."""
     return (
         [data.questions[index].text for index in questions],
         [data.question_types[index] for index in questions],
@@ -361,3 +273,92 @@ def _lessons(data: 'RSVQA', questions: Sequence[int]) -> Lessons:
 def _named(folders: Folders) -> list[str]:
     paths = [folders] if isinstance(folders, (str, PathLike)) else folders
     return [fspath(path) for path in paths]
+
+
+def answer_without_images(
+    questions: Sequence[str],
+    types: Sequence[str],
+    answers: Sequence[str],
+    asked: Sequence[str],
+    kinds: Sequence[str],
+    seed: int = 0,
+) -> list[str]:
+    """Answer questions with a model that was trained on questions alone.
+
+    The model is the head of `vqa-factors`, which encodes the parts of a question, with zeros in place of
+    image features. Questions that the grammar does not parse get the most frequent answer.
+
+    Args:
+        questions: training questions.
+        types: type of each training question.
+        answers: encoded answer to each training question.
+        asked: questions to answer.
+        kinds: type of each question to answer.
+        seed: seed of weights and batches.
+
+    Returns:
+        One answer per question of `asked`.
+
+    Raises:
+        UsageError: if there are no training questions.
+    """
+    said = Majority.of(questions, types, answers).answer(asked, kinds)
+    texts = sorted({*questions, *asked})  # each is parsed once, however often it is asked
+    forms = dict(zip(texts, forms_of(texts), strict=True))
+    parsed = [place for place, text in enumerate(asked) if forms[text] is not None]
+    learnt = [place for place, text in enumerate(questions) if forms[text] is not None]
+    if not parsed or not learnt:
+        return said
+    vocabulary = AnswerVocabulary.from_training(answers[place] for place in learnt)
+    target = torch.tensor(vocabulary.indices(answers[place] for place in learnt))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = _head([questions[place] for place in learnt], len(vocabulary))
+        _train(head, *_read(head, [questions[place] for place in learnt]), target)
+    rows, index = _read(head, [asked[place] for place in parsed])
+    with torch.inference_mode():
+        logits = torch.cat([_decide(head, part) for part in rows.split(BATCH)])[index]
+    logits = logits.masked_fill(
+        ~fitting(vocabulary.answers, [forms[asked[place]] for place in parsed]), -torch.inf
+    )
+    for place, best in zip(parsed, logits.argmax(1).tolist(), strict=True):
+        said[place] = vocabulary[best]
+    return said
+
+
+def _head(questions: Sequence[str], answers: int) -> FactorHead:
+    parts = [part.category for form in forms_of(questions) if form is not None for part in form.parts()]
+    names = [name for name, _ in Counter(sorted(parts)).most_common(CATEGORIES)]
+    return FactorHead(1, 1, 1, answers, names or ['object'], components=1, noise=0.0)
+
+
+def _read(head: FactorHead, questions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Encoded parts of each distinct question, and the index of each question among these."""
+    texts, index = np.unique(np.asarray(questions, object), return_inverse=True)
+    forms = forms_of(texts.tolist())
+    empty = torch.zeros(len(texts), 1, dtype=torch.int64)
+    return head.read(empty, empty[:, 0], forms), torch.from_numpy(index)
+
+
+def _decide(head: FactorHead, rows: torch.Tensor) -> torch.Tensor:
+    return head.decide(rows.new_zeros(len(rows), 1), rows)
+
+
+def _train(head: FactorHead, rows: torch.Tensor, index: torch.Tensor, target: torch.Tensor) -> None:
+    optimizer = torch.optim.AdamW(weight_decay_groups(head.parameters(), DECAY), lr=RATE)
+    epoch = -(-len(target) // BATCH)
+    steps = max(min(EPOCHS * epoch, STEPS), epoch)
+    # A schedule of its own: that of `geores.tasks.schedule` would change all results.
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, RATE, total_steps=steps, pct_start=0.3, cycle_momentum=False
+    )
+    head.train()
+    order: list[torch.Tensor] = []  # batches that are left of the epoch
+    for _ in range(steps):
+        order = order or list(torch.randperm(len(target)).split(BATCH))
+        batch = order.pop()
+        optimizer.zero_grad()
+        functional.cross_entropy(_decide(head, rows[index[batch]]), target[batch]).backward()
+        optimizer.step()
+        schedule.step()
+    head.eval()

@@ -1,4 +1,4 @@
-"""What an evaluation of answers found: a model beside what knows no image."""
+"""The result of a VQA evaluation: a model compared with image-blind baselines."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -22,26 +22,26 @@ from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY, Comparison, co
 __all__ = ['COLUMNS', 'VQAEvaluation']
 
 COLUMNS = {MAJORITY: 'majority', QUESTION_ONLY: 'question_only', MODEL: 'predicted'}
-"""Whose answers are in which column."""
+"""Model name -> column that holds its answers."""
 _DRAWINGS = 128
 Limits = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class VQAEvaluation:
-    """Answers to questions about images, and the figures that compare them with what is true.
+    """Predicted answers to questions about images with the true answers, and the metrics that compare them.
 
     Args:
-        card: Of the model.
-        predictions: One row a question: `id`, `image`, `source`, `type`, `question`, `raw_answer`,
+        card: card of the model.
+        predictions: one row per question: `id`, `image`, `source`, `type`, `question`, `raw_answer`,
             `answer` (encoded), `known` (whether the model can give it), `majority`, `question_only`,
             `predicted` and its `probability`.
-        taught_by: What majority and question-only model have learnt from, in words.
-        provenance: Where it comes from, as plain JSON values.
-        notes: What to tell about the data.
-        warnings: Why the figures may not be what they seem.
-        replicates: Drawings for intervals; 0 gives none.
-        seed: Of the drawings.
+        taught_by: what the majority and the question-only model were fitted to, in words.
+        provenance: model, data and options of the evaluation, as plain JSON values.
+        notes: notes on the data, for the user.
+        warnings: reasons why the metrics may be misleading.
+        replicates: bootstrap replicates for confidence intervals; 0 gives no intervals.
+        seed: seed of the bootstrap.
     """
 
     card: ModelCard
@@ -63,7 +63,7 @@ class VQAEvaluation:
 
     @cached_property
     def comparison(self) -> Comparison:
-        """Accuracies and errors of numbers: of the majority, of the question-only model and of the model."""
+        """Accuracies and numeric errors of the majority, the question-only model and the model."""
         rows = self.predictions
         return compare(
             {who: rows[column].tolist() for who, column in COLUMNS.items()},
@@ -76,7 +76,7 @@ class VQAEvaluation:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """The model's figures under their names, others' with whose they are before.
+        """Metrics of the model by name; those of the baselines have the name of the baseline in front.
 
         `accuracy` (OA), `accuracy_mean` (AA), `accuracy_<type>`, `<type>_error` and `<type>_log_error` of
         numbers, `ece`, and `gain`: by how much the model's OA is above the question-only model's.
@@ -90,9 +90,9 @@ class VQAEvaluation:
 
     @cached_property
     def intervals(self) -> dict[str, Limits]:
-        """95 % intervals of accuracies and gain: images are drawn anew, each with all of its questions.
+        """95 % bootstrap intervals of accuracies and gain, resampling images with all of their questions.
 
-        There are none for a single image.
+        A single image has no intervals.
         """
         rows = self.predictions
         images, image = np.unique(rows['image'], return_inverse=True)
@@ -119,7 +119,7 @@ class VQAEvaluation:
 
     @cached_property
     def per_type(self) -> pd.DataFrame:
-        """One row a kind of question: questions, answers unknown to the model, accuracies, interval, ECE."""
+        """One row per question type: questions, answers unknown to the model, accuracies, interval, ECE."""
         rows, scores = self.predictions, self.comparison.scores
         counts = scores[MODEL].counts
         unknown = rows.loc[~rows['known'], 'type'].value_counts()
@@ -138,7 +138,7 @@ class VQAEvaluation:
 
     @cached_property
     def numbers(self) -> pd.DataFrame:
-        """Errors of counts and of areas (m2), a row a kind and whose: `geores.metrics.vqa.NumericError`."""
+        """Errors of counts and areas (m2), one row per type and model: `geores.metrics.vqa.NumericError`."""
         errors = {
             (kind, who): error._asdict()
             for who, kinds in self.comparison.numbers.items()
@@ -152,7 +152,7 @@ class VQAEvaluation:
 
     @cached_property
     def per_source(self) -> pd.DataFrame:
-        """One row a folder: images, questions, and accuracies."""
+        """One row per folder: images, questions, and accuracies."""
         groups = self.predictions.groupby('source')
         frame = pd.DataFrame({'images': groups['image'].nunique(), 'questions': groups.size()})
         for who, column in COLUMNS.items():
@@ -162,19 +162,19 @@ class VQAEvaluation:
 
     @cached_property
     def unknown(self) -> dict[str, int]:
-        """True answers that the model cannot give, and how often each comes, the most frequent first."""
+        """True answers that the model cannot give, with their counts, most frequent first."""
         rows = self.predictions
         return dict(Counter(rows.loc[~rows['known'], 'answer']).most_common())
 
     @cached_property
     def confusion(self) -> pd.DataFrame:
-        """Questions by kind, true answer and the model's."""
+        """Number of questions per type, true answer and predicted answer."""
         columns = ['type', 'answer', 'predicted']
         return self.predictions.groupby(columns).size().rename('questions').reset_index()
 
     @cached_property
     def reliability(self) -> pd.DataFrame:
-        """Mean probability and share that is right, in ten bins: of all questions, and of each kind."""
+        """Mean probability and accuracy in ten bins, for all questions and per question type."""
         return pd.concat(
             [
                 pd.DataFrame({
@@ -194,7 +194,7 @@ class VQAEvaluation:
         """Provenance, figures and tables, for JSON.
 
         Args:
-            curves: Whether reliability curves go with them.
+            curves: whether reliability curves go with them.
         """
         from geores.evaluation.files import record_answers
 
@@ -204,15 +204,15 @@ class VQAEvaluation:
         """Write all tables, figures and plots; either all files appear or none.
 
         Args:
-            folder: Made if it is not there.
-            overwrite: Replace files of an earlier evaluation.
+            folder: made if it is not there.
+            overwrite: replace files of an earlier evaluation.
 
         Returns:
             What -> its file.
 
         Raises:
-            OutputError: A file exists, or the folder cannot be written.
-            WriteError: Writing failed, as on a full disk.
+            OutputError: if a file exists, or the folder cannot be written.
+            WriteError: if writing failed, as on a full disk.
         """
         from geores.evaluation.files import save_answers
 
@@ -237,15 +237,15 @@ class VQAEvaluation:
 def _tally(
     image: NDArray[np.int64], kind: NDArray[np.int64], values: NDArray[np.float64], shape: tuple[int, int]
 ) -> Tensor:
-    """Sums by image and kind of question, (I, T)."""
+    """Sums per image and question type, (I, T)."""
     sums = np.zeros(shape)
     np.add.at(sums, (image, kind), values)
     return torch.from_numpy(sums)
 
 
 def _accuracies(right: Tensor, asked: Tensor, kinds: NDArray[np.str_]) -> dict[str, Tensor]:
-    """Figures of each drawing, (R,), from what is right of each kind, (R, T)."""
-    by_type = right / asked  # NaN where a drawing has no such question
+    """Metrics of each bootstrap replicate, (R,), from the correct answers per question type, (R, T)."""
+    by_type = right / asked  # NaN where a replicate has no question of this type
     found = {'accuracy': right.sum(1) / asked.sum(1), 'accuracy_mean': by_type.nanmean(1)}
     return found | {f'accuracy_{name}': by_type[:, column] for column, name in enumerate(kinds)}
 

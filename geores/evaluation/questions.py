@@ -1,4 +1,4 @@
-"""Questions that a model is measured on, and those that the baselines learn from."""
+"""Questions that a model is evaluated on, and those that the image-blind baselines are fitted to."""
 
 import re
 from collections import Counter
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from geores.datasets import RSVQA, RSVQADataModule
     from geores.splits import Split
 
-__all__ = ['PARTS', 'Asked', 'find_questions', 'holds_questions']
+__all__ = ['PARTS', 'EvaluationQuestions', 'find_questions', 'holds_questions']
 
 Folders = str | PathLike[str] | Sequence[str | PathLike[str]]
 
@@ -34,17 +34,17 @@ _CLOSE = 1.05
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Questions to ask a model.
+class EvaluationQuestions:
+    """Questions that a model is evaluated on, and the training questions of the baselines.
 
     Attributes:
-        dataset: That they are from.
-        questions: Their positions.
-        lessons: What the baselines learn from: a dataset and positions in it; None where they learn from
-            the other images that are asked about.
-        taught_by: The same in words.
-        notes: What to tell about the data.
-        warnings: Why figures may not be what they seem.
+        dataset: dataset that the questions are from.
+        questions: positions of the questions in the dataset.
+        lessons: training questions of the baselines: a dataset and positions in it; None where they are
+            fitted to the other evaluated images, by folds.
+        taught_by: the same in words.
+        notes: notes on the data, for the user.
+        warnings: reasons why the metrics may be misleading.
     """
 
     dataset: 'RSVQA'
@@ -59,7 +59,7 @@ def holds_questions(folder: str | PathLike[str]) -> bool:
     """Whether a folder has questions about images, in a layout of RSVQA.
 
     Args:
-        folder: Which need not be there.
+        folder: path that need not exist.
     """
     return any(any(Path(folder).glob(name)) for name in ('*questions.json', 'RSVQAxBEN_QA_*.json'))
 
@@ -71,19 +71,19 @@ def find_questions(
     train: Folders | None = None,
     *,
     ignore_unknown: bool = False,
-) -> Asked:
-    """Open questions as a model takes them: by its answer encoding, with images of its size.
+) -> EvaluationQuestions:
+    """Open questions as a model takes them: with its answer encoding, and images of its size.
 
     Args:
-        card: Of a VQA model.
-        data: Folder in a layout of RSVQA, or several.
+        card: card of a VQA model.
+        data: folder in a layout of RSVQA, or several.
         part: 'all'; 'train' or 'val' of the card's split by location, if it is of this data, else of
             the files; 'test' or 'test_phili' of the files.
-        train: Folders that the baselines learn from, of official files the training part.
-        ignore_unknown: Leave out kinds of questions that the model has no answers to.
+        train: folders that the baselines are fitted to; of official files, the training part.
+        ignore_unknown: leave out question types that the model has no answers to.
 
     Raises:
-        UsageError: Files are missing or disagree, the part is not there, or the model has no answers to a
+        UsageError: if files are missing or disagree, the part is not there, or the model has no answers to a
             kind of questions.
     """
     if part not in PARTS:
@@ -95,7 +95,7 @@ def find_questions(
     told, warnings = _training(card, module, split, part, folders)
     asked = {int(module.dataset.image_numbers[index]) for index in questions}
     lessons, taught_by = _lessons(card, module, split, part, train, asked)
-    return Asked(
+    return EvaluationQuestions(
         module.dataset,
         questions,
         lessons,
@@ -121,7 +121,7 @@ def _folders(data: Folders) -> list[Path]:
 
 
 def _open(card: ModelCard, folders: Sequence[Path]) -> 'tuple[RSVQADataModule, Split | None]':
-    """All questions, and the card's split if it is one of them."""
+    """Open all questions, and remake the card's split if it is a split of them."""
     from geores.datasets import RSVQADataModule
 
     match = _LOCATION.fullmatch(card.split_id)
@@ -170,7 +170,7 @@ def _own(split: 'Split | None', part: str) -> list[int]:
 def _answerable(
     card: ModelCard, dataset: 'RSVQA', questions: Sequence[int], ignore_unknown: bool
 ) -> tuple[list[int], list[str]]:
-    """Questions of kinds that the model has answers to."""
+    """Keep the questions of types that the model has answers to."""
     known = {kind_of(label) for label in card.labels if label != UNKNOWN}
     counts = Counter(dataset.question_types[index] for index in questions)
     lacking = [kind for kind in sorted(counts) if _KINDS.get(kind, kind) not in known]
@@ -193,7 +193,7 @@ def _answerable(
 def _training(
     card: ModelCard, module: 'RSVQADataModule', split: 'Split | None', part: str, folders: Sequence[Path]
 ) -> tuple[list[str], list[str]]:
-    """Notes and warnings: whether the model has learnt from these images."""
+    """Notes and warnings on whether the model was trained on these images."""
     if split is not None and part != 'test' and part != 'test_phili':
         count, total = len(split.train), len(module.dataset.entries)
         if part == 'val':
@@ -257,7 +257,7 @@ def _count(images: Sequence[int], questions: Sequence[int]) -> str:
 
 
 def _scale(card: ModelCard, dataset: 'RSVQA', images: Sequence[int]) -> list[str]:
-    """A warning where the files say that images are of another resolution than the model takes."""
+    """Warn if the files state another resolution than the model takes."""
     told = (str(dataset.entries[number].fields.get('res_x', '')) for number in images)
     metres = {float(match[1]) for text in told if (match := _METRES.fullmatch(text))}
     low, high = card.gsd

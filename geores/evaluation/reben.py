@@ -1,6 +1,7 @@
-"""Bands of GeoTIFFs in labelled folders, by their descriptions or as the user names them.
+"""Bands of GeoTIFFs in labelled folders, and BigEarthNet v2.0 by its official parts.
 
-BigEarthNet v2.0 as labelled data, which has official parts of its own.
+The bands that a model takes are found by descriptions in the files or by names that the user gives. The
+official parts are those of Clasen et al. (2024), reBEN.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,16 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = ['OFFICIAL', 'check_bands', 'find_reben', 'is_official', 'read_as', 'warn_of_training']
 
+OFFICIAL = 'reben-official-'
+"""How the ids of splits start that keep to the official parts."""
+
 
 def check_bands(card: ModelCard, names: Sequence[str] | None) -> None:
-    """Raise where names that the user gives lack a band that a model takes.
+    """Check that the band names given by the user include all bands that a model takes.
 
     Args:
-        card: Of the model.
-        names: Of the bands in file order, if given.
+        card: card of the model.
+        names: names of the bands in file order, if given.
 
     Raises:
-        BandError: A band is missing or named twice.
+        BandError: if a band is missing or named twice.
     """
     if names is None:
         return
@@ -45,9 +49,9 @@ def read_as(
     """Let a dataset read the bands that a model takes from its GeoTIFFs.
 
     Args:
-        dataset: To change.
-        card: Of the model.
-        names: Of the bands in file order; None takes the files' descriptions.
+        dataset: dataset to change.
+        card: card of the model.
+        names: names of the bands in file order; None takes the files' descriptions.
 
     Returns:
         The dataset.
@@ -84,18 +88,14 @@ def _read_named(path: Path, names: Sequence[str], bands: Sequence[str], size: in
     return pixels
 
 
-OFFICIAL = 'reben-official-'
-"""How the ids of splits start that keep to the official parts."""
-
-
 def find_reben(
     card: ModelCard, folders: Sequence[Path], part: str, options: Mapping[str, Any]
 ) -> 'ReBEN | None':
-    """Open a part as a model takes it, if BigEarthNet stands in the folder.
+    """Open a part of BigEarthNet as a model takes it, if the folder holds BigEarthNet.
 
     Args:
-        card: Of the model.
-        folders: One, if it is BigEarthNet.
+        card: card of the model.
+        folders: one, if it is BigEarthNet.
         part: 'train', 'val', 'test' or 'all'.
         options: `metadata` and `snow_and_clouds` of `geores.datasets.ReBEN`.
 
@@ -103,7 +103,7 @@ def find_reben(
         The dataset, or None if the folders hold something else.
 
     Raises:
-        UsageError: The model takes one label an image, other bands, or other sizes; there are several
+        UsageError: if the model takes one label an image, other bands, or other sizes; there are several
             folders, or options without BigEarthNet.
     """
     from geores.bigearthnet.opening import find_kind
@@ -121,7 +121,7 @@ def is_official(dataset: object) -> bool:
     """Whether a dataset has official parts.
 
     Args:
-        dataset: Of any class.
+        dataset: dataset of any class.
     """
     from geores.datasets import ReBEN
 
@@ -129,10 +129,10 @@ def is_official(dataset: object) -> bool:
 
 
 def warn_of_training(card: ModelCard, part: str) -> tuple[str, ...]:
-    """What to tell of figures on a part, if the model may have been trained on it.
+    """Warnings about metrics on a part that the model may have been trained on.
 
     Args:
-        card: Of the model.
+        card: card of the model.
         part: 'train', 'val', 'test' or 'all'.
     """
     known = card.split_id.startswith(OFFICIAL)

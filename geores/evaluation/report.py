@@ -1,4 +1,4 @@
-"""What an evaluation found: scores against what is true, and every figure made of them."""
+"""The result of an evaluation: predicted scores against ground truth, and all metrics derived from them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,21 +22,21 @@ ALL = 'all'
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of labelled images, and the figures that compare them with what is true.
+    """Predicted scores of labelled images with their ground truth, and the metrics that compare the two.
 
     Args:
-        card: Of the model.
+        card: card of the model.
         scores: (N, K), 0 to 1, float32.
         target: (N,) indices of the card's labels, or (N, K) of 0 and 1.
-        ids: Of the samples.
-        sources: Of the samples.
+        ids: ids of the samples.
+        sources: sources of the samples.
         known: (K,) whether the data says of a label where it is true; multi-label figures leave out
             the others.
-        provenance: Where it comes from, as plain JSON values.
-        notes: What to tell about the data.
-        warnings: Why the figures may not be what they seem.
-        replicates: Drawings for intervals; 0 gives none.
-        seed: Of the drawings.
+        provenance: model, data and options of the evaluation, as plain JSON values.
+        notes: notes on the data, for the user.
+        warnings: reasons why the metrics may be misleading.
+        replicates: bootstrap replicates for confidence intervals; 0 gives no intervals.
+        seed: seed of the bootstrap.
     """
 
     card: ModelCard
@@ -65,43 +65,43 @@ class Evaluation:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """What is measured: all labels of a single-label model, else those of which the data says."""
+        """Labels that are evaluated: all if single-label, else those that the data has ground truth for."""
         pairs = zip(self.card.labels, self.known, strict=True)
         return tuple(label for label, known in pairs if known or not self.is_multi_label)
 
     @cached_property
     def measured(self) -> Tensor:
-        """Scores of `labels`, (N, L)."""
+        """Predicted scores of `labels`, (N, L)."""
         return self.scores[:, self._columns]
 
     @cached_property
     def truth(self) -> Tensor:
-        """What is true of `labels`, (N, L) of 0 and 1."""
+        """Ground truth as a 0/1 matrix over `labels`, (N, L)."""
         if self.is_multi_label:
             return self.target[:, self._columns]
         return torch.nn.functional.one_hot(self.target, len(self.labels))
 
     @cached_property
     def decided(self) -> Tensor:
-        """What the model says of `labels` at the card's thresholds, (N, L) of 0 and 1."""
+        """Predictions at the card's thresholds as a 0/1 matrix over `labels`, (N, L)."""
         if self.is_multi_label:
             return (self.measured >= self.thresholds).long()
         return torch.nn.functional.one_hot(self.scores.argmax(1), len(self.labels))
 
     @cached_property
     def thresholds(self) -> Tensor:
-        """From which score on a label is said, (L,); NaN for single-label models, whose best label counts."""
+        """Decision threshold per label, (L,); NaN for single-label models, which predict the best label."""
         values = torch.tensor(self.card.thresholds or [0.5] * len(self.card.labels))[self._columns]
         return values if self.is_multi_label else torch.full_like(values, torch.nan)
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """Figures over all images; NaN where nothing is true."""
+        """Metrics over all images; NaN where there are no positives."""
         return self._figures(torch.ones(len(self), dtype=torch.bool))
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap intervals over images of the main figures; they take images as independent."""
+        """95 % bootstrap intervals of the main metrics, resampling images as if they were independent."""
         if not self.replicates:
             return {}
         found = measure.bootstrap_intervals(
@@ -113,7 +113,7 @@ class Evaluation:
 
     @cached_property
     def per_class(self) -> pd.DataFrame:
-        """One row a label: how often it is true and said, its threshold, AP, F1, precision, recall, ECE."""
+        """One row per label: support, number of predictions, threshold, AP, F1, precision, recall, ECE."""
         counts = measure.count_labels(self.decided, self.truth)
         columns = {
             'support': counts.tp + counts.fn,
@@ -132,7 +132,7 @@ class Evaluation:
 
     @cached_property
     def per_source(self) -> pd.DataFrame:
-        """One row a source of the data: images, and the figures over them."""
+        """One row per source of the data: number of images, and the metrics over them."""
         names = sorted(set(self.sources))
         kept = {name: torch.tensor([source == name for source in self.sources]) for name in names}
         rows = [{'images': int(kept[name].sum())} | self._figures(kept[name]) for name in names]
@@ -140,7 +140,7 @@ class Evaluation:
 
     @cached_property
     def confusion(self) -> pd.DataFrame:
-        """Images by their class (rows) and the predicted one (columns); multi-label: counts of decisions."""
+        """Confusion matrix, true classes in rows, predicted in columns; multi-label: counts per label."""
         if self.is_multi_label:
             counts = measure.label_matrices(self.decided, self.truth).flatten(1)
             index = pd.Index(self.labels, name='label')
@@ -153,9 +153,9 @@ class Evaluation:
 
     @cached_property
     def reliability(self) -> pd.DataFrame:
-        """Mean score and share that is true, in ten bins of the score: of each label, and of 'all'.
+        """Mean score and share of positives in ten bins of the score, per label and for 'all'.
 
-        'all' is the best label of each image for single-label models, else every decision.
+        For 'all', single-label models count the best label per image, multi-label models every decision.
         """
         curves = {ALL: (self._reliability_of_all, 0)}
         curves |= {label: (self._reliability, column) for column, label in enumerate(self.labels)}
@@ -176,9 +176,9 @@ class Evaluation:
 
     @cached_property
     def threshold_curve(self) -> pd.DataFrame:
-        """Precision, recall and F1 at thresholds 0.01 to 0.99: of each label, and of 'all' together.
+        """Precision, recall and F1 at thresholds 0.01 to 0.99, per label and for 'all' labels together.
 
-        A single-label model says its best label where that reaches the threshold.
+        A single-label model predicts its best label where the score reaches the threshold.
         """
         scores = self.measured if self.is_multi_label else measure.top_scores(self.measured)
         every = measure.threshold_curve(scores, self.truth, average='micro')
@@ -196,7 +196,7 @@ class Evaluation:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """One row an image: `id`, `source`, `truth`, `predicted`, and `score_<label>` of every label."""
+        """One row per image: `id`, `source`, `truth`, `predicted`, and `score_<label>` of every label."""
         frame = pd.DataFrame({'id': self.ids, 'source': self.sources})
         for name, marks in (('truth', self.truth), ('predicted', self.decided)):
             rows = [[self.labels[k] for k in row.nonzero()[0]] for row in marks.numpy()]
@@ -208,7 +208,7 @@ class Evaluation:
         """Provenance, figures and tables, for JSON.
 
         Args:
-            curves: Whether threshold and reliability curves go with them.
+            curves: whether threshold and reliability curves go with them.
         """
         from geores.evaluation.files import record
 
@@ -218,15 +218,15 @@ class Evaluation:
         """Write all tables, figures and plots; either all files appear or none.
 
         Args:
-            folder: Made if it is not there.
-            overwrite: Replace files of an earlier evaluation.
+            folder: made if it is not there.
+            overwrite: replace files of an earlier evaluation.
 
         Returns:
             What -> its file.
 
         Raises:
-            OutputError: A file exists, or the folder cannot be written.
-            WriteError: Writing failed, as on a full disk.
+            OutputError: if a file exists, or the folder cannot be written.
+            WriteError: if writing failed, as on a full disk.
         """
         from geores.evaluation.files import save
 
@@ -273,7 +273,7 @@ def _curve(label: str, thresholds: NDArray[np.float32], parts: Sequence[Tensor])
 
 
 def _overall(scores: Tensor, target: Tensor) -> measure.Reliability:
-    """Reliability of the best label of each image, or of every decision of multi-label images."""
+    """Reliability of the best label per image, or of every label decision of multi-label images."""
     if target.ndim == 1:
         return measure.reliability_curve(*measure.top_label(scores, target))
     return measure.reliability_curve(scores.reshape(-1, 1), target.reshape(-1, 1))

@@ -1,4 +1,4 @@
-"""Evaluate a model on data that say what is true: labels of images, or answers to questions."""
+"""Evaluate a model on data with ground truth: labels of images, or answers to questions."""
 
 from collections.abc import Callable
 from os import PathLike
@@ -31,25 +31,25 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     **options: Any,  # noqa: ANN401 - those of an evaluator's prepare
 ) -> 'Evaluation | VQAEvaluation':
-    """Compare what a model answers with what is true.
+    """Compare the predictions of a model with ground truth.
 
     Args:
-        model: Name or path of a bundle, or a loaded model.
-        data: Folders that hold a folder a class (with `multilabels.csv` for a multi-label model);
+        model: name or path of a bundle, or a loaded model.
+        data: folders with one subfolder per class (with `multilabels.csv` for a multi-label model);
             folders of GeoTIFF patches with `labels.csv`; or, with `labels`, scenes. For a model that
             answers questions: folders in a layout of RSVQA.
-        out: Folder for tables and plots.
-        overwrite: Replace what stands there.
-        progress: Called with the images just done and all of them.
-        **options: Those of `Evaluator.prepare`, or of `VQAEvaluator.prepare` and `device`.
+        out: folder for tables and plots.
+        overwrite: replace what stands there.
+        progress: called with the number of images just done and of all images.
+        **options: those of `Evaluator.prepare`, or of `VQAEvaluator.prepare` and `device`.
 
     Returns:
         The figures, as `metrics`, `confusion`, `predictions` and more.
 
     Raises:
-        UsageError: Something given cannot be used; nothing was written.
-        ReadError: A scene could not be read.
-        WriteError: The results could not be written.
+        UsageError: if something given cannot be used; nothing was written.
+        ReadError: if a scene could not be read.
+        WriteError: if the results could not be written.
     """
     evaluator = prepare(model, data, **options)
     if out is not None:
@@ -74,17 +74,17 @@ def prepare(
     """Load the model and check everything else.
 
     Args:
-        model: Name or path of a bundle, or a loaded model.
-        data: As in `evaluate`.
-        train: For a model that answers questions: folders that its baselines learn from.
+        model: name or path of a bundle, or a loaded model.
+        data: as in `evaluate`.
+        train: for a model that answers questions: folders that its baselines learn from.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
-        batch_size: Images in one forward pass.
-        workers: Processes that read images beside this one.
-        bootstrap: Drawings for intervals; 0 gives none.
-        **options: Further ones of the evaluator's `prepare`.
+        batch_size: images in one forward pass.
+        workers: processes that read images beside this one.
+        bootstrap: bootstrap replicates for confidence intervals; 0 gives no intervals.
+        **options: further ones of the evaluator's `prepare`.
 
     Raises:
-        UsageError: Something given cannot be used.
+        UsageError: if something given cannot be used.
     """
     numbers: dict[str, Any] = {'batch_size': batch_size, 'workers': workers, 'bootstrap': bootstrap}
     for name, value in numbers.items():

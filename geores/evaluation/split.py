@@ -1,4 +1,4 @@
-"""Whether data has trained a model, and the part of it that has not."""
+"""Find out whether a model was trained on the data, and keep the part that it was not trained on."""
 
 import re
 from collections.abc import Sequence
@@ -25,20 +25,20 @@ _BLOCKS = re.compile(
 def take_part(
     card: ModelCard, labelled: Labelled, part: Part, names: Sequence[str]
 ) -> tuple[Labelled, tuple[str, ...]]:
-    """Keep the part of the data that is asked for.
+    """Keep the requested part of the data.
 
     Args:
-        card: Of the model.
-        labelled: The data.
+        card: card of the model.
+        labelled: the labelled data.
         part: 'all', or 'train' or 'val': that part of the split that the card names; or an official
             part, 'test' among them, of data that has these.
-        names: By which the card may speak of the data.
+        names: names under which the card may mention the data.
 
     Returns:
         The data, and warnings if the model may have been trained on it.
 
     Raises:
-        UsageError: The part is empty, or the data is not what the card's split is of.
+        UsageError: if the part is empty, or the data is not what the card's split is of.
     """
     if labelled.official:  # opened as that part
         return labelled, warn_of_training(card, part)
@@ -72,20 +72,20 @@ def take_part(
 
 
 def check_part(part: str) -> None:
-    """Raise where there is no such part.
+    """Check that a part of this name exists.
 
     Args:
-        part: As the user gives it.
+        part: as the user gives it.
 
     Raises:
-        UsageError: It is none of `Part`.
+        UsageError: if it is none of `Part`.
     """
     if part not in get_args(Part):
         raise UsageError(f"split has to be 'all', 'train', 'val' or 'test', not {part!r}")
 
 
 def _split_of_card(card: ModelCard, labelled: Labelled) -> Split | None:
-    """The split that the card names, as positions in `labelled.indices`; None if it is of other data."""
+    """Remake the split that the card names, as positions in `labelled.indices`; None for other data."""
     ids = [labelled.ids[index] for index in labelled.indices]
     strata = [labelled.strata[index] for index in labelled.indices]
     stratified, blocks = _STRATIFIED.fullmatch(card.split_id), _BLOCKS.fullmatch(card.split_id)

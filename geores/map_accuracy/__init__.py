@@ -1,1 +1,1 @@
-"""Accuracy and areas of a map from a sample: the design, the drawing, the estimates."""
+"""Accuracy and areas of a map from a sample: design, draw and estimates (Olofsson et al. 2014)."""

@@ -20,7 +20,7 @@ __all__ = ['accuracy']
 
 
 class _Strata(NamedTuple):
-    """What is known of the strata: names, areas, and where known how many units each has."""
+    """Names and areas of the strata, and where known their numbers of units."""
 
     names: tuple[str, ...]
     values: tuple[int, ...]
@@ -60,8 +60,9 @@ def accuracy(
         design: JSON of `geores.sample`; ``<sample>.json`` where that exists.
 
     Raises:
-        UsageError: a column is missing, nothing is labelled, or a stratum has fewer than 2 labelled points.
-        ReadError: the map cannot be read.
+        UsageError: if a column is missing, nothing is labelled, or a stratum has fewer than 2 labelled
+            points.
+        ReadError: if the map cannot be read.
     """
     frame = sample if isinstance(sample, pd.DataFrame) else read_sample(sample)
     design = _design(sample, design, areas)
@@ -191,7 +192,7 @@ def _notes(
 
 
 def _counts(points: pd.DataFrame, strata: tuple[str, ...], names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Points by stratum, map class and reference class, (H, K, K)."""
+    """Number of points per stratum, map class and reference class, (H, K, K)."""
     place = {name: k for k, name in enumerate(names)}
     index = [
         points['stratum'].map({name: h for h, name in enumerate(strata)}),

@@ -36,8 +36,8 @@ def open_class_map(path: str | Path, classes: Mapping[int, str] | None = None) -
         classes: names of a raster's values; pixels of other values are left out.
 
     Raises:
-        SceneError: it is missing or no raster.
-        UsageError: it is no map of classes.
+        SceneError: if it is missing or no raster.
+        UsageError: if it is no map of classes.
     """
     if str(path).lower().endswith('.parquet'):
         if classes:
@@ -47,7 +47,7 @@ def open_class_map(path: str | Path, classes: Mapping[int, str] | None = None) -
 
 
 def sha256(path: Path) -> str:
-    """Digest of a file, or what is known of one on the network."""
+    """SHA-256 of a file, or the address of a file on the network."""
     if is_remote(str(path)):
         return FileRaster(str(path)).fingerprint
     with path.open('rb') as file:
@@ -174,7 +174,7 @@ class RasterMap:
 def _count_rows(
     values: NDArray[np.int64], valid: NDArray[np.bool_], most: int
 ) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each value of a block with how often it is valid in each of its rows."""
+    """The values of a block, with the number of valid pixels per value and row."""
     if not valid.any():
         return
     ends = np.iinfo(np.int64)

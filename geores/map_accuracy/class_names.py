@@ -1,8 +1,8 @@
-"""What maps of classes have in common, whatever file they are.
+"""Maps of classes as populations to sample from, and the names of their classes.
 
-A table of tiles that `geores.classify` wrote, read as the population that a sample is drawn from.
-
-Names of a raster's values: what its side file says, or itself, and what users write.
+`ClassMap` is what all maps have in common; `TableMap` is the table of tiles that `geores.classify` writes,
+and rasters are in `geores.map_accuracy.class_maps`. Names of a raster's values come from its side file or
+from the user.
 """
 
 import json
@@ -25,16 +25,24 @@ from geores.scenes.gdal import find_driver, open_dataset
 
 __all__ = ['Census', 'ClassMap', 'TableMap', 'category_names', 'parse_classes', 'parse_values']
 
+PLAIN = ('valid_share', 'area')
+"""Columns of real numbers that are no labels."""
+
+MOST_BYTES = 2**22
+
+VALUE, NAME = '5', '2'
+"""GDAL's codes for the use of a column of a raster attribute table."""
+
 
 @dataclass(frozen=True)
 class Census:
-    """How much of each class a map holds.
+    """Units and area per class of a map.
 
     Attributes:
         classes: names of the classes that occur, (K,).
-        values: what stands for each in the file.
+        values: value of each class in the file.
         units: pixels, cells or tiles of each in each strip of the map, (strips, K).
-        areas: of each class, in ``area_unit``, (K,).
+        areas: area per class, in ``area_unit``, (K,).
         area_unit: ``m2``, or ``pixel`` where the map has no CRS.
         notes: one sentence each.
     """
@@ -56,7 +64,7 @@ class ClassMap(Protocol):
 
     @property
     def census(self) -> Census:
-        """How much of each class there is; the first pass over the map."""
+        """Count units and area per class; the first pass over the map."""
         ...
 
     def strip(self, index: int) -> NDArray[np.int64]:
@@ -66,10 +74,6 @@ class ClassMap(Protocol):
     def outlines(self, index: int, positions: NDArray[np.int64]) -> NDArray[np.object_]:
         """Polygons of some units of a strip."""
         ...
-
-
-PLAIN = ('valid_share', 'area')
-"""Columns of real numbers that are no labels."""
 
 
 class TableMap:
@@ -152,11 +156,6 @@ def _crs(geo: bytes | None) -> CRS | None:
     return None if stated is None else CRS.from_json_dict(stated)
 
 
-MOST_BYTES = 2**22
-VALUE, NAME = '5', '2'
-"""GDAL's codes for the use of a column of a raster attribute table."""
-
-
 def category_names(path: str) -> dict[int, str]:
     """Names that GDAL or QGIS keep in ``<path>.aux.xml``: categories, or an attribute table.
 
@@ -214,7 +213,7 @@ def parse_pairs(text: str, option: str) -> dict[str, str]:
     """Read ``Water=0.9,Forest=0.8``.
 
     Raises:
-        UsageError: it is not written so, or something is named twice.
+        UsageError: if it is not written so, or something is named twice.
     """
     pairs: dict[str, str] = {}
     for part in filter(None, map(str.strip, text.split(','))):
@@ -231,7 +230,7 @@ def parse_values(text: str, option: str) -> dict[str, float]:
     """Read ``Water=0.9,Forest=0.8`` as numbers.
 
     Raises:
-        UsageError: it is not written so.
+        UsageError: if it is not written so.
     """
     pairs = parse_pairs(text, option)
     try:
@@ -244,7 +243,7 @@ def parse_classes(text: str, option: str) -> dict[int, str]:
     """Read ``1=Water,2=Forest``.
 
     Raises:
-        UsageError: it is not written so.
+        UsageError: if it is not written so.
     """
     pairs = parse_pairs(text, option)
     try:

@@ -1,4 +1,4 @@
-"""Reading a sample that has been labelled: whose stratum, map class and reference class are what."""
+"""Read a sample that has been labelled: stratum, map class and reference class of every point."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +20,7 @@ def read_sample(path: str | Path) -> pd.DataFrame:
     """Read a vector file or a CSV table.
 
     Raises:
-        UsageError: it cannot be read or holds no rows.
+        UsageError: if it cannot be read or holds no rows.
     """
     if not Path(path).is_file():
         raise UsageError(f'{path}: no such file; check the path')
@@ -34,10 +34,10 @@ def read_sample(path: str | Path) -> pd.DataFrame:
 
 
 def column_of(frame: pd.DataFrame, column: str, option: str) -> 'pd.Series[str]':
-    """Text of a column, stripped; empty where there is none.
+    """Stripped text of a column; empty where a value is missing.
 
     Raises:
-        UsageError: there is no such column.
+        UsageError: if there is no such column.
     """
     if column not in frame.columns:
         there = ', '.join(str(name) for name in frame.columns if name != 'geometry')
@@ -54,12 +54,12 @@ def _text(value: object) -> str:
 
 
 def class_names(labels: Iterable[str], names: Iterable[str], values: Iterable[int] = ()) -> list[str]:
-    """What people wrote, as names of classes: whatever the case, or by the value in the map.
+    """Match what people wrote to names of classes, ignoring case, or to values of the map.
 
     Args:
         labels: as written; what is no class of the map stays as it is.
-        names: of the map's classes.
-        values: what stands for each in the map.
+        names: names of the map's classes.
+        values: value of each class in the map.
     """
     names = list(names)
     known = {str(value): name for value, name in zip(values, names, strict=False)}
@@ -68,10 +68,10 @@ def class_names(labels: Iterable[str], names: Iterable[str], values: Iterable[in
 
 
 def strata_of(frame: pd.DataFrame, design: Design) -> list[str]:
-    """Class of the map that is each point's stratum.
+    """Stratum of each point, as a class of the map.
 
     Raises:
-        UsageError: points and design do not belong together.
+        UsageError: if points and design do not belong together.
     """
     names = {str(stratum.stratum): stratum.map_class for stratum in design.strata}
     if 'stratum' in frame.columns or not design.strata_by_id:
@@ -92,7 +92,7 @@ def mapped_at(frame: pd.DataFrame, opened: RasterMap) -> list[str]:
     """Class of a map at each point; empty outside the map.
 
     Raises:
-        UsageError: the sample has no places, or no CRS where the map has one.
+        UsageError: if the sample has no places, or no CRS where the map has one.
     """
     if not isinstance(frame, gpd.GeoDataFrame) or frame.geometry.isna().any():
         raise UsageError(f'the sample has no points to look up in {opened.path}')

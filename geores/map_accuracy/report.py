@@ -1,7 +1,4 @@
-"""What is known of a map's accuracy: tables, JSON and a picture.
-
-The picture of areas: counted on the map, and estimated with their intervals.
-"""
+"""The accuracy report of a map: tables, JSON and a plot of mapped and estimated areas."""
 
 import json
 from dataclasses import dataclass
@@ -29,6 +26,9 @@ FILES = {
     'plot': 'areas.png',
 }
 M2_PER_HA = 10_000
+
+LARGE_HA = 100_000
+MAPPED, ESTIMATED = '#b0b0b0', '#1f5f8b'
 
 
 def report_files(folder: str | Path) -> dict[str, Path]:
@@ -85,7 +85,7 @@ class AccuracyReport:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """A row a class: accuracies, and areas in `reported_unit`.
+        """One row per class: accuracies, and areas in `reported_unit`.
 
         Standard errors end in ``_se``, halves of 95 % intervals in ``_ci95``. ``mapped_area`` counts the
         map's pixels and is biased; ``area`` is the estimate.
@@ -111,7 +111,7 @@ class AccuracyReport:
         return pd.DataFrame(columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures, as JSON holds them; None for what the sample does not tell."""
+        """All figures as JSON values; None for what the sample does not determine."""
         rows = self.table.astype(object).where(self.table.notna(), None).to_dict('records')
         return {
             'overall_accuracy': float(self.overall.value),
@@ -138,11 +138,9 @@ class AccuracyReport:
             Paths under ``counts``, ``proportions``, ``classes``, ``accuracy`` and ``plot``.
 
         Raises:
-            OutputError: a file of that name exists, or the folder cannot be written.
-            WriteError: writing failed, as on a full disk; no file is left half written.
+            OutputError: if a file of that name exists, or the folder cannot be written.
+            WriteError: if writing failed, as on a full disk; no file is left half written.
         """
-        pass  # MERGED-IMPORT
-
         paths = report_files(folder)
         check_free(list(paths.values()), overwrite=overwrite)
         with whole_files(list(paths.values())) as (counts, proportions, classes, record, plot):
@@ -161,12 +159,8 @@ class AccuracyReport:
         )
 
 
-LARGE_HA = 100_000
-MAPPED, ESTIMATED = '#b0b0b0', '#1f5f8b'
-
-
 def area_unit(report: 'AccuracyReport') -> tuple[float, str, str]:
-    """How people read the areas of a report's table: factor, unit (ha, km² or pixels) and format."""
+    """Factor, unit (ha, km² or pixels) and number format that make the areas of a table readable."""
     if report.area_unit != 'm2':
         return 1.0, 'pixels', ',.0f'
     total = report.total / 10_000
@@ -175,7 +169,7 @@ def area_unit(report: 'AccuracyReport') -> tuple[float, str, str]:
 
 
 def write_areas(report: 'AccuracyReport', path: Path) -> None:
-    """Draw a line a class: bars for the mapped area, points with 95 % intervals for the estimate."""
+    """Draw one line per class: bars for the mapped area, points with 95 % intervals for the estimate."""
     scale, unit, spec = area_unit(report)
     table = report.table
     order = np.argsort(table['area'].to_numpy())

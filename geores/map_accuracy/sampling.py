@@ -1,7 +1,4 @@
-"""A sample of a map, and the files that hold it.
-
-Draw a stratified random sample of a map, to be labelled with what is really there.
-"""
+"""Draw a stratified random sample of a map, to be labelled with the reference class, and write its files."""
 
 import json
 import warnings
@@ -54,15 +51,15 @@ class Sample:
         """Write the points as a GeoPackage, and the design in a JSON file of the same name.
 
         Args:
-            path: of the GeoPackage.
+            path: path of the GeoPackage.
             overwrite: replace what is there, labels included.
 
         Returns:
             Paths under ``sample`` and ``design``.
 
         Raises:
-            OutputError: a file of that name exists, or cannot be written there.
-            WriteError: writing failed, as on a full disk; no file is left half written.
+            OutputError: if a file of that name exists, or cannot be written there.
+            WriteError: if writing failed, as on a full disk; no file is left half written.
         """
         points, design = check_sample(path, overwrite=overwrite)
         with whole_files([points, design]) as (partial, record):
@@ -108,21 +105,21 @@ def sample(
         map: raster of classes, ``<name>_scores.tif`` or ``<name>_tiles.parquet`` of `geores.classify`,
             where the class of a cell is its best label.
         size: sample units; or give the next two.
-        standard_error: of overall accuracy that is aimed at, such as 0.01.
+        standard_error: standard error of overall accuracy to aim for, such as 0.01.
         expected_accuracy: user's accuracy that is expected, of all classes or of each by name.
         allocation: ``recommended`` (at least ``min_per_class`` each, the rest by area),
             ``proportional`` or ``equal``.
         min_per_class: 50 to 100 for rare classes.
-        seed: of the random draw; the same seed gives the same sample.
+        seed: seed of the random draw; the same seed gives the same sample.
         classes: names of a raster's values; pixels of other values are left out. Without it names come
             from ``<map>.aux.xml``, else the values serve as names.
         geometry: ``point``, the middle of a pixel, or its outline.
         blind: leave the map's class and the stratum out of the points; the design keeps them by id.
 
     Raises:
-        SceneError: the map is missing or cannot be opened.
-        UsageError: it is no map of classes, or an option cannot be met.
-        ReadError: pixels cannot be read.
+        SceneError: if the map is missing or cannot be opened.
+        UsageError: if it is no map of classes, or an option cannot be met.
+        ReadError: if pixels cannot be read.
     """
     _check(size, standard_error, expected_accuracy, geometry, seed)
     rng = np.random.default_rng(seed)
@@ -187,7 +184,7 @@ def _size(
     standard_error: float | None,
     given: float | Mapping[str, float] | None,
 ) -> int:
-    """Sample units for a standard error of overall accuracy, at least two a class."""
+    """Number of sample units for a standard error of overall accuracy, at least two per class."""
     classes = census.classes
     if isinstance(given, Mapping):
         unknown, missing = set(given) - set(classes), [name for name in classes if name not in given]
@@ -204,7 +201,7 @@ def _size(
 def _notes(
     census: Census, counts: NDArray[np.int64], size: int, allocation: Allocation, min_per_class: int
 ) -> list[str]:
-    """What the user may not expect of an allocation."""
+    """Notes on results of an allocation that the user may not expect."""
     taken = counts == census.units.sum(0)
     whole = [f'{name} ({n:,})' for name, n in zip(census.classes, counts.tolist(), strict=True)]
     notes = [f'all units are taken of {", ".join(np.array(whole)[taken])}'] if taken.any() else []

@@ -1,7 +1,4 @@
-"""How many sample units to label, and how many in each stratum.
-
-The record of a sample: strata, areas, and how it was drawn; kept in JSON beside the points.
-"""
+"""The design of a sample: how many units to label in all and per stratum, and the record of the draw."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -39,13 +36,13 @@ def sample_size(
     Olofsson et al. (2014), equation 13.
 
     Args:
-        shares: of area of each stratum, (K,); they sum to 1.
+        shares: share of the area per stratum, (K,); they sum to 1.
         accuracies: expected user's accuracy of each, 0 to 1, (K,).
         standard_error: aimed at, such as 0.01.
         units: pixels of the map; without it, far more than the sample.
 
     Raises:
-        UsageError: the standard error or an accuracy is out of range.
+        UsageError: if the standard error or an accuracy is out of range.
 
     Example:
         >>> sample_size([0.02, 0.015, 0.32, 0.645], [0.7, 0.6, 0.9, 0.95], standard_error=0.01)
@@ -64,24 +61,24 @@ def sample_size(
 def allocate(
     shares: ArrayLike, size: int, how: Allocation = 'recommended', min_per_class: int = 50
 ) -> NDArray[np.int64]:
-    """Share a sample out to strata.
+    """Allocate a sample to strata.
 
     Olofsson et al. (2014), section 5.1.2. ``equal`` serves user's accuracies, ``proportional`` the
     overall accuracy and the areas of common classes; ``recommended`` lies between: rare classes get
     ``min_per_class`` (50 to 100 in the paper), and the rest is shared out by area.
 
     Args:
-        shares: of area of each stratum, above 0, (K,).
+        shares: share of the area per stratum, above 0, (K,).
         size: sample units in all.
         how: ``recommended``, ``proportional`` (but never fewer than 2 a stratum) or ``equal``.
         min_per_class: least of a stratum with ``recommended``; lowered to ``size / K`` where the
             sample is too small for it.
 
     Returns:
-        Sample units of each stratum, (K,); they sum to ``size``.
+        Number of sample units per stratum, (K,); they sum to ``size``.
 
     Raises:
-        UsageError: the size has not two units for each stratum, or an option is out of range.
+        UsageError: if the size has not two units for each stratum, or an option is out of range.
     """
     share = np.asarray(shares, float) / np.sum(shares)
     if how not in get_args(Allocation):
@@ -111,19 +108,19 @@ def allocate_within(
     how: Allocation = 'recommended',
     min_per_class: int = 50,
 ) -> NDArray[np.int64]:
-    """Share a sample out to strata as `allocate` does, but no more to one than it has.
+    """Allocate a sample to strata like `allocate`, but never more units than a stratum has.
 
-    What a small stratum cannot give goes to the others.
+    The units that a small stratum cannot provide go to the others.
 
     Args:
-        shares: of area of each stratum, above 0, (K,).
+        shares: share of the area per stratum, above 0, (K,).
         units: pixels of each, (K,).
         size: sample units in all.
         how: as in `allocate`.
         min_per_class: as in `allocate`.
 
     Returns:
-        Sample units of each stratum, (K,); they sum to ``size``, or to all units where these are fewer.
+        Number of sample units per stratum, (K,); they sum to ``size``, or to all units where these are fewer.
 
     Raises:
         UsageError: as in `allocate`.
@@ -142,7 +139,7 @@ def allocate_within(
 
 
 def _rounded(wanted: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Whole numbers of the same sum: the largest remainders are rounded up."""
+    """Round to whole numbers of the same sum (largest remainder method)."""
     whole = np.floor(wanted + 1e-9).astype(np.int64)
     left = round(float(wanted.sum())) - int(whole.sum())
     whole[np.argsort(-(wanted - whole), kind='stable')[:left]] += 1
@@ -154,12 +151,12 @@ class Stratum:
     """A class of the map that was sampled.
 
     Attributes:
-        stratum: its number, from 1.
-        map_class: its name.
-        value: what stands for it in the map.
+        stratum: number of the stratum, from 1.
+        map_class: name of the class on the map.
+        value: value of the class in the map.
         units: pixels, cells or tiles.
-        area: in the design's ``area_unit``.
-        sample: how many units were drawn.
+        area: area in the design's ``area_unit``.
+        sample: number of units drawn.
     """
 
     stratum: int
@@ -177,13 +174,13 @@ class Design:
     Attributes:
         map: path of the map.
         map_sha256: digest of its file.
-        unit: what was drawn: ``pixel``, ``cell`` or ``tile``.
+        unit: sampling unit: ``pixel``, ``cell`` or ``tile``.
         area_unit: ``m2``, or ``pixel`` where the map has no CRS.
-        strata: one a class.
-        options: as given.
+        strata: one stratum per class.
+        options: options as given by the user.
         notes: one sentence each.
         strata_by_id: number of the stratum of each point, by its id from 1; for blind samples only.
-        geores_version: that drew it.
+        geores_version: version of geores that drew the sample.
     """
 
     map: str
@@ -207,7 +204,7 @@ class Design:
 
 
 def side_file(points: Path) -> Path:
-    """Where the design of a sample lies."""
+    """Path of the design of a sample."""
     return points.with_suffix('.json')
 
 
@@ -215,7 +212,7 @@ def read_design(path: Path) -> Design:
     """Read the JSON beside a sample.
 
     Raises:
-        UsageError: it is missing, or not what `geores.sample` writes.
+        UsageError: if it is missing, or not what `geores.sample` writes.
     """
     try:
         told: dict[str, Any] = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""Baselines of scene classification on any folder with a folder a class."""
+"""Baselines of scene classification on any folder with one subfolder per class."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,22 +28,22 @@ def baselines(
     progress: Progress | None = None,
     **options: Any,  # noqa: ANN401 - checked by name and value
 ) -> BaselineTable:
-    """Measure what simple methods reach on a labelled set, by the protocol of NWPU-RESISC45.
+    """Measure the accuracy of simple methods on a labelled set, by the protocol of NWPU-RESISC45.
 
     Args:
-        folder: With a folder a class, or with `images/` that holds them.
+        folder: folder with one subfolder per class, or with an `images/` that holds them.
         dataset: 'folder', or 'resisc45' for NWPU-RESISC45: its 45 classes have to be complete, ten repeats
             are the default as in the paper, and the table says what the paper reports.
-        encoder: Architecture of `geores.models`, or name or folder of a bundle, of deep features and
+        encoder: architecture of `geores.models`, or name or folder of a bundle, of deep features and
             of fine-tuning.
-        weights: File of weights of an architecture, such as ImageNet's. Without weights 'deep' is
+        weights: file of weights of an architecture, such as ImageNet's. Without weights 'deep' is
             left out and 'finetune' trains from scratch.
-        mean: Of red, green and blue, 0 to 1, that the weights were trained with; None is ImageNet's.
-        std: As `mean`.
-        out: Folder for the results; finished runs are kept there, so that a killed command goes on.
-        resume: Continue unfinished work in `out`.
-        overwrite: Replace results in `out`.
-        progress: Called with each finished run, the number of finished runs and of all.
+        mean: mean of red, green and blue, 0 to 1, that the weights were trained with; None is ImageNet's.
+        std: as `mean`.
+        out: folder for the results; finished runs are kept there, so that a killed command goes on.
+        resume: continue unfinished work in `out`.
+        overwrite: replace results in `out`.
+        progress: called with each finished run, the number of finished runs and of all runs.
         **options: `ratios` (training ratios, (0.1, 0.2)), `repeats` (5, or the data
             set's), `finetune_repeats` (as
             `repeats`), `methods` ('colour': colour histogram and linear SVM; 'deep': features of the
@@ -56,8 +56,8 @@ def baselines(
         The table; with `out`, its files are written too.
 
     Raises:
-        UsageError: An option, the data or the weights are not usable as given.
-        WriteError: Results cannot be written.
+        UsageError: if an option, the data or the weights are not usable as given.
+        WriteError: if results cannot be written.
     """
     wanted = BaselineOptions.of({'repeats': repeats_for(dataset), **options})
     plan = plan_baselines(
@@ -79,16 +79,16 @@ def plan_baselines(
     """Check all of what `baselines` is given, before any work.
 
     Args:
-        folder: As in `baselines`.
-        options: What to run.
-        dataset: As in `baselines`.
-        encoder: As in `baselines`.
-        weights: As in `baselines`.
-        mean: As in `baselines`.
-        std: As in `baselines`.
+        folder: as in `baselines`.
+        options: methods, ratios and repeats to run.
+        dataset: as in `baselines`.
+        encoder: as in `baselines`.
+        weights: as in `baselines`.
+        mean: as in `baselines`.
+        std: as in `baselines`.
 
     Raises:
-        UsageError: An option, the data or the weights are not usable as given.
+        UsageError: if an option, the data or the weights are not usable as given.
     """
     known = known_dataset(dataset)
     device = pick_device(options.device)

@@ -1,7 +1,4 @@
-"""Data sets that baselines know by name: how to open them, their repeats and what others report on them.
-
-The network that deep features are taken from and fine-tuning starts from.
-"""
+"""Data sets that the baselines know by name, and the encoder of deep features and fine-tuning."""
 
 import difflib
 import hashlib
@@ -27,7 +24,7 @@ __all__ = [
     'IMAGENET_MEAN',
     'IMAGENET_STD',
     'RGB',
-    'Encoder',
+    'BaselineEncoder',
     'KnownDataset',
     'choose_encoder',
     'known_dataset',
@@ -35,16 +32,34 @@ __all__ = [
     'seen_in_training',
 ]
 
+RGB = ('red', 'green', 'blue')
+
+# Of values 0 to 1, as published weights state them.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+DEFAULT_SIZE = 128
+
+# Words of folders and cards that name no data set.
+# fmt: off
+_GENERAL = frozenset({
+    'about', 'academic', 'aerial', 'and', 'class', 'classes', 'data', 'dataset', 'earth', 'file',
+    'files', 'for', 'from', 'google', 'image', 'imagery', 'images', 'img', 'imgs', 'label', 'labels',
+    'land', 'landuse', 'licence', 'map', 'maps', 'multi', 'multilabels', 'new', 'of', 'own', 'part',
+    'patch', 'patches', 'rgb', 'satellite', 'scene', 'scenes', 'sentinel', 'set', 'small', 'test',
+    'the', 'tile', 'tiles', 'train', 'training', 'use', 'used', 'val', 'validation', 'with', 'without',
+})
+# fmt: on
+
 
 @dataclass(frozen=True)
 class KnownDataset:
-    """A data set by name.
+    """A data set that the baselines know by name.
 
     Attributes:
-        open: From a folder and `size` to its images.
-        repeats: Random draws at each ratio.
-        title: How cards name it; '' where the folder's own name counts.
-        figures: Training ratio -> what others report by the same protocol.
+        open: opens the images of a folder, given `size`.
+        repeats: random draws per ratio.
+        title: name of the data set on cards; '' where the name of the folder counts.
+        figures: training ratio -> accuracies that others report by the same protocol.
     """
 
     open: Callable[..., SceneFolder]
@@ -53,10 +68,10 @@ class KnownDataset:
     figures: Mapping[float, str] = field(default_factory=dict)
 
     def reported(self, ratios: Sequence[float]) -> tuple[str, ...]:
-        """What others report at some training ratios, one sentence each.
+        """One sentence per training ratio that others report accuracies for.
 
         Args:
-            ratios: Training ratios.
+            ratios: training ratios.
         """
         return tuple(
             f'reported at {100 * ratio:g} % by Cheng, Han and Lu (2017), as others quote it: '
@@ -82,13 +97,13 @@ DATA_SETS: Mapping[str, KnownDataset] = {
 
 
 def known_dataset(name: str) -> KnownDataset:
-    """The data set of a name.
+    """Look up a data set by name.
 
     Args:
-        name: One of `DATA_SETS`.
+        name: one of `DATA_SETS`.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: if there is none of that name.
     """
     if name not in DATA_SETS:
         raise UsageError(f'no data set is named {name!r}: choose one of {", ".join(DATA_SETS)}')
@@ -96,46 +111,28 @@ def known_dataset(name: str) -> KnownDataset:
 
 
 def repeats_for(name: str) -> int:
-    """Random draws at each ratio, where the user does not say.
+    """Default number of random draws per ratio.
 
     Args:
-        name: One of `DATA_SETS`.
+        name: one of `DATA_SETS`.
     """
     return known_dataset(name).repeats
 
 
-RGB = ('red', 'green', 'blue')
-# Of values 0 to 1, as published weights state them.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-DEFAULT_SIZE = 128
-
-# Words of folders and cards that name no data set.
-# fmt: off
-_GENERAL = frozenset({
-    'about', 'academic', 'aerial', 'and', 'class', 'classes', 'data', 'dataset', 'earth', 'file',
-    'files', 'for', 'from', 'google', 'image', 'imagery', 'images', 'img', 'imgs', 'label', 'labels',
-    'land', 'landuse', 'licence', 'map', 'maps', 'multi', 'multilabels', 'new', 'of', 'own', 'part',
-    'patch', 'patches', 'rgb', 'satellite', 'scene', 'scenes', 'sentinel', 'set', 'small', 'test',
-    'the', 'tile', 'tiles', 'train', 'training', 'use', 'used', 'val', 'validation', 'with', 'without',
-})
-# fmt: on
-
-
 @dataclass(frozen=True)
-class Encoder:
+class BaselineEncoder:
     """A network and where its weights come from.
 
     Args:
-        name: Of the architecture or bundle.
-        architecture: Name in `geores.models`.
-        kwargs: Its arguments but `in_chans` and `num_classes`.
-        source: Bundle or file of weights; None where there are none.
-        sha256: Of the weights, '' where there are none.
-        size: Height and width of what it takes.
-        mean: Of each channel, 0 to 255; None: that of the training part.
-        std: Of each channel, 0 to 255; None: that of the training part.
-        training_data: What the bundle's card says that it was trained on.
+        name: name of the architecture or bundle.
+        architecture: name in `geores.models`.
+        kwargs: arguments of the architecture except `in_chans` and `num_classes`.
+        source: bundle or file of weights; None where there are none.
+        sha256: digest of the weights, '' where there are none.
+        size: height and width of what it takes.
+        mean: mean per channel, 0 to 255; None takes that of the training part.
+        std: standard deviation per channel, 0 to 255; None takes that of the training part.
+        training_data: training data according to the bundle's card.
     """
 
     name: str
@@ -149,10 +146,10 @@ class Encoder:
     training_data: str | None = None
 
     def network(self) -> nn.Module:
-        """The network without its head, with its weights.
+        """Build the network without its head, and load its weights.
 
         Raises:
-            UsageError: The architecture gives no pooled features or takes no images of that size, or
+            UsageError: if the architecture gives no pooled features or takes no images of that size, or
                 the weights do not fit it or are not finite.
         """
         network = models.create(self.architecture, **{**self.kwargs, 'in_chans': 3, 'num_classes': 0})
@@ -179,19 +176,19 @@ def choose_encoder(
     size: int | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-) -> Encoder:
+) -> BaselineEncoder:
     """Find the encoder that a user names.
 
     Args:
-        name: An architecture of `geores.models`, or name or folder of a bundle.
-        weights: File of weights of an architecture, as in `geores.tasks.start`.
-        size: Height and width of images; None takes the bundle's, or 128.
-        mean: Of red, green and blue, 0 to 1; None takes ImageNet's where there are weights. A
+        name: an architecture of `geores.models`, or name or folder of a bundle.
+        weights: file of weights of an architecture, as in `geores.tasks.start`.
+        size: height and width of images; None takes the bundle's, or 128.
+        mean: mean of red, green and blue, 0 to 1; None takes ImageNet's where there are weights. A
             bundle has its own.
-        std: As `mean`.
+        std: as `mean`.
 
     Raises:
-        UsageError: The name is unknown (the nearest is suggested), a bundle does not take 8-bit
+        UsageError: if the name is unknown (the nearest is suggested), a bundle does not take 8-bit
             colour or is given other weights or statistics, or a file of weights is missing.
     """
     if name not in models.architectures():
@@ -204,7 +201,7 @@ def choose_encoder(
     known = weights is not None
     if not known and (mean is None) != (std is None):
         raise UsageError('mean and std are needed both, or neither')
-    return Encoder(
+    return BaselineEncoder(
         name=name,
         architecture=name,
         kwargs={},
@@ -216,7 +213,7 @@ def choose_encoder(
     )
 
 
-def _of_bundle(name: str, size: int | None) -> Encoder:
+def _of_bundle(name: str, size: int | None) -> BaselineEncoder:
     _known_bundle(name)
     card = load_model(name).card
     if tuple(card.bands) != RGB or card.units != '8-bit':
@@ -225,7 +222,7 @@ def _of_bundle(name: str, size: int | None) -> Encoder:
             'red, green, blue in 8-bit'
         )
     kwargs = {key: value for key, value in card.architecture_kwargs.items() if key != 'num_classes'}
-    return Encoder(
+    return BaselineEncoder(
         name=card.name,
         architecture=card.architecture,
         kwargs=kwargs,
@@ -263,11 +260,11 @@ def _training_words(card: ModelCard) -> str:
 
 
 def seen_in_training(training_data: str | None, folder: Path) -> bool:
-    """Whether a card's words on training data look to include a data set.
+    """Whether a card's description of training data seems to mention a data set.
 
     Args:
-        training_data: Of the card; None where there is no card.
-        folder: Of the data set; its name, and its parent's where it is as general as 'images'.
+        training_data: training data of the card; None where there is no card.
+        folder: folder of the data set; its name, and its parent's where it is as general as 'images'.
     """
     folder = folder.resolve()
     name = folder.parent.name if folder.name.lower() in _GENERAL else folder.name
@@ -275,7 +272,7 @@ def seen_in_training(training_data: str | None, folder: Path) -> bool:
 
 
 def _names(text: str) -> set[str]:
-    """Runs of up to four words written as one, so that 'UC Merced' is 'ucmerced'."""
+    """Sequences of up to four words joined into one, so that 'UC Merced' gives 'ucmerced'."""
     words = re.findall(r'[a-z0-9]+', text.lower())
     runs = {
         ''.join(words[start : start + count])

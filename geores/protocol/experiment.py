@@ -1,4 +1,4 @@
-"""Baselines that are checked and ready to run: data, parts to train and test on, and an encoder."""
+"""An experiment with baselines: run every method, training ratio and repeat, and resume it if stopped."""
 
 import hashlib
 import time
@@ -11,16 +11,16 @@ from typing import Any
 
 from geores.datasets.folder import SceneFolder
 from geores.errors import OutputError
-from geores.protocol.encoder import Encoder
+from geores.protocol.encoder import BaselineEncoder
 from geores.protocol.features import SVM_GRID, Answers, Floats, colour_features, deep_features, linear_svm
 from geores.protocol.options import BaselineOptions, split_seed
-from geores.protocol.runs import Run, RunJournal
+from geores.protocol.runs import BaselineRun, RunJournal
 from geores.protocol.table import BaselineTable, check_baselines
 from geores.splits import Split
 
 __all__ = ['Experiment', 'Progress']
 
-Progress = Callable[[Run, int, int], None]
+Progress = Callable[[BaselineRun, int, int], None]
 
 _PROTOCOL = (
     'For each repeat the training ratio is drawn at random from each class and the rest is the test part, '
@@ -31,22 +31,22 @@ _PROTOCOL = (
 
 @dataclass(frozen=True)
 class Experiment:
-    """Checked and ready to run: data, parts to train and test on, and the encoder.
+    """An experiment that is checked and ready to run: data, splits, methods and encoder.
 
     Args:
-        dataset: Labelled images, at the encoder's size.
+        dataset: labelled images, at the encoder's size.
         splits: (ratio, repeat) -> training and test part.
-        encoder: Of deep features and fine-tuning.
-        options: As given.
-        methods: That will run.
-        device: As torch names devices.
-        seen: Whether the encoder looks to have been trained on these images.
-        reported: What others report on the data by this protocol, one sentence each.
+        encoder: encoder of deep features and fine-tuning.
+        options: options as given by the user.
+        methods: methods that will run.
+        device: device, as torch names it.
+        seen: whether the encoder seems to have been trained on these images.
+        reported: results of others on the data by this protocol, one sentence each.
     """
 
     dataset: SceneFolder
     splits: dict[tuple[float, int], Split]
-    encoder: Encoder
+    encoder: BaselineEncoder
     options: BaselineOptions
     methods: tuple[str, ...]
     device: str
@@ -60,7 +60,7 @@ class Experiment:
 
     @property
     def rows(self) -> dict[str, str]:
-        """Method -> how the table names it."""
+        """Method -> its name in the table."""
         name, mark = self.encoder.name, ' (trained on these images)' if self.seen else ''
         tuned = f'{name} from scratch' if self.encoder.source is None else f'fine-tuned {name}{mark}'
         names = {
@@ -72,7 +72,7 @@ class Experiment:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the table has to know."""
+        """Notes for readers of the table."""
         notes = []
         if 'deep' in self.options.methods and 'deep' not in self.methods:
             notes.append(
@@ -111,21 +111,21 @@ class Experiment:
         progress: Progress | None = None,
         notice: Callable[[str], None] | None = None,
     ) -> BaselineTable:
-        """Run what is not finished yet.
+        """Run every method, ratio and repeat that is not finished yet.
 
         Args:
-            out: Folder for the results and unfinished work.
-            resume: Continue unfinished work in `out`.
-            overwrite: Replace results in `out`.
-            progress: Called with each finished run, the number of finished runs and of all.
-            notice: Called with each of `notes` before the first run.
+            out: folder for the results and unfinished work.
+            resume: continue unfinished work in `out`.
+            overwrite: replace results in `out`.
+            progress: called with each finished run, the number of finished runs and of all runs.
+            notice: called with each of `notes` before the first run.
 
         Returns:
             The table; with `out`, its files are written too.
 
         Raises:
-            UsageError: The output is taken, or an image cannot be read.
-            WriteError: Results cannot be written.
+            UsageError: if the output is taken, or an image cannot be read.
+            WriteError: if results cannot be written.
         """
         folder = None if out is None else Path(out)
         if folder is not None:
@@ -161,16 +161,16 @@ class Experiment:
         if classes in out.resolve().parents:
             raise OutputError(f'{out} lies among the images, as another class would: choose another --out')
 
-    def _order(self, run: Run) -> tuple[int, float, int]:
+    def _order(self, run: BaselineRun) -> tuple[int, float, int]:
         return self.methods.index(run.method), run.ratio, run.repeat
 
-    def _one(self, method: str, ratio: float, repeat: int) -> Run:
+    def _one(self, method: str, ratio: float, repeat: int) -> BaselineRun:
         split = self.splits[ratio, repeat]
         seed = split_seed(self.options.seed, repeat)
         features = None if method == 'finetune' else getattr(self, method)  # once for all runs
         start = time.perf_counter()
         answers = self._tune(split, seed) if features is None else self._svm(features, split)
-        return Run.score(
+        return BaselineRun.score(
             self.dataset.targets[split.val],
             answers.classes,
             len(self.dataset.labels),
@@ -204,7 +204,7 @@ class Experiment:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What finished runs have to share to stand in one table."""
+        """Options that all finished runs of one table share."""
         encoder = {
             name: asdict(self.encoder)[name] for name in ('architecture', 'sha256', 'size', 'mean', 'std')
         }
@@ -218,7 +218,7 @@ class Experiment:
 
     @property
     def info(self) -> dict[str, Any]:
-        """Where the figures come from, as plain JSON values."""
+        """Provenance of the figures, as plain JSON values."""
         counts = {
             label: int((self.dataset.targets == k).sum()) for k, label in enumerate(self.dataset.labels)
         }

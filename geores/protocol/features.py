@@ -1,7 +1,4 @@
-"""Features of whole images, and the linear classifier on top of them.
-
-Fine-tuning of an encoder on a part of a labelled set.
-"""
+"""Methods of the baselines: image features with a linear classifier, and fine-tuning of an encoder."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -20,7 +17,7 @@ from torch import Tensor, nn
 
 from geores.datasets._images import read_rgb
 from geores.datasets._module import LabelledImages
-from geores.protocol.encoder import RGB, Encoder
+from geores.protocol.encoder import RGB, BaselineEncoder
 from geores.splits import Split
 from geores.tasks import SceneClassification
 from geores.tasks.augment import Colour, Dihedral, RandomResizedCrop
@@ -45,6 +42,8 @@ _MOST_ITERATIONS = 5000
 
 Floats = NDArray[np.float32]
 Classes = NDArray[np.int64]
+
+LEARNING_RATE = 1e-3
 
 
 class Images(Protocol):
@@ -71,7 +70,7 @@ def colour_histogram(pixels: NDArray[np.uint8], bins: int = BINS) -> Floats:
 
     Args:
         pixels: (C, H, W), 0 to 255.
-        bins: Equal parts of the range in each channel; has to divide 256.
+        bins: equal parts of the range in each channel; has to divide 256.
 
     Returns:
         (C * bins,), float32.
@@ -84,13 +83,13 @@ def colour_features(paths: Iterable[Path]) -> Floats:
     """Colour histograms of images at their own size.
 
     Args:
-        paths: Of 8-bit colour images.
+        paths: paths of 8-bit colour images.
 
     Returns:
         (N, 96).
 
     Raises:
-        DatasetError: An image cannot be read.
+        DatasetError: if an image cannot be read.
     """
     return np.stack([colour_histogram(read_rgb(path)) for path in paths])
 
@@ -104,15 +103,15 @@ def deep_features(
     device: str = 'cpu',
     batch_size: int = 64,
 ) -> Floats:
-    """What a network without its head makes of images.
+    """Compute pooled features of images by a network without its head.
 
     Args:
-        network: Gives pooled features (N, F).
-        images: Each (C, H, W), all of one size.
-        mean: Of each channel, in the images' units.
-        std: Of each channel, in the images' units.
-        device: As torch names devices.
-        batch_size: Images in one forward pass.
+        network: network that gives pooled features, (N, F).
+        images: each (C, H, W), all of one size.
+        mean: mean per channel, in the images' units.
+        std: standard deviation per channel, in the images' units.
+        device: device, as torch names it.
+        batch_size: images in one forward pass.
 
     Returns:
         (N, F).
@@ -139,9 +138,9 @@ def linear_svm(
         train: (N, F).
         classes: (N,) of the training part.
         test: (M, F).
-        c: Weight of the errors; None chooses it out of `SVM_GRID` by cross-validation inside the
+        c: weight of the errors; None chooses it out of `SVM_GRID` by cross-validation inside the
             training part, and takes 1 where a class has a single training image.
-        seed: Of the solver and of the folds.
+        seed: seed of the solver and of the folds.
 
     Returns:
         Classes of the test part, and the weight.
@@ -162,13 +161,10 @@ def linear_svm(
     return Answers(machine.predict(test), f'C={best.C:g}{stopped}')
 
 
-LEARNING_RATE = 1e-3
-
-
 def fine_tune(
     dataset: LabelledImages,
     split: Split,
-    encoder: Encoder,
+    encoder: BaselineEncoder,
     *,
     epochs: int | None = None,
     batch_size: int = 16,
@@ -182,12 +178,12 @@ def fine_tune(
     there is no choice of an epoch.
 
     Args:
-        dataset: Images of one class each.
-        split: Training part, and the test part as `val`.
-        encoder: To start from.
-        epochs: Passes over the training part; None takes `epochs_for`.
-        batch_size: Images in one step.
-        seed: Of the head, the order and the augmentations.
+        dataset: images of one class each.
+        split: training part, and the test part as `val`.
+        encoder: encoder to start from.
+        epochs: passes over the training part; None takes `epochs_for`.
+        batch_size: images in one step.
+        seed: seed of the head, the order and the augmentations.
         device: 'cpu', 'cuda' or 'cuda:N'.
 
     Returns:
@@ -208,7 +204,7 @@ def fine_tune(
     return Answers(classes, f'{epochs} epochs')
 
 
-def _task(dataset: LabelledImages, encoder: Encoder, learning_rate: float) -> SceneClassification:
+def _task(dataset: LabelledImages, encoder: BaselineEncoder, learning_rate: float) -> SceneClassification:
     known = encoder.mean is not None and encoder.std is not None
     return SceneClassification(
         labels=dataset.labels,

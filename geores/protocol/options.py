@@ -1,4 +1,4 @@
-"""What a user can ask of the baselines, and the random parts that they are trained and tested on."""
+"""Options of the baselines, and the random splits that they are trained and tested on."""
 
 import difflib
 import math
@@ -21,7 +21,7 @@ _SIZES = (16, 1024)
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineOptions(NamedOptions):
-    """What a user can ask for; `geores.baselines` says what each means."""
+    """Options of the baselines; `geores.baselines` explains each."""
 
     ratios: Sequence[float] = (0.1, 0.2)
     repeats: int = 5
@@ -61,7 +61,7 @@ class BaselineOptions(NamedOptions):
             raise UsageError(f'C of the SVM has to be above 0, not {self.svm_c}')
 
     def repeats_of(self, method: str) -> int:
-        """How often a method is repeated at each ratio."""
+        """Number of repeats of a method per ratio."""
         fewer = self.finetune_repeats if method == 'finetune' else None
         return self.repeats if fewer is None else fewer
 
@@ -76,22 +76,22 @@ def _check_method(method: str) -> None:
 def draw_splits(
     ids: Sequence[str], classes: Sequence[str], ratios: Sequence[float], repeats: int, seed: int
 ) -> dict[tuple[float, int], Split]:
-    """Random training and test parts by the protocol of NWPU-RESISC45 (Cheng, Han and Lu 2017).
+    """Draw random training and test parts by the protocol of NWPU-RESISC45 (Cheng, Han and Lu 2017).
 
-    Each is a `ratio_split`, in which the training part of a small ratio is part of that of a larger one.
+    Each is a `ratio_split`: the training part of a small ratio is contained in that of a larger one.
 
     Args:
-        ids: Of the images, each another.
-        classes: Of the images.
-        ratios: Training ratios, above 0 and below 1.
-        repeats: Draws at each ratio.
-        seed: Gives other draws.
+        ids: unique ids of the images.
+        classes: classes of the images.
+        ratios: training ratios, above 0 and below 1.
+        repeats: random draws per ratio.
+        seed: seed of the draws.
 
     Returns:
         (ratio, repeat from 0) -> the split, whose `val` is the test part.
 
     Raises:
-        DatasetError: A class has too few images to train on or to test on.
+        DatasetError: if a class has too few images to train on or to test on.
     """
     for ratio in ratios:
         check_ratio(classes, ratio)

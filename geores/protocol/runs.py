@@ -1,4 +1,4 @@
-"""Runs of the baselines, kept as they are finished so that a killed command goes on."""
+"""Finished runs of the baselines, kept on disk so that a killed command resumes."""
 
 import json
 import os
@@ -14,27 +14,27 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix,
 
 from geores.errors import JournalError, WriteError
 
-__all__ = ['Run', 'RunJournal', 'work_folder']
+__all__ = ['BaselineRun', 'RunJournal', 'work_folder']
 
 RUNS_FILE = 'runs.jsonl'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class BaselineRun:
     """One training and test of a method.
 
     Args:
-        method: As the user names it.
-        ratio: Share of each class that was trained on.
-        repeat: From 0.
-        accuracy: Overall: share of test images that are right.
-        kappa: Cohen's.
-        f1_macro: Mean over classes.
-        train: Training images.
-        test: Test images.
-        setting: What was chosen, such as C of the SVM or the epochs.
-        seconds: That it took, without features that all runs share.
-        confusion: Test images, one row a true class, one column an answer.
+        method: name of the method, as the user gives it.
+        ratio: share of each class that was trained on.
+        repeat: number of the repeat, from 0.
+        accuracy: overall accuracy: share of test images that are classified correctly.
+        kappa: Cohen's kappa.
+        f1_macro: F1, averaged over classes.
+        train: number of training images.
+        test: number of test images.
+        setting: hyperparameters that were chosen, such as C of the SVM or the epochs.
+        seconds: duration in seconds, without features that all runs share.
+        confusion: test images, one row per true class, one column per predicted class.
     """
 
     method: str
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def key(self) -> tuple[str, float, int]:
-        """What makes it another run than others of the same options."""
+        """Method, ratio and repeat: what tells the run from others of the same options."""
         return self.method, self.ratio, self.repeat
 
     @classmethod
@@ -61,8 +61,8 @@ class Run:
         Args:
             truth: (N,) class indices, every class at least once.
             answers: (N,) class indices.
-            classes: Number of classes.
-            **about: The other fields.
+            classes: number of classes.
+            **about: the other fields.
         """
         labels = range(classes)
         return cls(
@@ -76,27 +76,27 @@ class Run:
 
 
 def work_folder(folder: Path) -> Path:
-    """Where unfinished work is kept."""
+    """Folder of unfinished work."""
     return folder / '.baselines.partial'
 
 
 class RunJournal:
-    """Finished runs in a file of one JSON object a line; the first line holds the options.
+    """Finished runs in a file with one JSON object per line; the first line holds the options.
 
     Args:
-        folder: Of the results; nothing is made before the first run is added. None keeps runs in
+        folder: folder of the results; nothing is made before the first run is added. None keeps runs in
             memory alone.
-        key: Options that all runs of the file share.
-        resume: Go on from runs that the file holds; else it is replaced by the first run added.
+        key: options that all runs of the file share.
+        resume: go on from runs that the file holds; else it is replaced by the first run added.
 
     Raises:
-        JournalError: The file is of other options, or damaged.
+        JournalError: if the file is of other options, or damaged.
     """
 
     def __init__(self, folder: Path | None, key: Mapping[str, Any], *, resume: bool = True) -> None:
         self._path = None if folder is None else work_folder(folder) / RUNS_FILE
         self._key: dict[str, Any] = json.loads(json.dumps(dict(key)))
-        self.runs: dict[tuple[str, float, int], Run] = {}
+        self.runs: dict[tuple[str, float, int], BaselineRun] = {}
         if self._path is not None and resume and self._path.exists():
             self._load(self._path)
         self._fresh = not self.runs
@@ -106,7 +106,10 @@ class RunJournal:
             text = path.read_text(encoding='utf-8')
             lines = text.split('\n')[:-1]  # what a kill cut short has no end
             records = [json.loads(line) for line in lines]
-            held, runs = dict(records[0]) if records else self._key, [Run(**one) for one in records[1:]]
+            held, runs = (
+                dict(records[0]) if records else self._key,
+                [BaselineRun(**one) for one in records[1:]],
+            )
         except (OSError, ValueError, TypeError) as error:
             raise JournalError(f'{path} is damaged: start over with --no-resume') from error
         differs = sorted(name for name in held.keys() | self._key if held.get(name) != self._key.get(name))
@@ -118,14 +121,14 @@ class RunJournal:
         self.runs = {run.key: run for run in runs}
         os.truncate(path, len(''.join(f'{line}\n' for line in lines).encode()))
 
-    def add(self, run: Run) -> None:
+    def add(self, run: BaselineRun) -> None:
         """Keep a run, on the disk where there is a folder.
 
         Args:
-            run: To keep.
+            run: run to keep.
 
         Raises:
-            WriteError: It cannot be written.
+            WriteError: if it cannot be written.
         """
         self.runs[run.key] = run
         if self._path is None:

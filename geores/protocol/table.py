@@ -1,7 +1,4 @@
-"""The table of baselines: mean and standard deviation over repeats, and files of it.
-
-Pictures of a table of baselines.
-"""
+"""The table of baselines: mean and standard deviation over repeats, its files and its plots."""
 
 import json
 import math
@@ -20,11 +17,15 @@ from matplotlib.ticker import PercentFormatter
 from geores.classification.outputs import check_folder
 from geores.errors import OutputError, UsageError
 from geores.io.whole_files import whole_files
-from geores.protocol.runs import Run, work_folder
+from geores.protocol.runs import BaselineRun, work_folder
 
 __all__ = ['BaselineTable', 'baseline_files', 'check_baselines', 'write_accuracy', 'write_confusion']
 
 FIGURES = ('accuracy', 'kappa', 'f1_macro')
+
+_MARKERS = 'osD^v'
+_MOST_NUMBERED = 30
+_META = {'Software': 'geores'}
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,14 @@ class BaselineTable:
     """Scores of every method, training ratio and repeat.
 
     Args:
-        runs: One a method, ratio and repeat.
-        labels: Classes, in the order of confusion matrices.
-        rows: Method -> how the table names it.
-        info: Where the figures come from: data, protocol, encoder, options, versions.
-        notes: What a reader has to know, such as a method that was left out.
+        runs: one per method, ratio and repeat.
+        labels: classes, in the order of confusion matrices.
+        rows: method -> its name in the table.
+        info: provenance of the figures: data, protocol, encoder, options, versions.
+        notes: notes for readers, such as on a method that was left out.
     """
 
-    runs: Sequence[Run]
+    runs: Sequence[BaselineRun]
     labels: Sequence[str]
     rows: Mapping[str, str]
     info: Mapping[str, Any]
@@ -47,7 +48,7 @@ class BaselineTable:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """One row a run: `method`, `name`, `ratio`, `repeat`, `accuracy`, `kappa`, `f1_macro`,
+        """One row per run: `method`, `name`, `ratio`, `repeat`, `accuracy`, `kappa`, `f1_macro`,
         `train` and `test` (images), `setting`, `seconds`.
         """  # noqa: D205
         fields = ('method', 'ratio', 'repeat', *FIGURES, 'train', 'test', 'setting', 'seconds')
@@ -57,7 +58,7 @@ class BaselineTable:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """One row a method and ratio: `name`, `repeats`, and mean and standard deviation of figures.
+        """One row per method and ratio: `name`, `repeats`, and mean and standard deviation of figures.
 
         The deviation is that of a sample (divided by repeats - 1), NaN for a single run.
         """
@@ -66,14 +67,14 @@ class BaselineTable:
         return groups.agg(name=('name', 'first'), repeats=('repeat', 'count'), **columns).reset_index()
 
     def confusion(self, method: str, ratio: float) -> pd.DataFrame:
-        """Test images summed over repeats, one row a true class, one column an answer.
+        """Test images summed over repeats, one row per true class, one column per predicted class.
 
         Args:
             method: 'colour', 'deep' or 'finetune'.
-            ratio: Training ratio.
+            ratio: training ratio.
 
         Raises:
-            UsageError: There are no such runs.
+            UsageError: if there are no such runs.
         """
         matrices = [run.confusion for run in self.runs if (run.method, run.ratio) == (method, ratio)]
         if not matrices:
@@ -90,7 +91,7 @@ class BaselineTable:
         return str(row['method']), float(row['ratio'])
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain JSON values."""
+        """The table as plain JSON values."""
         return {
             **self.info,
             'labels': list(self.labels),
@@ -113,18 +114,16 @@ class BaselineTable:
         """Write `baselines.csv`, `baselines.json`, `baselines.png` and `baselines_confusion.png`.
 
         Args:
-            folder: Made where absent.
-            overwrite: Replace files of an earlier table.
+            folder: made where absent.
+            overwrite: replace files of an earlier table.
 
         Returns:
             Paths under `runs`, `table`, `plot` and `confusion`.
 
         Raises:
-            OutputError: A file of that name exists, or the folder cannot be written.
-            WriteError: Writing failed, as on a full disk; no file is left half written.
+            OutputError: if a file of that name exists, or the folder cannot be written.
+            WriteError: if writing failed, as on a full disk; no file is left half written.
         """
-        pass  # MERGED-IMPORT
-
         folder = Path(folder)
         check_baselines(folder, overwrite=overwrite)
         writers: dict[str, Callable[[Path], object]] = {
@@ -149,11 +148,11 @@ def baseline_files(folder: Path) -> dict[str, Path]:
 
 
 def check_baselines(folder: Path, *, overwrite: bool) -> None:
-    """Raise `OutputError` where a table could not be written, before any work is done.
+    """Check that a table can be written, before any work is done; `OutputError` if not.
 
     Args:
-        folder: Of the results.
-        overwrite: Replace files of an earlier table.
+        folder: folder of the results.
+        overwrite: replace files of an earlier table.
     """
     check_folder(folder, [], overwrite=overwrite)
     taken = [path for path in baseline_files(folder).values() if path.exists()]
@@ -161,18 +160,13 @@ def check_baselines(folder: Path, *, overwrite: bool) -> None:
         raise OutputError(f'{taken[0]} exists: give --overwrite to replace it, or another --out')
 
 
-_MARKERS = 'osD^v'
-_MOST_NUMBERED = 30
-_META = {'Software': 'geores'}
-
-
 def write_accuracy(summary: pd.DataFrame, name: str, path: Path) -> None:
     """Draw overall accuracy against the training ratio, with one standard deviation to each side.
 
     Args:
-        summary: Of a `BaselineTable`.
-        name: Of the data.
-        path: Of the PNG.
+        summary: summary of a `BaselineTable`.
+        name: name of the data.
+        path: path of the PNG.
     """
     figure = Figure(figsize=(6.5, 4.5), dpi=120, layout='constrained')
     FigureCanvasAgg(figure)
@@ -200,8 +194,8 @@ def write_confusion(table: 'BaselineTable', path: Path) -> None:
     """Draw the confusion matrix of the best method and ratio, in percent of each true class.
 
     Args:
-        table: Whose best to draw.
-        path: Of the PNG.
+        table: table whose best method and ratio to draw.
+        path: path of the PNG.
     """
     method, ratio = table.best
     counts = table.confusion(method, ratio).to_numpy()

@@ -1,1 +1,1 @@
-"""A bundle of one's own classes, from scenes and labels."""
+"""Training: by a configuration, and fine-tuning on a user's own scenes and labels."""

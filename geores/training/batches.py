@@ -1,8 +1,8 @@
-"""Training batches whose order and random draws follow from seed, epoch and place in the epoch alone.
+"""Training batches whose order and random draws depend on seed, epoch and position in the epoch alone.
 
-So a run that was stopped in the midst of an epoch goes on with the very batch that came next, however many
-processes read. What torch gives by itself follows from all that was drawn before: resumed, it would show the
-first epoch's order again.
+A run that was stopped in the middle of an epoch thus resumes with the very batch that came next, however many
+processes read. Torch's own order depends on all that was drawn before: a resumed run would repeat the order
+of the first epoch.
 """
 
 import functools
@@ -15,23 +15,23 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from geores.training.generators import Stream, reseed
 
-__all__ = ['Order', 'follow']
+__all__ = ['Order', 'serve_in_order']
 
 _ORDER, _READING = range(2)
 """Streams of random numbers of an epoch; those of batches come behind."""
 
 
 class Order:
-    """Where training stands in its batches.
+    """Position of a training in its batches.
 
     Args:
-        seed: Of all orders and draws.
+        seed: seed of all orders and draws.
 
     Attributes:
-        seed: As given, or of the checkpoint that was loaded.
-        epoch: From 0.
-        skip: Batches to leave out when the next epoch is begun, for they were trained on before.
-        single: Whether there is one loader, in whose batches a run can be continued.
+        seed: as given, or that of the checkpoint that was loaded.
+        epoch: number of the epoch, from 0.
+        skip: batches to leave out when the next epoch is begun, for they were trained on before.
+        single: whether there is one loader, in whose batches a run can be continued.
     """
 
     def __init__(self, seed: int) -> None:
@@ -41,17 +41,17 @@ class Order:
         self.single = False
 
     def begin(self) -> int:
-        """Begin an epoch: the number of batches to leave out."""
+        """Begin an epoch, and return the number of batches to skip."""
         skip, self.skip = self.skip, 0
         return skip
 
 
-def follow(source: Any, order: Order) -> None:  # noqa: ANN401 - a datamodule or a task
-    """Have a datamodule, or a task with data of its own, give its training batches by an order.
+def serve_in_order(source: Any, order: Order) -> None:  # noqa: ANN401 - a datamodule or a task
+    """Make a datamodule, or a task with its own data, serve its training batches in a reproducible order.
 
     Args:
-        source: Whose `train_dataloader` is wrapped.
-        order: To follow.
+        source: source whose `train_dataloader` is wrapped.
+        order: order to follow.
     """
     given = source.train_dataloader
 
@@ -83,7 +83,7 @@ def _wrap(loader: Any, order: Order) -> Any:  # noqa: ANN401
 
 
 class _Places(Sampler[Any]):
-    """Places of each batch's samples, behind the seed of its random draws."""
+    """Sampler that yields, per batch, the key of its random numbers and the indices of its samples."""
 
     def __init__(self, inner: Any, order: Order) -> None:  # noqa: ANN401 - a sampler
         self.inner = inner
@@ -93,7 +93,7 @@ class _Places(Sampler[Any]):
         return len(self.inner)
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell samplers that want to know."""
+        """Pass the epoch on to samplers that take it."""
         self.order.epoch = epoch
         for one in (self.inner, getattr(self.inner, 'sampler', None)):
             if callable(getattr(one, 'set_epoch', None)):
@@ -137,7 +137,7 @@ class _Batches(Dataset[Any]):
 
 
 class _OrderedLoader(DataLoader[Any]):
-    """A loader that leaves out batches without reading them."""
+    """A loader that skips batches without reading them."""
 
     def __init__(self, loader: DataLoader[Any], order: Order) -> None:
         batched = loader.batch_sampler is not None
@@ -163,7 +163,7 @@ class _OrderedLoader(DataLoader[Any]):
         yield from batches
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: that it is here tells Lightning that a run can go on in the midst of an epoch."""
+        """Empty state: its presence tells Lightning that a run can resume within an epoch."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -171,7 +171,7 @@ class _OrderedLoader(DataLoader[Any]):
 
 
 class _OrderedBatches:
-    """Batches of any loader, which are read and passed over to leave them out."""
+    """Batches of any loader; batches to skip are read and dropped."""
 
     def __init__(self, loader: Any, order: Order) -> None:  # noqa: ANN401
         self.loader = loader
@@ -182,7 +182,7 @@ class _OrderedBatches:
         return len(self.loader)
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell samplers that want to know."""
+        """Pass the epoch on to samplers that take it."""
         self._order.epoch = epoch
         batched = getattr(self.loader, 'batch_sampler', None)
         for one in (self.loader, getattr(self.loader, 'sampler', None), getattr(batched, 'sampler', None)):

@@ -1,9 +1,9 @@
-"""Checkpoints of a run: when they are written, and what is in them beside what Lightning keeps."""
+"""Checkpoints of a run: when they are written, and what they hold in addition to Lightning's own state."""
 
+import logging
 import pickle
 import re
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +23,8 @@ from geores.training.run_folders import WholeFiles
 
 __all__ = ['Checkpoints', 'Ending']
 
+_logger = logging.getLogger(__name__)
+
 KEPT = 2
 """Checkpoints that are kept: the last one, and the one before for where it is damaged."""
 
@@ -31,13 +33,13 @@ SHARE = 0.05
 
 
 class Ending(Callback):
-    """Says when training is over, before others write a bundle: it has to come before them.
+    """Reports the end of training; it has to precede the callback that writes the bundle.
 
     Args:
-        over: Called then, in the first process.
+        over: called at the end of training, in the first process.
 
     Attributes:
-        ended: Whether training came to its end, in this process.
+        ended: whether training has ended in this process.
     """
 
     def __init__(self, over: Callable[[], None]) -> None:
@@ -45,11 +47,11 @@ class Ending(Callback):
         self._over = over
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say it.
+        """Report the end.
 
         Args:
-            trainer: That fits.
-            pl_module: Ignored.
+            trainer: the trainer that runs the fit.
+            pl_module: ignored.
         """
         self.ended = True
         if trainer.is_global_zero:
@@ -57,17 +59,17 @@ class Ending(Callback):
 
 
 class Checkpoints(Checkpoint):
-    """Keeps all that a run needs to go on: at ends of epochs, and within them every few minutes.
+    """Writes all that a run needs to resume: at ends of epochs, and every few minutes within them.
 
     Within an epoch that is done by one process with one loader, between steps of the optimizer and not where
     a validation is due. SIGTERM and Ctrl-C end the run behind the batch, with a checkpoint; a second Ctrl-C
     ends it at once.
 
     Args:
-        folder: To write to.
-        order: That the training batches follow.
-        minutes: Between checkpoints within an epoch; 0 writes none there.
-        steps: Steps of the optimizer between them, beside that.
+        folder: folder to write to.
+        order: order that the training batches follow.
+        minutes: time between checkpoints within an epoch; 0 writes none there.
+        steps: optimizer steps between checkpoints, in addition to the time.
     """
 
     def __init__(
@@ -93,19 +95,19 @@ class Checkpoints(Checkpoint):
         self._handler: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Have checkpoints written whole, where nobody has chosen how."""
+        """Write checkpoints atomically, unless the user chose another way."""
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = WholeFiles()
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add what Lightning does not keep, and leave out what cannot be read safely and is not needed.
+        """Add what Lightning does not keep, and drop hyperparameters, which cannot be read safely.
 
         Args:
-            trainer: That fits.
-            pl_module: The task.
-            checkpoint: To add to.
+            trainer: the trainer that runs the fit.
+            pl_module: the task that is trained.
+            checkpoint: the checkpoint, changed in place.
         """
         for name in [name for name in checkpoint if 'hyper_parameters' in name or name.startswith('hparams')]:
             del checkpoint[name]
@@ -122,12 +124,12 @@ class Checkpoints(Checkpoint):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Take up the order of batches where it was left.
+        """Restore the position in the order of batches.
 
         Args:
-            trainer: That fits.
-            pl_module: The task.
-            checkpoint: Of `on_save_checkpoint`.
+            trainer: the trainer that runs the fit.
+            pl_module: the task that is trained.
+            checkpoint: as `on_save_checkpoint` filled it.
         """
         self._loaded = checkpoint['run']
         self.order.seed, self.order.skip = self._loaded['seed'], self._loaded['batch']
@@ -135,14 +137,14 @@ class Checkpoints(Checkpoint):
         self.order.epoch = self._loaded['epoch']  # loaders without a length are read before Lightning says it
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on as the run was left.
+        """Restore the state of the run.
 
         Args:
-            trainer: That fits.
-            pl_module: The task.
+            trainer: the trainer that runs the fit.
+            pl_module: the task that is trained.
 
         Raises:
-            UsageError: The data have changed since.
+            UsageError: if the data have changed since.
         """
         self._saved_at = time.monotonic()
         self._listen(trainer)
@@ -154,7 +156,7 @@ class Checkpoints(Checkpoint):
                 f'{self.folder.parent} has trained on {before:g} batches an epoch, now there are {now:g}: '
                 'the data have changed since; --no-resume starts anew'
             )
-        self.recall(trainer)
+        self.restore_figures(trainer)
         trainer.should_stop = self._loaded['stopped']
         for name, metric in _metrics(pl_module):
             if name in self._loaded['metrics']:
@@ -162,8 +164,8 @@ class Checkpoints(Checkpoint):
         if not self._loaded['batch']:
             _step_plateaus(trainer, trainer.current_epoch)
 
-    def recall(self, trainer: Trainer) -> None:
-        """Bring back the last figures, which an export may want."""
+    def restore_figures(self, trainer: Trainer) -> None:
+        """Restore the last logged metrics, which an export may need."""
         if self._loaded is not None:
             for name, value in self._loaded['figures'].items():
                 trainer.callback_metrics[name] = torch.tensor(value)
@@ -176,17 +178,17 @@ class Checkpoints(Checkpoint):
         batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """Save where it is time, or where the run is to end.
+        """Save a checkpoint if one is due, or if the run is to stop.
 
         Args:
-            trainer: That fits.
-            pl_module: The task.
-            outputs: Ignored.
-            batch: Ignored.
-            batch_idx: Of the epoch.
+            trainer: the trainer that runs the fit.
+            pl_module: the task that is trained.
+            outputs: ignored.
+            batch: ignored.
+            batch_idx: index of the batch in the epoch.
 
         Raises:
-            KeyboardInterrupt: The user asked for it.
+            KeyboardInterrupt: if the user pressed Ctrl-C.
         """
         can = self._can_save(trainer, pl_module, batch_idx)
         if can and (self._due(trainer) or self._asked or trainer.received_sigterm):
@@ -195,6 +197,11 @@ class Checkpoints(Checkpoint):
             raise KeyboardInterrupt
 
     def _can_save(self, trainer: Trainer, pl_module: LightningModule, batch_idx: int) -> bool:
+        """Whether a run could resume exactly behind this batch.
+
+        Not while gradients accumulate, for checkpoints hold no gradients; not where a validation is due
+        before the next batch; and not after the last batch, for the end of the epoch saves.
+        """
         done = batch_idx + 1
         check = trainer.val_check_batch
         counted = (
@@ -216,19 +223,19 @@ class Checkpoints(Checkpoint):
         return by_time or self._deferred or (self.steps is not None and trainer.global_step % self.steps == 0)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Have figures of the last epoch written, which come behind its checkpoint."""
+        """Flush the metrics of the last epoch, which are logged after its checkpoint."""
         for logger in trainer.loggers:
             logger.save()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, unless epochs are too short for it.
+        """Save a checkpoint, unless epochs are too short for one each.
 
         Args:
-            trainer: That fits.
-            pl_module: The task.
+            trainer: the trainer that runs the fit.
+            pl_module: the task that is trained.
 
         Raises:
-            KeyboardInterrupt: The user asked for it.
+            KeyboardInterrupt: if the user pressed Ctrl-C.
         """
         done = trainer.current_epoch + 1
         last = (
@@ -250,11 +257,11 @@ class Checkpoints(Checkpoint):
             self._within = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave Ctrl-C to others."""
+        """Restore the previous handler of Ctrl-C."""
         self._deafen()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave Ctrl-C to others."""
+        """Restore the previous handler of Ctrl-C."""
         self._deafen()
 
     def _save(self, trainer: Trainer, epoch: int, batch: int) -> None:
@@ -270,12 +277,12 @@ class Checkpoints(Checkpoint):
                 for old in sorted(self.folder.glob('*.ckpt'))[:-KEPT]:
                     old.unlink()
         except (OSError, RuntimeError) as error:  # such as a full disk; training can go on
-            self.warn(f'no checkpoint was written: {" ".join(str(error).split())}')
+            _logger.warning(f'no checkpoint was written: {" ".join(str(error).split())}')
         self._saved_at = time.monotonic()
         self._seconds = self._saved_at - began
 
     def _check(self, path: Path) -> None:
-        """Say at the first one, not when it is needed, that it holds more than can be read safely."""
+        """Warn at the first checkpoint, and not on resuming, if it holds what cannot be read safely."""
         if self._tried:
             return
         self._tried = True
@@ -283,16 +290,11 @@ class Checkpoints(Checkpoint):
             torch.load(path, map_location='cpu', weights_only=True, mmap=True)
         except pickle.UnpicklingError as error:
             found = re.search(r'GLOBAL ([\w.]+)', str(error))
-            self.warn(
+            _logger.warning(
                 'this run cannot be continued: a callback, the task or the optimizer keeps '
                 f'{found[1] if found else "an object"} in checkpoints, which is not read from files '
                 '(torch.serialization.add_safe_globals allows it)'
             )
-
-    @staticmethod
-    def warn(text: str) -> None:
-        """Say a sentence of warning."""
-        print(f'geores: warning: {text}', file=sys.stderr, flush=True)
 
     def _listen(self, trainer: Trainer) -> None:
         alone = trainer.world_size == 1 and threading.current_thread() is threading.main_thread()
@@ -301,7 +303,7 @@ class Checkpoints(Checkpoint):
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self._asked = True
-        print('geores: stops behind this batch; Ctrl-C again stops at once', file=sys.stderr, flush=True)
+        _logger.info('geores: stops behind this batch; Ctrl-C again stops at once')
         self._deafen()
 
     def _deafen(self) -> None:
@@ -328,7 +330,7 @@ def _set_metric(metric: Metric, kept: Mapping[str, Any]) -> None:
 
 
 def _step_plateaus(trainer: Trainer, epochs: int) -> None:
-    """Take the step of schedules that wait for a figure: Lightning takes it behind the epoch's checkpoint."""
+    """Step the schedules that wait for a metric: Lightning steps them after the checkpoint of the epoch."""
     for config in trainer.lr_scheduler_configs:
         due = config.interval == 'epoch' and epochs % config.frequency == 0
         figure = trainer.callback_metrics.get(config.monitor or '')

@@ -1,4 +1,4 @@
-"""Cross-validation by a YAML file, and the model that it speaks for."""
+"""Cross-validate a configuration, then train it on everything."""
 
 import hashlib
 import json
@@ -20,24 +20,25 @@ PLACE = '{fold}'
 
 
 def cross_validate(args: Sequence[str], folds: int, out: Path) -> Evidence:
-    """Fit a configuration once a fold, then on everything.
+    """Fit a configuration once per fold, then on everything.
 
-    Writes to `out`: a bundle a fold (`fold1` ...), `crossval.json` with the figures, and the bundle trained
-    on everything (`all`), whose card has the thresholds and figures of the folds. `{fold}` anywhere in
-    the configuration becomes the name of the fold: so a teacher never saw what its pupil is scored on.
+    Writes to `out`: one bundle per fold (`fold1` ...), `crossval.json` with the figures, and the bundle
+    trained on everything (`all`), whose card has the thresholds and figures of the folds. `{fold}` anywhere
+    in the configuration becomes the name of the fold: so the configuration can name a teacher per fold that
+    never saw the images that its student is scored on.
 
     Args:
-        args: As in `train`; the configuration has to export.
-        folds: How many, from 2 on.
-        out: Folder to write; folds that stand there finished, by the same arguments and configuration,
+        args: as in `train`; the configuration has to export.
+        folds: number of folds, at least 2.
+        out: folder to write; folds that stand there finished, by the same arguments and configuration,
             are not fitted again.
 
     Returns:
         Thresholds and figures.
 
     Raises:
-        UsageError: The configuration is not usable.
-        OutputError: The folder cannot be written.
+        UsageError: if the configuration is not usable.
+        OutputError: if the folder cannot be written.
     """
     if folds < 2:
         raise UsageError(f'folds have to be 2 or more, not {folds}')
@@ -63,7 +64,7 @@ def _together(parts: Sequence[Scores | Figures], split_id: str) -> Evidence:
 
 
 def _fold(args: Sequence[str], own: Sequence[str], folder: Path) -> Scores | Figures:
-    """Fit a fold, or take what an earlier run by the same options has kept of it."""
+    """Fit a fold, or load the scores that an earlier run with the same options kept."""
     kept, key = folder.with_name(f'{folder.name}_scores.safetensors'), _key([*args, *own])
     if folder.is_dir() and kept.is_file():
         with safe_open(kept, framework='pt') as file:
@@ -99,7 +100,7 @@ def _unpacked(file: Any) -> Scores | Figures:  # noqa: ANN401 - an open safetens
 
 
 def _key(args: Sequence[str]) -> str:
-    """A hash of arguments, and of configurations among them."""
+    """Hash the arguments, and the contents of configurations among them."""
     parts = [str(torch.__version__)]
     for one in args:
         path = Path(one.removeprefix('--config='))
@@ -129,7 +130,7 @@ def _fit(
 
 
 def _placed(args: Sequence[str], fold: str, scratch: Path) -> list[str]:
-    """Arguments whose configuration and values name the fold."""
+    """Replace `{fold}` in the arguments and their configuration."""
     placed = []
     for one in args:
         path = Path(one.removeprefix('--config='))

@@ -40,7 +40,7 @@ def finetune(
         base: name or path of the bundle whose architecture, bands, units and weights are taken; ``auto``
             for the one that ships and suits the scene's bands and pixel size.
         bands: names of the bands in file order, where the files do not say.
-        progress: called with the number of tiles just trained on, and of all.
+        progress: called with the number of tiles just trained on and of all tiles to train on.
         **options: ``tile`` (pixels; the base's input size), ``resolution`` (metres a pixel), ``stride``
             (pixels from tile to tile; half a tile), ``placement`` (``grid``, ``centred`` on each polygon or
             point, or ``auto``), ``min_share`` (0.5), ``min_valid`` (share of valid pixels, 0.5),
@@ -56,8 +56,8 @@ def finetune(
         Model, scores and report; `Finetuned.save` writes them.
 
     Raises:
-        UsageError: something given cannot be used.
-        ReadError: a scene could not be read.
+        UsageError: if something given cannot be used.
+        ReadError: if a scene could not be read.
     """
     wanted = FinetuneOptions.of(options)
     return plan_finetune(scene, labels, column, base, wanted, bands=bands).run(progress)

@@ -1,13 +1,13 @@
-"""What a user can ask of fine-tuning.
+"""Options of fine-tuning, and the unfinished work that it keeps until its bundle is written.
 
-What a fine-tuning keeps beside its bundle until that is written, so that the same command goes on.
+The work lies in a folder beside the future bundle, so that the same command resumes after it was stopped.
 """
 
 import hashlib
 import json
+import logging
 import math
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +20,25 @@ from geores.errors import OutputError, UsageError
 from geores.io.named_options import NamedOptions
 from geores.training.checkpoints import Checkpoints
 from geores.training.generators import Generators
-from geores.training.run_folders import Kept, fingerprints, latest, said
+from geores.training.run_folders import SavedCheckpoint, describe_position, fingerprints, latest_checkpoint
 
 if TYPE_CHECKING:
     from geores.datasets.scene_tiles import Masks
 
-__all__ = ['FinetuneOptions', 'Stage', 'Work', 'say']
+__all__ = ['FinetuneOptions', 'FinetuneWork', 'StageWork']
+
+_logger = logging.getLogger(__name__)
 
 Splits = Literal['blocks', 'random', 'both']
 LEAST = {'tile': MIN_TILE, 'stride': 1, 'min_tiles': 2, 'epochs': 1, 'batch_size': 2, 'seed': 0}
 
+MINUTES = 1.0
+"""Between checkpoints within an epoch."""
+
 
 @dataclass(frozen=True)
 class FinetuneOptions(NamedOptions):
-    """What a user can ask for; `geores.finetune` says what each means."""
+    """Options of fine-tuning; `geores.finetune` explains each."""
 
     tile: int | None = None
     resolution: float | None = None
@@ -74,7 +79,7 @@ class FinetuneOptions(NamedOptions):
 
     @property
     def kinds(self) -> tuple[Literal['blocks', 'random'], ...]:
-        """The splits to train under; the bundle is that of the first."""
+        """Splits to train under; the bundle is that of the first."""
         return ('blocks', 'random') if self.split == 'both' else (self.split,)
 
 
@@ -82,31 +87,22 @@ def _said(name: str) -> str:
     return name.replace('_', '-')
 
 
-MINUTES = 1.0
-"""Between checkpoints within an epoch."""
-
-
-def say(text: str) -> None:
-    """Say a sentence to the user."""
-    print(text, file=sys.stderr, flush=True)
-
-
-class Stage:
-    """One training of several, in a folder of its own.
+class StageWork:
+    """Unfinished work of one training among several, in a folder of its own.
 
     Args:
-        folder: Of it; None keeps nothing.
+        folder: where work is kept; None keeps nothing.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
 
-    def part(self, name: str) -> 'Stage':
-        """A training within it."""
-        return Stage(None if self.folder is None else self.folder / name)
+    def part(self, name: str) -> 'StageWork':
+        """Work of a training that is a part of this one."""
+        return StageWork(None if self.folder is None else self.folder / name)
 
     def result(self, name: str) -> dict[str, Any] | None:
-        """What was kept under a name, if anything."""
+        """Load the values kept under a name, if any."""
         path = None if self.folder is None else self.folder / f'{name}.json'
         if path is None or not path.is_file():
             return None
@@ -121,33 +117,33 @@ class Stage:
             part.write_text(json.dumps(values), encoding='utf-8')
             part.replace(self.folder / f'{name}.json')
 
-    def survive(self, trainer: Any, order: Any) -> Kept | None:  # noqa: ANN401 - Trainer and Order
+    def keep_checkpoints(self, trainer: Any, order: Any) -> SavedCheckpoint | None:  # noqa: ANN401 - Trainer and Order
         """Have a trainer write checkpoints; the one to go on from.
 
         Args:
-            trainer: Of Lightning.
-            order: That its batches follow.
+            trainer: Lightning's trainer.
+            order: order of the training batches.
         """
         if self.folder is None:
             return None
         folder = self.folder / 'checkpoints'
         trainer.callbacks[:] = [Generators(), *trainer.callbacks, Checkpoints(folder, order, MINUTES)]
-        kept = latest(folder, say)
+        kept = latest_checkpoint(folder)
         if kept is not None:
-            say(f'goes on from {said(kept)}; --no-resume begins anew')
+            _logger.info(f'goes on from {describe_position(kept)}; --no-resume begins anew')
         return kept
 
 
-class Work(Stage):
-    """The folder beside a bundle to be, which is this process's alone.
+class FinetuneWork(StageWork):
+    """Unfinished work in a folder beside the future bundle, locked by this process.
 
     Args:
-        out: The bundle's folder.
-        about: What the result depends on, as plain values.
-        resume: Take up what an earlier run of the same has kept.
+        out: the bundle's folder.
+        about: everything that the result depends on, as plain values.
+        resume: continue the work that an earlier run of the same command kept.
 
     Raises:
-        OutputError: Another process is at it, or the folder cannot be written.
+        OutputError: if another process uses the folder, or it cannot be written.
     """
 
     def __init__(self, out: Path, about: dict[str, Any], *, resume: bool = True) -> None:
@@ -160,7 +156,7 @@ class Work(Stage):
             self._lock.acquire()
             found = self.result('key')
             if found is not None and (not resume or found['key'] != key):
-                say(
+                _logger.info(
                     f'an unfinished training of {out} is dropped'
                     + (', for it was another one' if resume else '')
                 )
@@ -176,18 +172,18 @@ class Work(Stage):
             raise OutputError(f'{folder}: cannot be written: {error.strerror or error}') from error
 
     def release(self) -> None:
-        """Let others have the folder, which is removed where nothing has been kept yet."""
+        """Unlock the folder, and remove it if nothing has been kept yet."""
         if self.folder is not None and {path.name for path in self.folder.glob('*')} <= {'key.json', '.lock'}:
             shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.release(force=True)
 
     @property
     def keeps(self) -> bool:
-        """Whether there is something to go on from."""
+        """Whether there is work to resume from."""
         return self.folder is not None and self.folder.is_dir()
 
     def remove(self) -> None:
-        """Remove everything: the bundle is written."""
+        """Remove all work, once the bundle is written."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.release()

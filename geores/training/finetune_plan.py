@@ -1,4 +1,4 @@
-"""Fine-tuning on labelled ground: everything checked and read first, then trained and scored."""
+"""Fine-tuning in two steps: check and read everything, then train and score."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +21,7 @@ from geores.metrics import confusion_matrix, single_label_report
 from geores.runtime.base import pick_device
 from geores.scenes import Scene
 from geores.splits import Split, stratified_split
-from geores.training.finetune_options import FinetuneOptions, Stage
+from geores.training.finetune_options import FinetuneOptions, StageWork
 from geores.training.finetune_recipe import GivenSplit, Recipe, epochs_for
 from geores.training.finetune_result import Choice, Finetuned, SplitScore, count_tiles
 from geores.training.linear_probe import are_few
@@ -40,16 +40,16 @@ OPTIMISTIC = (
 
 @dataclass(frozen=True)
 class FinetunePlan:
-    """Everything checked and read, nothing trained yet.
+    """A fine-tuning that is checked and ready to run; `plan_finetune` makes it.
 
     Attributes:
-        tiles: with a class each.
+        tiles: labelled tiles, one class each.
         splits: kind -> split; the bundle is that of the first.
-        card: of the model to be, without figures.
+        card: card of the future model, without metrics.
         start: bundle whose weights are taken.
-        options: that were asked for.
+        options: options of the user.
         device: to train on.
-        about: what the report says beside the scores.
+        about: what the report holds in addition to the scores.
     """
 
     tiles: SceneTiles
@@ -62,21 +62,21 @@ class FinetunePlan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should be told, one sentence each."""
+        """Notes for the user, one sentence each."""
         return tuple(self.about['notes'])
 
     def epochs(self, split: Split) -> int:
         """Passes over the training part of a split."""
         return self.options.epochs or epochs_for(len(split.train), self.options.batch_size)
 
-    def run(self, progress: Progress | None = None, stage: Stage | None = None) -> Finetuned:
+    def run(self, progress: Progress | None = None, stage: StageWork | None = None) -> Finetuned:
         """Train and score under each split.
 
         Args:
-            progress: called with the number of tiles just trained on, and of all.
+            progress: called with the number of tiles just trained on and of all tiles to train on.
             stage: where unfinished work is kept, and taken up.
         """
-        stage = stage or Stage()
+        stage = stage or StageWork()
         inner = {kind: self._hold_in(split) for kind, split in self.splits.items()}
         count = sum(
             self.epochs(split) * len(part.train)
@@ -105,7 +105,7 @@ class FinetunePlan:
         )
 
     def _train(
-        self, split: Split, inner: Split | None, report: Callable[[int], None], stage: Stage
+        self, split: Split, inner: Split | None, report: Callable[[int], None], stage: StageWork
     ) -> tuple['Model', Choice]:
         kept = stage.result('choice')
         if kept is not None and stage.folder is not None:
@@ -158,7 +158,7 @@ def plan_finetune(
     *,
     bands: Sequence[str] | None = None,
 ) -> FinetunePlan:
-    """Check everything and read the tiles; `finetune` describes arguments and errors."""
+    """Check everything and read the tiles; see `finetune` for arguments and errors."""
     device = pick_device(options.device)
     scenes = opened(scene, bands)
     start, chosen = str(base), []
@@ -213,7 +213,7 @@ def _cut(
 
 
 def _cutting(size: int, options: FinetuneOptions) -> dict[str, Any]:
-    """Where tiles lie and which of them count, as the card keeps it."""
+    """How tiles are cut and which of them count, as the card records it."""
     return {
         'resolution': options.resolution,
         'stride': options.stride or max(size // 2, 1),
@@ -224,7 +224,7 @@ def _cutting(size: int, options: FinetuneOptions) -> dict[str, Any]:
 
 
 def _enough(tiles: SceneTiles, least: int, column: str) -> tuple[SceneTiles, list[str]]:
-    """Drop classes of too few tiles; two have to remain."""
+    """Drop classes with too few tiles; at least two classes have to remain."""
     counts = count_tiles(tiles.strata, list(range(len(tiles))), tiles.labels)
     if len(counts) == 1:
         raise DatasetError(
@@ -245,7 +245,7 @@ def _enough(tiles: SceneTiles, least: int, column: str) -> tuple[SceneTiles, lis
 
 
 def _names(mask: Masks | None) -> list[str] | None:
-    """Masks as they may be kept."""
+    """Paths of masks without secrets, for the report."""
     if mask is None:
         return None
     masks = [mask] if isinstance(mask, str | PathLike) else mask
@@ -291,7 +291,7 @@ def _draft(
     column: str,
     options: FinetuneOptions,
 ) -> ModelCard:
-    """The card to be, which says at once whether the classes can be labels of a model."""
+    """Draft the card of the new model; this checks that the classes can be labels."""
     names = ', '.join(scene.name for scene in scenes)
     levels = {scene.processing_level or base.processing_level for scene in scenes}
     sizes = [float(f'{gsd:.4g}') for gsd in tiles.gsds]

@@ -1,4 +1,4 @@
-"""Training of a network on a part of a dataset, from a bundle's weights."""
+"""Train a network on a part of a dataset, starting from a bundle's weights."""
 
 import math
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from geores.splits import Split
 from geores.tasks import SceneClassification
 from geores.tasks.augment import Augmentation, Colour, Dihedral, RandomResizedCrop
 from geores.tasks.losses import balanced_weights
-from geores.training.batches import Order, follow
-from geores.training.finetune_options import Stage
+from geores.training.batches import Order, serve_in_order
+from geores.training.finetune_options import StageWork
 from geores.training.linear_probe import RATE, KeepStatistics, adapt_statistics, fit_head
 from geores.training.trainer import make_trainer
 
@@ -32,12 +32,12 @@ LEARNING_RATE = 5e-4
 
 
 class GivenSplit(ImageDataModule):
-    """Serves a dataset by a split that is given.
+    """Datamodule of a dataset with a given split.
 
     Args:
-        dataset: Of labelled images.
-        split: Of its samples.
-        batch_size: Images a batch.
+        dataset: dataset of labelled images.
+        split: split of its samples.
+        batch_size: images per batch.
     """
 
     def __init__(self, dataset: LabelledImages, split: Split, batch_size: int) -> None:
@@ -59,8 +59,8 @@ def epochs_for(images: int, batch_size: int) -> int:
     """Epochs that suit a training part: about 600 steps, from 10 to 40 epochs.
 
     Args:
-        images: Of the training part.
-        batch_size: Images in one step.
+        images: images of the training part.
+        batch_size: images in one step.
     """
     return min(max(math.ceil(STEPS / max(images // batch_size, 1)), EPOCHS[0]), EPOCHS[1])
 
@@ -70,13 +70,13 @@ class Recipe:
     """How a network is trained.
 
     Attributes:
-        card: Of the model to be: architecture, labels, bands, mean and std, input size.
-        start: Name or path of the bundle whose weights fit.
-        epochs: Passes over a training part.
-        learning_rate: After warm-up; None takes one that suits the number of images.
-        seed: Of the head, the order and the augmentations.
+        card: card of the model to be: architecture, labels, bands, mean and std, input size.
+        start: name or path of the bundle whose weights fit.
+        epochs: passes over a training part.
+        learning_rate: after warm-up; None takes one that suits the number of images.
+        seed: seed of the head, the order and the augmentations.
         device: 'cpu', 'cuda' or 'cuda:N'.
-        few: Whether images are few, and statistics of batches stay as they are (`few`).
+        few: whether images are few, and statistics of batches stay as they are (`linear_probe`).
     """
 
     card: ModelCard
@@ -94,17 +94,17 @@ class Recipe:
 
 
 def begin(recipe: Recipe, data: GivenSplit) -> tuple[SceneClassification, bool]:
-    """A bundle's network with its statistics brought to the training part and a head fitted to its features.
+    """Prepare a bundle's network: adapt its batch norm statistics and fit a linear head to its features.
 
     Args:
-        recipe: Which network. Pixels are normalised as its card says.
-        data: Tiles in the card's units and bands; the validation part is not looked at.
+        recipe: network and training. Pixels are normalised as its card says.
+        data: tiles in the card's units and bands; the validation part is not looked at.
 
     Returns:
-        The task, and whether its head could be fitted (`few.fit_head`).
+        The task, and whether its head could be fitted (`linear_probe.fit_head`).
 
     Raises:
-        UsageError: The weights do not fit, or the network does not take tiles of that size.
+        UsageError: if the weights do not fit, or the network does not take tiles of that size.
     """
     card = recipe.card
     weights = _class_weights(data, len(card.labels))
@@ -129,26 +129,30 @@ def begin(recipe: Recipe, data: GivenSplit) -> tuple[SceneClassification, bool]:
 
 
 def tune(
-    recipe: Recipe, task: SceneClassification, data: GivenSplit, report: Report, stage: Stage | None = None
+    recipe: Recipe,
+    task: SceneClassification,
+    data: GivenSplit,
+    report: Report,
+    stage: StageWork | None = None,
 ) -> None:
     """Train all of a network; the weights of the last epoch are kept.
 
     Args:
-        recipe: How.
-        task: Of `begin`.
-        data: Its validation part is not looked at.
-        report: Called with the number of tiles that were just trained on.
-        stage: Where checkpoints are kept, and taken up.
+        recipe: how to train.
+        task: as `begin` returns it.
+        data: dataset and split; the validation part is not used.
+        report: called with the number of tiles that were just trained on.
+        stage: where checkpoints are kept, and taken up.
 
     Raises:
-        UsageError: Training diverged.
-        KeyboardInterrupt: Stopped by the user.
+        UsageError: if training diverged.
+        KeyboardInterrupt: if stopped by the user.
     """
     callbacks = [_Reporter(report), *([KeepStatistics()] if recipe.few else [])]
     trainer, order = make_trainer(recipe.epochs, recipe.device, callbacks), Order(recipe.seed)
     data.seed = recipe.seed
-    follow(data, order)
-    kept = (stage or Stage()).survive(trainer, order)
+    serve_in_order(data, order)
+    kept = (stage or StageWork()).keep_checkpoints(trainer, order)
     if kept is None:
         trainer.fit(task, datamodule=data)
     else:
@@ -159,13 +163,13 @@ def tune(
 
 
 def _class_weights(data: GivenSplit, labels: int) -> list[float]:
-    """Roots of balanced weights: between counting tiles alike and counting classes alike."""
+    """Square root of inverse-frequency class weights: between counting tiles and counting classes alike."""
     targets = torch.as_tensor(data.dataset.targets[data.split.train])
     return [float(weight) for weight in balanced_weights(targets, labels).sqrt()]
 
 
 def _augmentations(card: ModelCard) -> list[Augmentation]:
-    """Turns and scale; of pictures tones too, which no unit fixes."""
+    """Flips, turns and crops; colour jitter only for 8-bit RGB, whose radiometry is not calibrated."""
     shared: list[Augmentation] = [Dihedral(), RandomResizedCrop((0.75, 1.0))]
     return [*shared, Colour()] if card.units == '8-bit' and len(card.bands) == 3 else shared
 

@@ -1,7 +1,4 @@
-"""What fine-tuning gives: a model, how well it does on tiles kept out, and a report.
-
-The picture of error matrices, side by side.
-"""
+"""The result of fine-tuning: model, scores on validation tiles, report, and plot of error matrices."""
 
 import json
 import re
@@ -27,17 +24,22 @@ if TYPE_CHECKING:
 
     from geores.model import Model
 
-__all__ = ['Choice', 'Finetuned', 'Kept', 'SplitScore', 'check_bundle_path', 'write_error_matrix']
+__all__ = ['Choice', 'Finetuned', 'KeptModel', 'SplitScore', 'check_bundle_path', 'write_error_matrix']
 
-Kept = Literal['linear start', 'fine-tuned']
+KeptModel = Literal['linear start', 'fine-tuned']
 
 FIGURE_FILE = 'error_matrix.png'
 REPORT_FILE = 'report.json'
 
+NUMBERS = 30
+"""Most classes whose matrix has its counts written in."""
+
+TITLES = {'blocks': 'geographic split', 'random': 'random split (optimistic: neighbours on both sides)'}
+
 
 @dataclass(frozen=True)
 class Choice:
-    """Whether a model is its linear start or was fine-tuned, and what the tiles held in say to that.
+    """Which model is kept, the linear start or the fine-tuned one, and their accuracies on held-in tiles.
 
     Attributes:
         kept: 'linear start' (a head fitted to the base's features) or 'fine-tuned'.
@@ -46,7 +48,7 @@ class Choice:
         tuned: share of them that the fine-tuned network has right.
     """
 
-    kept: Kept = 'fine-tuned'
+    kept: KeptModel = 'fine-tuned'
     tiles: int = 0
     linear: float | None = None
     tuned: float | None = None
@@ -65,15 +67,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class SplitScore:
-    """How well a model trained under a split does on the tiles kept for validation.
+    """Scores of a model on the validation tiles of the split it was trained under.
 
     Attributes:
         kind: 'blocks' for the geographic split, or 'random'.
-        split_id: of the split.
+        split_id: id of the split.
         labels: classes, in the order of the matrix.
         train: training tiles of each class.
-        matrix: (K, K) validation tiles, a row for each class of the labels (reference) and a column for
-            each class that the model gave.
+        matrix: (K, K) number of validation tiles, one row per reference class and one column per
+            predicted class.
         metrics: accuracy, F1 and average precision, as `geores.metrics.single_label_report` has them.
         dropped: training tiles left out because they lie too near to validation tiles.
         choice: whether the model is its linear start or was fine-tuned.
@@ -90,12 +92,12 @@ class SplitScore:
 
     @property
     def users_accuracy(self) -> NDArray[np.float64]:
-        """Of the tiles that were given a class, the share that has it, (K,); NaN where none was."""
+        """User's accuracy (precision) per class, (K,); NaN where a class was never predicted."""
         return _share(np.diag(self.matrix), self.matrix.sum(axis=0))
 
     @property
     def producers_accuracy(self) -> NDArray[np.float64]:
-        """Of the tiles of a class, the share that was given it, (K,); NaN where there are none."""
+        """Producer's accuracy (recall) per class, (K,); NaN where a class has no validation tiles."""
         return _share(np.diag(self.matrix), self.matrix.sum(axis=1))
 
     @property
@@ -105,7 +107,7 @@ class SplitScore:
         return np.where(self.matrix.sum(axis=1) > 0, found, np.nan)
 
     def to_dict(self) -> dict[str, Any]:
-        """The score as plain JSON values; what is not known is null."""
+        """The score as plain JSON values; unknown values are null."""
         columns = {
             'f1': self.f1,
             'users_accuracy': self.users_accuracy,
@@ -151,12 +153,12 @@ class Finetuned:
 
     @property
     def card(self) -> ModelCard:
-        """Of the model."""
+        """Card of the model."""
         return self.model.card
 
     @property
     def report(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
+        """The report as plain JSON values."""
         splits = {score.kind: score.to_dict() for score in self.scores}
         return {
             'model': self.card.name,
@@ -168,7 +170,7 @@ class Finetuned:
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the bundle, with `report.json` and `error_matrix.png` beside card and weights.
 
-        The folder stands there complete or not at all. The model takes the folder's name.
+        The folder appears complete or not at all. The model takes the folder's name.
 
         Args:
             path: folder to write.
@@ -178,12 +180,10 @@ class Finetuned:
             The folder.
 
         Raises:
-            OutputError: the path is taken, or cannot be written.
-            WriteError: writing failed, as on a full disk.
+            OutputError: if the path is taken, or cannot be written.
+            WriteError: if writing failed, as on a full disk.
         """
         from geores.bundle import put_folder, save_bundle
-
-        pass  # MERGED-IMPORT
 
         folder = Path(path)
         check_bundle_path(folder, overwrite=overwrite)
@@ -204,7 +204,7 @@ class Finetuned:
 
 
 def check_bundle_path(folder: Path, *, overwrite: bool) -> None:
-    """Raise `OutputError` where a bundle could not be written, before any work is done.
+    """Check that a bundle can be written, before any work is done; `OutputError` if not.
 
     Args:
         folder: to write.
@@ -219,7 +219,7 @@ def check_bundle_path(folder: Path, *, overwrite: bool) -> None:
 
 
 def count_tiles(strata: list[str], indices: list[int], labels: tuple[str, ...]) -> dict[str, int]:
-    """Tiles of each label among some."""
+    """Count the tiles per label among those of the given indices."""
     counts = Counter(strata[index] for index in indices)
     return {label: counts[label] for label in labels}
 
@@ -235,11 +235,6 @@ def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.floa
 
 def _rounded(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 4)
-
-
-NUMBERS = 30
-"""Most classes whose matrix has its counts written in."""
-TITLES = {'blocks': 'geographic split', 'random': 'random split (optimistic: neighbours on both sides)'}
 
 
 def write_error_matrix(scores: Sequence[SplitScore], path: Path) -> None:

@@ -1,9 +1,10 @@
-"""The fit of a configuration in a run's folder, from its last checkpoint to its bundle.
+"""Fit a configuration in a run folder, from its last checkpoint to its bundle.
 
-The log of a run that is continued.
+The log of metrics of a resumed run keeps the rows that were written before its checkpoint.
 """
 
 import csv
+import logging
 import os
 import shutil
 import signal
@@ -18,13 +19,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from geores.training.batches import Order, follow
+from geores.training.batches import Order, serve_in_order
 from geores.training.checkpoints import Checkpoints, Ending
 from geores.training.generators import Generators
-from geores.training.run_folders import Run, latest, said
+from geores.training.run_folders import TrainingRun, describe_position, latest_checkpoint
 from geores.training.trainer import TERMINATED, default_export
 
 __all__ = ['Fitting', 'LogRows']
+
+_logger = logging.getLogger(__name__)
 
 BUNDLE = 'bundle'
 _ENVIRONMENT = 'GEORES_CHECKPOINT'
@@ -32,11 +35,11 @@ _ENVIRONMENT = 'GEORES_CHECKPOINT'
 
 
 class Fitting:
-    """Fits what a command line has made, in a run's folder.
+    """Fits the task of a parsed command line in a run folder, and exports it.
 
     Args:
-        cli: Of the command line.
-        configure: Called with the export.
+        cli: the parsed command line, with task, data and trainer.
+        configure: called with the export before fitting.
     """
 
     def __init__(
@@ -46,20 +49,20 @@ class Fitting:
     ) -> None:
         self.cli = cli
         self.trainer: Any = cli.trainer
-        self.held: Run | None = cli.claimed
+        self.held: TrainingRun | None = cli.claimed
         self.configure = configure
         self.checkpoints: Checkpoints | None = None
         self.ending = Ending(self._exports)
 
     def run(self) -> Path:
-        """Fit and export; the folder."""
+        """Fit and export, and return the folder of the run."""
         handler = signal.getsignal(signal.SIGINT)
         main = threading.current_thread() is threading.main_thread()
         try:
             folder = self._run()
         except SIGTERMException:
             self._release()
-            print('geores: stopped; the same command goes on', file=sys.stderr)
+            _logger.info('geores: stopped; the same command goes on')
             sys.exit(TERMINATED)
         except SystemExit as error:
             self._release()
@@ -85,9 +88,10 @@ class Fitting:
     def _run(self) -> Path:
         cli, trainer, held = self.cli, self.trainer, self.held
         export = self._export()
-        path = self._survive() if cli.keeps else None
+        path = self._keep_checkpoints() if cli.keeps else None
         if export is not None:
             trainer.callbacks.append(export)
+        # Checkpoints of the run folder are read without running code that is in them.
         weights_only = None if path is None else True
         trainer.fit(cli.model, cli.datamodule, ckpt_path=path, weights_only=weights_only)
         if path is not None and self.checkpoints is not None and not self.ending.ended:
@@ -100,17 +104,20 @@ class Fitting:
             if held is not None and held.exporting:
                 shutil.rmtree(folder / BUNDLE, ignore_errors=True)
             cli.model.export_bundle(folder / BUNDLE)
-            print(f'bundle written to {folder / BUNDLE}')
+            written = f'bundle written to {folder / BUNDLE}'
+            _logger.info(written, extra={'result': written})
         if held is not None:
             held.finish(remove=own or export is not None)
             if not own and export is None:
                 last = max(held.checkpoints.glob('*.ckpt'), default=None)
                 kept = 'there are no checkpoints' if last is None else f'the weights are in {last}'
-                _say(f'{type(cli.model).__name__} says not how it is exported (docs/add-a-task.md); {kept}')
+                _logger.info(
+                    f'{type(cli.model).__name__} says not how it is exported (docs/add-a-task.md); {kept}'
+                )
         return folder
 
     def _export(self) -> Any:  # noqa: ANN401 - a callback, or None
-        """What writes the bundle, if that is a callback."""
+        """The callback that writes the bundle, if there is one."""
         cli, held = self.cli, self.held
         export: Any = cli.config_init.get('export')
         if not export and not hasattr(cli.model, 'export_bundle'):
@@ -120,7 +127,7 @@ class Fitting:
                 if held is not None:
                     export.path = str(held.folder / export.text['name'])
                 if note and self.trainer.is_global_zero:
-                    _say(note)
+                    _logger.info(note)
         if not export:
             return None
         if self.configure is not None:
@@ -129,8 +136,8 @@ class Fitting:
             export.overwrite = True
         return export
 
-    def _survive(self) -> str | None:
-        """Have checkpoints written; the one to go on from."""
+    def _keep_checkpoints(self) -> str | None:
+        """Attach the writing of checkpoints to a trainer, and return the checkpoint to resume from."""
         cli, trainer, held = self.cli, self.trainer, self.held
         path = os.environ.get(_ENVIRONMENT) or None
         folder = Path(path).parent if path else Path(trainer.default_root_dir) / 'checkpoints'
@@ -144,7 +151,7 @@ class Fitting:
         order = Order(seed if isinstance(seed, int) and not isinstance(seed, bool) else torch.initial_seed())
         source = cli.model if cli.datamodule is None else cli.datamodule
         if trainer.world_size == 1 and not trainer.overfit_batches:
-            follow(source, order)
+            serve_in_order(source, order)
         minutes, steps = cli.config.checkpoint_minutes, cli.config.checkpoint_steps
         self.checkpoints = Checkpoints(folder, order, minutes, steps)
         trainer.callbacks[:] = [self.ending, Generators(), *trainer.callbacks, *rows, self.checkpoints]
@@ -154,37 +161,33 @@ class Fitting:
         if self.held is not None:
             self.held.mark('exporting')
 
-    def _found(self, held: Run) -> str | None:
+    def _found(self, held: TrainingRun) -> str | None:
         if not held.resumed:
             return None
-        kept = latest(held.checkpoints, _say)
+        kept = latest_checkpoint(held.checkpoints)
         if kept is None:
-            _say(f'begins {held.folder} again, which was stopped before its first checkpoint')
+            _logger.info(f'begins {held.folder} again, which was stopped before its first checkpoint')
             return None
-        over = 'its export, for training was over' if held.exporting else said(kept)
-        _say(f'continues {held.folder} from {over}; --no-resume begins anew')
+        over = 'its export, for training was over' if held.exporting else describe_position(kept)
+        _logger.info(f'continues {held.folder} from {over}; --no-resume begins anew')
         return str(kept.path)
 
     def _end(self) -> None:
-        """What Lightning leaves out where a run was stopped behind its last epoch."""
+        """Run the end-of-training hooks, which Lightning skips for a run stopped after its last epoch."""
         trainer, model = self.trainer, self.cli.model
         model.to(trainer.strategy.root_device)
         assert self.checkpoints is not None  # noqa: S101 - for the type alone
-        self.checkpoints.recall(trainer)
+        self.checkpoints.restore_figures(trainer)
         for callback in trainer.callbacks:
             callback.on_train_end(trainer, model)
         model.on_train_end()
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 class LogRows(Callback):
-    """Keeps the rows of `metrics.csv` up to the checkpoint, which Lightning's logger would remove.
+    """Restores the rows of `metrics.csv` up to the checkpoint, which Lightning's logger would remove.
 
     Args:
-        path: The file; read at once, before the logger is made.
+        path: `metrics.csv`, which is read at once, before the logger is made.
     """
 
     def __init__(self, path: Path) -> None:
@@ -200,9 +203,9 @@ class LogRows(Callback):
         """Write the rows again.
 
         Args:
-            trainer: That fits.
-            pl_module: The task.
-            checkpoint: Says how far the run has come.
+            trainer: the trainer that runs the fit.
+            pl_module: the task that is trained.
+            checkpoint: holds the number of steps that were taken.
         """
         kept = [row for row in self._rows if int(row.get('step') or 0) < checkpoint['global_step']]
         writers = [

@@ -1,4 +1,4 @@
-"""The random generators that training draws from, and streams of numbers of their own beside them."""
+"""Save, restore and seed the random generators that training draws from."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -17,10 +17,10 @@ _FIRST: 'WeakKeyDictionary[torch.Generator, int]' = WeakKeyDictionary()
 
 
 def seed_of(*parts: int) -> int:
-    """A seed of 32 bits that depends on each of some whole numbers.
+    """Derive a 32-bit seed from several whole numbers.
 
     Args:
-        *parts: From 0 on; such as a seed, an epoch and the number of a batch.
+        *parts: non-negative numbers, such as a seed, an epoch and the number of a batch.
     """
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
@@ -37,7 +37,7 @@ def set_generators(states: Mapping[str, Any]) -> None:
     """Set the global generators.
 
     Args:
-        states: Of `generator_states`; those of CUDA are left where there are other devices now.
+        states: states of `generator_states`; those of CUDA are left where there are other devices now.
     """
     torch.set_rng_state(states['torch'])
     name, keys, *rest = states['numpy']
@@ -49,10 +49,10 @@ def set_generators(states: Mapping[str, Any]) -> None:
 
 
 class Stream:
-    """Random numbers that are drawn from the global generators of the CPU without advancing these.
+    """A stream of random numbers that the global CPU generators yield for a while, without being advanced.
 
     Args:
-        *parts: Of its seed, as in `seed_of`.
+        *parts: parts of its seed, as in `seed_of`.
     """
 
     def __init__(self, *parts: int) -> None:
@@ -63,7 +63,7 @@ class Stream:
 
     @contextmanager
     def drawn(self) -> Iterator[None]:
-        """Have the global generators give this stream's numbers for a while."""
+        """Make the global generators yield the numbers of this stream within the block."""
         self._swap()
         try:
             yield
@@ -79,11 +79,11 @@ class Stream:
 
 
 def reseed(owner: object, *parts: int) -> None:
-    """Seed generators that an object and its samplers keep for themselves.
+    """Seed the random generators that an object and its samplers own.
 
     Args:
-        owner: A sampler, a batch sampler or a loader.
-        *parts: Of the seed; the one that a generator of torch had at first counts as well.
+        owner: a sampler, a batch sampler or a loader.
+        *parts: parts of the seed; the one that a generator of torch had at first counts as well.
     """
     for one in list(getattr(owner, '__dict__', {}).values()):
         if isinstance(one, torch.Generator):
@@ -102,7 +102,7 @@ def reseed(owner: object, *parts: int) -> None:
 
 
 class Generators(Callback):
-    """Keeps the states of the global generators in checkpoints, and sets them as late as can be.
+    """Keeps the states of the global generators in checkpoints, and restores them as late as possible.
 
     It has to be the first callback: what others draw at the start of an epoch is drawn again.
     """
@@ -116,9 +116,9 @@ class Generators(Callback):
         """Add the states, of each process.
 
         Args:
-            trainer: That fits.
-            pl_module: The task.
-            checkpoint: To add to.
+            trainer: the trainer that runs the fit.
+            pl_module: the task that is trained.
+            checkpoint: the checkpoint, changed in place.
         """
         states: list[Any] = [generator_states()]
         if trainer.world_size > 1:
@@ -132,9 +132,9 @@ class Generators(Callback):
         """Remember the states of this process.
 
         Args:
-            trainer: That fits.
-            pl_module: The task.
-            checkpoint: Of `on_save_checkpoint`.
+            trainer: the trainer that runs the fit.
+            pl_module: the task that is trained.
+            checkpoint: as `on_save_checkpoint` filled it.
         """
         states = checkpoint['generators']
         self._waiting = states[trainer.global_rank] if len(states) == trainer.world_size else None

@@ -1,8 +1,8 @@
-"""A careful start of fine-tuning: fitted statistics and a fitted head, and what few images ask for beside.
+"""A careful start of fine-tuning: adapted batch norm statistics, and a head fitted by logistic regression.
 
-A fresh head's gradients spoil trained features before it has learnt anything, and statistics of a few images
-are noise: fine-tuned as larger sets are, four classes of UC Merced with eight images each come out below a
-linear classifier of features that were not touched (Kumar et al. 2022, linear probing, then fine-tuning).
+The gradients of a fresh head spoil trained features before the head has learnt anything, and batch statistics
+of a few images are noise. Fine-tuned as larger sets are, four classes of UC Merced with eight images each
+score below a linear classifier on unchanged features (Kumar et al. 2022: linear probing, then fine-tuning).
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,8 +36,8 @@ def are_few(images: int, classes: int) -> bool:
     """Whether a training part is small enough for a careful start.
 
     Args:
-        images: Of the training part.
-        classes: That it has.
+        images: images of the training part.
+        classes: classes that it has.
     """
     return images < FEW * classes
 
@@ -51,10 +51,10 @@ class KeepStatistics(Callback):
         """Put batch norms in evaluation.
 
         Args:
-            trainer: Ignored.
-            pl_module: The task.
-            batch: Ignored.
-            batch_idx: Ignored.
+            trainer: ignored.
+            pl_module: the task that is trained.
+            batch: ignored.
+            batch_idx: ignored.
         """
         for part in pl_module.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
@@ -70,9 +70,9 @@ def adapt_statistics(task: SceneClassification, data: ImageDataModule, device: s
     equation 3: the old statistics count as some images beside the new).
 
     Args:
-        task: Only statistics of its network change.
-        data: Its training part is taken as it is, without augmentation.
-        device: Where to compute.
+        task: only statistics of its network change.
+        data: dataset and split; the training part is used without augmentation.
+        device: where to compute.
     """
     norms = [part for part in task.network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     if not norms:
@@ -105,10 +105,10 @@ def fit_head(
     """Fit the last layer of a trained network by logistic regression on the training part.
 
     Args:
-        task: Single-label; only its network's last layer changes.
-        data: Its training part is taken as it is, without augmentation.
-        device: Where to compute features.
-        weights: Of each class; None for 1.
+        task: single-label; only its network's last layer changes.
+        data: dataset and split; the training part is used without augmentation.
+        device: where to compute features.
+        weights: weights of each class; None for 1.
 
     Returns:
         Whether that was done: not where the network has no linear last layer, or a class has no image.
@@ -139,7 +139,7 @@ def fit_head(
 def _features(
     task: SceneClassification, head: nn.Linear, data: ImageDataModule, device: str
 ) -> NDArray[np.float64]:
-    """What the last layer is given for the training part, (N, F)."""
+    """Inputs of the last layer for the training part, (N, F)."""
     taken: list[Tensor] = []
     hook = head.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0].float().cpu()))
     training = task.training

@@ -1,8 +1,8 @@
-"""Whether fine-tuning pays: a trial on training tiles of which some are held in.
+"""Choose between the linear start and fine-tuning by a trial on held-in training tiles.
 
 A network that is fine-tuned on few tiles of one scene can end below the linear head that it started from
 (Kumar et al. 2022, Fine-tuning can distort pretrained features and underperform out-of-distribution). More
-often it ends above, and a hundred tiles hardly tell: the start has to be clearly better to be kept.
+often it ends above, and a hundred tiles are weak evidence: the linear start is kept only if clearly better.
 """
 
 import math
@@ -17,9 +17,9 @@ from geores.datasets.scene_tiles import BLOCK_TILES
 from geores.errors import DatasetError
 from geores.splits import Split, block_split
 from geores.tasks import SceneClassification
-from geores.training.finetune_options import Stage
+from geores.training.finetune_options import StageWork
 from geores.training.finetune_recipe import GivenSplit, Recipe, Report, begin, tune
-from geores.training.finetune_result import Choice, Kept
+from geores.training.finetune_result import Choice, KeptModel
 from geores.training.trainer import quiet_trainer
 
 __all__ = ['choose', 'clearly_better', 'hold_in']
@@ -32,14 +32,14 @@ SHARE = 0.2
 def hold_in(
     tiles: SceneTiles, split: Split, *, block_size: float | None = None, buffer: float = 0.0, seed: int = 0
 ) -> Split | None:
-    """A geographic split inside the training part.
+    """Split the training part geographically, to hold some of its tiles in for a trial.
 
     Args:
-        tiles: Of the split.
-        split: Its validation part is not touched.
-        block_size: Metres of a block's side; four tiles where not given.
-        buffer: Metres from tiles held in within which no tile trains.
-        seed: Gives another split.
+        tiles: tiles of the split.
+        split: split of the tiles; its validation part is not used.
+        block_size: metres of a block's side; four tiles where not given.
+        buffer: metres from tiles held in within which no tile trains.
+        seed: seed of the split.
 
     Returns:
         Positions among all tiles, those held in as `val`; None where too few could be held in, or a class
@@ -60,7 +60,7 @@ def hold_in(
 
 
 def choose(
-    recipe: Recipe, data: GivenSplit, inner: Split | None, report: Report, stage: Stage | None = None
+    recipe: Recipe, data: GivenSplit, inner: Split | None, report: Report, stage: StageWork | None = None
 ) -> tuple[SceneClassification, Choice]:
     """Fine-tune a network, or keep its linear start where that is clearly better on tiles held in.
 
@@ -68,18 +68,18 @@ def choose(
     network has no linear head, it is fine-tuned.
 
     Args:
-        recipe: How to train.
-        data: Its validation part is not looked at.
-        inner: Of `hold_in`.
-        report: Called with the number of tiles that were just trained on, or need not be.
-        stage: Where unfinished work is kept.
+        recipe: how to train.
+        data: dataset and split; the validation part is not used.
+        inner: inner of `hold_in`.
+        report: called with the number of tiles that were just trained on or skipped.
+        stage: where unfinished work is kept.
 
     Raises:
-        UsageError: The weights do not fit, the network does not take tiles of that size, or training
+        UsageError: if the weights do not fit, the network does not take tiles of that size, or training
             diverged.
-        KeyboardInterrupt: Stopped by the user.
+        KeyboardInterrupt: if stopped by the user.
     """
-    stage = stage or Stage()
+    stage = stage or StageWork()
     with torch.random.fork_rng(), quiet_trainer():
         choice = Choice() if inner is None else _try(recipe, data, inner, report, stage.part('trial'))
         task, _ = begin(recipe, data)
@@ -90,7 +90,7 @@ def choose(
     return task, choice
 
 
-def _try(recipe: Recipe, data: GivenSplit, inner: Split, report: Report, stage: Stage) -> Choice:
+def _try(recipe: Recipe, data: GivenSplit, inner: Split, report: Report, stage: StageWork) -> Choice:
     kept = stage.result('choice')
     if kept is None:
         choice = _compare(recipe, data, inner, report, stage)
@@ -100,21 +100,21 @@ def _try(recipe: Recipe, data: GivenSplit, inner: Split, report: Report, stage: 
     return Choice(**kept)
 
 
-def _compare(recipe: Recipe, data: GivenSplit, inner: Split, report: Report, stage: Stage) -> Choice:
+def _compare(recipe: Recipe, data: GivenSplit, inner: Split, report: Report, stage: StageWork) -> Choice:
     part = GivenSplit(data.dataset, inner, data.batch_size)
     task, fitted = begin(recipe, part)
-    if not fitted:
+    if not fitted:  # without a linear start there is nothing to choose
         report(recipe.epochs * len(inner.train))
         return Choice()
     linear = _right(task, part, recipe.device)
     tune(recipe, task, part, report, stage)
     tuned = _right(task, part, recipe.device)
-    kept: Kept = 'linear start' if clearly_better(linear, tuned) else 'fine-tuned'
+    kept: KeptModel = 'linear start' if clearly_better(linear, tuned) else 'fine-tuned'
     return Choice(kept, len(inner.val), float(linear.mean()), float(tuned.mean()))
 
 
 def clearly_better(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
-    """Whether a classifier has more samples right than another by above one standard error.
+    """Whether one classifier beats another by more than one standard error.
 
     That of the difference of two shares of the same samples (McNemar 1947): only samples that one of them
     alone has right count.

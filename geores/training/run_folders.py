@@ -1,17 +1,17 @@
-"""Folders of runs: which one a command goes on with, and that no other process is in it.
+"""Run folders: find the one to resume, lock it, and read and write its checkpoints safely.
 
-Files of checkpoints: whole or not at all, and read without running what is in them.
+A checkpoint is written complete or not at all, and reading one never runs code that is in it.
 """
 
 import hashlib
 import json
+import logging
 import os
 import pickle
 import re
 import shutil
-import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,18 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from geores.errors import OutputError
 
-__all__ = ['RECORD', 'Kept', 'Run', 'WholeFiles', 'claim', 'fingerprints', 'latest', 'said']
+__all__ = [
+    'RECORD',
+    'SavedCheckpoint',
+    'TrainingRun',
+    'WholeFiles',
+    'claim',
+    'describe_position',
+    'fingerprints',
+    'latest_checkpoint',
+]
+
+_logger = logging.getLogger(__name__)
 
 RECORD = 'run.json'
 CHECKPOINTS = 'checkpoints'
@@ -45,12 +56,23 @@ _IDLE = (
     'trainer.default_root_dir',
 )
 
+_NAME = re.compile(r'epoch(\d+)-step(\d+)\.ckpt')
+_UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    KeyError,
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+)
+
 
 def fingerprints(config: Mapping[str, Any]) -> dict[str, str]:
-    """A hash of each setting that counts, and the versions that results depend on.
+    """Hash each setting, and each package version, that results depend on.
 
     Args:
-        config: Resolved, as plain values.
+        config: resolved, as plain values.
     """
     settings = {name: value for name, value in _flat(config, '') if not name.startswith(_IDLE)}
     for package in ('geores', 'lightning', 'torch'):
@@ -70,18 +92,18 @@ def _hash(value: Any) -> str:  # noqa: ANN401
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-class Run:
-    """A run's folder, which is this process's alone.
+class TrainingRun:
+    """The folder of a run, locked by this process.
 
     Args:
-        folder: Of the run.
-        lock: Held.
-        settings: Of `fingerprints`.
+        folder: folder of the run.
+        lock: lock of the folder, which is held.
+        settings: settings of `fingerprints`.
         state: 'running', or 'exporting' where training was over when it was stopped.
 
     Attributes:
-        resumed: Whether the folder is of an earlier run that was stopped.
-        exporting: Whether that one was stopped after training.
+        resumed: whether the folder is of an earlier run that was stopped.
+        exporting: whether that one was stopped after training.
     """
 
     def __init__(self, folder: Path, lock: FileLock, settings: Mapping[str, str], state: str | None) -> None:
@@ -95,7 +117,7 @@ class Run:
 
     @property
     def number(self) -> int:
-        """Of the version."""
+        """Number of the version."""
         return int(self.folder.name.removeprefix(_PREFIX))
 
     @property
@@ -104,17 +126,17 @@ class Run:
         return self.folder / CHECKPOINTS
 
     def mark(self, state: str) -> None:
-        """Say how far the run is: 'running', 'exporting' or 'finished'."""
+        """Record the state of the run: 'running', 'exporting' or 'finished'."""
         record = {'state': state, 'settings': self._settings}
         part = self.folder / f'.{RECORD}.part'
         part.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
         part.replace(self.folder / RECORD)
 
     def finish(self, *, remove: bool) -> None:
-        """The run is done.
+        """Mark the run as finished, and unlock its folder.
 
         Args:
-            remove: Its checkpoints too.
+            remove: whether to remove its checkpoints too.
         """
         self.mark('finished')
         if remove:
@@ -122,7 +144,7 @@ class Run:
         self.release(remove=True)
 
     def fail(self) -> None:
-        """The run ended by an error: where no checkpoint was kept, it is none to go on with."""
+        """Unlock a run that ended with an error; without a checkpoint it cannot be resumed and is removed."""
         if not any(self.checkpoints.glob('*.ckpt')):
             (self.folder / RECORD).unlink(missing_ok=True)
             self.release(remove=True)
@@ -131,26 +153,26 @@ class Run:
         self.release()
 
     def release(self, *, remove: bool = False) -> None:
-        """Let others have the folder.
+        """Unlock the folder.
 
         Args:
-            remove: The file by which it was held.
+            remove: the file by which it was held.
         """
         if remove and self._lock.is_locked:
             Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release(force=True)
 
 
-def claim(root: Path, settings: Mapping[str, str], *, resume: bool = True) -> Run:
-    """The unfinished run of the same settings that nobody is in, or a new one.
+def claim(root: Path, settings: Mapping[str, str], *, resume: bool = True) -> TrainingRun:
+    """Take the unfinished run of the same settings that no process uses, or start a new one.
 
     Args:
-        root: Folder of the runs, `version_0` and so on.
-        settings: Of `fingerprints`.
-        resume: Look for an unfinished one.
+        root: folder of the runs, `version_0` and so on.
+        settings: settings of `fingerprints`.
+        resume: look for an unfinished one.
 
     Raises:
-        OutputError: The folder cannot be written.
+        OutputError: if the folder cannot be written.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -169,18 +191,18 @@ def claim(root: Path, settings: Mapping[str, str], *, resume: bool = True) -> Ru
                 number += 1
         lock = FileLock(folder / _LOCK, timeout=0)
         lock.acquire()
-        return Run(folder, lock, settings, None)
+        return TrainingRun(folder, lock, settings, None)
     except OSError as error:
         raise OutputError(f'{root}: cannot be written: {error.strerror or error}') from error
 
 
 def _versions(root: Path) -> list[Path]:
-    """Folders of versions, newest first."""
+    """Version folders, newest first."""
     found = [one for one in root.glob(f'{_PREFIX}*') if one.name.removeprefix(_PREFIX).isdigit()]
     return sorted(found, key=lambda one: int(one.name.removeprefix(_PREFIX)), reverse=True)
 
 
-def _continued(folder: Path, settings: Mapping[str, str], *, newest: bool) -> Run | None:
+def _continued(folder: Path, settings: Mapping[str, str], *, newest: bool) -> TrainingRun | None:
     record = _record(folder)
     if record is None or record['state'] == 'finished':
         return None
@@ -192,7 +214,7 @@ def _continued(folder: Path, settings: Mapping[str, str], *, newest: bool) -> Ru
         lock.acquire()
     except Timeout:
         if not other:
-            _say(f'{folder} is being trained by another process: this run gets a folder of its own')
+            _logger.info(f'{folder} is being trained by another process: this run gets a folder of its own')
         return None
     record = _record(folder)  # its process may have finished it in between
     if record is None or record['state'] == 'finished' or other:
@@ -200,9 +222,9 @@ def _continued(folder: Path, settings: Mapping[str, str], *, newest: bool) -> Ru
         if other and record is not None and record['state'] != 'finished':
             more = f' and {len(other) - _SHOWN} more' if len(other) > _SHOWN else ''
             names = ', '.join(other[:_SHOWN])
-            _say(f'{folder} is unfinished, but of other settings ({names}{more}): a new run')
+            _logger.info(f'{folder} is unfinished, but of other settings ({names}{more}): a new run')
         return None
-    return Run(folder, lock, settings, record['state'])
+    return TrainingRun(folder, lock, settings, record['state'])
 
 
 def _record(folder: Path) -> dict[str, Any] | None:
@@ -218,30 +240,14 @@ def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-_NAME = re.compile(r'epoch(\d+)-step(\d+)\.ckpt')
-_UNREADABLE = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    EOFError,
-    KeyError,
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-)
-
-
-class Kept(NamedTuple):
+class SavedCheckpoint(NamedTuple):
     """A checkpoint that can be read.
 
     Attributes:
-        path: The file.
-        epoch: Epochs that were finished.
-        batch: Batches of the next one that were trained on.
-        step: Steps of the optimizer that were taken.
+        path: the file.
+        epoch: epochs that were finished.
+        batch: batches of the next one that were trained on.
+        step: steps of the optimizer that were taken.
     """
 
     path: Path
@@ -250,24 +256,23 @@ class Kept(NamedTuple):
     step: int
 
 
-def latest(folder: Path, say: Callable[[str], None]) -> Kept | None:
-    """The last checkpoint of a folder that can be read; damaged ones after it are removed.
+def latest_checkpoint(folder: Path) -> SavedCheckpoint | None:
+    """The last checkpoint of a folder that can be read; damaged ones after it are removed, and logged.
 
     Args:
-        folder: Of the checkpoints.
-        say: Called with a sentence on each damaged one.
+        folder: folder of the checkpoints.
     """
     for path in sorted((one for one in folder.glob('*.ckpt') if _NAME.fullmatch(one.name)), reverse=True):
         try:
             return _read(path)
         except _UNREADABLE as error:
             reason = ' '.join(str(error).split()).split('. ')[0]
-            say(f'{path} is damaged and left out: {reason or type(error).__name__}')
+            _logger.info(f'{path} is damaged and left out: {reason or type(error).__name__}')
             path.unlink()
     return None
 
 
-def _read(path: Path) -> Kept:
+def _read(path: Path) -> SavedCheckpoint:
     with zipfile.ZipFile(path) as file:  # knows of a lost end and, by checksums, of changed bytes
         damaged = file.testzip()
     if damaged is not None:
@@ -275,11 +280,13 @@ def _read(path: Path) -> Kept:
     # A checkpoint in a run's own folder is the user's own, but a folder may come from elsewhere: nothing in
     # it is run. Packages whose callbacks keep other objects can allow these (`add_safe_globals` of torch).
     kept = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-    return Kept(path, int(kept['run']['epoch']), int(kept['run']['batch']), int(kept['global_step']))
+    return SavedCheckpoint(
+        path, int(kept['run']['epoch']), int(kept['run']['batch']), int(kept['global_step'])
+    )
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its place first, so that a file of its name is whole."""
+    """Writes checkpoints to a temporary file first, so that a file under the final name is complete."""
 
     def save_checkpoint(
         self,
@@ -287,11 +294,11 @@ class WholeFiles(TorchCheckpointIO):
         path: str | Path,
         storage_options: Any = None,  # noqa: ANN401
     ) -> None:
-        """Write one.
+        """Write a checkpoint.
 
         Args:
-            checkpoint: Of Lightning.
-            path: The file.
+            checkpoint: checkpoint of Lightning.
+            path: the file.
             storage_options: None.
         """
         place = Path(path)
@@ -307,6 +314,6 @@ class WholeFiles(TorchCheckpointIO):
             part.unlink(missing_ok=True)
 
 
-def said(kept: Kept) -> str:
-    """Where a checkpoint stands, in words."""
+def describe_position(kept: SavedCheckpoint) -> str:
+    """Position of a checkpoint, in words."""
     return f'epoch {kept.epoch + 1}, step {kept.step}'

@@ -1,10 +1,9 @@
-"""Training by a YAML file, on Lightning's own command line."""
+"""Train by a YAML file, on Lightning's own command line."""
 
 import argparse
 import atexit
 import logging
 import re
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,8 +21,10 @@ from torch import distributed
 from geores.errors import GeoresError, UsageError
 from geores.plugins import DATASETS, TASKS, plugins
 from geores.training.fitting import Fitting
-from geores.training.run_folders import Run, claim, fingerprints
+from geores.training.run_folders import TrainingRun, claim, fingerprints
 from geores.training.trainer import EXPECTED_WARNINGS
+
+_logger = logging.getLogger(__name__)
 
 _EXPECTED_WARNINGS = (
     *EXPECTED_WARNINGS,
@@ -37,7 +38,7 @@ _SHOWN = ('val/loss', 'val/accuracy', 'val/ap_', 'val/f1_m', 'val/mae', 'val/rms
 
 
 class _Progress(Callback):
-    """One line an epoch, which a log file can hold as well as a terminal."""
+    """Logs one line per epoch, which suits a file as well as a terminal."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -48,23 +49,23 @@ class _Progress(Callback):
             if name.startswith(_SHOWN)
         )
         epoch = f'epoch {trainer.current_epoch + 1}/{trainer.max_epochs}'
-        print(f'{epoch}  {figures}', file=sys.stderr, flush=True)
+        _logger.info('%s  %s', epoch, figures)
 
 
 class _TrainCLI(LightningCLI):
-    """Lightning's command line, which takes a run's folder before anything is made.
+    """Lightning's command line, which locks a run folder before anything is created.
 
     Args:
-        name: Of the configuration.
-        **kwargs: Of Lightning's.
+        name: name of the configuration.
+        **kwargs: kwargs of Lightning's.
 
     Attributes:
-        claimed: The folder; None where there is none to keep anything in.
+        claimed: the folder; None where there is none to keep anything in.
     """
 
     def __init__(self, name: str, **kwargs: Any) -> None:  # noqa: ANN401 - Lightning's
         self.name = name
-        self.claimed: Run | None = None
+        self.claimed: TrainingRun | None = None
         super().__init__(**kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -92,12 +93,12 @@ class _TrainCLI(LightningCLI):
 
     @property
     def keeps(self) -> bool:
-        """Whether checkpoints are written."""
+        """Whether this run writes checkpoints."""
         trainer = self.config.trainer
         return trainer.enable_checkpointing is not False and not trainer.fast_dev_run
 
     def before_instantiate_classes(self) -> None:
-        """Take the folder, and have the logger write to it."""
+        """Lock the run folder, and point the logger to it."""
         if self.config.trainer.fast_dev_run or getattr(rank_zero_only, 'rank', 0) not in {0, None}:
             return  # other processes are told where the first one goes on
         logger = self.config.trainer.logger
@@ -112,7 +113,7 @@ class _TrainCLI(LightningCLI):
         self.save_config_kwargs['overwrite'] = self.claimed.resumed
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401 - Lightning's
-        """Without Lightning's own checkpoints, where nobody asks for them."""
+        """Create the trainer, without Lightning's own checkpoints unless they are configured."""
         callbacks = self.config_init.trainer.callbacks or []
         asked = isinstance(callbacks, Checkpoint) or (
             isinstance(callbacks, list) and any(isinstance(one, Checkpoint) for one in callbacks)
@@ -122,7 +123,7 @@ class _TrainCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def instantiate_classes(self) -> None:
-        """Make everything; where that fails there is no run."""
+        """Create task, data and trainer; if that fails, release the run folder."""
         try:
             super().instantiate_classes()
         except BaseException:
@@ -132,7 +133,7 @@ class _TrainCLI(LightningCLI):
 
 
 def train(args: Sequence[str], configure: Callable[[Any], None] | None = None) -> Path:
-    """Fit a task as a configuration says, or go on where the same command was stopped.
+    """Fit a task as a configuration says, or resume where the same command was stopped.
 
     Classes that packages declare (`geores.plugins`) go by their names alone, such as `class_path:
     BuiltUpShare`. Where no `export` is configured and the task has a method `export_bundle(folder)`, it is
@@ -140,17 +141,17 @@ def train(args: Sequence[str], configure: Callable[[Any], None] | None = None) -
     that is filled from task and data.
 
     Args:
-        args: Of Lightning's command line without a subcommand: `--config FILE`, and `--data.root`,
+        args: args of Lightning's command line without a subcommand: `--config FILE`, and `--data.root`,
             `--trainer.max_epochs` and so on to override it.
-        configure: Called with the configured export before fitting, which has to be there then.
+        configure: called with the configured export before fitting; without an export this is an error.
 
     Returns:
         The folder of the run, `runs/<name of the configuration>/version_<n>` by default.
 
     Raises:
-        UsageError: The configuration or what it names is not usable.
-        KeyboardInterrupt: The user stopped it.
-        SystemExit: SIGTERM stopped it, or another process of the same training failed.
+        UsageError: if the configuration or what it names is not usable.
+        KeyboardInterrupt: if the user stopped it.
+        SystemExit: if SIGTERM stopped it, or another process of the same training failed.
     """
     with warnings.catch_warnings():
         for message in _EXPECTED_WARNINGS:
@@ -193,7 +194,7 @@ def _import_named(args: Sequence[str]) -> None:
             try:
                 plugin.load()
             except UsageError as error:
-                print(f'geores: warning: {error}', file=sys.stderr)
+                _logger.warning('%s', error)
 
 
 def _parse(args: list[str]) -> _TrainCLI:
@@ -214,7 +215,7 @@ def _parse(args: list[str]) -> _TrainCLI:
 
 
 def _named() -> str:
-    """What can be named, for the end of the help."""
+    """Names that a configuration can use, for the end of the help."""
     tasks, data = (
         ', '.join(f'{plugin.name} ({plugin.package})' for plugin in plugins(group)[0]) or 'none'
         for group in (TASKS, DATASETS)

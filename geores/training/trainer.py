@@ -1,7 +1,4 @@
-"""Lightning's Trainer as pipelines use it: silent, writing nothing, without a look at validation.
-
-The export of a run whose configuration names none: its card is filled from task and data.
-"""
+"""Lightning's Trainer as geores uses it: silent, writing nothing; and the export of a run without one."""
 
 import logging
 import re
@@ -32,14 +29,21 @@ EXPECTED_WARNINGS = (
 )
 """Patterns of warnings that say nothing to a user."""
 
+UNKNOWN = 'unknown: say it in export'
+
+ANY_SIZE = (1e-3, 1e6)
+"""Metres of a pixel where nobody says: every scene is taken as it is."""
+
+_PICTURE = {'red', 'green', 'blue'}
+
 
 def make_trainer(epochs: int, device: str, callbacks: Sequence[Callback] = ()) -> Trainer:
     """A trainer that trains for some epochs and does nothing else.
 
     Args:
-        epochs: Passes over the training part.
+        epochs: passes over the training part.
         device: 'cpu', 'cuda' or 'cuda:N'.
-        callbacks: To call.
+        callbacks: callbacks to call.
     """
     index = torch.device(device).index
     return Trainer(
@@ -58,7 +62,7 @@ def make_trainer(epochs: int, device: str, callbacks: Sequence[Callback] = ()) -
 
 @contextmanager
 def quiet_trainer() -> Iterator[None]:
-    """Keep Lightning from talking, and from turning Ctrl-C into an exit with code 1."""
+    """Silence Lightning, and keep it from turning Ctrl-C into an exit with code 1."""
     loggers = [logging.getLogger(name) for name in ('lightning.pytorch', 'lightning.fabric')]
     levels = [logger.level for logger in loggers]
     main = threading.current_thread() is threading.main_thread()
@@ -81,23 +85,16 @@ def quiet_trainer() -> Iterator[None]:
             logger.setLevel(level)
 
 
-UNKNOWN = 'unknown: say it in export'
-ANY_SIZE = (1e-3, 1e6)
-"""Metres of a pixel where nobody says: every scene is taken as it is."""
-
-_PICTURE = {'red', 'green', 'blue'}
-
-
 def default_export(task: Any, data: Any, name: str) -> tuple[Callback, str] | None:  # noqa: ANN401
-    """The callback that writes a bundle of what a task learns.
+    """Make the callback that writes the bundle of a task whose configuration names none.
 
     A task says which by a method `export_type()`: a class like `geores.tasks.ExportBundle`. A datamodule says
     in `card_text`, a mapping, what it knows of the card.
 
     Args:
-        task: The Lightning module.
-        data: Its datamodule, or None.
-        name: Of the configuration, and the model's.
+        task: the Lightning module.
+        data: datamodule of the task, or None.
+        name: name of the configuration, and the model's.
 
     Returns:
         The callback, and a sentence on what on the card was guessed or is unknown; None where the task or the
