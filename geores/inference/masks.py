@@ -12,14 +12,14 @@ from rasterio.features import geometry_mask
 
 from geores.errors import SceneError, UsageError
 from geores.inference.clouds import check_detector, detect_clouds, detector_version
-from geores.inference.coarse import coarser
 from geores.inference.layer import BlockCache
 from geores.inference.reader import Mask
 from geores.inference.resampling import open_layer
-from geores.inference.target import Target
+from geores.inference.target import Target, coarser
 from geores.scenes import Scene, open_scene
 from geores.scenes.gdal import ungeoreferenced
-from geores.scenes.product import CLOUD_MASK, SCL, SceneMask, mask_kind
+from geores.scenes.masks import CLOUD_MASK, SCL, mask_kind
+from geores.scenes.scene import SceneMask
 
 __all__ = ['CLOUDY', 'NO_MASK', 'MaskChoice', 'choose_mask', 'mask_in_words', 'open_mask']
 
@@ -35,8 +35,10 @@ NO_MASK = 'none'
 LOOK_PIXELS = 1024
 """Longest side of the grid on which it is measured what a mask leaves out."""
 LOOK_BLOCK = 256
-TELLING = 0.005
-"""A share that is worth a word."""
+"""Pixels along each side of what is read of that grid at once."""
+
+NOTABLE = 0.005
+"""Least share of the area that a note mentions."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,9 @@ class MaskChoice:
     def _shares(self, mask: Mask, target: Target) -> str:
         out, unknown, empty = _measure(mask, target)
         told = f'{out:.1%} of the area'.replace('%', ' %')
-        if empty > TELLING and mask.values == CLOUDY:
+        if empty > NOTABLE and mask.values == CLOUDY:
             told += f' (no data: {empty * 100:.1f} %)'
-        if unknown > TELLING:
+        if unknown > NOTABLE:
             told += f'; it says nothing of {unknown * 100:.1f} %'
         return told + ('; --mask none (mask=) leaves it' if self.found else '')
 

@@ -1,6 +1,7 @@
-"""Names of bands: how files spell them, and which of them mean the same.
+"""Names of bands: how files spell them, which of them mean the same, and which a raster's bands get.
 
-Naming the bands of one raster: as it says, as its user says, or by what it looks like.
+`name_bands` names the bands of one raster by what it says of itself or looks like, `choose_bands` by what
+its user says.
 """
 
 import re

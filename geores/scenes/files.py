@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
 from geores.errors import SceneError, without_secrets
-from geores.scenes.assembly import Place, assemble
+from geores.scenes.assembly import BandSource, assemble
 from geores.scenes.bands import (
     SENTINEL1_BANDS,
     SENTINEL2_BANDS,
@@ -18,7 +18,8 @@ from geores.scenes.bands import (
 )
 from geores.scenes.gdal import is_remote
 from geores.scenes.header import read_header
-from geores.scenes.product import Product, find_mask, find_product, product_of_text, product_root
+from geores.scenes.masks import find_mask
+from geores.scenes.product import Product, find_product, product_of_text, product_root
 from geores.scenes.raster import FileRaster
 from geores.scenes.scene import Scene
 
@@ -60,8 +61,8 @@ def scene_from_file(path: str, *, bands: Sequence[str] | None = None, allow_vrt:
     else:
         product = product_of_text(stem)
     raster = FileRaster(path, nodata=_implied_nodata(product, naming.indexes), header=header)
-    places = {name: _place(raster, index) for name, index in naming.indexes.items()}
-    return assemble(stem, places, product=product, notes=naming.notes)
+    sources = {name: _band_source(raster, index) for name, index in naming.indexes.items()}
+    return assemble(stem, sources, product=product, notes=naming.notes)
 
 
 def scene_from_folder(path: str, *, bands: Sequence[str] | None = None) -> Scene:
@@ -84,22 +85,22 @@ def scene_from_folder(path: str, *, bands: Sequence[str] | None = None) -> Scene
         # Only L2A states the resolution in the names of its files.
         product = replace(product, level='L2A')
     nodata = _implied_nodata(product, files)
-    places = {
-        name: _place(FileRaster(str(files[name].path), nodata=nodata), 1)
+    sources = {
+        name: _band_source(FileRaster(str(files[name].path), nodata=nodata), 1)
         for name in sorted(files, key=_ORDER.index)
     }
     stem = prefix.strip('_.-') or product_root(Path(path)).name
     mask = find_mask([*listed, *_beside(Path(path))], prefix)
-    scene = assemble(stem, places, product=product, mask=mask)
+    scene = assemble(stem, sources, product=product, mask=mask)
     return scene if bands is None else scene.select(bands)
 
 
-def _place(raster: FileRaster, index: int) -> Place:
+def _band_source(raster: FileRaster, index: int) -> BandSource:
     header, at = raster.header, index - 1
     scaling = (header.scales[at], header.offsets[at])
     described = (header.descriptions[at] or '').lower()
     units = 'dB' if described.endswith(('_db', ' db')) else header.units[at]
-    return Place(raster, index, None if scaling == (1.0, 0.0) else scaling, units)
+    return BandSource(raster, index, None if scaling == (1.0, 0.0) else scaling, units)
 
 
 def _implied_nodata(product: Product | None, names: Collection[str]) -> float | None:

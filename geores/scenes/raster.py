@@ -1,11 +1,13 @@
 """Rasters: native pixels by window, with their validity, from any number of threads."""
 
+import hashlib
 import os
 import threading
 import weakref
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -13,12 +15,14 @@ from rasterio import DatasetReader
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from geores.errors import ReadError, UsageError, without_secrets
+from geores.errors import ReadError, SceneError, UsageError, without_secrets
 from geores.scenes.gdal import is_remote, open_dataset, reading_env
-from geores.scenes.georeference import file_fingerprint, remote_fingerprint
-from geores.scenes.header import Header, held_pixels, read_header
+from geores.scenes.header import Header, read_header
 
 __all__ = ['FileRaster', 'Raster', 'valid_values']
+
+_END_BYTES: Final = 64 * 1024
+"""How much of either end of a local file goes into its fingerprint."""
 
 
 class Raster(Protocol):
@@ -134,8 +138,8 @@ class FileRaster:
     def fingerprint(self) -> str:
         """Digest of size, time of change and both ends of the file; of the header when remote."""
         if is_remote(self._address):
-            return remote_fingerprint(self._address, self.header.driver)
-        return file_fingerprint(self._address)
+            return _remote_fingerprint(self._address, self.header.driver)
+        return _file_fingerprint(self._address)
 
     def read(self, indexes: Sequence[int], rows: slice, cols: slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Read a window of some bands: see `Raster.read`."""
@@ -216,7 +220,7 @@ class FileRaster:
             return None
         unmarked = [i for i, index in enumerate(indexes) if self._nodata[index - 1] is None]
         for i in unmarked[:1] if self.header.shares_blocks else unmarked:
-            held = _both(held, held_pixels(handle, indexes[i], window, values[i]))
+            held = _both(held, _held_pixels(handle, indexes[i], window, values[i]))
         return held
 
     def _message(self, window: Window, error: Exception) -> str:
@@ -280,3 +284,74 @@ def _window(rows: slice, cols: slice, shape: Sequence[int]) -> Window:
     if (down, across) != (1, 1) or bottom < top or right < left:
         raise UsageError(f'rows {rows} and columns {cols} are not a window; give slices of step 1')
     return Window(left, top, right - left, bottom - top)
+
+
+def _held_pixels(dataset: DatasetReader, index: int, window: Window, values: np.ndarray) -> np.ndarray | None:
+    """Find the pixels of a GeoTIFF's band that are in the file; GDAL reads zeros for all others.
+
+    Args:
+        dataset: The file.
+        index: 1-based index of a band without nodata.
+        window: Which was read.
+        values: What was read (rows, cols).
+
+    Returns:
+        True where the file holds a pixel (rows, cols), or None when it holds all.
+    """
+    height, width = dataset.block_shapes[index - 1]
+    tops, bottoms = _blocks(int(window.row_off), values.shape[0], height)
+    lefts, rights = _blocks(int(window.col_off), values.shape[1], width)
+    held = None
+    # Only a block of nothing but zeros is asked for: asking costs more than looking.
+    for row, col in np.argwhere(values[np.ix_(tops, lefts)] == 0):
+        top, left = tops[row], lefts[col]
+        bottom, right = bottoms[row], rights[col]
+        if values[top:bottom, left:right].any():
+            continue
+        block = f'{(window.col_off + left) // width}_{(window.row_off + top) // height}'
+        if dataset.get_tag_item(f'BLOCK_OFFSET_{block}', 'TIFF', bidx=index) is None:
+            held = np.ones(values.shape, bool) if held is None else held
+            held[top:bottom, left:right] = False
+    return held
+
+
+def _blocks(offset: int, length: int, step: int) -> tuple[list[int], list[int]]:
+    """Where blocks start and end within a window, the first and last of them cut by its edges."""
+    edges = [0, *range(step - offset % step, length, step), length]
+    return (edges[:-1], edges[1:]) if length else ([], [])
+
+
+def _file_fingerprint(path: str) -> str:
+    """Digest the size, the time of change and both ends of a local file.
+
+    Raises:
+        SceneError: If the file cannot be read any more.
+    """
+    try:
+        status = Path(path).stat()
+        with Path(path).open('rb') as file:
+            digest = hashlib.sha256(file.read(_END_BYTES))
+            file.seek(max(0, status.st_size - _END_BYTES))
+            digest.update(file.read(_END_BYTES))
+    except OSError as error:
+        raise SceneError(f'{path}: cannot be read any more ({error.strerror})') from error
+    digest.update(f'{status.st_size} {status.st_mtime_ns}'.encode())
+    return digest.hexdigest()
+
+
+def _remote_fingerprint(path: str, driver: str) -> str:
+    """Digest what the header of a remote file says, with the place of its last block.
+
+    Raises:
+        SceneError: If it cannot be opened.
+    """
+    with open_dataset(path, driver, quiet=True) as dataset:
+        rows, cols = dataset.block_shapes[0]
+        last = f'{(dataset.width - 1) // cols}_{(dataset.height - 1) // rows}'
+        place = [
+            dataset.get_tag_item(f'BLOCK_{item}_{last}', 'TIFF', bidx=dataset.count)
+            for item in ('OFFSET', 'SIZE')
+        ]
+        # A token that is renewed does not make it another file.
+        stated = (without_secrets(path), dataset.profile, dataset.descriptions, dataset.tags(), place)
+    return hashlib.sha256(repr(stated).encode()).hexdigest()

@@ -1,6 +1,6 @@
 """Scenes: named bands, each on a grid of its own, and what is known about them.
 
-A scene in plain data, for printing and for JSON.
+`describe` gives the same as plain data, for printing and for JSON.
 """
 
 import hashlib
@@ -17,10 +17,9 @@ from pyproj import Geod, Transformer
 
 from geores.errors import BandError, UsageError
 from geores.scenes.bands import SENTINEL1_BANDS, find_name
-from geores.scenes.product import SceneMask
 from geores.scenes.raster import FileRaster, Raster
 
-__all__ = ['Band', 'Scene', 'describe', 'merge_scenes', 'notes_on_grid']
+__all__ = ['Band', 'Scene', 'SceneMask', 'describe', 'merge_scenes', 'notes_on_grid']
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,21 @@ class Band:
     scale: float | None = None
     offset: float | None = None
     units: str | None = None
+
+
+@dataclass(frozen=True)
+class SceneMask:
+    """A mask that a scene brings.
+
+    Attributes:
+        kind: `SCL` or `CLOUD_MASK` of `geores.scenes.masks`.
+        path: Of its file; `<name>` where it is a band of an array.
+        band: Where it is a band of the scene's own raster; None for a file, which is opened when it is used.
+    """
+
+    kind: str
+    path: str
+    band: Band | None = None
 
 
 @dataclass(frozen=True)
