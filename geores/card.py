@@ -7,13 +7,13 @@ import dataclasses
 import importlib.metadata
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-from geores import card_fields as check
 from geores import plugins
+from geores.card_fields import ACTIVATIONS, COLUMNS, FIELDS
 from geores.errors import BundleError
 
 FORMAT_VERSION = 3
@@ -29,7 +29,7 @@ _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     2: lambda data: data | {'format_version': 3},
 }
 
-
+# Fields that a card may leave out; they then have their default.
 _OPTIONAL = frozenset(
     {
         'alignment',
@@ -146,12 +146,12 @@ class ModelCard:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        for field, parse in check.FIELDS.items():
+        for field, parse in FIELDS.items():
             try:
                 object.__setattr__(self, field, parse(getattr(self, field)))
             except ValueError as error:
                 raise BundleError(f'field {field!r} {error}') from None
-        problem = check.contradiction(self)
+        problem = _contradiction(self)
         if problem:
             raise BundleError(problem)
 
@@ -217,6 +217,45 @@ class ModelCard:
         """
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         Path(path).write_text(text + '\n', encoding='utf-8')
+
+
+def _lengths(card: ModelCard) -> Iterable[tuple[str, int, str, int]]:
+    bands, labels = len(card.bands), len(card.labels)
+    yield 'mean', len(card.mean), 'bands', bands
+    yield 'std', len(card.std), 'bands', bands
+    if card.thresholds is not None:
+        yield 'thresholds', len(card.thresholds), 'labels', labels
+    if card.colours is not None:
+        yield 'colours', len(card.colours), 'labels', labels
+
+
+def _contradiction(card: ModelCard) -> str | None:
+    """Say which two fields of a card, each of its right type, contradict each other; None where none do."""
+    for field, count, other, wanted in _lengths(card):
+        if count != wanted:
+            return f'field {field!r} has {count} values for {wanted} {other}'
+    taken = sorted(set(card.labels) & COLUMNS)
+    if taken:
+        return f"field 'labels' holds {taken[0]!r}, which is a column of its own in tables of tiles"
+    if card.activation not in ACTIVATIONS[card.task]:
+        return f"field 'activation' is {card.activation!r}, which does not fit {card.task!r}"
+    for name in ('tokenizer', 'answer_encoding', 'encoder'):
+        if (getattr(card, name) is None) == (card.task == 'vqa'):
+            return f'field {name!r} has to be {"there" if card.task == "vqa" else "null"} for {card.task!r}'
+    if (card.context is None) == (card.task == 'segmentation'):
+        needed = 'there' if card.task == 'segmentation' else 'null'
+        return f"field 'context' has to be {needed} for {card.task!r}"
+    if card.task == 'segmentation' and card.thresholds is not None:
+        return "field 'thresholds' has to be null for 'segmentation', where the best label of a pixel counts"
+    if card.task == 'vqa' and card.thresholds is not None:
+        return "field 'thresholds' has to be null for 'vqa', where the best answer counts"
+    if card.task == 'regression':
+        for name in ('thresholds', 'calibration'):
+            if getattr(card, name) is not None:
+                return f'field {name!r} has to be null for a regression, which answers in values'
+    if card.task == 'multi-label' and card.thresholds is None:
+        return "field 'thresholds' is missing, and multi-label models need one a label"
+    return None
 
 
 class Bundle(NamedTuple):
