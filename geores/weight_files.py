@@ -1,6 +1,6 @@
-"""Files of weights: safetensors alone, for a pickle can run code on loading.
+"""Files of weights: safetensors, and the weights inside ONNX files.
 
-What geores reads of ONNX files: the weights of their convolutions, in the order of the graph.
+Pickles are refused, for they can run code on loading.
 """
 
 import hashlib
@@ -29,6 +29,10 @@ __all__ = [
 
 WEIGHTS_FILE = 'model.safetensors'
 
+ONNX = '.onnx'
+"""Suffix of ONNX files."""
+
+_ONNX_LAYERS = frozenset({'Conv', 'ConvTranspose', 'Gemm', 'MatMul'})
 _PICKLES = frozenset({'.pt', '.pth', '.ckpt', '.pkl', '.pickle', '.bin', '.joblib'})
 _ONLY_SAFETENSORS = 'is or may be a pickle, which can run code on loading: geores reads safetensors only'
 
@@ -115,10 +119,6 @@ def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
         raise BundleError(f'tensor {unexpected[0]!r} is not part of the architecture of the card')
 
 
-ONNX = '.onnx'
-_LAYERS = frozenset({'Conv', 'ConvTranspose', 'Gemm', 'MatMul'})
-
-
 def require(name: str) -> ModuleType:
     """Import a package of the extra `geores[onnx]`.
 
@@ -154,7 +154,7 @@ def onnx_weights(path: str | Path) -> dict[str, Tensor]:
         return {
             name: torch.from_numpy(np.array(onnx.numpy_helper.to_array(found[name])))
             for node in graph.node
-            if node.op_type in _LAYERS
+            if node.op_type in _ONNX_LAYERS
             for name in node.input
             if name in found
         }

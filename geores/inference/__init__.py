@@ -1,9 +1,9 @@
 """The streaming engine: plan, read, batch, step, sinks; journal and resume."""
 
 from geores.inference.cells import Quicklook, TileTable, VectorSink
-from geores.inference.engine import ChunkWork, Reader, Region, Sink, Step, run
+from geores.inference.engine import ChunkWork, LazyStore, Reader, Region, Sink, Step, run
 from geores.inference.plan import Chunk, Plan, plan_chunks
-from geores.inference.reader import Conversion, GridReader, LazyStore, Mask
+from geores.inference.reader import Conversion, GridReader, Mask
 from geores.inference.store import ChunkStore, FolderStore, MemoryStore
 
 __all__ = [

@@ -1,6 +1,7 @@
-"""One vector a tile: what is kept of each chunk, and cell means and tables made from it afterwards.
+"""What is kept of each chunk where a network answers once per tile, and what is made of it afterwards.
 
-A small picture of the scene, kept while it streams by.
+`VectorSink` keeps one vector per tile; `TileTable` reads them as one array and averages them per cell.
+`Quicklook` keeps a small picture of the scene while it streams by, for networks of either kind.
 """
 
 from collections.abc import Sequence

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geores.inference.plan import AnyPlan, Chunk
-from geores.inference.store import Arrays, ChunkStore
+from geores.inference.store import Arrays, ChunkStore, MemoryStore
 
-__all__ = ['ChunkWork', 'Reader', 'Region', 'Sink', 'Step', 'run']
+__all__ = ['ChunkWork', 'LazyStore', 'Reader', 'Region', 'Sink', 'Step', 'run']
 
 T = TypeVar('T')
 R = TypeVar('R')
@@ -190,6 +191,27 @@ def run(
                 store.put(chunk.index, work.reduce(of_chunk))
                 on_chunk(_tiles(chunk))
                 of_chunk = []
+
+
+class LazyStore(MemoryStore):
+    """Holds each chunk in memory once it has been asked for; safe to read from many threads.
+
+    Args:
+        work: reads and computes a chunk.
+    """
+
+    def __init__(self, work: ChunkWork) -> None:
+        super().__init__()
+        self._work = work
+        self._locks = [Lock() for _ in range(len(work.plan))]
+
+    def get(self, index: int) -> Arrays:
+        """A chunk, computed where it is not held."""
+        with self._locks[index]:
+            if index not in self.done():
+                chunk = self._work.plan.chunk(*divmod(index, self._work.plan.shape[1]))
+                self.put(index, self._work.whole(chunk))
+            return super().get(index)
 
 
 def read_region(plan: AnyPlan, reader: Reader, chunk: Chunk, fill: Sequence[float] | None) -> Region:

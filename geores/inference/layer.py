@@ -1,6 +1,7 @@
-"""Decoded blocks of source rasters, shared by all reading threads and bounded in memory.
+"""One raster brought onto a target grid, window by window, the same whatever the windows are.
 
-One raster brought onto the target grid, window by window, the same whatever the windows are.
+A `Layer` puts windows together from decoded blocks of the raster. Blocks are held in a `BlockCache` that all
+reading threads share and whose memory is bounded.
 """
 
 from abc import ABC, abstractmethod
@@ -17,6 +18,12 @@ from numpy.typing import NDArray
 from geores.scenes import Raster
 
 __all__ = ['BLOCK_PIXELS', 'Block', 'BlockCache', 'Layer', 'Pixels']
+
+BLOCK_PIXELS = 512
+"""Pixels along each side of a block, about."""
+
+Pixels = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
+"""Values (bands, h, w), and validity (h, w) or None where all are valid."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +113,6 @@ class BlockCache:
                 if future.done():
                     self.held_bytes -= future.result().nbytes
                     del self._blocks[key]
-
-
-BLOCK_PIXELS = 512
-
-Pixels = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
-"""Values (bands, h, w), and validity (h, w) or None where all are valid."""
 
 
 class Layer(ABC):

@@ -1,12 +1,8 @@
-"""Windows of a target grid in the units a model wants, from any scene.
-
-Chunks that are computed when they are asked for.
-"""
+"""Windows of a target grid in the units a model wants, from any scene."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +10,12 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
-from geores.inference.engine import ChunkWork
 from geores.inference.layer import BlockCache, Layer
 from geores.inference.resampling import open_layer
-from geores.inference.store import Arrays, MemoryStore
 from geores.scenes import Raster, Scene
 from geores.scenes.gdal import ungeoreferenced
 
-__all__ = ['CACHE_BYTES', 'Conversion', 'GridReader', 'LazyStore', 'Mask']
+__all__ = ['CACHE_BYTES', 'Conversion', 'GridReader', 'Mask']
 
 CACHE_BYTES = 256 * 2**20
 FAINTEST = np.float32(1e-5)
@@ -212,24 +206,3 @@ def _by_raster(scene: Scene, bands: Sequence[str]) -> list[tuple[Raster, list[in
 
 def _same_crs(layer: Layer, reader: GridReader) -> bool:
     return bool(layer.raster.geobox.crs == reader.target.crs)
-
-
-class LazyStore(MemoryStore):
-    """Holds each chunk in memory once it has been asked for; safe to read from many threads.
-
-    Args:
-        work: reads and computes a chunk.
-    """
-
-    def __init__(self, work: ChunkWork) -> None:
-        super().__init__()
-        self._work = work
-        self._locks = [Lock() for _ in range(len(work.plan))]
-
-    def get(self, index: int) -> Arrays:
-        """A chunk, computed where it is not held."""
-        with self._locks[index]:
-            if index not in self.done():
-                chunk = self._work.plan.chunk(*divmod(index, self._work.plan.shape[1]))
-                self.put(index, self._work.whole(chunk))
-            return super().get(index)

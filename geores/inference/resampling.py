@@ -1,10 +1,9 @@
-"""Rasters whose pixels line up with the target's: equal, or whole numbers of one to one of the other.
+"""The two ways of bringing a raster onto a target grid.
 
-Values are repeated, interpolated or averaged with weights that do not depend on the window.
-
-Rasters of another CRS, rotation or pixel size, warped in blocks fixed on the target grid.
-
-Which way a raster is brought onto a target grid.
+`open_layer` chooses. Where the pixels of both line up, being equal or whole numbers of one to one of the
+other, `AlignedLayer` repeats, interpolates or averages them. Rasters of another CRS, rotation or pixel size
+are warped by GDAL, in blocks fixed on the target grid (`WarpedLayer`). Either way a pixel has the same bits
+whatever window it is read in.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,37 @@ from geores.scenes import Raster
 
 __all__ = ['AlignedLayer', 'WarpedLayer', 'line_up', 'open_layer']
 
-ALIGNED = 1e-3  # pixels: how far two grids may be off and still count as aligned
+ALIGNED = 1e-3
+"""How far two grids may be off, in pixels, and still count as aligned."""
+
+WARP_PIXELS = 2048
+"""Source pixels along each side of what is warped at once, at most."""
+
+SHRINKS = 1.1
+"""Source pixels to a target pixel, along an axis, from which on they are averaged."""
+
+
+def open_layer(
+    raster: Raster,
+    indexes: Sequence[int],
+    target: GeoBox,
+    resampling: str,
+    cache: BlockCache,
+) -> Layer:
+    """The layer that brings bands of a raster onto a target grid.
+
+    Args:
+        raster: the source.
+        indexes: its bands, counted from 1.
+        target: the grid to read on.
+        resampling: ``nearest`` or ``bilinear`` where pixels grow; where they shrink they are averaged,
+            except with ``nearest-always``, which is for classes such as masks.
+        cache: where decoded blocks are kept.
+    """
+    zoom = line_up(raster.geobox, target)
+    if zoom is None or (zoom[0] < 1 and resampling == 'nearest-always'):
+        return WarpedLayer(raster, indexes, target, resampling, cache)
+    return AlignedLayer(raster, indexes, resampling, cache, zoom)
 
 
 def line_up(source: GeoBox, target: GeoBox) -> tuple[float, int, int] | None:
@@ -153,10 +182,6 @@ def _average(values: NDArray[np.float32], valid: NDArray[np.bool_] | None, steps
     return mean, count > 0
 
 
-WARP_PIXELS = 2048
-SHRINKS = 1.1  # source pixels to a target pixel from which on they are averaged
-
-
 class WarpedLayer(Layer):
     """A raster of another CRS, rotation or pixel size, warped in blocks fixed on the target grid."""
 
@@ -237,7 +262,7 @@ class WarpedLayer(Layer):
             x, y = np.asarray(xs), np.asarray(ys)
             if source.crs is not None and source.crs.geographic:
                 box = source.extent.boundingbox
-                x = wrapped(x, (box.left + box.right) / 2)
+                x = wrap_longitude(x, (box.left + box.right) / 2)
         affine = ~source.affine
         return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
 
@@ -259,7 +284,7 @@ class WarpedLayer(Layer):
         return window[0], window[1]
 
 
-def wrapped(longitude: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
+def wrap_longitude(longitude: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
     """Longitudes as they are counted about a middle, at most half a turn from it."""
     return middle + (longitude - middle + 180) % 360 - 180
 
@@ -267,26 +292,3 @@ def wrapped(longitude: NDArray[np.float64], middle: float) -> NDArray[np.float64
 def _crs(geobox: GeoBox) -> str | None:
     # Grids without CRS are warped within the plane they share: any CRS says that to GDAL.
     return geobox.crs.to_wkt() if geobox.crs is not None else 'EPSG:3857'
-
-
-def open_layer(
-    raster: Raster,
-    indexes: Sequence[int],
-    target: GeoBox,
-    resampling: str,
-    cache: BlockCache,
-) -> Layer:
-    """The layer that brings bands of a raster onto a target grid.
-
-    Args:
-        raster: the source.
-        indexes: its bands, counted from 1.
-        target: the grid to read on.
-        resampling: ``nearest`` or ``bilinear`` where pixels grow; where they shrink they are averaged,
-            except with ``nearest-always``, which is for classes such as masks.
-        cache: where decoded blocks are kept.
-    """
-    zoom = line_up(raster.geobox, target)
-    if zoom is None or (zoom[0] < 1 and resampling == 'nearest-always'):
-        return WarpedLayer(raster, indexes, target, resampling, cache)
-    return AlignedLayer(raster, indexes, resampling, cache, zoom)

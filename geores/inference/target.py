@@ -1,6 +1,7 @@
 """The grid on which a model sees a scene.
 
-Geometries of vector files brought to the CRS of a grid.
+It is chosen from the scene's headers, the ground sampling distances of the model, and what the user asks for:
+a resolution, a box or the polygons of a vector file.
 """
 
 from collections.abc import Sequence
@@ -19,10 +20,13 @@ from shapely.geometry.base import BaseGeometry
 from geores.errors import UsageError
 from geores.scenes import Scene
 
-__all__ = ['Target', 'reproject_near', 'target_grid']
+__all__ = ['Target', 'coarser', 'coarser_by', 'reproject_near', 'target_grid']
 
 SLACK = 0.05
 """How far a scene's pixel may lie outside a model's range before it is resampled, as a share."""
+
+EDGE_STEPS = 256
+"""Into how many steps a polygon's edge is cut, at the least, over the width of the place it is brought to."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +253,20 @@ def _bounds(grid: GeoBox) -> str:
     return f'{box.left:.6g}, {box.bottom:.6g}, {box.right:.6g}, {box.top:.6g} ({grid.crs})'
 
 
-STEPS = 256
+def coarser(grid: GeoBox, side: int) -> GeoBox:
+    """A coarser grid over all of another, of at most ``side`` pixels along each axis."""
+    return coarser_by(grid, -(-max(grid.shape.yx) // side))
+
+
+def coarser_by(grid: GeoBox, step: int) -> GeoBox:
+    """A grid of pixels ``step`` times as large as another's, which covers it whole.
+
+    Args:
+        grid: the other.
+        step: at least 1.
+    """
+    rows, cols = (-(-size // step) for size in grid.shape.yx)
+    return GeoBox((rows, cols), grid.affine @ Affine.scale(step), grid.crs)
 
 
 def reproject_near(
@@ -272,5 +289,5 @@ def reproject_near(
     span = max(east - west, north - south)
     if np.isfinite(span) and west < east:  # no pole and no antimeridian in it
         geometries = geometries.clip_by_rect(west - span, south - span, east + span, north + span)
-        geometries = geometries[~geometries.is_empty].segmentize(span / STEPS)
+        geometries = geometries[~geometries.is_empty].segmentize(span / EDGE_STEPS)
     return geometries.to_crs(crs).make_valid()

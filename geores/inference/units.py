@@ -1,6 +1,8 @@
 """From a scene's stored numbers to a model's units.
 
-From reflectance at the top of the atmosphere to that of the surface, near enough for a model.
+Headers say how in most cases; where they do not, a sample of the pixels decides (`sample_tiles`). For models
+that know only reflectance of the surface, that at the top of the atmosphere is brought near it
+(`subtract_dark_objects`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,18 @@ BRIGHTEST = 2.0
 
 STRONGEST = 10.0
 """Backscatter on a linear scale of which no scene has half of its pixels: 10 dB."""
+
+LOOK_PIXELS = 512
+"""Longest side of the look at a whole scene in which dark objects are searched."""
+
+DARKEST = 0.1
+"""Percentage of the pixels that are as dark as a dark object."""
+
+DARK = 100.0
+"""Reflectance of 1 %, times 10,000, that a dark object has (Chavez 1996, Photogrammetric Engineering 62)."""
+
+HAZIEST = 1400.0
+"""Most that air adds at 490 nm, in reflectance times 10,000: a scene without dark objects is spared."""
 
 Pixels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
@@ -224,19 +238,6 @@ def _reflectances(
     converted |= {name: Conversion(gain, 0.0, 0.0) for name in unstated}
     kind = 'reflectance from 0 to 1' if fractions else 'reflectance times 10,000'
     return converted, (f'the scene states no scale: its floating point pixels are taken as {kind}',)
-
-
-LOOK_PIXELS = 512
-"""Longest side of the look at a whole scene in which dark objects are searched."""
-
-DARKEST = 0.1
-"""Percentage of the pixels that are as dark as a dark object."""
-
-DARK = 100.0
-"""Reflectance of 1 %, times 10,000, that a dark object has (Chavez 1996, Photogrammetric Engineering 62)."""
-
-HAZIEST = 1400.0
-"""Most that air adds at 490 nm, in reflectance times 10,000: a scene without dark objects is spared."""
 
 
 def corrects(scene: Scene, card: ModelCard, atmosphere: str = 'auto') -> bool:

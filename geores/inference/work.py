@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from geores.errors import OutputError
-from geores.inference.engine import ChunkWork, Sink, Step, run
+from geores.inference.engine import ChunkWork, LazyStore, Sink, Step, run
 from geores.inference.prepared import PreparedScene
-from geores.inference.reader import LazyStore
 from geores.inference.store import ChunkStore, FolderStore
 from geores.scenes import gdal_env
 

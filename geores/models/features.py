@@ -1,6 +1,6 @@
-"""Feature maps of image networks.
+"""What a question head sees of an image: the feature map of an encoder, and colour and texture.
 
-Colour and texture of an image's cells: what a network trained to tell objects may have unlearnt.
+Colour and texture of an image's cells are what a network trained to tell objects may have unlearnt.
 """
 
 import math
@@ -16,6 +16,10 @@ from geores.errors import UsageError
 __all__ = ['FeatureMap', 'appearance', 'channels']
 
 
+_SCALES = (1, 2, 4, 8)  # pixels that an edge is looked for across
+_FLAT = 0.004  # gradient of a cell without any texture, in standard deviations of the images
+
+
 class FeatureMap(nn.Module):
     """The map of features that a network sees, before it is pooled.
 
@@ -27,7 +31,7 @@ class FeatureMap(nn.Module):
         grid: Height and width to which maps are brought by averaging; None leaves them.
         scale: By which images are resized before the network sees them, such as 0.5 where it was trained on
             pixels twice as large.
-        looks: Append channels of colour and texture (`geores.models.features`), of the images at full size.
+        looks: Append channels of colour and texture (`appearance`), of the images at full size.
 
     Raises:
         UsageError: The network gives no feature maps, or the scale is not above 0.
@@ -114,10 +118,6 @@ class FeatureMap(nn.Module):
                 f'the encoder gives maps of {maps.shape[2]} x {maps.shape[3]}, which are not square'
             )
         return maps.shape[1], maps.shape[2]
-
-
-_SCALES = (1, 2, 4, 8)  # pixels that an edge is looked for across
-_FLAT = 0.004  # gradient of a cell without any texture, in standard deviations of the images
 
 
 def channels(bands: int) -> int:

@@ -1,10 +1,9 @@
-"""Networks that label pixels: timm's ResNets with a decoder of segmentation_models_pytorch.
+"""Networks that label pixels.
 
-The network of Dynamic World: a small fully convolutional network that labels pixels.
-
-Brown et al. 2022, "Dynamic World, Near real-time global 10 m land use land cover mapping", Scientific
-Data 9:251, figure 2 and its released model. Written from that description; the norms after its convolutions
-are folded into them, as in the released model, so that there are none here.
+`EncoderDecoder` is one of timm's ResNets with a decoder of segmentation_models_pytorch. `DynamicWorldNetwork`
+is the small fully convolutional network of Brown et al. 2022, "Dynamic World, Near real-time global 10 m land
+use land cover mapping", Scientific Data 9:251, figure 2. It is written from that description and the released
+model, in which the norms after convolutions are folded into them, so that there are none here.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from torch.nn import functional
 from geores.errors import UsageError
 from geores.models.registry import register
 
-__all__ = ['EncoderDecoder']
+__all__ = ['DynamicWorldNetwork', 'EncoderDecoder']
 
 _DECODERS = {'unet': 'Unet', 'fpn': 'FPN', 'deeplabv3plus': 'DeepLabV3Plus'}
 # A card is data from elsewhere: other names and arguments could make timm read a file or the network.
@@ -26,6 +25,9 @@ _ENCODERS = frozenset(timm.list_models(module='resnet'))
 _ARGUMENTS = frozenset(
     {'encoder_depth', 'decoder_channels', 'decoder_pyramid_channels', 'decoder_segmentation_channels'}
 )
+
+WIDTHS = (64, 96, 144, 48)
+"""Channels of `DynamicWorldNetwork`: stem, first block, the two other blocks, and the side branch."""
 
 
 class EncoderDecoder(nn.Module):
@@ -94,10 +96,6 @@ class EncoderDecoder(nn.Module):
 
 for _name in _DECODERS:
     register(_name)(partial(EncoderDecoder, _name))
-
-
-WIDTHS = (64, 96, 144, 48)
-"""Channels of the stem, of the first block, of the two others, and of the side branch."""
 
 
 @register('dynamic_world')

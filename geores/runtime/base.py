@@ -1,9 +1,6 @@
-"""What stands under every model: something that maps normalised images to logits.
+"""What every model runs on: a runtime that maps normalised images to logits, a device, threads, a precision.
 
-Where a network runs, and how many threads it takes.
-
-What this machine's processor can compute in: asked here alone, so that tests can set it.
-
+What this machine's processor can compute in is asked here alone, so that tests can set it.
 `GEORES_BFLOAT16=0` in the environment makes geores compute as on a processor without bfloat16.
 """
 
@@ -35,6 +32,9 @@ DTYPES: dict[Precision, torch.dtype] = {
     'bf16': torch.bfloat16,
     'fp16': torch.float16,
 }
+
+BFLOAT16 = 'GEORES_BFLOAT16'
+"""Environment variable; '0' turns bfloat16 on CPUs off."""
 
 
 class Runtime(Protocol):
@@ -90,10 +90,6 @@ def one_thread_each() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-BFLOAT16 = 'GEORES_BFLOAT16'
-"""Environment variable; '0' turns bfloat16 on CPUs off."""
 
 
 def has_bfloat16() -> bool:
