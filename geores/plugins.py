@@ -18,7 +18,7 @@ from typing import Any
 
 from geores.errors import UsageError
 
-__all__ = ['ARCHITECTURES', 'DATASETS', 'MODELS', 'OURS', 'TASKS', 'Plugin', 'bundle_folders', 'plugins']
+__all__ = ['ARCHITECTURES', 'DATASETS', 'MODELS', 'OURS', 'TASKS', 'Plugin', 'bundle_folders', 'find_plugins']
 
 TASKS = 'geores.tasks'
 DATASETS = 'geores.datasets'
@@ -77,7 +77,7 @@ class Plugin:
         )
 
 
-def plugins(group: str) -> tuple[list[Plugin], list[str]]:
+def find_plugins(group: str) -> tuple[list[Plugin], list[str]]:
     """What packages declare in a group, from their metadata alone.
 
     Args:
@@ -121,7 +121,7 @@ def bundle_folders() -> tuple[dict[str, tuple[Path, str]], list[str]]:
         Name -> (folder, package that holds it), and one sentence on each entry point without a
         bundle and each bundle that another of its name hides.
     """
-    declared, problems = plugins(MODELS)
+    declared, problems = find_plugins(MODELS)
     known: dict[str, tuple[Path, str]] = {}
     for plugin in declared:
         folders = list(_bundles(_folders(plugin.value)))

@@ -23,7 +23,7 @@ __all__ = [
     'onnx_weights',
     'read_weights',
     'refuse_pickle',
-    'require',
+    'require_onnx',
     'sha256_of',
 ]
 
@@ -119,7 +119,7 @@ def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
         raise BundleError(f'tensor {unexpected[0]!r} is not part of the architecture of the card')
 
 
-def require(name: str) -> ModuleType:
+def require_onnx(name: str) -> ModuleType:
     """Import a package of the extra `geores[onnx]`.
 
     Args:
@@ -147,7 +147,7 @@ def onnx_weights(path: str | Path) -> dict[str, Tensor]:
         BundleError: It cannot be read.
         UsageError: The package onnx is not installed.
     """
-    onnx = require('onnx')
+    onnx = require_onnx('onnx')
     try:
         graph = onnx.load(str(path)).graph
         found: Mapping[str, object] = {one.name: one for one in graph.initializer}

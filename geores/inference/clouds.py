@@ -1,6 +1,6 @@
 """Clouds in a Sentinel-2 scene: a note on how many there may be, and a detector.
 
-`bright_note` applies a rule of brightness to a coarse look at the scene and costs little. `detect_clouds`
+`cloud_note` applies a rule of brightness to a coarse look at the scene and costs little. `detect_clouds`
 runs s2cloudless on L1C; its weights lie in its package (extra ``geores[clouds]``).
 """
 
@@ -16,11 +16,11 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
 from geores.errors import UsageError
-from geores.inference.reader import Conversion, GridReader
+from geores.inference.reader import GridReader, UnitTransform
 from geores.inference.target import Target, coarser, coarser_by
 from geores.scenes import ArrayRaster, Band, FileRaster, Raster, Scene, gdal_env
 
-__all__ = ['bright_note', 'check_detector', 'detect_clouds', 'detector_version', 'is_bright']
+__all__ = ['check_detector', 'cloud_note', 'detect_clouds', 'detector_version', 'is_bright']
 
 BLUE, GREEN, SWIR = 'B02', 'B03', 'B11'
 
@@ -75,7 +75,7 @@ def is_bright(
     return bright if swir is None else bright & (swir > NO_SNOW)
 
 
-def bright_note(scene: Scene, target: Target) -> tuple[str, ...]:
+def cloud_note(scene: Scene, target: Target) -> tuple[str, ...]:
     """What to tell of a scene that no mask covers: which share of it may be cloud, above 1 %.
 
     Nothing where that is not known: other sensors, pictures of 8 bits, values of unknown scale, and what
@@ -122,7 +122,7 @@ def _look(scene: Scene, bands: dict[str, Band], grid: GeoBox) -> Look:
     """Reflectances (bands, ...) and validity (...) of a sample of the grid."""
     if all(_is_quick(band.raster) for band in bands.values()):
         return _glance(bands, coarser(grid, LOOK_PIXELS))
-    reader = GridReader(scene, list(bands), grid, conversions=_reflectance(bands), cache_bytes=2**26)
+    reader = GridReader(scene, list(bands), grid, transforms=_reflectance(bands), cache_bytes=2**26)
     rows, cols = (_windows(size) for size in grid.shape.yx)
     parts = [reader.read(*window) for window in product(rows, cols)]
     values = np.concatenate([values.reshape(len(bands), -1) for values, _ in parts], axis=1)
@@ -146,11 +146,11 @@ def _glance(bands: dict[str, Band], grid: GeoBox) -> Look:
     shape = (grid.shape.y, grid.shape.x)
     values = np.full((len(bands), *shape), np.nan, np.float32)
     crs = 'EPSG:3857' if grid.crs is None else grid.crs.to_wkt()
-    for (name, conversion), into in zip(_reflectance(bands).items(), values, strict=True):
+    for (name, transform), into in zip(_reflectance(bands).items(), values, strict=True):
         raster = bands[name].raster
-        seen, valid = raster.glance(bands[name].index, LOOK_PIXELS)
+        seen, valid = raster.read_coarse(bands[name].index, LOOK_PIXELS)
         stored = seen.astype(np.float32)
-        conversion.apply(stored)
+        transform.apply(stored)
         if valid is not None:
             stored[~valid] = np.nan
         native, (rows, cols) = raster.geobox, stored.shape
@@ -169,8 +169,8 @@ def _glance(bands: dict[str, Band], grid: GeoBox) -> Look:
     return values, np.asarray(~np.isnan(values).any(0), bool)
 
 
-def _reflectance(bands: dict[str, Band]) -> dict[str, Conversion]:
-    return {name: Conversion(band.scale or 1.0, band.offset or 0.0) for name, band in bands.items()}
+def _reflectance(bands: dict[str, Band]) -> dict[str, UnitTransform]:
+    return {name: UnitTransform(band.scale or 1.0, band.offset or 0.0) for name, band in bands.items()}
 
 
 def detector_version() -> str:
@@ -226,7 +226,7 @@ def detect_clouds(scene: Scene, target: Target, *, workers: int = 1) -> Raster:
     grid = coarser_by(target.grid, max(1, round(METRES / finest)))
     probability = np.zeros(grid.shape.yx, np.float32)
     reflectance = _reflectance({name: scene.band(name) for name in DETECTOR_BANDS})
-    reader = GridReader(scene, DETECTOR_BANDS, grid, conversions=reflectance, cache_bytes=2**26)
+    reader = GridReader(scene, DETECTOR_BANDS, grid, transforms=reflectance, cache_bytes=2**26)
     detector = _detector()
     with gdal_env():
         for row, col in product(*(range(0, size, BLOCK) for size in grid.shape.yx)):

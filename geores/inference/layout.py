@@ -11,7 +11,7 @@ from geores.inference.masks import MaskChoice, choose_mask
 from geores.inference.target import Target, target_grid
 from geores.scenes import Scene
 
-__all__ = ['Layout', 'SceneOptions', 'lay_out_scene']
+__all__ = ['SceneLayout', 'SceneOptions', 'lay_out_scene']
 
 ROW_BYTES = 200
 """Of a row of the table of tiles, beside its scores."""
@@ -45,7 +45,7 @@ class SceneOptions:
 
 
 @dataclass(frozen=True)
-class Layout:
+class SceneLayout:
     """Decided from headers alone.
 
     Attributes:
@@ -69,7 +69,7 @@ class Layout:
         return Tiling(self.tiling.height, self.tiling.width, side, side)
 
 
-def lay_out_scene(scene: Scene, card: ModelCard, options: SceneOptions) -> Layout:
+def lay_out_scene(scene: Scene, card: ModelCard, options: SceneOptions) -> SceneLayout:
     """The grid, the tiles and the mask over them.
 
     Args:
@@ -105,7 +105,7 @@ def lay_out_scene(scene: Scene, card: ModelCard, options: SceneOptions) -> Layou
     mask = choose_mask(
         scene, target.grid, mask=options.mask, values=options.mask_values, clouds=options.clouds
     )
-    return Layout(target, tiling, mask)
+    return SceneLayout(target, tiling, mask)
 
 
 def _check_size(tiling: Tiling | Blocks, size: int, limit: int) -> None:

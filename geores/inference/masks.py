@@ -66,7 +66,9 @@ class MaskChoice:
         """The classes that mask; None for every number but 0."""
         return None if self.mask is None or self.mask.values is None else list(self.mask.values)
 
-    def laid(self, scene: Scene, target: Target, *, workers: int = 1) -> tuple[Mask | None, tuple[str, ...]]:
+    def make_mask(
+        self, scene: Scene, target: Target, *, workers: int = 1
+    ) -> tuple[Mask | None, tuple[str, ...]]:
         """The mask over a grid, and what to tell about it; clouds are looked for now.
 
         Args:

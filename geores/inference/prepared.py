@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from geores.card import ModelCard
 from geores.grid import Blocks, Tiling
 from geores.inference.cells import Quicklook
-from geores.inference.clouds import bright_note
-from geores.inference.layout import Layout, SceneOptions, lay_out_scene
+from geores.inference.clouds import cloud_note
+from geores.inference.layout import SceneLayout, SceneOptions, lay_out_scene
 from geores.inference.plan import AnyPlan, Plan, plan_chunks
-from geores.inference.reader import Conversion, GridReader
-from geores.inference.units import conversions, needs_sample, sample_tiles
+from geores.inference.reader import GridReader, UnitTransform
+from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.scenes import Scene, gdal_env
 
 __all__ = ['PreparedScene', 'header_key', 'prepare_scene']
@@ -53,7 +53,7 @@ class PreparedScene:
 
     scene: Scene
     card: ModelCard
-    layout: Layout
+    layout: SceneLayout
     plan: AnyPlan
     reader: GridReader
     look: Quicklook
@@ -79,7 +79,7 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
     layout = lay_out_scene(scene, card, options)
     target, tiling = layout.target, layout.tiling
     workers = _workers(options)
-    mask, about_mask = layout.mask.laid(scene, target, workers=workers)
+    mask, about_mask = layout.mask.make_mask(scene, target, workers=workers)
     reader = GridReader(
         scene, card.bands, target.grid, resampling=card.resampling, mask=mask, area=target.area
     )
@@ -91,7 +91,7 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
         sample, valid = sample_tiles(
             reader, layout.samples, side=4 if decides else few, workers=workers, strict=decides
         )
-        converted, told = conversions(
+        converted, told = unit_transforms(
             scene,
             card,
             card.bands,
@@ -100,10 +100,10 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
             linear=options.linear_s1,
             atmosphere=options.atmosphere,
         )
-    cloudy = bright_note(scene, target) if mask is None and options.mask is None else ()
+    cloudy = cloud_note(scene, target) if mask is None and options.mask is None else ()
     plan = _plan(tiling, reader, options, device)
     key = header_key(scene, card, options, layout) | {
-        'units': {band: asdict(conversion) for band, conversion in converted.items()},
+        'units': {band: asdict(transform) for band, transform in converted.items()},
         'batch-size': plan.batch_size,
         'chunks': list(plan.chunk_shape),
     }
@@ -112,7 +112,7 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
         card=card,
         layout=layout,
         plan=plan,
-        reader=reader.converting(converted),
+        reader=reader.with_transforms(converted),
         look=Quicklook(_display(card.bands), -(-max(tiling.height, tiling.width) // LOOK_PIXELS)),
         probe=_probe(card, sample, valid, converted),
         workers=workers,
@@ -121,7 +121,7 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
     )
 
 
-def header_key(scene: Scene, card: ModelCard, options: SceneOptions, layout: Layout) -> dict[str, Any]:
+def header_key(scene: Scene, card: ModelCard, options: SceneOptions, layout: SceneLayout) -> dict[str, Any]:
     """What decides the pixels that a model sees, as far as headers tell.
 
     Args:
@@ -165,7 +165,7 @@ def _probe(
     card: ModelCard,
     sample: NDArray[np.float32],
     valid: NDArray[np.bool_],
-    converted: dict[str, Conversion],
+    converted: dict[str, UnitTransform],
 ) -> NDArray[np.float32]:
     """The sampled tiles that have valid pixels, as the model would get them."""
     large = min(valid.shape[1:]) >= MIN_PROBE and all(side % card.alignment == 0 for side in valid.shape[1:])
@@ -173,7 +173,7 @@ def _probe(
     tiles, valid = sample[seen], valid[seen]
     for position, (band, fill) in enumerate(zip(card.bands, card.fill, strict=True)):
         for image, known in zip(tiles[:, position], valid, strict=True):
-            converted.get(band, Conversion()).apply(image)
+            converted.get(band, UnitTransform()).apply(image)
             image[~known] = fill
     return tiles
 

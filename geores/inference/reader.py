@@ -15,7 +15,7 @@ from geores.inference.resampling import open_layer
 from geores.scenes import Raster, Scene
 from geores.scenes.gdal import ungeoreferenced
 
-__all__ = ['CACHE_BYTES', 'Conversion', 'GridReader', 'Mask']
+__all__ = ['CACHE_BYTES', 'GridReader', 'Mask', 'UnitTransform']
 
 CACHE_BYTES = 256 * 2**20
 FAINTEST = np.float32(1e-5)
@@ -23,7 +23,7 @@ FAINTEST = np.float32(1e-5)
 
 
 @dataclass(frozen=True)
-class Conversion:
+class UnitTransform:
     """How stored numbers become a model's units: ``clip(number * gain + bias, low, high)``.
 
     With ``decibels`` that is a power on a linear scale, of which 10 log10 is taken in the end.
@@ -76,7 +76,7 @@ class GridReader:
         bands: the bands to read, in the order wanted.
         target: the grid; windows are counted in its pixels.
         resampling: ``nearest`` or ``bilinear`` where pixels grow; shrinking averages.
-        conversions: a band's `Conversion`, where its numbers need one.
+        transforms: a band's `UnitTransform`, where its numbers need one.
         mask: makes pixels invalid.
         area: polygon in the grid's CRS; pixels whose centre lies outside are invalid.
         cache_bytes: most memory for decoded source blocks.
@@ -89,7 +89,7 @@ class GridReader:
         target: GeoBox,
         *,
         resampling: str = 'bilinear',
-        conversions: Mapping[str, Conversion] | None = None,
+        transforms: Mapping[str, UnitTransform] | None = None,
         mask: Mask | None = None,
         area: BaseGeometry | None = None,
         cache_bytes: int = CACHE_BYTES,
@@ -97,7 +97,7 @@ class GridReader:
         self.scene = scene
         self.target = target
         self.bands = tuple(bands)
-        self._conversions = [(conversions or {}).get(band, Conversion()) for band in bands]
+        self._transforms = [(transforms or {}).get(band, UnitTransform()) for band in bands]
         self._cache = cache = BlockCache(cache_bytes)
         self._layers: list[tuple[Layer, list[int]]] = []
         for raster, positions in _by_raster(scene, bands):
@@ -110,10 +110,10 @@ class GridReader:
         )
         self._area = area
 
-    def converting(self, conversions: Mapping[str, Conversion]) -> 'GridReader':
-        """The same reader, sharing what it holds decoded, with other conversions."""
+    def with_transforms(self, transforms: Mapping[str, UnitTransform]) -> 'GridReader':
+        """The same reader, sharing what it holds decoded, with other transforms."""
         other = copy(self)
-        other._conversions = [conversions.get(band, Conversion()) for band in self.bands]
+        other._transforms = [transforms.get(band, UnitTransform()) for band in self.bands]
         return other
 
     def expect(self, rows: Sequence[slice], cols: Sequence[slice]) -> None:
@@ -170,8 +170,8 @@ class GridReader:
                 values[positions] = part
             if part_valid is not None:
                 valid &= part_valid
-        for band, conversion in zip(values, self._conversions, strict=True):
-            conversion.apply(band)
+        for band, transform in zip(values, self._transforms, strict=True):
+            transform.apply(band)
         return values, valid & self._allowed(rows, cols, shape)
 
     def _in_turn(self, rows: slice, cols: slice) -> Iterator[tuple[Layer, list[int]]]:

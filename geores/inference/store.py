@@ -46,7 +46,7 @@ class MemoryStore:
         self._chunks: dict[int, Arrays] = {}
 
     @classmethod
-    def of(cls, store: ChunkStore) -> Self:
+    def copy_of(cls, store: ChunkStore) -> Self:
         """A copy of all that another store holds."""
         copy = cls()
         for index in store.done():

@@ -16,11 +16,17 @@ from numpy.typing import NDArray
 from geores.card import ModelCard
 from geores.errors import ReadError, UsageError
 from geores.grid import Tiling
-from geores.inference.reader import Conversion, GridReader
+from geores.inference.reader import GridReader, UnitTransform
 from geores.scenes import Band, Scene
 from geores.scenes.bands import SENTINEL1_BANDS, WAVELENGTHS
 
-__all__ = ['conversions', 'corrects', 'needs_sample', 'sample_tiles', 'subtract_dark_objects']
+__all__ = [
+    'needs_dark_subtraction',
+    'needs_sample',
+    'sample_tiles',
+    'subtract_dark_objects',
+    'unit_transforms',
+]
 
 BRIGHTEST = 2.0
 """Floating point pixels above it are no reflectances of 0 to 1."""
@@ -92,7 +98,7 @@ def _spread(count: int, side: int) -> list[int]:
     return sorted({int(i) for i in (np.arange(side) + 0.5) / max(side, 1) * count})
 
 
-def conversions(
+def unit_transforms(
     scene: Scene,
     card: ModelCard,
     bands: Sequence[str],
@@ -101,7 +107,7 @@ def conversions(
     *,
     linear: bool = False,
     atmosphere: str = 'auto',
-) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
     """How each band's stored numbers become the card's units, and what to tell about it.
 
     Args:
@@ -111,14 +117,14 @@ def conversions(
         values: sampled tiles as stored, (N, C, h, w).
         valid: (N, h, w).
         linear: whether Sentinel-1's backscatter is on a linear scale instead of in dB.
-        atmosphere: 'auto' subtracts dark objects where `corrects` says so; 'none' never does.
+        atmosphere: 'auto' subtracts dark objects where `needs_dark_subtraction` says so; 'none' never does.
 
     Raises:
         UsageError: backscatter is not on the scale that is said.
         ReadError: dark objects are looked for, and the scene cannot be read.
 
     Returns:
-        A `Conversion` for each band that needs one, and notes of one sentence each.
+        A `UnitTransform` for each band that needs one, and notes of one sentence each.
     """
     if linear and not set(SENTINEL1_BANDS) & set(bands):
         raise UsageError(f'--linear-s1 (linear_s1=) is about Sentinel-1, of which {card.name} takes no band')
@@ -133,16 +139,16 @@ def conversions(
     if card.units.startswith('reflectance*10000'):
         reflectances, told = _reflectances(other, samples)
         converted, notes = converted | reflectances, notes + told
-        if corrects(scene, card, atmosphere):
+        if needs_dark_subtraction(scene, card, atmosphere):
             converted, subtracted = subtract_dark_objects(scene, bands, converted)
             notes = subtracted + notes
         return converted, notes
     return converted | _scaled(other), notes
 
 
-def _scaled(bands: dict[str, Band]) -> dict[str, Conversion]:
+def _scaled(bands: dict[str, Band]) -> dict[str, UnitTransform]:
     return {
-        name: Conversion(band.scale, band.offset or 0.0)
+        name: UnitTransform(band.scale, band.offset or 0.0)
         for name, band in bands.items()
         if band.scale is not None
     }
@@ -150,17 +156,17 @@ def _scaled(bands: dict[str, Band]) -> dict[str, Conversion]:
 
 def _decibels(
     bands: dict[str, Band], samples: dict[str, NDArray[np.float32]], *, linear: bool
-) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
     """Backscatter in dB, which is what models of Sentinel-1 take."""
     converted = _scaled(bands)
     for name, band in bands.items():
         stored = samples[name].copy()
-        before = converted.get(name, Conversion())
+        before = converted.get(name, UnitTransform())
         before.apply(stored)
         if len(stored):
             _check_scale(f'{name} of {band.raster.path}', stored, linear=linear)
         if linear:
-            converted[name] = Conversion(before.gain, before.bias, decibels=True)
+            converted[name] = UnitTransform(before.gain, before.bias, decibels=True)
     return converted, (f'{", ".join(bands)} brought from a linear scale to dB',) if linear and bands else ()
 
 
@@ -187,7 +193,7 @@ def _check_scale(what: str, sample: NDArray[np.float32], *, linear: bool) -> Non
 
 def _stretched(
     card: ModelCard, bands: dict[str, Band], samples: dict[str, NDArray[np.float32]]
-) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
     other = [name for name, band in bands.items() if band.raster.dtype != np.uint8]
     if card.display_range and other:
         return _displayed({name: bands[name] for name in other}, samples, card.display_range)
@@ -196,7 +202,7 @@ def _stretched(
     for name in other:
         low, high = np.percentile(samples[name], limits) if len(samples[name]) else (0.0, 255.0)
         gain = 255.0 / max(float(high) - float(low), 1e-6)
-        stretch[name] = Conversion(gain, -float(low) * gain, 0.0, 255.0)
+        stretch[name] = UnitTransform(gain, -float(low) * gain, 0.0, 255.0)
     if not other:
         return {}, ()
     span = f'{limits[0]:g} and {limits[1]:g}'
@@ -205,13 +211,13 @@ def _stretched(
 
 def _displayed(
     bands: dict[str, Band], samples: dict[str, NDArray[np.float32]], limits: tuple[float, float]
-) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
     """Reflectances times 10,000 as 8 bits: `limits` become 0 and 255."""
     known, notes = _reflectances(bands, samples)
     gain = 255.0 / max(limits[1] - limits[0], 1e-6)
-    before = {name: known.get(name, Conversion()) for name in bands}
+    before = {name: known.get(name, UnitTransform()) for name in bands}
     shown = {
-        name: Conversion(one.gain * gain, (one.bias - limits[0]) * gain, 0.0, 255.0)
+        name: UnitTransform(one.gain * gain, (one.bias - limits[0]) * gain, 0.0, 255.0)
         for name, one in before.items()
     }
     span = f'{limits[0]:g} and {limits[1]:g}'
@@ -220,14 +226,14 @@ def _displayed(
 
 def _reflectances(
     bands: dict[str, Band], samples: dict[str, NDArray[np.float32]]
-) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
     converted, unstated = {}, []
     for name, band in bands.items():
         if band.scale is not None:
             gain, bias = band.scale * 1e4, (band.offset or 0.0) * 1e4
             # Most products: numbers that cannot fall below 0 are spared a pass.
             falls = band.raster.dtype.kind != 'u' or gain < 0 or bias < 0
-            converted[name] = Conversion(gain, bias, 0.0 if falls else None)
+            converted[name] = UnitTransform(gain, bias, 0.0 if falls else None)
         elif np.issubdtype(band.raster.dtype, np.floating):
             unstated.append(name)
     if not unstated:
@@ -235,12 +241,12 @@ def _reflectances(
     pixels = np.concatenate([samples[name] for name in unstated])
     fractions = bool(len(pixels)) and float(np.percentile(pixels, 99)) <= BRIGHTEST
     gain = 1e4 if fractions else 1.0
-    converted |= {name: Conversion(gain, 0.0, 0.0) for name in unstated}
+    converted |= {name: UnitTransform(gain, 0.0, 0.0) for name in unstated}
     kind = 'reflectance from 0 to 1' if fractions else 'reflectance times 10,000'
     return converted, (f'the scene states no scale: its floating point pixels are taken as {kind}',)
 
 
-def corrects(scene: Scene, card: ModelCard, atmosphere: str = 'auto') -> bool:
+def needs_dark_subtraction(scene: Scene, card: ModelCard, atmosphere: str = 'auto') -> bool:
     """Whether dark objects are to be subtracted: the scene is L1C, and the model knows only L2A.
 
     Args:
@@ -259,8 +265,8 @@ def corrects(scene: Scene, card: ModelCard, atmosphere: str = 'auto') -> bool:
 
 
 def subtract_dark_objects(
-    scene: Scene, bands: Sequence[str], converted: Mapping[str, Conversion]
-) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+    scene: Scene, bands: Sequence[str], converted: Mapping[str, UnitTransform]
+) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
     """Take from each band what the air adds over the darkest pixels of the whole scene.
 
     Dark-object subtraction (Chavez 1996): the darkest 0.1 % of the pixels are taken to have a
@@ -273,7 +279,7 @@ def subtract_dark_objects(
         converted: how their numbers become reflectance times 10,000.
 
     Returns:
-        The conversions with the subtraction in them, and a note.
+        The transforms with the subtraction in them, and a note.
 
     Raises:
         ReadError: the scene cannot be read.
@@ -283,10 +289,10 @@ def subtract_dark_objects(
         band = scene.band(name)
         if band.name not in WAVELENGTHS:
             continue
-        seen = band.raster.look(band.index, LOOK_PIXELS)
+        seen = band.raster.sample(band.index, LOOK_PIXELS)
         if not len(seen):
             continue
-        before = result.get(name, Conversion())
+        before = result.get(name, UnitTransform())
         added = _added(before, seen.astype(np.float32), WAVELENGTHS[band.name])
         if added > 0:
             result[name] = replace(before, bias=before.bias - added, low=0.0)
@@ -299,9 +305,9 @@ def subtract_dark_objects(
     )
 
 
-def _added(conversion: Conversion, seen: NDArray[np.float32], wavelength: float) -> float:
+def _added(transform: UnitTransform, seen: NDArray[np.float32], wavelength: float) -> float:
     """What the air adds to a band: its dark objects less 1 %, within 0 and what haze can be."""
-    conversion.apply(seen)
+    transform.apply(seen)
     dark = float(np.percentile(seen, DARKEST))
     # Aerosol scatters with a power of the wavelength of about -1.5.
     return float(np.clip(dark - DARK, 0.0, HAZIEST * (490.0 / wavelength) ** 1.5))

@@ -12,7 +12,7 @@ from filelock import FileLock
 from geores.errors import OutputError
 from geores.io.whole_files import whole_files
 
-__all__ = ['check_record', 'read_record', 'record']
+__all__ = ['check_record', 'read_record', 'update_record']
 
 LOCK_SECONDS = 60
 
@@ -24,7 +24,7 @@ def check_record(path: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def record(path: Path) -> Iterator[dict[str, Any]]:
+def update_record(path: Path) -> Iterator[dict[str, Any]]:
     """Entries by scene, to add to while no other process does; written at the end of the block.
 
     Raises:

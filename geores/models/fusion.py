@@ -12,7 +12,14 @@ from torch.nn import functional
 
 from geores.errors import UsageError
 
-__all__ = ['Attention', 'Bilinear', 'Concatenation', 'Fusion', 'Product', 'fusion']
+__all__ = [
+    'AttentionFusion',
+    'BilinearFusion',
+    'ConcatenationFusion',
+    'Fusion',
+    'ProductFusion',
+    'make_fusion',
+]
 
 
 class Fusion(nn.Module):
@@ -79,7 +86,7 @@ class _Vectors(Fusion):
         return self.image(self.dropout(seen)).tanh(), self.text(self.dropout(text)).tanh()
 
 
-class Product(_Vectors):
+class ProductFusion(_Vectors):
     """The product of both vectors, as published (Lobry et al. 2020, section IV).
 
     A 1x1 convolution brings the map to `flat` values; these and the question go through a layer of
@@ -100,8 +107,8 @@ class Product(_Vectors):
         return (image * question).tanh()
 
 
-class Concatenation(_Vectors):
-    """Both vectors side by side through a layer; arguments as of `Product`."""
+class ConcatenationFusion(_Vectors):
+    """Both vectors side by side through a layer; arguments as of `ProductFusion`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **kwargs)
@@ -113,7 +120,7 @@ class Concatenation(_Vectors):
         return joined.tanh()
 
 
-class Bilinear(_Vectors):
+class BilinearFusion(_Vectors):
     """Low-rank bilinear pooling (Yu et al. 2017, MFB, section 3.1).
 
     Products of `width` values are summed in groups of `rank`, then square-rooted with their sign and
@@ -121,8 +128,8 @@ class Bilinear(_Vectors):
 
     Args:
         rank: Of the bilinear form; divides `width`.
-        *args: As of `Product`.
-        **kwargs: As of `Product`.
+        *args: As of `ProductFusion`.
+        **kwargs: As of `ProductFusion`.
     """
 
     def __init__(self, *args: Any, rank: int = 4, **kwargs: Any) -> None:  # noqa: ANN401
@@ -141,7 +148,7 @@ class Bilinear(_Vectors):
         return functional.normalize(rooted)
 
 
-class Attention(Fusion):
+class AttentionFusion(Fusion):
     """The question looks over the map.
 
     Cells are keys by content and place. Of the `glimpses`, one half takes the mean of the cells by softmax
@@ -203,14 +210,14 @@ def _places(features: Tensor) -> Tensor:
 
 
 _FUSIONS: dict[str, Callable[..., Fusion]] = {
-    'product': Product,
-    'concatenation': Concatenation,
-    'bilinear': Bilinear,
-    'attention': Attention,
+    'product': ProductFusion,
+    'concatenation': ConcatenationFusion,
+    'bilinear': BilinearFusion,
+    'attention': AttentionFusion,
 }
 
 
-def fusion(name: str, features: int, grid: int, text: int, **kwargs: Any) -> Fusion:  # noqa: ANN401
+def make_fusion(name: str, features: int, grid: int, text: int, **kwargs: Any) -> Fusion:  # noqa: ANN401
     """Build a fusion.
 
     Args:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from geores import plugins
 from geores.errors import UsageError
+from geores.plugins import ARCHITECTURES, Plugin, find_plugins
 
 Builder = Callable[..., nn.Module]
 
@@ -80,5 +80,5 @@ def _find(architecture: str) -> Builder:
     raise UsageError(f'no architecture is named {architecture!r}{hint}')
 
 
-def _plugged() -> dict[str, plugins.Plugin]:
-    return {plugin.name: plugin for plugin in plugins.plugins(plugins.ARCHITECTURES)[0]}
+def _plugged() -> dict[str, Plugin]:
+    return {plugin.name: plugin for plugin in find_plugins(ARCHITECTURES)[0]}

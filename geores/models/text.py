@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from geores.errors import UsageError
 
-__all__ = ['RecurrentText', 'TextEncoder', 'TransformerText', 'text_encoder']
+__all__ = ['RecurrentText', 'TextEncoder', 'TransformerText', 'make_text_encoder']
 
 Pooling = Literal['last', 'mean', 'attention']
 
@@ -171,7 +171,7 @@ _ENCODERS: dict[str, Callable[..., TextEncoder]] = {
 }
 
 
-def text_encoder(name: str, vocabulary: int, **kwargs: Any) -> TextEncoder:  # noqa: ANN401
+def make_text_encoder(name: str, vocabulary: int, **kwargs: Any) -> TextEncoder:  # noqa: ANN401
     """Build an encoder of questions.
 
     Args:

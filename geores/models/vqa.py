@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
-from geores.models.fusion import fusion as make_fusion
+from geores.models.fusion import make_fusion
 from geores.models.registry import register
-from geores.models.text import text_encoder
+from geores.models.text import make_text_encoder
 
 if TYPE_CHECKING:
     from geores.questions.forms import Form
@@ -156,7 +156,7 @@ class FusionHead(VQAHead):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.text = text_encoder(text, vocabulary, **(text_kwargs or {}))
+        self.text = make_text_encoder(text, vocabulary, **(text_kwargs or {}))
         self.fusion = make_fusion(fusion, features, grid, self.text.out_features, **(fusion_kwargs or {}))
         self.classifier = nn.Sequential(
             nn.Dropout(dropout),

@@ -5,9 +5,7 @@ ONNX's own, or for weights in other files, are refused.
 """
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 
 from geores.errors import BundleError, GeoresError, UsageError
 from geores.runtime.base import Precision
+from geores.weight_files import require_onnx
 
 __all__ = ['ARCHITECTURE', 'ONNX_FILE', 'OnnxNetwork', 'OnnxRuntime', 'check_arguments', 'read_onnx']
 
@@ -45,7 +44,7 @@ class OnnxNetwork(nn.Module):
         if layout not in LAYOUTS:
             raise UsageError(f'layout has to be one of {", ".join(LAYOUTS)}, not {layout!r}')
         self.layout = layout
-        runtime = _library('onnxruntime')
+        runtime = require_onnx('onnxruntime')
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # batches run side by side instead
         options.log_severity_level = 3
@@ -118,7 +117,7 @@ def read_onnx(path: Path, arguments: Mapping[str, Any]) -> OnnxNetwork:
         UsageError: the extra `onnx` is not installed, or an argument is unknown.
     """
     check_arguments(arguments)
-    library = _library('onnx')
+    library = require_onnx('onnx')
     try:
         content = path.read_bytes()
         model = library.load_model_from_string(content)
@@ -162,15 +161,6 @@ def _tensors(graph: Any) -> list[Any]:  # noqa: ANN401 - onnx.GraphProto
             for inner in (attribute.g, *attribute.graphs):
                 found += _tensors(inner)
     return found
-
-
-def _library(name: str) -> ModuleType:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise UsageError(
-            f'bundles of ONNX files need {name}, which is not installed: pip install "geores[onnx]"'
-        ) from error
 
 
 def _one_line(error: BaseException) -> str:

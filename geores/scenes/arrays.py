@@ -76,15 +76,15 @@ class ArrayRaster:
             ) from error
         return values, valid_values(values, [self.nodata] * len(values))
 
-    def glance(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Read the whole of a band coarsely: see `Raster.glance`."""
+    def read_coarse(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the whole of a band coarsely: see `Raster.read_coarse`."""
         step = -(-max(self.geobox.shape) // side)
         values = np.array(self.array[[index - 1], ::step, ::step].values)
         return values[0], valid_values(values, [self.nodata])
 
-    def look(self, index: int, side: int) -> np.ndarray:
-        """Take a coarse look at the whole of a band: see `Raster.look`."""
-        values, valid = self.glance(index, side)
+    def sample(self, index: int, side: int) -> np.ndarray:
+        """Take a sample of a band's valid pixels: see `Raster.sample`."""
+        values, valid = self.read_coarse(index, side)
         seen: np.ndarray = values.ravel() if valid is None else values[valid]
         return seen
 

@@ -75,7 +75,7 @@ class Raster(Protocol):
         """
         ...
 
-    def glance(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def read_coarse(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Read the whole of a band coarsely, from overviews where there are any.
 
         Args:
@@ -90,8 +90,8 @@ class Raster(Protocol):
         """
         ...
 
-    def look(self, index: int, side: int) -> np.ndarray:
-        """Take a coarse look at the whole of a band: what is valid of a `glance`, (n,)."""
+    def sample(self, index: int, side: int) -> np.ndarray:
+        """Take a sample of a band's valid pixels, those of `read_coarse`, (n,)."""
         ...
 
     def close(self) -> None:
@@ -154,8 +154,8 @@ class FileRaster:
         nodata = [self._nodata[index - 1] for index in indexes]
         return values, _unless_all(marked, valid_values(values, nodata))
 
-    def glance(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Read the whole of a band coarsely: see `Raster.glance`."""
+    def read_coarse(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the whole of a band coarsely: see `Raster.read_coarse`."""
         rows, cols = self.geobox.shape
         shrink = max(rows, cols, side) / side
         shape = (max(round(rows / shrink), 1), max(round(cols / shrink), 1))
@@ -170,9 +170,9 @@ class FileRaster:
             raise ReadError(self._message(Window(0, 0, cols, rows), error)) from error
         return values[0], _both(marked, valid_values(values, [self._nodata[index - 1]]))
 
-    def look(self, index: int, side: int) -> np.ndarray:
-        """Take a coarse look at the whole of a band: see `Raster.look`."""
-        values, valid = self.glance(index, side)
+    def sample(self, index: int, side: int) -> np.ndarray:
+        """Take a sample of a band's valid pixels: see `Raster.sample`."""
+        values, valid = self.read_coarse(index, side)
         seen: np.ndarray = values.ravel() if valid is None else values[valid]
         return seen
 
