@@ -53,59 +53,59 @@ class ModelCard:
     """What a model takes, what it answers, and where it comes from.
 
     Args:
-        name: Short name, usable in file names.
-        description: One or two sentences for people.
-        architecture: Name of the network in `geores.models`.
-        architecture_kwargs: Its keyword arguments, plain JSON values.
-        activation: From logits to probabilities ('sigmoid', 'softmax'), or to values ('sigmoid' for
+        name: short name, usable in file names.
+        description: one or two sentences for people.
+        architecture: name of the network in `geores.models`.
+        architecture_kwargs: its keyword arguments, plain JSON values.
+        activation: function from logits to probabilities ('sigmoid', 'softmax'), or to values ('sigmoid' for
             shares of 0 to 1, else 'identity').
         task: 'multi-label' (any number of labels per tile), 'single-label' (one label per tile),
             'segmentation' (one label per pixel), 'regression' (a value for each label) or 'vqa' (answers to
             questions).
-        sensor: What the images were taken with.
-        processing_level: Such as 'L2A'.
-        bands: Names in the order of the network's input: 'B02' ... or 'red', 'green', 'blue'.
-        units: Of pixel values: 'reflectance*10000' (Sentinel-2 digital numbers without offset), which with
-            ', dB' behind it has Sentinel-1 in dB beside it,
-            '8-bit' or 'dB'.
-        gsd: Smallest and largest ground sampling distance it was made for, in metres.
-        input_size: Height and width of its input in pixels.
-        resampling: How coarser bands are brought to its resolution; shrinking is by average.
-        mean: Per band, in `units`; of the logarithm where `log_scale` is set.
-        std: Per band, likewise.
-        labels: In the order of the logits; for a regression, what each value is; for VQA, the answers.
-        thresholds: Per label, or None where the best label counts or there are values.
-        split_id: Of the split between training and validation.
-        training_data: The data sets, with their licences.
-        licence: Of the weights, which is not the code's.
-        metrics: Data source -> name of the metric -> value; 'split' says on what.
-        display_stretch: Low and high percentile by which other imagery is brought to 8 bits.
-        display_range: Reflectances times 10,000 that become 0 and 255 instead, as in its training images.
-        log_scale: Where set, pixel values v become ln(1 + log_scale * v) before `mean` and `std` apply.
-        context: Of a segmentation: the margin in pixels around a pixel on which its label depends. Labels
+        sensor: what the images were taken with.
+        processing_level: such as 'L2A'.
+        bands: names in the order of the network's input: 'B02' ... or 'red', 'green', 'blue'.
+        units: units of pixel values: 'reflectance*10000' (Sentinel-2 digital numbers without offset), which
+            with ', dB' behind it has Sentinel-1 in dB beside it, '8-bit' or 'dB'.
+        gsd: smallest and largest ground sampling distance it was made for, in metres.
+        input_size: height and width of its input in pixels.
+        resampling: how coarser bands are brought to its resolution; shrinking is by average.
+        mean: mean per band, in `units`; of the logarithm where `log_scale` is set.
+        std: standard deviation per band, likewise.
+        labels: label names in the order of the logits; for a regression, what each value is; for VQA, the
+            answers.
+        thresholds: decision threshold per label, or None where the best label counts or there are values.
+        split_id: identifier of the split between training and validation.
+        training_data: the data sets, with their licences.
+        licence: licence of the weights, which is not the code's.
+        metrics: data source -> name of the metric -> value; 'split' says on what.
+        display_stretch: low and high percentile by which other imagery is brought to 8 bits.
+        display_range: reflectances times 10,000 that become 0 and 255 instead, as in its training images.
+        log_scale: where set, pixel values v become ln(1 + log_scale * v) before `mean` and `std` apply.
+        context: for a segmentation, the margin in pixels around a pixel on which its label depends. Labels
             that lie at least that far from the edge of a window do not depend on the window.
-        alignment: Of a segmentation: windows start at multiples of that many pixels, and their sides are
+        alignment: for a segmentation, windows start at multiples of that many pixels, and their sides are
             multiples of it, because the network halves its maps; 1 where it does not.
-        colours: One per label, as '#rrggbb'; None takes the palette that knows the labels.
-        domain: Where and when its training images were taken, as far as known: `latitudes` (lowest and
+        colours: one per label, as '#rrggbb'; None takes the palette that knows the labels.
+        domain: where and when its training images were taken, as far as known: `latitudes` (lowest and
             highest in degrees) and `months` (1 to 12). Scenes outside are said to be so.
         calibration: `{'temperature': value}` by which logits are divided, if calibrated.
-        tiles: How tiles of scenes were cut for training: options of `geores.datasets.SceneTiles` (`stride`,
+        tiles: how tiles of scenes were cut for training: options of `geores.datasets.SceneTiles` (`stride`,
             `placement`, `resolution`, `min_share`, `min_valid`), by which `split_id` can be made again.
-        tokenizer: Of VQA: how questions become tokens (`geores.vqa.tokens`).
-        answer_encoding: Of VQA: style and variant of the answers' texts (`geores.vqa.answers`).
-        encoder: Of VQA: whose feature maps the head takes. Either another bundle's, with `name`, `sha256`,
+        tokenizer: for VQA, how questions become tokens (`geores.vqa.tokens`).
+        answer_encoding: for VQA, style and variant of the answers' texts (`geores.vqa.answers`).
+        encoder: for VQA, whose feature maps the head takes. Either another bundle's, with `name`, `sha256`,
             `bands` (band of the image -> band of that bundle which takes its place: normalised by `mean`
             and `std` of this card it counts as normalised there; other bands stay at their mean) and
             `grid` (height and width to which maps are averaged, or None), where wanted `scale` (by which
             images are resized first) and `looks` (channels of colour and texture follow); or its own, with
             `architecture`, `architecture_kwargs` and `grid`.
-        sha256: Of the weights file; filled in by `save_bundle`.
-        geores_version: That wrote it; filled in by `save_bundle`.
-        format_version: Of the card.
+        sha256: hash of the weights file; filled in by `save_bundle`.
+        geores_version: version of geores that wrote it; filled in by `save_bundle`.
+        format_version: version of the card's format.
 
     Raises:
-        BundleError: A field is of another type or out of range, or two contradict each other.
+        BundleError: if a field is of another type or out of range, or two contradict each other.
     """
 
     name: str
@@ -157,7 +157,7 @@ class ModelCard:
 
     @property
     def fill(self) -> tuple[float, ...]:
-        """What stands for invalid pixels, per band, in `units`: it becomes 0 by the normalisation."""
+        """Value of invalid pixels per band, in `units`: it becomes 0 by the normalisation."""
         if self.log_scale is None:
             return self.mean
         return tuple(math.expm1(mean) / self.log_scale for mean in self.mean)
@@ -167,10 +167,10 @@ class ModelCard:
         """Make a card of parsed JSON, of this or an older format version.
 
         Args:
-            data: Field -> value.
+            data: field -> value.
 
         Raises:
-            BundleError: A field is missing, unknown, of another type, or contradicts another, or
+            BundleError: if a field is missing, unknown, of another type, or contradicts another, or
                 the card is of a newer format.
         """
         data = _upgrade(dict(data))
@@ -192,10 +192,10 @@ class ModelCard:
         """Read a card.
 
         Args:
-            path: The JSON file.
+            path: the JSON file.
 
         Raises:
-            BundleError: It is missing or not a valid card; the file and the field are named.
+            BundleError: if it is missing or not a valid card; the file and the field are named.
         """
         try:
             data = json.loads(Path(path).read_text(encoding='utf-8'))
@@ -213,7 +213,7 @@ class ModelCard:
         """Write the card as JSON.
 
         Args:
-            path: The file to write.
+            path: the file to write.
         """
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         Path(path).write_text(text + '\n', encoding='utf-8')

@@ -34,10 +34,10 @@ class Plugin:
     """One entry point of an installed package.
 
     Attributes:
-        group: One of the four.
-        name: Under which it is known.
-        value: What it names: `module:object`, or a package.
-        point: As Python's own library gives it.
+        group: one of the four.
+        name: name under which it is known.
+        value: what it names: `module:object`, or a package.
+        point: the entry point as Python's own library gives it.
     """
 
     group: str
@@ -61,7 +61,7 @@ class Plugin:
         """Import what it names.
 
         Raises:
-            UsageError: That fails, whatever the package does; the package is named.
+            UsageError: if that fails, whatever the package does; the package is named.
         """
         try:
             return self.point.load()
@@ -78,10 +78,10 @@ class Plugin:
 
 
 def find_plugins(group: str) -> tuple[list[Plugin], list[str]]:
-    """What packages declare in a group, from their metadata alone.
+    """Find what packages declare in a group, from their metadata alone.
 
     Args:
-        group: One of the four.
+        group: one of the four.
 
     Returns:
         Plugins of different names, geores' own first, then by package and name; and one sentence on
@@ -137,7 +137,7 @@ def bundle_folders() -> tuple[dict[str, tuple[Path, str]], list[str]]:
 
 
 def _folders(package: str) -> list[Path]:
-    """Where a package lies. Only its topmost parent is looked up, which imports nothing."""
+    """Folders of a package. Only its topmost parent is looked up, which imports nothing."""
     top, *inner = package.split('.')
     try:
         spec = find_spec(top)

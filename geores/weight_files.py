@@ -41,10 +41,10 @@ def refuse_pickle(path: Path) -> None:
     """Refuse a file of weights that is missing or a pickle, or a folder that holds one instead.
 
     Args:
-        path: The file.
+        path: the file.
 
     Raises:
-        BundleError: It is.
+        BundleError: if it is.
     """
     if not path.is_file():
         for other in sorted(path.parent.iterdir()):
@@ -67,13 +67,13 @@ def _has_header(path: Path) -> bool:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file by name.
+    """Read the tensors of a safetensors file, by name.
 
     Args:
-        path: The file.
+        path: the file.
 
     Raises:
-        BundleError: It is missing, damaged, or a pickle.
+        BundleError: if it is missing, damaged, or a pickle.
     """
     refuse_pickle(path)
     try:
@@ -88,21 +88,21 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal.
 
     Args:
-        path: The file.
+        path: the file.
     """
     with path.open('rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """See that tensors are those of an architecture.
+    """Check that tensors are those of an architecture.
 
     Args:
-        wanted: Of the architecture, by name; their values are not looked at.
-        found: Those at hand.
+        wanted: tensors of the architecture, by name; their values are not looked at.
+        found: tensors to check.
 
     Raises:
-        BundleError: One is missing, too many, of another shape, or not finite.
+        BundleError: if one is missing, too many, of another shape, or not finite.
     """
     for name, tensor in wanted.items():
         if name not in found:
@@ -126,7 +126,7 @@ def require_onnx(name: str) -> ModuleType:
         name: 'onnx' or 'onnxruntime'.
 
     Raises:
-        UsageError: It is not installed.
+        UsageError: if it is not installed.
     """
     try:
         return import_module(name)
@@ -138,14 +138,14 @@ def onnx_weights(path: str | Path) -> dict[str, Tensor]:
     """Weights and biases of a file's convolutions and matrices, in the order of its nodes.
 
     Args:
-        path: The ONNX file; its tensors have to lie in it.
+        path: the ONNX file; its tensors have to lie in it.
 
     Returns:
         Name in the file -> tensor.
 
     Raises:
-        BundleError: It cannot be read.
-        UsageError: The package onnx is not installed.
+        BundleError: if it cannot be read.
+        UsageError: if the package onnx is not installed.
     """
     onnx = require_onnx('onnx')
     try:

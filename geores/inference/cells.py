@@ -19,14 +19,14 @@ __all__ = ['Quicklook', 'TileTable', 'VectorSink']
 
 
 class VectorSink:
-    """Keeps one vector a tile, and what cells, tables and shares need beside it.
+    """Keeps one vector per tile, and what cells, tables and shares need beside it.
 
     Keeps ``scores`` (rows, cols, K) float32, NaN for skipped tiles; ``valid`` and ``owned`` (rows,
     cols), valid pixels in the tile and in the part of it that it owns; ``cell_valid`` (cell rows, cell
     cols), valid pixels in each cell.
 
     Args:
-        size: K, the vector's length.
+        size: k, the vector's length.
         name: the step's array to keep.
     """
 
@@ -172,7 +172,7 @@ class Quicklook:
         return {'quicklook': look}
 
     def pixels(self, window: slice) -> NDArray[np.int64]:
-        """Which pixels of a window are kept, along one axis."""
+        """Positions of the pixels of a window that are kept, along one axis."""
         return np.arange(-(-window.start // self.step) * self.step, window.stop, self.step)
 
     def assemble(self, plan: AnyPlan, store: ChunkStore) -> NDArray[np.float32]:

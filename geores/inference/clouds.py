@@ -59,7 +59,7 @@ Look = tuple[NDArray[np.float32], NDArray[np.bool_]]
 def is_bright(
     blue: NDArray[np.float32], green: NDArray[np.float32], swir: NDArray[np.float32] | None = None
 ) -> NDArray[np.bool_]:
-    """Which pixels are as bright as clouds.
+    """Tell which pixels are as bright as clouds.
 
     The rule of Braaten, Cohen and Yang (2015, Remote Sensing of Environment 169): bright in the shortest
     band and darker in the next, or very bright. They had green and red; blue and green find thin cloud over
@@ -76,7 +76,7 @@ def is_bright(
 
 
 def cloud_note(scene: Scene, target: Target) -> tuple[str, ...]:
-    """What to tell of a scene that no mask covers: which share of it may be cloud, above 1 %.
+    """Note which share of a scene without a mask may be cloud, where it is above 1 %.
 
     Nothing where that is not known: other sensors, pictures of 8 bits, values of unknown scale, and what
     dask would have to compute.
@@ -86,7 +86,7 @@ def cloud_note(scene: Scene, target: Target) -> tuple[str, ...]:
         target: the part of it that is read.
 
     Raises:
-        ReadError: the scene cannot be read.
+        ReadError: if the scene cannot be read.
     """
     bands = _bands(scene)
     if bands is None:
@@ -142,7 +142,7 @@ def _windows(size: int) -> list[slice]:
 
 
 def _glance(bands: dict[str, Band], grid: GeoBox) -> Look:
-    """From overviews, brought onto a coarse grid."""
+    """Look at overviews, brought onto a coarse grid."""
     shape = (grid.shape.y, grid.shape.x)
     values = np.full((len(bands), *shape), np.nan, np.float32)
     crs = 'EPSG:3857' if grid.crs is None else grid.crs.to_wkt()
@@ -177,7 +177,7 @@ def detector_version() -> str:
     """The version of s2cloudless.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: if it is not installed.
     """
     try:
         return version('s2cloudless')
@@ -212,7 +212,7 @@ def detect_clouds(scene: Scene, target: Target, *, workers: int = 1) -> Raster:
     """Look for clouds at about 60 m.
 
     Args:
-        scene: that `check_detector` lets pass.
+        scene: a scene that `check_detector` lets pass.
         target: the grid over which clouds are wanted.
         workers: threads.
 
@@ -220,7 +220,7 @@ def detect_clouds(scene: Scene, target: Target, *, workers: int = 1) -> Raster:
         A raster of the whole grid that is 1 in clouds and 0 elsewhere.
 
     Raises:
-        ReadError: the bands cannot be read.
+        ReadError: if the bands cannot be read.
     """
     finest = abs(scene.geobox.affine.a) if target.gsd is None else target.gsd
     grid = coarser_by(target.grid, max(1, round(METRES / finest)))

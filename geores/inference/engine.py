@@ -41,7 +41,7 @@ class Region:
     """A chunk that has been read.
 
     Attributes:
-        chunk: which one.
+        chunk: the chunk.
         top: first row of pixels, on the grid; below 0 where the first tiles reach past it.
         left: first column of pixels, likewise.
         values: (bands, h, w).
@@ -111,9 +111,9 @@ class ChunkWork:
 
     Attributes:
         plan: the chunks.
-        reader: where pixels come from.
-        step: what is computed.
-        sinks: what is kept.
+        reader: gives the pixels.
+        step: what is computed of each batch of tiles.
+        sinks: what is kept of the results.
         fill: value of invalid pixels in each band; 0 where not given.
     """
 
@@ -139,7 +139,7 @@ class ChunkWork:
         return batch, self.step(_cut(self.plan, batch)) if len(batch.tiles) else {}
 
     def reduce(self, computed: Sequence[tuple[Batch, Arrays]]) -> Arrays:
-        """What the sinks keep of a region, from all its batches."""
+        """Reduce all batches of a region to the arrays that the sinks keep."""
         region = computed[0][0].region
         tiles = np.concatenate([batch.tiles for batch, _ in computed])
         outputs = {name: np.concatenate([arrays[name] for _, arrays in computed]) for name in computed[0][1]}
@@ -147,7 +147,7 @@ class ChunkWork:
         return {name: array for arrays in kept for name, array in arrays.items()}
 
     def whole(self, chunk: Chunk) -> Arrays:
-        """All of it for one chunk, in this thread."""
+        """Read, compute and reduce one chunk, in this thread."""
         return self.reduce([self.compute(batch) for batch in self.batches(self.read(chunk))])
 
 
@@ -173,8 +173,8 @@ def run(
         on_chunk: called with the number of tiles of each chunk as it is finished.
 
     Raises:
-        ReadError: a source could not be read. Chunks finished before stay in the store.
-        WriteError: the store could not be written.
+        ReadError: if a source could not be read. Chunks finished before stay in the store.
+        WriteError: if the store could not be written.
     """
     done = store.done()
     on_start(sum(_tiles(chunk) for chunk in work.plan if chunk.index in done))
@@ -271,5 +271,5 @@ def _ordered(
 
 
 def _tiles(chunk: Chunk) -> int:
-    """How many tiles are a chunk's own."""
+    """Number of tiles of a chunk."""
     return int((chunk.rows.stop - chunk.rows.start) * (chunk.cols.stop - chunk.cols.start))

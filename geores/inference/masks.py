@@ -30,7 +30,7 @@ cloud shadow, cloud of medium and high probability, thin cirrus."""
 CLOUDY_IN_WORDS = 'no data, saturated, cloud shadow, cloud (medium, high), thin cirrus'
 
 NO_MASK = 'none'
-"""What `mask` says where the mask that a scene brings is to be left alone."""
+"""Value of the option `mask` that turns off the mask that a scene brings."""
 
 LOOK_PIXELS = 1024
 """Longest side of the grid on which it is measured what a mask leaves out."""
@@ -46,7 +46,7 @@ class MaskChoice:
     """The mask of a run, decided from headers.
 
     Attributes:
-        mask: None for none, and for clouds that are still to be looked for.
+        mask: none for none, and for clouds that are still to be looked for.
         title: what it is, in words; None for none.
         fingerprint: changes with what it leaves out; None for none.
         clouds: whether clouds are looked for in the scene.
@@ -69,15 +69,15 @@ class MaskChoice:
     def make_mask(
         self, scene: Scene, target: Target, *, workers: int = 1
     ) -> tuple[Mask | None, tuple[str, ...]]:
-        """The mask over a grid, and what to tell about it; clouds are looked for now.
+        """Make the mask over a grid, and notes about it; where asked for, clouds are looked for now.
 
         Args:
             scene: the scene.
-            target: where it will be read.
+            target: the grid on which the scene will be read.
             workers: threads to look for clouds with.
 
         Raises:
-            ReadError: the mask, or the bands that show clouds, cannot be read.
+            ReadError: if the mask, or the bands that show clouds, cannot be read.
         """
         mask = self.mask
         if self.clouds:
@@ -119,8 +119,8 @@ def choose_mask(
         clouds: whether clouds are looked for in the scene.
 
     Raises:
-        SceneError: a mask is no raster.
-        UsageError: a mask has several bands or lies elsewhere, or clouds cannot be looked for.
+        SceneError: if a mask is no raster.
+        UsageError: if a mask has several bands or lies elsewhere, or clouds cannot be looked for.
     """
     if mask is not None and str(mask) != NO_MASK:
         opened = open_mask(mask, values, grid)
@@ -151,8 +151,8 @@ def open_mask(path: str | Path, values: Sequence[int] | None, grid: GeoBox) -> M
         grid: what it will be laid over.
 
     Raises:
-        SceneError: it is no raster.
-        UsageError: it has more than one band, or does not lie over the grid.
+        SceneError: if it is no raster.
+        UsageError: if it has more than one band, or does not lie over the grid.
     """
     scene = open_scene(path)
     if len(scene.bands) != 1:

@@ -78,7 +78,7 @@ class ClassSink:
     where invalid.
 
     Args:
-        size: K, the number of labels.
+        size: k, the number of labels.
         probabilities: whether the step gives them.
     """
 

@@ -121,17 +121,17 @@ class Plan(Generic[TilingT]):
 
 
 TilePlan: TypeAlias = Plan[Tiling]
-"""Of a network that answers once per tile."""
+"""The plan of a network that answers once per tile."""
 
 PixelPlan: TypeAlias = Plan[Blocks]
-"""Of a network that answers for every pixel."""
+"""The plan of a network that answers for every pixel."""
 
 AnyPlan: TypeAlias = Plan[Any]
-"""Of either, where only the windows matter."""
+"""The plan of either kind of network, where only the windows matter."""
 
 
 def plan_chunks(tiling: Tiling | Blocks, *, bytes_per_pixel: int) -> tuple[int, int]:
-    """Rows and columns of tiles to a chunk.
+    """Choose how many rows and columns of tiles make a chunk.
 
     Chunks are about 1024 pixels square, and smaller where tiles overlap so much that they would hold more
     than `CHUNK_WORK`. On very wide grids they are lower and wider, so that one row

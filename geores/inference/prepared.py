@@ -40,7 +40,7 @@ class PreparedScene:
 
     Attributes:
         scene: the scene.
-        card: of the model.
+        card: the model's card.
         layout: grid, tiles and mask.
         plan: tiles in chunks and batches.
         reader: gives pixels of the grid in the card's units.
@@ -67,14 +67,14 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
     """Decide grid, tiles and units, from headers and a sample of the pixels.
 
     Args:
-        scene: with the bands of the model.
-        card: of the model.
-        options: what is asked for.
+        scene: a scene with the bands of the model.
+        card: the model's card.
+        options: the user's options.
         device: kind of device that computes, 'cpu' or 'cuda', which decides how much it is given at once.
 
     Raises:
-        UsageError: an option does not fit the scene or the model.
-        ReadError: the sample could not be read, and units depend on it.
+        UsageError: if an option does not fit the scene or the model.
+        ReadError: if the sample could not be read, and units depend on it.
     """
     layout = lay_out_scene(scene, card, options)
     target, tiling = layout.target, layout.tiling
@@ -122,13 +122,13 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
 
 
 def header_key(scene: Scene, card: ModelCard, options: SceneOptions, layout: SceneLayout) -> dict[str, Any]:
-    """What decides the pixels that a model sees, as far as headers tell.
+    """Collect what decides the pixels that a model sees, as far as headers tell.
 
     Args:
         scene: the scene.
-        card: of the model.
-        options: what is asked for.
-        layout: of the scene for the model.
+        card: the model's card.
+        options: the user's options.
+        layout: layout of the scene for the model.
     """
     target, tiling = layout.target, layout.tiling
     return {
@@ -157,7 +157,7 @@ def _plan(tiling: Tiling | Blocks, reader: GridReader, options: SceneOptions, de
 
 
 def _digest(card: ModelCard) -> str:
-    """Changes with what a card says of normalisation, labels and calibration, among others."""
+    """Digest of a card: changes with its normalisation, labels, calibration and all other fields."""
     return sha256(json.dumps(card.to_dict(), sort_keys=True).encode()).hexdigest()
 
 

@@ -64,7 +64,7 @@ class Mask:
     index: int = 1
 
     def hits(self, values: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which numbers of the raster mask."""
+        """Tell which values of the raster mask, (h, w)."""
         return values != 0 if self.values is None else np.isin(values, self.values)
 
 
@@ -146,7 +146,7 @@ class GridReader:
         )
 
     def read(self, rows: slice, cols: slice) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """One window.
+        """Read one window.
 
         Args:
             rows: rows of the target grid.
@@ -156,7 +156,7 @@ class GridReader:
             Values (bands, h, w) in the model's units, any number where invalid; validity (h, w).
 
         Raises:
-            ReadError: a source could not be read; it carries the path and the window.
+            ReadError: if a source could not be read; it carries the path and the window.
         """
         shape = (rows.stop - rows.start, cols.stop - cols.start)
         alone = len(self._layers) == 1  # then its bands are the ones asked for, in their order
@@ -182,7 +182,7 @@ class GridReader:
             yield left.pop(next(free, 0))
 
     def _allowed(self, rows: slice, cols: slice, shape: tuple[int, int]) -> NDArray[np.bool_] | np.bool_:
-        """Where neither the mask nor the area of interest forbids."""
+        """Pixels that neither the mask nor the area of interest makes invalid."""
         allowed: NDArray[np.bool_] | np.bool_ = np.True_
         if self._mask is not None and self._mask_layer is not None:
             values, known = self._mask_layer.read(rows, cols)

@@ -44,7 +44,7 @@ def open_layer(
         target: the grid to read on.
         resampling: ``nearest`` or ``bilinear`` where pixels grow; where they shrink they are averaged,
             except with ``nearest-always``, which is for classes such as masks.
-        cache: where decoded blocks are kept.
+        cache: keeps decoded blocks.
     """
     zoom = line_up(raster.geobox, target)
     if zoom is None or (zoom[0] < 1 and resampling == 'nearest-always'):
@@ -53,7 +53,7 @@ def open_layer(
 
 
 def line_up(source: GeoBox, target: GeoBox) -> tuple[float, int, int] | None:
-    """How the two line up; None where they do not.
+    """Tell how two grids line up; None where they do not.
 
     Returns:
         Target pixels to a source pixel along an axis, and the row and column at which the target

@@ -75,8 +75,8 @@ class FolderStore:
         resume: continue what the folder holds, else begin anew.
 
     Raises:
-        JournalError: the folder holds work of another run; says what differs.
-        WriteError: the folder cannot be written.
+        JournalError: if the folder holds work of another run; says what differs.
+        WriteError: if the folder cannot be written.
     """
 
     def __init__(self, folder: Path, key: Mapping[str, Any], *, resume: bool = True) -> None:

@@ -35,7 +35,7 @@ class Target:
 
     Attributes:
         grid: CRS, transform and shape.
-        gsd: metres on the ground a pixel; None where the scene has no CRS.
+        gsd: pixel size in metres on the ground; None where the scene has no CRS.
         area: polygon outside which pixels are invalid, in the grid's CRS; None for the whole grid.
         notes: one sentence each.
         origin: row and column of the grid's first pixel on the grid of the whole scene.
@@ -57,22 +57,22 @@ def target_grid(
     bbox_crs: str | None = None,
     aoi: str | Path | None = None,
 ) -> Target:
-    """The grid of a scene for a model.
+    """Choose the grid on which a model sees a scene.
 
     The scene's own pixels where the model takes their size, else pixels of the nearest size that it
     takes; in the scene's CRS, or in the UTM zone of its centre where that is geographic.
 
     Args:
-        scene: with the bands that will be read.
+        scene: a scene with the bands that will be read.
         gsd: smallest and largest ground sampling distance of the model, metres.
-        resolution: metres on the ground a pixel, instead.
+        resolution: pixel size in metres on the ground, instead of the one chosen from ``gsd``.
         bbox: west, south, east, north; the grid is cut to it, whole pixels outward.
-        bbox_crs: of ``bbox``; the scene's where not given.
+        bbox_crs: CRS of ``bbox``; the scene's where not given.
         aoi: vector file; the grid is cut to its bounds, and pixels outside its polygons are invalid.
 
     Raises:
-        UsageError: no resolution can be had, a source lies elsewhere, or nothing of the scene lies in the box
-            or area.
+        UsageError: if there is no resolution to take, a source lies elsewhere, or nothing of the scene lies
+            in the box or area.
     """
     bare = [raster.path for raster in scene.rasters if raster.geobox.crs is None]
     if 0 < len(bare) < len(scene.rasters):
@@ -262,7 +262,7 @@ def coarser_by(grid: GeoBox, step: int) -> GeoBox:
     """A grid of pixels ``step`` times as large as another's, which covers it whole.
 
     Args:
-        grid: the other.
+        grid: the grid to cover.
         step: at least 1.
     """
     rows, cols = (-(-size // step) for size in grid.shape.yx)
@@ -272,15 +272,15 @@ def coarser_by(grid: GeoBox, step: int) -> GeoBox:
 def reproject_near(
     geometries: gpd.GeoSeries, crs: CRS, bounds: tuple[float, float, float, float]
 ) -> gpd.GeoSeries:
-    """Those of some geometries that lie about a place, in its CRS, valid there too.
+    """Reproject the geometries that lie near a place to its CRS, valid there too.
 
     Edges get vertices first, for what is straight in one CRS bends in another; and what lies further from the
     place than its own size is cut off, for it may be nowhere in the other CRS.
 
     Args:
         geometries: valid, with a CRS; their index stays theirs.
-        crs: of the place.
-        bounds: of the place, in its CRS: left, bottom, right, top.
+        crs: CRS of the place.
+        bounds: bounds of the place, in its CRS: left, bottom, right, top.
     """
     if CRS(geometries.crs) == crs:
         return geometries

@@ -52,17 +52,17 @@ Pixels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 def sample_tiles(
     reader: GridReader, tiling: Tiling, *, side: int, workers: int = 1, strict: bool = True
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Tiles evenly spread over the grid: values (N, C, h, w) and validity (N, h, w).
+    """Read tiles evenly spread over the grid: values (N, C, h, w) and validity (N, h, w).
 
     Args:
-        reader: of the scene.
-        tiling: where tiles lie.
+        reader: reader of the scene.
+        tiling: the tiles to choose from.
         side: tiles along each axis, so that N is at most its square.
         workers: threads that read.
         strict: whether a tile that cannot be read is an error, else it is left out.
 
     Raises:
-        ReadError: where ``strict``.
+        ReadError: if ``strict`` and a tile cannot be read.
     """
     y, x = tiling.y, tiling.x
     rows = [slice(int(y.starts[i]), int(y.stops[i])) for i in _spread(y.count, side)]
@@ -108,11 +108,11 @@ def unit_transforms(
     linear: bool = False,
     atmosphere: str = 'auto',
 ) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
-    """How each band's stored numbers become the card's units, and what to tell about it.
+    """Decide how each band's stored numbers become the card's units.
 
     Args:
         scene: the scene.
-        card: of the model.
+        card: the model's card.
         bands: names as the card has them.
         values: sampled tiles as stored, (N, C, h, w).
         valid: (N, h, w).
@@ -120,8 +120,8 @@ def unit_transforms(
         atmosphere: 'auto' subtracts dark objects where `needs_dark_subtraction` says so; 'none' never does.
 
     Raises:
-        UsageError: backscatter is not on the scale that is said.
-        ReadError: dark objects are looked for, and the scene cannot be read.
+        UsageError: if backscatter is not on the scale that is said.
+        ReadError: if dark objects are looked for, and the scene cannot be read.
 
     Returns:
         A `UnitTransform` for each band that needs one, and notes of one sentence each.
@@ -251,7 +251,7 @@ def needs_dark_subtraction(scene: Scene, card: ModelCard, atmosphere: str = 'aut
 
     Args:
         scene: the scene.
-        card: of the model.
+        card: the model's card.
         atmosphere: 'auto', or 'none' to leave every scene as it is.
     """
     return (
@@ -275,14 +275,14 @@ def subtract_dark_objects(
 
     Args:
         scene: Sentinel-2 at the top of the atmosphere.
-        bands: of the model.
+        bands: names of the model's bands.
         converted: how their numbers become reflectance times 10,000.
 
     Returns:
         The transforms with the subtraction in them, and a note.
 
     Raises:
-        ReadError: the scene cannot be read.
+        ReadError: if the scene cannot be read.
     """
     result, told = dict(converted), []
     for name in bands:
@@ -306,7 +306,7 @@ def subtract_dark_objects(
 
 
 def _added(transform: UnitTransform, seen: NDArray[np.float32], wavelength: float) -> float:
-    """What the air adds to a band: its dark objects less 1 %, within 0 and what haze can be."""
+    """Estimate what the air adds to a band: its dark objects less 1 %, within 0 and what haze can be."""
     transform.apply(seen)
     dark = float(np.percentile(seen, DARKEST))
     # Aerosol scatters with a power of the wavelength of about -1.5.

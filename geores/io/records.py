@@ -1,4 +1,4 @@
-"""The record of runs in a folder: one JSON file with an entry a scene, which every run adds to."""
+"""The record of runs in a folder: one JSON file with one entry per scene, to which every run adds."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def update_record(path: Path) -> Iterator[dict[str, Any]]:
     """Entries by scene, to add to while no other process does; written at the end of the block.
 
     Raises:
-        WriteError: writing failed, as on a full disk; the file is as it was.
+        WriteError: if writing failed, as on a full disk; the file is as it was.
     """
     with _alone(path.with_name(f'.{path.stem}.lock')):
         scenes = read_record(path) or {}

@@ -24,17 +24,17 @@ class FeatureMap(nn.Module):
     """The map of features that a network sees, before it is pooled.
 
     Args:
-        network: A network of timm, or any with `forward_features`.
-        places: Where each of the image's bands goes among the network's; other bands stay 0, which for
+        network: a network of timm, or any with `forward_features`.
+        places: where each of the image's bands goes among the network's; other bands stay 0, which for
             normalised input is their mean.
-        in_chans: Number of the network's bands.
-        grid: Height and width to which maps are brought by averaging; None leaves them.
-        scale: By which images are resized before the network sees them, such as 0.5 where it was trained on
-            pixels twice as large.
-        looks: Append channels of colour and texture (`appearance`), of the images at full size.
+        in_chans: number of the network's bands.
+        grid: height and width to which maps are brought by averaging; None leaves them.
+        scale: factor by which images are resized before the network sees them, such as 0.5 where it was
+            trained on pixels twice as large.
+        looks: append channels of colour and texture (`appearance`), of the images at full size.
 
     Raises:
-        UsageError: The network gives no feature maps, or the scale is not above 0.
+        UsageError: if the network gives no feature maps, or the scale is not above 0.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class FeatureMap(nn.Module):
             (N, D, h, w).
 
         Raises:
-            UsageError: What the network gives is no map.
+            UsageError: if what the network gives is no map.
         """
         features: Tensor = self.network.forward_features(self._spread(self._resized(images)))
         if features.ndim != 4:
@@ -98,11 +98,11 @@ class FeatureMap(nn.Module):
         """Channels, and height and width, of the maps of square images.
 
         Args:
-            bands: Of the images.
-            size: Their height and width.
+            bands: number of bands of the images.
+            size: their height and width.
 
         Raises:
-            UsageError: The network does not take such images, or the maps are not square.
+            UsageError: if the network does not take such images, or the maps are not square.
         """
         weights = next(self.parameters())
         training = self.training
@@ -121,10 +121,10 @@ class FeatureMap(nn.Module):
 
 
 def channels(bands: int) -> int:
-    """How many channels `appearance` has.
+    """Number of channels of `appearance`.
 
     Args:
-        bands: Of the images.
+        bands: number of bands of the images.
     """
     return 2 * bands + len(_SCALES)
 
@@ -134,8 +134,8 @@ def appearance(images: Tensor, rows: int, columns: int) -> Tensor:
 
     Args:
         images: (N, C, H, W), normalised.
-        rows: Of cells.
-        columns: Of cells.
+        rows: rows of cells.
+        columns: columns of cells.
 
     Returns:
         (N, 2 C + 4, rows, columns).

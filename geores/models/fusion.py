@@ -23,16 +23,16 @@ __all__ = [
 
 
 class Fusion(nn.Module):
-    """From a feature map and a question's vector to one vector.
+    """Brings a feature map and a question's vector together in one vector.
 
     Attributes:
-        out_features: Its length.
+        out_features: its length.
     """
 
     out_features: int
 
     def look(self, features: Tensor) -> Tensor:
-        """What of an image no question changes.
+        """Compute the part of an image that no question changes.
 
         Args:
             features: (N, D, h, w).
@@ -93,12 +93,12 @@ class ProductFusion(_Vectors):
     `width` each, tanh, product, tanh.
 
     Args:
-        features: D, channels of the map.
-        grid: Its height and width.
-        text: T, length of the question's vector.
-        width: Of the vectors.
-        flat: Values that the map is brought to.
-        dropout: Before each layer.
+        features: d, channels of the map.
+        grid: its height and width.
+        text: t, length of the question's vector.
+        width: length of the vectors.
+        flat: values that the map is brought to.
+        dropout: dropout before each layer.
     """
 
     def forward(self, seen: Tensor, text: Tensor) -> Tensor:
@@ -127,9 +127,9 @@ class BilinearFusion(_Vectors):
     brought to length 1.
 
     Args:
-        rank: Of the bilinear form; divides `width`.
-        *args: As of `ProductFusion`.
-        **kwargs: As of `ProductFusion`.
+        rank: rank of the bilinear form; divides `width`.
+        *args: as of `ProductFusion`.
+        **kwargs: as of `ProductFusion`.
     """
 
     def __init__(self, *args: Any, rank: int = 4, **kwargs: Any) -> None:  # noqa: ANN401
@@ -157,12 +157,12 @@ class AttentionFusion(Fusion):
     softmax cannot count).
 
     Args:
-        features: D, channels of the map.
-        grid: Ignored; maps of any size do.
-        text: T, length of the question's vector.
-        width: Of cells, question and result.
-        glimpses: How many; even.
-        dropout: Of cells and question.
+        features: d, channels of the map.
+        grid: ignored; maps of any size do.
+        text: t, length of the question's vector.
+        width: length of the vectors of cells, question and result.
+        glimpses: how many; even.
+        dropout: dropout of cells and question.
     """
 
     def __init__(
@@ -222,13 +222,13 @@ def make_fusion(name: str, features: int, grid: int, text: int, **kwargs: Any) -
 
     Args:
         name: 'product', 'concatenation', 'bilinear' or 'attention'.
-        features: Channels of the map.
-        grid: Its height and width.
-        text: Length of the question's vector.
-        **kwargs: Of the class.
+        features: channels of the map.
+        grid: its height and width.
+        text: length of the question's vector.
+        **kwargs: further arguments of the class.
 
     Raises:
-        UsageError: The name is unknown, or an argument does not fit.
+        UsageError: if the name is unknown, or an argument does not fit.
     """
     if name not in _FUSIONS:
         raise UsageError(f'no fusion is named {name!r}: take one of {", ".join(_FUSIONS)}')

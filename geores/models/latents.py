@@ -30,21 +30,21 @@ class LatentHead(PartsHead):
     """Latent factors of images, learnt from their answers and regressed on their features.
 
     Args:
-        features: Channels of the map.
-        grid: Its height and width.
-        vocabulary: Number of tokens; not looked at, for questions come as forms.
-        num_classes: Number of answers.
-        categories: Of objects, the most frequent first; all others are one more.
-        images: Most training images.
-        classes: Labels of the encoder's bundle, whose answers over the map are looked at; 0 looks at the map.
-        looks: Channels at the map's end that are no features of the encoder (`geores.models.features`).
-        rank: Factors of an image.
-        width: Amounts of an object.
-        members: Networks that are averaged. Each question of a training batch trains one of them.
-        reach: Of the kernel, in standard deviations of a feature.
+        features: channels of the map.
+        grid: its height and width.
+        vocabulary: number of tokens; not looked at, for questions come as forms.
+        num_classes: number of answers.
+        categories: categories of objects, the most frequent first; all others together are one more.
+        images: most training images.
+        classes: labels of the encoder's bundle, whose answers over the map are looked at; 0 looks at the map.
+        looks: channels at the map's end that are no features of the encoder (`geores.models.features`).
+        rank: factors of an image.
+        width: number of latent amounts of an object.
+        members: networks that are averaged. Each question of a training batch trains one of them.
+        reach: length scale of the kernel, in standard deviations of a feature.
 
     Raises:
-        UsageError: A number is below 1, or the reach not above 0.
+        UsageError: if a number is below 1, or the reach not above 0.
     """
 
     decay: ClassVar[Mapping[str, float]] = {'centre': 0.0, 'spread': 0.0}
@@ -102,12 +102,12 @@ class LatentHead(PartsHead):
 
         Args:
             features: (N, D, h, w), of all training images, and of their turns, which are averaged.
-            classifier: Last layer of the encoder's bundle, for `classes`.
+            classifier: last layer of the encoder's bundle, for `classes`.
             numbers: (N,), which image each map is of; None takes them as of one each.
-            asked: Number of training questions.
+            asked: number of training questions.
 
         Raises:
-            UsageError: The classifier has not as many labels as `classes`, or there are more images than
+            UsageError: if the classifier has not as many labels as `classes`, or there are more images than
                 `images`, or fewer than two.
         """
         self._take_labels(classifier)

@@ -20,13 +20,13 @@ def register(name: str) -> Callable[[Builder], Builder]:
     arguments have to give the same modules under the same names.
 
     Args:
-        name: Name under which `create` finds it.
+        name: name under which `create` finds it.
 
     Returns:
         A decorator that leaves the builder as it is.
 
     Raises:
-        UsageError: The name is taken.
+        UsageError: if the name is taken.
     """
 
     def keep(builder: Builder) -> Builder:
@@ -47,14 +47,14 @@ def create(architecture: str, **kwargs: object) -> nn.Module:
     """Build a network with fresh weights.
 
     Args:
-        architecture: A name out of `architectures`.
-        **kwargs: What the architecture takes; for ResNets `in_chans` (bands) and `num_classes`.
+        architecture: a name out of `architectures`.
+        **kwargs: what the architecture takes; for ResNets `in_chans` (bands) and `num_classes`.
 
     Returns:
         The network, float32, in training mode.
 
     Raises:
-        UsageError: The architecture is unknown (the nearest name is suggested), cannot be imported
+        UsageError: if the architecture is unknown (the nearest name is suggested), cannot be imported
             from the package that offers it, or does not take one of the arguments.
     """
     builder = _find(architecture)

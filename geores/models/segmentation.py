@@ -35,14 +35,14 @@ class EncoderDecoder(nn.Module):
 
     Args:
         decoder: 'unet', 'fpn' or 'deeplabv3plus'.
-        encoder_name: A ResNet of timm, such as 'resnet18'.
-        in_chans: Number of bands.
-        num_classes: Number of labels.
-        **kwargs: What shapes it further: `encoder_depth`, and of the decoder `decoder_channels`,
+        encoder_name: a ResNet of timm, such as 'resnet18'.
+        in_chans: number of bands.
+        num_classes: number of labels.
+        **kwargs: what shapes it further: `encoder_depth`, and of the decoder `decoder_channels`,
             `decoder_pyramid_channels` or `decoder_segmentation_channels`.
 
     Raises:
-        UsageError: segmentation_models_pytorch is not installed, the encoder is no ResNet of timm, or an
+        UsageError: if segmentation_models_pytorch is not installed, the encoder is no ResNet of timm, or an
             argument is not one that passes.
     """
 
@@ -106,12 +106,12 @@ class DynamicWorldNetwork(nn.Module):
     (`ModelCard.log_scale`), and brings them to 0 to 1 itself.
 
     Args:
-        in_chans: Number of bands.
-        num_classes: Number of labels.
-        widths: Channels of the stem, of the first block, of the other blocks, and of the side branch.
+        in_chans: number of bands.
+        num_classes: number of labels.
+        widths: channels of the stem, of the first block, of the other blocks, and of the side branch.
 
     Raises:
-        UsageError: There are not four widths above 0.
+        UsageError: if there are not four widths above 0.
     """
 
     alignment = 2

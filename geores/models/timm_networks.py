@@ -34,7 +34,7 @@ _PUBLISHED_ARGUMENTS = {
 }
 
 SIZED = frozenset(name for name, arguments in _PUBLISHED_ARGUMENTS.items() if 'img_size' in arguments)
-"""Those that are built for one size of input."""
+"""Networks that are built for one size of input."""
 
 
 def create_timm(
@@ -53,14 +53,14 @@ def create_timm(
 
     Args:
         name: timm's name.
-        arguments: Names of further arguments that pass.
-        in_chans: Number of bands.
-        num_classes: Number of labels; 0 gives pooled features.
-        pretrained: Take timm's weights, from the network.
-        **kwargs: Further arguments.
+        arguments: names of further arguments that pass.
+        in_chans: number of bands.
+        num_classes: number of labels; 0 gives pooled features.
+        pretrained: take timm's weights, from the network.
+        **kwargs: further arguments.
 
     Raises:
-        UsageError: An argument is not one that passes.
+        UsageError: if an argument is not one that passes.
     """
     unknown = sorted(kwargs.keys() - arguments)
     if unknown:

@@ -42,7 +42,7 @@ class Runtime(Protocol):
 
     Attributes:
         name: such as 'torch' or 'onnxruntime', as notes and records say it.
-        precision: in which it computes.
+        precision: precision in which it computes.
     """
 
     name: str
@@ -63,7 +63,7 @@ def pick_device(name: str) -> str:
     """A device's name for torch: ``auto`` is CUDA where there is one, else the CPU.
 
     Raises:
-        UsageError: the device is not there.
+        UsageError: if the device is not there.
     """
     if name == 'auto':
         return 'cuda' if torch.cuda.is_available() else 'cpu'

@@ -17,9 +17,9 @@ class EagerRuntime:
     Channels-last throughout, and weights in the type that they compute in.
 
     Args:
-        network: in evaluation mode, on the device where it shall run.
-        precision: of the forward pass, under autocast.
-        device: where it runs.
+        network: a network in evaluation mode, on the device where it shall run.
+        precision: precision of the forward pass, under autocast.
+        device: device on which it runs.
         compile: let torch compile the network (slow to start, pays on large scenes).
     """
 

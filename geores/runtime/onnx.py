@@ -19,7 +19,7 @@ from geores.weight_files import require_onnx
 __all__ = ['ARCHITECTURE', 'ONNX_FILE', 'OnnxNetwork', 'OnnxRuntime', 'check_arguments', 'read_onnx']
 
 ARCHITECTURE = 'onnx'
-"""What a card names as its architecture where the network is an ONNX file."""
+"""Architecture in the card of a network that is an ONNX file."""
 
 ONNX_FILE = 'model.onnx'
 LAYOUTS = ('NCHW', 'NHWC')
@@ -31,12 +31,12 @@ class OnnxNetwork(nn.Module):
     """An ONNX file as a module: the same call as any other network, always on the CPU in float32.
 
     Args:
-        content: of the file.
-        layout: of its input, and of its output where it labels pixels: 'NCHW' or 'NHWC'.
+        content: content of the file.
+        layout: order of the axes of its input, and of its output where it labels pixels: 'NCHW' or 'NHWC'.
 
     Raises:
-        UsageError: the extra `onnx` is not installed, or the layout is unknown.
-        BundleError: the file is no ONNX file that may be run.
+        UsageError: if the extra `onnx` is not installed, or the layout is unknown.
+        BundleError: if the file is no ONNX file that may be run.
     """
 
     def __init__(self, content: bytes, layout: str = 'NCHW') -> None:
@@ -71,7 +71,7 @@ class OnnxNetwork(nn.Module):
             (N, K), or (N, K, H, W).
 
         Raises:
-            GeoresError: the file does not take images of that shape.
+            GeoresError: if the file does not take images of that shape.
         """
         array = images.detach().cpu().float()
         if self.layout == 'NHWC':
@@ -106,15 +106,15 @@ class OnnxRuntime:
 
 
 def read_onnx(path: Path, arguments: Mapping[str, Any]) -> OnnxNetwork:
-    """The network of an ONNX file.
+    """Read the network of an ONNX file.
 
     Args:
         path: the file.
         arguments: the card's `architecture_kwargs`: `layout` or nothing.
 
     Raises:
-        BundleError: it is missing, damaged, or asks for more than an ONNX file of a bundle may.
-        UsageError: the extra `onnx` is not installed, or an argument is unknown.
+        BundleError: if it is missing, damaged, or asks for more than an ONNX file of a bundle may.
+        UsageError: if the extra `onnx` is not installed, or an argument is unknown.
     """
     check_arguments(arguments)
     library = require_onnx('onnx')
@@ -139,13 +139,13 @@ def read_onnx(path: Path, arguments: Mapping[str, Any]) -> OnnxNetwork:
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """See that a card says of an ONNX file what can be said.
+    """Check the arguments that a card states for an ONNX file.
 
     Args:
         arguments: the card's `architecture_kwargs`.
 
     Raises:
-        UsageError: there is more than `layout`.
+        UsageError: if there is more than `layout`.
     """
     unknown = sorted(arguments.keys() - {'layout'})
     if unknown:

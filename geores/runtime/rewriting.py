@@ -52,7 +52,7 @@ def consecutive_layers(
     """Names of layers, each called once, of which the second alone takes the output of the first.
 
     Args:
-        network: in evaluation mode. Where its graph cannot be told before images are there, nothing follows.
+        network: a network in evaluation mode. Where its graph cannot be traced, no pairs are found.
         first: kind of the one, subclasses included.
         second: kinds of the other, likewise.
     """
@@ -93,7 +93,7 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
     does a whole network that cannot be traced.
 
     Args:
-        network: in evaluation mode; its modules are replaced in place, its tensors are left alone.
+        network: a network in evaluation mode; its modules are replaced in place, its tensors are left alone.
 
     Returns:
         The network itself.
@@ -118,7 +118,7 @@ def pack_convolutions(network: nn.Module) -> nn.Module:
     frozen networks. Does nothing where oneDNN cannot compute in bfloat16, or is not there.
 
     Args:
-        network: for inference on a CPU; its convolutions and activations are replaced in place.
+        network: a network for inference on a CPU; its convolutions and activations are replaced in place.
 
     Returns:
         The network itself.
@@ -150,9 +150,9 @@ class _PackedConv2d(nn.Module):
     """A convolution of channels-last maps with packed weights, activated.
 
     Attributes:
-        weight: As before, for networks that look at it.
-        bias: Likewise.
-        activation: One of `ACTIVATIONS`, or `NOTHING`.
+        weight: the convolution's weights, for networks that look at them.
+        bias: the convolution's biases.
+        activation: one of `ACTIVATIONS`, or `NOTHING`.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -212,7 +212,7 @@ def quicken_mish(network: nn.Module) -> nn.Module:
     What a convolution writes for its activation alone is written over; other maps are left as they are.
 
     Args:
-        network: its activations are replaced in place.
+        network: a network whose activations are replaced in place.
 
     Returns:
         The network itself.

@@ -31,10 +31,10 @@ class ArrayRaster:
     """A DataArray as a raster; reading computes no more than the window.
 
     Args:
-        array: Values (band, y, x), under any names of these dimensions.
-        geobox: Its grid.
-        path: Stands for a path in messages: `<name>`.
-        nodata: Value of invalid pixels, or None. NaN is always invalid.
+        array: values (band, y, x), under any names of these dimensions.
+        geobox: its grid.
+        path: stands for a path in messages: `<name>`.
+        nodata: value of invalid pixels, or None. NaN is always invalid.
     """
 
     def __init__(self, array: xr.DataArray, geobox: GeoBox, path: str, nodata: float | None = None) -> None:
@@ -96,13 +96,13 @@ def scene_from_array(source: xr.DataArray | xr.Dataset, *, bands: Sequence[str] 
     """Make a scene of an xarray object.
 
     Args:
-        source: A DataArray (band, y, x) or (y, x), or a Dataset with a variable for each band;
+        source: a DataArray (band, y, x) or (y, x), or a Dataset with a variable for each band;
             other dimensions, such as time, must have length 1.
-        bands: Names for the bands, or a choice among those that are named: see `open_scene`.
+        bands: names for the bands, or a choice among those that are named: see `open_scene`.
 
     Raises:
-        UsageError: If it has other dimensions.
-        SceneError: If its coordinates are not a regular grid.
+        UsageError: if it has other dimensions.
+        SceneError: if its coordinates are not a regular grid.
     """
     if isinstance(source, xr.DataArray):
         sources, notes = _band_sources(source, bands)

@@ -23,10 +23,10 @@ class BandSource:
     """Where a band is, and what its source says about its values.
 
     Attributes:
-        raster: Where its pixels are.
-        index: Its 1-based index there.
-        scaling: Scale and offset that the source states, or None.
-        units: Units that the source states, or None.
+        raster: raster that holds its pixels.
+        index: its 1-based index there.
+        scaling: scale and offset that the source states, or None.
+        units: units that the source states, or None.
     """
 
     raster: Raster
@@ -47,12 +47,12 @@ def assemble(
     """Make a scene of named bands.
 
     Args:
-        stem: Name of the scene where it belongs to no product.
-        sources: Bands by canonical name.
-        product: Which the source belongs to, where known.
-        date: Day of acquisition that the source itself states.
-        notes: What the user should be told besides.
-        mask: That lies beside the bands; a band called SCL is one too.
+        stem: name of the scene where it belongs to no product.
+        sources: bands by canonical name.
+        product: product that the source belongs to, where known.
+        date: day of acquisition that the source itself states.
+        notes: what the user should be told besides.
+        mask: mask that lies beside the bands; a band called SCL is one too.
     """
     sensor = _sensor(sources, product)
     bands, told = {}, list(notes)
@@ -125,12 +125,12 @@ def _meaning_of(
     """Decide what the values of a band mean.
 
     Args:
-        band: Canonical name.
-        dtype: Of the stored values.
-        sensor: Of the scene, where known.
-        product: Which the file belongs to, where known.
-        stated: Scale and offset that the file itself states.
-        stated_units: Units that the file itself states.
+        band: canonical name.
+        dtype: type of the stored values.
+        sensor: sensor of the scene, where known.
+        product: product that the file belongs to, where known.
+        stated: scale and offset that the file itself states.
+        stated_units: units that the file itself states.
     """
     if sensor == 'Sentinel-2' and (band in SENTINEL2_BANDS or band in SENTINEL2_BANDS.values()):
         return _reflectance(band, dtype, product, stated)

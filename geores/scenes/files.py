@@ -33,14 +33,14 @@ def scene_from_file(path: str, *, bands: Sequence[str] | None = None, allow_vrt:
     """Open one raster file.
 
     Args:
-        path: A local file or a remote path.
-        bands: Names for the file's bands; where the file names its bands itself and has all of
+        path: a local file or a remote path.
+        bands: names for the file's bands; where the file names its bands itself and has all of
             these, they choose among them instead.
-        allow_vrt: Whether it may be a GDAL virtual raster.
+        allow_vrt: whether it may be a GDAL virtual raster.
 
     Raises:
-        SceneError: If it cannot be opened.
-        UsageError: If there are more or fewer names than bands.
+        SceneError: if it cannot be opened.
+        UsageError: if there are more or fewer names than bands.
     """
     stem = PurePosixPath(without_secrets(path)).stem if is_remote(path) else Path(path).stem
     header = read_header(path, allow_vrt=allow_vrt)
@@ -69,12 +69,12 @@ def scene_from_folder(path: str, *, bands: Sequence[str] | None = None) -> Scene
     """Open a folder of band files, a Sentinel-2 product or a folder inside one.
 
     Args:
-        path: Such as `X.SAFE`, its `IMG_DATA`, or any folder of `*_B02.tif` or `B02.jp2`.
-        bands: Which bands to keep, in this order.
+        path: such as `X.SAFE`, its `IMG_DATA`, or any folder of `*_B02.tif` or `B02.jp2`.
+        bands: which bands to keep, in this order.
 
     Raises:
-        SceneError: If it holds no band files or those of several scenes.
-        BandError: If one of `bands` is not among them.
+        SceneError: if it holds no band files or those of several scenes.
+        BandError: if one of `bands` is not among them.
     """
     listed = _listed(Path(path))
     files = _band_files(Path(path), listed)

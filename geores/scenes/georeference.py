@@ -24,7 +24,7 @@ def spatial_dims(array: xr.DataArray, path: str) -> tuple[str, str]:
     """Find the names of the vertical and the horizontal dimension.
 
     Raises:
-        UsageError: If it lacks one.
+        UsageError: if it lacks one.
     """
     y = next((name for name in _Y_NAMES if name in array.dims), None)
     x = next((name for name in _X_NAMES if name in array.dims), None)
@@ -39,7 +39,7 @@ def geobox_of(array: xr.DataArray, path: str) -> GeoBox:
     """Find the grid of an array (band, y, x).
 
     Raises:
-        SceneError: If its coordinates are not evenly spaced.
+        SceneError: if its coordinates are not evenly spaced.
     """
     y, x = str(array.dims[1]), str(array.dims[2])
     shape = (array.sizes[y], array.sizes[x])

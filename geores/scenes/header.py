@@ -22,23 +22,23 @@ class Header:
     """Header of a raster file.
 
     Attributes:
-        path: As given.
+        path: as given.
         driver: GDAL's short name.
-        geobox: Grid of the file; `crs` is None when the file states none.
-        count: Number of bands, alpha included.
-        dtype: Type of the values.
-        block_shape: Rows and columns of a native block, as GDAL has it.
-        nodata: A band's nodata value each, or None.
+        geobox: grid of the file; `crs` is None when the file states none.
+        count: number of bands, alpha included.
+        dtype: type of the values.
+        block_shape: rows and columns of a native block, as GDAL has it.
+        nodata: a band's nodata value each, or None.
         alpha: 1-based index of the alpha band, or None.
-        has_mask: Whether a mask band (internal or `.msk`) marks invalid pixels.
-        descriptions: A band's description each, or None.
-        colors: A band's colour interpretation each, such as 'red' or 'undefined'.
-        scales: A band's scale each (1.0 when not stated).
-        offsets: A band's offset each (0.0 when not stated).
-        units: A band's unit each, or None.
-        compression: Such as 'DEFLATE', or None.
-        shares_blocks: Whether a block holds all the bands (interleaved by pixel).
-        has_overviews: Whether coarser copies of its pixels can be read for little.
+        has_mask: whether a mask band (internal or `.msk`) marks invalid pixels.
+        descriptions: a band's description each, or None.
+        colors: a band's colour interpretation each, such as 'red' or 'undefined'.
+        scales: a band's scale each (1.0 when not stated).
+        offsets: a band's offset each (0.0 when not stated).
+        units: a band's unit each, or None.
+        compression: such as 'DEFLATE', or None.
+        shares_blocks: whether a block holds all the bands (interleaved by pixel).
+        has_overviews: whether coarser copies of its pixels can be read for little.
     """
 
     path: str
@@ -74,7 +74,7 @@ def read_header(path: str, *, allow_vrt: bool = False) -> Header:
     """Read the header of a raster file.
 
     Raises:
-        SceneError: If it cannot be opened, or has no grid of its own.
+        SceneError: if it cannot be opened, or has no grid of its own.
     """
     driver = find_driver(path, allow_vrt=allow_vrt)
     if os.path.isfile(f'{path}.msk'):

@@ -24,7 +24,7 @@ def mask_kind(stem: str) -> str | None:
     """Say what a name promises of a raster's numbers, or None where it is no mask's.
 
     Args:
-        stem: Of the file's name, or the name of a band.
+        stem: stem of a file's name, or the name of a band.
 
     Example:
         >>> mask_kind('T33UUU_20230601T102021_SCL_20m'), mask_kind('cloud_mask'), mask_kind('B02')
@@ -43,8 +43,8 @@ def find_mask(files: Sequence[Path], prefix: str) -> SceneMask | None:
     a cloud mask, and the finest.
 
     Args:
-        files: Rasters of the folder, by their suffix.
-        prefix: What precedes the band in the names of the bands' files; empty where they share none.
+        files: rasters of the folder, by their suffix.
+        prefix: what precedes the band in the names of the bands' files; empty where they share none.
     """
     found = [(file, kind) for file in files if (kind := mask_kind(file.stem))]
     if not found:

@@ -33,13 +33,13 @@ class Product:
     """What is known about the product that a file belongs to.
 
     Attributes:
-        name: Product id, or tile and date.
+        name: product id, or tile and date.
         sensor: 'Sentinel-2' or 'Sentinel-1'.
         level: 'L1C', 'L2A' or None.
-        date: Day of acquisition (YYYY-MM-DD), or None.
-        quantification: Digital numbers per unit of reflectance.
-        offsets: What to add to a band's digital numbers first, by name of the band.
-        note: How the offset is known.
+        date: day of acquisition (YYYY-MM-DD), or None.
+        quantification: digital numbers per unit of reflectance.
+        offsets: what to add to a band's digital numbers first, by name of the band.
+        note: how the offset is known.
     """
 
     name: str
@@ -69,11 +69,11 @@ def find_product(path: Path, prefix: str) -> Product | None:
     """Find out which product a file or folder belongs to.
 
     Args:
-        path: A band file or a folder.
-        prefix: What precedes the band in the names of the files, where they share it.
+        path: a band file or a folder.
+        prefix: what precedes the band in the names of the files, where they share it.
 
     Raises:
-        SceneError: If the product's metadata file cannot be made sense of.
+        SceneError: if the product's metadata file cannot be made sense of.
     """
     root = product_root(path)
     named = product_of_text(prefix, root.name)

@@ -29,13 +29,13 @@ class Raster(Protocol):
     """One or several bands on one grid.
 
     Attributes:
-        path: For messages and provenance, without tokens of an address; `<name>` for an array.
-        geobox: Native grid; its `crs` is None when none is stated.
-        count: Number of bands.
-        dtype: Type of the values.
-        block_shape: Rows and columns of the blocks in which reading is cheapest.
-        nodata: Value that marks invalid pixels, or None.
-        is_lazy: Whether values are computed on reading, by dask.
+        path: path for messages and provenance, without tokens of an address; `<name>` for an array.
+        geobox: native grid; its `crs` is None when none is stated.
+        count: number of bands.
+        dtype: type of the values.
+        block_shape: rows and columns of the blocks in which reading is cheapest.
+        nodata: value that marks invalid pixels, or None.
+        is_lazy: whether values are computed on reading, by dask.
     """
 
     @property
@@ -63,15 +63,15 @@ class Raster(Protocol):
 
         Args:
             indexes: 1-based indexes of the bands, in any order.
-            rows: Rows of the native grid.
-            cols: Columns of the native grid.
+            rows: rows of the native grid.
+            cols: columns of the native grid.
 
         Returns:
             Values (bands, rows, cols) in the native type, and validity (rows, cols), True where
             every one of these bands is valid, or None when all pixels are.
 
         Raises:
-            ReadError: If pixels cannot be read; never zeros in their place.
+            ReadError: if pixels cannot be read; never zeros in their place.
         """
         ...
 
@@ -80,13 +80,13 @@ class Raster(Protocol):
 
         Args:
             index: 1-based index of the band.
-            side: Longest side of what is read, in pixels.
+            side: longest side of what is read, in pixels.
 
         Returns:
             Values (rows, cols) in the native type, and validity (rows, cols), or None when all are valid.
 
         Raises:
-            ReadError: If pixels cannot be read.
+            ReadError: if pixels cannot be read.
         """
         ...
 
@@ -103,12 +103,12 @@ class FileRaster:
     """A raster file, read through handles of which each thread has its own.
 
     Args:
-        path: A local file or a remote path.
-        nodata: Value of invalid pixels for bands of integers that state none.
-        header: Its header, if that has been read already.
+        path: a local file or a remote path.
+        nodata: value of invalid pixels for bands of integers that state none.
+        header: its header, if that has been read already.
 
     Raises:
-        SceneError: If the file cannot be opened.
+        SceneError: if the file cannot be opened.
     """
 
     is_lazy = False
@@ -244,8 +244,8 @@ def valid_values(values: np.ndarray, nodata: Sequence[float | None]) -> np.ndarr
     """Find the pixels that are neither nodata nor, in floating point, NaN or infinite.
 
     Args:
-        values: Bands (bands, rows, cols).
-        nodata: A band's nodata value each, or None.
+        values: bands (bands, rows, cols).
+        nodata: a band's nodata value each, or None.
 
     Returns:
         True where all bands are valid (rows, cols), or None when every pixel is.
@@ -290,10 +290,10 @@ def _held_pixels(dataset: DatasetReader, index: int, window: Window, values: np.
     """Find the pixels of a GeoTIFF's band that are in the file; GDAL reads zeros for all others.
 
     Args:
-        dataset: The file.
+        dataset: the file.
         index: 1-based index of a band without nodata.
-        window: Which was read.
-        values: What was read (rows, cols).
+        window: the window that was read.
+        values: the values that were read (rows, cols).
 
     Returns:
         True where the file holds a pixel (rows, cols), or None when it holds all.
@@ -325,7 +325,7 @@ def _file_fingerprint(path: str) -> str:
     """Digest the size, the time of change and both ends of a local file.
 
     Raises:
-        SceneError: If the file cannot be read any more.
+        SceneError: if the file cannot be read any more.
     """
     try:
         status = Path(path).stat()
@@ -343,7 +343,7 @@ def _remote_fingerprint(path: str, driver: str) -> str:
     """Digest what the header of a remote file says, with the place of its last block.
 
     Raises:
-        SceneError: If it cannot be opened.
+        SceneError: if it cannot be opened.
     """
     with open_dataset(path, driver, quiet=True) as dataset:
         rows, cols = dataset.block_shapes[0]
