@@ -55,11 +55,12 @@ class Region:
     valid: NDArray[np.bool_]
 
     def count(self, row_spans: tuple[Any, Any], col_spans: tuple[Any, Any]) -> NDArray[np.int64]:
-        """Valid pixels in rectangles: spans of rows by spans of columns, given in grid pixels."""
+        """Count valid pixels in rectangles: spans of rows by spans of columns, in pixels of the grid."""
         low, high = (np.asarray(span)[:, None] - self.top for span in row_spans)
         left, right = (np.asarray(span)[None] - self.left for span in col_spans)
         if self._whole:
             return np.asarray((high - low) * (right - left), np.int64)
+        # A summed-area table: each rectangle costs four look-ups, however large it is.
         total = self._totals
         counts = total[high, right] - total[low, right] - total[high, left] + total[low, left]
         return np.asarray(counts, np.int64)
@@ -128,7 +129,7 @@ class ChunkWork:
         return read_region(self.plan, self.reader, chunk, self.fill)
 
     def batches(self, region: Region) -> list[Batch]:
-        """The region's tiles in batches of about one size; one empty batch where it has none."""
+        """Cut the region's tiles into batches of about one size; one empty batch where it has none."""
         tiles = _valid_tiles(self.plan, region)
         count = max(1, -(-len(tiles) // self.plan.batch_size))
         parts = np.array_split(tiles, count)
@@ -244,7 +245,7 @@ def _valid_tiles(plan: AnyPlan, region: Region) -> NDArray[np.int64]:
 
 
 def _cut(plan: AnyPlan, batch: Batch) -> NDArray[np.float32]:
-    """The tiles of a batch, (n, bands, tile height, tile width)."""
+    """Cut the tiles of a batch out of its region, (n, bands, tile height, tile width)."""
     y, x, region = plan.tiling.y, plan.tiling.x, batch.region
     images = np.empty((len(batch.tiles), len(region.values), y.tile, x.tile), np.float32)
     for image, (row, col) in zip(images, batch.tiles, strict=True):

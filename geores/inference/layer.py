@@ -162,7 +162,7 @@ class Layer(ABC):
         """Decode one block."""
 
     def _window(self, rows: slice, cols: slice) -> Pixels:
-        """A window of the block grid put together from blocks; invalid where it reaches outside."""
+        """Put a window of the block grid together from blocks; it is invalid where it reaches outside."""
         shape = (rows.stop - rows.start, cols.stop - cols.start)
         inside_rows, inside_cols = self._inside(rows, 0), self._inside(cols, 1)
         whole = (inside_rows, inside_cols) == (rows, cols)
@@ -191,7 +191,7 @@ class Layer(ABC):
         return self._cache.get(self._key(rows, cols), lambda: self._load(rows, cols), uses)
 
     def _blocks(self, window: slice, axis: int) -> list[slice]:
-        """The blocks that a window of the target takes pixels of, along one axis."""
+        """List the blocks that a window of the target takes pixels of, along one axis."""
         return [block for _, block in self._parts(self._inside(self._span(window, axis), axis), axis)]
 
     def _key(self, rows: slice, cols: slice) -> tuple[int, int, int]:

@@ -90,12 +90,12 @@ class MaskChoice:
 
     def _shares(self, mask: Mask, target: Target) -> str:
         out, unknown, empty = _measure(mask, target)
-        told = f'{out:.1%} of the area'.replace('%', ' %')
+        text = f'{out:.1%} of the area'.replace('%', ' %')
         if empty > NOTABLE and mask.values == CLOUDY:
-            told += f' (no data: {empty * 100:.1f} %)'
+            text += f' (no data: {empty * 100:.1f} %)'
         if unknown > NOTABLE:
-            told += f'; it says nothing of {unknown * 100:.1f} %'
-        return told + ('; --mask none (mask=) leaves it' if self.found else '')
+            text += f'; it says nothing of {unknown * 100:.1f} %'
+        return text + ('; --mask none (mask=) leaves it' if self.found else '')
 
 
 def choose_mask(

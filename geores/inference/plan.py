@@ -19,12 +19,17 @@ __all__ = ['AnyPlan', 'Chunk', 'PixelPlan', 'Plan', 'TilePlan', 'plan_chunks']
 TilingT = TypeVar('TilingT', Tiling, Blocks)
 
 CHUNK_PIXELS = 1024
+"""Pixels along each side of a chunk, about."""
+
 CHUNK_TILES = 4096
+"""Most tiles in a chunk."""
+
 CHUNK_WORK = 2**21
 """Most pixels that go through the network for a chunk, overlaps counted again: seconds on a CPU, so that a
 run that is stopped loses little."""
 
 STRIP_BYTES = 96 * 2**20
+"""Most bytes of the source that one row of chunks over the whole width takes."""
 
 
 @dataclass(frozen=True)

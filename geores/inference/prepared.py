@@ -24,6 +24,8 @@ from geores.scenes import Scene, gdal_env
 __all__ = ['PreparedScene', 'header_key', 'prepare_scene']
 
 LOOK_PIXELS = 1024
+"""Longest side of the small picture that is kept of a scene, in pixels."""
+
 MIN_PROBE = 8
 """Networks shrink their input, so that a probe of fewer pixels would say nothing."""
 
@@ -91,7 +93,7 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
         sample, valid = sample_tiles(
             reader, layout.samples, side=4 if decides else few, workers=workers, strict=decides
         )
-        converted, told = unit_transforms(
+        converted, about_units = unit_transforms(
             scene,
             card,
             card.bands,
@@ -117,7 +119,7 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
         probe=_probe(card, sample, valid, converted),
         workers=workers,
         key=key,
-        notes=(*scene.notes, *target.notes, *about_mask, *cloudy, *told, *_remarks(tiling, card)),
+        notes=(*scene.notes, *target.notes, *about_mask, *cloudy, *about_units, *_remarks(tiling, card)),
     )
 
 

@@ -221,6 +221,7 @@ class WarpedLayer(Layer):
             return Block(np.zeros(shape, np.float32), np.zeros(shape[1:], bool))
         native, valid = self.raster.read(self.indexes, *window)
         values = native.astype(np.float32)
+        # GDAL leaves NaN out of averages and interpolation, so that invalid pixels take no part.
         if valid is not None:
             values[:, ~valid] = np.nan
         warped = np.full(shape, np.nan, np.float32)
@@ -238,6 +239,7 @@ class WarpedLayer(Layer):
             tolerance=0,  # an approximated transformer would depend on the block
             **self._kernel,
         )
+        # A pixel is valid where every band is: bands of one raster share their validity.
         covered = ~np.isnan(warped).any(0)
         valid = None if covered.all() else np.asarray(covered, bool)
         return Block(np.nan_to_num(warped, nan=0), valid)

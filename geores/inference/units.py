@@ -137,11 +137,11 @@ def unit_transforms(
     converted, notes = _decibels(radar, samples, linear=linear)
     other = {name: band for name, band in found.items() if name not in radar}
     if card.units.startswith('reflectance*10000'):
-        reflectances, told = _reflectances(other, samples)
-        converted, notes = converted | reflectances, notes + told
+        reflectances, more = _reflectances(other, samples)
+        converted, notes = converted | reflectances, notes + more
         if needs_dark_subtraction(scene, card, atmosphere):
-            converted, subtracted = subtract_dark_objects(scene, bands, converted)
-            notes = subtracted + notes
+            converted, about = subtract_dark_objects(scene, bands, converted)
+            notes = about + notes
         return converted, notes
     return converted | _scaled(other), notes
 
@@ -284,7 +284,7 @@ def subtract_dark_objects(
     Raises:
         ReadError: if the scene cannot be read.
     """
-    result, told = dict(converted), []
+    result, subtracted = dict(converted), []
     for name in bands:
         band = scene.band(name)
         if band.name not in WAVELENGTHS:
@@ -296,11 +296,12 @@ def subtract_dark_objects(
         added = _added(before, seen.astype(np.float32), WAVELENGTHS[band.name])
         if added > 0:
             result[name] = replace(before, bias=before.bias - added, low=0.0)
-            told.append(f'{name} {added:.0f}')
-    if not told:
+            subtracted.append(f'{name} {added:.0f}')
+    if not subtracted:
         return result, ()
+    amounts = ', '.join(subtracted)
     return result, (
-        f'the scene is L1C and the model was trained on L2A: dark objects subtracted ({", ".join(told)} of '
+        f'the scene is L1C and the model was trained on L2A: dark objects subtracted ({amounts} of '
         'reflectance times 10,000)',
     )
 

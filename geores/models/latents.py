@@ -169,12 +169,15 @@ class LatentHead(PartsHead):
             raise UsageError('vqa-latents has not seen its training images: prepare it')
         centre, spread = self._learnt(known)
         seen = (self._summary(features) - self.mean) / self.scale
+        # What is usual is the prior mean of the process; the variance over images, with the uncertainty of
+        # their factors, is its prior variance.
         usual, variance = centre.mean(0), (spread**2).mean(0)
         total = (centre.var(0, correction=0) + variance).sqrt()
         points = self.points[known]
         inner = self._kernel(points, points) + (1 - _SHOWN) * torch.eye(len(points), device=points.device)
         near = self._kernel(points, seen)
         weights = torch.linalg.solve(inner, near)
+        # Share of the prior deviation that stays: 1 far from every training image, less near them.
         left = (1 - (near * weights).sum(0)).clamp_min(0).sqrt()
         shown = torch.einsum('pn,pmr->nmr', weights, centre - usual) + usual
         return torch.stack([shown, left[:, None, None] * total], dim=1)

@@ -55,7 +55,7 @@ def assemble(
         mask: mask that lies beside the bands; a band called SCL is one too.
     """
     sensor = _sensor(sources, product)
-    bands, told = {}, list(notes)
+    bands, all_notes = {}, list(notes)
     for name, source in sources.items():
         meaning = _meaning_of(
             name,
@@ -66,7 +66,7 @@ def assemble(
             stated_units=source.units,
         )
         bands[name] = Band(name, source.raster, source.index, meaning.scale, meaning.offset, meaning.units)
-        told += [meaning.note] if meaning.note else []
+        all_notes += [meaning.note] if meaning.note else []
     first = next(iter(bands.values()))
     return Scene(
         name=product.name if product else stem,
@@ -75,7 +75,7 @@ def assemble(
         processing_level=_level(bands, product) if sensor == 'Sentinel-2' else None,
         units=first.units,
         date=date or (product.date if product else None),
-        notes=tuple(dict.fromkeys([*told, *notes_on_grid(first.raster.geobox)])),
+        notes=tuple(dict.fromkeys([*all_notes, *notes_on_grid(first.raster.geobox)])),
         mask=mask or _own_mask(bands, sensor),
     )
 
