@@ -86,7 +86,7 @@ def _check_hash(weights: Path, card: ModelCard) -> None:
 
 
 def _load_onnx(folder: Path) -> Model:
-    """The model of a bundle that holds an ONNX file, which runs on the CPU whatever device is asked for."""
+    """Load the model of a bundle that holds an ONNX file; it always runs on the CPU."""
     card = _read_card(folder)
     _check_hash(folder / ONNX_FILE, card)
     try:
@@ -97,7 +97,7 @@ def _load_onnx(folder: Path) -> Model:
 
 
 def _onnx_network(path: Path, card: ModelCard) -> OnnxNetwork:
-    """An ONNX file as the network of a card, tried on one image."""
+    """Read an ONNX file as the network of a card, and try it on one image."""
     if card.architecture != ARCHITECTURE or card.task == 'vqa':
         raise BundleError(f"field 'architecture' has to be {ARCHITECTURE!r} beside {path.name}, and no 'vqa'")
     network = read_onnx(path, card.architecture_kwargs)

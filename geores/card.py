@@ -184,7 +184,7 @@ class ModelCard:
         return cls(**data)
 
     def to_dict(self) -> dict[str, Any]:
-        """The card as plain JSON values."""
+        """Give the card as plain JSON values."""
         return {'format_version': self.format_version} | dataclasses.asdict(self)
 
     @classmethod
@@ -267,17 +267,17 @@ class Bundle(NamedTuple):
 
 
 def list_models() -> list[ModelCard]:
-    """Cards of the models that `load_model` knows by name: those that ship, then other packages'."""
+    """List the cards of the models that `load_model` knows by name: those that ship, then other packages'."""
     return [bundle.card for bundle in list_bundles()[0]]
 
 
 def shipped_models() -> list[ModelCard]:
-    """Cards of the models that ship with geores, by name."""
+    """List the cards of the models that ship with geores, by name."""
     return [bundle.card for bundle in _shipped()]
 
 
 def list_bundles() -> tuple[list[Bundle], list[str]]:
-    """Bundles that are known by name, and what is wrong with those of other packages.
+    """List the bundles that are known by name, and say what is wrong with those of other packages.
 
     Returns:
         Those that ship and then other packages', each by name; one sentence on each bundle of another

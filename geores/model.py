@@ -106,7 +106,7 @@ class Model:
 
     @torch.inference_mode()
     def predict(self, images: ArrayLike | Tensor, batch_size: int = 64) -> NDArray[np.float32]:
-        """Probabilities (or values) of images, computed in float32.
+        """Predict probabilities (or values) of images, computed in float32.
 
         Args:
             images: (N, C, H, W) in the card's units, its bands in order, at its input size; of any height and

@@ -70,7 +70,7 @@ class Plugin:
             raise UsageError(self.complaint(f'cannot be imported ({reason})')) from error
 
     def complaint(self, problem: str) -> str:
-        """A sentence on what is wrong with it."""
+        """Make a sentence on what is wrong with it."""
         return (
             f'package {self.package}: its entry point {self.name!r} of {self.group} ({self.value}) '
             f'{problem}: update or uninstall that package'
@@ -115,7 +115,7 @@ def _one_by_one() -> Iterator[EntryPoint]:
 
 
 def bundle_folders() -> tuple[dict[str, tuple[Path, str]], list[str]]:
-    """Bundles that other packages hold, without importing these packages.
+    """Find bundles that other packages hold, without importing these packages.
 
     Returns:
         Name -> (folder, package that holds it), and one sentence on each entry point without a

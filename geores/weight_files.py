@@ -85,7 +85,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal.
+    """Compute the SHA-256 of a file, in hexadecimal.
 
     Args:
         path: the file.
@@ -135,7 +135,7 @@ def require_onnx(name: str) -> ModuleType:
 
 
 def onnx_weights(path: str | Path) -> dict[str, Tensor]:
-    """Weights and biases of a file's convolutions and matrices, in the order of its nodes.
+    """Read weights and biases of a file's convolutions and matrices, in the order of its nodes.
 
     Args:
         path: the ONNX file; its tensors have to lie in it.

@@ -109,7 +109,7 @@ def cloud_note(scene: Scene, target: Target) -> tuple[str, ...]:
 
 
 def _bands(scene: Scene) -> dict[str, Band] | None:
-    """The bands that the rule takes, by name."""
+    """Find the bands that the rule takes, by name."""
     if scene.sensor != 'Sentinel-2' or scene.is_lazy or scene.missing((BLUE, GREEN)):
         return None
     names = [BLUE, GREEN] if scene.missing([SWIR]) else [BLUE, GREEN, SWIR]
@@ -119,7 +119,7 @@ def _bands(scene: Scene) -> dict[str, Band] | None:
 
 
 def _look(scene: Scene, bands: dict[str, Band], grid: GeoBox) -> Look:
-    """Reflectances (bands, ...) and validity (...) of a sample of the grid."""
+    """Read reflectances (bands, ...) and validity (...) of a sample of the grid."""
     if all(_is_quick(band.raster) for band in bands.values()):
         return _glance(bands, coarser(grid, LOOK_PIXELS))
     reader = GridReader(scene, list(bands), grid, transforms=_reflectance(bands), cache_bytes=2**26)
@@ -174,7 +174,7 @@ def _reflectance(bands: dict[str, Band]) -> dict[str, UnitTransform]:
 
 
 def detector_version() -> str:
-    """The version of s2cloudless.
+    """Tell the version of s2cloudless.
 
     Raises:
         UsageError: if it is not installed.

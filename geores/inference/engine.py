@@ -33,7 +33,7 @@ class Reader(Protocol):
     """Anything that reads windows of the target grid; `geores.inference.GridReader` is one."""
 
     def read(self, rows: slice, cols: slice) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Values (bands, h, w) and validity (h, w)."""
+        """Read values (bands, h, w) and validity (h, w)."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class LazyStore(MemoryStore):
         self._locks = [Lock() for _ in range(len(work.plan))]
 
     def get(self, index: int) -> Arrays:
-        """A chunk, computed where it is not held."""
+        """Give a chunk, computed where it is not held yet."""
         with self._locks[index]:
             if index not in self.done():
                 chunk = self._work.plan.chunk(*divmod(index, self._work.plan.shape[1]))

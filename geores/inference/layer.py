@@ -54,7 +54,7 @@ class BlockCache:
         self.held_bytes = 0
 
     def get(self, key: Hashable, load: Callable[[], Block], uses: int = 0) -> Block:
-        """The block of ``key``, from ``load()`` where it is not held.
+        """Give the block of ``key``, from ``load()`` where it is not held.
 
         Args:
             key: which block.
@@ -146,11 +146,11 @@ class Layer(ABC):
 
     @abstractmethod
     def _span(self, window: slice, axis: int) -> slice:
-        """What a window of the target takes of the block grid, along one axis."""
+        """Span of the block grid that a window of the target needs, along one axis."""
 
     @abstractmethod
     def read(self, rows: slice, cols: slice) -> Pixels:
-        """Values (bands, h, w) and validity (h, w), or None, in a window of the target grid."""
+        """Read values (bands, h, w) and validity (h, w), or None, in a window of the target grid."""
 
     def is_awaited(self, rows: slice, cols: slice) -> bool:
         """Whether another thread is decoding a block of a window of the target grid just now."""
@@ -203,7 +203,7 @@ class Layer(ABC):
         return slice(start, max(start, min(window.stop, self.shape[axis])))
 
     def _parts(self, window: slice, axis: int) -> list[tuple[slice, slice]]:
-        """A window cut along the blocks it meets: (its part in the block, the block)."""
+        """Cut a window along the blocks it meets: (its part in the block, the block)."""
         step, size = self.block_shape[axis], self.shape[axis]
         parts: list[tuple[slice, slice]] = []
         if window.start == window.stop:

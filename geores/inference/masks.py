@@ -135,7 +135,7 @@ def choose_mask(
 
 
 def mask_in_words(scene: Scene) -> str | None:
-    """The mask that a scene brings, as it would be used; None where it brings none."""
+    """Describe the mask that a scene brings, as it would be used; None where it brings none."""
     if scene.mask is None:
         return None
     return f'{_title(scene.mask)}, {_in_words_of(scene.mask.kind)}'
@@ -165,7 +165,7 @@ def open_mask(path: str | Path, values: Sequence[int] | None, grid: GeoBox) -> M
 
 
 def _brought(scene: Scene, mask: SceneMask, grid: GeoBox) -> MaskChoice:
-    """The mask that comes with a scene; left out, with a note, where it lies elsewhere."""
+    """Open the mask that comes with a scene; left out, with a note, where it lies elsewhere."""
     values = CLOUDY if mask.kind == SCL else None
     if mask.band is not None:
         opened = Mask(mask.band.raster, values, mask.band.index)
@@ -204,7 +204,7 @@ def _in_words_of(kind: str) -> str:
 
 
 def _measure(mask: Mask, target: Target) -> tuple[float, float, float]:
-    """Shares of the area that a mask leaves out, that it says nothing of, and that are 0 in it."""
+    """Measure which shares of the area a mask leaves out, says nothing of, and has as 0."""
     grid = coarser(target.grid, LOOK_PIXELS)
     layer = open_layer(mask.raster, [mask.index], grid, 'nearest-always', BlockCache(2**26))
     counts = np.zeros(4, np.int64)
@@ -222,7 +222,7 @@ def _measure(mask: Mask, target: Target) -> tuple[float, float, float]:
 
 
 def _inside(target: Target, grid: GeoBox) -> Any:  # noqa: ANN401 - an array of truths
-    """Which pixels of a grid lie in the area of interest."""
+    """Find the pixels of a grid that lie in the area of interest."""
     shape = (grid.shape.y, grid.shape.x)
     if target.area is None:
         return np.ones(shape, bool)

@@ -167,7 +167,7 @@ class PixelTable:
 
     @staticmethod
     def _touched(edges: NDArray[np.int64], blocks: int, span: slice) -> range:
-        """Chunks along an axis that hold some of a span of pixels."""
+        """Find the chunks along an axis that hold some of a span of pixels."""
         ends = np.append(edges[blocks:-1:blocks], edges[-1])
         first = int(np.searchsorted(ends, span.start, side='right'))
         last = int(np.searchsorted(ends, span.stop, side='left'))
@@ -200,5 +200,5 @@ class PixelTable:
 
 
 def _from(span: slice, own: slice, step: int) -> int:
-    """The first multiple of a step in a span of pixels that a chunk owns."""
+    """Find the first multiple of a step in a span of pixels that a chunk owns."""
     return int(-(-max(span.start, own.start) // step) * step)

@@ -169,7 +169,7 @@ def _probe(
     valid: NDArray[np.bool_],
     converted: dict[str, UnitTransform],
 ) -> NDArray[np.float32]:
-    """The sampled tiles that have valid pixels, as the model would get them."""
+    """Pick the sampled tiles that have valid pixels, as the model would get them."""
     large = min(valid.shape[1:]) >= MIN_PROBE and all(side % card.alignment == 0 for side in valid.shape[1:])
     seen = valid.any(axis=(1, 2)) if large else np.zeros(len(valid), bool)
     tiles, valid = sample[seen], valid[seen]

@@ -111,7 +111,7 @@ class GridReader:
         self._area = area
 
     def with_transforms(self, transforms: Mapping[str, UnitTransform]) -> 'GridReader':
-        """The same reader, sharing what it holds decoded, with other transforms."""
+        """Make a reader with other transforms that shares this one's decoded blocks."""
         other = copy(self)
         other._transforms = [transforms.get(band, UnitTransform()) for band in self.bands]
         return other
@@ -175,7 +175,7 @@ class GridReader:
         return values, valid & self._allowed(rows, cols, shape)
 
     def _in_turn(self, rows: slice, cols: slice) -> Iterator[tuple[Layer, list[int]]]:
-        """The layers, those of which another thread is decoding blocks last: until then others are read."""
+        """Yield the layers, last those of which another thread is decoding blocks just now."""
         left = list(self._layers)
         while left:
             free = (index for index, (layer, _) in enumerate(left) if not layer.is_awaited(rows, cols))
@@ -196,7 +196,7 @@ class GridReader:
 
 
 def _by_raster(scene: Scene, bands: Sequence[str]) -> list[tuple[Raster, list[int]]]:
-    """The rasters that hold the bands, each with the positions of its bands among those asked for."""
+    """Group the bands by raster, with the position of each among those asked for."""
     groups: dict[int, tuple[Raster, list[int]]] = {}
     for position, name in enumerate(bands):
         raster = scene.band(name).raster

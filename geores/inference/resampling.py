@@ -36,7 +36,7 @@ def open_layer(
     resampling: str,
     cache: BlockCache,
 ) -> Layer:
-    """The layer that brings bands of a raster onto a target grid.
+    """Open the layer that brings bands of a raster onto a target grid.
 
     Args:
         raster: the source.
@@ -92,7 +92,7 @@ class AlignedLayer(Layer):
         self._margin = 1 if self._zoom > 1 and resampling == 'bilinear' else 0
 
     def read(self, rows: slice, cols: slice) -> Pixels:
-        """Values and validity in a window of the target grid."""
+        """Read values and validity in a window of the target grid."""
         values, valid = self._window(self._span(rows, 0), self._span(cols, 1))
         if self._zoom < 1:
             return _average(values, valid, round(1 / self._zoom))
@@ -170,7 +170,7 @@ def _linear(values: NDArray[np.float32], steps: int, axis: int) -> NDArray[np.fl
 
 
 def _average(values: NDArray[np.float32], valid: NDArray[np.bool_] | None, steps: int) -> Pixels:
-    """Mean of each ``steps`` x ``steps`` pixels, of the valid ones alone."""
+    """Average each ``steps`` x ``steps`` pixels, of the valid ones alone."""
     # Added pixel by pixel: a reduction may add in an order that depends on the window's shape.
     cells = [np.s_[row::steps, col::steps] for row in range(steps) for col in range(steps)]
     if valid is None:
@@ -207,7 +207,7 @@ class WarpedLayer(Layer):
         self._margin = 2 + round(2 * max(shrink, 1))
 
     def read(self, rows: slice, cols: slice) -> Pixels:
-        """Values and validity in a window of the target grid."""
+        """Read values and validity in a window of the target grid."""
         return self._window(rows, cols)
 
     def _span(self, window: slice, axis: int) -> slice:
@@ -269,7 +269,7 @@ class WarpedLayer(Layer):
         return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
 
     def _source_window(self, target: GeoBox) -> tuple[slice, slice] | None:
-        """Pixels of the source that a piece of the target is made of; None where there are none."""
+        """Find the pixels of the source that a piece of the target is made of; None where there are none."""
         edge = target.extent.exterior.segmented(max(target.resolution.map(abs).xy) * 16)
         window = []
         for place, size in zip(
@@ -287,7 +287,7 @@ class WarpedLayer(Layer):
 
 
 def wrap_longitude(longitude: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
-    """Longitudes as they are counted about a middle, at most half a turn from it."""
+    """Bring longitudes to how they are counted about a middle, at most half a turn from it."""
     return middle + (longitude - middle + 180) % 360 - 180
 
 

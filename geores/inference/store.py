@@ -30,13 +30,13 @@ class ChunkStore(Protocol):
     """Named arrays of finished chunks, by chunk index."""
 
     def done(self) -> set[int]:
-        """Indices of the chunks that are finished."""
+        """List the indices of the chunks that are finished."""
 
     def put(self, index: int, arrays: Arrays) -> None:
         """Keep a finished chunk."""
 
     def get(self, index: int) -> Arrays:
-        """A finished chunk."""
+        """Give a finished chunk."""
 
 
 class MemoryStore:
@@ -47,14 +47,14 @@ class MemoryStore:
 
     @classmethod
     def copy_of(cls, store: ChunkStore) -> Self:
-        """A copy of all that another store holds."""
+        """Copy all that another store holds."""
         copy = cls()
         for index in store.done():
             copy.put(index, store.get(index))
         return copy
 
     def done(self) -> set[int]:
-        """Indices of the chunks that are finished."""
+        """List the indices of the chunks that are finished."""
         return set(self._chunks)
 
     def put(self, index: int, arrays: Arrays) -> None:
@@ -62,7 +62,7 @@ class MemoryStore:
         self._chunks[index] = arrays
 
     def get(self, index: int) -> Arrays:
-        """A finished chunk."""
+        """Give a finished chunk."""
         return self._chunks[index]
 
 
@@ -94,7 +94,7 @@ class FolderStore:
                 _replace(journal, lambda path: path.write_text(json.dumps(key, indent=1)))
 
     def done(self) -> set[int]:
-        """Indices of the chunks whose files are whole."""
+        """List the indices of the chunks whose files are whole."""
         return {
             int(path.stem)
             for path in sorted(self.folder.glob('*.safetensors'))

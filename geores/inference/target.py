@@ -134,7 +134,7 @@ def _clamped(native: float, gsd: tuple[float, float]) -> float:
 
 
 def _upright(native: GeoBox, gsd: float | None) -> tuple[GeoBox, tuple[str, ...]]:
-    """North up, and in metres."""
+    """Turn a grid north up, and bring a geographic one to metres."""
     if native.crs is not None and native.crs.geographic:
         # odc-geo takes a number here too, though its annotation does not say so.
         upright = _within_earth(native).to_crs('utm', resolution=gsd or 'auto')  # type: ignore[arg-type]
@@ -152,7 +152,7 @@ def _upright(native: GeoBox, gsd: float | None) -> tuple[GeoBox, tuple[str, ...]
 
 
 def _within_earth(native: GeoBox) -> GeoBox:
-    """Longitudes about the middle from -180 to 180; some count from 0 to 360."""
+    """Shift longitudes so that their middle lies in -180 to 180; some count from 0 to 360."""
     box = native.extent.boundingbox
     pixel = abs(native.affine.e)  # cells about the poles reach beyond them
     if box.bottom < -90 - pixel or box.top > 90 + pixel:
@@ -162,7 +162,7 @@ def _within_earth(native: GeoBox) -> GeoBox:
 
 
 def _square(native: GeoBox) -> tuple[GeoBox, tuple[str, ...]]:
-    """Square pixels of the same area, where those of a scene with a CRS differ from squares."""
+    """Make pixels square, of the same area, where those of a scene with a CRS are not."""
     transform = native.affine
     width, height = transform.a, -transform.e
     if native.crs is None or np.isclose(width, height, rtol=SLACK):
@@ -204,7 +204,7 @@ def _box(bbox: Sequence[float], crs: str | None, grid: GeoBox) -> tuple[float, .
 
 
 def _area(path: str | Path, grid: GeoBox) -> BaseGeometry:
-    """The union of a file's polygons, in the grid's CRS."""
+    """Read the union of a file's polygons, in the grid's CRS."""
     try:
         frame = gpd.read_file(path)
     except Exception as error:
@@ -227,7 +227,7 @@ def _area(path: str | Path, grid: GeoBox) -> BaseGeometry:
 
 
 def _cropped(grid: GeoBox, box: Sequence[float], what: str) -> GeoBox:
-    """The part of a grid that holds a box, in whole pixels."""
+    """Cut the part out of a grid that holds a box, in whole pixels."""
     left, bottom, right, top = box
     corners = np.array([~grid.affine @ corner for corner in ((left, top), (right, bottom))])
     if not np.isfinite(corners).all():
@@ -254,12 +254,12 @@ def _bounds(grid: GeoBox) -> str:
 
 
 def coarser(grid: GeoBox, side: int) -> GeoBox:
-    """A coarser grid over all of another, of at most ``side`` pixels along each axis."""
+    """Make a coarser grid over all of another, of at most ``side`` pixels along each axis."""
     return coarser_by(grid, -(-max(grid.shape.yx) // side))
 
 
 def coarser_by(grid: GeoBox, step: int) -> GeoBox:
-    """A grid of pixels ``step`` times as large as another's, which covers it whole.
+    """Make a grid of pixels ``step`` times as large as another's, which covers it whole.
 
     Args:
         grid: the grid to cover.

@@ -157,7 +157,7 @@ def _scaled(bands: dict[str, Band]) -> dict[str, UnitTransform]:
 def _decibels(
     bands: dict[str, Band], samples: dict[str, NDArray[np.float32]], *, linear: bool
 ) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
-    """Backscatter in dB, which is what models of Sentinel-1 take."""
+    """Bring backscatter to dB, which is what models of Sentinel-1 take."""
     converted = _scaled(bands)
     for name, band in bands.items():
         stored = samples[name].copy()
@@ -212,7 +212,7 @@ def _stretched(
 def _displayed(
     bands: dict[str, Band], samples: dict[str, NDArray[np.float32]], limits: tuple[float, float]
 ) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
-    """Reflectances times 10,000 as 8 bits: `limits` become 0 and 255."""
+    """Show reflectances times 10,000 as 8 bits: `limits` become 0 and 255."""
     known, notes = _reflectances(bands, samples)
     gain = 255.0 / max(limits[1] - limits[0], 1e-6)
     before = {name: known.get(name, UnitTransform()) for name in bands}

@@ -63,7 +63,7 @@ class SceneWork:
         return ChunkWork(prepared.plan, prepared.reader, self.step, sinks, prepared.card.fill)
 
     def open_store(self, folder: Path, *, resume: bool) -> FolderStore:
-        """The journal of this work in a folder, whose parent is created.
+        """Open the journal of this work in a folder, whose parent is created.
 
         Args:
             folder: folder of the finished chunks.

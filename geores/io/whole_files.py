@@ -41,7 +41,7 @@ def check_free(paths: list[Path], *, overwrite: bool) -> None:
 
 @contextmanager
 def whole_files(paths: list[Path]) -> Iterator[list[Path]]:
-    """Names to write under; when all is well the files take their own names, else they are removed.
+    """Give names to write under; when all is well the files take their own names, else they are removed.
 
     Folders that are not there are made, and do not stay empty. Names are taken one after the other: the
     last of several is the file that the others belong to, and stands only where all of this run do.

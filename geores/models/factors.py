@@ -142,7 +142,7 @@ class FactorHead(PartsHead):
         return torch.cat([pooled, answers.mean(1), answers.amax(1), answers.std(1)], dim=1)
 
     def look(self, features: Tensor) -> Tensor:
-        """Components of images: (N, D, h, w) to (N, C)."""
+        """Compute components of images: (N, D, h, w) to (N, C)."""
         return (self._summary(features) - self.mean) @ self.axes
 
     def decide(self, seen: Tensor, text: Tensor) -> Tensor:

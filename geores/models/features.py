@@ -130,7 +130,7 @@ def channels(bands: int) -> int:
 
 
 def appearance(images: Tensor, rows: int, columns: int) -> Tensor:
-    """Mean and standard deviation of each band, and the logarithm of the mean gradient at four scales.
+    """Compute mean and standard deviation of each band, and the log of the mean gradient at four scales.
 
     Args:
         images: (N, C, H, W), normalised.

@@ -142,7 +142,7 @@ class LatentHead(PartsHead):
         return self.centre[places] * _PACE, (self.spread[places] * _PACE).exp()
 
     def recall(self, numbers: Tensor) -> Tensor:
-        """Factors of training images and their standard deviations: (N, 2, M, R).
+        """Recall factors of training images and their standard deviations: (N, 2, M, R).
 
         Args:
             numbers: (N,), as `prepare` got them; others have factors of 0.
@@ -159,7 +159,7 @@ class LatentHead(PartsHead):
 
     @torch.no_grad()
     def look(self, features: Tensor) -> Tensor:
-        """Factors that images show and their standard deviations: (N, D, h, w) to (N, 2, M, R).
+        """Estimate factors that images show and their standard deviations: (N, D, h, w) to (N, 2, M, R).
 
         Args:
             features: (N, D, h, w).

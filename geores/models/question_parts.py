@@ -43,7 +43,7 @@ class QuestionParts:
         self._known: dict[Form | None, Tensor] = {}
 
     def __call__(self, forms: 'Sequence[Form | None]') -> Tensor:
-        """Numbers of questions: (Q, 2 P + 9), 0 for None.
+        """Turn questions into numbers: (Q, 2 P + 9), 0 for None.
 
         Args:
             forms: one form per question, None where it does not parse.
@@ -56,7 +56,7 @@ class QuestionParts:
         return torch.stack([self._known[form] for form in forms])
 
     def split(self, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """First side, second side and kind of questions.
+        """Split the numbers of questions into first side, second side and kind.
 
         Args:
             text: (Q, 2 P + 9).
@@ -79,7 +79,7 @@ class QuestionParts:
         return torch.cat([*objects, kind])
 
     def _objects(self, one: 'Objects') -> Tensor:
-        """A side of a question: category, size, shape, relation, and what the first categories' mean."""
+        """Encode a side of a question: category, size, shape and relation, and those of the first categories."""
         number = self.categories.get(one.category, len(self.categories))
         size, shape = _SIZES.index(one.size), _SHAPES.index(one.shape)
         relation = one.relation
@@ -170,7 +170,7 @@ class PartsHead(VQAHead):
         self.questions = QuestionParts(categories)
 
     def read(self, tokens: Tensor, lengths: Tensor, forms: 'Sequence[Form | None] | None' = None) -> Tensor:
-        """Parts of questions as numbers: (Q, 2 P + 9)."""
+        """Turn the parts of questions into numbers: (Q, 2 P + 9)."""
         del lengths
         return self.questions(forms or [None] * len(tokens)).to(tokens.device)
 

@@ -39,7 +39,7 @@ def register(name: str) -> Callable[[Builder], Builder]:
 
 
 def architectures() -> list[str]:
-    """Names that `create` takes, sorted; those of other packages (`geores.plugins`) among them."""
+    """List the names that `create` takes, sorted; those of other packages (`geores.plugins`) among them."""
     return sorted(_BUILDERS.keys() | _plugged())
 
 

@@ -77,7 +77,7 @@ class EncoderDecoder(nn.Module):
         self.alignment = int(self.network.encoder.output_stride)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of pixels.
+        """Compute logits of pixels.
 
         Args:
             images: (N, C, H, W), normalised; their last row and column are repeated up to multiples of
@@ -131,7 +131,7 @@ class DynamicWorldNetwork(nn.Module):
         self.head = nn.Conv2d(second, num_classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of pixels.
+        """Compute logits of pixels.
 
         Args:
             images: (N, C, H, W), normalised; H and W even.

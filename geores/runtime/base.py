@@ -49,7 +49,7 @@ class Runtime(Protocol):
     precision: Precision
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits of normalised images.
+        """Compute logits of normalised images.
 
         Args:
             images: (N, C, H, W), float32, on the model's device; may be overwritten.
@@ -60,7 +60,7 @@ class Runtime(Protocol):
 
 
 def pick_device(name: str) -> str:
-    """A device's name for torch: ``auto`` is CUDA where there is one, else the CPU.
+    """Choose a device, by its name for torch: ``auto`` is CUDA where there is one, else the CPU.
 
     Raises:
         UsageError: if the device is not there.

@@ -62,7 +62,7 @@ class OnnxNetwork(nn.Module):
         self._input, self._output = inputs[0].name, outputs[0].name
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of images.
+        """Compute logits of images.
 
         Args:
             images: (N, C, H, W), float32.
@@ -101,7 +101,7 @@ class OnnxRuntime:
         self._network = network
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits of normalised images, as `geores.runtime.base.Runtime` says."""
+        """Compute logits of normalised images, as `geores.runtime.base.Runtime` says."""
         return self._network(images)  # type: ignore[no-any-return]
 
 

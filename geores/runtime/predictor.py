@@ -116,7 +116,7 @@ class Predictor:
 
 
 def make_runtime(model: Model, precision: Precision, *, compile: bool = False) -> Runtime:
-    """The runtime of a model: ONNX Runtime for networks that are ONNX files, else torch.
+    """Make the runtime of a model: ONNX Runtime for networks that are ONNX files, else torch.
 
     Args:
         model: a model on its device.
@@ -142,7 +142,7 @@ def choose_predictor(
     compile: bool = False,
     outputs: Outputs = scores_of_tiles,
 ) -> Predictor:
-    """A predictor at the precision to run at.
+    """Make a predictor at the precision to run at.
 
     ``auto`` is fp16 on CUDA; on a CPU bf16 where the processor computes in it and no probability of the
     probe moves by more than `TOLERANCE` from float32 (of pixels, of all but `OUTLIERS`), else fp32. It is
@@ -165,7 +165,7 @@ def choose_predictor(
 
 
 def _fastest(model: Model, probe: NDArray[np.float32]) -> Precision:
-    """The fastest precision whose answers are near enough to float32."""
+    """Find the fastest precision whose answers are near enough to float32."""
     if model.card.activation == 'identity':  # in units of its own, of which 0.05 may be much
         return 'fp32'
     if isinstance(model.network, OnnxNetwork):

@@ -49,7 +49,7 @@ class _Tracer(fx.Tracer):
 def consecutive_layers(
     network: nn.Module, first: type[nn.Module], second: tuple[type[nn.Module], ...]
 ) -> list[tuple[str, str]]:
-    """Names of layers, each called once, of which the second alone takes the output of the first.
+    """Find pairs of layers, each called once, of which the second alone takes the output of the first.
 
     Args:
         network: a network in evaluation mode. Where its graph cannot be traced, no pairs are found.
@@ -81,7 +81,7 @@ def consecutive_layers(
 
 
 def _only_for(node: fx.Node) -> fx.Node | None:
-    """The node whose output this one takes, if no other takes it."""
+    """Find the node whose output this one takes, if no other takes it."""
     source = node.args[0] if node.args else None
     return source if isinstance(source, fx.Node) and len(source.users) == 1 else None
 
@@ -166,7 +166,7 @@ class _PackedConv2d(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """The convolution of (N, C, H, W)."""
+        """Convolve and activate (N, C, H, W)."""
         convolve = torch.ops.mkldnn._convolution_pointwise
         images = images.to(torch.bfloat16)
         return convolve(images, self._packed, self.bias, *self._options, *self.activation, '')  # type: ignore[no-any-return]
@@ -200,7 +200,7 @@ class CachedMish(nn.Module):
 
 
 def _flat(maps: Tensor) -> Tensor:
-    """The numbers of maps in the order in which memory holds them, as a view."""
+    """View the numbers of maps in the order in which memory holds them, as a view."""
     if maps.ndim == 4 and maps.is_contiguous(memory_format=torch.channels_last):
         return maps.permute(0, 2, 3, 1).view(-1)
     return maps.view(-1)

@@ -82,7 +82,7 @@ def _axis(values: np.ndarray, step: float | None, where: str) -> tuple[float, fl
 
 
 def _stated_affine(array: xr.DataArray) -> Affine | None:
-    """The transform in the grid mapping or, from stackstac, in the attributes."""
+    """Read the transform in the grid mapping or, from stackstac, in the attributes."""
     mapping = array.coords.get(array.rio.grid_mapping)
     text = mapping.attrs.get('GeoTransform') if mapping is not None else None
     if text:

@@ -316,7 +316,7 @@ def _held_pixels(dataset: DatasetReader, index: int, window: Window, values: np.
 
 
 def _blocks(offset: int, length: int, step: int) -> tuple[list[int], list[int]]:
-    """Where blocks start and end within a window, the first and last of them cut by its edges."""
+    """Find where blocks start and end within a window, the first and last of them cut by its edges."""
     edges = [0, *range(step - offset % step, length, step), length]
     return (edges[:-1], edges[1:]) if length else ([], [])
 
