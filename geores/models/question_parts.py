@@ -79,7 +79,7 @@ class QuestionParts:
         return torch.cat([*objects, kind])
 
     def _objects(self, one: 'Objects') -> Tensor:
-        """Encode a side of a question: category, size, shape and relation, and those of the first categories."""
+        """Encode a side of a question: category, size, shape, relation, and a block for frequent ones."""
         number = self.categories.get(one.category, len(self.categories))
         size, shape = _SIZES.index(one.size), _SHAPES.index(one.shape)
         relation = one.relation
