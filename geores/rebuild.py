@@ -1,4 +1,4 @@
-"""Networks from cards and weights."""
+"""Networks rebuilt from their cards and weights."""
 
 from collections.abc import Callable, Mapping
 

@@ -43,7 +43,7 @@ class Region:
     Attributes:
         chunk: the chunk.
         top: first row of pixels, on the grid; below 0 where the first tiles reach past it.
-        left: first column of pixels, likewise.
+        left: first column of pixels, on the grid; below 0 likewise.
         values: (bands, h, w).
         valid: (h, w).
     """

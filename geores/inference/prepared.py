@@ -1,4 +1,4 @@
-"""A scene prepared for a model: everything decided about reading it, nothing computed yet."""
+"""A scene prepared for a model: how it is read is decided, and nothing is computed yet."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What finished chunks left behind: in memory, or in a folder that outlives a killed process.
+"""Results of finished chunks: in memory, or in a folder that outlives a killed process.
 
 The folder is the journal of a run. `journal.json` says what the run is; each finished chunk is one
 safetensors file that appears whole or not at all.
@@ -83,7 +83,7 @@ class FolderStore:
         self.folder = folder
         journal = folder / 'journal.json'
         with _writing(folder):
-            # Chunks without a journal are left of a folder whose removal was cut short.
+            # Chunks without a journal are what is left of a folder whose removal was interrupted.
             if folder.exists() and not (resume and journal.exists()):
                 shutil.rmtree(folder)
         if journal.exists():

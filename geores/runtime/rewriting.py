@@ -53,8 +53,8 @@ def consecutive_layers(
 
     Args:
         network: a network in evaluation mode. Where its graph cannot be traced, no pairs are found.
-        first: kind of the one, subclasses included.
-        second: kinds of the other, likewise.
+        first: kind of the layer that comes first, subclasses included.
+        second: kinds of the layer that follows, subclasses included.
     """
     try:
         graph = _Tracer(first, *second).trace(network)

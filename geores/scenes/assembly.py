@@ -90,7 +90,7 @@ def _own_mask(bands: Mapping[str, Band], sensor: str | None) -> SceneMask | None
 def _sensor(sources: Mapping[str, BandSource], product: Product | None) -> str | None:
     sensor = sensor_of(sources)
     if sensor is None and product is not None:
-        # A product's picture for display has none of its sensor's bands.
+        # A true-colour picture in a product holds no bands of its sensor.
         pictures = all(source.raster.dtype == np.uint8 for source in sources.values())
         return None if pictures else product.sensor
     return sensor

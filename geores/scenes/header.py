@@ -28,14 +28,14 @@ class Header:
         count: number of bands, alpha included.
         dtype: type of the values.
         block_shape: rows and columns of a native block, as GDAL has it.
-        nodata: a band's nodata value each, or None.
+        nodata: nodata value of each band, or None.
         alpha: 1-based index of the alpha band, or None.
         has_mask: whether a mask band (internal or `.msk`) marks invalid pixels.
-        descriptions: a band's description each, or None.
-        colors: a band's colour interpretation each, such as 'red' or 'undefined'.
-        scales: a band's scale each (1.0 when not stated).
-        offsets: a band's offset each (0.0 when not stated).
-        units: a band's unit each, or None.
+        descriptions: description of each band, or None.
+        colors: colour interpretation of each band, such as 'red' or 'undefined'.
+        scales: scale of each band (1.0 when not stated).
+        offsets: offset of each band (0.0 when not stated).
+        units: unit of each band, or None.
         compression: such as 'DEFLATE', or None.
         shares_blocks: whether a block holds all the bands (interleaved by pixel).
         has_overviews: whether coarser copies of its pixels can be read for little.

@@ -1,4 +1,4 @@
-"""Opening a scene, whatever it comes as."""
+"""Opening a scene from files, folders, products and xarray objects."""
 
 import os
 import re

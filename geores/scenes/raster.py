@@ -245,7 +245,7 @@ def valid_values(values: np.ndarray, nodata: Sequence[float | None]) -> np.ndarr
 
     Args:
         values: bands (bands, rows, cols).
-        nodata: a band's nodata value each, or None.
+        nodata: nodata value of each band, or None.
 
     Returns:
         True where all bands are valid (rows, cols), or None when every pixel is.
