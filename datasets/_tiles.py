@@ -23,7 +23,7 @@ from geores.grid import Tiling
 from geores.inference import GridReader
 from geores.inference.masks import open_mask
 from geores.inference.target import target_grid
-from geores.inference.units import conversions, needs_sample, sample_tiles
+from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.scenes import Scene, gdal_env, open_scene
 
 __all__ = ['Masks', 'PixelSpec', 'SceneGrid', 'Scenes', 'TileStore', 'lay_grids', 'opened', 'read_rows']
@@ -221,9 +221,9 @@ def lay_grid(
     tiling = Tiling(height, width, spec.size, spec.size)
     with gdal_env():
         sample, valid = sample_tiles(reader, tiling, side=4 if needs_sample(scene, card) else 0)
-        converted, told = conversions(scene, card, spec.bands, sample, valid, linear=spec.linear_s1)
+        converted, told = unit_transforms(scene, card, spec.bands, sample, valid, linear=spec.linear_s1)
     notes = tuple(f'{scene.name}: {note}' for note in (*scene.notes, *target.notes, *told))
-    return SceneGrid(scene, target.grid, target.gsd or wanted.gsd, reader.converting(converted), notes)
+    return SceneGrid(scene, target.grid, target.gsd or wanted.gsd, reader.with_transforms(converted), notes)
 
 
 class TileStore(ImageStore):

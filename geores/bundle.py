@@ -36,20 +36,20 @@ def load_model(name_or_path: str | Path, device: str | torch.device = 'cpu') -> 
     """Load a model, ready for prediction.
 
     Args:
-        name_or_path: Name of a model that ships with geores, path of a bundle's folder, or name of a
+        name_or_path: name of a model that ships with geores, path of a bundle's folder, or name of a
             model of another package (`geores.plugins`); what is named first here wins. Or `hf:owner/name`,
             with `@revision` behind it to pin one, of a bundle or a published reBEN model on the Hugging
             Face Hub, or the folder of such a model's snapshot (`geores.hub`).
-        device: Where to put it, as torch names devices.
+        device: where to put it, as torch names devices.
 
     Returns:
         The model, float32, in evaluation mode.
 
     Raises:
-        ModelNotFoundError: No bundle has that name or path; the nearest name is suggested.
-        BundleError: The bundle is incomplete, damaged, contradicts itself, or holds a pickle.
-        UsageError: The device is not there.
-        ReadError: The Hub cannot be reached, and its cache does not hold the model.
+        ModelNotFoundError: if no bundle has that name or path; the nearest name is suggested.
+        BundleError: if the bundle is incomplete, damaged, contradicts itself, or holds a pickle.
+        UsageError: if the device is not there.
+        ReadError: if the Hub cannot be reached, and its cache does not hold the model.
     """
     folder = find_bundle(name_or_path)
     if is_snapshot(folder):
@@ -86,7 +86,7 @@ def _check_hash(weights: Path, card: ModelCard) -> None:
 
 
 def _load_onnx(folder: Path) -> Model:
-    """The model of a bundle that holds an ONNX file, which runs on the CPU whatever device is asked for."""
+    """Load the model of a bundle that holds an ONNX file; it always runs on the CPU."""
     card = _read_card(folder)
     _check_hash(folder / ONNX_FILE, card)
     try:
@@ -97,7 +97,7 @@ def _load_onnx(folder: Path) -> Model:
 
 
 def _onnx_network(path: Path, card: ModelCard) -> OnnxNetwork:
-    """An ONNX file as the network of a card, tried on one image."""
+    """Read an ONNX file as the network of a card, and try it on one image."""
     if card.architecture != ARCHITECTURE or card.task == 'vqa':
         raise BundleError(f"field 'architecture' has to be {ARCHITECTURE!r} beside {path.name}, and no 'vqa'")
     network = read_onnx(path, card.architecture_kwargs)
@@ -106,15 +106,15 @@ def _onnx_network(path: Path, card: ModelCard) -> OnnxNetwork:
 
 
 def find_encoder(folder: Path, name: str, sha256: str) -> Model:
-    """The bundle whose encoder a VQA bundle shares.
+    """Load the bundle whose encoder a VQA bundle shares.
 
     Args:
-        folder: Of the VQA bundle, beside which or in which the other may lie.
-        name: Of the other.
-        sha256: Of its weights.
+        folder: folder of the VQA bundle, beside which or in which the other may lie.
+        name: name of the other bundle.
+        sha256: hash of its weights.
 
     Raises:
-        BundleError: It is not there, or its weights are other ones.
+        BundleError: if it is not there, or its weights are other ones.
     """
     near = [path for path in (folder / name, folder.parent / name) if (path / CARD_FILE).is_file()]
     try:
@@ -142,21 +142,21 @@ def save_bundle(
     """Write a bundle; the folder stands there complete or not at all.
 
     Args:
-        path: Folder to write.
-        network: Whose weights to keep, built as the card says. Or the path of an ONNX file with one input
-            and one output, whose card has the architecture 'onnx' (with `layout` 'NHWC' where channels come
-            last).
+        path: folder to write.
+        network: the network whose weights to keep, built as the card says. Or the path of an ONNX file with
+            one input and one output, whose card has the architecture 'onnx' (with `layout` 'NHWC' where
+            channels come last).
         card: `sha256` and `geores_version` are filled in.
-        dtype: In which to keep matrices and kernels; vectors (biases, statistics) stay float32. An ONNX file
-            is kept as it is.
-        overwrite: Replace a bundle that stands there.
+        dtype: type in which to keep matrices and kernels; vectors (biases, statistics) stay float32. An ONNX
+            file is kept as it is.
+        overwrite: replace a bundle that stands there.
 
     Returns:
         The folder.
 
     Raises:
-        BundleError: The card does not rebuild this network.
-        OutputError: The path is taken or cannot be written.
+        BundleError: if the card does not rebuild this network.
+        OutputError: if the path is taken or cannot be written.
     """
     folder = Path(path)
     if folder.exists() and not (overwrite and (folder / CARD_FILE).is_file()):
@@ -188,8 +188,8 @@ def put_folder(part: Path, folder: Path) -> None:
     """Give a finished folder its own name, in the place of one that stands there.
 
     Args:
-        part: The folder under its name for the time being, on the same file system.
-        folder: Its own name.
+        part: the folder under its name for the time being, on the same file system.
+        folder: its own name.
     """
     # A folder that is not empty cannot be replaced in one step, so the old one steps aside.
     old = part.with_name(part.name + '-old')
@@ -212,15 +212,15 @@ def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def find_bundle(name_or_path: str | Path) -> Path:
-    """The folder that `load_model` loads.
+    """Find the folder that `load_model` loads.
 
     Args:
-        name_or_path: As in `load_model`.
+        name_or_path: as in `load_model`.
 
     Raises:
-        ModelNotFoundError: No bundle has that name or path; the nearest name is suggested.
-        BundleError: It is a file.
-        ReadError: It is on the Hub, which cannot be reached.
+        ModelNotFoundError: if no bundle has that name or path; the nearest name is suggested.
+        BundleError: if it is a file.
+        ReadError: if it is on the Hub, which cannot be reached.
     """
     shipped = {path.parent.name: path.parent for path in WEIGHTS.glob(f'*/{CARD_FILE}')}
     if str(name_or_path) in shipped:

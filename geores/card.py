@@ -7,13 +7,13 @@ import dataclasses
 import importlib.metadata
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-from geores import card_fields as check
 from geores import plugins
+from geores.card_fields import ACTIVATIONS, COLUMNS, FIELDS
 from geores.errors import BundleError
 
 FORMAT_VERSION = 3
@@ -29,7 +29,7 @@ _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     2: lambda data: data | {'format_version': 3},
 }
 
-
+# Fields that a card may leave out; they then have their default.
 _OPTIONAL = frozenset(
     {
         'alignment',
@@ -53,59 +53,59 @@ class ModelCard:
     """What a model takes, what it answers, and where it comes from.
 
     Args:
-        name: Short name, usable in file names.
-        description: One or two sentences for people.
-        architecture: Name of the network in `geores.models`.
-        architecture_kwargs: Its keyword arguments, plain JSON values.
-        activation: From logits to probabilities ('sigmoid', 'softmax'), or to values ('sigmoid' for
+        name: short name, usable in file names.
+        description: one or two sentences for people.
+        architecture: name of the network in `geores.models`.
+        architecture_kwargs: its keyword arguments, plain JSON values.
+        activation: function from logits to probabilities ('sigmoid', 'softmax'), or to values ('sigmoid' for
             shares of 0 to 1, else 'identity').
         task: 'multi-label' (any number of labels per tile), 'single-label' (one label per tile),
             'segmentation' (one label per pixel), 'regression' (a value for each label) or 'vqa' (answers to
             questions).
-        sensor: What the images were taken with.
-        processing_level: Such as 'L2A'.
-        bands: Names in the order of the network's input: 'B02' ... or 'red', 'green', 'blue'.
-        units: Of pixel values: 'reflectance*10000' (Sentinel-2 digital numbers without offset), which with
-            ', dB' behind it has Sentinel-1 in dB beside it,
-            '8-bit' or 'dB'.
-        gsd: Smallest and largest ground sampling distance it was made for, in metres.
-        input_size: Height and width of its input in pixels.
-        resampling: How coarser bands are brought to its resolution; shrinking is by average.
-        mean: Per band, in `units`; of the logarithm where `log_scale` is set.
-        std: Per band, likewise.
-        labels: In the order of the logits; for a regression, what each value is; for VQA, the answers.
-        thresholds: Per label, or None where the best label counts or there are values.
-        split_id: Of the split between training and validation.
-        training_data: The data sets, with their licences.
-        licence: Of the weights, which is not the code's.
-        metrics: Data source -> name of the metric -> value; 'split' says on what.
-        display_stretch: Low and high percentile by which other imagery is brought to 8 bits.
-        display_range: Reflectances times 10,000 that become 0 and 255 instead, as in its training images.
-        log_scale: Where set, pixel values v become ln(1 + log_scale * v) before `mean` and `std` apply.
-        context: Of a segmentation: the margin in pixels around a pixel on which its label depends. Labels
+        sensor: what the images were taken with.
+        processing_level: such as 'L2A'.
+        bands: names in the order of the network's input: 'B02' ... or 'red', 'green', 'blue'.
+        units: units of pixel values: 'reflectance*10000' (Sentinel-2 digital numbers without offset), which
+            with ', dB' behind it has Sentinel-1 in dB beside it, '8-bit' or 'dB'.
+        gsd: smallest and largest ground sampling distance it was made for, in metres.
+        input_size: height and width of its input in pixels.
+        resampling: how coarser bands are brought to its resolution; shrinking is by average.
+        mean: mean per band, in `units`; of the logarithm where `log_scale` is set.
+        std: standard deviation per band, likewise.
+        labels: label names in the order of the logits; for a regression, what each value is; for VQA, the
+            answers.
+        thresholds: decision threshold per label, or None where the best label counts or there are values.
+        split_id: identifier of the split between training and validation.
+        training_data: the data sets, with their licences.
+        licence: licence of the weights, which is not the code's.
+        metrics: data source -> name of the metric -> value; 'split' says on what.
+        display_stretch: low and high percentile by which other imagery is brought to 8 bits.
+        display_range: reflectances times 10,000 that become 0 and 255 instead, as in its training images.
+        log_scale: where set, pixel values v become ln(1 + log_scale * v) before `mean` and `std` apply.
+        context: for a segmentation, the margin in pixels around a pixel on which its label depends. Labels
             that lie at least that far from the edge of a window do not depend on the window.
-        alignment: Of a segmentation: windows start at multiples of that many pixels, and their sides are
+        alignment: for a segmentation, windows start at multiples of that many pixels, and their sides are
             multiples of it, because the network halves its maps; 1 where it does not.
-        colours: One per label, as '#rrggbb'; None takes the palette that knows the labels.
-        domain: Where and when its training images were taken, as far as known: `latitudes` (lowest and
+        colours: one per label, as '#rrggbb'; None takes the palette that knows the labels.
+        domain: where and when its training images were taken, as far as known: `latitudes` (lowest and
             highest in degrees) and `months` (1 to 12). Scenes outside are said to be so.
         calibration: `{'temperature': value}` by which logits are divided, if calibrated.
-        tiles: How tiles of scenes were cut for training: options of `geores.datasets.SceneTiles` (`stride`,
+        tiles: how tiles of scenes were cut for training: options of `geores.datasets.SceneTiles` (`stride`,
             `placement`, `resolution`, `min_share`, `min_valid`), by which `split_id` can be made again.
-        tokenizer: Of VQA: how questions become tokens (`geores.vqa.tokens`).
-        answer_encoding: Of VQA: style and variant of the answers' texts (`geores.vqa.answers`).
-        encoder: Of VQA: whose feature maps the head takes. Either another bundle's, with `name`, `sha256`,
+        tokenizer: for VQA, how questions become tokens (`geores.vqa.tokens`).
+        answer_encoding: for VQA, style and variant of the answers' texts (`geores.vqa.answers`).
+        encoder: for VQA, whose feature maps the head takes. Either another bundle's, with `name`, `sha256`,
             `bands` (band of the image -> band of that bundle which takes its place: normalised by `mean`
             and `std` of this card it counts as normalised there; other bands stay at their mean) and
             `grid` (height and width to which maps are averaged, or None), where wanted `scale` (by which
             images are resized first) and `looks` (channels of colour and texture follow); or its own, with
             `architecture`, `architecture_kwargs` and `grid`.
-        sha256: Of the weights file; filled in by `save_bundle`.
-        geores_version: That wrote it; filled in by `save_bundle`.
-        format_version: Of the card.
+        sha256: hash of the weights file; filled in by `save_bundle`.
+        geores_version: version of geores that wrote it; filled in by `save_bundle`.
+        format_version: version of the card's format.
 
     Raises:
-        BundleError: A field is of another type or out of range, or two contradict each other.
+        BundleError: if a field is of another type or out of range, or two contradict each other.
     """
 
     name: str
@@ -146,18 +146,18 @@ class ModelCard:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        for field, parse in check.FIELDS.items():
+        for field, parse in FIELDS.items():
             try:
                 object.__setattr__(self, field, parse(getattr(self, field)))
             except ValueError as error:
                 raise BundleError(f'field {field!r} {error}') from None
-        problem = check.contradiction(self)
+        problem = _contradiction(self)
         if problem:
             raise BundleError(problem)
 
     @property
     def fill(self) -> tuple[float, ...]:
-        """What stands for invalid pixels, per band, in `units`: it becomes 0 by the normalisation."""
+        """Value of invalid pixels per band, in `units`: it becomes 0 by the normalisation."""
         if self.log_scale is None:
             return self.mean
         return tuple(math.expm1(mean) / self.log_scale for mean in self.mean)
@@ -167,10 +167,10 @@ class ModelCard:
         """Make a card of parsed JSON, of this or an older format version.
 
         Args:
-            data: Field -> value.
+            data: field -> value.
 
         Raises:
-            BundleError: A field is missing, unknown, of another type, or contradicts another, or
+            BundleError: if a field is missing, unknown, of another type, or contradicts another, or
                 the card is of a newer format.
         """
         data = _upgrade(dict(data))
@@ -184,7 +184,7 @@ class ModelCard:
         return cls(**data)
 
     def to_dict(self) -> dict[str, Any]:
-        """The card as plain JSON values."""
+        """Give the card as plain JSON values."""
         return {'format_version': self.format_version} | dataclasses.asdict(self)
 
     @classmethod
@@ -192,10 +192,10 @@ class ModelCard:
         """Read a card.
 
         Args:
-            path: The JSON file.
+            path: the JSON file.
 
         Raises:
-            BundleError: It is missing or not a valid card; the file and the field are named.
+            BundleError: if it is missing or not a valid card; the file and the field are named.
         """
         try:
             data = json.loads(Path(path).read_text(encoding='utf-8'))
@@ -213,10 +213,49 @@ class ModelCard:
         """Write the card as JSON.
 
         Args:
-            path: The file to write.
+            path: the file to write.
         """
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         Path(path).write_text(text + '\n', encoding='utf-8')
+
+
+def _lengths(card: ModelCard) -> Iterable[tuple[str, int, str, int]]:
+    bands, labels = len(card.bands), len(card.labels)
+    yield 'mean', len(card.mean), 'bands', bands
+    yield 'std', len(card.std), 'bands', bands
+    if card.thresholds is not None:
+        yield 'thresholds', len(card.thresholds), 'labels', labels
+    if card.colours is not None:
+        yield 'colours', len(card.colours), 'labels', labels
+
+
+def _contradiction(card: ModelCard) -> str | None:
+    """Say which two fields of a card, each of its right type, contradict each other; None where none do."""
+    for field, count, other, wanted in _lengths(card):
+        if count != wanted:
+            return f'field {field!r} has {count} values for {wanted} {other}'
+    taken = sorted(set(card.labels) & COLUMNS)
+    if taken:
+        return f"field 'labels' holds {taken[0]!r}, which is a column of its own in tables of tiles"
+    if card.activation not in ACTIVATIONS[card.task]:
+        return f"field 'activation' is {card.activation!r}, which does not fit {card.task!r}"
+    for name in ('tokenizer', 'answer_encoding', 'encoder'):
+        if (getattr(card, name) is None) == (card.task == 'vqa'):
+            return f'field {name!r} has to be {"there" if card.task == "vqa" else "null"} for {card.task!r}'
+    if (card.context is None) == (card.task == 'segmentation'):
+        needed = 'there' if card.task == 'segmentation' else 'null'
+        return f"field 'context' has to be {needed} for {card.task!r}"
+    if card.task == 'segmentation' and card.thresholds is not None:
+        return "field 'thresholds' has to be null for 'segmentation', where the best label of a pixel counts"
+    if card.task == 'vqa' and card.thresholds is not None:
+        return "field 'thresholds' has to be null for 'vqa', where the best answer counts"
+    if card.task == 'regression':
+        for name in ('thresholds', 'calibration'):
+            if getattr(card, name) is not None:
+                return f'field {name!r} has to be null for a regression, which answers in values'
+    if card.task == 'multi-label' and card.thresholds is None:
+        return "field 'thresholds' is missing, and multi-label models need one a label"
+    return None
 
 
 class Bundle(NamedTuple):
@@ -228,17 +267,17 @@ class Bundle(NamedTuple):
 
 
 def list_models() -> list[ModelCard]:
-    """Cards of the models that `load_model` knows by name: those that ship, then other packages'."""
+    """List the cards of the models that `load_model` knows by name: those that ship, then other packages'."""
     return [bundle.card for bundle in list_bundles()[0]]
 
 
 def shipped_models() -> list[ModelCard]:
-    """Cards of the models that ship with geores, by name."""
+    """List the cards of the models that ship with geores, by name."""
     return [bundle.card for bundle in _shipped()]
 
 
 def list_bundles() -> tuple[list[Bundle], list[str]]:
-    """Bundles that are known by name, and what is wrong with those of other packages.
+    """List the bundles that are known by name, and say what is wrong with those of other packages.
 
     Returns:
         Those that ship and then other packages', each by name; one sentence on each bundle of another

@@ -1,18 +1,40 @@
-"""Checks of a card's fields: each takes a value as JSON gives it, returns it clean or raises."""
+"""Checks of a card's fields, one by one.
+
+A check takes a value as JSON gives it and returns it in its type, or raises a `ValueError` that says what the
+value has to be. What two fields together have to be is checked by `geores.card.ModelCard`.
+"""
 
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from geores.errors import UsageError
 from geores.vqa.answers import AnswerEncoding
 
-if TYPE_CHECKING:
-    from geores.card import ModelCard
+__all__ = ['ACTIVATIONS', 'COLUMNS', 'FIELDS']
 
 Check = Callable[[Any], Any]
+
+ACTIVATIONS = {
+    'multi-label': ('sigmoid',),
+    'single-label': ('softmax',),
+    'segmentation': ('softmax',),
+    'regression': ('identity', 'sigmoid'),
+    'vqa': ('softmax',),
+}
+"""Tasks, and the activations that fit each."""
+
+COLUMNS = frozenset({'row', 'col', 'label', 'labels', 'score', 'valid_share', 'area', 'geometry'})
+"""Columns of a table of tiles beside those of the labels."""
+
+_TILE_OPTIONS = frozenset({'stride', 'placement', 'resolution', 'min_share', 'min_valid'})
+
+# What a VQA card says of its encoder: either one shared with another bundle, or one of its own.
+_SHARED = frozenset({'name', 'sha256', 'bands', 'grid'})
+_SHARED_OPTIONAL = frozenset({'scale', 'looks'})  # left out where they are 1 and False
+_OWN = frozenset({'architecture', 'architecture_kwargs', 'grid'})
 
 
 def _text(value: object) -> str:
@@ -87,7 +109,7 @@ def _range(low: float, high: float) -> Check:
 
 
 def _span(parse: Check) -> Check:
-    """Of two values that differ."""
+    """Wrap the check of a range so that two equal values are refused."""
 
     def check(value: object) -> tuple[float, float]:
         low, high = parse(value)
@@ -135,9 +157,9 @@ def _calibration(value: object) -> dict[str, float]:
 
 def _tiles(value: object) -> dict[str, Any]:
     tiles = _plain(value)
-    unknown = sorted(tiles.keys() - _CUT)
+    unknown = sorted(tiles.keys() - _TILE_OPTIONS)
     if unknown:
-        raise ValueError(f'has {unknown[0]!r}, and tiles are cut by {", ".join(sorted(_CUT))}')
+        raise ValueError(f'has {unknown[0]!r}, and tiles are cut by {", ".join(sorted(_TILE_OPTIONS))}')
     return tiles
 
 
@@ -157,15 +179,9 @@ def _answer_encoding(value: object) -> dict[str, str]:
         raise ValueError(f'is none: {error}') from None
 
 
-_CUT = frozenset({'stride', 'placement', 'resolution', 'min_share', 'min_valid'})
-_SHARED = frozenset({'name', 'sha256', 'bands', 'grid'})
-_OWN = frozenset({'architecture', 'architecture_kwargs', 'grid'})
-_CHANGES = frozenset({'scale', 'looks'})  # of a shared one, where they are not 1 and False
-
-
 def _encoder(value: object) -> dict[str, Any]:
     encoder = _plain(value)
-    if encoder.keys() - _CHANGES != _SHARED and encoder.keys() != _OWN:
+    if encoder.keys() - _SHARED_OPTIONAL != _SHARED and encoder.keys() != _OWN:
         kinds = [', '.join(sorted(names)) for names in (_SHARED, _OWN)]
         raise ValueError(f'has to hold either {kinds[0]} of a shared bundle, or {kinds[1]}')
     encoder['grid'] = _optional(_whole)(encoder['grid'])
@@ -228,18 +244,6 @@ def _colour(value: object) -> str:
     return value.lower()
 
 
-ACTIVATIONS = {
-    'multi-label': ('sigmoid',),
-    'single-label': ('softmax',),
-    'segmentation': ('softmax',),
-    'regression': ('identity', 'sigmoid'),
-    'vqa': ('softmax',),
-}
-"""Tasks, and the activations that fit each."""
-
-COLUMNS = frozenset({'row', 'col', 'label', 'labels', 'score', 'valid_share', 'area', 'geometry'})
-"""Columns of a table of tiles beside those of the labels."""
-
 FIELDS: dict[str, Check] = {
     'format_version': _whole,
     'name': _name,
@@ -278,46 +282,4 @@ FIELDS: dict[str, Check] = {
     'sha256': _sha256,
     'geores_version': _string,
 }
-
-
-def _lengths(card: 'ModelCard') -> Iterable[tuple[str, int, str, int]]:
-    bands, labels = len(card.bands), len(card.labels)
-    yield 'mean', len(card.mean), 'bands', bands
-    yield 'std', len(card.std), 'bands', bands
-    if card.thresholds is not None:
-        yield 'thresholds', len(card.thresholds), 'labels', labels
-    if card.colours is not None:
-        yield 'colours', len(card.colours), 'labels', labels
-
-
-def contradiction(card: 'ModelCard') -> str | None:
-    """What two fields of a card disagree on, or None.
-
-    Args:
-        card: With every field of its right type.
-    """
-    for field, count, other, wanted in _lengths(card):
-        if count != wanted:
-            return f'field {field!r} has {count} values for {wanted} {other}'
-    taken = sorted(set(card.labels) & COLUMNS)
-    if taken:
-        return f"field 'labels' holds {taken[0]!r}, which is a column of its own in tables of tiles"
-    if card.activation not in ACTIVATIONS[card.task]:
-        return f"field 'activation' is {card.activation!r}, which does not fit {card.task!r}"
-    for name in ('tokenizer', 'answer_encoding', 'encoder'):
-        if (getattr(card, name) is None) == (card.task == 'vqa'):
-            return f'field {name!r} has to be {"there" if card.task == "vqa" else "null"} for {card.task!r}'
-    if (card.context is None) == (card.task == 'segmentation'):
-        needed = 'there' if card.task == 'segmentation' else 'null'
-        return f"field 'context' has to be {needed} for {card.task!r}"
-    if card.task == 'segmentation' and card.thresholds is not None:
-        return "field 'thresholds' has to be null for 'segmentation', where the best label of a pixel counts"
-    if card.task == 'vqa' and card.thresholds is not None:
-        return "field 'thresholds' has to be null for 'vqa', where the best answer counts"
-    if card.task == 'regression':
-        for name in ('thresholds', 'calibration'):
-            if getattr(card, name) is not None:
-                return f'field {name!r} has to be null for a regression, which answers in values'
-    if card.task == 'multi-label' and card.thresholds is None:
-        return "field 'thresholds' is missing, and multi-label models need one a label"
-    return None
+"""The check of each field of a card, in the order in which they are made."""

@@ -3,8 +3,7 @@
 Each is also one of Python's own kinds, so that callers can catch either. A message says in one line
 what is wrong, in which file or argument, and what to do about it. The command line ends with exit
 code 2 for `UsageError` and its subclasses (the user's to mend) and 1 for every other `GeoresError`.
-
-Addresses as they may be shown and kept: without what gives access to the file behind them.
+Messages show addresses without what gives access to the file behind them (`without_secrets`).
 """
 
 import re

@@ -90,13 +90,13 @@ class Axis:
         return np.minimum(np.arange(self.cell_count + 1) * self.stride, self.size)
 
     def touching(self, start: int, stop: int) -> slice:
-        """Tiles that hold at least one of the pixels ``start`` to ``stop``."""
+        """Find the tiles that hold at least one of the pixels ``start`` to ``stop``."""
         first = int(np.searchsorted(self.stops, start, side='right'))
         last = int(np.searchsorted(self.starts, stop, side='left'))
         return slice(first, last)
 
     def overlap(self, tiles: slice, cells: slice) -> NDArray[np.float64]:
-        """Pixels that each of ``tiles`` shares with each of ``cells``, (tiles, cells)."""
+        """Count the pixels that each of ``tiles`` shares with each of ``cells``, (tiles, cells)."""
         low = np.maximum(self.starts[tiles, None], self.cell_edges[:-1][None, cells])
         high = np.minimum(self.stops[tiles, None], self.cell_edges[1:][None, cells])
         pixels: NDArray[np.float64] = np.maximum(high - low, 0).astype(np.float64)
@@ -246,7 +246,7 @@ class Blocks:
         return self._axis(self.width, self.origin[1] % self.alignment)
 
     def _axis(self, size: int, phase: int) -> BlockAxis:
-        """Blocks of about one length, so that the last is not mostly padding."""
+        """Cut an axis into blocks of about one length, so that the last is not mostly padding."""
         step = self.alignment
         margin = -(-self.margin // step) * step
         most = (self.tile - 2 * margin) // step * step

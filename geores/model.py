@@ -12,19 +12,19 @@ from geores.card import ModelCard
 from geores.errors import UsageError
 
 FRACTIONS = 2.0
-"""Light of 0 to 1 is nowhere above it, glints and clouds counted in."""
+"""Highest value of light given as fractions of 0 to 1, with glints and clouds, which exceed 1."""
 
 
 class Model:
     """A network that says what it takes and answers in probabilities, or in a regression's values.
 
     Args:
-        card: What the network takes and answers.
-        network: Built and loaded; made float32 and put in evaluation mode.
-        device: Where to put it, as torch names devices.
+        card: what the network takes and answers.
+        network: built and loaded; made float32 and put in evaluation mode.
+        device: where to put it, as torch names devices.
 
     Raises:
-        UsageError: The device is not there.
+        UsageError: if the device is not there.
     """
 
     def __init__(self, card: ModelCard, network: nn.Module, device: str | torch.device = 'cpu') -> None:
@@ -47,20 +47,20 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where network and statistics are."""
+        """Device of the network and the statistics."""
         return self._mean.device
 
     def to(self, device: str | torch.device) -> Self:
         """Move to a device, in place.
 
         Args:
-            device: As torch names devices.
+            device: as torch names devices.
 
         Returns:
             The model itself.
 
         Raises:
-            UsageError: The device is not there.
+            UsageError: if the device is not there.
         """
         try:
             mean = torch.tensor(self.card.mean, dtype=torch.float32, device=device)
@@ -106,18 +106,18 @@ class Model:
 
     @torch.inference_mode()
     def predict(self, images: ArrayLike | Tensor, batch_size: int = 64) -> NDArray[np.float32]:
-        """Probabilities (or values) of images, computed in float32.
+        """Predict probabilities (or values) of images, computed in float32.
 
         Args:
             images: (N, C, H, W) in the card's units, its bands in order, at its input size; of any height and
                 width that is a multiple of the card's alignment where it labels pixels.
-            batch_size: Images at a time; other sizes change the last digits.
+            batch_size: images at a time; other sizes change the last digits.
 
         Returns:
             (N, K), one column per label of the card; (N, K, H, W) where it labels pixels.
 
         Raises:
-            UsageError: The images are not what the card wants, or the batch size is below 1.
+            UsageError: if the images are not what the card wants, or the batch size is below 1.
         """
         if batch_size < 1:
             raise UsageError(f'batch_size has to be 1 or more, not {batch_size}')

@@ -18,7 +18,7 @@ from typing import Any
 
 from geores.errors import UsageError
 
-__all__ = ['ARCHITECTURES', 'DATASETS', 'MODELS', 'OURS', 'TASKS', 'Plugin', 'bundle_folders', 'plugins']
+__all__ = ['ARCHITECTURES', 'DATASETS', 'MODELS', 'OURS', 'TASKS', 'Plugin', 'bundle_folders', 'find_plugins']
 
 TASKS = 'geores.tasks'
 DATASETS = 'geores.datasets'
@@ -34,10 +34,10 @@ class Plugin:
     """One entry point of an installed package.
 
     Attributes:
-        group: One of the four.
-        name: Under which it is known.
-        value: What it names: `module:object`, or a package.
-        point: As Python's own library gives it.
+        group: one of the four.
+        name: name under which it is known.
+        value: what it names: `module:object`, or a package.
+        point: the entry point as Python's own library gives it.
     """
 
     group: str
@@ -61,7 +61,7 @@ class Plugin:
         """Import what it names.
 
         Raises:
-            UsageError: That fails, whatever the package does; the package is named.
+            UsageError: if that fails, whatever the package does; the package is named.
         """
         try:
             return self.point.load()
@@ -70,18 +70,18 @@ class Plugin:
             raise UsageError(self.complaint(f'cannot be imported ({reason})')) from error
 
     def complaint(self, problem: str) -> str:
-        """A sentence on what is wrong with it."""
+        """Make a sentence on what is wrong with it."""
         return (
             f'package {self.package}: its entry point {self.name!r} of {self.group} ({self.value}) '
             f'{problem}: update or uninstall that package'
         )
 
 
-def plugins(group: str) -> tuple[list[Plugin], list[str]]:
-    """What packages declare in a group, from their metadata alone.
+def find_plugins(group: str) -> tuple[list[Plugin], list[str]]:
+    """Find what packages declare in a group, from their metadata alone.
 
     Args:
-        group: One of the four.
+        group: one of the four.
 
     Returns:
         Plugins of different names, geores' own first, then by package and name; and one sentence on
@@ -115,13 +115,13 @@ def _one_by_one() -> Iterator[EntryPoint]:
 
 
 def bundle_folders() -> tuple[dict[str, tuple[Path, str]], list[str]]:
-    """Bundles that other packages hold, without importing these packages.
+    """Find bundles that other packages hold, without importing these packages.
 
     Returns:
         Name -> (folder, package that holds it), and one sentence on each entry point without a
         bundle and each bundle that another of its name hides.
     """
-    declared, problems = plugins(MODELS)
+    declared, problems = find_plugins(MODELS)
     known: dict[str, tuple[Path, str]] = {}
     for plugin in declared:
         folders = list(_bundles(_folders(plugin.value)))
@@ -137,7 +137,7 @@ def bundle_folders() -> tuple[dict[str, tuple[Path, str]], list[str]]:
 
 
 def _folders(package: str) -> list[Path]:
-    """Where a package lies. Only its topmost parent is looked up, which imports nothing."""
+    """Folders of a package. Only its topmost parent is looked up, which imports nothing."""
     top, *inner = package.split('.')
     try:
         spec = find_spec(top)

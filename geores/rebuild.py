@@ -1,4 +1,4 @@
-"""Networks from cards and weights."""
+"""Networks rebuilt from their cards and weights."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,15 +18,15 @@ __all__ = ['rebuild', 'try_forward']
 def rebuild(
     card: ModelCard, tensors: Mapping[str, Tensor], find: Callable[[str, str], Model] | None = None
 ) -> nn.Module:
-    """The network of a card with its weights.
+    """Build the network of a card with its weights.
 
     Args:
-        card: Of the model.
-        tensors: Its weights by name, all of them and no other.
-        find: From name and hash to the bundle whose encoder it shares, which only VQA models do.
+        card: the model's card.
+        tensors: its weights by name, all of them and no other.
+        find: gives the bundle of a name and hash, whose encoder the model shares; only VQA models do.
 
     Raises:
-        UsageError: They do not fit each other.
+        UsageError: if they do not fit each other.
     """
     if card.task == 'vqa':
         return rebuild_vqa(card, tensors, find)
@@ -41,15 +41,15 @@ def rebuild(
 
 
 def try_forward(shell: nn.Module, card: ModelCard, device: str = 'meta') -> None:
-    """See that a network takes what its card says, and answers in its labels.
+    """Check that a network takes what its card says, and answers in its labels.
 
     Args:
-        shell: The network.
-        card: Of the model.
-        device: Where to try one image: on the meta device nothing is computed.
+        shell: the network.
+        card: the model's card.
+        device: device on which to try one image: on the meta device nothing is computed.
 
     Raises:
-        BundleError: It does not.
+        BundleError: if it does not.
     """
     size = (1, len(card.bands), card.input_size, card.input_size)
     try:

@@ -1,6 +1,6 @@
-"""Files of weights: safetensors alone, for a pickle can run code on loading.
+"""Files of weights: safetensors, and the weights inside ONNX files.
 
-What geores reads of ONNX files: the weights of their convolutions, in the order of the graph.
+Pickles are refused, for they can run code on loading.
 """
 
 import hashlib
@@ -23,12 +23,16 @@ __all__ = [
     'onnx_weights',
     'read_weights',
     'refuse_pickle',
-    'require',
+    'require_onnx',
     'sha256_of',
 ]
 
 WEIGHTS_FILE = 'model.safetensors'
 
+ONNX = '.onnx'
+"""Suffix of ONNX files."""
+
+_ONNX_LAYERS = frozenset({'Conv', 'ConvTranspose', 'Gemm', 'MatMul'})
 _PICKLES = frozenset({'.pt', '.pth', '.ckpt', '.pkl', '.pickle', '.bin', '.joblib'})
 _ONLY_SAFETENSORS = 'is or may be a pickle, which can run code on loading: geores reads safetensors only'
 
@@ -37,10 +41,10 @@ def refuse_pickle(path: Path) -> None:
     """Refuse a file of weights that is missing or a pickle, or a folder that holds one instead.
 
     Args:
-        path: The file.
+        path: the file.
 
     Raises:
-        BundleError: It is.
+        BundleError: if it is.
     """
     if not path.is_file():
         for other in sorted(path.parent.iterdir()):
@@ -63,13 +67,13 @@ def _has_header(path: Path) -> bool:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file by name.
+    """Read the tensors of a safetensors file, by name.
 
     Args:
-        path: The file.
+        path: the file.
 
     Raises:
-        BundleError: It is missing, damaged, or a pickle.
+        BundleError: if it is missing, damaged, or a pickle.
     """
     refuse_pickle(path)
     try:
@@ -81,24 +85,24 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal.
+    """Compute the SHA-256 of a file, in hexadecimal.
 
     Args:
-        path: The file.
+        path: the file.
     """
     with path.open('rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """See that tensors are those of an architecture.
+    """Check that tensors are those of an architecture.
 
     Args:
-        wanted: Of the architecture, by name; their values are not looked at.
-        found: Those at hand.
+        wanted: tensors of the architecture, by name; their values are not looked at.
+        found: tensors to check.
 
     Raises:
-        BundleError: One is missing, too many, of another shape, or not finite.
+        BundleError: if one is missing, too many, of another shape, or not finite.
     """
     for name, tensor in wanted.items():
         if name not in found:
@@ -115,18 +119,14 @@ def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
         raise BundleError(f'tensor {unexpected[0]!r} is not part of the architecture of the card')
 
 
-ONNX = '.onnx'
-_LAYERS = frozenset({'Conv', 'ConvTranspose', 'Gemm', 'MatMul'})
-
-
-def require(name: str) -> ModuleType:
+def require_onnx(name: str) -> ModuleType:
     """Import a package of the extra `geores[onnx]`.
 
     Args:
         name: 'onnx' or 'onnxruntime'.
 
     Raises:
-        UsageError: It is not installed.
+        UsageError: if it is not installed.
     """
     try:
         return import_module(name)
@@ -135,26 +135,26 @@ def require(name: str) -> ModuleType:
 
 
 def onnx_weights(path: str | Path) -> dict[str, Tensor]:
-    """Weights and biases of a file's convolutions and matrices, in the order of its nodes.
+    """Read weights and biases of a file's convolutions and matrices, in the order of its nodes.
 
     Args:
-        path: The ONNX file; its tensors have to lie in it.
+        path: the ONNX file; its tensors have to lie in it.
 
     Returns:
         Name in the file -> tensor.
 
     Raises:
-        BundleError: It cannot be read.
-        UsageError: The package onnx is not installed.
+        BundleError: if it cannot be read.
+        UsageError: if the package onnx is not installed.
     """
-    onnx = require('onnx')
+    onnx = require_onnx('onnx')
     try:
         graph = onnx.load(str(path)).graph
         found: Mapping[str, object] = {one.name: one for one in graph.initializer}
         return {
             name: torch.from_numpy(np.array(onnx.numpy_helper.to_array(found[name])))
             for node in graph.node
-            if node.op_type in _LAYERS
+            if node.op_type in _ONNX_LAYERS
             for name in node.input
             if name in found
         }

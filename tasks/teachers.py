@@ -13,7 +13,7 @@ from geores.bundle import load_model
 from geores.errors import UsageError
 from geores.tasks.schedule import per_band
 from geores.tasks.start import start_from
-from geores.weight_files import require
+from geores.weight_files import require_onnx
 
 __all__ = ['OnnxTeacher']
 
@@ -191,7 +191,7 @@ class OnnxTeacher:
 
 
 def _session(path: str, threads: int) -> Any:  # noqa: ANN401 - a session of ONNX Runtime
-    runtime = require('onnxruntime')
+    runtime = require_onnx('onnxruntime')
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     try:

@@ -12,8 +12,14 @@ from shapely import box
 import geores as library
 from geores.datasets import SceneTiles
 from geores.errors import UsageError
-from geores.inference import Conversion
-from geores.inference.units import DARK, HAZIEST, conversions, corrects, subtract_dark_objects
+from geores.inference import UnitTransform
+from geores.inference.units import (
+    DARK,
+    HAZIEST,
+    needs_dark_subtraction,
+    subtract_dark_objects,
+    unit_transforms,
+)
 from geores.scenes import merge_scenes
 from geores.tasks.augment import Smooth
 
@@ -47,7 +53,7 @@ def model(tmp_path):
 
 def corrected(path, bands=BANDS[:4]):
     scene = library.open_scene(path)
-    stored = {name: Conversion(1.0, 0.0) for name in bands}
+    stored = {name: UnitTransform(1.0, 0.0) for name in bands}
     return subtract_dark_objects(scene, bands, stored)
 
 
@@ -71,7 +77,7 @@ def test_a_clear_scene_is_left_alone(tmp_path):
     clear = write_scene(tmp_path / 'clear.tif', BANDS, dtype='uint16', values=surface() // 2)
     found, notes = corrected(clear)
     assert notes == ()
-    assert found['B02'] == Conversion(1.0, 0.0)
+    assert found['B02'] == UnitTransform(1.0, 0.0)
 
 
 def test_nodata_is_not_dark(tmp_path):
@@ -86,7 +92,9 @@ def test_offsets_of_a_product_stay(hazy):
     bands = {name: replace(band, scale=1e-4, offset=-0.01) for name, band in scene.bands.items()}
     scene = replace(scene, bands=bands)
     card = library.load_model('sentinel2').card
-    found, _ = conversions(scene, card, ['B02'], np.ones((1, 1, 4, 4), np.float32), np.ones((1, 4, 4), bool))
+    found, _ = unit_transforms(
+        scene, card, ['B02'], np.ones((1, 1, 4, 4), np.float32), np.ones((1, 4, 4), bool)
+    )
     pixels = np.array([0.0, 1100.0, 2000.0], np.float32)
     found['B02'].apply(pixels)
     np.testing.assert_allclose(pixels, [0, 200, 1100], atol=1)  # 800 of haze after the 100 of the product
@@ -94,15 +102,15 @@ def test_offsets_of_a_product_stay(hazy):
 
 def test_only_l1c_for_models_of_l2a(hazy):
     scene, card = library.open_scene(hazy), library.load_model('sentinel2').card
-    assert corrects(scene, card)
-    assert not corrects(scene, card, 'none')
-    assert not corrects(replace(scene, processing_level='L2A'), card)
-    assert not corrects(replace(scene, processing_level=None), card)
+    assert needs_dark_subtraction(scene, card)
+    assert not needs_dark_subtraction(scene, card, 'none')
+    assert not needs_dark_subtraction(replace(scene, processing_level='L2A'), card)
+    assert not needs_dark_subtraction(replace(scene, processing_level=None), card)
     other = replace(scene, name='radar', processing_level=None, bands={})
-    assert corrects(merge_scenes([other, scene]), card)
-    assert not corrects(merge_scenes([scene, replace(other, processing_level='L2A')]), card)
-    assert not corrects(scene, replace(card, processing_level='L1C and L2A'))
-    assert not corrects(scene, library.load_model('aerial-rgb').card)
+    assert needs_dark_subtraction(merge_scenes([other, scene]), card)
+    assert not needs_dark_subtraction(merge_scenes([scene, replace(other, processing_level='L2A')]), card)
+    assert not needs_dark_subtraction(scene, replace(card, processing_level='L1C and L2A'))
+    assert not needs_dark_subtraction(scene, library.load_model('aerial-rgb').card)
 
 
 def test_a_part_of_a_scene_is_corrected_as_the_whole(hazy, model):

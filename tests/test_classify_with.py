@@ -11,7 +11,7 @@ from rasterio.warp import transform_bounds
 import geores as library
 from geores.classification.select import levels_differ
 from geores.errors import UsageError
-from geores.inference.reader import Conversion
+from geores.inference.reader import UnitTransform
 
 from .fixtures import GRID, LABELS, noise, tiny_bundle, write_scene
 
@@ -216,7 +216,7 @@ def test_sentinel_1_alone(geores, tmp_path, radar):
 
 def test_no_backscatter_has_a_finite_decibel():
     values = np.array([0.0, 1.0, 0.01], np.float32)
-    Conversion(decibels=True).apply(values)
+    UnitTransform(decibels=True).apply(values)
     np.testing.assert_allclose(values, [-50, 0, -20], atol=1e-5)
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from geores import load_model
 from geores.errors import BundleError
-from geores.inference.units import conversions
+from geores.inference.units import unit_transforms
 from geores.scenes import open_scene
 
 from .fixtures import tiny_bundle
@@ -34,7 +34,7 @@ def scene_of(values, names=BANDS, **attributes):
 def shown(scene, card, values):
     """What the model sees of the red band, and the notes."""
     sample = np.broadcast_to(values.astype(np.float32), (1, 3, *values.shape[-2:]))
-    found, notes = conversions(scene, card, BANDS, sample, np.ones((1, *values.shape[-2:]), bool))
+    found, notes = unit_transforms(scene, card, BANDS, sample, np.ones((1, *values.shape[-2:]), bool))
     pixels = values.astype(np.float32)
     if 'red' in found:
         found['red'].apply(pixels)

@@ -6,8 +6,8 @@ from torch.nn import functional
 from geores import models
 from geores.errors import UsageError
 from geores.models.features import FeatureMap
-from geores.models.fusion import fusion
-from geores.models.text import RecurrentText, TransformerText, text_encoder
+from geores.models.fusion import make_fusion
+from geores.models.text import RecurrentText, TransformerText, make_text_encoder
 from geores.models.vqa import FusionHead
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -50,9 +50,9 @@ def test_last_state_of_two_directions_is_torchs():
 def test_text_encoders_refuse_what_they_are_not():
     for arguments in ({'cell': 'rnn'}, {'pooling': 'max'}, {'width': 7, 'bidirectional': True}):
         with pytest.raises(UsageError):
-            text_encoder('recurrent', 9, **arguments)
+            make_text_encoder('recurrent', 9, **arguments)
     with pytest.raises(UsageError, match='recurrent, transformer'):
-        text_encoder('bert', 9)
+        make_text_encoder('bert', 9)
     with pytest.raises(UsageError, match='model_type'):
         TransformerText(9)
 
@@ -131,7 +131,7 @@ def test_attention_takes_maps_of_any_size_and_vectors_only_theirs():
 )
 def test_fusions_refuse_what_they_are_not(name, kwargs):
     with pytest.raises(UsageError):
-        fusion(name, 6, 3, 8, **kwargs)
+        make_fusion(name, 6, 3, 8, **kwargs)
 
 
 # --- the published model (Lobry et al. 2020)

@@ -16,7 +16,7 @@ from geores.classification.select import choose_model
 from geores.cli.train import train
 from geores.errors import BundleError, UsageError
 from geores.models import architectures, create
-from geores.plugins import ARCHITECTURES, DATASETS, MODELS, TASKS, bundle_folders, plugins
+from geores.plugins import ARCHITECTURES, DATASETS, MODELS, TASKS, bundle_folders, find_plugins
 from geores.scenes import open_scene
 
 from .fixtures import tiny_bundle, write_scene
@@ -90,7 +90,7 @@ def install(site, monkeypatch):
 
 
 def named(group):
-    return {plugin.name: plugin for plugin in plugins(group)[0]}
+    return {plugin.name: plugin for plugin in find_plugins(group)[0]}
 
 
 def test_entry_points_are_listed_without_an_import(install):
@@ -128,7 +128,7 @@ def test_one_of_two_of_a_name_counts_and_ours_first(install):
     install('zebra', {TASKS: {'Share': 'zebra:Share'}})
     install('adder', {TASKS: {'Share': 'adder:Share', 'Mine': 'adder:Mine'}})
     install('geores', {TASKS: {'Mine': 'geores.tasks:Mine'}}, version='9.9')
-    found, problems = plugins(TASKS)
+    found, problems = find_plugins(TASKS)
     assert {one.name: one.package for one in found} == {'Mine': 'geores 9.9', 'Share': 'adder 1.0'}
     assert [problem.split(':')[0] for problem in problems] == ['package adder 1.0', 'package zebra 1.0']
     assert 'hidden by the one of that name in geores 9.9' in problems[0]

@@ -15,7 +15,7 @@ from rasterio.enums import Resampling
 
 from geores.errors import ReadError, UsageError
 from geores.grid import Tiling
-from geores.inference import Conversion, GridReader, Mask, Plan
+from geores.inference import GridReader, Mask, Plan, UnitTransform
 from geores.inference.masks import open_mask
 from geores.inference.target import target_grid
 from geores.scenes import open_scene
@@ -184,7 +184,7 @@ def test_sources_of_other_crs_and_extent_come_onto_one_grid(tmp_path):
 def test_conversions_are_applied_in_order(mixed):
     scene, fine, _ = mixed
     reader = GridReader(
-        scene, ['B02'], scene.geobox, conversions={'B02': Conversion(2.0, -1000.0, 0.0, 5000.0)}
+        scene, ['B02'], scene.geobox, transforms={'B02': UnitTransform(2.0, -1000.0, 0.0, 5000.0)}
     )
     values, _ = reader.read(*everywhere(scene.geobox))
     assert np.array_equal(values[0], np.clip(fine * 2.0 - 1000, 0, 5000))

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from geores.inference.clouds import bright_note, is_bright
+from geores.inference.clouds import cloud_note, is_bright
 from geores.inference.masks import CLOUDY, choose_mask
 from geores.inference.target import target_grid
 from geores.scenes import open_scene
-from geores.scenes.product import mask_kind
+from geores.scenes.masks import mask_kind
 
 from .fixtures import tiny_bundle
 from .scene_fixtures import GRANULE, TILE, pixels, write_jp2, write_safe, write_tiff
@@ -254,7 +254,7 @@ def test_another_mask_is_another_run(geores, model, tmp_path, monkeypatch):
 
 def note_of(scene):
     opened = open_scene(scene)
-    return bright_note(opened, target_grid(opened, (0, np.inf)))
+    return cloud_note(opened, target_grid(opened, (0, np.inf)))
 
 
 def test_bright_rule():
@@ -403,7 +403,7 @@ def test_clouds_of_the_demo_scene(demo):
     pytest.importorskip('s2cloudless', reason='s2cloudless is not installed')
     scene = open_scene(demo)
     target = target_grid(scene, (10, 10))
-    clouds, notes = choose_mask(scene, target.grid, clouds=True).laid(scene, target)
+    clouds, notes = choose_mask(scene, target.grid, clouds=True).make_mask(scene, target)
     found = clouds.raster.read([1], slice(None), slice(None))[0][0]
     assert found.shape == (128, 256)
     assert found[15:40, 140:160].all()  # the plume in the north

@@ -13,8 +13,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 
 from geores.errors import BandError, SceneError, UsageError
-from geores.scenes import open_scene
-from geores.scenes.scene import describe
+from geores.scenes import describe, open_scene
 
 from .scene_fixtures import SHARED, pixels, write_tiff
 

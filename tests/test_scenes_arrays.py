@@ -11,8 +11,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_zeros
 
 from geores.errors import ReadError, SceneError, UsageError
-from geores.scenes import open_scene
-from geores.scenes.scene import describe
+from geores.scenes import describe, open_scene
 
 from .scene_fixtures import TILE, pixels, write_tiff
 

@@ -56,7 +56,7 @@ def look_options(options: dict[str, Any]) -> tuple[ClassifyOptions, int | None]:
     top_k = chosen.pop('top_k', None)
     if top_k is not None and top_k < 1:
         raise UsageError(f'top-k must be at least 1, not {top_k}')
-    return ClassifyOptions.of(chosen), top_k
+    return ClassifyOptions.from_options(chosen), top_k
 
 
 @overload

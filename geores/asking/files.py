@@ -31,7 +31,7 @@ from geores.cartography.sheet import draw_scale_bar, stretched_picture
 from geores.classification.outputs import provenance
 from geores.classification.tables import geo_metadata, tile_outlines
 from geores.errors import OutputError
-from geores.io.records import check_record, read_record, record
+from geores.io.records import check_record, read_record, update_record
 from geores.io.whole_files import check_free, whole_files
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ def write_answers(
         written.append(answer)
         done()
     folder.mkdir(parents=True, exist_ok=True)
-    with record(folder / RUN) as scenes:
+    with update_record(folder / RUN) as scenes:
         for answer in written:
             entry = answer.to_dict() | {'provenance': tags, 'key': dict(scored.info.key)}
             entry['top_k'] = None if answer.behind is None else answer.behind.top_k

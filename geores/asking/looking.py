@@ -27,7 +27,7 @@ from geores.inference.engine import Region
 from geores.inference.plan import TilePlan
 from geores.inference.prepared import prepare_scene
 from geores.inference.store import Arrays
-from geores.inference.units import corrects
+from geores.inference.units import needs_dark_subtraction
 from geores.inference.work import Progress, SceneWork
 from geores.questions.suggest import TYPES
 from geores.runtime.base import DTYPES, Precision
@@ -115,7 +115,11 @@ def prepare_look(
     prepared = prepare_scene(scene, model.card, options, device=model.device.type)
     key = step_key(model, precision, options) | {'kept': 'features and scores'}
     work = SceneWork(prepared, EncodeStep(model, precision), (FeatureSink(),), model.device.type, key)
-    levels = () if corrects(scene, model.card, options.atmosphere) else levels_differ(scene, model.card)
+    levels = (
+        ()
+        if needs_dark_subtraction(scene, model.card, options.atmosphere)
+        else levels_differ(scene, model.card)
+    )
     return ClassifyWork(work, options, str(model.device), precision, (*notes, *prepared.notes, *levels))
 
 

@@ -84,7 +84,7 @@ def classify(
         ReadError: the scene could not be read to the end; finished work is kept in ``out``.
         WriteError: the results could not be written; likewise.
     """
-    wanted = ClassifyOptions.of(options)
+    wanted = ClassifyOptions.from_options(options)
     if not isinstance(scene, Scene):
         scene = open_scene(scene, bands=bands, allow_vrt=allow_vrt)
     loaded, why = model_for(scene, model, wanted.device)
@@ -102,7 +102,7 @@ def classify(
     with classified_into(
         scene, loaded, wanted, Path(out), notes=why, resume=resume, progress=progress
     ) as result:
-        return replace(result, store=MemoryStore.of(result.store))
+        return replace(result, store=MemoryStore.copy_of(result.store))
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from geores.errors import OutputError, WriteError, without_secrets
 from geores.inference.prepared import PreparedScene
 from geores.inference.reader import GridReader
 from geores.inference.units import sample_tiles
-from geores.io.records import check_record, record
+from geores.io.records import check_record, update_record
 from geores.io.whole_files import check_writable, failing, whole_files
 from geores.scenes import gdal_env
 
@@ -138,7 +138,7 @@ def save(result: Result, folder: Path, *, overwrite: bool = False) -> dict[str, 
         for kind, write in _writers(result).items():
             write(paths[kind])
             written[kind] = paths[kind]
-        with record(paths['run']) as scenes:
+        with update_record(paths['run']) as scenes:
             scenes[result.name] = _entry(result, written)
     return written | {'run': paths['run']}
 

@@ -12,11 +12,11 @@ from geores.classification.scored import RunInfo
 from geores.classification.select import check_bands, levels_differ, outside_training
 from geores.grid import Blocks
 from geores.inference.cells import VectorSink
-from geores.inference.layout import Layout, lay_out_scene
+from geores.inference.layout import SceneLayout, lay_out_scene
 from geores.inference.pixels import ClassSink, LabelPixels
 from geores.inference.prepared import PreparedScene, header_key, prepare_scene
 from geores.inference.store import ChunkStore
-from geores.inference.units import corrects
+from geores.inference.units import needs_dark_subtraction
 from geores.inference.work import Progress, RunTime, SceneWork
 from geores.scenes import Scene, gdal_env
 
@@ -106,7 +106,7 @@ def prepare(
     card = model.card
     _check(scene, card, options)
     prepared = prepare_scene(scene, card, options, device=model.device.type)
-    levels = () if corrects(scene, card, options.atmosphere) else levels_differ(scene, card)
+    levels = () if needs_dark_subtraction(scene, card, options.atmosphere) else levels_differ(scene, card)
     outside = outside_training(scene, card)
     factory = label_pixels if card.task == 'segmentation' else score_tiles
     work, predictor = factory(prepared, model, options)
@@ -151,7 +151,7 @@ def step_key(model: 'Model', precision: str, options: ClassifyOptions) -> dict[s
     return _model_key(model, options) | {'precision': precision}
 
 
-def known_key(scene: Scene, model: 'Model', options: ClassifyOptions, layout: Layout) -> dict[str, Any]:
+def known_key(scene: Scene, model: 'Model', options: ClassifyOptions, layout: SceneLayout) -> dict[str, Any]:
     """What decides the bits of the results, as far as headers tell: a part of `SceneWork.key`."""
     return header_key(scene, model.card, options, layout) | _model_key(model, options)
 
@@ -160,7 +160,7 @@ def _model_key(model: 'Model', options: ClassifyOptions) -> dict[str, Any]:
     return {'model': model.sha256, 'device': model.device.type, 'compile': options.compile}
 
 
-def lay_out(scene: Scene, card: ModelCard, options: ClassifyOptions) -> Layout:
+def lay_out(scene: Scene, card: ModelCard, options: ClassifyOptions) -> SceneLayout:
     """The grid, the tiles and the mask over them, from headers alone.
 
     Raises:

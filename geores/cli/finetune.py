@@ -88,7 +88,7 @@ def finetune(
     from geores.training.finetune_options import FinetuneOptions
     from geores.training.finetune_result import check_bundle_path
 
-    options = FinetuneOptions.of(
+    options = FinetuneOptions.from_options(
         {
             'tile': tile,
             'resolution': resolution,

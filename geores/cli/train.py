@@ -59,11 +59,11 @@ def train(args: list[str]) -> None:
 
 def _list(*, as_json: bool) -> None:
     """Tasks, datamodules and architectures that packages declare; none of them is imported."""
-    from geores.plugins import plugins
+    from geores.plugins import find_plugins
 
     rows = []
     for group, kind in KINDS.items():
-        found, problems = plugins(group)
+        found, problems = find_plugins(group)
         rows += [(kind, plugin.name, plugin.value, plugin.package) for plugin in found]
         for problem in problems:
             print(f'geores: warning: {problem}', file=sys.stderr)

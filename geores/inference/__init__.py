@@ -1,16 +1,15 @@
 """The streaming engine: plan, read, batch, step, sinks; journal and resume."""
 
 from geores.inference.cells import Quicklook, TileTable, VectorSink
-from geores.inference.engine import ChunkWork, Reader, Region, Sink, Step, run
+from geores.inference.engine import ChunkWork, LazyStore, Reader, Region, Sink, Step, run
 from geores.inference.plan import Chunk, Plan, plan_chunks
-from geores.inference.reader import Conversion, GridReader, LazyStore, Mask
+from geores.inference.reader import GridReader, Mask, UnitTransform
 from geores.inference.store import ChunkStore, FolderStore, MemoryStore
 
 __all__ = [
     'Chunk',
     'ChunkStore',
     'ChunkWork',
-    'Conversion',
     'FolderStore',
     'GridReader',
     'LazyStore',
@@ -23,6 +22,7 @@ __all__ = [
     'Sink',
     'Step',
     'TileTable',
+    'UnitTransform',
     'VectorSink',
     'plan_chunks',
     'run',

@@ -1,6 +1,7 @@
-"""One vector a tile: what is kept of each chunk, and cell means and tables made from it afterwards.
+"""What is kept of each chunk where a network answers once per tile, and what is made of it afterwards.
 
-A small picture of the scene, kept while it streams by.
+`VectorSink` keeps one vector per tile; `TileTable` reads them as one array and averages them per cell.
+`Quicklook` keeps a small picture of the scene while it streams by, for networks of either kind.
 """
 
 from collections.abc import Sequence
@@ -18,14 +19,14 @@ __all__ = ['Quicklook', 'TileTable', 'VectorSink']
 
 
 class VectorSink:
-    """Keeps one vector a tile, and what cells, tables and shares need beside it.
+    """Keeps one vector per tile, and what cells, tables and shares need beside it.
 
     Keeps ``scores`` (rows, cols, K) float32, NaN for skipped tiles; ``valid`` and ``owned`` (rows,
     cols), valid pixels in the tile and in the part of it that it owns; ``cell_valid`` (cell rows, cell
     cols), valid pixels in each cell.
 
     Args:
-        size: K, the vector's length.
+        size: k, the vector's length.
         name: the step's array to keep.
     """
 
@@ -34,7 +35,7 @@ class VectorSink:
         self.name = name
 
     def reduce(self, plan: TilePlan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
-        """Vectors of the chunk's own tiles."""
+        """Keep the vectors of the chunk's own tiles, and its counts of valid pixels."""
         chunk, y, x = region.chunk, plan.tiling.y, plan.tiling.x
         rows, cols = chunk.rows, chunk.cols
         scores = np.full((rows.stop - rows.start, cols.stop - cols.start, self.size), np.nan, np.float32)
@@ -64,7 +65,7 @@ class TileTable:
         self._get = lru_cache(maxsize=64)(store.get)
 
     def read(self, name: str, rows: slice, cols: slice) -> NDArray[np.float32]:
-        """``scores``, ``valid`` or ``owned`` of a block of tiles."""
+        """Read ``scores``, ``valid`` or ``owned`` of a block of tiles, (rows, cols, ...)."""
         height, width = self.plan.chunk_shape
         parts = [
             [
@@ -82,7 +83,7 @@ class TileTable:
         return array[max(rows.start - top, 0) : rows.stop - top, max(cols.start - left, 0) : cols.stop - left]
 
     def cells(self, rows: slice, cols: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Cell means and the valid share of a block of cells.
+        """Compute the mean vector and the valid share of each cell in a block of cells.
 
         A cell is the mean of the tiles that cover it, weighted by the pixels they share; skipped tiles
         take no part. A cell without valid pixels, or covered by skipped tiles alone, is NaN.
@@ -102,6 +103,8 @@ class TileTable:
             csr_array(overlap.T, dtype=np.float64)
             for overlap in (y.overlap(tile_rows, rows), x.overlap(tile_cols, cols))
         )
+        # Weights are separable: a tile shares with a cell the pixels along y times those along x. The first
+        # layer sums the weights, the others sum weighted scores.
         layers = np.concatenate([known[None], np.moveaxis(np.where(known[..., None], scores, 0), -1, 0)])
         sums = np.stack([(across @ (down @ layer).T).T for layer in layers])
         weight, total = sums[0], sums[1:]
@@ -112,7 +115,7 @@ class TileTable:
         return means.astype(np.float32), share.astype(np.float32)
 
     def cell_valid(self, rows: slice, cols: slice) -> NDArray[np.int64]:
-        """Valid pixels of each cell in a block of cells."""
+        """Count the valid pixels of each cell in a block of cells, (rows, cols)."""
         counts = np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.int64)
         for chunk in self._chunks_of_cells(rows, cols):
             chunk_rows, chunk_cols = self.plan.cells(chunk)
@@ -142,7 +145,7 @@ def _areas(
 
 
 def _shared(wanted: slice, held: slice) -> tuple[slice, slice]:
-    """Where two spans meet, counted within each."""
+    """Find where two spans meet, counted from the start of each."""
     start, stop = max(wanted.start, held.start), min(wanted.stop, held.stop)
     return (
         slice(start - wanted.start, stop - wanted.start),
@@ -163,7 +166,7 @@ class Quicklook:
         self.step = step
 
     def reduce(self, plan: AnyPlan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
-        """Every n-th pixel of those that the chunk owns, NaN where invalid."""
+        """Keep every n-th pixel of those that the chunk owns, NaN where invalid."""
         rows, cols = (self.pixels(window) for window in plan.owned(region.chunk))
         picked = np.ix_(rows - region.top, cols - region.left)
         look = np.stack([region.values[band][picked] for band in self.bands])
@@ -171,11 +174,11 @@ class Quicklook:
         return {'quicklook': look}
 
     def pixels(self, window: slice) -> NDArray[np.int64]:
-        """Which pixels of a window are kept, along one axis."""
+        """Positions of the pixels of a window that are kept, along one axis."""
         return np.arange(-(-window.start // self.step) * self.step, window.stop, self.step)
 
     def assemble(self, plan: AnyPlan, store: ChunkStore) -> NDArray[np.float32]:
-        """The whole picture, (bands, h, w)."""
+        """Put the whole picture together, (bands, h, w)."""
         shape = (-(-plan.tiling.height // self.step), -(-plan.tiling.width // self.step))
         picture = np.full((len(self.bands), *shape), np.nan, np.float32)
         for chunk in plan:

@@ -1,6 +1,7 @@
-"""How much of a Sentinel-2 scene may be cloud: a rule of brightness, on a coarse look at it.
+"""Clouds in a Sentinel-2 scene: a note on how many there may be, and a detector.
 
-Clouds in Sentinel-2 L1C by s2cloudless, whose weights lie in its package (extra ``geores[clouds]``).
+`cloud_note` applies a rule of brightness to a coarse look at the scene and costs little. `detect_clouds`
+runs s2cloudless on L1C; its weights lie in its package (extra ``geores[clouds]``).
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -15,32 +16,50 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
 from geores.errors import UsageError
-from geores.inference.coarse import coarser, coarser_by
-from geores.inference.reader import Conversion, GridReader
-from geores.inference.target import Target
+from geores.inference.reader import GridReader, UnitTransform
+from geores.inference.target import Target, coarser, coarser_by
 from geores.scenes import ArrayRaster, Band, FileRaster, Raster, Scene, gdal_env
 
-__all__ = ['bright_note', 'check_detector', 'detect_clouds', 'detector_version', 'is_bright']
+__all__ = ['check_detector', 'cloud_note', 'detect_clouds', 'detector_version', 'is_bright']
 
 BLUE, GREEN, SWIR = 'B02', 'B03', 'B11'
 
 BRIGHT, BRIGHTEST, NO_SNOW = 0.175, 0.39, 0.2
 """Reflectances of Braaten, Cohen and Yang (2015), and of the short-wave infrared below which it is snow."""
 
-TELLING = 0.01
+NOTABLE = 0.01
+"""Least share of cloud that a note mentions."""
+
 LOOK_PIXELS = 512
+"""Longest side of the coarse look at a scene."""
+
 WINDOW = 64
 WINDOWS = 6
 """Windows along each axis that are read of rasters without overviews that are larger than `SMALL`."""
 SMALL = 2**22
+"""Number of pixels up to which a raster without overviews is read whole."""
+
+DETECTOR_BANDS = ('B01', 'B02', 'B04', 'B05', 'B08', 'B8A', 'B09', 'B10', 'B11', 'B12')
+"""What the detector takes, in this order, as reflectance at the top of the atmosphere."""
+
+METRES = 60.0
+"""Pixel size at which clouds are looked for: that of B10, which shows cirrus."""
+
+THRESHOLD, AVERAGE_OVER, DILATION = 0.4, 4, 2
+"""Least probability of cloud; radii in pixels of averaging and of widening. Those that the authors of
+s2cloudless use at 60 m."""
+
+BLOCK = 256
+"""Pixels along each side of what is read at once for the detector."""
 
 Look = tuple[NDArray[np.float32], NDArray[np.bool_]]
+"""Reflectances (bands, ...) and validity (...)."""
 
 
 def is_bright(
     blue: NDArray[np.float32], green: NDArray[np.float32], swir: NDArray[np.float32] | None = None
 ) -> NDArray[np.bool_]:
-    """Which pixels are as bright as clouds.
+    """Tell which pixels are as bright as clouds.
 
     The rule of Braaten, Cohen and Yang (2015, Remote Sensing of Environment 169): bright in the shortest
     band and darker in the next, or very bright. They had green and red; blue and green find thin cloud over
@@ -56,8 +75,8 @@ def is_bright(
     return bright if swir is None else bright & (swir > NO_SNOW)
 
 
-def bright_note(scene: Scene, target: Target) -> tuple[str, ...]:
-    """What to tell of a scene that no mask covers: which share of it may be cloud, above 1 %.
+def cloud_note(scene: Scene, target: Target) -> tuple[str, ...]:
+    """Note which share of a scene without a mask may be cloud, where it is above 1 %.
 
     Nothing where that is not known: other sensors, pictures of 8 bits, values of unknown scale, and what
     dask would have to compute.
@@ -67,7 +86,7 @@ def bright_note(scene: Scene, target: Target) -> tuple[str, ...]:
         target: the part of it that is read.
 
     Raises:
-        ReadError: the scene cannot be read.
+        ReadError: if the scene cannot be read.
     """
     bands = _bands(scene)
     if bands is None:
@@ -78,10 +97,10 @@ def bright_note(scene: Scene, target: Target) -> tuple[str, ...]:
     if not seen.size:
         return ()
     share = float(is_bright(*seen).mean())
-    if share < TELLING:
+    if share < NOTABLE:
         return ()
     what = 'cloud' if SWIR in bands else 'cloud or snow'
-    level = scene.processing_level != 'L2A' and not scene.missing(BANDS)
+    level = scene.processing_level != 'L2A' and not scene.missing(DETECTOR_BANDS)
     give = '--mask (mask=), or --clouds (clouds=)' if level else '--mask (mask=), such as the SCL of L2A'
     return (
         f'about {share * 100:.0f} % of the scene may be {what} (by its brightness: Braaten, Cohen and Yang '
@@ -90,7 +109,7 @@ def bright_note(scene: Scene, target: Target) -> tuple[str, ...]:
 
 
 def _bands(scene: Scene) -> dict[str, Band] | None:
-    """The bands that the rule takes, by name."""
+    """Find the bands that the rule takes, by name."""
     if scene.sensor != 'Sentinel-2' or scene.is_lazy or scene.missing((BLUE, GREEN)):
         return None
     names = [BLUE, GREEN] if scene.missing([SWIR]) else [BLUE, GREEN, SWIR]
@@ -100,10 +119,10 @@ def _bands(scene: Scene) -> dict[str, Band] | None:
 
 
 def _look(scene: Scene, bands: dict[str, Band], grid: GeoBox) -> Look:
-    """Reflectances (bands, ...) and validity (...) of a sample of the grid."""
+    """Read reflectances (bands, ...) and validity (...) of a sample of the grid."""
     if all(_is_quick(band.raster) for band in bands.values()):
         return _glance(bands, coarser(grid, LOOK_PIXELS))
-    reader = GridReader(scene, list(bands), grid, conversions=_reflectance(bands), cache_bytes=2**26)
+    reader = GridReader(scene, list(bands), grid, transforms=_reflectance(bands), cache_bytes=2**26)
     rows, cols = (_windows(size) for size in grid.shape.yx)
     parts = [reader.read(*window) for window in product(rows, cols)]
     values = np.concatenate([values.reshape(len(bands), -1) for values, _ in parts], axis=1)
@@ -123,15 +142,15 @@ def _windows(size: int) -> list[slice]:
 
 
 def _glance(bands: dict[str, Band], grid: GeoBox) -> Look:
-    """From overviews, brought onto a coarse grid."""
+    """Look at overviews, brought onto a coarse grid."""
     shape = (grid.shape.y, grid.shape.x)
     values = np.full((len(bands), *shape), np.nan, np.float32)
     crs = 'EPSG:3857' if grid.crs is None else grid.crs.to_wkt()
-    for (name, conversion), into in zip(_reflectance(bands).items(), values, strict=True):
+    for (name, transform), into in zip(_reflectance(bands).items(), values, strict=True):
         raster = bands[name].raster
-        seen, valid = raster.glance(bands[name].index, LOOK_PIXELS)
+        seen, valid = raster.read_coarse(bands[name].index, LOOK_PIXELS)
         stored = seen.astype(np.float32)
-        conversion.apply(stored)
+        transform.apply(stored)
         if valid is not None:
             stored[~valid] = np.nan
         native, (rows, cols) = raster.geobox, stored.shape
@@ -150,28 +169,15 @@ def _glance(bands: dict[str, Band], grid: GeoBox) -> Look:
     return values, np.asarray(~np.isnan(values).any(0), bool)
 
 
-def _reflectance(bands: dict[str, Band]) -> dict[str, Conversion]:
-    return {name: Conversion(band.scale or 1.0, band.offset or 0.0) for name, band in bands.items()}
-
-
-BANDS = ('B01', 'B02', 'B04', 'B05', 'B08', 'B8A', 'B09', 'B10', 'B11', 'B12')
-"""What the detector takes, in this order, as reflectance at the top of the atmosphere."""
-
-METRES = 60.0
-"""Pixel size at which clouds are looked for: that of B10, which shows cirrus."""
-
-THRESHOLD, AVERAGE_OVER, DILATION = 0.4, 4, 2
-"""Least probability of cloud; radii in pixels of averaging and of widening. Those that the authors of
-s2cloudless use at 60 m."""
-
-BLOCK = 256
+def _reflectance(bands: dict[str, Band]) -> dict[str, UnitTransform]:
+    return {name: UnitTransform(band.scale or 1.0, band.offset or 0.0) for name, band in bands.items()}
 
 
 def detector_version() -> str:
-    """The version of s2cloudless.
+    """Tell the version of s2cloudless.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: if it is not installed.
     """
     try:
         return version('s2cloudless')
@@ -188,13 +194,13 @@ def check_detector(scene: Scene) -> None:
         scene: the scene.
     """
     detector_version()
-    needs = f'--clouds (clouds=) needs Sentinel-2 L1C with {", ".join(BANDS)}'
+    needs = f'--clouds (clouds=) needs Sentinel-2 L1C with {", ".join(DETECTOR_BANDS)}'
     if scene.sensor != 'Sentinel-2' or scene.processing_level == 'L2A':
         what = scene.processing_level or scene.sensor or 'of an unknown sensor'
         raise UsageError(f'{needs}; {scene.name} is {what}: give --mask a raster, such as the SCL of L2A')
-    if missing := scene.missing(BANDS):
+    if missing := scene.missing(DETECTOR_BANDS):
         raise UsageError(f'{needs}; {scene.name} lacks {", ".join(missing)}: give --mask a raster instead')
-    if bare := [name for name in BANDS if scene.band(name).scale is None]:
+    if bare := [name for name in DETECTOR_BANDS if scene.band(name).scale is None]:
         raise UsageError(f'{needs} as reflectance; {scene.name} states no scale of {", ".join(bare)}')
     if scene.is_lazy:
         raise UsageError(
@@ -206,7 +212,7 @@ def detect_clouds(scene: Scene, target: Target, *, workers: int = 1) -> Raster:
     """Look for clouds at about 60 m.
 
     Args:
-        scene: that `check_detector` lets pass.
+        scene: a scene that `check_detector` lets pass.
         target: the grid over which clouds are wanted.
         workers: threads.
 
@@ -214,16 +220,13 @@ def detect_clouds(scene: Scene, target: Target, *, workers: int = 1) -> Raster:
         A raster of the whole grid that is 1 in clouds and 0 elsewhere.
 
     Raises:
-        ReadError: the bands cannot be read.
+        ReadError: if the bands cannot be read.
     """
     finest = abs(scene.geobox.affine.a) if target.gsd is None else target.gsd
     grid = coarser_by(target.grid, max(1, round(METRES / finest)))
     probability = np.zeros(grid.shape.yx, np.float32)
-    reflectance = {
-        name: Conversion(band.scale or 1.0, band.offset or 0.0)
-        for name, band in ((name, scene.band(name)) for name in BANDS)
-    }
-    reader = GridReader(scene, BANDS, grid, conversions=reflectance, cache_bytes=2**26)
+    reflectance = _reflectance({name: scene.band(name) for name in DETECTOR_BANDS})
+    reader = GridReader(scene, DETECTOR_BANDS, grid, transforms=reflectance, cache_bytes=2**26)
     detector = _detector()
     with gdal_env():
         for row, col in product(*(range(0, size, BLOCK) for size in grid.shape.yx)):

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geores.inference.plan import AnyPlan, Chunk
-from geores.inference.store import Arrays, ChunkStore
+from geores.inference.store import Arrays, ChunkStore, MemoryStore
 
-__all__ = ['ChunkWork', 'Reader', 'Region', 'Sink', 'Step', 'run']
+__all__ = ['ChunkWork', 'LazyStore', 'Reader', 'Region', 'Sink', 'Step', 'run']
 
 T = TypeVar('T')
 R = TypeVar('R')
@@ -32,7 +33,7 @@ class Reader(Protocol):
     """Anything that reads windows of the target grid; `geores.inference.GridReader` is one."""
 
     def read(self, rows: slice, cols: slice) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Values (bands, h, w) and validity (h, w)."""
+        """Read values (bands, h, w) and validity (h, w)."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Region:
     """A chunk that has been read.
 
     Attributes:
-        chunk: which one.
+        chunk: the chunk.
         top: first row of pixels, on the grid; below 0 where the first tiles reach past it.
-        left: first column of pixels, likewise.
+        left: first column of pixels, on the grid; below 0 likewise.
         values: (bands, h, w).
         valid: (h, w).
     """
@@ -54,11 +55,12 @@ class Region:
     valid: NDArray[np.bool_]
 
     def count(self, row_spans: tuple[Any, Any], col_spans: tuple[Any, Any]) -> NDArray[np.int64]:
-        """Valid pixels in rectangles: spans of rows by spans of columns, given in grid pixels."""
+        """Count valid pixels in rectangles: spans of rows by spans of columns, in pixels of the grid."""
         low, high = (np.asarray(span)[:, None] - self.top for span in row_spans)
         left, right = (np.asarray(span)[None] - self.left for span in col_spans)
         if self._whole:
             return np.asarray((high - low) * (right - left), np.int64)
+        # A summed-area table: each rectangle costs four look-ups, however large it is.
         total = self._totals
         counts = total[high, right] - total[low, right] - total[high, left] + total[low, left]
         return np.asarray(counts, np.int64)
@@ -110,9 +112,9 @@ class ChunkWork:
 
     Attributes:
         plan: the chunks.
-        reader: where pixels come from.
-        step: what is computed.
-        sinks: what is kept.
+        reader: gives the pixels.
+        step: what is computed of each batch of tiles.
+        sinks: what is kept of the results.
         fill: value of invalid pixels in each band; 0 where not given.
     """
 
@@ -127,7 +129,7 @@ class ChunkWork:
         return read_region(self.plan, self.reader, chunk, self.fill)
 
     def batches(self, region: Region) -> list[Batch]:
-        """The region's tiles in batches of about one size; one empty batch where it has none."""
+        """Cut the region's tiles into batches of about one size; one empty batch where it has none."""
         tiles = _valid_tiles(self.plan, region)
         count = max(1, -(-len(tiles) // self.plan.batch_size))
         parts = np.array_split(tiles, count)
@@ -138,7 +140,7 @@ class ChunkWork:
         return batch, self.step(_cut(self.plan, batch)) if len(batch.tiles) else {}
 
     def reduce(self, computed: Sequence[tuple[Batch, Arrays]]) -> Arrays:
-        """What the sinks keep of a region, from all its batches."""
+        """Reduce all batches of a region to the arrays that the sinks keep."""
         region = computed[0][0].region
         tiles = np.concatenate([batch.tiles for batch, _ in computed])
         outputs = {name: np.concatenate([arrays[name] for _, arrays in computed]) for name in computed[0][1]}
@@ -146,7 +148,7 @@ class ChunkWork:
         return {name: array for arrays in kept for name, array in arrays.items()}
 
     def whole(self, chunk: Chunk) -> Arrays:
-        """All of it for one chunk, in this thread."""
+        """Read, compute and reduce one chunk, in this thread."""
         return self.reduce([self.compute(batch) for batch in self.batches(self.read(chunk))])
 
 
@@ -172,8 +174,8 @@ def run(
         on_chunk: called with the number of tiles of each chunk as it is finished.
 
     Raises:
-        ReadError: a source could not be read. Chunks finished before stay in the store.
-        WriteError: the store could not be written.
+        ReadError: if a source could not be read. Chunks finished before stay in the store.
+        WriteError: if the store could not be written.
     """
     done = store.done()
     on_start(sum(_tiles(chunk) for chunk in work.plan if chunk.index in done))
@@ -190,6 +192,27 @@ def run(
                 store.put(chunk.index, work.reduce(of_chunk))
                 on_chunk(_tiles(chunk))
                 of_chunk = []
+
+
+class LazyStore(MemoryStore):
+    """Holds each chunk in memory once it has been asked for; safe to read from many threads.
+
+    Args:
+        work: reads and computes a chunk.
+    """
+
+    def __init__(self, work: ChunkWork) -> None:
+        super().__init__()
+        self._work = work
+        self._locks = [Lock() for _ in range(len(work.plan))]
+
+    def get(self, index: int) -> Arrays:
+        """Give a chunk, computed where it is not held yet."""
+        with self._locks[index]:
+            if index not in self.done():
+                chunk = self._work.plan.chunk(*divmod(index, self._work.plan.shape[1]))
+                self.put(index, self._work.whole(chunk))
+            return super().get(index)
 
 
 def read_region(plan: AnyPlan, reader: Reader, chunk: Chunk, fill: Sequence[float] | None) -> Region:
@@ -222,7 +245,7 @@ def _valid_tiles(plan: AnyPlan, region: Region) -> NDArray[np.int64]:
 
 
 def _cut(plan: AnyPlan, batch: Batch) -> NDArray[np.float32]:
-    """The tiles of a batch, (n, bands, tile height, tile width)."""
+    """Cut the tiles of a batch out of its region, (n, bands, tile height, tile width)."""
     y, x, region = plan.tiling.y, plan.tiling.x, batch.region
     images = np.empty((len(batch.tiles), len(region.values), y.tile, x.tile), np.float32)
     for image, (row, col) in zip(images, batch.tiles, strict=True):
@@ -249,5 +272,5 @@ def _ordered(
 
 
 def _tiles(chunk: Chunk) -> int:
-    """How many tiles are a chunk's own."""
+    """Number of tiles of a chunk."""
     return int((chunk.rows.stop - chunk.rows.start) * (chunk.cols.stop - chunk.cols.start))

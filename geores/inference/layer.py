@@ -1,6 +1,7 @@
-"""Decoded blocks of source rasters, shared by all reading threads and bounded in memory.
+"""One raster brought onto a target grid, window by window, the same whatever the windows are.
 
-One raster brought onto the target grid, window by window, the same whatever the windows are.
+A `Layer` puts windows together from decoded blocks of the raster. Blocks are held in a `BlockCache` that all
+reading threads share and whose memory is bounded.
 """
 
 from abc import ABC, abstractmethod
@@ -17,6 +18,12 @@ from numpy.typing import NDArray
 from geores.scenes import Raster
 
 __all__ = ['BLOCK_PIXELS', 'Block', 'BlockCache', 'Layer', 'Pixels']
+
+BLOCK_PIXELS = 512
+"""Pixels along each side of a block, about."""
+
+Pixels = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
+"""Values (bands, h, w), and validity (h, w) or None where all are valid."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class BlockCache:
         self.held_bytes = 0
 
     def get(self, key: Hashable, load: Callable[[], Block], uses: int = 0) -> Block:
-        """The block of ``key``, from ``load()`` where it is not held.
+        """Give the block of ``key``, from ``load()`` where it is not held.
 
         Args:
             key: which block.
@@ -108,12 +115,6 @@ class BlockCache:
                     del self._blocks[key]
 
 
-BLOCK_PIXELS = 512
-
-Pixels = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
-"""Values (bands, h, w), and validity (h, w) or None where all are valid."""
-
-
 class Layer(ABC):
     """Bands of one raster on a target grid.
 
@@ -145,11 +146,11 @@ class Layer(ABC):
 
     @abstractmethod
     def _span(self, window: slice, axis: int) -> slice:
-        """What a window of the target takes of the block grid, along one axis."""
+        """Span of the block grid that a window of the target needs, along one axis."""
 
     @abstractmethod
     def read(self, rows: slice, cols: slice) -> Pixels:
-        """Values (bands, h, w) and validity (h, w), or None, in a window of the target grid."""
+        """Read values (bands, h, w) and validity (h, w), or None, in a window of the target grid."""
 
     def is_awaited(self, rows: slice, cols: slice) -> bool:
         """Whether another thread is decoding a block of a window of the target grid just now."""
@@ -161,7 +162,7 @@ class Layer(ABC):
         """Decode one block."""
 
     def _window(self, rows: slice, cols: slice) -> Pixels:
-        """A window of the block grid put together from blocks; invalid where it reaches outside."""
+        """Put a window of the block grid together from blocks; it is invalid where it reaches outside."""
         shape = (rows.stop - rows.start, cols.stop - cols.start)
         inside_rows, inside_cols = self._inside(rows, 0), self._inside(cols, 1)
         whole = (inside_rows, inside_cols) == (rows, cols)
@@ -190,7 +191,7 @@ class Layer(ABC):
         return self._cache.get(self._key(rows, cols), lambda: self._load(rows, cols), uses)
 
     def _blocks(self, window: slice, axis: int) -> list[slice]:
-        """The blocks that a window of the target takes pixels of, along one axis."""
+        """List the blocks that a window of the target takes pixels of, along one axis."""
         return [block for _, block in self._parts(self._inside(self._span(window, axis), axis), axis)]
 
     def _key(self, rows: slice, cols: slice) -> tuple[int, int, int]:
@@ -202,7 +203,7 @@ class Layer(ABC):
         return slice(start, max(start, min(window.stop, self.shape[axis])))
 
     def _parts(self, window: slice, axis: int) -> list[tuple[slice, slice]]:
-        """A window cut along the blocks it meets: (its part in the block, the block)."""
+        """Cut a window along the blocks it meets: (its part in the block, the block)."""
         step, size = self.block_shape[axis], self.shape[axis]
         parts: list[tuple[slice, slice]] = []
         if window.start == window.stop:

@@ -11,10 +11,10 @@ from geores.inference.masks import MaskChoice, choose_mask
 from geores.inference.target import Target, target_grid
 from geores.scenes import Scene
 
-__all__ = ['Layout', 'SceneOptions', 'lay_out_scene']
+__all__ = ['SceneLayout', 'SceneOptions', 'lay_out_scene']
 
 ROW_BYTES = 200
-"""Of a row of the table of tiles, beside its scores."""
+"""Size of a row of the table of tiles, without its scores."""
 
 PIXEL_TILE = 768
 """Pixels along each side that a network which labels pixels sees at once.
@@ -45,7 +45,7 @@ class SceneOptions:
 
 
 @dataclass(frozen=True)
-class Layout:
+class SceneLayout:
     """Decided from headers alone.
 
     Attributes:
@@ -69,16 +69,16 @@ class Layout:
         return Tiling(self.tiling.height, self.tiling.width, side, side)
 
 
-def lay_out_scene(scene: Scene, card: ModelCard, options: SceneOptions) -> Layout:
-    """The grid, the tiles and the mask over them.
+def lay_out_scene(scene: Scene, card: ModelCard, options: SceneOptions) -> SceneLayout:
+    """Lay out a scene for a model: the grid, the tiles and the mask over them.
 
     Args:
-        scene: with the bands of the model.
-        card: of the model.
-        options: what is asked for.
+        scene: a scene with the bands of the model.
+        card: the model's card.
+        options: the user's options.
 
     Raises:
-        UsageError: an option does not fit the scene or the model, or the results would be too large.
+        UsageError: if an option does not fit the scene or the model, or the results would be too large.
     """
     # In the scene's own order: the grid is the first source's, whatever the model's first band is.
     needed = {scene.band(name).name for name in card.bands}
@@ -105,7 +105,7 @@ def lay_out_scene(scene: Scene, card: ModelCard, options: SceneOptions) -> Layou
     mask = choose_mask(
         scene, target.grid, mask=options.mask, values=options.mask_values, clouds=options.clouds
     )
-    return Layout(target, tiling, mask)
+    return SceneLayout(target, tiling, mask)
 
 
 def _check_size(tiling: Tiling | Blocks, size: int, limit: int) -> None:
@@ -120,7 +120,7 @@ def _check_size(tiling: Tiling | Blocks, size: int, limit: int) -> None:
 
 
 def _in_units(size: int) -> str:
-    """A number of bytes as people read it."""
+    """Format a number of bytes for people."""
     for unit, bytes_ in (('GiB', 2**30), ('MiB', 2**20), ('KiB', 2**10)):
         if size >= bytes_:
             return f'{size / bytes_:,.1f} {unit}'

@@ -12,14 +12,14 @@ from rasterio.features import geometry_mask
 
 from geores.errors import SceneError, UsageError
 from geores.inference.clouds import check_detector, detect_clouds, detector_version
-from geores.inference.coarse import coarser
 from geores.inference.layer import BlockCache
 from geores.inference.reader import Mask
 from geores.inference.resampling import open_layer
-from geores.inference.target import Target
+from geores.inference.target import Target, coarser
 from geores.scenes import Scene, open_scene
 from geores.scenes.gdal import ungeoreferenced
-from geores.scenes.product import CLOUD_MASK, SCL, SceneMask, mask_kind
+from geores.scenes.masks import CLOUD_MASK, SCL, mask_kind
+from geores.scenes.scene import SceneMask
 
 __all__ = ['CLOUDY', 'NO_MASK', 'MaskChoice', 'choose_mask', 'mask_in_words', 'open_mask']
 
@@ -30,13 +30,15 @@ cloud shadow, cloud of medium and high probability, thin cirrus."""
 CLOUDY_IN_WORDS = 'no data, saturated, cloud shadow, cloud (medium, high), thin cirrus'
 
 NO_MASK = 'none'
-"""What `mask` says where the mask that a scene brings is to be left alone."""
+"""Value of the option `mask` that turns off the mask that a scene brings."""
 
 LOOK_PIXELS = 1024
 """Longest side of the grid on which it is measured what a mask leaves out."""
 LOOK_BLOCK = 256
-TELLING = 0.005
-"""A share that is worth a word."""
+"""Pixels along each side of what is read of that grid at once."""
+
+NOTABLE = 0.005
+"""Least share of the area that a note mentions."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class MaskChoice:
     """The mask of a run, decided from headers.
 
     Attributes:
-        mask: None for none, and for clouds that are still to be looked for.
+        mask: none for none, and for clouds that are still to be looked for.
         title: what it is, in words; None for none.
         fingerprint: changes with what it leaves out; None for none.
         clouds: whether clouds are looked for in the scene.
@@ -64,16 +66,18 @@ class MaskChoice:
         """The classes that mask; None for every number but 0."""
         return None if self.mask is None or self.mask.values is None else list(self.mask.values)
 
-    def laid(self, scene: Scene, target: Target, *, workers: int = 1) -> tuple[Mask | None, tuple[str, ...]]:
-        """The mask over a grid, and what to tell about it; clouds are looked for now.
+    def make_mask(
+        self, scene: Scene, target: Target, *, workers: int = 1
+    ) -> tuple[Mask | None, tuple[str, ...]]:
+        """Make the mask over a grid, and notes about it; where asked for, clouds are looked for now.
 
         Args:
             scene: the scene.
-            target: where it will be read.
+            target: the grid on which the scene will be read.
             workers: threads to look for clouds with.
 
         Raises:
-            ReadError: the mask, or the bands that show clouds, cannot be read.
+            ReadError: if the mask, or the bands that show clouds, cannot be read.
         """
         mask = self.mask
         if self.clouds:
@@ -86,12 +90,12 @@ class MaskChoice:
 
     def _shares(self, mask: Mask, target: Target) -> str:
         out, unknown, empty = _measure(mask, target)
-        told = f'{out:.1%} of the area'.replace('%', ' %')
-        if empty > TELLING and mask.values == CLOUDY:
-            told += f' (no data: {empty * 100:.1f} %)'
-        if unknown > TELLING:
-            told += f'; it says nothing of {unknown * 100:.1f} %'
-        return told + ('; --mask none (mask=) leaves it' if self.found else '')
+        text = f'{out:.1%} of the area'.replace('%', ' %')
+        if empty > NOTABLE and mask.values == CLOUDY:
+            text += f' (no data: {empty * 100:.1f} %)'
+        if unknown > NOTABLE:
+            text += f'; it says nothing of {unknown * 100:.1f} %'
+        return text + ('; --mask none (mask=) leaves it' if self.found else '')
 
 
 def choose_mask(
@@ -115,8 +119,8 @@ def choose_mask(
         clouds: whether clouds are looked for in the scene.
 
     Raises:
-        SceneError: a mask is no raster.
-        UsageError: a mask has several bands or lies elsewhere, or clouds cannot be looked for.
+        SceneError: if a mask is no raster.
+        UsageError: if a mask has several bands or lies elsewhere, or clouds cannot be looked for.
     """
     if mask is not None and str(mask) != NO_MASK:
         opened = open_mask(mask, values, grid)
@@ -131,7 +135,7 @@ def choose_mask(
 
 
 def mask_in_words(scene: Scene) -> str | None:
-    """The mask that a scene brings, as it would be used; None where it brings none."""
+    """Describe the mask that a scene brings, as it would be used; None where it brings none."""
     if scene.mask is None:
         return None
     return f'{_title(scene.mask)}, {_in_words_of(scene.mask.kind)}'
@@ -147,8 +151,8 @@ def open_mask(path: str | Path, values: Sequence[int] | None, grid: GeoBox) -> M
         grid: what it will be laid over.
 
     Raises:
-        SceneError: it is no raster.
-        UsageError: it has more than one band, or does not lie over the grid.
+        SceneError: if it is no raster.
+        UsageError: if it has more than one band, or does not lie over the grid.
     """
     scene = open_scene(path)
     if len(scene.bands) != 1:
@@ -161,7 +165,7 @@ def open_mask(path: str | Path, values: Sequence[int] | None, grid: GeoBox) -> M
 
 
 def _brought(scene: Scene, mask: SceneMask, grid: GeoBox) -> MaskChoice:
-    """The mask that comes with a scene; left out, with a note, where it lies elsewhere."""
+    """Open the mask that comes with a scene; left out, with a note, where it lies elsewhere."""
     values = CLOUDY if mask.kind == SCL else None
     if mask.band is not None:
         opened = Mask(mask.band.raster, values, mask.band.index)
@@ -200,7 +204,7 @@ def _in_words_of(kind: str) -> str:
 
 
 def _measure(mask: Mask, target: Target) -> tuple[float, float, float]:
-    """Shares of the area that a mask leaves out, that it says nothing of, and that are 0 in it."""
+    """Measure which shares of the area a mask leaves out, says nothing of, and has as 0."""
     grid = coarser(target.grid, LOOK_PIXELS)
     layer = open_layer(mask.raster, [mask.index], grid, 'nearest-always', BlockCache(2**26))
     counts = np.zeros(4, np.int64)
@@ -218,7 +222,7 @@ def _measure(mask: Mask, target: Target) -> tuple[float, float, float]:
 
 
 def _inside(target: Target, grid: GeoBox) -> Any:  # noqa: ANN401 - an array of truths
-    """Which pixels of a grid lie in the area of interest."""
+    """Find the pixels of a grid that lie in the area of interest."""
     shape = (grid.shape.y, grid.shape.x)
     if target.area is None:
         return np.ones(shape, bool)

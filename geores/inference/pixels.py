@@ -1,4 +1,4 @@
-"""Labels of pixels: what is kept of each chunk, and class maps read from it afterwards."""
+"""What is kept of each chunk where a network labels every pixel, and class maps read from it afterwards."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,10 +32,11 @@ PROBABILITY_STEPS = 254
 """A probability p of a label is kept as round(254 p)."""
 
 NO_PROBABILITY = 255
+"""What stands for the probability of an invalid pixel."""
 
 
 def class_dtype(labels: int) -> DTypeLike:
-    """The type of a class map: 0 is no data, and label i is i + 1."""
+    """Choose the type of a class map: 0 is no data, and label i is i + 1."""
     return np.uint8 if labels <= 254 else np.uint16
 
 
@@ -78,7 +79,7 @@ class ClassSink:
     where invalid.
 
     Args:
-        size: K, the number of labels.
+        size: k, the number of labels.
         probabilities: whether the step gives them.
     """
 
@@ -87,7 +88,7 @@ class ClassSink:
         self._keep = probabilities
 
     def reduce(self, plan: PixelPlan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
-        """Labels of the chunk's own pixels."""
+        """Keep the labels of the chunk's own pixels."""
         rows, cols = plan.owned(region.chunk)
         shape = (rows.stop - rows.start, cols.stop - cols.start)
         top, left = rows.start - region.top, cols.start - region.left
@@ -121,7 +122,7 @@ class ClassSink:
 def _histogram(
     classes: NDArray[np.integer[Any]], confidence: NDArray[np.uint8], labels: int
 ) -> NDArray[np.int64]:
-    """Valid pixels by label and confidence, (K, 256)."""
+    """Count valid pixels by label and confidence, (K, 256)."""
     joint = classes.astype(np.int64) * 256 + confidence
     counts = np.bincount(joint.ravel(), minlength=(labels + 1) * 256)
     return counts.reshape(labels + 1, 256)[1:]
@@ -144,7 +145,7 @@ class PixelTable:
         return lru_cache(maxsize=16)(self.store.get)
 
     def read(self, name: str, rows: slice, cols: slice, step: int = 1) -> NDArray[Any]:
-        """``classes``, ``confidence`` or ``probabilities`` of a window of the grid.
+        """Read ``classes``, ``confidence`` or ``probabilities`` of a window of the grid.
 
         Args:
             name: what to read.
@@ -166,7 +167,7 @@ class PixelTable:
 
     @staticmethod
     def _touched(edges: NDArray[np.int64], blocks: int, span: slice) -> range:
-        """Chunks along an axis that hold some of a span of pixels."""
+        """Find the chunks along an axis that hold some of a span of pixels."""
         ends = np.append(edges[blocks:-1:blocks], edges[-1])
         first = int(np.searchsorted(ends, span.start, side='right'))
         last = int(np.searchsorted(ends, span.stop, side='left'))
@@ -184,7 +185,7 @@ class PixelTable:
         return array[..., down, across]
 
     def blocks(self, name: str) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
-        """A raster in pieces that partition the grid, a chunk at a time: rows, columns and values."""
+        """Read a raster in pieces that partition the grid, chunk by chunk: rows, columns and values."""
         for chunk in self.plan:
             rows, cols = self.plan.owned(chunk)
             yield rows, cols, self.store.get(chunk.index)[name]
@@ -199,5 +200,5 @@ class PixelTable:
 
 
 def _from(span: slice, own: slice, step: int) -> int:
-    """The first multiple of a step in a span of pixels that a chunk owns."""
+    """Find the first multiple of a step in a span of pixels that a chunk owns."""
     return int(-(-max(span.start, own.start) // step) * step)

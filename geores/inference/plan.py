@@ -19,12 +19,17 @@ __all__ = ['AnyPlan', 'Chunk', 'PixelPlan', 'Plan', 'TilePlan', 'plan_chunks']
 TilingT = TypeVar('TilingT', Tiling, Blocks)
 
 CHUNK_PIXELS = 1024
+"""Pixels along each side of a chunk, about."""
+
 CHUNK_TILES = 4096
+"""Most tiles in a chunk."""
+
 CHUNK_WORK = 2**21
 """Most pixels that go through the network for a chunk, overlaps counted again: seconds on a CPU, so that a
 run that is stopped loses little."""
 
 STRIP_BYTES = 96 * 2**20
+"""Most bytes of the source that one row of chunks over the whole width takes."""
 
 
 @dataclass(frozen=True)
@@ -121,17 +126,17 @@ class Plan(Generic[TilingT]):
 
 
 TilePlan: TypeAlias = Plan[Tiling]
-"""Of a network that answers once per tile."""
+"""The plan of a network that answers once per tile."""
 
 PixelPlan: TypeAlias = Plan[Blocks]
-"""Of a network that answers for every pixel."""
+"""The plan of a network that answers for every pixel."""
 
 AnyPlan: TypeAlias = Plan[Any]
-"""Of either, where only the windows matter."""
+"""The plan of either kind of network, where only the windows matter."""
 
 
 def plan_chunks(tiling: Tiling | Blocks, *, bytes_per_pixel: int) -> tuple[int, int]:
-    """Rows and columns of tiles to a chunk.
+    """Choose how many rows and columns of tiles make a chunk.
 
     Chunks are about 1024 pixels square, and smaller where tiles overlap so much that they would hold more
     than `CHUNK_WORK`. On very wide grids they are lower and wider, so that one row

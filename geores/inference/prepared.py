@@ -1,4 +1,4 @@
-"""A scene prepared for a model: everything decided about reading it, nothing computed yet."""
+"""A scene prepared for a model: how it is read is decided, and nothing is computed yet."""
 
 import json
 import os
@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 from geores.card import ModelCard
 from geores.grid import Blocks, Tiling
 from geores.inference.cells import Quicklook
-from geores.inference.clouds import bright_note
-from geores.inference.layout import Layout, SceneOptions, lay_out_scene
+from geores.inference.clouds import cloud_note
+from geores.inference.layout import SceneLayout, SceneOptions, lay_out_scene
 from geores.inference.plan import AnyPlan, Plan, plan_chunks
-from geores.inference.reader import Conversion, GridReader
-from geores.inference.units import conversions, needs_sample, sample_tiles
+from geores.inference.reader import GridReader, UnitTransform
+from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.scenes import Scene, gdal_env
 
 __all__ = ['PreparedScene', 'header_key', 'prepare_scene']
 
 LOOK_PIXELS = 1024
+"""Longest side of the small picture that is kept of a scene, in pixels."""
+
 MIN_PROBE = 8
 """Networks shrink their input, so that a probe of fewer pixels would say nothing."""
 
@@ -40,7 +42,7 @@ class PreparedScene:
 
     Attributes:
         scene: the scene.
-        card: of the model.
+        card: the model's card.
         layout: grid, tiles and mask.
         plan: tiles in chunks and batches.
         reader: gives pixels of the grid in the card's units.
@@ -53,7 +55,7 @@ class PreparedScene:
 
     scene: Scene
     card: ModelCard
-    layout: Layout
+    layout: SceneLayout
     plan: AnyPlan
     reader: GridReader
     look: Quicklook
@@ -67,19 +69,19 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
     """Decide grid, tiles and units, from headers and a sample of the pixels.
 
     Args:
-        scene: with the bands of the model.
-        card: of the model.
-        options: what is asked for.
+        scene: a scene with the bands of the model.
+        card: the model's card.
+        options: the user's options.
         device: kind of device that computes, 'cpu' or 'cuda', which decides how much it is given at once.
 
     Raises:
-        UsageError: an option does not fit the scene or the model.
-        ReadError: the sample could not be read, and units depend on it.
+        UsageError: if an option does not fit the scene or the model.
+        ReadError: if the sample could not be read, and units depend on it.
     """
     layout = lay_out_scene(scene, card, options)
     target, tiling = layout.target, layout.tiling
     workers = _workers(options)
-    mask, about_mask = layout.mask.laid(scene, target, workers=workers)
+    mask, about_mask = layout.mask.make_mask(scene, target, workers=workers)
     reader = GridReader(
         scene, card.bands, target.grid, resampling=card.resampling, mask=mask, area=target.area
     )
@@ -91,7 +93,7 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
         sample, valid = sample_tiles(
             reader, layout.samples, side=4 if decides else few, workers=workers, strict=decides
         )
-        converted, told = conversions(
+        converted, about_units = unit_transforms(
             scene,
             card,
             card.bands,
@@ -100,10 +102,10 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
             linear=options.linear_s1,
             atmosphere=options.atmosphere,
         )
-    cloudy = bright_note(scene, target) if mask is None and options.mask is None else ()
+    cloudy = cloud_note(scene, target) if mask is None and options.mask is None else ()
     plan = _plan(tiling, reader, options, device)
     key = header_key(scene, card, options, layout) | {
-        'units': {band: asdict(conversion) for band, conversion in converted.items()},
+        'units': {band: asdict(transform) for band, transform in converted.items()},
         'batch-size': plan.batch_size,
         'chunks': list(plan.chunk_shape),
     }
@@ -112,23 +114,23 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
         card=card,
         layout=layout,
         plan=plan,
-        reader=reader.converting(converted),
+        reader=reader.with_transforms(converted),
         look=Quicklook(_display(card.bands), -(-max(tiling.height, tiling.width) // LOOK_PIXELS)),
         probe=_probe(card, sample, valid, converted),
         workers=workers,
         key=key,
-        notes=(*scene.notes, *target.notes, *about_mask, *cloudy, *told, *_remarks(tiling, card)),
+        notes=(*scene.notes, *target.notes, *about_mask, *cloudy, *about_units, *_remarks(tiling, card)),
     )
 
 
-def header_key(scene: Scene, card: ModelCard, options: SceneOptions, layout: Layout) -> dict[str, Any]:
-    """What decides the pixels that a model sees, as far as headers tell.
+def header_key(scene: Scene, card: ModelCard, options: SceneOptions, layout: SceneLayout) -> dict[str, Any]:
+    """Collect what decides the pixels that a model sees, as far as headers tell.
 
     Args:
         scene: the scene.
-        card: of the model.
-        options: what is asked for.
-        layout: of the scene for the model.
+        card: the model's card.
+        options: the user's options.
+        layout: layout of the scene for the model.
     """
     target, tiling = layout.target, layout.tiling
     return {
@@ -157,7 +159,7 @@ def _plan(tiling: Tiling | Blocks, reader: GridReader, options: SceneOptions, de
 
 
 def _digest(card: ModelCard) -> str:
-    """Changes with what a card says of normalisation, labels and calibration, among others."""
+    """Digest of a card: changes with its normalisation, labels, calibration and all other fields."""
     return sha256(json.dumps(card.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
@@ -165,15 +167,15 @@ def _probe(
     card: ModelCard,
     sample: NDArray[np.float32],
     valid: NDArray[np.bool_],
-    converted: dict[str, Conversion],
+    converted: dict[str, UnitTransform],
 ) -> NDArray[np.float32]:
-    """The sampled tiles that have valid pixels, as the model would get them."""
+    """Pick the sampled tiles that have valid pixels, as the model would get them."""
     large = min(valid.shape[1:]) >= MIN_PROBE and all(side % card.alignment == 0 for side in valid.shape[1:])
     seen = valid.any(axis=(1, 2)) if large else np.zeros(len(valid), bool)
     tiles, valid = sample[seen], valid[seen]
     for position, (band, fill) in enumerate(zip(card.bands, card.fill, strict=True)):
         for image, known in zip(tiles[:, position], valid, strict=True):
-            converted.get(band, Conversion()).apply(image)
+            converted.get(band, UnitTransform()).apply(image)
             image[~known] = fill
     return tiles
 

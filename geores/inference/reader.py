@@ -1,12 +1,8 @@
-"""Windows of a target grid in the units a model wants, from any scene.
-
-Chunks that are computed when they are asked for.
-"""
+"""Windows of a target grid in the units a model wants, from any scene."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +10,12 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
-from geores.inference.engine import ChunkWork
 from geores.inference.layer import BlockCache, Layer
 from geores.inference.resampling import open_layer
-from geores.inference.store import Arrays, MemoryStore
 from geores.scenes import Raster, Scene
 from geores.scenes.gdal import ungeoreferenced
 
-__all__ = ['CACHE_BYTES', 'Conversion', 'GridReader', 'LazyStore', 'Mask']
+__all__ = ['CACHE_BYTES', 'GridReader', 'Mask', 'UnitTransform']
 
 CACHE_BYTES = 256 * 2**20
 FAINTEST = np.float32(1e-5)
@@ -29,7 +23,7 @@ FAINTEST = np.float32(1e-5)
 
 
 @dataclass(frozen=True)
-class Conversion:
+class UnitTransform:
     """How stored numbers become a model's units: ``clip(number * gain + bias, low, high)``.
 
     With ``decibels`` that is a power on a linear scale, of which 10 log10 is taken in the end.
@@ -70,7 +64,7 @@ class Mask:
     index: int = 1
 
     def hits(self, values: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which numbers of the raster mask."""
+        """Tell which values of the raster mask, (h, w)."""
         return values != 0 if self.values is None else np.isin(values, self.values)
 
 
@@ -82,7 +76,7 @@ class GridReader:
         bands: the bands to read, in the order wanted.
         target: the grid; windows are counted in its pixels.
         resampling: ``nearest`` or ``bilinear`` where pixels grow; shrinking averages.
-        conversions: a band's `Conversion`, where its numbers need one.
+        transforms: a band's `UnitTransform`, where its numbers need one.
         mask: makes pixels invalid.
         area: polygon in the grid's CRS; pixels whose centre lies outside are invalid.
         cache_bytes: most memory for decoded source blocks.
@@ -95,7 +89,7 @@ class GridReader:
         target: GeoBox,
         *,
         resampling: str = 'bilinear',
-        conversions: Mapping[str, Conversion] | None = None,
+        transforms: Mapping[str, UnitTransform] | None = None,
         mask: Mask | None = None,
         area: BaseGeometry | None = None,
         cache_bytes: int = CACHE_BYTES,
@@ -103,7 +97,7 @@ class GridReader:
         self.scene = scene
         self.target = target
         self.bands = tuple(bands)
-        self._conversions = [(conversions or {}).get(band, Conversion()) for band in bands]
+        self._transforms = [(transforms or {}).get(band, UnitTransform()) for band in bands]
         self._cache = cache = BlockCache(cache_bytes)
         self._layers: list[tuple[Layer, list[int]]] = []
         for raster, positions in _by_raster(scene, bands):
@@ -116,10 +110,10 @@ class GridReader:
         )
         self._area = area
 
-    def converting(self, conversions: Mapping[str, Conversion]) -> 'GridReader':
-        """The same reader, sharing what it holds decoded, with other conversions."""
+    def with_transforms(self, transforms: Mapping[str, UnitTransform]) -> 'GridReader':
+        """Make a reader with other transforms that shares this one's decoded blocks."""
         other = copy(self)
-        other._conversions = [conversions.get(band, Conversion()) for band in self.bands]
+        other._transforms = [transforms.get(band, UnitTransform()) for band in self.bands]
         return other
 
     def expect(self, rows: Sequence[slice], cols: Sequence[slice]) -> None:
@@ -152,7 +146,7 @@ class GridReader:
         )
 
     def read(self, rows: slice, cols: slice) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """One window.
+        """Read one window.
 
         Args:
             rows: rows of the target grid.
@@ -162,7 +156,7 @@ class GridReader:
             Values (bands, h, w) in the model's units, any number where invalid; validity (h, w).
 
         Raises:
-            ReadError: a source could not be read; it carries the path and the window.
+            ReadError: if a source could not be read; it carries the path and the window.
         """
         shape = (rows.stop - rows.start, cols.stop - cols.start)
         alone = len(self._layers) == 1  # then its bands are the ones asked for, in their order
@@ -176,19 +170,19 @@ class GridReader:
                 values[positions] = part
             if part_valid is not None:
                 valid &= part_valid
-        for band, conversion in zip(values, self._conversions, strict=True):
-            conversion.apply(band)
+        for band, transform in zip(values, self._transforms, strict=True):
+            transform.apply(band)
         return values, valid & self._allowed(rows, cols, shape)
 
     def _in_turn(self, rows: slice, cols: slice) -> Iterator[tuple[Layer, list[int]]]:
-        """The layers, those of which another thread is decoding blocks last: until then others are read."""
+        """Yield the layers, last those of which another thread is decoding blocks just now."""
         left = list(self._layers)
         while left:
             free = (index for index, (layer, _) in enumerate(left) if not layer.is_awaited(rows, cols))
             yield left.pop(next(free, 0))
 
     def _allowed(self, rows: slice, cols: slice, shape: tuple[int, int]) -> NDArray[np.bool_] | np.bool_:
-        """Where neither the mask nor the area of interest forbids."""
+        """Pixels that neither the mask nor the area of interest makes invalid."""
         allowed: NDArray[np.bool_] | np.bool_ = np.True_
         if self._mask is not None and self._mask_layer is not None:
             values, known = self._mask_layer.read(rows, cols)
@@ -202,7 +196,7 @@ class GridReader:
 
 
 def _by_raster(scene: Scene, bands: Sequence[str]) -> list[tuple[Raster, list[int]]]:
-    """The rasters that hold the bands, each with the positions of its bands among those asked for."""
+    """Group the bands by raster, with the position of each among those asked for."""
     groups: dict[int, tuple[Raster, list[int]]] = {}
     for position, name in enumerate(bands):
         raster = scene.band(name).raster
@@ -212,24 +206,3 @@ def _by_raster(scene: Scene, bands: Sequence[str]) -> list[tuple[Raster, list[in
 
 def _same_crs(layer: Layer, reader: GridReader) -> bool:
     return bool(layer.raster.geobox.crs == reader.target.crs)
-
-
-class LazyStore(MemoryStore):
-    """Holds each chunk in memory once it has been asked for; safe to read from many threads.
-
-    Args:
-        work: reads and computes a chunk.
-    """
-
-    def __init__(self, work: ChunkWork) -> None:
-        super().__init__()
-        self._work = work
-        self._locks = [Lock() for _ in range(len(work.plan))]
-
-    def get(self, index: int) -> Arrays:
-        """A chunk, computed where it is not held."""
-        with self._locks[index]:
-            if index not in self.done():
-                chunk = self._work.plan.chunk(*divmod(index, self._work.plan.shape[1]))
-                self.put(index, self._work.whole(chunk))
-            return super().get(index)

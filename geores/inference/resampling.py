@@ -1,10 +1,9 @@
-"""Rasters whose pixels line up with the target's: equal, or whole numbers of one to one of the other.
+"""The two ways of bringing a raster onto a target grid.
 
-Values are repeated, interpolated or averaged with weights that do not depend on the window.
-
-Rasters of another CRS, rotation or pixel size, warped in blocks fixed on the target grid.
-
-Which way a raster is brought onto a target grid.
+`open_layer` chooses. Where the pixels of both line up, being equal or whole numbers of one to one of the
+other, `AlignedLayer` repeats, interpolates or averages them. Rasters of another CRS, rotation or pixel size
+are warped by GDAL, in blocks fixed on the target grid (`WarpedLayer`). Either way a pixel has the same bits
+whatever window it is read in.
 """
 
 from collections.abc import Sequence
@@ -20,11 +19,41 @@ from geores.scenes import Raster
 
 __all__ = ['AlignedLayer', 'WarpedLayer', 'line_up', 'open_layer']
 
-ALIGNED = 1e-3  # pixels: how far two grids may be off and still count as aligned
+ALIGNED = 1e-3
+"""How far two grids may be off, in pixels, and still count as aligned."""
+
+WARP_PIXELS = 2048
+"""Source pixels along each side of what is warped at once, at most."""
+
+SHRINKS = 1.1
+"""Source pixels to a target pixel, along an axis, from which on they are averaged."""
+
+
+def open_layer(
+    raster: Raster,
+    indexes: Sequence[int],
+    target: GeoBox,
+    resampling: str,
+    cache: BlockCache,
+) -> Layer:
+    """Open the layer that brings bands of a raster onto a target grid.
+
+    Args:
+        raster: the source.
+        indexes: its bands, counted from 1.
+        target: the grid to read on.
+        resampling: ``nearest`` or ``bilinear`` where pixels grow; where they shrink they are averaged,
+            except with ``nearest-always``, which is for classes such as masks.
+        cache: keeps decoded blocks.
+    """
+    zoom = line_up(raster.geobox, target)
+    if zoom is None or (zoom[0] < 1 and resampling == 'nearest-always'):
+        return WarpedLayer(raster, indexes, target, resampling, cache)
+    return AlignedLayer(raster, indexes, resampling, cache, zoom)
 
 
 def line_up(source: GeoBox, target: GeoBox) -> tuple[float, int, int] | None:
-    """How the two line up; None where they do not.
+    """Tell how two grids line up; None where they do not.
 
     Returns:
         Target pixels to a source pixel along an axis, and the row and column at which the target
@@ -63,7 +92,7 @@ class AlignedLayer(Layer):
         self._margin = 1 if self._zoom > 1 and resampling == 'bilinear' else 0
 
     def read(self, rows: slice, cols: slice) -> Pixels:
-        """Values and validity in a window of the target grid."""
+        """Read values and validity in a window of the target grid."""
         values, valid = self._window(self._span(rows, 0), self._span(cols, 1))
         if self._zoom < 1:
             return _average(values, valid, round(1 / self._zoom))
@@ -141,7 +170,7 @@ def _linear(values: NDArray[np.float32], steps: int, axis: int) -> NDArray[np.fl
 
 
 def _average(values: NDArray[np.float32], valid: NDArray[np.bool_] | None, steps: int) -> Pixels:
-    """Mean of each ``steps`` x ``steps`` pixels, of the valid ones alone."""
+    """Average each ``steps`` x ``steps`` pixels, of the valid ones alone."""
     # Added pixel by pixel: a reduction may add in an order that depends on the window's shape.
     cells = [np.s_[row::steps, col::steps] for row in range(steps) for col in range(steps)]
     if valid is None:
@@ -151,10 +180,6 @@ def _average(values: NDArray[np.float32], valid: NDArray[np.bool_] | None, steps
     total = sum(values[:, *cell] * valid[cell] for cell in cells)
     mean = np.divide(total, count, out=np.zeros_like(values[:, ::steps, ::steps]), where=count > 0)
     return mean, count > 0
-
-
-WARP_PIXELS = 2048
-SHRINKS = 1.1  # source pixels to a target pixel from which on they are averaged
 
 
 class WarpedLayer(Layer):
@@ -182,7 +207,7 @@ class WarpedLayer(Layer):
         self._margin = 2 + round(2 * max(shrink, 1))
 
     def read(self, rows: slice, cols: slice) -> Pixels:
-        """Values and validity in a window of the target grid."""
+        """Read values and validity in a window of the target grid."""
         return self._window(rows, cols)
 
     def _span(self, window: slice, axis: int) -> slice:
@@ -196,6 +221,7 @@ class WarpedLayer(Layer):
             return Block(np.zeros(shape, np.float32), np.zeros(shape[1:], bool))
         native, valid = self.raster.read(self.indexes, *window)
         values = native.astype(np.float32)
+        # GDAL leaves NaN out of averages and interpolation, so that invalid pixels take no part.
         if valid is not None:
             values[:, ~valid] = np.nan
         warped = np.full(shape, np.nan, np.float32)
@@ -213,6 +239,7 @@ class WarpedLayer(Layer):
             tolerance=0,  # an approximated transformer would depend on the block
             **self._kernel,
         )
+        # A pixel is valid where every band is: bands of one raster share their validity.
         covered = ~np.isnan(warped).any(0)
         valid = None if covered.all() else np.asarray(covered, bool)
         return Block(np.nan_to_num(warped, nan=0), valid)
@@ -237,12 +264,12 @@ class WarpedLayer(Layer):
             x, y = np.asarray(xs), np.asarray(ys)
             if source.crs is not None and source.crs.geographic:
                 box = source.extent.boundingbox
-                x = wrapped(x, (box.left + box.right) / 2)
+                x = wrap_longitude(x, (box.left + box.right) / 2)
         affine = ~source.affine
         return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
 
     def _source_window(self, target: GeoBox) -> tuple[slice, slice] | None:
-        """Pixels of the source that a piece of the target is made of; None where there are none."""
+        """Find the pixels of the source that a piece of the target is made of; None where there are none."""
         edge = target.extent.exterior.segmented(max(target.resolution.map(abs).xy) * 16)
         window = []
         for place, size in zip(
@@ -259,34 +286,11 @@ class WarpedLayer(Layer):
         return window[0], window[1]
 
 
-def wrapped(longitude: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
-    """Longitudes as they are counted about a middle, at most half a turn from it."""
+def wrap_longitude(longitude: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
+    """Bring longitudes to how they are counted about a middle, at most half a turn from it."""
     return middle + (longitude - middle + 180) % 360 - 180
 
 
 def _crs(geobox: GeoBox) -> str | None:
     # Grids without CRS are warped within the plane they share: any CRS says that to GDAL.
     return geobox.crs.to_wkt() if geobox.crs is not None else 'EPSG:3857'
-
-
-def open_layer(
-    raster: Raster,
-    indexes: Sequence[int],
-    target: GeoBox,
-    resampling: str,
-    cache: BlockCache,
-) -> Layer:
-    """The layer that brings bands of a raster onto a target grid.
-
-    Args:
-        raster: the source.
-        indexes: its bands, counted from 1.
-        target: the grid to read on.
-        resampling: ``nearest`` or ``bilinear`` where pixels grow; where they shrink they are averaged,
-            except with ``nearest-always``, which is for classes such as masks.
-        cache: where decoded blocks are kept.
-    """
-    zoom = line_up(raster.geobox, target)
-    if zoom is None or (zoom[0] < 1 and resampling == 'nearest-always'):
-        return WarpedLayer(raster, indexes, target, resampling, cache)
-    return AlignedLayer(raster, indexes, resampling, cache, zoom)

@@ -1,4 +1,4 @@
-"""What finished chunks left behind: in memory, or in a folder that outlives a killed process.
+"""Results of finished chunks: in memory, or in a folder that outlives a killed process.
 
 The folder is the journal of a run. `journal.json` says what the run is; each finished chunk is one
 safetensors file that appears whole or not at all.
@@ -30,13 +30,13 @@ class ChunkStore(Protocol):
     """Named arrays of finished chunks, by chunk index."""
 
     def done(self) -> set[int]:
-        """Indices of the chunks that are finished."""
+        """List the indices of the chunks that are finished."""
 
     def put(self, index: int, arrays: Arrays) -> None:
         """Keep a finished chunk."""
 
     def get(self, index: int) -> Arrays:
-        """A finished chunk."""
+        """Give a finished chunk."""
 
 
 class MemoryStore:
@@ -46,15 +46,15 @@ class MemoryStore:
         self._chunks: dict[int, Arrays] = {}
 
     @classmethod
-    def of(cls, store: ChunkStore) -> Self:
-        """A copy of all that another store holds."""
+    def copy_of(cls, store: ChunkStore) -> Self:
+        """Copy all that another store holds."""
         copy = cls()
         for index in store.done():
             copy.put(index, store.get(index))
         return copy
 
     def done(self) -> set[int]:
-        """Indices of the chunks that are finished."""
+        """List the indices of the chunks that are finished."""
         return set(self._chunks)
 
     def put(self, index: int, arrays: Arrays) -> None:
@@ -62,7 +62,7 @@ class MemoryStore:
         self._chunks[index] = arrays
 
     def get(self, index: int) -> Arrays:
-        """A finished chunk."""
+        """Give a finished chunk."""
         return self._chunks[index]
 
 
@@ -75,15 +75,15 @@ class FolderStore:
         resume: continue what the folder holds, else begin anew.
 
     Raises:
-        JournalError: the folder holds work of another run; says what differs.
-        WriteError: the folder cannot be written.
+        JournalError: if the folder holds work of another run; says what differs.
+        WriteError: if the folder cannot be written.
     """
 
     def __init__(self, folder: Path, key: Mapping[str, Any], *, resume: bool = True) -> None:
         self.folder = folder
         journal = folder / 'journal.json'
         with _writing(folder):
-            # Chunks without a journal are left of a folder whose removal was cut short.
+            # Chunks without a journal are what is left of a folder whose removal was interrupted.
             if folder.exists() and not (resume and journal.exists()):
                 shutil.rmtree(folder)
         if journal.exists():
@@ -94,7 +94,7 @@ class FolderStore:
                 _replace(journal, lambda path: path.write_text(json.dumps(key, indent=1)))
 
     def done(self) -> set[int]:
-        """Indices of the chunks whose files are whole."""
+        """List the indices of the chunks whose files are whole."""
         return {
             int(path.stem)
             for path in sorted(self.folder.glob('*.safetensors'))

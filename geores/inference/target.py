@@ -1,6 +1,7 @@
 """The grid on which a model sees a scene.
 
-Geometries of vector files brought to the CRS of a grid.
+It is chosen from the scene's headers, the ground sampling distances of the model, and what the user asks for:
+a resolution, a box or the polygons of a vector file.
 """
 
 from collections.abc import Sequence
@@ -19,10 +20,13 @@ from shapely.geometry.base import BaseGeometry
 from geores.errors import UsageError
 from geores.scenes import Scene
 
-__all__ = ['Target', 'reproject_near', 'target_grid']
+__all__ = ['Target', 'coarser', 'coarser_by', 'reproject_near', 'target_grid']
 
 SLACK = 0.05
 """How far a scene's pixel may lie outside a model's range before it is resampled, as a share."""
+
+EDGE_STEPS = 256
+"""Into how many steps a polygon's edge is cut, at the least, over the width of the place it is brought to."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Target:
 
     Attributes:
         grid: CRS, transform and shape.
-        gsd: metres on the ground a pixel; None where the scene has no CRS.
+        gsd: pixel size in metres on the ground; None where the scene has no CRS.
         area: polygon outside which pixels are invalid, in the grid's CRS; None for the whole grid.
         notes: one sentence each.
         origin: row and column of the grid's first pixel on the grid of the whole scene.
@@ -53,22 +57,22 @@ def target_grid(
     bbox_crs: str | None = None,
     aoi: str | Path | None = None,
 ) -> Target:
-    """The grid of a scene for a model.
+    """Choose the grid on which a model sees a scene.
 
     The scene's own pixels where the model takes their size, else pixels of the nearest size that it
     takes; in the scene's CRS, or in the UTM zone of its centre where that is geographic.
 
     Args:
-        scene: with the bands that will be read.
+        scene: a scene with the bands that will be read.
         gsd: smallest and largest ground sampling distance of the model, metres.
-        resolution: metres on the ground a pixel, instead.
+        resolution: pixel size in metres on the ground, instead of the one chosen from ``gsd``.
         bbox: west, south, east, north; the grid is cut to it, whole pixels outward.
-        bbox_crs: of ``bbox``; the scene's where not given.
+        bbox_crs: CRS of ``bbox``; the scene's where not given.
         aoi: vector file; the grid is cut to its bounds, and pixels outside its polygons are invalid.
 
     Raises:
-        UsageError: no resolution can be had, a source lies elsewhere, or nothing of the scene lies in the box
-            or area.
+        UsageError: if there is no resolution to take, a source lies elsewhere, or nothing of the scene lies
+            in the box or area.
     """
     bare = [raster.path for raster in scene.rasters if raster.geobox.crs is None]
     if 0 < len(bare) < len(scene.rasters):
@@ -130,7 +134,7 @@ def _clamped(native: float, gsd: tuple[float, float]) -> float:
 
 
 def _upright(native: GeoBox, gsd: float | None) -> tuple[GeoBox, tuple[str, ...]]:
-    """North up, and in metres."""
+    """Turn a grid north up, and bring a geographic one to metres."""
     if native.crs is not None and native.crs.geographic:
         # odc-geo takes a number here too, though its annotation does not say so.
         upright = _within_earth(native).to_crs('utm', resolution=gsd or 'auto')  # type: ignore[arg-type]
@@ -148,7 +152,7 @@ def _upright(native: GeoBox, gsd: float | None) -> tuple[GeoBox, tuple[str, ...]
 
 
 def _within_earth(native: GeoBox) -> GeoBox:
-    """Longitudes about the middle from -180 to 180; some count from 0 to 360."""
+    """Shift longitudes so that their middle lies in -180 to 180; some count from 0 to 360."""
     box = native.extent.boundingbox
     pixel = abs(native.affine.e)  # cells about the poles reach beyond them
     if box.bottom < -90 - pixel or box.top > 90 + pixel:
@@ -158,7 +162,7 @@ def _within_earth(native: GeoBox) -> GeoBox:
 
 
 def _square(native: GeoBox) -> tuple[GeoBox, tuple[str, ...]]:
-    """Square pixels of the same area, where those of a scene with a CRS differ from squares."""
+    """Make pixels square, of the same area, where those of a scene with a CRS are not."""
     transform = native.affine
     width, height = transform.a, -transform.e
     if native.crs is None or np.isclose(width, height, rtol=SLACK):
@@ -200,7 +204,7 @@ def _box(bbox: Sequence[float], crs: str | None, grid: GeoBox) -> tuple[float, .
 
 
 def _area(path: str | Path, grid: GeoBox) -> BaseGeometry:
-    """The union of a file's polygons, in the grid's CRS."""
+    """Read the union of a file's polygons, in the grid's CRS."""
     try:
         frame = gpd.read_file(path)
     except Exception as error:
@@ -223,7 +227,7 @@ def _area(path: str | Path, grid: GeoBox) -> BaseGeometry:
 
 
 def _cropped(grid: GeoBox, box: Sequence[float], what: str) -> GeoBox:
-    """The part of a grid that holds a box, in whole pixels."""
+    """Cut the part out of a grid that holds a box, in whole pixels."""
     left, bottom, right, top = box
     corners = np.array([~grid.affine @ corner for corner in ((left, top), (right, bottom))])
     if not np.isfinite(corners).all():
@@ -249,21 +253,34 @@ def _bounds(grid: GeoBox) -> str:
     return f'{box.left:.6g}, {box.bottom:.6g}, {box.right:.6g}, {box.top:.6g} ({grid.crs})'
 
 
-STEPS = 256
+def coarser(grid: GeoBox, side: int) -> GeoBox:
+    """Make a coarser grid over all of another, of at most ``side`` pixels along each axis."""
+    return coarser_by(grid, -(-max(grid.shape.yx) // side))
+
+
+def coarser_by(grid: GeoBox, step: int) -> GeoBox:
+    """Make a grid of pixels ``step`` times as large as another's, which covers it whole.
+
+    Args:
+        grid: the grid to cover.
+        step: at least 1.
+    """
+    rows, cols = (-(-size // step) for size in grid.shape.yx)
+    return GeoBox((rows, cols), grid.affine @ Affine.scale(step), grid.crs)
 
 
 def reproject_near(
     geometries: gpd.GeoSeries, crs: CRS, bounds: tuple[float, float, float, float]
 ) -> gpd.GeoSeries:
-    """Those of some geometries that lie about a place, in its CRS, valid there too.
+    """Reproject the geometries that lie near a place to its CRS, valid there too.
 
     Edges get vertices first, for what is straight in one CRS bends in another; and what lies further from the
     place than its own size is cut off, for it may be nowhere in the other CRS.
 
     Args:
         geometries: valid, with a CRS; their index stays theirs.
-        crs: of the place.
-        bounds: of the place, in its CRS: left, bottom, right, top.
+        crs: CRS of the place.
+        bounds: bounds of the place, in its CRS: left, bottom, right, top.
     """
     if CRS(geometries.crs) == crs:
         return geometries
@@ -272,5 +289,5 @@ def reproject_near(
     span = max(east - west, north - south)
     if np.isfinite(span) and west < east:  # no pole and no antimeridian in it
         geometries = geometries.clip_by_rect(west - span, south - span, east + span, north + span)
-        geometries = geometries[~geometries.is_empty].segmentize(span / STEPS)
+        geometries = geometries[~geometries.is_empty].segmentize(span / EDGE_STEPS)
     return geometries.to_crs(crs).make_valid()

@@ -1,6 +1,8 @@
 """From a scene's stored numbers to a model's units.
 
-From reflectance at the top of the atmosphere to that of the surface, near enough for a model.
+Headers say how in most cases; where they do not, a sample of the pixels decides (`sample_tiles`). For models
+that know only reflectance of the surface, that at the top of the atmosphere is brought near it
+(`subtract_dark_objects`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +16,17 @@ from numpy.typing import NDArray
 from geores.card import ModelCard
 from geores.errors import ReadError, UsageError
 from geores.grid import Tiling
-from geores.inference.reader import Conversion, GridReader
+from geores.inference.reader import GridReader, UnitTransform
 from geores.scenes import Band, Scene
 from geores.scenes.bands import SENTINEL1_BANDS, WAVELENGTHS
 
-__all__ = ['conversions', 'corrects', 'needs_sample', 'sample_tiles', 'subtract_dark_objects']
+__all__ = [
+    'needs_dark_subtraction',
+    'needs_sample',
+    'sample_tiles',
+    'subtract_dark_objects',
+    'unit_transforms',
+]
 
 BRIGHTEST = 2.0
 """Floating point pixels above it are no reflectances of 0 to 1."""
@@ -26,23 +34,35 @@ BRIGHTEST = 2.0
 STRONGEST = 10.0
 """Backscatter on a linear scale of which no scene has half of its pixels: 10 dB."""
 
+LOOK_PIXELS = 512
+"""Longest side of the look at a whole scene in which dark objects are searched."""
+
+DARKEST = 0.1
+"""Percentage of the pixels that are as dark as a dark object."""
+
+DARK = 100.0
+"""Reflectance of 1 %, times 10,000, that a dark object has (Chavez 1996, Photogrammetric Engineering 62)."""
+
+HAZIEST = 1400.0
+"""Most that air adds at 490 nm, in reflectance times 10,000: a scene without dark objects is spared."""
+
 Pixels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 def sample_tiles(
     reader: GridReader, tiling: Tiling, *, side: int, workers: int = 1, strict: bool = True
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Tiles evenly spread over the grid: values (N, C, h, w) and validity (N, h, w).
+    """Read tiles evenly spread over the grid: values (N, C, h, w) and validity (N, h, w).
 
     Args:
-        reader: of the scene.
-        tiling: where tiles lie.
+        reader: reader of the scene.
+        tiling: the tiles to choose from.
         side: tiles along each axis, so that N is at most its square.
         workers: threads that read.
         strict: whether a tile that cannot be read is an error, else it is left out.
 
     Raises:
-        ReadError: where ``strict``.
+        ReadError: if ``strict`` and a tile cannot be read.
     """
     y, x = tiling.y, tiling.x
     rows = [slice(int(y.starts[i]), int(y.stops[i])) for i in _spread(y.count, side)]
@@ -78,7 +98,7 @@ def _spread(count: int, side: int) -> list[int]:
     return sorted({int(i) for i in (np.arange(side) + 0.5) / max(side, 1) * count})
 
 
-def conversions(
+def unit_transforms(
     scene: Scene,
     card: ModelCard,
     bands: Sequence[str],
@@ -87,24 +107,24 @@ def conversions(
     *,
     linear: bool = False,
     atmosphere: str = 'auto',
-) -> tuple[dict[str, Conversion], tuple[str, ...]]:
-    """How each band's stored numbers become the card's units, and what to tell about it.
+) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
+    """Decide how each band's stored numbers become the card's units.
 
     Args:
         scene: the scene.
-        card: of the model.
+        card: the model's card.
         bands: names as the card has them.
         values: sampled tiles as stored, (N, C, h, w).
         valid: (N, h, w).
         linear: whether Sentinel-1's backscatter is on a linear scale instead of in dB.
-        atmosphere: 'auto' subtracts dark objects where `corrects` says so; 'none' never does.
+        atmosphere: 'auto' subtracts dark objects where `needs_dark_subtraction` says so; 'none' never does.
 
     Raises:
-        UsageError: backscatter is not on the scale that is said.
-        ReadError: dark objects are looked for, and the scene cannot be read.
+        UsageError: if backscatter is not on the scale that is said.
+        ReadError: if dark objects are looked for, and the scene cannot be read.
 
     Returns:
-        A `Conversion` for each band that needs one, and notes of one sentence each.
+        A `UnitTransform` for each band that needs one, and notes of one sentence each.
     """
     if linear and not set(SENTINEL1_BANDS) & set(bands):
         raise UsageError(f'--linear-s1 (linear_s1=) is about Sentinel-1, of which {card.name} takes no band')
@@ -117,18 +137,18 @@ def conversions(
     converted, notes = _decibels(radar, samples, linear=linear)
     other = {name: band for name, band in found.items() if name not in radar}
     if card.units.startswith('reflectance*10000'):
-        reflectances, told = _reflectances(other, samples)
-        converted, notes = converted | reflectances, notes + told
-        if corrects(scene, card, atmosphere):
-            converted, subtracted = subtract_dark_objects(scene, bands, converted)
-            notes = subtracted + notes
+        reflectances, more = _reflectances(other, samples)
+        converted, notes = converted | reflectances, notes + more
+        if needs_dark_subtraction(scene, card, atmosphere):
+            converted, about = subtract_dark_objects(scene, bands, converted)
+            notes = about + notes
         return converted, notes
     return converted | _scaled(other), notes
 
 
-def _scaled(bands: dict[str, Band]) -> dict[str, Conversion]:
+def _scaled(bands: dict[str, Band]) -> dict[str, UnitTransform]:
     return {
-        name: Conversion(band.scale, band.offset or 0.0)
+        name: UnitTransform(band.scale, band.offset or 0.0)
         for name, band in bands.items()
         if band.scale is not None
     }
@@ -136,17 +156,17 @@ def _scaled(bands: dict[str, Band]) -> dict[str, Conversion]:
 
 def _decibels(
     bands: dict[str, Band], samples: dict[str, NDArray[np.float32]], *, linear: bool
-) -> tuple[dict[str, Conversion], tuple[str, ...]]:
-    """Backscatter in dB, which is what models of Sentinel-1 take."""
+) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
+    """Bring backscatter to dB, which is what models of Sentinel-1 take."""
     converted = _scaled(bands)
     for name, band in bands.items():
         stored = samples[name].copy()
-        before = converted.get(name, Conversion())
+        before = converted.get(name, UnitTransform())
         before.apply(stored)
         if len(stored):
             _check_scale(f'{name} of {band.raster.path}', stored, linear=linear)
         if linear:
-            converted[name] = Conversion(before.gain, before.bias, decibels=True)
+            converted[name] = UnitTransform(before.gain, before.bias, decibels=True)
     return converted, (f'{", ".join(bands)} brought from a linear scale to dB',) if linear and bands else ()
 
 
@@ -173,7 +193,7 @@ def _check_scale(what: str, sample: NDArray[np.float32], *, linear: bool) -> Non
 
 def _stretched(
     card: ModelCard, bands: dict[str, Band], samples: dict[str, NDArray[np.float32]]
-) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
     other = [name for name, band in bands.items() if band.raster.dtype != np.uint8]
     if card.display_range and other:
         return _displayed({name: bands[name] for name in other}, samples, card.display_range)
@@ -182,7 +202,7 @@ def _stretched(
     for name in other:
         low, high = np.percentile(samples[name], limits) if len(samples[name]) else (0.0, 255.0)
         gain = 255.0 / max(float(high) - float(low), 1e-6)
-        stretch[name] = Conversion(gain, -float(low) * gain, 0.0, 255.0)
+        stretch[name] = UnitTransform(gain, -float(low) * gain, 0.0, 255.0)
     if not other:
         return {}, ()
     span = f'{limits[0]:g} and {limits[1]:g}'
@@ -191,13 +211,13 @@ def _stretched(
 
 def _displayed(
     bands: dict[str, Band], samples: dict[str, NDArray[np.float32]], limits: tuple[float, float]
-) -> tuple[dict[str, Conversion], tuple[str, ...]]:
-    """Reflectances times 10,000 as 8 bits: `limits` become 0 and 255."""
+) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
+    """Show reflectances times 10,000 as 8 bits: `limits` become 0 and 255."""
     known, notes = _reflectances(bands, samples)
     gain = 255.0 / max(limits[1] - limits[0], 1e-6)
-    before = {name: known.get(name, Conversion()) for name in bands}
+    before = {name: known.get(name, UnitTransform()) for name in bands}
     shown = {
-        name: Conversion(one.gain * gain, (one.bias - limits[0]) * gain, 0.0, 255.0)
+        name: UnitTransform(one.gain * gain, (one.bias - limits[0]) * gain, 0.0, 255.0)
         for name, one in before.items()
     }
     span = f'{limits[0]:g} and {limits[1]:g}'
@@ -206,14 +226,14 @@ def _displayed(
 
 def _reflectances(
     bands: dict[str, Band], samples: dict[str, NDArray[np.float32]]
-) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
     converted, unstated = {}, []
     for name, band in bands.items():
         if band.scale is not None:
             gain, bias = band.scale * 1e4, (band.offset or 0.0) * 1e4
             # Most products: numbers that cannot fall below 0 are spared a pass.
             falls = band.raster.dtype.kind != 'u' or gain < 0 or bias < 0
-            converted[name] = Conversion(gain, bias, 0.0 if falls else None)
+            converted[name] = UnitTransform(gain, bias, 0.0 if falls else None)
         elif np.issubdtype(band.raster.dtype, np.floating):
             unstated.append(name)
     if not unstated:
@@ -221,30 +241,17 @@ def _reflectances(
     pixels = np.concatenate([samples[name] for name in unstated])
     fractions = bool(len(pixels)) and float(np.percentile(pixels, 99)) <= BRIGHTEST
     gain = 1e4 if fractions else 1.0
-    converted |= {name: Conversion(gain, 0.0, 0.0) for name in unstated}
+    converted |= {name: UnitTransform(gain, 0.0, 0.0) for name in unstated}
     kind = 'reflectance from 0 to 1' if fractions else 'reflectance times 10,000'
     return converted, (f'the scene states no scale: its floating point pixels are taken as {kind}',)
 
 
-LOOK_PIXELS = 512
-"""Longest side of the look at a whole scene in which dark objects are searched."""
-
-DARKEST = 0.1
-"""Percentage of the pixels that are as dark as a dark object."""
-
-DARK = 100.0
-"""Reflectance of 1 %, times 10,000, that a dark object has (Chavez 1996, Photogrammetric Engineering 62)."""
-
-HAZIEST = 1400.0
-"""Most that air adds at 490 nm, in reflectance times 10,000: a scene without dark objects is spared."""
-
-
-def corrects(scene: Scene, card: ModelCard, atmosphere: str = 'auto') -> bool:
+def needs_dark_subtraction(scene: Scene, card: ModelCard, atmosphere: str = 'auto') -> bool:
     """Whether dark objects are to be subtracted: the scene is L1C, and the model knows only L2A.
 
     Args:
         scene: the scene.
-        card: of the model.
+        card: the model's card.
         atmosphere: 'auto', or 'none' to leave every scene as it is.
     """
     return (
@@ -258,8 +265,8 @@ def corrects(scene: Scene, card: ModelCard, atmosphere: str = 'auto') -> bool:
 
 
 def subtract_dark_objects(
-    scene: Scene, bands: Sequence[str], converted: Mapping[str, Conversion]
-) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+    scene: Scene, bands: Sequence[str], converted: Mapping[str, UnitTransform]
+) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
     """Take from each band what the air adds over the darkest pixels of the whole scene.
 
     Dark-object subtraction (Chavez 1996): the darkest 0.1 % of the pixels are taken to have a
@@ -268,39 +275,40 @@ def subtract_dark_objects(
 
     Args:
         scene: Sentinel-2 at the top of the atmosphere.
-        bands: of the model.
+        bands: names of the model's bands.
         converted: how their numbers become reflectance times 10,000.
 
     Returns:
-        The conversions with the subtraction in them, and a note.
+        The transforms with the subtraction in them, and a note.
 
     Raises:
-        ReadError: the scene cannot be read.
+        ReadError: if the scene cannot be read.
     """
-    result, told = dict(converted), []
+    result, subtracted = dict(converted), []
     for name in bands:
         band = scene.band(name)
         if band.name not in WAVELENGTHS:
             continue
-        seen = band.raster.look(band.index, LOOK_PIXELS)
+        seen = band.raster.sample(band.index, LOOK_PIXELS)
         if not len(seen):
             continue
-        before = result.get(name, Conversion())
+        before = result.get(name, UnitTransform())
         added = _added(before, seen.astype(np.float32), WAVELENGTHS[band.name])
         if added > 0:
             result[name] = replace(before, bias=before.bias - added, low=0.0)
-            told.append(f'{name} {added:.0f}')
-    if not told:
+            subtracted.append(f'{name} {added:.0f}')
+    if not subtracted:
         return result, ()
+    amounts = ', '.join(subtracted)
     return result, (
-        f'the scene is L1C and the model was trained on L2A: dark objects subtracted ({", ".join(told)} of '
+        f'the scene is L1C and the model was trained on L2A: dark objects subtracted ({amounts} of '
         'reflectance times 10,000)',
     )
 
 
-def _added(conversion: Conversion, seen: NDArray[np.float32], wavelength: float) -> float:
-    """What the air adds to a band: its dark objects less 1 %, within 0 and what haze can be."""
-    conversion.apply(seen)
+def _added(transform: UnitTransform, seen: NDArray[np.float32], wavelength: float) -> float:
+    """Estimate what the air adds to a band: its dark objects less 1 %, within 0 and what haze can be."""
+    transform.apply(seen)
     dark = float(np.percentile(seen, DARKEST))
     # Aerosol scatters with a power of the wavelength of about -1.5.
     return float(np.clip(dark - DARK, 0.0, HAZIEST * (490.0 / wavelength) ** 1.5))

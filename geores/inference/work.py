@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from geores.errors import OutputError
-from geores.inference.engine import ChunkWork, Sink, Step, run
+from geores.inference.engine import ChunkWork, LazyStore, Sink, Step, run
 from geores.inference.prepared import PreparedScene
-from geores.inference.reader import LazyStore
 from geores.inference.store import ChunkStore, FolderStore
 from geores.scenes import gdal_env
 
@@ -22,10 +21,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class RunTime:
-    """What a run took.
+    """Time and tiles of a run.
 
     Attributes:
-        seconds: from reading the first pixel to the last answer, of this run.
+        seconds: time of this run from reading the first pixel to the last answer.
         tiles: tiles worked through in this run; fewer than all where one was resumed.
     """
 
@@ -39,7 +38,7 @@ class SceneWork:
 
     Attributes:
         prepared: how the scene is read.
-        step: from batches of tiles to named arrays.
+        step: maps batches of tiles to named arrays.
         sinks: what is kept of each chunk; the small picture is kept besides.
         device: kind of device that the step computes on.
         step_key: what decides the step's bits beside the card: weights, device, precision and the like.
@@ -64,15 +63,15 @@ class SceneWork:
         return ChunkWork(prepared.plan, prepared.reader, self.step, sinks, prepared.card.fill)
 
     def open_store(self, folder: Path, *, resume: bool) -> FolderStore:
-        """The journal of this work in a folder, whose parent is created.
+        """Open the journal of this work in a folder, whose parent is created.
 
         Args:
-            folder: where finished chunks are kept.
+            folder: folder of the finished chunks.
             resume: continue what the folder holds, else begin anew.
 
         Raises:
-            OutputError: the folder cannot be created.
-            JournalError: it holds work of another run.
+            OutputError: if the folder cannot be created.
+            JournalError: if it holds work of another run.
         """
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -88,8 +87,8 @@ class SceneWork:
             progress: called as tiles are finished.
 
         Raises:
-            ReadError: the scene could not be read to the end; finished chunks stay in the store.
-            WriteError: the store could not be written.
+            ReadError: if the scene could not be read to the end; finished chunks stay in the store.
+            WriteError: if the store could not be written.
         """
         from geores.runtime.base import one_thread_each
 

@@ -1,1 +1,1 @@
-"""Files and folders that appear whole or not at all."""
+"""Files that appear whole or not at all, the record of runs, and options by name."""

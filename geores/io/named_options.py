@@ -1,4 +1,4 @@
-"""Options of a command, by name."""
+"""The base of the options of a command."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -11,8 +11,15 @@ class NamedOptions:
     """Base of the options of a command: a frozen dataclass."""
 
     @classmethod
-    def of(cls, options: dict[str, Any]) -> Self:
-        """Options by name; an unknown one is a `UsageError`."""
+    def from_options(cls, options: dict[str, Any]) -> Self:
+        """Make options from their values by name.
+
+        Args:
+            options: name -> value; those that are left out have their default.
+
+        Raises:
+            UsageError: if a name is unknown.
+        """
         known = [field.name for field in fields(cls)]
         unknown = [name for name in options if name not in known]
         if unknown:

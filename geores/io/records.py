@@ -1,4 +1,4 @@
-"""The record of runs in a folder: one JSON file with an entry a scene, which every run adds to."""
+"""The record of runs in a folder: one JSON file with one entry per scene, to which every run adds."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from filelock import FileLock
 from geores.errors import OutputError
 from geores.io.whole_files import whole_files
 
-__all__ = ['check_record', 'read_record', 'record']
+__all__ = ['check_record', 'read_record', 'update_record']
 
 LOCK_SECONDS = 60
 
@@ -24,11 +24,11 @@ def check_record(path: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def record(path: Path) -> Iterator[dict[str, Any]]:
+def update_record(path: Path) -> Iterator[dict[str, Any]]:
     """Entries by scene, to add to while no other process does; written at the end of the block.
 
     Raises:
-        WriteError: writing failed, as on a full disk; the file is as it was.
+        WriteError: if writing failed, as on a full disk; the file is as it was.
     """
     with _alone(path.with_name(f'.{path.stem}.lock')):
         scenes = read_record(path) or {}

@@ -18,9 +18,9 @@ def check_writable(path: Path, folder: Path | None = None) -> None:
     """Raise `OutputError` where something could not be written, before any work is done.
 
     Args:
-        path: To write.
-        folder: That has to take it, or the nearest above it that exists; None for the path itself, which
-            is a folder then.
+        path: the path to write.
+        folder: the folder that has to take it, or the nearest above it that exists; None for the path itself,
+            which is a folder then.
     """
     folder = (path if folder is None else folder).absolute()
     while not os.path.exists(folder):  # unlike Path.exists, answers where it may not look
@@ -41,13 +41,13 @@ def check_free(paths: list[Path], *, overwrite: bool) -> None:
 
 @contextmanager
 def whole_files(paths: list[Path]) -> Iterator[list[Path]]:
-    """Names to write under; when all is well the files take their own names, else they are removed.
+    """Give names to write under; when all is well the files take their own names, else they are removed.
 
     Folders that are not there are made, and do not stay empty. Names are taken one after the other: the
     last of several is the file that the others belong to, and stands only where all of this run do.
 
     Raises:
-        WriteError: writing failed, as on a full disk.
+        WriteError: if writing failed, as on a full disk.
     """
     partial = [path.with_name(f'.{path.stem}.partial{path.suffix}') for path in paths]
     made = {path.parent for path in paths if not path.parent.exists()}
@@ -77,7 +77,7 @@ def failing(folder: Path) -> Iterator[None]:
     """Turn errors of the file system, of GDAL and of OGR into a `WriteError`.
 
     Args:
-        folder: That is written to.
+        folder: the folder that is written to.
     """
     try:
         yield

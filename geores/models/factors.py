@@ -44,20 +44,20 @@ class FactorHead(PartsHead):
     """Mean of some networks that meet the parts of a question with a few components of an image.
 
     Args:
-        features: Channels of the map.
-        grid: Its height and width.
-        vocabulary: Number of tokens; not looked at, for questions come as forms.
-        num_classes: Number of answers.
-        categories: Of objects, the most frequent first; all others are one more.
-        classes: Labels of the encoder's bundle, whose answers over the map are looked at too.
-        components: Principal components of the image that are kept.
-        rank: How many of their combinations change the amounts of objects.
-        width: Of the amounts.
-        members: Networks that are averaged. Each question of a training batch trains one of them.
-        noise: Standard deviation of what is added to the components in training, in their own.
+        features: channels of the map.
+        grid: its height and width.
+        vocabulary: number of tokens; not looked at, for questions come as forms.
+        num_classes: number of answers.
+        categories: categories of objects, the most frequent first; all others together are one more.
+        classes: labels of the encoder's bundle, whose answers over the map are looked at too.
+        components: principal components of the image that are kept.
+        rank: how many of their combinations change the amounts of objects.
+        width: number of latent amounts of an object.
+        members: networks that are averaged. Each question of a training batch trains one of them.
+        noise: standard deviation of what is added to the components in training, in their own.
 
     Raises:
-        UsageError: A number is below 1, or there are more components than features.
+        UsageError: if a number is below 1, or there are more components than features.
     """
 
     decay: ClassVar[Mapping[str, float]] = {'image': 0.5, 'place': 0.5}
@@ -106,12 +106,12 @@ class FactorHead(PartsHead):
 
         Args:
             features: (N, D, h, w), of all training images, and of their turns.
-            classifier: Last layer of the encoder's bundle, for `classes`.
-            numbers: Not looked at.
-            asked: Not looked at.
+            classifier: last layer of the encoder's bundle, for `classes`.
+            numbers: not looked at.
+            asked: not looked at.
 
         Raises:
-            UsageError: The classifier has not as many labels as `classes`, or the images are too few.
+            UsageError: if the classifier has not as many labels as `classes`, or the images are too few.
         """
         del numbers, asked
         self._take_labels(classifier)
@@ -142,7 +142,7 @@ class FactorHead(PartsHead):
         return torch.cat([pooled, answers.mean(1), answers.amax(1), answers.std(1)], dim=1)
 
     def look(self, features: Tensor) -> Tensor:
-        """Components of images: (N, D, h, w) to (N, C)."""
+        """Compute components of images: (N, D, h, w) to (N, C)."""
         return (self._summary(features) - self.mean) @ self.axes
 
     def decide(self, seen: Tensor, text: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Feature maps of image networks.
+"""What a question head sees of an image: the feature map of an encoder, and colour and texture.
 
-Colour and texture of an image's cells: what a network trained to tell objects may have unlearnt.
+Colour and texture of an image's cells are what a network trained to tell objects may have unlearnt.
 """
 
 import math
@@ -16,21 +16,25 @@ from geores.errors import UsageError
 __all__ = ['FeatureMap', 'appearance', 'channels']
 
 
+_SCALES = (1, 2, 4, 8)  # pixels that an edge is looked for across
+_FLAT = 0.004  # gradient of a cell without any texture, in standard deviations of the images
+
+
 class FeatureMap(nn.Module):
     """The map of features that a network sees, before it is pooled.
 
     Args:
-        network: A network of timm, or any with `forward_features`.
-        places: Where each of the image's bands goes among the network's; other bands stay 0, which for
+        network: a network of timm, or any with `forward_features`.
+        places: where each of the image's bands goes among the network's; other bands stay 0, which for
             normalised input is their mean.
-        in_chans: Number of the network's bands.
-        grid: Height and width to which maps are brought by averaging; None leaves them.
-        scale: By which images are resized before the network sees them, such as 0.5 where it was trained on
-            pixels twice as large.
-        looks: Append channels of colour and texture (`geores.models.features`), of the images at full size.
+        in_chans: number of the network's bands.
+        grid: height and width to which maps are brought by averaging; None leaves them.
+        scale: factor by which images are resized before the network sees them, such as 0.5 where it was
+            trained on pixels twice as large.
+        looks: append channels of colour and texture (`appearance`), of the images at full size.
 
     Raises:
-        UsageError: The network gives no feature maps, or the scale is not above 0.
+        UsageError: if the network gives no feature maps, or the scale is not above 0.
     """
 
     def __init__(
@@ -64,7 +68,7 @@ class FeatureMap(nn.Module):
             (N, D, h, w).
 
         Raises:
-            UsageError: What the network gives is no map.
+            UsageError: if what the network gives is no map.
         """
         features: Tensor = self.network.forward_features(self._spread(self._resized(images)))
         if features.ndim != 4:
@@ -94,11 +98,11 @@ class FeatureMap(nn.Module):
         """Channels, and height and width, of the maps of square images.
 
         Args:
-            bands: Of the images.
-            size: Their height and width.
+            bands: number of bands of the images.
+            size: their height and width.
 
         Raises:
-            UsageError: The network does not take such images, or the maps are not square.
+            UsageError: if the network does not take such images, or the maps are not square.
         """
         weights = next(self.parameters())
         training = self.training
@@ -116,26 +120,22 @@ class FeatureMap(nn.Module):
         return maps.shape[1], maps.shape[2]
 
 
-_SCALES = (1, 2, 4, 8)  # pixels that an edge is looked for across
-_FLAT = 0.004  # gradient of a cell without any texture, in standard deviations of the images
-
-
 def channels(bands: int) -> int:
-    """How many channels `appearance` has.
+    """Number of channels of `appearance`.
 
     Args:
-        bands: Of the images.
+        bands: number of bands of the images.
     """
     return 2 * bands + len(_SCALES)
 
 
 def appearance(images: Tensor, rows: int, columns: int) -> Tensor:
-    """Mean and standard deviation of each band, and the logarithm of the mean gradient at four scales.
+    """Compute mean and standard deviation of each band, and the log of the mean gradient at four scales.
 
     Args:
         images: (N, C, H, W), normalised.
-        rows: Of cells.
-        columns: Of cells.
+        rows: rows of cells.
+        columns: columns of cells.
 
     Returns:
         (N, 2 C + 4, rows, columns).

@@ -12,20 +12,27 @@ from torch.nn import functional
 
 from geores.errors import UsageError
 
-__all__ = ['Attention', 'Bilinear', 'Concatenation', 'Fusion', 'Product', 'fusion']
+__all__ = [
+    'AttentionFusion',
+    'BilinearFusion',
+    'ConcatenationFusion',
+    'Fusion',
+    'ProductFusion',
+    'make_fusion',
+]
 
 
 class Fusion(nn.Module):
-    """From a feature map and a question's vector to one vector.
+    """Brings a feature map and a question's vector together in one vector.
 
     Attributes:
-        out_features: Its length.
+        out_features: its length.
     """
 
     out_features: int
 
     def look(self, features: Tensor) -> Tensor:
-        """What of an image no question changes.
+        """Compute the part of an image that no question changes.
 
         Args:
             features: (N, D, h, w).
@@ -79,19 +86,19 @@ class _Vectors(Fusion):
         return self.image(self.dropout(seen)).tanh(), self.text(self.dropout(text)).tanh()
 
 
-class Product(_Vectors):
+class ProductFusion(_Vectors):
     """The product of both vectors, as published (Lobry et al. 2020, section IV).
 
     A 1x1 convolution brings the map to `flat` values; these and the question go through a layer of
     `width` each, tanh, product, tanh.
 
     Args:
-        features: D, channels of the map.
-        grid: Its height and width.
-        text: T, length of the question's vector.
-        width: Of the vectors.
-        flat: Values that the map is brought to.
-        dropout: Before each layer.
+        features: d, channels of the map.
+        grid: its height and width.
+        text: t, length of the question's vector.
+        width: length of the vectors.
+        flat: values that the map is brought to.
+        dropout: dropout before each layer.
     """
 
     def forward(self, seen: Tensor, text: Tensor) -> Tensor:
@@ -100,8 +107,8 @@ class Product(_Vectors):
         return (image * question).tanh()
 
 
-class Concatenation(_Vectors):
-    """Both vectors side by side through a layer; arguments as of `Product`."""
+class ConcatenationFusion(_Vectors):
+    """Both vectors side by side through a layer; arguments as of `ProductFusion`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **kwargs)
@@ -113,16 +120,16 @@ class Concatenation(_Vectors):
         return joined.tanh()
 
 
-class Bilinear(_Vectors):
+class BilinearFusion(_Vectors):
     """Low-rank bilinear pooling (Yu et al. 2017, MFB, section 3.1).
 
     Products of `width` values are summed in groups of `rank`, then square-rooted with their sign and
     brought to length 1.
 
     Args:
-        rank: Of the bilinear form; divides `width`.
-        *args: As of `Product`.
-        **kwargs: As of `Product`.
+        rank: rank of the bilinear form; divides `width`.
+        *args: as of `ProductFusion`.
+        **kwargs: as of `ProductFusion`.
     """
 
     def __init__(self, *args: Any, rank: int = 4, **kwargs: Any) -> None:  # noqa: ANN401
@@ -141,7 +148,7 @@ class Bilinear(_Vectors):
         return functional.normalize(rooted)
 
 
-class Attention(Fusion):
+class AttentionFusion(Fusion):
     """The question looks over the map.
 
     Cells are keys by content and place. Of the `glimpses`, one half takes the mean of the cells by softmax
@@ -150,12 +157,12 @@ class Attention(Fusion):
     softmax cannot count).
 
     Args:
-        features: D, channels of the map.
-        grid: Ignored; maps of any size do.
-        text: T, length of the question's vector.
-        width: Of cells, question and result.
-        glimpses: How many; even.
-        dropout: Of cells and question.
+        features: d, channels of the map.
+        grid: ignored; maps of any size do.
+        text: t, length of the question's vector.
+        width: length of the vectors of cells, question and result.
+        glimpses: how many; even.
+        dropout: dropout of cells and question.
     """
 
     def __init__(
@@ -203,25 +210,25 @@ def _places(features: Tensor) -> Tensor:
 
 
 _FUSIONS: dict[str, Callable[..., Fusion]] = {
-    'product': Product,
-    'concatenation': Concatenation,
-    'bilinear': Bilinear,
-    'attention': Attention,
+    'product': ProductFusion,
+    'concatenation': ConcatenationFusion,
+    'bilinear': BilinearFusion,
+    'attention': AttentionFusion,
 }
 
 
-def fusion(name: str, features: int, grid: int, text: int, **kwargs: Any) -> Fusion:  # noqa: ANN401
+def make_fusion(name: str, features: int, grid: int, text: int, **kwargs: Any) -> Fusion:  # noqa: ANN401
     """Build a fusion.
 
     Args:
         name: 'product', 'concatenation', 'bilinear' or 'attention'.
-        features: Channels of the map.
-        grid: Its height and width.
-        text: Length of the question's vector.
-        **kwargs: Of the class.
+        features: channels of the map.
+        grid: its height and width.
+        text: length of the question's vector.
+        **kwargs: further arguments of the class.
 
     Raises:
-        UsageError: The name is unknown, or an argument does not fit.
+        UsageError: if the name is unknown, or an argument does not fit.
     """
     if name not in _FUSIONS:
         raise UsageError(f'no fusion is named {name!r}: take one of {", ".join(_FUSIONS)}')

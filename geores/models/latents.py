@@ -30,21 +30,21 @@ class LatentHead(PartsHead):
     """Latent factors of images, learnt from their answers and regressed on their features.
 
     Args:
-        features: Channels of the map.
-        grid: Its height and width.
-        vocabulary: Number of tokens; not looked at, for questions come as forms.
-        num_classes: Number of answers.
-        categories: Of objects, the most frequent first; all others are one more.
-        images: Most training images.
-        classes: Labels of the encoder's bundle, whose answers over the map are looked at; 0 looks at the map.
-        looks: Channels at the map's end that are no features of the encoder (`geores.models.features`).
-        rank: Factors of an image.
-        width: Amounts of an object.
-        members: Networks that are averaged. Each question of a training batch trains one of them.
-        reach: Of the kernel, in standard deviations of a feature.
+        features: channels of the map.
+        grid: its height and width.
+        vocabulary: number of tokens; not looked at, for questions come as forms.
+        num_classes: number of answers.
+        categories: categories of objects, the most frequent first; all others together are one more.
+        images: most training images.
+        classes: labels of the encoder's bundle, whose answers over the map are looked at; 0 looks at the map.
+        looks: channels at the map's end that are no features of the encoder (`geores.models.features`).
+        rank: factors of an image.
+        width: number of latent amounts of an object.
+        members: networks that are averaged. Each question of a training batch trains one of them.
+        reach: length scale of the kernel, in standard deviations of a feature.
 
     Raises:
-        UsageError: A number is below 1, or the reach not above 0.
+        UsageError: if a number is below 1, or the reach not above 0.
     """
 
     decay: ClassVar[Mapping[str, float]] = {'centre': 0.0, 'spread': 0.0}
@@ -102,12 +102,12 @@ class LatentHead(PartsHead):
 
         Args:
             features: (N, D, h, w), of all training images, and of their turns, which are averaged.
-            classifier: Last layer of the encoder's bundle, for `classes`.
+            classifier: last layer of the encoder's bundle, for `classes`.
             numbers: (N,), which image each map is of; None takes them as of one each.
-            asked: Number of training questions.
+            asked: number of training questions.
 
         Raises:
-            UsageError: The classifier has not as many labels as `classes`, or there are more images than
+            UsageError: if the classifier has not as many labels as `classes`, or there are more images than
                 `images`, or fewer than two.
         """
         self._take_labels(classifier)
@@ -142,7 +142,7 @@ class LatentHead(PartsHead):
         return self.centre[places] * _PACE, (self.spread[places] * _PACE).exp()
 
     def recall(self, numbers: Tensor) -> Tensor:
-        """Factors of training images and their standard deviations: (N, 2, M, R).
+        """Recall factors of training images and their standard deviations: (N, 2, M, R).
 
         Args:
             numbers: (N,), as `prepare` got them; others have factors of 0.
@@ -159,7 +159,7 @@ class LatentHead(PartsHead):
 
     @torch.no_grad()
     def look(self, features: Tensor) -> Tensor:
-        """Factors that images show and their standard deviations: (N, D, h, w) to (N, 2, M, R).
+        """Estimate factors that images show and their standard deviations: (N, D, h, w) to (N, 2, M, R).
 
         Args:
             features: (N, D, h, w).
@@ -169,12 +169,15 @@ class LatentHead(PartsHead):
             raise UsageError('vqa-latents has not seen its training images: prepare it')
         centre, spread = self._learnt(known)
         seen = (self._summary(features) - self.mean) / self.scale
+        # What is usual is the prior mean of the process; the variance over images, with the uncertainty of
+        # their factors, is its prior variance.
         usual, variance = centre.mean(0), (spread**2).mean(0)
         total = (centre.var(0, correction=0) + variance).sqrt()
         points = self.points[known]
         inner = self._kernel(points, points) + (1 - _SHOWN) * torch.eye(len(points), device=points.device)
         near = self._kernel(points, seen)
         weights = torch.linalg.solve(inner, near)
+        # Share of the prior deviation that stays: 1 far from every training image, less near them.
         left = (1 - (near * weights).sum(0)).clamp_min(0).sqrt()
         shown = torch.einsum('pn,pmr->nmr', weights, centre - usual) + usual
         return torch.stack([shown, left[:, None, None] * total], dim=1)

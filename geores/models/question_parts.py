@@ -25,14 +25,14 @@ _COMMON = 8  # of the first categories, whose sizes and shapes have weights of t
 
 
 class QuestionParts:
-    """From questions as the grammar parses them to numbers.
+    """Turns questions as the grammar parses them into numbers.
 
     Args:
-        categories: Of objects, the most frequent first; all others are one more.
+        categories: categories of objects, the most frequent first; all others together are one more.
 
     Attributes:
-        parts: How many numbers a side of a question is.
-        kinds: How many numbers say what kind of question it is.
+        parts: how many numbers a side of a question is.
+        kinds: how many numbers say what kind of question it is.
     """
 
     def __init__(self, categories: Sequence[str]) -> None:
@@ -43,10 +43,10 @@ class QuestionParts:
         self._known: dict[Form | None, Tensor] = {}
 
     def __call__(self, forms: 'Sequence[Form | None]') -> Tensor:
-        """Numbers of questions: (Q, 2 P + 9), 0 for None.
+        """Turn questions into numbers: (Q, 2 P + 9), 0 for None.
 
         Args:
-            forms: One a question, None where it does not parse.
+            forms: one form per question, None where it does not parse.
         """
         for form in forms:
             if form not in self._known:
@@ -56,7 +56,7 @@ class QuestionParts:
         return torch.stack([self._known[form] for form in forms])
 
     def split(self, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """First side, second side and kind of questions.
+        """Split the numbers of questions into first side, second side and kind.
 
         Args:
             text: (Q, 2 P + 9).
@@ -79,7 +79,7 @@ class QuestionParts:
         return torch.cat([*objects, kind])
 
     def _objects(self, one: 'Objects') -> Tensor:
-        """A side of a question: category, size, shape, relation, and what the first categories' mean."""
+        """Encode a side of a question: category, size, shape, relation, and a block for frequent ones."""
         number = self.categories.get(one.category, len(self.categories))
         size, shape = _SIZES.index(one.size), _SHAPES.index(one.shape)
         relation = one.relation
@@ -103,11 +103,11 @@ class Decider(nn.Module):
     """Answers a question about factors of an image.
 
     Args:
-        parts: Numbers of a side of a question.
-        kinds: Numbers that say what kind of question it is.
-        rank: Factors of an image.
-        width: Latent amounts of objects.
-        answers: Number of answers.
+        parts: numbers of a side of a question.
+        kinds: numbers that say what kind of question it is.
+        rank: factors of an image.
+        width: latent amounts of objects.
+        answers: number of answers.
     """
 
     def __init__(self, parts: int, kinds: int, rank: int, width: int, answers: int) -> None:
@@ -123,7 +123,7 @@ class Decider(nn.Module):
         )
 
     def ask(self, first: Tensor, second: Tensor, kind: Tensor) -> tuple[Tensor, ...]:
-        """What no image changes, for `answer`.
+        """Compute the part of an answer that no image changes, for `answer`.
 
         Args:
             first: (P, parts).
@@ -140,7 +140,7 @@ class Decider(nn.Module):
 
         Args:
             factors: (P, rank), of the image that each question is about.
-            question: Of `ask`.
+            question: what `ask` gave.
         """
         usual, change, other_usual, other_change, asked, kind, direct = question
         one = self._amounts(usual, change, factors)
@@ -154,12 +154,12 @@ class Decider(nn.Module):
 
 
 class PartsHead(VQAHead):
-    """What heads have in common that know a question by its parts and are the mean of some networks.
+    """Base of heads that know a question by its parts and average several networks.
 
     Args:
-        features: Channels of the map that the encoder's labels are told from.
-        classes: Labels of the encoder's bundle that are looked at; 0 for none.
-        categories: Of objects, the most frequent first; all others are one more.
+        features: channels of the map that the encoder's labels are told from.
+        classes: labels of the encoder's bundle that are looked at; 0 for none.
+        categories: categories of objects, the most frequent first; all others together are one more.
     """
 
     takes_forms = True
@@ -170,7 +170,7 @@ class PartsHead(VQAHead):
         self.questions = QuestionParts(categories)
 
     def read(self, tokens: Tensor, lengths: Tensor, forms: 'Sequence[Form | None] | None' = None) -> Tensor:
-        """Parts of questions as numbers: (Q, 2 P + 9)."""
+        """Turn the parts of questions into numbers: (Q, 2 P + 9)."""
         del lengths
         return self.questions(forms or [None] * len(tokens)).to(tokens.device)
 
@@ -184,7 +184,7 @@ class PartsHead(VQAHead):
 
 
 def one_of_each(logits: Tensor) -> Tensor:
-    """Of each question the logits of one network, drawn at random: (M, P, K) to (P, K)."""
+    """Draw for each question the logits of one network at random: (M, P, K) to (P, K)."""
     members, questions, _ = logits.shape
     chosen = torch.randint(members, (questions,), device=logits.device)
     return logits[chosen, torch.arange(questions, device=logits.device)]

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from geores import plugins
 from geores.errors import UsageError
+from geores.plugins import ARCHITECTURES, Plugin, find_plugins
 
 Builder = Callable[..., nn.Module]
 
@@ -20,13 +20,13 @@ def register(name: str) -> Callable[[Builder], Builder]:
     arguments have to give the same modules under the same names.
 
     Args:
-        name: Name under which `create` finds it.
+        name: name under which `create` finds it.
 
     Returns:
         A decorator that leaves the builder as it is.
 
     Raises:
-        UsageError: The name is taken.
+        UsageError: if the name is taken.
     """
 
     def keep(builder: Builder) -> Builder:
@@ -39,7 +39,7 @@ def register(name: str) -> Callable[[Builder], Builder]:
 
 
 def architectures() -> list[str]:
-    """Names that `create` takes, sorted; those of other packages (`geores.plugins`) among them."""
+    """List the names that `create` takes, sorted; those of other packages (`geores.plugins`) among them."""
     return sorted(_BUILDERS.keys() | _plugged())
 
 
@@ -47,14 +47,14 @@ def create(architecture: str, **kwargs: object) -> nn.Module:
     """Build a network with fresh weights.
 
     Args:
-        architecture: A name out of `architectures`.
-        **kwargs: What the architecture takes; for ResNets `in_chans` (bands) and `num_classes`.
+        architecture: a name out of `architectures`.
+        **kwargs: what the architecture takes; for ResNets `in_chans` (bands) and `num_classes`.
 
     Returns:
         The network, float32, in training mode.
 
     Raises:
-        UsageError: The architecture is unknown (the nearest name is suggested), cannot be imported
+        UsageError: if the architecture is unknown (the nearest name is suggested), cannot be imported
             from the package that offers it, or does not take one of the arguments.
     """
     builder = _find(architecture)
@@ -80,5 +80,5 @@ def _find(architecture: str) -> Builder:
     raise UsageError(f'no architecture is named {architecture!r}{hint}')
 
 
-def _plugged() -> dict[str, plugins.Plugin]:
-    return {plugin.name: plugin for plugin in plugins.plugins(plugins.ARCHITECTURES)[0]}
+def _plugged() -> dict[str, Plugin]:
+    return {plugin.name: plugin for plugin in find_plugins(ARCHITECTURES)[0]}

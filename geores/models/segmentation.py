@@ -1,10 +1,9 @@
-"""Networks that label pixels: timm's ResNets with a decoder of segmentation_models_pytorch.
+"""Networks that label pixels.
 
-The network of Dynamic World: a small fully convolutional network that labels pixels.
-
-Brown et al. 2022, "Dynamic World, Near real-time global 10 m land use land cover mapping", Scientific
-Data 9:251, figure 2 and its released model. Written from that description; the norms after its convolutions
-are folded into them, as in the released model, so that there are none here.
+`EncoderDecoder` is one of timm's ResNets with a decoder of segmentation_models_pytorch. `DynamicWorldNetwork`
+is the small fully convolutional network of Brown et al. 2022, "Dynamic World, Near real-time global 10 m land
+use land cover mapping", Scientific Data 9:251, figure 2. It is written from that description and the released
+model, in which the norms after convolutions are folded into them, so that there are none here.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from torch.nn import functional
 from geores.errors import UsageError
 from geores.models.registry import register
 
-__all__ = ['EncoderDecoder']
+__all__ = ['DynamicWorldNetwork', 'EncoderDecoder']
 
 _DECODERS = {'unet': 'Unet', 'fpn': 'FPN', 'deeplabv3plus': 'DeepLabV3Plus'}
 # A card is data from elsewhere: other names and arguments could make timm read a file or the network.
@@ -27,20 +26,23 @@ _ARGUMENTS = frozenset(
     {'encoder_depth', 'decoder_channels', 'decoder_pyramid_channels', 'decoder_segmentation_channels'}
 )
 
+WIDTHS = (64, 96, 144, 48)
+"""Channels of `DynamicWorldNetwork`: stem, first block, the two other blocks, and the side branch."""
+
 
 class EncoderDecoder(nn.Module):
     """A decoder over the maps of a ResNet, with logits of the input's height and width.
 
     Args:
         decoder: 'unet', 'fpn' or 'deeplabv3plus'.
-        encoder_name: A ResNet of timm, such as 'resnet18'.
-        in_chans: Number of bands.
-        num_classes: Number of labels.
-        **kwargs: What shapes it further: `encoder_depth`, and of the decoder `decoder_channels`,
+        encoder_name: a ResNet of timm, such as 'resnet18'.
+        in_chans: number of bands.
+        num_classes: number of labels.
+        **kwargs: what shapes it further: `encoder_depth`, and of the decoder `decoder_channels`,
             `decoder_pyramid_channels` or `decoder_segmentation_channels`.
 
     Raises:
-        UsageError: segmentation_models_pytorch is not installed, the encoder is no ResNet of timm, or an
+        UsageError: if segmentation_models_pytorch is not installed, the encoder is no ResNet of timm, or an
             argument is not one that passes.
     """
 
@@ -75,7 +77,7 @@ class EncoderDecoder(nn.Module):
         self.alignment = int(self.network.encoder.output_stride)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of pixels.
+        """Compute logits of pixels.
 
         Args:
             images: (N, C, H, W), normalised; their last row and column are repeated up to multiples of
@@ -96,10 +98,6 @@ for _name in _DECODERS:
     register(_name)(partial(EncoderDecoder, _name))
 
 
-WIDTHS = (64, 96, 144, 48)
-"""Channels of the stem, of the first block, of the two others, and of the side branch."""
-
-
 @register('dynamic_world')
 class DynamicWorldNetwork(nn.Module):
     """Logits of every pixel, from a stem at full and three residual blocks at half resolution.
@@ -108,12 +106,12 @@ class DynamicWorldNetwork(nn.Module):
     (`ModelCard.log_scale`), and brings them to 0 to 1 itself.
 
     Args:
-        in_chans: Number of bands.
-        num_classes: Number of labels.
-        widths: Channels of the stem, of the first block, of the other blocks, and of the side branch.
+        in_chans: number of bands.
+        num_classes: number of labels.
+        widths: channels of the stem, of the first block, of the other blocks, and of the side branch.
 
     Raises:
-        UsageError: There are not four widths above 0.
+        UsageError: if there are not four widths above 0.
     """
 
     alignment = 2
@@ -133,7 +131,7 @@ class DynamicWorldNetwork(nn.Module):
         self.head = nn.Conv2d(second, num_classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of pixels.
+        """Compute logits of pixels.
 
         Args:
             images: (N, C, H, W), normalised; H and W even.

@@ -10,16 +10,16 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from geores.errors import UsageError
 from geores.extras import require
 
-__all__ = ['RecurrentText', 'TextEncoder', 'TransformerText', 'text_encoder']
+__all__ = ['RecurrentText', 'TextEncoder', 'TransformerText', 'make_text_encoder']
 
 Pooling = Literal['last', 'mean', 'attention']
 
 
 class TextEncoder(nn.Module):
-    """From tokens to one vector a question.
+    """Turns tokens into one vector per question.
 
     Attributes:
-        out_features: Length of the vector.
+        out_features: length of the vector.
     """
 
     out_features: int
@@ -41,18 +41,18 @@ class RecurrentText(TextEncoder):
     """Word embeddings and a recurrent network.
 
     Args:
-        vocabulary: Number of different tokens.
-        width: Length of the vector; of two directions each has half.
-        embedding: Length of a word's vector.
+        vocabulary: number of different tokens.
+        width: length of the vector; of two directions each has half.
+        embedding: length of a word's vector.
         cell: 'gru' (Cho et al. 2014) or 'lstm' (Hochreiter and Schmidhuber 1997).
-        layers: Recurrent layers.
-        bidirectional: Read backwards too.
+        layers: recurrent layers.
+        bidirectional: read backwards too.
         pooling: 'last' takes the last state of each direction, 'mean' the mean of all states, and
             'attention' their mean weighted by a learned score (Yang et al. 2016, section 2.2).
-        dropout: Share of word vectors' values that training drops.
+        dropout: share of word vectors' values that training drops.
 
     Raises:
-        UsageError: An argument is none of its values.
+        UsageError: if an argument is none of its values.
     """
 
     def __init__(
@@ -110,14 +110,14 @@ class TransformerText(TextEncoder):
     """A text model of transformers: the mean of its last hidden states (Reimers and Gurevych 2019).
 
     Args:
-        vocabulary: Number of different tokens, the model's own.
-        config: The model's configuration, `model_type` among it, as its `config.json` says it.
-        start: Folder with pretrained weights (`AutoModel.from_pretrained`); None leaves fresh ones, which
+        vocabulary: number of different tokens, the model's own.
+        config: the model's configuration, `model_type` among it, as its `config.json` says it.
+        start: folder with pretrained weights (`AutoModel.from_pretrained`); None leaves fresh ones, which
             a bundle's fill. Never part of a card.
-        frozen: Train none of its weights.
+        frozen: train none of its weights.
 
     Raises:
-        UsageError: The configuration or the folder is none of transformers', or the vocabulary differs.
+        UsageError: if the configuration or the folder is none of transformers', or the vocabulary differs.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class TransformerText(TextEncoder):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What rebuilds the model without its weights, as plain JSON values."""
+        """Configuration that rebuilds the model without its weights, as plain JSON values."""
         return cast(dict[str, Any], self.model.config.to_diff_dict()) | {
             'model_type': self.model.config.model_type
         }
@@ -173,16 +173,16 @@ _ENCODERS: dict[str, Callable[..., TextEncoder]] = {
 }
 
 
-def text_encoder(name: str, vocabulary: int, **kwargs: Any) -> TextEncoder:  # noqa: ANN401
+def make_text_encoder(name: str, vocabulary: int, **kwargs: Any) -> TextEncoder:  # noqa: ANN401
     """Build an encoder of questions.
 
     Args:
         name: 'recurrent' or 'transformer'.
-        vocabulary: Number of different tokens.
-        **kwargs: Of `RecurrentText` or `TransformerText`.
+        vocabulary: number of different tokens.
+        **kwargs: arguments of `RecurrentText` or `TransformerText`.
 
     Raises:
-        UsageError: The name is unknown, or an argument does not fit.
+        UsageError: if the name is unknown, or an argument does not fit.
     """
     if name not in _ENCODERS:
         raise UsageError(f'no text encoder is named {name!r}: take one of {", ".join(_ENCODERS)}')
@@ -190,11 +190,11 @@ def text_encoder(name: str, vocabulary: int, **kwargs: Any) -> TextEncoder:  # n
 
 
 def beyond(lengths: Tensor, width: int) -> Tensor:
-    """Which places are padding.
+    """Tell which places are padding.
 
     Args:
         lengths: (Q,).
-        width: T.
+        width: t.
 
     Returns:
         (Q, T) of bool.

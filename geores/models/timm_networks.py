@@ -1,15 +1,9 @@
-"""Networks of timm, built by what shapes them and nothing else.
+"""Networks of timm, built by what shapes them and nothing else, with any number of bands.
 
-All of timm's ResNets, with any number of bands.
-
-timm's EfficientNet-Lite, small networks that are quick on CPUs, with any number of bands.
-
-Tan and Le 2019, in the variant without squeeze-and-excitation and with ReLU6. Those named `tf_` pad as
-TensorFlow does, and take weights that were trained there.
-
-Networks of timm that published models of BigEarthNet v2 use beside ResNets.
-
-Tokens of a transformer or a mixer are counted from its input's size, so that these take `img_size`.
+All ResNets; the EfficientNet-Lite (Tan and Le 2019, without squeeze-and-excitation and with ReLU6), small
+networks that are quick on CPUs, of which those named `tf_` pad as TensorFlow does and take weights that were
+trained there; and what published models of BigEarthNet v2 use beside ResNets. Transformers and mixers count
+tokens from the size of their input, so that they take `img_size`.
 """
 
 import functools
@@ -24,65 +18,7 @@ from torch import nn
 from geores.errors import UsageError
 from geores.models.registry import register
 
-
-def create(
-    name: str,
-    arguments: Set[str],
-    *,
-    in_chans: int = 3,
-    num_classes: int = 1000,
-    pretrained: bool = False,
-    **kwargs: Any,  # noqa: ANN401
-) -> nn.Module:
-    """Build a network of timm.
-
-    A card is data from elsewhere: timm's own switches (`checkpoint_path`, `pretrained_cfg` ...) could
-    make it read a pickle or the network, so only what shapes the network passes.
-
-    Args:
-        name: timm's name.
-        arguments: Names of further arguments that pass.
-        in_chans: Number of bands.
-        num_classes: Number of labels; 0 gives pooled features.
-        pretrained: Take timm's weights, from the network.
-        **kwargs: Further arguments.
-
-    Raises:
-        UsageError: An argument is not one that passes.
-    """
-    unknown = sorted(kwargs.keys() - arguments)
-    if unknown:
-        raise UsageError(f'architecture {name!r} takes no argument {unknown[0]!r}')
-    network = timm.create_model(
-        name, pretrained=pretrained, in_chans=in_chans, num_classes=num_classes, **kwargs
-    )
-    if not isinstance(network, nn.Module):
-        raise UsageError(f'architecture {name!r} gave no module')
-    return network
-
-
 _RESNET_ARGUMENTS = frozenset(inspect.signature(ResNet).parameters) - {'block', 'layers'}
-
-for _name in timm.list_models(module='resnet'):
-    register(_name)(functools.partial(create, _name, _RESNET_ARGUMENTS))
-
-
-_LITE_ARGUMENTS = frozenset({'drop_rate', 'drop_path_rate'})
-
-
-def _lite(name: str, *, stem_stride: int = 2, **kwargs: Any) -> nn.Module:  # noqa: ANN401
-    """Build one; a `stem_stride` of 1 looks at small tiles twice as finely."""
-    if stem_stride not in {1, 2}:
-        raise UsageError(f'stem_stride has to be 1 or 2, not {stem_stride!r}')
-    network = create(name, _LITE_ARGUMENTS, **kwargs)
-    stem: Any = network.conv_stem
-    stem.stride = (stem_stride, stem_stride)
-    return network
-
-
-for _name in timm.list_models('*efficientnet_lite*'):
-    register(_name)(functools.partial(_lite, _name))
-
 
 _DROPS = frozenset({'drop_rate', 'drop_path_rate'})
 _SIZED = _DROPS | {'img_size'}
@@ -98,8 +34,63 @@ _PUBLISHED_ARGUMENTS = {
 }
 
 SIZED = frozenset(name for name, arguments in _PUBLISHED_ARGUMENTS.items() if 'img_size' in arguments)
-"""Those that are built for one size of input."""
+"""Networks that are built for one size of input."""
+
+
+def create_timm(
+    name: str,
+    arguments: Set[str],
+    *,
+    in_chans: int = 3,
+    num_classes: int = 1000,
+    pretrained: bool = False,
+    **kwargs: Any,  # noqa: ANN401
+) -> nn.Module:
+    """Build a network of timm.
+
+    A card is data from elsewhere: timm's own switches (`checkpoint_path`, `pretrained_cfg` ...) could
+    make it read a pickle or the network, so only what shapes the network passes.
+
+    Args:
+        name: timm's name.
+        arguments: names of further arguments that pass.
+        in_chans: number of bands.
+        num_classes: number of labels; 0 gives pooled features.
+        pretrained: take timm's weights, from the network.
+        **kwargs: further arguments.
+
+    Raises:
+        UsageError: if an argument is not one that passes.
+    """
+    unknown = sorted(kwargs.keys() - arguments)
+    if unknown:
+        raise UsageError(f'architecture {name!r} takes no argument {unknown[0]!r}')
+    network = timm.create_model(
+        name, pretrained=pretrained, in_chans=in_chans, num_classes=num_classes, **kwargs
+    )
+    if not isinstance(network, nn.Module):
+        raise UsageError(f'architecture {name!r} gave no module')
+    return network
+
+
+for _name in timm.list_models(module='resnet'):
+    register(_name)(functools.partial(create_timm, _name, _RESNET_ARGUMENTS))
+
+
+def _lite(name: str, *, stem_stride: int = 2, **kwargs: Any) -> nn.Module:  # noqa: ANN401
+    """Build one; a `stem_stride` of 1 looks at small tiles twice as finely."""
+    if stem_stride not in {1, 2}:
+        raise UsageError(f'stem_stride has to be 1 or 2, not {stem_stride!r}')
+    network = create_timm(name, _DROPS, **kwargs)
+    stem: Any = network.conv_stem
+    stem.stride = (stem_stride, stem_stride)
+    return network
+
+
+for _name in timm.list_models('*efficientnet_lite*'):
+    register(_name)(functools.partial(_lite, _name))
+
 
 for _name, _arguments in _PUBLISHED_ARGUMENTS.items():
     if timm.is_model(_name):  # older versions lack some
-        register(_name)(functools.partial(create, _name, _arguments))
+        register(_name)(functools.partial(create_timm, _name, _arguments))

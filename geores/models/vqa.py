@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
-from geores.models.fusion import fusion as make_fusion
+from geores.models.fusion import make_fusion
 from geores.models.registry import register
-from geores.models.text import text_encoder
+from geores.models.text import make_text_encoder
 
 if TYPE_CHECKING:
     from geores.questions.forms import Form
@@ -16,7 +16,7 @@ __all__ = ['FusionHead', 'VQAHead']
 
 
 class VQAHead(nn.Module):
-    """What a head of a VQA bundle has to be: from a feature map and a question to logits of answers.
+    """Base of the heads of VQA bundles: from a feature map and a question to logits of answers.
 
     An image is looked at once and a question read once, however many meet. A subclass is registered
     (`geores.models.register`) under a name, and built from `features` (channels of the map), `grid` (its
@@ -24,7 +24,7 @@ class VQAHead(nn.Module):
 
     Attributes:
         takes_forms: `read` wants the questions as the grammar parses them.
-        decay: Name of a part of the head -> weight decay of its matrices, in place of the task's.
+        decay: name of a part of the head -> weight decay of its matrices, in place of the task's.
     """
 
     takes_forms = False
@@ -41,13 +41,13 @@ class VQAHead(nn.Module):
 
         Args:
             features: (N, D, h, w), maps of all training images, and of their turns.
-            classifier: Last layer of the bundle whose encoder is shared, if it is.
+            classifier: last layer of the bundle whose encoder is shared, if it is.
             numbers: (N,), which image each map is of.
-            asked: Number of training questions.
+            asked: number of training questions.
         """
 
     def recall(self, numbers: Tensor) -> Tensor | None:
-        """What a head keeps of each training image by itself, for `decide` in place of `look`.
+        """Give what the head keeps of each training image, for `decide` in place of `look`.
 
         Args:
             numbers: (N,), of training images.
@@ -59,11 +59,11 @@ class VQAHead(nn.Module):
         return None
 
     def penalty(self) -> Tensor | float:
-        """What training adds to the loss of a batch."""
+        """Term that training adds to the loss of a batch."""
         return 0.0
 
     def look(self, features: Tensor) -> Tensor:
-        """What of an image no question changes; the map itself unless a subclass says more.
+        """Compute the part of an image that no question changes; by default the map itself.
 
         Args:
             features: (N, D, h, w).
@@ -74,12 +74,12 @@ class VQAHead(nn.Module):
         return features
 
     def read(self, tokens: Tensor, lengths: Tensor, forms: 'Sequence[Form | None] | None' = None) -> Tensor:
-        """What of a question no image changes.
+        """Compute the part of a question that no image changes.
 
         Args:
             tokens: (Q, T), int64, padded with 0 at the end.
             lengths: (Q,), int64: how many tokens count.
-            forms: Of `takes_forms`: one a question, None where it does not parse.
+            forms: where `takes_forms`, one form per question, None where it does not parse.
 
         Returns:
             (Q, ...), for `decide`.
@@ -113,7 +113,7 @@ class VQAHead(nn.Module):
             tokens: (Q, T), int64.
             lengths: (Q,), int64.
             images: (Q,), int64: which image each question is about; None where they come in pairs.
-            forms: As `read` takes them.
+            forms: as `read` takes them.
 
         Returns:
             (Q, K), logits.
@@ -130,16 +130,16 @@ class FusionHead(VQAHead):
     tanh and dropout before each layer.
 
     Args:
-        features: Channels of the map.
-        grid: Its height and width.
-        vocabulary: Number of tokens.
-        num_classes: Number of answers.
-        text: Name of the text encoder (`geores.models.text`).
-        text_kwargs: Its arguments.
-        fusion: Name of the fusion (`geores.models.fusion`).
-        fusion_kwargs: Its arguments.
-        hidden: Values between the two layers of the classifier.
-        dropout: Before each of them.
+        features: channels of the map.
+        grid: its height and width.
+        vocabulary: number of tokens.
+        num_classes: number of answers.
+        text: name of the text encoder (`geores.models.text`).
+        text_kwargs: its arguments.
+        fusion: name of the fusion (`geores.models.fusion`).
+        fusion_kwargs: its arguments.
+        hidden: values between the two layers of the classifier.
+        dropout: dropout before each of them.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class FusionHead(VQAHead):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.text = text_encoder(text, vocabulary, **(text_kwargs or {}))
+        self.text = make_text_encoder(text, vocabulary, **(text_kwargs or {}))
         self.fusion = make_fusion(fusion, features, grid, self.text.out_features, **(fusion_kwargs or {}))
         self.classifier = nn.Sequential(
             nn.Dropout(dropout),

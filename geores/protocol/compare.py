@@ -59,7 +59,7 @@ def baselines(
         UsageError: if an option, the data or the weights are not usable as given.
         WriteError: if results cannot be written.
     """
-    wanted = BaselineOptions.of({'repeats': repeats_for(dataset), **options})
+    wanted = BaselineOptions.from_options({'repeats': repeats_for(dataset), **options})
     plan = plan_baselines(
         folder, wanted, dataset=dataset, encoder=encoder, weights=weights, mean=mean, std=std
     )

@@ -9,7 +9,7 @@ from pyproj import Transformer
 from geores.errors import UsageError
 from geores.grid import Tiling
 from geores.inference.masks import open_mask
-from geores.inference.reader import Conversion, GridReader
+from geores.inference.reader import GridReader, UnitTransform
 from geores.inference.target import target_grid
 from geores.inference.units import sample_tiles
 from geores.question_sets.options import MakeOptions
@@ -45,7 +45,7 @@ class Layout:
     grid: GeoBox
     gsd: float
     tile: int
-    conversions: dict[str, Conversion]
+    conversions: dict[str, UnitTransform]
     notes: tuple[str, ...]
     sensor: str | None = None
 
@@ -143,7 +143,7 @@ def open_reader(layout: Layout, options: MakeOptions) -> GridReader:
     if options.mask is not None:
         mask = open_mask(options.mask, options.mask_values, layout.grid)
     bands = list(dict.fromkeys(layout.bands))
-    return GridReader(scene, bands, layout.grid, conversions=layout.conversions, mask=mask)
+    return GridReader(scene, bands, layout.grid, transforms=layout.conversions, mask=mask)
 
 
 def _display_bands(scene: Scene) -> tuple[str, ...]:
@@ -157,7 +157,7 @@ def _display_bands(scene: Scene) -> tuple[str, ...]:
 
 def _conversions(
     scene: Scene, bands: tuple[str, ...], grid: GeoBox, options: MakeOptions
-) -> tuple[dict[str, Conversion], tuple[str, ...]]:
+) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
     """How numbers become 0 to 255: 8-bit bands as they are, others between percentiles or limits."""
     other = [name for name in dict.fromkeys(bands) if scene.band(name).raster.dtype != np.uint8]
     if not other:
@@ -172,7 +172,7 @@ def _conversions(
     converted = {}
     for name, (low, high) in limits.items():
         gain = 255.0 / max(high - low, 1e-6)
-        converted[name] = Conversion(gain, -low * gain, 0.0, 255.0)
+        converted[name] = UnitTransform(gain, -low * gain, 0.0, 255.0)
     return converted, (f'{", ".join(other)} brought to 8 bits {told}',)
 
 

@@ -1,9 +1,6 @@
-"""What stands under every model: something that maps normalised images to logits.
+"""What every model runs on: a runtime that maps normalised images to logits, a device, threads, a precision.
 
-Where a network runs, and how many threads it takes.
-
-What this machine's processor can compute in: asked here alone, so that tests can set it.
-
+What this machine's processor can compute in is asked here alone, so that tests can set it.
 `GEORES_BFLOAT16=0` in the environment makes geores compute as on a processor without bfloat16.
 """
 
@@ -36,20 +33,23 @@ DTYPES: dict[Precision, torch.dtype] = {
     'fp16': torch.float16,
 }
 
+BFLOAT16 = 'GEORES_BFLOAT16'
+"""Environment variable; '0' turns bfloat16 on CPUs off."""
+
 
 class Runtime(Protocol):
     """A network ready to run; safe to call from many threads.
 
     Attributes:
         name: such as 'torch' or 'onnxruntime', as notes and records say it.
-        precision: in which it computes.
+        precision: precision in which it computes.
     """
 
     name: str
     precision: Precision
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits of normalised images.
+        """Compute logits of normalised images.
 
         Args:
             images: (N, C, H, W), float32, on the model's device; may be overwritten.
@@ -60,10 +60,10 @@ class Runtime(Protocol):
 
 
 def pick_device(name: str) -> str:
-    """A device's name for torch: ``auto`` is CUDA where there is one, else the CPU.
+    """Choose a device, by its name for torch: ``auto`` is CUDA where there is one, else the CPU.
 
     Raises:
-        UsageError: the device is not there.
+        UsageError: if the device is not there.
     """
     if name == 'auto':
         return 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -90,10 +90,6 @@ def one_thread_each() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-BFLOAT16 = 'GEORES_BFLOAT16'
-"""Environment variable; '0' turns bfloat16 on CPUs off."""
 
 
 def has_bfloat16() -> bool:

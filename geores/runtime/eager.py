@@ -17,9 +17,9 @@ class EagerRuntime:
     Channels-last throughout, and weights in the type that they compute in.
 
     Args:
-        network: in evaluation mode, on the device where it shall run.
-        precision: of the forward pass, under autocast.
-        device: where it runs.
+        network: a network in evaluation mode, on the device where it shall run.
+        precision: precision of the forward pass, under autocast.
+        device: device on which it runs.
         compile: let torch compile the network (slow to start, pays on large scenes).
     """
 
@@ -36,7 +36,7 @@ class EagerRuntime:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits of normalised images, as `geores.runtime.base.Runtime` says."""
+        """Compute logits of normalised images, as `geores.runtime.base.Runtime` says."""
         dtype = DTYPES[self.precision]
         # Narrowed before it is turned: half the bytes to move.
         images = images.to(dtype).contiguous(memory_format=torch.channels_last)
@@ -46,7 +46,7 @@ class EagerRuntime:
 
 
 def _prepared(network: nn.Module, dtype: torch.dtype, *, tuned: bool) -> nn.Module:
-    """A copy for inference: channels-last, and convolutions and matrices in the type they compute in.
+    """Make a copy for inference: channels-last, and convolutions and matrices in the type they compute in.
 
     Autocast alone would cast all weights anew for every batch, to the same bits. In bfloat16, which has
     float32's range, batch normalisation is folded into the convolutions; float16 could lose small weights.
@@ -67,7 +67,7 @@ def _prepared(network: nn.Module, dtype: torch.dtype, *, tuned: bool) -> nn.Modu
 
 
 def _weights(network: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
-    """Weights and biases of convolutions and matrices, each with its module and its name there."""
+    """List weights and biases of convolutions and matrices, each with its module and its name there."""
     return [
         (module, name, weights)
         for module in network.modules()

@@ -5,9 +5,7 @@ ONNX's own, or for weights in other files, are refused.
 """
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,11 +14,12 @@ from torch import Tensor, nn
 
 from geores.errors import BundleError, GeoresError, UsageError
 from geores.runtime.base import Precision
+from geores.weight_files import require_onnx
 
 __all__ = ['ARCHITECTURE', 'ONNX_FILE', 'OnnxNetwork', 'OnnxRuntime', 'check_arguments', 'read_onnx']
 
 ARCHITECTURE = 'onnx'
-"""What a card names as its architecture where the network is an ONNX file."""
+"""Architecture in the card of a network that is an ONNX file."""
 
 ONNX_FILE = 'model.onnx'
 LAYOUTS = ('NCHW', 'NHWC')
@@ -32,12 +31,12 @@ class OnnxNetwork(nn.Module):
     """An ONNX file as a module: the same call as any other network, always on the CPU in float32.
 
     Args:
-        content: of the file.
-        layout: of its input, and of its output where it labels pixels: 'NCHW' or 'NHWC'.
+        content: content of the file.
+        layout: order of the axes of its input, and of its output where it labels pixels: 'NCHW' or 'NHWC'.
 
     Raises:
-        UsageError: the extra `onnx` is not installed, or the layout is unknown.
-        BundleError: the file is no ONNX file that may be run.
+        UsageError: if the extra `onnx` is not installed, or the layout is unknown.
+        BundleError: if the file is no ONNX file that may be run.
     """
 
     def __init__(self, content: bytes, layout: str = 'NCHW') -> None:
@@ -45,7 +44,7 @@ class OnnxNetwork(nn.Module):
         if layout not in LAYOUTS:
             raise UsageError(f'layout has to be one of {", ".join(LAYOUTS)}, not {layout!r}')
         self.layout = layout
-        runtime = _library('onnxruntime')
+        runtime = require_onnx('onnxruntime')
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # batches run side by side instead
         options.log_severity_level = 3
@@ -63,7 +62,7 @@ class OnnxNetwork(nn.Module):
         self._input, self._output = inputs[0].name, outputs[0].name
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of images.
+        """Compute logits of images.
 
         Args:
             images: (N, C, H, W), float32.
@@ -72,7 +71,7 @@ class OnnxNetwork(nn.Module):
             (N, K), or (N, K, H, W).
 
         Raises:
-            GeoresError: the file does not take images of that shape.
+            GeoresError: if the file does not take images of that shape.
         """
         array = images.detach().cpu().float()
         if self.layout == 'NHWC':
@@ -102,23 +101,23 @@ class OnnxRuntime:
         self._network = network
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits of normalised images, as `geores.runtime.base.Runtime` says."""
+        """Compute logits of normalised images, as `geores.runtime.base.Runtime` says."""
         return self._network(images)  # type: ignore[no-any-return]
 
 
 def read_onnx(path: Path, arguments: Mapping[str, Any]) -> OnnxNetwork:
-    """The network of an ONNX file.
+    """Read the network of an ONNX file.
 
     Args:
         path: the file.
         arguments: the card's `architecture_kwargs`: `layout` or nothing.
 
     Raises:
-        BundleError: it is missing, damaged, or asks for more than an ONNX file of a bundle may.
-        UsageError: the extra `onnx` is not installed, or an argument is unknown.
+        BundleError: if it is missing, damaged, or asks for more than an ONNX file of a bundle may.
+        UsageError: if the extra `onnx` is not installed, or an argument is unknown.
     """
     check_arguments(arguments)
-    library = _library('onnx')
+    library = require_onnx('onnx')
     try:
         content = path.read_bytes()
         model = library.load_model_from_string(content)
@@ -140,13 +139,13 @@ def read_onnx(path: Path, arguments: Mapping[str, Any]) -> OnnxNetwork:
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """See that a card says of an ONNX file what can be said.
+    """Check the arguments that a card states for an ONNX file.
 
     Args:
         arguments: the card's `architecture_kwargs`.
 
     Raises:
-        UsageError: there is more than `layout`.
+        UsageError: if there is more than `layout`.
     """
     unknown = sorted(arguments.keys() - {'layout'})
     if unknown:
@@ -162,15 +161,6 @@ def _tensors(graph: Any) -> list[Any]:  # noqa: ANN401 - onnx.GraphProto
             for inner in (attribute.g, *attribute.graphs):
                 found += _tensors(inner)
     return found
-
-
-def _library(name: str) -> ModuleType:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise UsageError(
-            f'bundles of ONNX files need {name}, which is not installed: pip install "geores[onnx]"'
-        ) from error
 
 
 def _one_line(error: BaseException) -> str:

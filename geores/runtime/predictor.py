@@ -35,7 +35,7 @@ FLIPS = 5e-3
 """Share of pixels whose label may be another."""
 
 Outputs: TypeAlias = Callable[[Tensor], Mapping[str, Tensor]]
-"""From probabilities, (N, K) or (N, K, H, W) float32 on the model's device, to named arrays of N entries."""
+"""Maps probabilities, (N, K) or (N, K, H, W) float32 on the model's device, to named arrays of N entries."""
 
 
 def scores_of_tiles(probabilities: Tensor) -> Mapping[str, Tensor]:
@@ -50,8 +50,8 @@ class Predictor:
     keep the device busy while one of them copies. Safe to call from many threads; the model is not changed.
 
     Args:
-        model: on the device where it shall run.
-        precision: of the forward pass.
+        model: a model on the device where it shall run.
+        precision: precision of the forward pass.
         compile: let torch compile the network (slow to start, pays on large scenes).
         outputs: what is made of the probabilities, on the device; ``scores`` by default.
     """
@@ -71,12 +71,12 @@ class Predictor:
 
     @property
     def precision(self) -> Precision:
-        """In which the runtime computes."""
+        """Precision in which the runtime computes."""
         return self.runtime.precision
 
     @torch.inference_mode()
     def __call__(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """What `outputs` makes of tiles (N, C, H, W) in the card's units, which are overwritten."""
+        """Compute what `outputs` makes of tiles (N, C, H, W) in the card's units, which are overwritten."""
         if self.model.device.type != 'cuda':
             arrays = self.outputs(self.probabilities(torch.from_numpy(tiles)))
             return {name: array.numpy() for name, array in arrays.items()}
@@ -96,7 +96,7 @@ class Predictor:
             (N, K) or (N, K, H, W), float32.
 
         Raises:
-            GeoresError: the network answers with numbers that are not finite.
+            GeoresError: if the network answers with numbers that are not finite.
         """
         answers = self.model.activate(self.runtime(self.model.normalise_(images)))
         if not torch.isfinite(
@@ -116,15 +116,15 @@ class Predictor:
 
 
 def make_runtime(model: Model, precision: Precision, *, compile: bool = False) -> Runtime:
-    """The runtime of a model: ONNX Runtime for networks that are ONNX files, else torch.
+    """Make the runtime of a model: ONNX Runtime for networks that are ONNX files, else torch.
 
     Args:
-        model: on its device.
-        precision: of the forward pass.
+        model: a model on its device.
+        precision: precision of the forward pass.
         compile: let torch compile the network.
 
     Raises:
-        UsageError: an ONNX file is asked for another precision than its own.
+        UsageError: if an ONNX file is asked for another precision than its own.
     """
     if isinstance(model.network, OnnxNetwork):
         if precision != 'fp32' or compile:
@@ -142,21 +142,21 @@ def choose_predictor(
     compile: bool = False,
     outputs: Outputs = scores_of_tiles,
 ) -> Predictor:
-    """A predictor at the precision to run at.
+    """Make a predictor at the precision to run at.
 
     ``auto`` is fp16 on CUDA; on a CPU bf16 where the processor computes in it and no probability of the
     probe moves by more than `TOLERANCE` from float32 (of pixels, of all but `OUTLIERS`), else fp32. It is
     fp32 for values of any size, for ONNX files, and where there is no probe.
 
     Args:
-        model: on its device.
+        model: a model on its device.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         probe: some tiles of the scene, (N, C, H, W); N may be 0.
         compile: let torch compile the network.
         outputs: what the predictor makes of the probabilities.
 
     Raises:
-        UsageError: no such precision, or fp16 on a CPU.
+        UsageError: if there is no such precision, or fp16 is asked for on a CPU.
     """
     chosen = check_precision(model, precision)
     if chosen == 'auto':
@@ -165,7 +165,7 @@ def choose_predictor(
 
 
 def _fastest(model: Model, probe: NDArray[np.float32]) -> Precision:
-    """The fastest precision whose answers are near enough to float32."""
+    """Find the fastest precision whose answers are near enough to float32."""
     if model.card.activation == 'identity':  # in units of its own, of which 0.05 may be much
         return 'fp32'
     if isinstance(model.network, OnnxNetwork):
@@ -176,14 +176,14 @@ def _fastest(model: Model, probe: NDArray[np.float32]) -> Precision:
 
 
 def check_precision(model: Model, precision: str) -> Precision | Literal['auto']:
-    """See that there is such a precision where the model is.
+    """Check that the model's device has a precision.
 
     Args:
-        model: on its device.
+        model: a model on its device.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
-        UsageError: no such precision, or fp16 on a CPU.
+        UsageError: if there is no such precision, or fp16 is asked for on a CPU.
     """
     kinds = get_args(Precision)
     if precision not in ('auto', *kinds):

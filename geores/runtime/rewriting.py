@@ -1,10 +1,9 @@
-"""Layers that follow each other in a network, told from the graph of its forward pass.
+"""Networks rewritten so that they run faster on CPUs, with the same answers up to rounding.
 
-Batch normalisation folded into the convolutions before it, which spares a pass over every map.
-
-Convolutions as oneDNN computes them best, for bfloat16 on CPUs.
-
-Mish as quick as memory allows on CPUs.
+Layers that follow each other are told from the graph of the forward pass (`consecutive_layers`). Batch
+normalisation is folded into the convolution before it, which spares a pass over every map; convolutions get
+packed weights and apply their activation themselves, by oneDNN in bfloat16; mish is computed in pieces that
+stay in cache.
 """
 
 from collections import Counter
@@ -17,7 +16,23 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from geores.runtime.base import packs_bfloat16
 
-__all__ = ['CachedMish', 'fold_batch_norms', 'follow', 'pack_convolutions', 'quicken_mish']
+__all__ = ['CachedMish', 'consecutive_layers', 'fold_batch_norms', 'pack_convolutions', 'quicken_mish']
+
+
+ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
+    nn.ReLU: ('relu', []),
+    nn.ReLU6: ('hardtanh', [0.0, 6.0]),
+}
+"""What a convolution can do to its output before it writes it, with oneDNN's name and constants for it."""
+
+NOTHING: tuple[str, list[float]] = ('none', [])
+"""The same for a convolution that does nothing to its output."""
+
+PIECE = 2**15
+"""Numbers at a time: their float32 copies stay in a core's second cache."""
+
+HIGHEST = 20.0
+"""Beyond it mish(x) is x in float32, and the square of its exponential would grow without need."""
 
 
 class _Tracer(fx.Tracer):
@@ -31,15 +46,15 @@ class _Tracer(fx.Tracer):
         return isinstance(module, self._layers) or super().is_leaf_module(module, name)
 
 
-def follow(
+def consecutive_layers(
     network: nn.Module, first: type[nn.Module], second: tuple[type[nn.Module], ...]
 ) -> list[tuple[str, str]]:
-    """Names of layers, each called once, of which the second alone takes the output of the first.
+    """Find pairs of layers, each called once, of which the second alone takes the output of the first.
 
     Args:
-        network: in evaluation mode. Where its graph cannot be told before images are there, nothing follows.
-        first: kind of the one, subclasses included.
-        second: kinds of the other, likewise.
+        network: a network in evaluation mode. Where its graph cannot be traced, no pairs are found.
+        first: kind of the layer that comes first, subclasses included.
+        second: kinds of the layer that follows, subclasses included.
     """
     try:
         graph = _Tracer(first, *second).trace(network)
@@ -66,7 +81,7 @@ def follow(
 
 
 def _only_for(node: fx.Node) -> fx.Node | None:
-    """The node whose output this one takes, if no other takes it."""
+    """Find the node whose output this one takes, if no other takes it."""
     source = node.args[0] if node.args else None
     return source if isinstance(source, fx.Node) and len(source.users) == 1 else None
 
@@ -78,12 +93,12 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
     does a whole network that cannot be traced.
 
     Args:
-        network: in evaluation mode; its modules are replaced in place, its tensors are left alone.
+        network: a network in evaluation mode; its modules are replaced in place, its tensors are left alone.
 
     Returns:
         The network itself.
     """
-    for first, second in follow(network, nn.Conv2d, (nn.BatchNorm2d,)):
+    for first, second in consecutive_layers(network, nn.Conv2d, (nn.BatchNorm2d,)):
         conv, norm = network.get_submodule(first), network.get_submodule(second)
         # Exact types: a subclass may do more, as timm's convolutions that standardise their weights.
         if type(conv) is not nn.Conv2d or type(norm) not in (nn.BatchNorm2d, BatchNormAct2d):
@@ -95,15 +110,6 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
     return network
 
 
-ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
-    nn.ReLU: ('relu', []),
-    nn.ReLU6: ('hardtanh', [0.0, 6.0]),
-}
-"""What a convolution can do to its output before it writes it, with oneDNN's name and constants for it."""
-
-NOTHING: tuple[str, list[float]] = ('none', [])
-
-
 def pack_convolutions(network: nn.Module) -> nn.Module:
     """Let convolutions compute in bfloat16, with packed weights, and activate what they compute themselves.
 
@@ -112,7 +118,7 @@ def pack_convolutions(network: nn.Module) -> nn.Module:
     frozen networks. Does nothing where oneDNN cannot compute in bfloat16, or is not there.
 
     Args:
-        network: for inference on a CPU; its convolutions and activations are replaced in place.
+        network: a network for inference on a CPU; its convolutions and activations are replaced in place.
 
     Returns:
         The network itself.
@@ -122,7 +128,7 @@ def pack_convolutions(network: nn.Module) -> nn.Module:
     for name, module in list(network.named_modules()):
         if _is_plain(module):
             network.set_submodule(name, _PackedConv2d(module))
-    for first, second in follow(network, _PackedConv2d, tuple(ACTIVATIONS)):
+    for first, second in consecutive_layers(network, _PackedConv2d, tuple(ACTIVATIONS)):
         conv, activation = network.get_submodule(first), network.get_submodule(second)
         if isinstance(conv, _PackedConv2d) and type(activation) in ACTIVATIONS:
             conv.activation = ACTIVATIONS[type(activation)]
@@ -144,9 +150,9 @@ class _PackedConv2d(nn.Module):
     """A convolution of channels-last maps with packed weights, activated.
 
     Attributes:
-        weight: As before, for networks that look at it.
-        bias: Likewise.
-        activation: One of `ACTIVATIONS`, or `NOTHING`.
+        weight: the convolution's weights, for networks that look at them.
+        bias: the convolution's biases.
+        activation: one of `ACTIVATIONS`, or `NOTHING`.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -160,17 +166,10 @@ class _PackedConv2d(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """The convolution of (N, C, H, W)."""
+        """Convolve and activate (N, C, H, W)."""
         convolve = torch.ops.mkldnn._convolution_pointwise
         images = images.to(torch.bfloat16)
         return convolve(images, self._packed, self.bias, *self._options, *self.activation, '')  # type: ignore[no-any-return]
-
-
-PIECE = 2**15
-"""Numbers at a time: their float32 copies stay in a core's second cache."""
-
-HIGHEST = 20.0
-"""Beyond it mish(x) is x in float32, and the square of its exponential would grow without need."""
 
 
 class CachedMish(nn.Module):
@@ -201,7 +200,7 @@ class CachedMish(nn.Module):
 
 
 def _flat(maps: Tensor) -> Tensor:
-    """The numbers of maps in the order in which memory holds them, as a view."""
+    """View the numbers of maps in the order in which memory holds them, as a view."""
     if maps.ndim == 4 and maps.is_contiguous(memory_format=torch.channels_last):
         return maps.permute(0, 2, 3, 1).view(-1)
     return maps.view(-1)
@@ -213,12 +212,12 @@ def quicken_mish(network: nn.Module) -> nn.Module:
     What a convolution writes for its activation alone is written over; other maps are left as they are.
 
     Args:
-        network: its activations are replaced in place.
+        network: a network whose activations are replaced in place.
 
     Returns:
         The network itself.
     """
-    alone = {second for _, second in follow(network, nn.Conv2d, (nn.Mish,))}
+    alone = {second for _, second in consecutive_layers(network, nn.Conv2d, (nn.Mish,))}
     for name, module in list(network.named_modules()):
         if type(module) is nn.Mish:
             network.set_submodule(name, CachedMish(inplace=name in alone))

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
 from geores.errors import ReadError, SceneError, UsageError, without_secrets
-from geores.scenes.assembly import Place, assemble
+from geores.scenes.assembly import BandSource, assemble
 from geores.scenes.bands import Naming, band_of_stem, canonical_name, choose_bands, name_bands
 from geores.scenes.georeference import geobox_of, spatial_dims
 from geores.scenes.product import product_of_text
@@ -31,10 +31,10 @@ class ArrayRaster:
     """A DataArray as a raster; reading computes no more than the window.
 
     Args:
-        array: Values (band, y, x), under any names of these dimensions.
-        geobox: Its grid.
-        path: Stands for a path in messages: `<name>`.
-        nodata: Value of invalid pixels, or None. NaN is always invalid.
+        array: values (band, y, x), under any names of these dimensions.
+        geobox: its grid.
+        path: stands for a path in messages: `<name>`.
+        nodata: value of invalid pixels, or None. NaN is always invalid.
     """
 
     def __init__(self, array: xr.DataArray, geobox: GeoBox, path: str, nodata: float | None = None) -> None:
@@ -76,15 +76,15 @@ class ArrayRaster:
             ) from error
         return values, valid_values(values, [self.nodata] * len(values))
 
-    def glance(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Read the whole of a band coarsely: see `Raster.glance`."""
+    def read_coarse(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the whole of a band coarsely: see `Raster.read_coarse`."""
         step = -(-max(self.geobox.shape) // side)
         values = np.array(self.array[[index - 1], ::step, ::step].values)
         return values[0], valid_values(values, [self.nodata])
 
-    def look(self, index: int, side: int) -> np.ndarray:
-        """Take a coarse look at the whole of a band: see `Raster.look`."""
-        values, valid = self.glance(index, side)
+    def sample(self, index: int, side: int) -> np.ndarray:
+        """Take a sample of a band's valid pixels: see `Raster.sample`."""
+        values, valid = self.read_coarse(index, side)
         seen: np.ndarray = values.ravel() if valid is None else values[valid]
         return seen
 
@@ -96,37 +96,37 @@ def scene_from_array(source: xr.DataArray | xr.Dataset, *, bands: Sequence[str] 
     """Make a scene of an xarray object.
 
     Args:
-        source: A DataArray (band, y, x) or (y, x), or a Dataset with a variable for each band;
+        source: a DataArray (band, y, x) or (y, x), or a Dataset with a variable for each band;
             other dimensions, such as time, must have length 1.
-        bands: Names for the bands, or a choice among those that are named: see `open_scene`.
+        bands: names for the bands, or a choice among those that are named: see `open_scene`.
 
     Raises:
-        UsageError: If it has other dimensions.
-        SceneError: If its coordinates are not a regular grid.
+        UsageError: if it has other dimensions.
+        SceneError: if its coordinates are not a regular grid.
     """
     if isinstance(source, xr.DataArray):
-        places, notes = _places(source, bands)
-        return _assemble(_stem(source), source, places, notes)
+        sources, notes = _band_sources(source, bands)
+        return _assemble(_stem(source), source, sources, notes)
     # A grid mapping kept as a variable belongs to each of the bands.
     source = source.set_coords([name for name in source.data_vars if not source[name].ndim])
-    places, notes = {}, ()
+    sources, notes = {}, ()
     for variable in source.data_vars.values():
-        more, notes = _places(variable, None)
-        if clash := places.keys() & more.keys():
+        more, notes = _band_sources(variable, None)
+        if clash := sources.keys() & more.keys():
             raise UsageError(f'<Dataset>: has band {min(clash)!r} twice; rename or drop one')
-        places |= more
-    if not places:
+        sources |= more
+    if not sources:
         raise SceneError('<Dataset>: holds no variables; give one with a variable for each band')
-    scene = _assemble(_source_stem(source) or 'array', source, places, notes)
+    scene = _assemble(_source_stem(source) or 'array', source, sources, notes)
     return scene if bands is None else scene.select(bands)
 
 
 def _assemble(
-    stem: str, source: xr.DataArray | xr.Dataset, places: Mapping[str, Place], notes: Sequence[str]
+    stem: str, source: xr.DataArray | xr.Dataset, sources: Mapping[str, BandSource], notes: Sequence[str]
 ) -> Scene:
     of_band = band_of_stem(_source_stem(source))
     product = product_of_text(of_band[0] if of_band else _source_stem(source))
-    return assemble(stem, places, product=product, date=_date(source), notes=notes)
+    return assemble(stem, sources, product=product, date=_date(source), notes=notes)
 
 
 def _source_stem(source: xr.DataArray | xr.Dataset) -> str:
@@ -142,7 +142,9 @@ def _stem(array: xr.DataArray) -> str:
     return _source_stem(array) or 'array'
 
 
-def _places(array: xr.DataArray, bands: Sequence[str] | None) -> tuple[dict[str, Place], tuple[str, ...]]:
+def _band_sources(
+    array: xr.DataArray, bands: Sequence[str] | None
+) -> tuple[dict[str, BandSource], tuple[str, ...]]:
     """Name the bands of an array and say where they are; also what to tell about the names."""
     path = f'<{_stem(array)}>'
     if array.dtype.kind not in 'iuf':
@@ -153,11 +155,11 @@ def _places(array: xr.DataArray, bands: Sequence[str] | None) -> tuple[dict[str,
         naming = choose_bands(path, naming, bands)
     raster = ArrayRaster(array, geobox_of(array, path), path, _nodata(array))
     units = array.attrs.get('units')
-    places = {
-        name: Place(raster, index, _stated_scaling(array, index - 1), units)
+    sources = {
+        name: BandSource(raster, index, _stated_scaling(array, index - 1), units)
         for name, index in naming.indexes.items()
     }
-    return places, naming.notes
+    return sources, naming.notes
 
 
 def _as_bands(array: xr.DataArray, path: str) -> xr.DataArray:

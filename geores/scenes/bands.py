@@ -1,6 +1,7 @@
-"""Names of bands: how files spell them, and which of them mean the same.
+"""Names of bands: how files spell them, which of them mean the same, and which a raster's bands get.
 
-Naming the bands of one raster: as it says, as its user says, or by what it looks like.
+`name_bands` names the bands of one raster by what it says of itself or looks like, `choose_bands` by what
+its user says.
 """
 
 import re
@@ -87,7 +88,7 @@ def canonical_name(text: str) -> str | None:
     """Give the name that geores uses for a band, or None for one that it does not know.
 
     Args:
-        text: A description, a coordinate or a user's word, such as 'b2', 'B02_10m',
+        text: a description, a coordinate or a user's word, such as 'b2', 'B02_10m',
             'B2 (490 nm)', 'Red' or 'rededge071'.
 
     Example:
@@ -108,7 +109,7 @@ def band_of_stem(stem: str) -> tuple[str, str, int | None] | None:
     """Split the stem of a band file's name, or return None when it names no band.
 
     Args:
-        stem: Such as 'T33UUU_20170216T102101_B02_10m' or 'B02'.
+        stem: such as 'T33UUU_20170216T102101_B02_10m' or 'B02'.
 
     Returns:
         What precedes the band, the band's canonical name, and the resolution in m that the name
@@ -137,9 +138,9 @@ def find_name(name: str, names: Collection[str], *, sensor: str | None = None) -
     """Find a band among others by its name or an alias.
 
     Args:
-        name: As a user or a model's card has it.
-        names: Those that there are.
-        sensor: Where they come from, if known otherwise than by their names; 'B04' is sought as
+        name: as a user or a model's card has it.
+        names: names of the bands that there are.
+        sensor: where they come from, if known otherwise than by their names; 'B04' is sought as
             'red' in Sentinel-2 only.
 
     Returns:
@@ -167,8 +168,8 @@ class Naming:
 
     Attributes:
         indexes: 1-based index of each band by its name, in order.
-        is_stated: Whether the raster itself gives the names.
-        notes: What the user should know about them.
+        is_stated: whether the raster itself gives the names.
+        notes: what the user should know about them.
     """
 
     indexes: Mapping[str, int]
@@ -188,10 +189,10 @@ def name_bands(
 
     Args:
         indexes: 1-based indexes of the bands, alpha left out.
-        described: Description of each of these, or None.
-        colors: Colour interpretation of each of these.
-        dtype: Of the values: three or four unnamed bands of 8 bits are taken to be colours.
-        file_band: Band that the file's name gives.
+        described: description of each of these, or None.
+        colors: colour interpretation of each of these.
+        dtype: type of the values: three or four unnamed bands of 8 bits are taken to be colours.
+        file_band: band that the file's name gives.
     """
     numbers = [f'band{index}' for index in indexes]
     names = [
@@ -220,14 +221,14 @@ def choose_bands(path: str, naming: Naming, bands: Sequence[str], *, alpha: int 
     """Apply what the user says about bands: names for all, or some of those that are stated.
 
     Args:
-        path: For messages.
-        naming: Names as they are without the user's.
-        bands: The user's names. Where the raster states its names and has all of these, they
+        path: path of the raster, for messages.
+        naming: names as they are without the user's.
+        bands: the user's names. Where the raster states its names and has all of these, they
             choose; otherwise they name its bands one by one, with or without alpha.
         alpha: 1-based index of the alpha band, if there is one.
 
     Raises:
-        UsageError: If their number is not that of the bands, or one comes twice.
+        UsageError: if their number is not that of the bands, or one comes twice.
     """
     wanted = [canonical_name(band) or band for band in bands]
     if len(set(wanted)) < len(wanted) or not wanted:

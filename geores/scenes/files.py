@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
 from geores.errors import SceneError, without_secrets
-from geores.scenes.assembly import Place, assemble
+from geores.scenes.assembly import BandSource, assemble
 from geores.scenes.bands import (
     SENTINEL1_BANDS,
     SENTINEL2_BANDS,
@@ -18,7 +18,8 @@ from geores.scenes.bands import (
 )
 from geores.scenes.gdal import is_remote
 from geores.scenes.header import read_header
-from geores.scenes.product import Product, find_mask, find_product, product_of_text, product_root
+from geores.scenes.masks import find_mask
+from geores.scenes.product import Product, find_product, product_of_text, product_root
 from geores.scenes.raster import FileRaster
 from geores.scenes.scene import Scene
 
@@ -32,14 +33,14 @@ def scene_from_file(path: str, *, bands: Sequence[str] | None = None, allow_vrt:
     """Open one raster file.
 
     Args:
-        path: A local file or a remote path.
-        bands: Names for the file's bands; where the file names its bands itself and has all of
+        path: a local file or a remote path.
+        bands: names for the file's bands; where the file names its bands itself and has all of
             these, they choose among them instead.
-        allow_vrt: Whether it may be a GDAL virtual raster.
+        allow_vrt: whether it may be a GDAL virtual raster.
 
     Raises:
-        SceneError: If it cannot be opened.
-        UsageError: If there are more or fewer names than bands.
+        SceneError: if it cannot be opened.
+        UsageError: if there are more or fewer names than bands.
     """
     stem = PurePosixPath(without_secrets(path)).stem if is_remote(path) else Path(path).stem
     header = read_header(path, allow_vrt=allow_vrt)
@@ -60,20 +61,20 @@ def scene_from_file(path: str, *, bands: Sequence[str] | None = None, allow_vrt:
     else:
         product = product_of_text(stem)
     raster = FileRaster(path, nodata=_implied_nodata(product, naming.indexes), header=header)
-    places = {name: _place(raster, index) for name, index in naming.indexes.items()}
-    return assemble(stem, places, product=product, notes=naming.notes)
+    sources = {name: _band_source(raster, index) for name, index in naming.indexes.items()}
+    return assemble(stem, sources, product=product, notes=naming.notes)
 
 
 def scene_from_folder(path: str, *, bands: Sequence[str] | None = None) -> Scene:
     """Open a folder of band files, a Sentinel-2 product or a folder inside one.
 
     Args:
-        path: Such as `X.SAFE`, its `IMG_DATA`, or any folder of `*_B02.tif` or `B02.jp2`.
-        bands: Which bands to keep, in this order.
+        path: such as `X.SAFE`, its `IMG_DATA`, or any folder of `*_B02.tif` or `B02.jp2`.
+        bands: which bands to keep, in this order.
 
     Raises:
-        SceneError: If it holds no band files or those of several scenes.
-        BandError: If one of `bands` is not among them.
+        SceneError: if it holds no band files or those of several scenes.
+        BandError: if one of `bands` is not among them.
     """
     listed = _listed(Path(path))
     files = _band_files(Path(path), listed)
@@ -84,22 +85,22 @@ def scene_from_folder(path: str, *, bands: Sequence[str] | None = None) -> Scene
         # Only L2A states the resolution in the names of its files.
         product = replace(product, level='L2A')
     nodata = _implied_nodata(product, files)
-    places = {
-        name: _place(FileRaster(str(files[name].path), nodata=nodata), 1)
+    sources = {
+        name: _band_source(FileRaster(str(files[name].path), nodata=nodata), 1)
         for name in sorted(files, key=_ORDER.index)
     }
     stem = prefix.strip('_.-') or product_root(Path(path)).name
     mask = find_mask([*listed, *_beside(Path(path))], prefix)
-    scene = assemble(stem, places, product=product, mask=mask)
+    scene = assemble(stem, sources, product=product, mask=mask)
     return scene if bands is None else scene.select(bands)
 
 
-def _place(raster: FileRaster, index: int) -> Place:
+def _band_source(raster: FileRaster, index: int) -> BandSource:
     header, at = raster.header, index - 1
     scaling = (header.scales[at], header.offsets[at])
     described = (header.descriptions[at] or '').lower()
     units = 'dB' if described.endswith(('_db', ' db')) else header.units[at]
-    return Place(raster, index, None if scaling == (1.0, 0.0) else scaling, units)
+    return BandSource(raster, index, None if scaling == (1.0, 0.0) else scaling, units)
 
 
 def _implied_nodata(product: Product | None, names: Collection[str]) -> float | None:

@@ -77,7 +77,7 @@ def gdal_env(cache_bytes: int = CACHE_BYTES) -> rasterio.Env:
     damaged files would be read as zeros.
 
     Args:
-        cache_bytes: Size of the block cache in bytes (`rasterio.Env` takes bytes, unlike the
+        cache_bytes: size of the block cache in bytes (`rasterio.Env` takes bytes, unlike the
             environment variable `GDAL_CACHEMAX`, which takes megabytes when the number is small).
     """
     options: dict[str, Any] = {'GDAL_CACHEMAX': cache_bytes}
@@ -109,11 +109,11 @@ def find_driver(path: str, *, allow_vrt: bool = False) -> str:
     """Choose the GDAL driver for a file from its first bytes.
 
     Args:
-        path: A local file, or a remote path, which is always taken to be a GeoTIFF.
-        allow_vrt: Whether a GDAL virtual raster, which names other files to read, may be opened.
+        path: a local file, or a remote path, which is always taken to be a GeoTIFF.
+        allow_vrt: whether a GDAL virtual raster, which names other files to read, may be opened.
 
     Raises:
-        SceneError: If the file is missing, empty, or of a format that is not allowed.
+        SceneError: if the file is missing, empty, or of a format that is not allowed.
     """
     if is_remote(path):
         return 'GTiff'
@@ -141,12 +141,12 @@ def open_dataset(path: str, driver: str, *, quiet: bool = False) -> rasterio.Dat
     """Open a dataset with the driver named, for the calling thread alone.
 
     Args:
-        path: A local file or a remote path.
+        path: a local file or a remote path.
         driver: GDAL's short name, from `find_driver`.
-        quiet: Do not warn about a missing geotransform.
+        quiet: do not warn about a missing geotransform.
 
     Raises:
-        SceneError: If GDAL cannot open it.
+        SceneError: if GDAL cannot open it.
     """
     if quiet:
         with ungeoreferenced():

@@ -1,10 +1,5 @@
-"""Where an xarray object's pixels lie: its grid from coordinates, grid mapping or attributes.
+"""Where an xarray object's pixels lie: its grid from coordinates, grid mapping or attributes."""
 
-Short strings that change when the content of a raster changes.
-"""
-
-import hashlib
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -14,11 +9,10 @@ from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
-from geores.errors import SceneError, UsageError, without_secrets
-from geores.scenes.gdal import open_dataset
+from geores.errors import SceneError, UsageError
 from geores.scenes.header import known_crs
 
-__all__ = ['file_fingerprint', 'geobox_of', 'remote_fingerprint', 'spatial_dims']
+__all__ = ['geobox_of', 'spatial_dims']
 
 _Y_NAMES: Final = ('y', 'latitude', 'lat', 'northing')
 _X_NAMES: Final = ('x', 'longitude', 'lon', 'easting')
@@ -30,7 +24,7 @@ def spatial_dims(array: xr.DataArray, path: str) -> tuple[str, str]:
     """Find the names of the vertical and the horizontal dimension.
 
     Raises:
-        UsageError: If it lacks one.
+        UsageError: if it lacks one.
     """
     y = next((name for name in _Y_NAMES if name in array.dims), None)
     x = next((name for name in _X_NAMES if name in array.dims), None)
@@ -45,7 +39,7 @@ def geobox_of(array: xr.DataArray, path: str) -> GeoBox:
     """Find the grid of an array (band, y, x).
 
     Raises:
-        SceneError: If its coordinates are not evenly spaced.
+        SceneError: if its coordinates are not evenly spaced.
     """
     y, x = str(array.dims[1]), str(array.dims[2])
     shape = (array.sizes[y], array.sizes[x])
@@ -88,7 +82,7 @@ def _axis(values: np.ndarray, step: float | None, where: str) -> tuple[float, fl
 
 
 def _stated_affine(array: xr.DataArray) -> Affine | None:
-    """The transform in the grid mapping or, from stackstac, in the attributes."""
+    """Read the transform in the grid mapping or, from stackstac, in the attributes."""
     mapping = array.coords.get(array.rio.grid_mapping)
     text = mapping.attrs.get('GeoTransform') if mapping is not None else None
     if text:
@@ -110,42 +104,3 @@ def _names_corners(array: xr.DataArray, stated: Affine | None, x0: float, y0: fl
         return False
     col, row = (x0 - stated.c) / stated.a, (y0 - stated.f) / stated.e
     return max(abs(col - round(col)), abs(row - round(row))) < 0.25
-
-
-_END_BYTES: Final = 64 * 1024
-
-
-def file_fingerprint(path: str) -> str:
-    """Digest the size, the time of change and both ends of a local file.
-
-    Raises:
-        SceneError: If the file cannot be read any more.
-    """
-    try:
-        status = Path(path).stat()
-        with Path(path).open('rb') as file:
-            digest = hashlib.sha256(file.read(_END_BYTES))
-            file.seek(max(0, status.st_size - _END_BYTES))
-            digest.update(file.read(_END_BYTES))
-    except OSError as error:
-        raise SceneError(f'{path}: cannot be read any more ({error.strerror})') from error
-    digest.update(f'{status.st_size} {status.st_mtime_ns}'.encode())
-    return digest.hexdigest()
-
-
-def remote_fingerprint(path: str, driver: str) -> str:
-    """Digest what the header of a remote file says, with the place of its last block.
-
-    Raises:
-        SceneError: If it cannot be opened.
-    """
-    with open_dataset(path, driver, quiet=True) as dataset:
-        rows, cols = dataset.block_shapes[0]
-        last = f'{(dataset.width - 1) // cols}_{(dataset.height - 1) // rows}'
-        place = [
-            dataset.get_tag_item(f'BLOCK_{item}_{last}', 'TIFF', bidx=dataset.count)
-            for item in ('OFFSET', 'SIZE')
-        ]
-        # A token that is renewed does not make it another file.
-        stated = (without_secrets(path), dataset.profile, dataset.descriptions, dataset.tags(), place)
-    return hashlib.sha256(repr(stated).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Opening a scene, whatever it comes as."""
+"""Opening a scene from files, folders, products and xarray objects."""
 
 import os
 import re
@@ -28,19 +28,19 @@ def open_scene(
     """Open a scene; only headers are read.
 
     Args:
-        source: A GeoTIFF or COG (a path, or a URL), JPEG 2000, PNG or JPEG file; a folder of band
+        source: a GeoTIFF or COG (a path, or a URL), JPEG 2000, PNG or JPEG file; a folder of band
             files; a Sentinel-2 product (`.SAFE`) or a folder inside one; an xarray DataArray with
             dimensions (band, y, x) or (y, x), or Dataset with a variable for each band; or several
             of these, whose bands then make one scene.
-        bands: Names for the bands of a raster that does not name them, one for each; where the
+        bands: names for the bands of a raster that does not name them, one for each; where the
             source names its bands itself, those to keep, in this order.
-        name: Name of the scene; the product id, tile and date, or file stem unless given.
-        allow_vrt: Whether a GDAL virtual raster, which reads other files, may be opened.
+        name: name of the scene; the product id, tile and date, or file stem unless given.
+        allow_vrt: whether a GDAL virtual raster, which reads other files, may be opened.
 
     Raises:
-        SceneError: If a source is missing, not a raster, or of a format that is not allowed.
-        BandError: If one of `bands` is not in a source that names its bands.
-        UsageError: If the number of names is not that of the bands, or sources share a band.
+        SceneError: if a source is missing, not a raster, or of a format that is not allowed.
+        BandError: if one of `bands` is not in a source that names its bands.
+        UsageError: if the number of names is not that of the bands, or sources share a band.
     """
     if isinstance(source, str | os.PathLike | xr.DataArray | xr.Dataset):
         scene = _open_one(source, bands, allow_vrt)

@@ -1,34 +1,18 @@
-"""What a product says about its digital numbers: in its metadata, its name or by convention.
-
-Masks that come with a scene: Sentinel-2's scene classification, or a raster whose name says cloud mask.
-"""
+"""What a product says about its digital numbers: in its metadata, its name or by convention."""
 
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from xml.etree import ElementTree
 
 from geores.errors import SceneError
 from geores.scenes.bands import SENTINEL2_BANDS
 
-if TYPE_CHECKING:
-    from geores.scenes.scene import Band
-
-__all__ = [
-    'CLOUD_MASK',
-    'SCL',
-    'Product',
-    'SceneMask',
-    'find_mask',
-    'find_product',
-    'mask_kind',
-    'product_of_text',
-    'product_root',
-]
+__all__ = ['Product', 'find_product', 'product_of_text', 'product_root']
 
 _PRODUCT: Final = re.compile(
     r'S2[A-D]_MSI(?P<level>L1C|L2A)_(?P<date>\d{8})T\d{6}_N(?P<baseline>\d{4})_R\d{3}_T\w{5}'
@@ -49,13 +33,13 @@ class Product:
     """What is known about the product that a file belongs to.
 
     Attributes:
-        name: Product id, or tile and date.
+        name: product id, or tile and date.
         sensor: 'Sentinel-2' or 'Sentinel-1'.
         level: 'L1C', 'L2A' or None.
-        date: Day of acquisition (YYYY-MM-DD), or None.
-        quantification: Digital numbers per unit of reflectance.
-        offsets: What to add to a band's digital numbers first, by name of the band.
-        note: How the offset is known.
+        date: day of acquisition (YYYY-MM-DD), or None.
+        quantification: digital numbers per unit of reflectance.
+        offsets: what to add to a band's digital numbers first, by name of the band.
+        note: how the offset is known.
     """
 
     name: str
@@ -85,11 +69,11 @@ def find_product(path: Path, prefix: str) -> Product | None:
     """Find out which product a file or folder belongs to.
 
     Args:
-        path: A band file or a folder.
-        prefix: What precedes the band in the names of the files, where they share it.
+        path: a band file or a folder.
+        prefix: what precedes the band in the names of the files, where they share it.
 
     Raises:
-        SceneError: If the product's metadata file cannot be made sense of.
+        SceneError: if the product's metadata file cannot be made sense of.
     """
     root = product_root(path)
     named = product_of_text(prefix, root.name)
@@ -189,67 +173,3 @@ def _parse(path: Path) -> ElementTree.Element:
         raise SceneError(
             f'{path}: is not a readable product metadata file ({error}); restore or remove it'
         ) from error
-
-
-SCL: Final = 'SCL'
-"""Sentinel-2's scene classification (L2A): a class from 0 to 11 for each pixel."""
-
-CLOUD_MASK: Final = 'cloud mask'
-"""0 is clear, any other number is cloud."""
-
-_WORDS: Final = re.compile(r'[^A-Za-z0-9]+')
-_CLOUD_MASK: Final = re.compile(r'cloud[^a-z0-9]?mask', re.IGNORECASE)
-_METRES: Final = re.compile(r'(\d+)m')
-
-
-@dataclass(frozen=True)
-class SceneMask:
-    """A mask that a scene brings.
-
-    Attributes:
-        kind: `SCL` or `CLOUD_MASK`.
-        path: Of its file; `<name>` where it is a band of an array.
-        band: Where it is a band of the scene's own raster; None for a file, which is opened when it is used.
-    """
-
-    kind: str
-    path: str
-    band: 'Band | None' = None
-
-
-def mask_kind(stem: str) -> str | None:
-    """Say what a name promises of a raster's numbers, or None where it is no mask's.
-
-    Args:
-        stem: Of the file's name, or the name of a band.
-
-    Example:
-        >>> mask_kind('T33UUU_20230601T102021_SCL_20m'), mask_kind('cloud_mask'), mask_kind('B02')
-        ('SCL', 'cloud mask', None)
-    """
-    words = {word.upper() for word in _WORDS.split(stem)}
-    if 'SCL' in words:
-        return SCL
-    return CLOUD_MASK if 'CLM' in words or _CLOUD_MASK.search(stem) else None
-
-
-def find_mask(files: Sequence[Path], prefix: str) -> SceneMask | None:
-    """Find the mask among files beside those of the bands.
-
-    Of several, the one that shares the bands' prefix is taken before others, a scene classification before
-    a cloud mask, and the finest.
-
-    Args:
-        files: Rasters of the folder, by their suffix.
-        prefix: What precedes the band in the names of the bands' files; empty where they share none.
-    """
-    found = [(file, kind) for file in files if (kind := mask_kind(file.stem))]
-    if not found:
-        return None
-    file, kind = min(found, key=lambda one: (_rank(one[0], one[1], prefix), one[0].name))
-    return SceneMask(kind, str(file))
-
-
-def _rank(file: Path, kind: str, prefix: str) -> tuple[bool, bool, int]:
-    metres = [int(match[1]) for word in _WORDS.split(file.stem) if (match := _METRES.fullmatch(word))]
-    return not file.stem.startswith(prefix), kind != SCL, metres[0] if metres else 0

@@ -1,11 +1,13 @@
 """Rasters: native pixels by window, with their validity, from any number of threads."""
 
+import hashlib
 import os
 import threading
 import weakref
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -13,25 +15,27 @@ from rasterio import DatasetReader
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from geores.errors import ReadError, UsageError, without_secrets
+from geores.errors import ReadError, SceneError, UsageError, without_secrets
 from geores.scenes.gdal import is_remote, open_dataset, reading_env
-from geores.scenes.georeference import file_fingerprint, remote_fingerprint
-from geores.scenes.header import Header, held_pixels, read_header
+from geores.scenes.header import Header, read_header
 
 __all__ = ['FileRaster', 'Raster', 'valid_values']
+
+_END_BYTES: Final = 64 * 1024
+"""How much of either end of a local file goes into its fingerprint."""
 
 
 class Raster(Protocol):
     """One or several bands on one grid.
 
     Attributes:
-        path: For messages and provenance, without tokens of an address; `<name>` for an array.
-        geobox: Native grid; its `crs` is None when none is stated.
-        count: Number of bands.
-        dtype: Type of the values.
-        block_shape: Rows and columns of the blocks in which reading is cheapest.
-        nodata: Value that marks invalid pixels, or None.
-        is_lazy: Whether values are computed on reading, by dask.
+        path: path for messages and provenance, without tokens of an address; `<name>` for an array.
+        geobox: native grid; its `crs` is None when none is stated.
+        count: number of bands.
+        dtype: type of the values.
+        block_shape: rows and columns of the blocks in which reading is cheapest.
+        nodata: value that marks invalid pixels, or None.
+        is_lazy: whether values are computed on reading, by dask.
     """
 
     @property
@@ -59,35 +63,35 @@ class Raster(Protocol):
 
         Args:
             indexes: 1-based indexes of the bands, in any order.
-            rows: Rows of the native grid.
-            cols: Columns of the native grid.
+            rows: rows of the native grid.
+            cols: columns of the native grid.
 
         Returns:
             Values (bands, rows, cols) in the native type, and validity (rows, cols), True where
             every one of these bands is valid, or None when all pixels are.
 
         Raises:
-            ReadError: If pixels cannot be read; never zeros in their place.
+            ReadError: if pixels cannot be read; never zeros in their place.
         """
         ...
 
-    def glance(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def read_coarse(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Read the whole of a band coarsely, from overviews where there are any.
 
         Args:
             index: 1-based index of the band.
-            side: Longest side of what is read, in pixels.
+            side: longest side of what is read, in pixels.
 
         Returns:
             Values (rows, cols) in the native type, and validity (rows, cols), or None when all are valid.
 
         Raises:
-            ReadError: If pixels cannot be read.
+            ReadError: if pixels cannot be read.
         """
         ...
 
-    def look(self, index: int, side: int) -> np.ndarray:
-        """Take a coarse look at the whole of a band: what is valid of a `glance`, (n,)."""
+    def sample(self, index: int, side: int) -> np.ndarray:
+        """Take a sample of a band's valid pixels, those of `read_coarse`, (n,)."""
         ...
 
     def close(self) -> None:
@@ -99,12 +103,12 @@ class FileRaster:
     """A raster file, read through handles of which each thread has its own.
 
     Args:
-        path: A local file or a remote path.
-        nodata: Value of invalid pixels for bands of integers that state none.
-        header: Its header, if that has been read already.
+        path: a local file or a remote path.
+        nodata: value of invalid pixels for bands of integers that state none.
+        header: its header, if that has been read already.
 
     Raises:
-        SceneError: If the file cannot be opened.
+        SceneError: if the file cannot be opened.
     """
 
     is_lazy = False
@@ -134,8 +138,8 @@ class FileRaster:
     def fingerprint(self) -> str:
         """Digest of size, time of change and both ends of the file; of the header when remote."""
         if is_remote(self._address):
-            return remote_fingerprint(self._address, self.header.driver)
-        return file_fingerprint(self._address)
+            return _remote_fingerprint(self._address, self.header.driver)
+        return _file_fingerprint(self._address)
 
     def read(self, indexes: Sequence[int], rows: slice, cols: slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Read a window of some bands: see `Raster.read`."""
@@ -150,8 +154,8 @@ class FileRaster:
         nodata = [self._nodata[index - 1] for index in indexes]
         return values, _unless_all(marked, valid_values(values, nodata))
 
-    def glance(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Read the whole of a band coarsely: see `Raster.glance`."""
+    def read_coarse(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the whole of a band coarsely: see `Raster.read_coarse`."""
         rows, cols = self.geobox.shape
         shrink = max(rows, cols, side) / side
         shape = (max(round(rows / shrink), 1), max(round(cols / shrink), 1))
@@ -166,9 +170,9 @@ class FileRaster:
             raise ReadError(self._message(Window(0, 0, cols, rows), error)) from error
         return values[0], _both(marked, valid_values(values, [self._nodata[index - 1]]))
 
-    def look(self, index: int, side: int) -> np.ndarray:
-        """Take a coarse look at the whole of a band: see `Raster.look`."""
-        values, valid = self.glance(index, side)
+    def sample(self, index: int, side: int) -> np.ndarray:
+        """Take a sample of a band's valid pixels: see `Raster.sample`."""
+        values, valid = self.read_coarse(index, side)
         seen: np.ndarray = values.ravel() if valid is None else values[valid]
         return seen
 
@@ -216,7 +220,7 @@ class FileRaster:
             return None
         unmarked = [i for i, index in enumerate(indexes) if self._nodata[index - 1] is None]
         for i in unmarked[:1] if self.header.shares_blocks else unmarked:
-            held = _both(held, held_pixels(handle, indexes[i], window, values[i]))
+            held = _both(held, _held_pixels(handle, indexes[i], window, values[i]))
         return held
 
     def _message(self, window: Window, error: Exception) -> str:
@@ -240,8 +244,8 @@ def valid_values(values: np.ndarray, nodata: Sequence[float | None]) -> np.ndarr
     """Find the pixels that are neither nodata nor, in floating point, NaN or infinite.
 
     Args:
-        values: Bands (bands, rows, cols).
-        nodata: A band's nodata value each, or None.
+        values: bands (bands, rows, cols).
+        nodata: nodata value of each band, or None.
 
     Returns:
         True where all bands are valid (rows, cols), or None when every pixel is.
@@ -280,3 +284,74 @@ def _window(rows: slice, cols: slice, shape: Sequence[int]) -> Window:
     if (down, across) != (1, 1) or bottom < top or right < left:
         raise UsageError(f'rows {rows} and columns {cols} are not a window; give slices of step 1')
     return Window(left, top, right - left, bottom - top)
+
+
+def _held_pixels(dataset: DatasetReader, index: int, window: Window, values: np.ndarray) -> np.ndarray | None:
+    """Find the pixels of a GeoTIFF's band that are in the file; GDAL reads zeros for all others.
+
+    Args:
+        dataset: the file.
+        index: 1-based index of a band without nodata.
+        window: the window that was read.
+        values: the values that were read (rows, cols).
+
+    Returns:
+        True where the file holds a pixel (rows, cols), or None when it holds all.
+    """
+    height, width = dataset.block_shapes[index - 1]
+    tops, bottoms = _blocks(int(window.row_off), values.shape[0], height)
+    lefts, rights = _blocks(int(window.col_off), values.shape[1], width)
+    held = None
+    # Only a block of nothing but zeros is asked for: asking costs more than looking.
+    for row, col in np.argwhere(values[np.ix_(tops, lefts)] == 0):
+        top, left = tops[row], lefts[col]
+        bottom, right = bottoms[row], rights[col]
+        if values[top:bottom, left:right].any():
+            continue
+        block = f'{(window.col_off + left) // width}_{(window.row_off + top) // height}'
+        if dataset.get_tag_item(f'BLOCK_OFFSET_{block}', 'TIFF', bidx=index) is None:
+            held = np.ones(values.shape, bool) if held is None else held
+            held[top:bottom, left:right] = False
+    return held
+
+
+def _blocks(offset: int, length: int, step: int) -> tuple[list[int], list[int]]:
+    """Find where blocks start and end within a window, the first and last of them cut by its edges."""
+    edges = [0, *range(step - offset % step, length, step), length]
+    return (edges[:-1], edges[1:]) if length else ([], [])
+
+
+def _file_fingerprint(path: str) -> str:
+    """Digest the size, the time of change and both ends of a local file.
+
+    Raises:
+        SceneError: if the file cannot be read any more.
+    """
+    try:
+        status = Path(path).stat()
+        with Path(path).open('rb') as file:
+            digest = hashlib.sha256(file.read(_END_BYTES))
+            file.seek(max(0, status.st_size - _END_BYTES))
+            digest.update(file.read(_END_BYTES))
+    except OSError as error:
+        raise SceneError(f'{path}: cannot be read any more ({error.strerror})') from error
+    digest.update(f'{status.st_size} {status.st_mtime_ns}'.encode())
+    return digest.hexdigest()
+
+
+def _remote_fingerprint(path: str, driver: str) -> str:
+    """Digest what the header of a remote file says, with the place of its last block.
+
+    Raises:
+        SceneError: if it cannot be opened.
+    """
+    with open_dataset(path, driver, quiet=True) as dataset:
+        rows, cols = dataset.block_shapes[0]
+        last = f'{(dataset.width - 1) // cols}_{(dataset.height - 1) // rows}'
+        place = [
+            dataset.get_tag_item(f'BLOCK_{item}_{last}', 'TIFF', bidx=dataset.count)
+            for item in ('OFFSET', 'SIZE')
+        ]
+        # A token that is renewed does not make it another file.
+        stated = (without_secrets(path), dataset.profile, dataset.descriptions, dataset.tags(), place)
+    return hashlib.sha256(repr(stated).encode()).hexdigest()

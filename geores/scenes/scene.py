@@ -1,6 +1,6 @@
 """Scenes: named bands, each on a grid of its own, and what is known about them.
 
-A scene in plain data, for printing and for JSON.
+`describe` gives the same as plain data, for printing and for JSON.
 """
 
 import hashlib
@@ -17,10 +17,9 @@ from pyproj import Geod, Transformer
 
 from geores.errors import BandError, UsageError
 from geores.scenes.bands import SENTINEL1_BANDS, find_name
-from geores.scenes.product import SceneMask
 from geores.scenes.raster import FileRaster, Raster
 
-__all__ = ['Band', 'Scene', 'describe', 'merge_scenes', 'notes_on_grid']
+__all__ = ['Band', 'Scene', 'SceneMask', 'describe', 'merge_scenes', 'notes_on_grid']
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,12 @@ class Band:
     """One band of a scene.
 
     Attributes:
-        name: Canonical name where geores knows one ('B02', 'VV', 'red'), else the file's own.
-        raster: Where its pixels are.
-        index: Its 1-based index in the raster.
-        scale: Physical value = stored value * scale + offset; None when nothing states it.
-        offset: See `scale`; both are None or neither is.
-        units: Of the physical value: 'reflectance', 'dB', '8-bit' (0-255), or None when unknown.
+        name: canonical name where geores knows one ('B02', 'VV', 'red'), else the file's own.
+        raster: raster that holds its pixels.
+        index: its 1-based index in the raster.
+        scale: physical value = stored value * scale + offset; None when nothing states it.
+        offset: see `scale`; both are None or neither is.
+        units: units of the physical value: 'reflectance', 'dB', '8-bit' (0-255), or None when unknown.
     """
 
     name: str
@@ -45,20 +44,35 @@ class Band:
 
 
 @dataclass(frozen=True)
+class SceneMask:
+    """A mask that a scene brings.
+
+    Attributes:
+        kind: `SCL` or `CLOUD_MASK` of `geores.scenes.masks`.
+        path: path of its file; `<name>` where it is a band of an array.
+        band: the band of the scene's own raster that it is; None for a file, which is opened when it is used.
+    """
+
+    kind: str
+    path: str
+    band: Band | None = None
+
+
+@dataclass(frozen=True)
 class Scene:
     """What `open_scene` returns: bands by name, with headers read and pixels left alone.
 
     Safe to read from many threads. Works as a context manager that closes its files.
 
     Attributes:
-        name: Product id, or tile and date, or the file's stem; usable as a file name.
-        bands: Bands by name, in the order of the source.
-        sensor: Such as 'Sentinel-2', where known.
+        name: product id, or tile and date, or the file's stem; usable as a file name.
+        bands: bands by name, in the order of the source.
+        sensor: such as 'Sentinel-2', where known.
         processing_level: 'L1C' or 'L2A', where known.
-        units: Units of the first band: 'reflectance', 'dB', '8-bit' or None.
-        date: Day of acquisition (YYYY-MM-DD), where known.
-        notes: What the user should be told, one sentence each.
-        mask: Says where the ground is not seen, where the source brings such a mask.
+        units: units of the first band: 'reflectance', 'dB', '8-bit' or None.
+        date: day of acquisition (YYYY-MM-DD), where known.
+        notes: what the user should be told, one sentence each.
+        mask: says where the ground is not seen, where the source brings such a mask.
     """
 
     name: str
@@ -162,7 +176,7 @@ class Scene:
         """Find a band by its name or an alias: 'B04', 'b4' or 'red' for Sentinel-2's red.
 
         Raises:
-            BandError: If the scene has no such band.
+            BandError: if the scene has no such band.
         """
         found = self._find(name)
         if found is None:
@@ -180,8 +194,8 @@ class Scene:
         """Keep some bands, in the order given.
 
         Raises:
-            BandError: If the scene lacks one.
-            UsageError: If one is asked for twice.
+            BandError: if the scene lacks one.
+            UsageError: if one is asked for twice.
         """
         bands = [self.band(name) for name in names]
         if len({band.name for band in bands}) < len(bands) or not bands:
@@ -204,7 +218,7 @@ def merge_scenes(scenes: Sequence[Scene], name: str | None = None) -> Scene:
     Its processing level is that of those that state one, if it is the same.
 
     Raises:
-        UsageError: If two scenes have a band of the same name.
+        UsageError: if two scenes have a band of the same name.
     """
     bands: dict[str, Band] = {}
     for scene in scenes:

@@ -59,5 +59,5 @@ def finetune(
         UsageError: if something given cannot be used.
         ReadError: if a scene could not be read.
     """
-    wanted = FinetuneOptions.of(options)
+    wanted = FinetuneOptions.from_options(options)
     return plan_finetune(scene, labels, column, base, wanted, bands=bands).run(progress)

@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import distributed
 
 from geores.errors import GeoresError, UsageError
-from geores.plugins import DATASETS, TASKS, plugins
+from geores.plugins import DATASETS, TASKS, find_plugins
 from geores.training.fitting import Fitting
 from geores.training.run_folders import TrainingRun, claim, fingerprints
 from geores.training.trainer import EXPECTED_WARNINGS
@@ -189,7 +189,7 @@ def _import_named(args: Sequence[str]) -> None:
     files = [path for path in paths if path.suffix in _CONFIGS and path.is_file()]
     texts = [path.read_text(encoding='utf-8', errors='replace') for path in files]
     words = set(re.findall(r'\w+', ' '.join([*texts, *args])))
-    for plugin in [*plugins(TASKS)[0], *plugins(DATASETS)[0]]:
+    for plugin in [*find_plugins(TASKS)[0], *find_plugins(DATASETS)[0]]:
         if plugin.name in words:
             try:
                 plugin.load()
@@ -217,7 +217,7 @@ def _parse(args: list[str]) -> _TrainCLI:
 def _named() -> str:
     """Names that a configuration can use, for the end of the help."""
     tasks, data = (
-        ', '.join(f'{plugin.name} ({plugin.package})' for plugin in plugins(group)[0]) or 'none'
+        ', '.join(f'{plugin.name} ({plugin.package})' for plugin in find_plugins(group)[0]) or 'none'
         for group in (TASKS, DATASETS)
     )
     return f'Tasks that packages offer: {tasks}. Datamodules: {data}. `geores train --list` says more.'
