@@ -14,8 +14,7 @@ from geores.datasets._module import ImageDataModule, LabelledImages
 from geores.datasets.folder import SceneFolder
 from geores.errors import DatasetError
 from geores.splits import Split
-from geores.splits.partition import MOST_REPEATS, ratio_split
-from geores.splits.stratified import name as split_name
+from geores.splits.stratified import MOST_REPEATS, ratio_split, split_name
 
 __all__ = ['CLASSES', 'REPEATS', 'RESISC45', 'RESISC45DataModule']
 

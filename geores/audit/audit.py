@@ -17,7 +17,7 @@ from geores.audit.report import AuditReport, judge
 from geores.errors import DatasetError
 from geores.splits import DROPPED, PARTS, LabelMatrix, label_matrix
 from geores.splits.source import Source
-from geores.splits.table import balance_of
+from geores.splits.table import split_balance
 
 __all__ = ['AuditOptions', 'audit_split']
 
@@ -96,7 +96,7 @@ def audit_split(
         places=len(spots),
         side=side,
         spacing=apart,
-        balance=balance_of(names, labels),
+        balance=split_balance(names, labels),
         distances=distances,
         overlaps=overlaps,
         drift=drift,

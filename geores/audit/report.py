@@ -20,7 +20,7 @@ from geores.audit.pairs import Duplicates, PairDistances
 from geores.splits import DROPPED, PARTS
 from geores.splits.ground import local_crs
 from geores.splits.source import Source
-from geores.splits.table import Balance
+from geores.splits.table import SplitBalance
 
 __all__ = ['AuditReport', 'Verdict', 'judge', 'metres', 'write_map']
 
@@ -64,7 +64,7 @@ class AuditReport:
     places: int
     side: float | None
     spacing: float
-    balance: Balance
+    balance: SplitBalance
     distances: tuple[PairDistances, ...]
     overlaps: tuple[PairOverlap, ...] | None
     drift: tuple[PairDrift, ...] | None

@@ -7,7 +7,6 @@ into training and others into validation, whose figures are then too good (Rober
 Ecography 40, 913-929; Ploton et al. 2020, Nature Communications 11, 4540).
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +17,7 @@ from pyproj.exceptions import CRSError
 
 from geores.errors import DatasetError
 from geores.splits.ground import Lonlat, ecef, local_crs
-from geores.splits.stratified import Split
+from geores.splits.stratified import Split, digest
 
 __all__ = ['block_split', 'clusters', 'hexagons', 'squares']
 
@@ -192,7 +191,7 @@ def block_split(
     classes = np.unique(np.asarray(strata, str), return_inverse=True)[1]
     counts = np.zeros((len(squares), classes.max(initial=0) + 1))
     np.add.at(counts, (owners, classes), 1)
-    order = sorted(range(len(squares)), key=lambda one: _digest(f'{seed}:{squares[one].astype(int)}'))
+    order = sorted(range(len(squares)), key=lambda one: digest(f'{seed}:{squares[one].astype(int)}'))
     chosen = np.zeros(len(squares), bool)
     chosen[order] = _choose(counts[order], share)
     held = chosen[owners]
@@ -204,7 +203,7 @@ def block_split(
             f'{len(ids)} tiles lie in {len(squares)} blocks of {block_size:g} m, too few to '
             f'keep {share:g} for validation: choose a smaller block size or buffer'
         )
-    kept = _digest('\n'.join(sorted(ids[index] for index in val)))[:12]
+    kept = digest('\n'.join(sorted(ids[index] for index in val)))[:12]
     return Split(train, val, f'blocks-{block_size:g}m-buffer{buffer:g}m-{share:g}-seed{seed}-{kept}')
 
 
@@ -270,7 +269,3 @@ def _near(tiles: NDArray[np.float64], others: NDArray[np.float64], buffer: float
     close = np.hypot(*np.maximum(gaps, 0).T) < buffer - TOUCHING
     near[mine[overlap | close]] = True
     return near
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.errors import DatasetError
+from geores.splits.assignment import assign_groups, assign_rows, hash_order
 from geores.splits.blocks import clusters, hexagons, squares
-from geores.splits.buffer import keep_apart
-from geores.splits.divide import divide_groups, divide_rows, hash_order
+from geores.splits.buffer import apply_buffer
 from geores.splits.ground import Lonlat, Positions, lonlat
-from geores.splits.partition import LEFT_OUT, Parts, check_fractions, split_id
+from geores.splits.partition import LEFT_OUT, Partition, check_fractions, split_id
 from geores.splits.stratified import check_ids, label_matrix
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def geographic_split(
     block_crs: object = None,
     cluster_count: int | None = None,
     regions: Sequence[Any] | None = None,
-) -> Parts:
+) -> Partition:
     """Split rows by where they lie.
 
     The split depends on positions, ids, labels and options, and on nothing else: neither on the machine nor
@@ -90,7 +90,7 @@ def geographic_split(
         fractions: of training, validation and test; of training and test if there are two.
         labels: a label or a list of labels a row, or (N, K) of 0 and 1: parts hold about as much of each.
         buffer: metres between the middles of rows of different parts; what is nearer is dropped, as
-            `keep_apart` says.
+            `apply_buffer` says.
         seed: gives another split.
         ids: of the rows, each another; positions and labels tell rows apart where not given.
         block_size: metres of a block's side, or between the middles of hexagons.
@@ -118,13 +118,13 @@ def geographic_split(
         regions=regions,
         seed=seed,
     )
-    codes = _divide(groups, matrix, names, wanted, seed)
-    codes = keep_apart(places, codes, buffer)
+    codes = _assign(groups, matrix, names, wanted, seed)
+    codes = apply_buffer(places, codes, buffer)
     used = {'blocks': block_size, 'hexagons': block_size, 'clusters': cluster_count}.get(method)
     told = '-'.join(f'{one:g}' for one in fractions)
     title = f'{method}{"" if used is None else f"-{used:g}"}-buffer{buffer:g}m-{told}-seed{seed}'
-    parts = Parts(codes, np.full(len(places), LEFT_OUT) if groups is None else groups[1], '')
-    return Parts(codes, parts.groups, split_id(title, names, parts.names.tolist()))
+    parts = Partition(codes, np.full(len(places), LEFT_OUT) if groups is None else groups[1], '')
+    return Partition(codes, parts.groups, split_id(title, names, parts.names.tolist()))
 
 
 Groups: TypeAlias = tuple[list[str], NDArray[np.int64]]
@@ -226,7 +226,7 @@ def row_names(places: Lonlat, matrix: NDArray[np.bool_], ids: Sequence[str] | No
     return names
 
 
-def _divide(
+def _assign(
     groups: Groups | None,
     matrix: NDArray[np.bool_],
     names: list[str],
@@ -236,7 +236,7 @@ def _divide(
     if groups is None:
         if len(names) < (fractions > 0).sum():
             raise DatasetError(f'{len(names)} rows are too few for {(fractions > 0).sum()} parts')
-        return divide_rows(hash_order(names, seed), matrix, fractions)
+        return assign_rows(hash_order(names, seed), matrix, fractions)
     known, owners = groups
     inside = owners >= 0
     counts = np.zeros((len(known), 1 + matrix.shape[1]), np.int64)
@@ -244,5 +244,5 @@ def _divide(
     for label in range(matrix.shape[1]):
         counts[:, 1 + label] = np.bincount(owners[inside], matrix[inside, label], minlength=len(known))
     codes = np.full(len(owners), LEFT_OUT, np.int8)
-    codes[inside] = divide_groups(known, counts, fractions, seed)[owners[inside]]
+    codes[inside] = assign_groups(known, counts, fractions, seed)[owners[inside]]
     return codes

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from geores.errors import DatasetError
+from geores.splits.assignment import assign_groups, assign_rows, hash_order
 from geores.splits.buffer import check_buffer
-from geores.splits.divide import divide_groups, divide_rows, hash_order
 from geores.splits.geographic import Groups, Method, ground_groups, row_names
 from geores.splits.ground import Lonlat, Positions, lonlat, near
-from geores.splits.stratified import Split, check_ids, digest, label_matrix, name
+from geores.splits.stratified import Split, check_ids, digest, label_matrix, split_name
 
 __all__ = ['GeographicKFold', 'LeaveOneRegionOut']
 
@@ -62,7 +62,7 @@ def group_folds(
     for number, (train, val) in enumerate(splitter.split(order, kinds, members), 1):
         kept = sorted(order[val].tolist())
         title = f'fold{number}of{folds}-seed{seed}'
-        splits.append(Split(sorted(order[train].tolist()), kept, name(title, ids, kept)))
+        splits.append(Split(sorted(order[train].tolist()), kept, split_name(title, ids, kept)))
     return splits
 
 
@@ -163,11 +163,11 @@ class GeographicKFold:
         if groups is None:
             if len(places) < self.n_splits:
                 raise DatasetError(f'{len(places)} rows are too few for {self.n_splits} folds')
-            return divide_rows(hash_order(row_names(places, matrix, None), self.seed), matrix, shares)
+            return assign_rows(hash_order(row_names(places, matrix, None), self.seed), matrix, shares)
         known, owners = groups
         counts = np.zeros((len(known), 1 + matrix.shape[1]), np.int64)
         np.add.at(counts, owners, np.hstack([np.ones((len(places), 1), np.int64), matrix]))
-        return divide_groups(known, counts, shares, self.seed)[owners]
+        return assign_groups(known, counts, shares, self.seed)[owners]
 
 
 class LeaveOneRegionOut:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from geores.errors import DatasetError
 from geores.io.whole_files import check_free, whole_files
-from geores.splits.buffer import check_buffer, keep_apart
+from geores.splits.buffer import apply_buffer, check_buffer
 from geores.splits.files import check_format, write_frame
 from geores.splits.geographic import geographic_split, regions_of
-from geores.splits.partition import DROPPED, LEFT_OUT, PARTS, Parts, check_fractions, split_id
+from geores.splits.partition import DROPPED, LEFT_OUT, PARTS, Partition, check_fractions, split_id
 from geores.splits.reben import reben_split
 from geores.splits.source import Source
 from geores.splits.stratified import LabelMatrix, digest, label_matrix
@@ -27,11 +27,11 @@ from geores.splits.stratified import LabelMatrix, digest, label_matrix
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ['Balance', 'SplitMethod', 'SplitOptions', 'SplitResult', 'balance_of', 'make_split']
+__all__ = ['SplitBalance', 'SplitMethod', 'SplitOptions', 'SplitResult', 'make_split', 'split_balance']
 
 
 @dataclass(frozen=True)
-class Balance:
+class SplitBalance:
     """Sizes of parts and labels in them.
 
     Attributes:
@@ -57,7 +57,7 @@ class Balance:
         return {'sizes': self.sizes, 'fractions': shares, 'labels': self.labels}
 
 
-def balance_of(names: NDArray[np.object_], labels: LabelMatrix | None) -> Balance:
+def split_balance(names: NDArray[np.object_], labels: LabelMatrix | None) -> SplitBalance:
     """Count rows and labels.
 
     Args:
@@ -73,7 +73,7 @@ def balance_of(names: NDArray[np.object_], labels: LabelMatrix | None) -> Balanc
             name: {part: int(by_part[part][place]) for part in parts}
             for place, name in enumerate(labels.names)
         }
-    return Balance({part: int(mask.sum()) for part, mask in masks.items()}, counts)
+    return SplitBalance({part: int(mask.sum()) for part, mask in masks.items()}, counts)
 
 
 SplitMethod: TypeAlias = Literal['reben', 'blocks', 'hexagons', 'clusters', 'regions', 'random']
@@ -139,9 +139,9 @@ class SplitResult:
     """
 
     source: Source
-    parts: Parts
+    parts: Partition
     options: SplitOptions
-    balance: Balance
+    balance: SplitBalance
     notes: tuple[str, ...]
 
     @property
@@ -215,20 +215,20 @@ def make_split(source: Source, options: SplitOptions) -> SplitResult:
             regions=_regions(source, options) if options.method == 'regions' else None,
         )
     return SplitResult(
-        source, parts, options, balance_of(parts.names, labels), _notes(source, parts, options)
+        source, parts, options, split_balance(parts.names, labels), _notes(source, parts, options)
     )
 
 
-def _reben(source: Source, ids: Sequence[str], buffer: float) -> Parts:
+def _reben(source: Source, ids: Sequence[str], buffer: float) -> Partition:
     column = 'patch_id' if 'patch_id' in source.frame.columns else source.id_column
     if column is None:
         raise DatasetError(f'{source.name} has no column patch_id, which method reben needs')
     names = reben_split(source.frame[column])
     codes = np.select([names == part for part in PARTS], range(len(PARTS)), LEFT_OUT).astype(np.int8)
-    codes = keep_apart(source.places, codes, buffer)
-    parts = Parts(codes, np.full(len(codes), LEFT_OUT), '')
+    codes = apply_buffer(source.places, codes, buffer)
+    parts = Partition(codes, np.full(len(codes), LEFT_OUT), '')
     title = f'reben{f"-buffer{buffer:g}m" if buffer else ""}'
-    return Parts(codes, parts.groups, split_id(title, ids, parts.names.tolist()))
+    return Partition(codes, parts.groups, split_id(title, ids, parts.names.tolist()))
 
 
 def _content_ids(source: Source) -> list[str]:
@@ -266,7 +266,7 @@ def _regions(source: Source, options: SplitOptions) -> list[Any]:
     return list(regions_of(source.places, polygons, options.region_column))
 
 
-def _notes(source: Source, parts: Parts, options: SplitOptions) -> tuple[str, ...]:
+def _notes(source: Source, parts: Partition, options: SplitOptions) -> tuple[str, ...]:
     notes = list(source.notes)
     if source.ids is None:
         notes.append('no column tells the rows apart: they are known by all that they hold')

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geores.errors import DatasetError
 from geores.splits.stratified import digest
 
-__all__ = ['divide_groups', 'divide_rows', 'hash_order']
+__all__ = ['assign_groups', 'assign_rows', 'hash_order']
 
 ABSENT = 10.0
 """Cost of a label that a part lacks though it lies in enough groups."""
@@ -35,7 +35,7 @@ def hash_order(keys: Sequence[object], seed: int) -> NDArray[np.int64]:
     return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), np.int64)
 
 
-def divide_rows(
+def assign_rows(
     order: NDArray[np.int64], labels: NDArray[np.bool_], fractions: NDArray[np.float64]
 ) -> NDArray[np.int8]:
     """Deal rows out one by one: fractions are exact to a row, of the whole and nearly so of each label.
@@ -64,7 +64,7 @@ def divide_rows(
     return parts
 
 
-def divide_groups(
+def assign_groups(
     names: Sequence[object], counts: NDArray[np.int64], fractions: NDArray[np.float64], seed: int
 ) -> NDArray[np.int8]:
     """Deal whole groups out, so that each part has about its fraction of the rows and of each label.
