@@ -58,7 +58,7 @@ def label_ground(
         rule: from cover to classes.
 
     Raises:
-        DatasetError: no feature lies on a scene, or no tile has a class.
+        DatasetError: if no feature lies on a scene, or no tile has a class.
     """
     if placement == 'auto':
         placement = 'grid' if features.kind == 'polygon' else 'centred'

@@ -27,9 +27,9 @@ class ImageStore:
     """Images of one shape, each decoded once if all of them fit in a budget.
 
     Args:
-        paths: The files.
-        read: From a file to pixels (C, H, W).
-        budget: Most bytes to hold in memory.
+        paths: the files.
+        read: from a file to pixels (C, H, W).
+        budget: most bytes to hold in memory.
     """
 
     def __init__(self, paths: Sequence[Path], read: Callable[[Path], Pixels], budget: int = 2**31) -> None:
@@ -48,7 +48,7 @@ class ImageStore:
         """Decode all images if they fit in the budget.
 
         Raises:
-            DatasetError: An image cannot be read, or is of another shape than the first.
+            DatasetError: if an image cannot be read, or is of another shape than the first.
         """
         if self._pixels is not None or not self.paths:
             return
@@ -72,13 +72,13 @@ def read_rgb(path: Path, size: int | None = None) -> Pixels:
 
     Args:
         path: JPEG, PNG or TIFF.
-        size: Height and width to bring it to: by area average when shrinking, else bilinear.
+        size: height and width to bring it to: by area average when shrinking, else bilinear.
 
     Returns:
         (3, H, W), uint8, red, green, blue.
 
     Raises:
-        DatasetError: It cannot be read, or is not 8-bit.
+        DatasetError: if it cannot be read, or is not 8-bit.
     """
     try:
         with Image.open(path, formats=('JPEG', 'PNG', 'TIFF')) as image:
@@ -100,15 +100,15 @@ def read_geotiff(path: Path, bands: Sequence[str], size: int | None = None) -> P
     """Read bands of a GeoTIFF by their descriptions.
 
     Args:
-        path: The file.
-        bands: Descriptions of the bands, in the order wanted.
-        size: Height and width to bring it to: by average when shrinking, else bilinear.
+        path: the file.
+        bands: descriptions of the bands, in the order wanted.
+        size: height and width to bring it to: by average when shrinking, else bilinear.
 
     Returns:
         (C, H, W) of the file's type.
 
     Raises:
-        DatasetError: It cannot be read or lacks a band.
+        DatasetError: if it cannot be read or lacks a band.
     """
     with open_geotiff(path) as source:
         missing = [band for band in bands if band not in source.descriptions]
@@ -129,10 +129,10 @@ def open_geotiff(path: Path) -> rasterio.DatasetReader:
     """Open a GeoTIFF, which need not be georeferenced, and nothing else that GDAL reads.
 
     Args:
-        path: The file.
+        path: the file.
 
     Raises:
-        DatasetError: It is not there or not a GeoTIFF.
+        DatasetError: if it is not there or not a GeoTIFF.
     """
     try:
         with warnings.catch_warnings():

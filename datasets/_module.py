@@ -68,7 +68,7 @@ def collate(samples: Sequence[Sample]) -> Sample:
     """Stack what can be stacked; names stay lists.
 
     Args:
-        samples: With the same keys.
+        samples: with the same keys.
     """
     return {
         key: default_collate([sample[key] for sample in samples])
@@ -82,18 +82,18 @@ class ImageDataModule(LightningDataModule):
     """Splits a dataset by strata and serves it in batches, to each of several processes its share.
 
     Attributes:
-        card_text: What is known of any such data for the card of a model trained on them: `sensor`,
+        card_text: what is known of any such data for the card of a model trained on them: `sensor`,
             `processing_level`, `units`, `gsd`, `training_data`, `licence`, `resampling`, `display_stretch`.
 
     Args:
-        batch_size: Images a batch.
-        val_share: Part kept for validation; 0 trains on everything.
-        seed: Of the split, and of the order of training, which follows from it and the epoch alone.
-        num_workers: Processes that read; 0 is best for images held in memory.
-        folds: Cross-validation by this many folds, in which near duplicates stay together; it takes the
-            place of `val_share`.
-        fold: Which fold to keep for validation, from 1.
-        split: Table of ids and parts, such as `geores split` writes, that says what trains, validates and
+        batch_size: images a batch.
+        val_share: part kept for validation; 0 trains on everything.
+        seed: of the split, and of the order of training, which follows from it and the epoch alone.
+        num_workers: processes that read; 0 is best for images held in memory.
+        folds: cross-validation by this many folds, in which near duplicates stay together; it takes the place
+            of `val_share`.
+        fold: which fold to keep for validation, from 1.
+        split: table of ids and parts, such as `geores split` writes, that says what trains, validates and
             tests; it takes the place of `val_share` and `folds`.
     """
 
@@ -177,7 +177,7 @@ class ImageDataModule(LightningDataModule):
         """Split, and decode the images if they fit in memory.
 
         Args:
-            stage: Ignored.
+            stage: ignored.
         """
         self.dataset.images.load()
         self.split  # noqa: B018

@@ -44,10 +44,10 @@ def resolve_bands(bands: str | Sequence[str]) -> tuple[str, ...]:
     """Names of bands, from the name of a set or a list.
 
     Args:
-        bands: One of `BAND_SETS`, one band, or several in the order wanted.
+        bands: one of `BAND_SETS`, one band, or several in the order wanted.
 
     Raises:
-        BandError: A band is unknown or named twice, or none is named.
+        BandError: if a band is unknown or named twice, or none is named.
     """
     if isinstance(bands, str):
         bands = BAND_SETS.get(bands, (bands,))
@@ -70,8 +70,8 @@ def on_one_grid(
     centres, as the published training code does.
 
     Args:
-        arrays: Bands at their native sizes.
-        bands: Which, in which order.
+        arrays: bands at their native sizes.
+        bands: which, in which order.
         interpolation: 'nearest' or 'bilinear'.
 
     Returns:
@@ -92,8 +92,8 @@ def as_native(arrays: Mapping[str, NDArray[Any]], bands: Sequence[str]) -> dict[
     """Stack bands of one size and type.
 
     Args:
-        arrays: Bands at their native sizes.
-        bands: Which; the order within a stack is theirs.
+        arrays: bands at their native sizes.
+        bands: which; the order within a stack is theirs.
 
     Returns:
         Those of `image_s1` (float32), `image_10m`, `image_20m` and `image_60m` (uint16) that have bands;
@@ -109,8 +109,8 @@ def expand(
     """What `on_one_grid` gives, from stacks of native sizes, on whatever device they are.
 
     Args:
-        batch: With what `as_native` gives, each (N, C, H, W).
-        bands: As they were stacked.
+        batch: with what `as_native` gives, each (N, C, H, W).
+        bands: as they were stacked.
         interpolation: 'nearest' or 'bilinear'.
 
     Returns:
@@ -145,11 +145,11 @@ class PatchImages:
     """The pixels of rows of the metadata.
 
     Args:
-        store: Where they are.
-        table: Rows of the metadata; without `s1_name` no Sentinel-1 is read.
-        bands: Which, in which order.
-        interpolation: Of coarser bands.
-        maps: Whether the reference maps are wanted too.
+        store: where they are.
+        table: rows of the metadata; without `s1_name` no Sentinel-1 is read.
+        bands: which, in which order.
+        interpolation: of coarser bands.
+        maps: whether the reference maps are wanted too.
     """
 
     def __init__(
@@ -191,14 +191,14 @@ class PatchImages:
         """Pixels of several patches on one grid.
 
         Args:
-            indices: Of the patches, N of them.
+            indices: of the patches, N of them.
             out: (N, C, 120, 120) to write to, contiguous.
 
         Returns:
             `out`, or a new array.
 
         Raises:
-            UsageError: Native sizes were asked for, which make no one array.
+            UsageError: if native sizes were asked for, which make no one array.
         """
         if self._interpolation == 'native':
             raise UsageError(
@@ -229,7 +229,7 @@ class PatchImages:
         """Bands of one patch at their native sizes.
 
         Args:
-            index: Of the patch.
+            index: of the patch.
         """
         arrays = self.store.read(self.ids[index], self._of_s2) if self._of_s2 else {}
         if self._of_s1 and self._s1 is not None:
@@ -240,7 +240,7 @@ class PatchImages:
         """Pixels of one patch as a sample holds them.
 
         Args:
-            index: Of the patch.
+            index: of the patch.
         """
         if self._interpolation == 'native':
             return dict(as_native(self.arrays(index), self._bands))
@@ -250,8 +250,8 @@ class PatchImages:
         """Classes of the reference map of one patch: (120, 120).
 
         Args:
-            index: Of the patch.
-            order: Of the labels.
+            index: of the patch.
+            order: of the labels.
         """
         name = f'{self.ids[index]}{MAP_SUFFIX}'
         try:
@@ -265,7 +265,7 @@ class PatchImages:
         """Positions of the patches of which everything that is asked for is there.
 
         Raises:
-            DatasetError: Of none.
+            DatasetError: of none.
         """
         here = set(self.store.names())
         found = [index for index in range(len(self)) if here.issuperset(self._names(index))]
@@ -280,7 +280,7 @@ class PatchImages:
         """Read the first patch, for a part of the archive that is missing is missing from it too.
 
         Raises:
-            DatasetError: It is not there; says what would help.
+            DatasetError: if it is not there; says what would help.
         """
         try:
             self.arrays(0)

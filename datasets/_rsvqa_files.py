@@ -61,12 +61,12 @@ def read_source(root: Path, find: Callable[[str], Path | None] | None = None) ->
     """Read all splits of one folder.
 
     Args:
-        root: The folder.
-        find: From an image's id to its file; by default `<id>.tif` or `.png` beside the JSON or in a folder
+        root: the folder.
+        find: from an image's id to its file; by default `<id>.tif` or `.png` beside the JSON or in a folder
             of images there.
 
     Raises:
-        DatasetError: A file is missing or no JSON of the layout, or files disagree: a question without an
+        DatasetError: if a file is missing or no JSON of the layout, or files disagree: a question without an
             answer or an image, an image without a file, two entries with one id.
     """
     if not root.is_dir():
@@ -90,7 +90,7 @@ class ImageFinder:
     """Finds the file of an image below a folder.
 
     Args:
-        root: Folder of the dataset.
+        root: folder of the dataset.
     """
 
     def __init__(self, root: Path) -> None:

@@ -52,13 +52,13 @@ def read_picture(path: Path, size: int | None = None) -> Pixels:
     Args:
         path: JPEG, PNG or TIFF in 8-bit colour; or a GeoTIFF of Sentinel-2 with bands described as B04, B03
             and B02, whose reflectances times 10,000 from 0 to `BRIGHTEST` become 0 to 255.
-        size: Height and width to bring it to.
+        size: height and width to bring it to.
 
     Returns:
         (3, H, W), uint8, red, green, blue.
 
     Raises:
-        DatasetError: It cannot be read, or is of another kind.
+        DatasetError: if it cannot be read, or is of another kind.
     """
     if path.suffix.lower() not in {'.tif', '.tiff'} or not _holds_reflectance(path):
         return read_rgb(path, size)
@@ -102,7 +102,7 @@ def turn_image(image: Tensor, turn: int) -> Tensor:
         turn: 0 to 7: quarter turns to the left, from 4 on of the image mirrored left to right first.
 
     Raises:
-        DatasetError: There is no such turn.
+        DatasetError: if there is no such turn.
     """
     _check(turn)
     mirrored = image.flip(-1) if turn >= 4 else image
@@ -113,14 +113,14 @@ def turn_question(question: str, turn: int) -> str | None:
     """The question on the turned image that has the same answer.
 
     Args:
-        question: In words of RSVQA.
-        turn: As in `turn_image`.
+        question: in words of RSVQA.
+        turn: as in `turn_image`.
 
     Returns:
         The question; None where it names a side in words that cannot be turned.
 
     Raises:
-        DatasetError: There is no such turn.
+        DatasetError: if there is no such turn.
     """
     _check(turn)
     if turn == 0 or not names_side(question):
@@ -148,12 +148,12 @@ class QuestionSampler(Sampler[list[int]]):
     """Draws the questions of each batch.
 
     Args:
-        questions_of: Positions of the questions, a list an image.
-        batch_size: Images a batch, or questions where `by_image` is off.
-        by_image: Batches of images with their questions; else of questions of any images, as Lobry et al.
+        questions_of: positions of the questions, a list an image.
+        batch_size: images a batch, or questions where `by_image` is off.
+        by_image: batches of images with their questions; else of questions of any images, as Lobry et al.
             2020 train.
-        per_image: Most questions of an image in an epoch, others each time; None takes all.
-        shuffle: Another order each epoch, by torch's generator.
+        per_image: most questions of an image in an epoch, others each time; None takes all.
+        shuffle: another order each epoch, by torch's generator.
     """
 
     def __init__(
@@ -197,11 +197,11 @@ class QuestionBatches(Dataset[Sample]):
     """A dataset of whole batches, for a sampler that gives lists of positions.
 
     Args:
-        questions: Where the questions come from.
-        vocabulary: Classes of answers: `label` (Q,) int64, 0 for an answer that training never gave.
-        turning: How images and questions are turned at random; `turn` (N,) then says by which turn.
-        with_images: Decode the images.
-        unseen: Positions of images that are not to be looked at; where there are any, `unseen` (N,) says so.
+        questions: where the questions come from.
+        vocabulary: classes of answers: `label` (Q,) int64, 0 for an answer that training never gave.
+        turning: how images and questions are turned at random; `turn` (N,) then says by which turn.
+        with_images: decode the images.
+        unseen: positions of images that are not to be looked at; where there are any, `unseen` (N,) says so.
     """
 
     def __init__(
@@ -257,8 +257,8 @@ def load(batches: QuestionBatches, sampler: QuestionSampler, workers: int) -> Da
     """A loader of whole batches.
 
     Args:
-        batches: Made of positions.
-        sampler: Gives the positions of each batch.
-        workers: Processes that read.
+        batches: made of positions.
+        sampler: gives the positions of each batch.
+        workers: processes that read.
     """
     return DataLoader(batches, batch_size=None, sampler=sampler, num_workers=workers)

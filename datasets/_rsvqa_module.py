@@ -30,34 +30,34 @@ class RSVQADataModule(LightningDataModule):
     answer that the training part never gives. Such questions stay in, and `unknown` counts them.
 
     Args:
-        root: As in `RSVQA`.
+        root: as in `RSVQA`.
         variant: 'lr', 'hr' or 'xben'.
-        answers: Names of the bins, 'official' or 'paper'.
+        answers: names of the bins, 'official' or 'paper'.
         split: 'official' takes the files' own; 'location' keeps places for validation, so that images that
             adjoin or overlap are never on two sides.
-        generated: More folders in the same layout to train on; of official splits the training part alone.
+        generated: more folders in the same layout to train on; of official splits the training part alone.
             Images that overlap or adjoin one of validation or test, or lie within the buffer, are left out
             (`left_out` of them).
-        batch_size: Images a batch, with their questions; or questions, where `by_image` is off.
-        by_image: Batches of whole images; else of questions of any images.
-        questions_per_image: Most questions of a training image in an epoch, others each time.
-        classes: Most classes of answers, the most frequent; None keeps all.
-        turning: Training images turned at random: 'none', 'guard' (not where a question names a side) or
+        batch_size: images a batch, with their questions; or questions, where `by_image` is off.
+        by_image: batches of whole images; else of questions of any images.
+        questions_per_image: most questions of a training image in an epoch, others each time.
+        classes: most classes of answers, the most frequent; None keeps all.
+        turning: training images turned at random: 'none', 'guard' (not where a question names a side) or
             'words' (questions turn along).
-        with_images: Decode images; off where features were computed before (`image_number` says which).
-        val_share: Part of the places kept for validation by location; 0 trains on everything.
-        buffer: Smallest gap between images of the two parts, metres on the ground.
-        seed: Of the split.
-        questions_only: Those of the folders whose images are not those of their questions, or are to teach
+        with_images: decode images; off where features were computed before (`image_number` says which).
+        val_share: part of the places kept for validation by location; 0 trains on everything.
+        buffer: smallest gap between images of the two parts, metres on the ground.
+        seed: of the split.
+        questions_only: those of the folders whose images are not those of their questions, or are to teach
             nothing: their questions alone are learnt (`unseen` of a batch says so of each image).
-        folds: Cross-validation by location in this many folds, instead of `val_share`.
-        fold: Which of them to keep for validation, from 1.
-        size: Height and width to bring images to.
-        num_workers: Processes that read; 0 is best for images held in memory.
-        budget: Most bytes of images to hold in memory.
+        folds: cross-validation by location in this many folds, instead of `val_share`.
+        fold: which of them to keep for validation, from 1.
+        size: height and width to bring images to.
+        num_workers: processes that read; 0 is best for images held in memory.
+        budget: most bytes of images to hold in memory.
 
     Raises:
-        DatasetError: An argument is none of its choices, or a folder of `questions_only` is not read.
+        DatasetError: if an argument is none of its choices, or a folder of `questions_only` is not read.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class RSVQADataModule(LightningDataModule):
         """Positions of training and validation images in the dataset, and how they were chosen.
 
         Raises:
-            DatasetError: The files have no official split, or places are unknown or too few.
+            DatasetError: if the files have no official split, or places are unknown or too few.
         """
         data = self.dataset
         tests = {image for part in TESTS for image in self.images_of(part)}
@@ -182,7 +182,7 @@ class RSVQADataModule(LightningDataModule):
         """Positions of the questions on some images.
 
         Args:
-            images: Their positions.
+            images: their positions.
         """
         return [index for number in images for index in self.dataset.questions_of[number]]
 
@@ -190,7 +190,7 @@ class RSVQADataModule(LightningDataModule):
         """Split, and decode the images if they are wanted and fit in memory.
 
         Args:
-            stage: Ignored.
+            stage: ignored.
         """
         self.split  # noqa: B018
         if self.with_images:

@@ -45,14 +45,14 @@ def image_bounds(entry: ImageEntry, *, mercator: bool = True) -> Box | None:
     resolution, which Web Mercator stretches by 1/cos(latitude).
 
     Args:
-        entry: The image.
-        mercator: The JSON gives positions in Web Mercator; else they are of an unknown system.
+        entry: the image.
+        mercator: the JSON gives positions in Web Mercator; else they are of an unknown system.
 
     Returns:
         Metres of the map, None where neither says where the image lies.
 
     Raises:
-        DatasetError: The file cannot be read.
+        DatasetError: if the file cannot be read.
     """
     if entry.path.suffix.lower() in {'.tif', '.tiff'}:
         with open_geotiff(entry.path) as source:
@@ -72,7 +72,7 @@ def close_groups(bounds: Boxes, buffer: float = 0.0) -> list[int]:
 
     Args:
         bounds: (N, 4), west, south, east, north in Web Mercator; NaN where unknown, each its own place.
-        buffer: Gap that two places have at least, metres on the ground.
+        buffer: gap that two places have at least, metres on the ground.
     """
     mine, theirs = _near(bounds, bounds, buffer)
     links = coo_array((np.ones(len(mine)), (mine, theirs)), shape=(len(bounds), len(bounds)))
@@ -85,7 +85,7 @@ def near_any(bounds: Boxes, others: Boxes, buffer: float = 0.0) -> NDArray[np.bo
     Args:
         bounds: (N, 4) as in `close_groups`; those that lie nowhere are near to none.
         others: (M, 4).
-        buffer: Metres on the ground.
+        buffer: metres on the ground.
     """
     near = np.zeros(len(bounds), bool)
     near[_near(bounds, others, buffer)[0]] = True
@@ -149,10 +149,10 @@ def official_split(splits: Sequence[str], *, tested: bool = False) -> Split:
 
     Args:
         splits: 'train', 'val' or another, of each image.
-        tested: There is a test part, so that one for validation is no must.
+        tested: there is a test part, so that one for validation is no must.
 
     Raises:
-        DatasetError: The files have no such splits.
+        DatasetError: if the files have no such splits.
     """
     train, val = ([index for index, name in enumerate(splits) if name == part] for part in ('train', 'val'))
     if not train or not (val or tested):
@@ -174,17 +174,17 @@ def split_by_location(
     """Keep places for validation: images that overlap, adjoin or lie within a buffer stay together.
 
     Args:
-        image_ids: Of the images.
-        strata: Such as whether each is rural or urban, to be had in both parts.
+        image_ids: of the images.
+        strata: such as whether each is rural or urban, to be had in both parts.
         bounds: (N, 4) in Web Mercator, NaN where unknown.
-        val_share: Part of the places of each stratum for validation.
-        seed: Gives another split.
-        buffer: Smallest gap between images of the two parts, metres on the ground.
-        folds: Cross-validation by this many folds in place of `val_share`.
-        fold: Which of them to keep, from 1.
+        val_share: part of the places of each stratum for validation.
+        seed: gives another split.
+        buffer: smallest gap between images of the two parts, metres on the ground.
+        folds: cross-validation by this many folds in place of `val_share`.
+        fold: which of them to keep, from 1.
 
     Raises:
-        DatasetError: An argument is out of range, no image has a place, or places are too few.
+        DatasetError: if an argument is out of range, no image has a place, or places are too few.
     """
     unknown = int((~np.isfinite(bounds).all(axis=1)).sum())
     if unknown:

@@ -45,9 +45,9 @@ class ProcessSampler(DistributedSampler[int]):
     alone: a batch of one process and the batches of n processes of an n-th of its size hold the same samples.
 
     Args:
-        count: Of samples.
-        shuffle: Whether to train: another order each epoch.
-        seed: Of the order.
+        count: of samples.
+        shuffle: whether to train: another order each epoch.
+        seed: of the order.
     """
 
     def __init__(self, count: int, *, shuffle: bool, seed: int = 0) -> None:
@@ -115,7 +115,7 @@ class Rule:
             min_cover: as above; None takes the default.
 
         Raises:
-            DatasetError: one is out of range, or has no effect.
+            DatasetError: if one is out of range, or has no effect.
         """
         if task not in get_args(Task):
             raise DatasetError(f'task has to be one of {", ".join(get_args(Task))}, not {task!r}')
@@ -183,7 +183,7 @@ def decide(
         rule: says which.
 
     Raises:
-        DatasetError: points are to say what is not there.
+        DatasetError: if points are to say what is not there.
     """
     tiles, found = shapely.STRtree(features.geometries).query(boxes, predicate='intersects')
     codes = np.searchsorted(names, features.classes[found].astype(str))

@@ -38,7 +38,7 @@ def read_rows(path: Path, columns: Sequence[str], lacking: str) -> list[dict[str
         lacking: what to say where there is no such file.
 
     Raises:
-        DatasetError: the file or a column is missing.
+        DatasetError: if the file or a column is missing.
     """
     if not path.is_file():
         raise DatasetError(f'{path.absolute()}: {lacking}')
@@ -148,8 +148,8 @@ def opened(scenes: Scenes, bands: Sequence[str] | None = None) -> list[Scene]:
         bands: names of the bands in file order, where the files do not say.
 
     Raises:
-        DatasetError: there is none, or two have one name, which would give tiles of one id.
-        UsageError: one cannot be opened.
+        DatasetError: if there is none, or two have one name, which would give tiles of one id.
+        UsageError: if one cannot be opened.
     """
     given = [scenes] if isinstance(scenes, str | PathLike | Scene) else list(scenes)
     found = [scene if isinstance(scene, Scene) else open_scene(scene, bands=bands) for scene in given]
@@ -177,7 +177,7 @@ def lay_grids(
         mask_values: as in `lay_grid`.
 
     Raises:
-        DatasetError: there are neither one nor as many masks as scenes.
+        DatasetError: if there are neither one nor as many masks as scenes.
     """
     masks = [mask] if mask is None or isinstance(mask, str | PathLike) else list(mask)
     if len(masks) not in (1, len(scenes)):
@@ -201,9 +201,9 @@ def lay_grid(
         mask_values: its values that are invalid, instead.
 
     Raises:
-        UsageError: a band is missing, no such resolution can be had, or the mask lies elsewhere.
-        DatasetError: the scene has no CRS, or is smaller than a tile.
-        ReadError: the pixels that tell the units cannot be read.
+        UsageError: if a band is missing, no such resolution can be had, or the mask lies elsewhere.
+        DatasetError: if the scene has no CRS, or is smaller than a tile.
+        ReadError: if the pixels that tell the units cannot be read.
     """
     wanted = scene.select(spec.bands)
     if wanted.gsd is None:

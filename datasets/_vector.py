@@ -95,7 +95,7 @@ def read_features(labels: Labels, column: str, layer: str | None = None) -> Labe
         layer: of a file that has several.
 
     Raises:
-        DatasetError: the file cannot be read, the layer, the column or the CRS is missing, or there are
+        DatasetError: if the file cannot be read, the layer, the column or the CRS is missing, or there are
             neither polygons nor points, or both.
     """
     frame, name = _load(labels, layer)

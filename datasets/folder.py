@@ -35,17 +35,17 @@ class SceneFolder(NonGeoDataset):
     folder) and `id` (source/scene/file name).
 
     Args:
-        root: Folder with a folder a class, or with `images/` that holds them; or several of these.
+        root: folder with a folder a class, or with `images/` that holds them; or several of these.
         mode: 'scene' gives the folder as `label`, int64; 'multi-label' gives (K,) float32 of the
             columns of `multilabels.csv` (`name`, `scene`, then one column of 0 and 1 a label),
             and leaves out images that are not in it (their number is `left_out`).
-        size: Height and width to bring images to; None leaves them.
-        budget: Most bytes of images to hold in memory.
-        unlabelled: In 'multi-label' mode keep images that the table does not name; their `label` is -1
+        size: height and width to bring images to; None leaves them.
+        budget: most bytes of images to hold in memory.
+        unlabelled: in 'multi-label' mode keep images that the table does not name; their `label` is -1
             throughout.
 
     Raises:
-        DatasetError: A root, table, column or image is missing.
+        DatasetError: if a root, table, column or image is missing.
     """
 
     bands: tuple[str, ...] = ('red', 'green', 'blue')
@@ -100,18 +100,18 @@ class SceneFolderDataModule(ImageDataModule):
     """Training and validation parts of a `SceneFolder`, stratified by scene and source.
 
     Args:
-        root: As in `SceneFolder`.
-        mode: As in `SceneFolder`.
-        size: Height and width to bring images to.
-        batch_size: Images a batch.
-        val_share: Part kept for validation; 0 trains on everything.
-        seed: Of the split.
-        num_workers: Processes that read; 0 is best for images held in memory.
-        budget: Most bytes of images to hold in memory.
-        folds: Number of folds of cross-validation, instead of `val_share`.
-        fold: Which of them to keep for validation, from 1.
-        unlabelled: As in `SceneFolder`; a teacher has to answer for them.
-        split: Table of ids and parts, such as `geores split` writes, instead of `val_share`.
+        root: as in `SceneFolder`.
+        mode: as in `SceneFolder`.
+        size: height and width to bring images to.
+        batch_size: images a batch.
+        val_share: part kept for validation; 0 trains on everything.
+        seed: of the split.
+        num_workers: processes that read; 0 is best for images held in memory.
+        budget: most bytes of images to hold in memory.
+        folds: number of folds of cross-validation, instead of `val_share`.
+        fold: which of them to keep for validation, from 1.
+        unlabelled: as in `SceneFolder`; a teacher has to answer for them.
+        split: table of ids and parts, such as `geores split` writes, instead of `val_share`.
     """
 
     def __init__(

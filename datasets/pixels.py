@@ -34,14 +34,14 @@ class GeoTIFFPairs(NonGeoDataset):
     (255 does not count), `bands`, `source` (name of the root's folder) and `id` (source/file name).
 
     Args:
-        root: The folder.
-        bands: Which bands, in which order; None takes those of the first file.
-        labels: Names of the classes, in their order; None takes those that the class maps name.
-        unlabelled: Keep images without a class map too: all their pixels are 255.
-        budget: Most bytes of images to hold in memory.
+        root: the folder.
+        bands: which bands, in which order; None takes those of the first file.
+        labels: names of the classes, in their order; None takes those that the class maps name.
+        unlabelled: keep images without a class map too: all their pixels are 255.
+        budget: most bytes of images to hold in memory.
 
     Raises:
-        DatasetError: The root, an image or a class map is missing, or a class map has no names.
+        DatasetError: if the root, an image or a class map is missing, or a class map has no names.
     """
 
     task: Literal['segmentation'] = 'segmentation'
@@ -94,14 +94,15 @@ class GeoTIFFPairs(NonGeoDataset):
         """Classes of one image's pixels.
 
         Args:
-            index: Of the sample.
-            shape: Height and width of its image.
+            index: of the sample.
+            shape: height and width of its image.
 
         Returns:
             (H, W): places in the labels, 255 where nothing is known or a band of the image is nodata.
 
         Raises:
-            DatasetError: The class map cannot be read, is of another shape, or holds a class without a name.
+            DatasetError: if the class map cannot be read, is of another shape, or holds a class without a
+                name.
         """
         if not self._has[index]:
             return np.full(shape, IGNORED, np.int64)
@@ -166,19 +167,19 @@ class GeoTIFFPairsDataModule(ImageDataModule):
     """Training and validation parts of `GeoTIFFPairs`.
 
     Args:
-        root: As in `GeoTIFFPairs`.
-        bands: As in `GeoTIFFPairs`.
-        labels: As in `GeoTIFFPairs`.
-        unlabelled: As in `GeoTIFFPairs`.
-        input_size: Height and width that the exported card names; None takes those of the first image.
-        batch_size: Images a batch.
-        val_share: Part kept for validation; 0 trains on everything.
-        seed: Of the split.
-        num_workers: Processes that read; 0 is best for images held in memory.
-        budget: Most bytes of images to hold in memory.
-        folds: Number of folds of cross-validation, instead of `val_share`.
-        fold: Which of them to keep for validation, from 1.
-        split: Table of ids and parts, such as `geores split` writes, instead of `val_share`.
+        root: as in `GeoTIFFPairs`.
+        bands: as in `GeoTIFFPairs`.
+        labels: as in `GeoTIFFPairs`.
+        unlabelled: as in `GeoTIFFPairs`.
+        input_size: height and width that the exported card names; None takes those of the first image.
+        batch_size: images a batch.
+        val_share: part kept for validation; 0 trains on everything.
+        seed: of the split.
+        num_workers: processes that read; 0 is best for images held in memory.
+        budget: most bytes of images to hold in memory.
+        folds: number of folds of cross-validation, instead of `val_share`.
+        fold: which of them to keep for validation, from 1.
+        split: table of ids and parts, such as `geores split` writes, instead of `val_share`.
     """
 
     def __init__(

@@ -53,23 +53,23 @@ class ReBEN(NonGeoDataset):
     and `image_60m` (uint16), which `geores.datasets.expand` brings to one grid later, on any device.
 
     Args:
-        root: The folder.
+        root: the folder.
         split: 'train', 'val' (or 'validation'), 'test', or 'all': the official parts.
         bands: 's1', 's2' (ten bands), 's2-full' (twelve), 'all' (VV, VH and the ten), 'all-full', or
             names in the order wanted.
-        interpolation: How bands of 20 and 60 m come to 10 m: 'nearest' as in the published models,
+        interpolation: how bands of 20 and 60 m come to 10 m: 'nearest' as in the published models,
             'bilinear', or 'native' for not at all.
-        maps: Read the reference maps too.
-        snow_and_clouds: Take patches with seasonal snow, clouds or shadows too.
+        maps: read the reference maps too.
+        snow_and_clouds: take patches with seasonal snow, clouds or shadows too.
         label_order: 'lexicographic', that of all published models, or 'original', that of CORINE.
         metadata: `metadata.parquet` or its folder, if it is not at `root` or in the folder above.
-        only_present: Leave out patches that are not there, which otherwise is an error; for parts of
-            the archive.
+        only_present: leave out patches that are not there, which otherwise is an error; for parts of the
+            archive.
 
     Raises:
-        DatasetError: The root, the table, a column or a part of the archive is missing.
-        BandError: A band is unknown.
-        UsageError: A split, an order or an interpolation is unknown.
+        DatasetError: if the root, the table, a column or a part of the archive is missing.
+        BandError: if a band is unknown.
+        UsageError: if a split, an order or an interpolation is unknown.
     """
 
     task: Literal['multi-label', 'single-label'] = 'multi-label'
@@ -127,7 +127,7 @@ class ReBEN(NonGeoDataset):
         """Images of several samples at once, quicker than one by one.
 
         Args:
-            indices: Of the samples, N of them.
+            indices: of the samples, N of them.
             out: (N, C, 120, 120) to write to again and again, contiguous: pages that the system has to
                 hand out anew cost more than reading does.
 
@@ -135,7 +135,7 @@ class ReBEN(NonGeoDataset):
             `out`, or a new array.
 
         Raises:
-            UsageError: With `interpolation='native'`, whose bands are of several sizes.
+            UsageError: with `interpolation='native'`, whose bands are of several sizes.
         """
         return self.images.batch(indices, out)
 
@@ -153,7 +153,7 @@ class ReBEN(NonGeoDataset):
         """Where the samples lie, in their order.
 
         Args:
-            crs: To bring the squares of several UTM zones to.
+            crs: to bring the squares of several UTM zones to.
         """
         from geores.bigearthnet.footprints import footprints
 
@@ -164,19 +164,19 @@ class ReBENDataModule(ImageDataModule):
     """The official parts of `ReBEN`, with the official statistics.
 
     Args:
-        root: As in `ReBEN`.
-        bands: As in `ReBEN`.
-        interpolation: As in `ReBEN`; not 'native', for tasks take one image.
-        batch_size: Patches a batch, on each device.
-        num_workers: Processes that read, on each device.
-        train_split: The part to train on.
-        val_split: The part to validate on.
-        test_split: The part to test on.
-        snow_and_clouds: As in `ReBEN`.
-        label_order: As in `ReBEN`.
-        metadata: As in `ReBEN`.
-        only_present: As in `ReBEN`.
-        seed: Of the order of training patches.
+        root: as in `ReBEN`.
+        bands: as in `ReBEN`.
+        interpolation: as in `ReBEN`; not 'native', for tasks take one image.
+        batch_size: patches a batch, on each device.
+        num_workers: processes that read, on each device.
+        train_split: the part to train on.
+        val_split: the part to validate on.
+        test_split: the part to test on.
+        snow_and_clouds: as in `ReBEN`.
+        label_order: as in `ReBEN`.
+        metadata: as in `ReBEN`.
+        only_present: as in `ReBEN`.
+        seed: of the order of training patches.
     """
 
     size = SIDE

@@ -46,17 +46,17 @@ class RESISC45(SceneFolder):
     and `id` (class/file name).
 
     Args:
-        root: Folder that holds `NWPU-RESISC45/<class>/<class>_<number>.jpg`, or the folder of the classes
+        root: folder that holds `NWPU-RESISC45/<class>/<class>_<number>.jpg`, or the folder of the classes
             itself.
         split: 'all', or a part of the fixed 60/20/20 split (Neumann et al. 2019), whose lists
             `resisc45-train.txt`, `-val.txt` and `-test.txt` lie in `root` or beside the classes' folder.
-        size: Height and width to bring images to; None leaves them.
-        budget: Most bytes of images to hold in memory.
-        download: Fetch and unpack images and lists where they are absent (about 400 MB).
-        checksum: Compare the MD5 of what is fetched.
+        size: height and width to bring images to; None leaves them.
+        budget: most bytes of images to hold in memory.
+        download: fetch and unpack images and lists where they are absent (about 400 MB).
+        checksum: compare the MD5 of what is fetched.
 
     Raises:
-        DatasetError: The folder, a class, a list or an image that a list names is missing; says where it
+        DatasetError: if the folder, a class, a list or an image that a list names is missing; says where it
             was looked for.
     """
 
@@ -98,19 +98,19 @@ class RESISC45DataModule(ImageDataModule):
     validation part is the list's, and `RESISC45(root, 'test')` is left for the end.
 
     Args:
-        root: As in `RESISC45`.
-        ratio: Part of each class to train on, 0.1 and 0.2 in the paper; None takes the fixed lists.
-        repeat: Which of the random draws, from 0; the paper averages ten.
-        size: Height and width to bring images to; None leaves them.
-        batch_size: Images a batch.
-        seed: Of the draws.
-        num_workers: Processes that read; 0 is best for images held in memory.
-        budget: Most bytes of images to hold in memory; 6.2 GB hold all at their own size.
-        download: As in `RESISC45`.
-        checksum: As in `RESISC45`.
+        root: as in `RESISC45`.
+        ratio: part of each class to train on, 0.1 and 0.2 in the paper; None takes the fixed lists.
+        repeat: which of the random draws, from 0; the paper averages ten.
+        size: height and width to bring images to; None leaves them.
+        batch_size: images a batch.
+        seed: of the draws.
+        num_workers: processes that read; 0 is best for images held in memory.
+        budget: most bytes of images to hold in memory; 6.2 GB hold all at their own size.
+        download: as in `RESISC45`.
+        checksum: as in `RESISC45`.
 
     Raises:
-        DatasetError: The ratio or the repeat is out of range.
+        DatasetError: if the ratio or the repeat is out of range.
     """
 
     def __init__(

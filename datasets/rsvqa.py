@@ -31,19 +31,19 @@ class RSVQA(NonGeoDataset):
     image has many questions: `batch` decodes it once for all of them.
 
     Args:
-        root: Folder with the JSON files, split or not, and images in `images/` or beside them; or several.
+        root: folder with the JSON files, split or not, and images in `images/` or beside them; or several.
             Images are 8-bit colour, or GeoTIFFs of Sentinel-2 with bands B04, B03 and B02 (`read_picture`).
         variant: 'lr', 'hr' or 'xben': says which answers are binned.
         split: 'train', 'val', 'test' or 'test_phili' of the official files; None takes all that there are.
-        answers: Names of the bins, 'official' or 'paper'.
-        size: Height and width to bring images to; None leaves them, and all have to have one size.
-        budget: Most bytes of images to hold in memory.
-        reader: From an image's id to pixels (3, H, W), uint8, for images that are no files, such as
-            patches in a store; their places are unknown.
+        answers: names of the bins, 'official' or 'paper'.
+        size: height and width to bring images to; None leaves them, and all have to have one size.
+        budget: most bytes of images to hold in memory.
+        reader: from an image's id to pixels (3, H, W), uint8, for images that are no files, such as patches
+            in a store; their places are unknown.
 
     Raises:
-        DatasetError: A file is missing, files disagree, a question is empty or too long, or an answer is none
-            that its question can have.
+        DatasetError: if a file is missing, files disagree, a question is empty or too long, or an answer is
+            none that its question can have.
     """
 
     bands: tuple[str, ...] = ('red', 'green', 'blue')
@@ -128,10 +128,10 @@ class RSVQA(NonGeoDataset):
         """One image, (3, H, W) float32, 0 to 255.
 
         Args:
-            number: Its position among `image_ids`.
+            number: its position among `image_ids`.
 
         Raises:
-            DatasetError: It cannot be read, or is of another size than the first.
+            DatasetError: if it cannot be read, or is of another size than the first.
         """
         pixels = self.images[number]
         if pixels.shape != self.image_shape:
@@ -150,8 +150,8 @@ class RSVQA(NonGeoDataset):
         """Questions with each of their images once.
 
         Args:
-            indices: Positions of questions.
-            with_images: Decode the images; without, features that were computed before can take their place.
+            indices: positions of questions.
+            with_images: decode the images; without, features that were computed before can take their place.
 
         Returns:
             `image` (N, 3, H, W), `image_id` (N names) and `image_number` (N,) of the images as they first

@@ -83,9 +83,9 @@ class SceneTiles(NonGeoDataset):
         notes: what the user should be told, one sentence each.
 
     Raises:
-        DatasetError: the labels cannot be used, an option is out of range, or no tile has a class.
-        UsageError: a scene cannot be opened, or lacks a band.
-        ReadError: pixels cannot be read.
+        DatasetError: if the labels cannot be used, an option is out of range, or no tile has a class.
+        UsageError: if a scene cannot be opened, or lacks a band.
+        ReadError: if pixels cannot be read.
     """
 
     def __init__(
@@ -317,14 +317,14 @@ def split_tiles(
     """A geographic split of tiles, as `geores.splits.block_split` makes it.
 
     Args:
-        tiles: To split.
-        share: Part of the tiles of each class that is wanted for validation.
-        seed: Gives another split.
-        block_size: Metres of a block's side; four tiles where not given.
-        buffer: Metres from validation tiles within which no tile trains.
+        tiles: to split.
+        share: part of the tiles of each class that is wanted for validation.
+        seed: gives another split.
+        block_size: metres of a block's side; four tiles where not given.
+        buffer: metres from validation tiles within which no tile trains.
 
     Raises:
-        DatasetError: An argument is out of range, or the tiles lie in too few blocks.
+        DatasetError: if an argument is out of range, or the tiles lie in too few blocks.
     """
     size = BLOCK_TILES * tiles.side if block_size is None else block_size
     bounds = tiles.bounds * tiles.unit_metres

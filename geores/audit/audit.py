@@ -66,8 +66,8 @@ def audit_split(
         progress: told of images read, and of all.
 
     Raises:
-        DatasetError: a column is missing or holds no parts, or fewer than two parts have rows.
-        ReadError: an image cannot be read.
+        DatasetError: if a column is missing or holds no parts, or fewer than two parts have rows.
+        ReadError: if an image cannot be read.
     """
     options.check()
     names = _parts(source, options.column)

@@ -70,8 +70,8 @@ def find_duplicates(
         progress: told of images read, and of all.
 
     Raises:
-        DatasetError: the folder is none, or no image belongs to a row.
-        ReadError: an image cannot be read.
+        DatasetError: if the folder is none, or no image belongs to a row.
+        ReadError: if an image cannot be read.
     """
     if not folder.is_dir():
         raise DatasetError(f'{folder}: no such folder of images')

@@ -23,14 +23,14 @@ def patch_table(ids: Sequence[str] | pd.Series) -> pd.DataFrame:
     """What patch ids say, and their squares in UTM.
 
     Args:
-        ids: Patch ids.
+        ids: patch ids.
 
     Returns:
         A row an id, in their order: `patch_id`, `product`, `tile`, `column`, `row`, `epsg`, and `left`,
         `bottom`, `right`, `top` in m of that UTM zone.
 
     Raises:
-        UsageError: One is no patch id; says which.
+        UsageError: if one is no patch id; says which.
     """
     names = pd.Series(ids, dtype='string').reset_index(drop=True)
     parts = names.str.extract(_PATTERN)
@@ -67,14 +67,14 @@ def footprints(ids: Sequence[str] | pd.Series, crs: str = 'EPSG:4326') -> 'geopa
     """Outlines of patches in one coordinate system.
 
     Args:
-        ids: Patch ids.
-        crs: To bring them to; a square of one UTM zone keeps its four corners.
+        ids: patch ids.
+        crs: to bring them to; a square of one UTM zone keeps its four corners.
 
     Returns:
         The columns of `patch_table` and `geometry`, in the order of the ids.
 
     Raises:
-        UsageError: One is no patch id; says which.
+        UsageError: if one is no patch id; says which.
     """
     import geopandas
     import pyproj

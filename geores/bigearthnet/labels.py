@@ -121,7 +121,7 @@ def labels_in(order: LabelOrder) -> tuple[str, ...]:
         order: 'lexicographic', or 'original' (that of CORINE Land Cover).
 
     Raises:
-        UsageError: There is no such order.
+        UsageError: if there is no such order.
     """
     if order not in get_args(LabelOrder):
         raise UsageError(f'label_order has to be one of {", ".join(get_args(LabelOrder))}, not {order!r}')
@@ -132,10 +132,10 @@ def class_of(code: int) -> str | None:
     """The label of a code of a reference map, None where it has none.
 
     Args:
-        code: Of CORINE Land Cover, or `UNLABELLED`.
+        code: of CORINE Land Cover, or `UNLABELLED`.
 
     Raises:
-        UsageError: There is no such code.
+        UsageError: if there is no such code.
     """
     if code == UNLABELLED:
         return None
@@ -157,8 +157,8 @@ class MapLabels:
     """What a reference map says of its patch.
 
     Attributes:
-        labels: In lexicographic order; one pixel is enough.
-        unlabelled: Share of pixels whose code has no label.
+        labels: in lexicographic order; one pixel is enough.
+        unlabelled: share of pixels whose code has no label.
     """
 
     labels: tuple[str, ...]
@@ -175,13 +175,13 @@ def classes_of_map(codes: NDArray[Any], order: LabelOrder = 'lexicographic') -> 
 
     Args:
         codes: (H, W) of CORINE Land Cover codes, as a reference map holds them.
-        order: Of the labels that classes are places in.
+        order: of the labels that classes are places in.
 
     Returns:
         (H, W): places in the labels, `IGNORED` where a code has no label.
 
     Raises:
-        UsageError: The codes are not whole numbers, or one is unknown; says which.
+        UsageError: if the codes are not whole numbers, or one is unknown; says which.
     """
     if codes.dtype.kind not in 'iu':
         raise UsageError(f'codes of a map are whole numbers, not {codes.dtype}')
@@ -204,7 +204,7 @@ def labels_of_map(codes: NDArray[Any]) -> MapLabels:
         codes: (H, W) of CORINE Land Cover codes.
 
     Raises:
-        UsageError: The map is empty, or a code is unknown.
+        UsageError: if the map is empty, or a code is unknown.
     """
     if not codes.size:
         raise UsageError('the map has no pixels')

@@ -28,13 +28,13 @@ class LmdbStore:
     Safe to pickle and to use in threads and forked processes: each process opens the file for itself.
 
     Args:
-        path: Folder with data.mdb.
-        readahead: Whether the system may read ahead of what is asked for. It helps reading all patches in
-            the order of their names and harms shuffled reading of a file larger than memory.
+        path: folder with data.mdb.
+        readahead: whether the system may read ahead of what is asked for. It helps reading all patches in the
+            order of their names and harms shuffled reading of a file larger than memory.
 
     Raises:
-        DatasetError: If there is no LMDB.
-        ReadError: If it is cut off.
+        DatasetError: if there is no LMDB.
+        ReadError: if it is cut off.
     """
 
     kind: Literal['tiff', 'lmdb'] = 'lmdb'
@@ -60,11 +60,11 @@ class LmdbStore:
         """The safetensors file of one patch, as it is stored.
 
         Args:
-            name: As in `read`.
+            name: as in `read`.
 
         Raises:
-            DatasetError: If no patch of that name is here.
-            ReadError: If the LMDB is damaged there.
+            DatasetError: if no patch of that name is here.
+            ReadError: if the LMDB is damaged there.
         """
         with self._env().begin(buffers=True) as txn:
             return bytes(self._get(txn, name))

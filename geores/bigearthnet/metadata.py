@@ -40,11 +40,11 @@ def find_metadata(root: Path | str, metadata: Path | str | None = None) -> Path:
     """The table of clean patches.
 
     Args:
-        root: Where the patches are; the table is looked for there and in the folder above it.
-        metadata: The table itself, or the folder that holds it, if it is elsewhere.
+        root: where the patches are; the table is looked for there and in the folder above it.
+        metadata: the table itself, or the folder that holds it, if it is elsewhere.
 
     Raises:
-        DatasetError: It is not there; says where was looked.
+        DatasetError: if it is not there; says where was looked.
     """
     given = Path(root if metadata is None else metadata)
     looked = [given / METADATA, given.absolute().parent / METADATA]
@@ -63,10 +63,10 @@ def read_metadata(path: Path | str, split: SplitName = 'all', *, snow_and_clouds
     """Rows of the released tables.
 
     Args:
-        path: Of `metadata.parquet`.
+        path: of `metadata.parquet`.
         split: 'train', 'val' (or 'validation'), 'test', or 'all'.
-        snow_and_clouds: Take patches with seasonal snow, clouds or shadows too; their table stands
-            beside the other.
+        snow_and_clouds: take patches with seasonal snow, clouds or shadows too; their table stands beside the
+            other.
 
     Returns:
         At least the columns `patch_id`, `labels`, `split`, `contains_seasonal_snow` and
@@ -74,8 +74,8 @@ def read_metadata(path: Path | str, split: SplitName = 'all', *, snow_and_clouds
         the files.
 
     Raises:
-        DatasetError: A table or a column is missing, a table cannot be read, or nothing is left.
-        UsageError: There is no such split.
+        DatasetError: if a table or a column is missing, a table cannot be read, or nothing is left.
+        UsageError: if there is no such split.
     """
     if split not in get_args(SplitName):
         raise UsageError(f'split has to be one of {", ".join(get_args(SplitName))}, not {split!r}')
@@ -100,14 +100,14 @@ def label_matrix(table: pa.Table, order: LabelOrder = 'lexicographic') -> NDArra
     """Labels of all rows.
 
     Args:
-        table: As `read_metadata` gives it.
-        order: Of the columns.
+        table: as `read_metadata` gives it.
+        order: of the columns.
 
     Returns:
         (N, 19) of 0 and 1.
 
     Raises:
-        DatasetError: A label is none of the 19, or a row has none; says which and of which patch.
+        DatasetError: if a label is none of the 19, or a row has none; says which and of which patch.
     """
     names = labels_in(order)
     lists = table['labels'].combine_chunks()
@@ -130,12 +130,12 @@ def check_column(table: pa.Table, name: str, path: Path) -> None:
     """Refuse a table without a column.
 
     Args:
-        table: The table.
-        name: Of the column.
-        path: The file it was read from.
+        table: the table.
+        name: of the column.
+        path: the file it was read from.
 
     Raises:
-        DatasetError: The column is missing.
+        DatasetError: if the column is missing.
     """
     if name not in table.column_names:
         raise DatasetError(
@@ -222,11 +222,11 @@ def official_statistics(
     """Mean and standard deviation of bands, in digital numbers (Sentinel-2) and dB (Sentinel-1).
 
     Args:
-        bands: Names as in BigEarthNet.
-        interpolation: How coarser bands are brought to 10 m.
+        bands: names as in BigEarthNet.
+        interpolation: how coarser bands are brought to 10 m.
 
     Raises:
-        UsageError: A band or the interpolation is unknown.
+        UsageError: if a band or the interpolation is unknown.
     """
     if interpolation not in {'nearest', 'bilinear', 'native'}:
         raise UsageError(f'no statistics of interpolation {interpolation!r}')

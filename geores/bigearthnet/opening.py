@@ -28,8 +28,8 @@ def checksum(name: str, arrays: Mapping[str, NDArray[Any]]) -> int:
     """CRC-32 of all pixels of a patch, little-endian, its bands in the order of `bands_of`.
 
     Args:
-        name: Of the patch.
-        arrays: All its bands at their native sizes and types.
+        name: of the patch.
+        arrays: all its bands at their native sizes and types.
     """
     total = 0
     for band in bands_of(name):
@@ -42,8 +42,8 @@ def write_checksums(path: Path, sums: Iterable[tuple[str, int]]) -> None:
     """Write the table: columns `name` and `crc32`.
 
     Args:
-        path: To write to.
-        sums: Names and checksums.
+        path: to write to.
+        sums: names and checksums.
     """
     pairs = list(sums)
     table = pa.table({
@@ -57,10 +57,10 @@ def read_checksums(path: Path) -> dict[str, int] | None:
     """Checksums by name, or None where there is no table.
 
     Args:
-        path: The table.
+        path: the table.
 
     Raises:
-        ReadError: If it is damaged.
+        ReadError: if it is damaged.
     """
     if not path.is_file():
         return None
@@ -75,10 +75,10 @@ def open_store(root: Path | str) -> PatchStore:
     """The store that stands at `root`, whichever of the layouts it is.
 
     Args:
-        root: A folder with some of `TIFF_FOLDERS`, or an LMDB of rico-hdl.
+        root: a folder with some of `TIFF_FOLDERS`, or an LMDB of rico-hdl.
 
     Raises:
-        DatasetError: If nothing of the kind is there; says what was looked for and where.
+        DatasetError: if nothing of the kind is there; says what was looked for and where.
     """
     root = Path(root)
     kind = find_kind(root)
@@ -96,7 +96,7 @@ def find_kind(root: Path | str) -> Kind | None:
     """Which layout of reBEN stands in a folder; None if there is none.
 
     Args:
-        root: The folder.
+        root: the folder.
     """
     root = Path(root)
     if (root / LMDB_FILE).is_file():

@@ -47,10 +47,10 @@ class PatchId(_Name):
     """A Sentinel-2 patch by its name, as S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57.
 
     Attributes:
-        product: The Sentinel-2 product it was cut from, its folder in the release.
-        tile_name: Tile, as '33UUP'.
-        column: From west to east, 0 to 90.
-        row: From north to south, 0 to 90.
+        product: the Sentinel-2 product it was cut from, its folder in the release.
+        tile_name: tile, as '33UUP'.
+        column: from west to east, 0 to 90.
+        row: from north to south, 0 to 90.
     """
 
     @classmethod
@@ -58,10 +58,10 @@ class PatchId(_Name):
         """Read a patch id.
 
         Args:
-            name: The id, or the name of its reference map.
+            name: the id, or the name of its reference map.
 
         Raises:
-            UsageError: It is no patch id.
+            UsageError: if it is no patch id.
         """
         match = _PATCH.fullmatch(name.removesuffix(MAP_SUFFIX))
         if match is None:
@@ -104,7 +104,7 @@ class PatchId(_Name):
         """From pixels to UTM coordinates.
 
         Args:
-            resolution: Of the pixels in m: 10, 20 or 60.
+            resolution: of the pixels in m: 10, 20 or 60.
         """
         from affine import Affine
 
@@ -117,10 +117,10 @@ class S1Name(_Name):
     """A Sentinel-1 patch by its name, as S1A_IW_GRDH_1SDV_20170613T165043_33UUP_70_48.
 
     Attributes:
-        product: The Sentinel-1 product it was cut from, its folder in the release.
-        tile_name: Tile of its Sentinel-2 partner, as '33UUP'.
-        column: The partner's.
-        row: The partner's.
+        product: the Sentinel-1 product it was cut from, its folder in the release.
+        tile_name: tile of its Sentinel-2 partner, as '33UUP'.
+        column: the partner's.
+        row: the partner's.
     """
 
     @classmethod
@@ -128,10 +128,10 @@ class S1Name(_Name):
         """Read a Sentinel-1 name.
 
         Args:
-            name: The name; its column and row are not padded with zeros.
+            name: the name; its column and row are not padded with zeros.
 
         Raises:
-            UsageError: It is no such name.
+            UsageError: if it is no such name.
         """
         match = _S1.fullmatch(name)
         if match is None or any(one.startswith('0') and one != '0' for one in match.group(4, 5)):
@@ -152,7 +152,7 @@ class S1Name(_Name):
         """Whether this is of the same ground as a Sentinel-2 patch.
 
         Args:
-            patch: The Sentinel-2 patch.
+            patch: the Sentinel-2 patch.
         """
         return (self.tile_name, self.column, self.row) == (patch.tile_name, patch.column, patch.row)
 
@@ -161,7 +161,7 @@ def modality(name: str) -> str:
     """Which kind of patch a name is of: 's1', 's2' or 'map'.
 
     Args:
-        name: As `PatchStore.read` takes it.
+        name: as `PatchStore.read` takes it.
     """
     if name.startswith('S1'):
         return 's1'

@@ -79,7 +79,7 @@ def sides(bands: Sequence[str]) -> dict[int, list[int]]:
     """Places in `bands` by the native size of the band there.
 
     Args:
-        bands: Names of bands.
+        bands: names of bands.
     """
     places: dict[int, list[int]] = {}
     for place, band in enumerate(bands):
@@ -101,11 +101,11 @@ class Piece:
     """Bands that were asked for one after the other and lie one behind the other.
 
     Attributes:
-        first: Place of the first among the bands asked for.
-        count: Number of bands.
-        side: Pixels along a side.
-        dtype: Of the pixels.
-        offset: Of the first pixel, in bytes from the value's start.
+        first: place of the first among the bands asked for.
+        count: number of bands.
+        side: pixels along a side.
+        dtype: of the pixels.
+        offset: of the first pixel, in bytes from the value's start.
     """
 
     first: int
@@ -125,8 +125,8 @@ class Layout:
     """Where the bands of a value lie.
 
     Attributes:
-        offsets: First byte of each band, from the value's start.
-        size: Bytes of the whole value.
+        offsets: first byte of each band, from the value's start.
+        size: bytes of the whole value.
     """
 
     offsets: Mapping[str, int]
@@ -137,10 +137,10 @@ class Layout:
         """Bands as few pieces as they can be read in.
 
         Args:
-            bands: Their names.
+            bands: their names.
 
         Raises:
-            KeyError: One is not here; the error's argument is its name.
+            KeyError: if one is not here; the error's argument is its name.
         """
         known = self._pieces.get(bands)
         if known is None:
@@ -163,10 +163,10 @@ def layout_of(value: 'bytes | memoryview') -> Layout:
     """Find the bands of a value.
 
     Args:
-        value: A whole safetensors file.
+        value: a whole safetensors file.
 
     Raises:
-        ValueFormatError: It is none, is cut short, or holds what is no band of reBEN.
+        ValueFormatError: if it is none, is cut short, or holds what is no band of reBEN.
     """
     end = _PREFIX + int.from_bytes(value[:_PREFIX], 'little')
     if not _PREFIX < end <= len(value):
@@ -181,7 +181,7 @@ def encode_patch(bands: Mapping[str, NDArray[Any]]) -> bytes:
     """Write bands as rico-hdl does: the same bytes for the same bands in any order.
 
     Args:
-        bands: Pixels by band, at their native sizes and types.
+        bands: pixels by band, at their native sizes and types.
 
     Returns:
         A safetensors file: the bands by their names' order, the header padded with blanks to 8 bytes.
@@ -196,7 +196,7 @@ def bands_of(name: str) -> tuple[str, ...]:
     """All bands that a patch of such a name has.
 
     Args:
-        name: As `PatchStore.read` takes it.
+        name: as `PatchStore.read` takes it.
     """
     return _BANDS[modality(name)]
 

@@ -31,8 +31,8 @@ class PatchStore(Protocol):
     """The pixels of patches by name: safe to pickle and to use after a fork.
 
     Attributes:
-        path: The folder the patches stand in.
-        kind: Which of the layouts it is.
+        path: the folder the patches stand in.
+        kind: which of the layouts it is.
     """
 
     path: Path
@@ -42,16 +42,16 @@ class PatchStore(Protocol):
         """Bands of one patch at their native sizes.
 
         Args:
-            name: A Sentinel-2 patch id, a Sentinel-1 name, or a patch id with `_reference_map` behind it.
-            bands: Names as in `S2_BANDS` or `S1_BANDS`; a map's only band is `MAP_BAND`.
+            name: a Sentinel-2 patch id, a Sentinel-1 name, or a patch id with `_reference_map` behind it.
+            bands: names as in `S2_BANDS` or `S1_BANDS`; a map's only band is `MAP_BAND`.
 
         Returns:
             The bands asked for: Sentinel-2 (120, 120), (60, 60) or (20, 20) uint16 digital numbers,
             Sentinel-1 (120, 120) float32 decibels, a map (120, 120) uint16 CORINE Land Cover codes.
 
         Raises:
-            DatasetError: If no patch of that name is here, or it lacks a band.
-            ReadError: If what is here cannot be read; names the patch.
+            DatasetError: if no patch of that name is here, or it lacks a band.
+            ReadError: if what is here cannot be read; names the patch.
         """
         ...
 
@@ -68,13 +68,13 @@ class BatchStore(PatchStore, Protocol):
         """Write bands of one patch as float32 on the 10 m grid, coarser pixels repeated.
 
         Args:
-            name: As in `read`.
-            bands: As in `read`.
+            name: as in `read`.
+            bands: as in `read`.
             out: (C, 120, 120) to write to, contiguous.
 
         Raises:
-            DatasetError: As in `read`.
-            ReadError: As in `read`.
+            DatasetError: as in `read`.
+            ReadError: as in `read`.
         """
         ...
 
@@ -84,16 +84,16 @@ class BatchStore(PatchStore, Protocol):
         """Bands of many patches of one kind as float32 on the 10 m grid, coarser pixels repeated.
 
         Args:
-            names: As in `read`, N of them.
-            bands: As in `read`, C of them.
+            names: as in `read`, N of them.
+            bands: as in `read`, C of them.
             out: (N, C, 120, 120) to write to, contiguous from the second dimension on.
 
         Returns:
             `out`, or a new array.
 
         Raises:
-            DatasetError: As in `read`.
-            ReadError: As in `read`.
+            DatasetError: as in `read`.
+            ReadError: as in `read`.
         """
         ...
 
@@ -101,15 +101,15 @@ class BatchStore(PatchStore, Protocol):
         """Bands of many patches of one kind as they are stored, to be expanded elsewhere.
 
         Args:
-            names: As in `read`, N of them.
-            bands: As in `read`.
+            names: as in `read`, N of them.
+            bands: as in `read`.
 
         Returns:
             (N, B, S, S) by the native size S: the B bands of that size in their order in `bands`.
 
         Raises:
-            DatasetError: As in `read`.
-            ReadError: As in `read`.
+            DatasetError: as in `read`.
+            ReadError: as in `read`.
         """
         ...
 
@@ -118,6 +118,6 @@ def native_form(band: str) -> tuple[int, np.dtype[Any]]:
     """Side in pixels and type of a band as it is released.
 
     Args:
-        band: As in `S2_BANDS` or `S1_BANDS`, or `MAP_BAND`.
+        band: as in `S2_BANDS` or `S1_BANDS`, or `MAP_BAND`.
     """
     return _SIDES.get(band, 120), _FLOAT if band in S1_BANDS else _WHOLE

@@ -45,11 +45,11 @@ class TiffHeader:
     """Where the pixels of a TIFF lie.
 
     Attributes:
-        height: In pixels.
-        width: In pixels.
-        dtype: Of a pixel.
-        offset: Of the first pixel in the file, in bytes.
-        is_plain: Whether all pixels lie behind each other from there on, uncompressed.
+        height: in pixels.
+        width: in pixels.
+        dtype: of a pixel.
+        offset: of the first pixel in the file, in bytes.
+        is_plain: whether all pixels lie behind each other from there on, uncompressed.
     """
 
     height: int
@@ -68,13 +68,13 @@ def parse_tiff(data: bytes | bytearray) -> TiffHeader | None:
     """Read the header of a little-endian TIFF (TIFF 6.0, section 2).
 
     Args:
-        data: The whole file.
+        data: the whole file.
 
     Returns:
         The header; None where it is of a kind that is not read here (big-endian, BigTIFF, more bands).
 
     Raises:
-        TiffError: It is no TIFF, or parts of it are missing: GDAL would give zeros for some of these.
+        TiffError: if it is no TIFF, or parts of it are missing: GDAL would give zeros for some of these.
     """
     if data[:4] in (b'MM\0*', b'II+\0', b'MM\0+'):
         return None
@@ -137,7 +137,7 @@ class TiffStore:
     Only those need be there that are read from.
 
     Args:
-        path: The folder that holds them.
+        path: the folder that holds them.
     """
 
     kind: Literal['tiff', 'lmdb'] = 'tiff'
@@ -161,8 +161,8 @@ class TiffStore:
         """Files of bands of a patch, whether they are there or not.
 
         Args:
-            name: As in `read`.
-            bands: As in `read`.
+            name: as in `read`.
+            bands: as in `read`.
         """
         stem = self._stem(name)
         return [Path(f'{stem}.tif' if band == MAP_BAND else f'{stem}_{band}.tif') for band in bands]
@@ -198,14 +198,14 @@ def read_tiff(path: str | Path) -> NDArray[Any]:
     """Pixels of a GeoTIFF of one band, exactly as they are stored.
 
     Args:
-        path: The file.
+        path: the file.
 
     Returns:
         (H, W), a new array.
 
     Raises:
-        FileNotFoundError: If it is not there.
-        ReadError: If it is damaged or no GeoTIFF.
+        FileNotFoundError: if it is not there.
+        ReadError: if it is damaged or no GeoTIFF.
     """
     data = _bytes(path)
     try:

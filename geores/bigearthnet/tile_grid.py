@@ -27,11 +27,11 @@ class Tile:
     """A Sentinel-2 tile.
 
     Attributes:
-        name: As '33UUP'.
+        name: as '33UUP'.
         zone: UTM zone, 1 to 60.
-        north: Whether it lies north of the equator.
-        left: Easting of its upper left corner in m.
-        top: Northing of its upper left corner in m.
+        north: whether it lies north of the equator.
+        left: easting of its upper left corner in m.
+        top: northing of its upper left corner in m.
     """
 
     name: str
@@ -54,10 +54,10 @@ def parse_tile(name: str) -> Tile:
     zones; the latitude band tells which repetition it is (NGA.STND.0037, MGRS, section 3).
 
     Args:
-        name: As '33UUP' or 'T33UUP'.
+        name: as '33UUP' or 'T33UUP'.
 
     Raises:
-        UsageError: It is no name of a tile.
+        UsageError: if it is no name of a tile.
     """
     match = _TILE.fullmatch(name)
     if match is None:

@@ -28,12 +28,12 @@ class Conversion:
     """What came of a conversion.
 
     Attributes:
-        folder: Where it stands.
-        form: Layout: 'lmdb' or 'tiff'.
-        counts: Patches written, by kind: 's2', 's1', 'map'.
-        faults: Patches that are missing or could not be read, and why.
-        seconds: It took, without what an earlier run had done.
-        left_out: Rows of the metadata of which nothing was there, where those were left out.
+        folder: where it stands.
+        form: layout: 'lmdb' or 'tiff'.
+        counts: patches written, by kind: 's2', 's1', 'map'.
+        faults: patches that are missing or could not be read, and why.
+        seconds: it took, without what an earlier run had done.
+        left_out: rows of the metadata of which nothing was there, where those were left out.
     """
 
     folder: Path
@@ -66,21 +66,21 @@ def convert_reben(
     bytes as one that was left alone.
 
     Args:
-        source: Released folders, `.tar` archives of the release, or an LMDB.
-        folder: To write; what is wrong with the source is listed in its `faults.csv`.
+        source: released folders, `.tar` archives of the release, or an LMDB.
+        folder: to write; what is wrong with the source is listed in its `faults.csv`.
         form: 'lmdb' (as rico-hdl writes) or 'tiff' (as released).
         metadata: `metadata.parquet` or its folder, if it is not with the patches or above them. Patches
             that it names and the source lacks count as faults; it is copied to the result.
-        only_present: Leave out rows of the metadata of which the source has nothing, in the copy too; for
+        only_present: leave out rows of the metadata of which the source has nothing, in the copy too; for
             parts of the data set.
-        jobs: Processes that work.
-        overwrite: Replace what stands at `folder`, and begin anew where unfinished work is of something else.
-        progress: Called with the patches that were done and their number in all.
+        jobs: processes that work.
+        overwrite: replace what stands at `folder`, and begin anew where unfinished work is of something else.
+        progress: called with the patches that were done and their number in all.
 
     Raises:
-        UsageError: If the source, the destination or an option is not usable; nothing has been written.
-        ReadError: If not one patch could be read.
-        WriteError: If writing failed, or what was written does not read as it was.
+        UsageError: if the source, the destination or an option is not usable; nothing has been written.
+        ReadError: if not one patch could be read.
+        WriteError: if writing failed, or what was written does not read as it was.
     """
     began, source, folder = time.perf_counter(), Path(source), Path(folder)
     if form not in FORMATS:

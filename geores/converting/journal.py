@@ -27,10 +27,10 @@ class Chunk:
     """Patches that are worked on together.
 
     Attributes:
-        number: From 0, in the order of all names.
-        sums: Checksum by name of the patches that were read.
-        faults: What is wrong with the others.
-        values: What the parent has to write, where workers do not write themselves; not kept.
+        number: from 0, in the order of all names.
+        sums: checksum by name of the patches that were read.
+        faults: what is wrong with the others.
+        values: what the parent has to write, where workers do not write themselves; not kept.
     """
 
     number: int
@@ -43,11 +43,11 @@ class Journal:
     """Chunks that are finished, in their order.
 
     Args:
-        path: The file, made if it is not there.
-        key: What the work is: source, format, names. Work of another key is refused.
+        path: the file, made if it is not there.
+        key: what the work is: source, format, names. Work of another key is refused.
 
     Raises:
-        JournalError: If the file is of other work.
+        JournalError: if the file is of other work.
     """
 
     def __init__(self, path: Path, key: dict[str, Any]) -> None:
@@ -62,7 +62,7 @@ class Journal:
         """Note that a chunk is finished.
 
         Args:
-            chunk: The next.
+            chunk: the next.
         """
         self._append({
             'number': chunk.number,
@@ -122,7 +122,7 @@ def work_folder(folder: Path) -> Path:
     """Where unfinished work is kept.
 
     Args:
-        folder: The destination.
+        folder: the destination.
     """
     return folder.with_name(f'.{folder.name}.partial')
 
@@ -131,9 +131,9 @@ def check_destination(folder: Path, source: Path, *, overwrite: bool) -> None:
     """Raise `OutputError` where the result could not be put, before any work is done.
 
     Args:
-        folder: The destination.
-        source: What is read.
-        overwrite: Whether what stands there may be replaced.
+        folder: the destination.
+        source: what is read.
+        overwrite: whether what stands there may be replaced.
     """
     if folder.resolve() == source.resolve() or folder.resolve() in source.resolve().parents:
         raise OutputError(f'{folder}: is or holds the source {source}; name another destination')
@@ -148,8 +148,8 @@ def check_space(folder: Path, names: list[str]) -> None:
     """Raise `OutputError` where the disk is too small, counting what unfinished work takes already.
 
     Args:
-        folder: The work folder.
-        names: Of all patches.
+        folder: the work folder.
+        names: of all patches.
     """
     needed = int(_SPARE * sum(_BYTES[modality(name)] for name in names))
     taken = sum(path.stat().st_blocks * 512 for path in folder.glob('store/*') if path.is_file())
@@ -166,10 +166,10 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep a second conversion away from the same work.
 
     Args:
-        folder: The work folder.
+        folder: the work folder.
 
     Raises:
-        OutputError: If one is under way.
+        OutputError: if one is under way.
     """
     lock = FileLock(folder.with_name(f'{folder.name}.lock'))
     try:
@@ -187,7 +187,7 @@ def counts_of(names: 'list[str] | Mapping[str, int]') -> dict[str, int]:
     """Number of patches of each kind.
 
     Args:
-        names: Of patches.
+        names: of patches.
     """
     counts: dict[str, int] = {}
     for name in names:

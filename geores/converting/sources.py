@@ -30,11 +30,11 @@ class TarStore:
     """Patches in tar archives of the release.
 
     Args:
-        path: The archive, or the folder of several.
-        archives: Their paths.
+        path: the archive, or the folder of several.
+        archives: their paths.
 
     Raises:
-        DatasetError: If one is damaged, or has members that lead out of it (`../`, links, devices).
+        DatasetError: if one is damaged, or has members that lead out of it (`../`, links, devices).
     """
 
     kind: Literal['tiff', 'lmdb'] = 'tiff'
@@ -56,7 +56,7 @@ class TarStore:
         """A store of some patches only, small enough to be sent to another process.
 
         Args:
-            names: Of the patches.
+            names: of the patches.
         """
         part = object.__new__(TarStore)
         part.path, part._archives = self.path, self._archives
@@ -157,8 +157,8 @@ class Fault:
     """A patch that is not as it should be.
 
     Attributes:
-        patch: Its name.
-        reason: What is wrong, with the file where there is one.
+        patch: its name.
+        reason: what is wrong, with the file where there is one.
     """
 
     patch: str
@@ -169,10 +169,10 @@ def open_source(path: Path | str) -> PatchStore:
     """Open what patches are read from.
 
     Args:
-        path: Released folders, an LMDB, a `.tar` of the release or a folder of such.
+        path: released folders, an LMDB, a `.tar` of the release or a folder of such.
 
     Raises:
-        DatasetError: If nothing of the kind is there, an archive is not to be trusted, or a part of the
+        DatasetError: if nothing of the kind is there, an archive is not to be trusted, or a part of the
             release is an archive beside unpacked parts, where it would be left out.
     """
     path = Path(path)
@@ -218,8 +218,8 @@ def read_whole(store: PatchStore, name: str) -> tuple[dict[str, NDArray[Any]], l
     """All bands of a patch, or everything that is wrong with it.
 
     Args:
-        store: Where it is.
-        name: Of the patch.
+        store: where it is.
+        name: of the patch.
 
     Returns:
         Pixels by band, empty where there are faults; and those.

@@ -27,11 +27,11 @@ def tables_for(root: Path, metadata: Path | None) -> Path | None:
     """The table of clean patches, or None where there is none and none was named.
 
     Args:
-        root: Where the patches are.
-        metadata: The table or its folder, if it was named.
+        root: where the patches are.
+        metadata: the table or its folder, if it was named.
 
     Raises:
-        DatasetError: If the table that was named is not there.
+        DatasetError: if the table that was named is not there.
     """
     try:
         return find_metadata(root, metadata)
@@ -47,15 +47,15 @@ def missing_patches(
     """Patches of the tables that are not there, of the kinds of which there are any.
 
     Args:
-        names: Of the patches that are there.
-        table: Path of `metadata.parquet`; the table of patches with snow and clouds beside it counts too.
-        only_present: Leave out rows of which nothing is there, as of a part of the data set.
+        names: of the patches that are there.
+        table: path of `metadata.parquet`; the table of patches with snow and clouds beside it counts too.
+        only_present: leave out rows of which nothing is there, as of a part of the data set.
 
     Returns:
         The missing patches, and the number of rows that were left out.
 
     Raises:
-        DatasetError: If a table cannot be read, or every row would be left out.
+        DatasetError: if a table cannot be read, or every row would be left out.
     """
     here, kinds = set(names), {modality(name) for name in names}
     rows = read_metadata(table, snow_and_clouds=table.with_name(SNOW_METADATA).is_file())
@@ -77,9 +77,9 @@ def copy_tables(table: Path, folder: Path, present: Sequence[str] | None = None)
     """Put the tables beside the patches, where `geores.datasets.ReBEN` looks for them.
 
     Args:
-        table: Path of `metadata.parquet`.
-        folder: To copy to.
-        present: Patches that are there, for only those rows of which something is; None for all rows.
+        table: path of `metadata.parquet`.
+        folder: to copy to.
+        present: patches that are there, for only those rows of which something is; None for all rows.
     """
     for path, name in ((table, METADATA), (table.with_name(SNOW_METADATA), SNOW_METADATA)):
         if not path.is_file():
@@ -106,14 +106,14 @@ class Verification:
     """What stands in a store, and what is wrong with it.
 
     Attributes:
-        path: Of the store.
-        form: Layout: 'lmdb' or 'tiff'.
-        counts: Patches by kind: 's2', 's1', 'map'.
-        summed: Number of patches that were compared with a checksum.
-        table: The released table that patches were counted against, if there is one.
-        faults: Patches that are missing or broken, and why.
-        seconds: It took.
-        left_out: Rows of the table of which nothing is there, where those were left out.
+        path: of the store.
+        form: layout: 'lmdb' or 'tiff'.
+        counts: patches by kind: 's2', 's1', 'map'.
+        summed: number of patches that were compared with a checksum.
+        table: the released table that patches were counted against, if there is one.
+        faults: patches that are missing or broken, and why.
+        seconds: it took.
+        left_out: rows of the table of which nothing is there, where those were left out.
     """
 
     path: Path
@@ -140,15 +140,15 @@ def verify_reben(
     converted; every patch that the released tables name has to be there, of those kinds that are there.
 
     Args:
-        path: Released folders, `.tar` archives, or an LMDB.
+        path: released folders, `.tar` archives, or an LMDB.
         metadata: `metadata.parquet` or its folder, if it is not with the patches or above them.
-        only_present: Leave out rows of the tables of which nothing is there; for parts of the data set.
-        jobs: Processes that work.
-        progress: Called with the patches that were done and their number in all.
+        only_present: leave out rows of the tables of which nothing is there; for parts of the data set.
+        jobs: processes that work.
+        progress: called with the patches that were done and their number in all.
 
     Raises:
-        UsageError: If there is no store, or an option is not usable.
-        ReadError: If the whole cannot be read, as a damaged index.
+        UsageError: if there is no store, or an option is not usable.
+        ReadError: if the whole cannot be read, as a damaged index.
     """
     if jobs < 1:
         raise UsageError(f'--jobs is 1 or more, not {jobs}')

@@ -33,12 +33,12 @@ def ordered_map(function: Callable[[Item], Result], tasks: Iterable[Item], jobs:
     """Results of tasks, in their order.
 
     Args:
-        function: What to do; sent once to each process.
-        tasks: What to do it on.
-        jobs: Processes; 1 works in this one.
+        function: what to do; sent once to each process.
+        tasks: what to do it on.
+        jobs: processes; 1 works in this one.
 
     Raises:
-        GeoresError: If a process died, as when memory runs out.
+        GeoresError: if a process died, as when memory runs out.
     """
     if jobs == 1:
         yield from map(function, tasks)
@@ -91,10 +91,10 @@ class Task:
     """Patches of one chunk.
 
     Attributes:
-        number: Of the chunk.
-        names: Of its patches.
-        sums: Their checksums, where they are known.
-        store: Where to read them, if not where the worker reads by itself.
+        number: of the chunk.
+        names: of its patches.
+        sums: their checksums, where they are known.
+        store: where to read them, if not where the worker reads by itself.
     """
 
     number: int
@@ -107,7 +107,7 @@ def chunks_of(names: Sequence[str]) -> int:
     """Number of chunks.
 
     Args:
-        names: Of all patches.
+        names: of all patches.
     """
     return -(-len(names) // CHUNK)
 
@@ -116,8 +116,8 @@ def chunk_of(names: Sequence[str], number: int) -> Sequence[str]:
     """The patches of a chunk.
 
     Args:
-        names: Of all patches.
-        number: Of the chunk.
+        names: of all patches.
+        number: of the chunk.
     """
     return names[number * CHUNK : (number + 1) * CHUNK]
 
@@ -128,10 +128,10 @@ def tasks(
     """Chunks of patches.
 
     Args:
-        names: Of all patches.
-        store: Where they are read; of an archive's index each task gets its part only.
-        first: Number of the chunk to begin with.
-        sums: Checksums by name.
+        names: of all patches.
+        store: where they are read; of an archive's index each task gets its part only.
+        first: number of the chunk to begin with.
+        sums: checksums by name.
     """
     for number in range(first, chunks_of(names)):
         part = tuple(chunk_of(names, number))
@@ -145,8 +145,8 @@ class Convert:
     """Read patches, and write them or hand them on.
 
     Attributes:
-        store: Where they are read; None where tasks say.
-        writer: What they become.
+        store: where they are read; None where tasks say.
+        writer: what they become.
     """
 
     store: PatchStore | None
@@ -175,7 +175,7 @@ class Check:
     """Read patches and compare their checksums with those that are known.
 
     Attributes:
-        store: Where they are read.
+        store: where they are read.
     """
 
     store: PatchStore

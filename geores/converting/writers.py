@@ -40,7 +40,7 @@ class TiffWriter:
     """A file a band, on the patch's place in the UTM zone of its tile.
 
     Args:
-        folder: To write into.
+        folder: to write into.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -117,8 +117,8 @@ class LmdbWriter:
     killed and started again ends with the same bytes as one that was left alone.
 
     Args:
-        folder: To write into.
-        names: Of all patches, sorted.
+        folder: to write into.
+        names: of all patches, sorted.
     """
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
@@ -192,7 +192,7 @@ class Writer(Protocol):
         """Make the files that all chunks share, or see to it that they and the journal agree.
 
         Args:
-            journal: What was finished before.
+            journal: what was finished before.
         """
         ...
 
@@ -200,8 +200,8 @@ class Writer(Protocol):
         """Write a patch, in a worker.
 
         Args:
-            name: Of the patch.
-            arrays: All its bands.
+            name: of the patch.
+            arrays: all its bands.
 
         Returns:
             What the parent has to write instead, if the layout takes one writer only.
@@ -216,7 +216,7 @@ class Writer(Protocol):
         """Write what workers left to the parent; chunks come in their order.
 
         Args:
-            chunk: The next.
+            chunk: the next.
         """
         ...
 
@@ -224,7 +224,7 @@ class Writer(Protocol):
         """Write what describes the whole, as an index.
 
         Args:
-            journal: All that was finished.
+            journal: all that was finished.
         """
         ...
 
@@ -237,12 +237,12 @@ def writer_for(form: str, folder: Path, names: Sequence[str]) -> Writer:
     """The writer of a layout.
 
     Args:
-        form: One of `FORMATS`.
-        folder: To write into.
-        names: Of all patches, sorted.
+        form: one of `FORMATS`.
+        folder: to write into.
+        names: of all patches, sorted.
 
     Raises:
-        UsageError: If there is no such layout.
+        UsageError: if there is no such layout.
     """
     if form == 'lmdb':
         return LmdbWriter(folder, names)

@@ -82,7 +82,7 @@ def assign_groups(
         (G,): part of each group.
 
     Raises:
-        DatasetError: there are fewer groups than parts.
+        DatasetError: if there are fewer groups than parts.
     """
     used = np.flatnonzero(fractions > 0)
     if len(names) < len(used):

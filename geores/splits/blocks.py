@@ -39,7 +39,7 @@ def squares(places: Lonlat, size: float, crs: object = None) -> NDArray[np.int64
         (N, 2): column and row of each place's cell.
 
     Raises:
-        DatasetError: the size is no length, or the CRS is not one in metres.
+        DatasetError: if the size is no length, or the CRS is not one in metres.
     """
     return np.floor(_laid_out(places, size, crs) / size).astype(np.int64)
 
@@ -56,7 +56,7 @@ def hexagons(places: Lonlat, size: float, crs: object = None) -> NDArray[np.int6
         (N, 2): axial coordinates of each place's cell.
 
     Raises:
-        DatasetError: the size is no length, or the CRS is not one in metres.
+        DatasetError: if the size is no length, or the CRS is not one in metres.
     """
     x, y = _laid_out(places, size, crs).T / size
     across = y * 2 / np.sqrt(3)
@@ -85,7 +85,7 @@ def clusters(places: Lonlat, count: int, seed: int = 0) -> NDArray[np.int64]:
         (N, 1): number of each place's cluster.
 
     Raises:
-        DatasetError: the count is below 1, or there are fewer different places than clusters.
+        DatasetError: if the count is below 1, or there are fewer different places than clusters.
     """
     spots, back, weights = np.unique(np.rint(ecef(places)), axis=0, return_inverse=True, return_counts=True)
     if count < 1:
@@ -169,19 +169,19 @@ def block_split(
     in neither part. The split is the same on every machine, whatever the order of the tiles.
 
     Args:
-        ids: Of the tiles, each another.
-        strata: Class of each tile.
+        ids: of the tiles, each another.
+        strata: class of each tile.
         bounds: (N, 4), west, south, east, north, in metres.
-        block_size: Side of a block, metres.
-        share: Part of the tiles of each class that is wanted for validation, above 0 and below 1.
-        seed: Gives another split.
-        buffer: Smallest gap between tiles of the two parts, metres.
+        block_size: side of a block, metres.
+        share: part of the tiles of each class that is wanted for validation, above 0 and below 1.
+        seed: gives another split.
+        buffer: smallest gap between tiles of the two parts, metres.
 
     Returns:
         The split; its id names block size, buffer, share, seed and the tiles kept for validation.
 
     Raises:
-        DatasetError: Ids are not unique, an argument is out of range, or the tiles lie in too few blocks.
+        DatasetError: if ids are not unique, an argument is out of range, or the tiles lie in too few blocks.
     """
     bounds = np.asarray(bounds, np.float64).reshape(-1, 4)
     _check(ids, share, block_size, buffer)

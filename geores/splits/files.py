@@ -65,7 +65,7 @@ class SplitFile:
             ids: of the samples.
 
         Raises:
-            DatasetError: a sample is not in the file, or none is to train on.
+            DatasetError: if a sample is not in the file, or none is to train on.
         """
         names = ids if self.parts.keys() >= set(ids) else _shortened(ids, self.parts)
         missing = [one for one, name in zip(ids, names, strict=True) if name not in self.parts]
@@ -147,7 +147,7 @@ def read_split(path: str | Path) -> SplitFile:
         path: Parquet, CSV, or a vector file.
 
     Raises:
-        DatasetError: it cannot be read, lacks ids or the column `split`, or holds another part.
+        DatasetError: if it cannot be read, lacks ids or the column `split`, or holds another part.
     """
     frame = _load(Path(path))
     column = id_column(frame)
@@ -185,7 +185,7 @@ def check_format(path: Path, frame: 'pd.DataFrame') -> None:
         frame: to write.
 
     Raises:
-        OutputError: the ending is unknown, or needs geometries that there are not.
+        OutputError: if the ending is unknown, or needs geometries that there are not.
     """
     check_suffix(path)
     if path.suffix in _DRIVERS and getattr(frame, 'geometry', None) is None:
@@ -199,7 +199,7 @@ def check_suffix(path: Path) -> None:
         path: to write to.
 
     Raises:
-        OutputError: the ending is unknown.
+        OutputError: if the ending is unknown.
     """
     if path.suffix not in {'.parquet', '.csv', *_DRIVERS}:
         raise OutputError(f'{path}: a split is written as .parquet, .csv, .gpkg or .geojson')

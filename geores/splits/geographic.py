@@ -35,7 +35,7 @@ def regions_of(places: Lonlat, polygons: 'GeoDataFrame', column: str | None = No
         (N,) of str; '' outside all.
 
     Raises:
-        DatasetError: the polygons have no CRS or no such column, there are none, or no place is inside.
+        DatasetError: if the polygons have no CRS or no such column, there are none, or no place is inside.
     """
     import geopandas as gpd
 
@@ -102,8 +102,8 @@ def geographic_split(
         The split.
 
     Raises:
-        DatasetError: a position or an argument is of no use, there are fewer places than parts, or the buffer
-            leaves a part empty.
+        DatasetError: if a position or an argument is of no use, there are fewer places than parts, or the
+            buffer leaves a part empty.
     """
     wanted = check_fractions(fractions)
     places = lonlat(positions)
@@ -156,7 +156,7 @@ def ground_groups(
         Names of the groups and each row's place among them; None where rows go one by one.
 
     Raises:
-        DatasetError: the method is unknown or lacks its argument.
+        DatasetError: if the method is unknown or lacks its argument.
     """
     needed = {'blocks': block_size, 'hexagons': block_size, 'clusters': cluster_count, 'regions': regions}
     if method not in get_args(Method):
@@ -209,7 +209,7 @@ def row_names(places: Lonlat, matrix: NDArray[np.bool_], ids: Sequence[str] | No
         ids: of the rows, if they have any.
 
     Raises:
-        DatasetError: ids are too few, or two are the same.
+        DatasetError: if ids are too few, or two are the same.
     """
     if ids is not None:
         if len(ids) != len(places):

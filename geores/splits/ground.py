@@ -46,7 +46,7 @@ def lonlat(positions: Positions, crs: object = None) -> Lonlat:
         (N, 2), longitudes from -180 to 180.
 
     Raises:
-        DatasetError: there is no CRS, a geometry is missing or empty, a position is no number, or it lies
+        DatasetError: if there is no CRS, a geometry is missing or empty, a position is no number, or it lies
             outside the Earth.
     """
     frame = getattr(positions, 'geometry', None)

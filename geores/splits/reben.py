@@ -50,7 +50,7 @@ def reben_split(ids: Any) -> NDArray[np.object_]:  # noqa: ANN401 - anything tha
         (N,): 'train', 'validation' or 'test'.
 
     Raises:
-        DatasetError: one is no patch id; says which.
+        DatasetError: if one is no patch id; says which.
     """
     names = _strings(ids)
     fits = pc.fill_null(pc.match_substring_regex(names, _PATTERN), False)

@@ -45,7 +45,7 @@ def read_rasters(folder: Path) -> 'GeoDataFrame':
         folder: of the rasters; those in folders below count too.
 
     Raises:
-        DatasetError: there are none, one cannot be read, or one has no CRS.
+        DatasetError: if there are none, one cannot be read, or one has no CRS.
     """
     import geopandas as gpd
 
@@ -118,7 +118,7 @@ class Source:
             option: that names it, for messages.
 
         Raises:
-            DatasetError: there is none of that name.
+            DatasetError: if there is none of that name.
         """
         geometry = getattr(self.frame, '_geometry_column_name', None)
         if name not in self.frame.columns or name == geometry:
@@ -148,7 +148,7 @@ def read_source(path: str | Path, layer: str | None = None, id_name: str | None 
         id_name: column of ids; the first of id, patch_id, name and such that has no repeats otherwise.
 
     Raises:
-        DatasetError: it cannot be read, holds no rows, or a row has no position.
+        DatasetError: if it cannot be read, holds no rows, or a row has no position.
     """
     path = Path(path)
     if not path.exists():

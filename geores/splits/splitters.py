@@ -33,17 +33,17 @@ def group_folds(
     hash of seed and id first.
 
     Args:
-        ids: Of the samples, each another.
-        strata: Such as each sample's class; folds hold about as many of each.
-        groups: Samples of one group, such as near duplicates, stay in one fold.
-        folds: How many, from 2 on.
-        seed: Gives other folds.
+        ids: of the samples, each another.
+        strata: such as each sample's class; folds hold about as many of each.
+        groups: samples of one group, such as near duplicates, stay in one fold.
+        folds: how many, from 2 on.
+        seed: gives other folds.
 
     Returns:
         One split a fold; its id names folds, seed and the samples kept for validation.
 
     Raises:
-        DatasetError: Ids are not unique, or groups are too few for so many folds.
+        DatasetError: if ids are not unique, or groups are too few for so many folds.
     """
     check_ids(ids)
     if folds < 2:
@@ -75,15 +75,15 @@ class GeographicKFold:
     Training rows nearer than the buffer to a test row of the fold are left out of it.
 
     Args:
-        n_splits: Folds, from 2 on.
-        method: As in `geographic_split`; 'regions' takes `groups` of `split` as names.
-        block_size: Metres of a block, or between hexagons.
-        block_crs: To count blocks in.
-        cluster_count: Of clusters.
-        buffer: Metres between the middles of training and test rows.
-        seed: Gives other folds.
-        stratify: Whether folds should hold about as much of each label of `y`.
-        positions: Of the rows; `X` of `split` where not given.
+        n_splits: folds, from 2 on.
+        method: as in `geographic_split`; 'regions' takes `groups` of `split` as names.
+        block_size: metres of a block, or between hexagons.
+        block_crs: to count blocks in.
+        cluster_count: of clusters.
+        buffer: metres between the middles of training and test rows.
+        seed: gives other folds.
+        stratify: whether folds should hold about as much of each label of `y`.
+        positions: of the rows; `X` of `split` where not given.
     """
 
     def __init__(
@@ -115,9 +115,9 @@ class GeographicKFold:
         """Number of folds.
 
         Args:
-            X: Ignored.
-            y: Ignored.
-            groups: Ignored.
+            X: ignored.
+            y: ignored.
+            groups: ignored.
         """
         return self.n_splits
 
@@ -130,12 +130,12 @@ class GeographicKFold:
         """Positions of training and test rows, fold by fold.
 
         Args:
-            X: Positions of the rows, unless the splitter knows them; features otherwise.
-            y: Labels: one a row, a list a row, or (N, K).
-            groups: Names of regions, for method 'regions'.
+            X: positions of the rows, unless the splitter knows them; features otherwise.
+            y: labels: one a row, a list a row, or (N, K).
+            groups: names of regions, for method 'regions'.
 
         Raises:
-            DatasetError: Positions or arguments are of no use, or there are fewer places than folds.
+            DatasetError: if positions or arguments are of no use, or there are fewer places than folds.
         """
         places = _places(self.positions, X)
         stratified = self.stratify and y is not None
@@ -174,8 +174,8 @@ class LeaveOneRegionOut:
     """As many folds as regions: each region tests once, all others train.
 
     Args:
-        buffer: Metres between the middles of training and test rows; nearer training rows are left out.
-        positions: Of the rows, for the buffer; `X` of `split` where not given.
+        buffer: metres between the middles of training and test rows; nearer training rows are left out.
+        positions: of the rows, for the buffer; `X` of `split` where not given.
     """
 
     def __init__(self, buffer: float = 0.0, *, positions: Positions | None = None) -> None:
@@ -186,12 +186,12 @@ class LeaveOneRegionOut:
         """Number of regions.
 
         Args:
-            X: Ignored.
-            y: Ignored.
-            groups: Names of regions.
+            X: ignored.
+            y: ignored.
+            groups: names of regions.
 
         Raises:
-            DatasetError: Regions are missing.
+            DatasetError: if regions are missing.
         """
         return len(self._regions(groups)[0])
 
@@ -204,12 +204,12 @@ class LeaveOneRegionOut:
         """Positions of training and test rows, region by region, in the order of their names.
 
         Args:
-            X: Positions of the rows if there is a buffer, unless the splitter knows them.
-            y: Ignored.
-            groups: Names of regions.
+            X: positions of the rows if there is a buffer, unless the splitter knows them.
+            y: ignored.
+            groups: names of regions.
 
         Raises:
-            DatasetError: Regions are missing or fewer than two, or positions are of no use.
+            DatasetError: if regions are missing or fewer than two, or positions are of no use.
         """
         known, owners = self._regions(groups)
         places = _places(self.positions, X) if self.buffer else np.zeros((len(owners), 2))

@@ -161,8 +161,8 @@ class SplitResult:
             overwrite: replace it.
 
         Raises:
-            OutputError: it is there already or cannot be written there.
-            WriteError: writing failed.
+            OutputError: if it is there already or cannot be written there.
+            WriteError: if writing failed.
         """
         check_format(path, self.source.frame)
         check_free([path], overwrite=overwrite)
@@ -191,7 +191,7 @@ def make_split(source: Source, options: SplitOptions) -> SplitResult:
         options: how.
 
     Raises:
-        DatasetError: an option or a column is of no use, there are fewer places than parts, or the buffer
+        DatasetError: if an option or a column is of no use, there are fewer places than parts, or the buffer
             leaves a part empty.
     """
     options.check()
