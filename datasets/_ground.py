@@ -27,8 +27,8 @@ class LabelledGround:
         names: the K classes of all labels, sorted.
         present: (N, K), which of them each tile has.
         shares: (N,), part of the tile that its classes cover; 1 where points decide.
-        left_out: reason -> number of tiles.
-        notes: what the user should be told, one sentence each.
+        left_out: number of tiles left out, by reason.
+        notes: notes for the user, one sentence each.
     """
 
     places: NDArray[np.int64]
@@ -50,10 +50,10 @@ def label_ground(
     """Place tiles over every scene and decide the class, or classes, of each.
 
     Args:
-        grids: of the scenes.
+        grids: grid of each scene.
         features: polygons or points.
-        size: pixels of a tile's side.
-        stride: pixels from tile to tile on the grid.
+        size: side of a tile in pixels.
+        stride: step from tile to tile on the grid in pixels.
         placement: 'grid', 'centred', or 'auto': the grid for polygons, centred tiles for points.
         rule: from cover to classes.
 

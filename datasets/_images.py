@@ -29,7 +29,7 @@ class ImageStore:
     Args:
         paths: the files.
         read: from a file to pixels (C, H, W).
-        budget: most bytes to hold in memory.
+        budget: maximum number of bytes to hold in memory.
     """
 
     def __init__(self, paths: Sequence[Path], read: Callable[[Path], Pixels], budget: int = 2**31) -> None:

@@ -68,7 +68,7 @@ def collate(samples: Sequence[Sample]) -> Sample:
     """Stack what can be stacked; names stay lists.
 
     Args:
-        samples: with the same keys.
+        samples: samples with the same keys.
     """
     return {
         key: default_collate([sample[key] for sample in samples])
@@ -82,17 +82,17 @@ class ImageDataModule(LightningDataModule):
     """Splits a dataset by strata and serves it in batches, to each of several processes its share.
 
     Attributes:
-        card_text: what is known of any such data for the card of a model trained on them: `sensor`,
+        card_text: defaults for the card of a model that is trained on the data: `sensor`,
             `processing_level`, `units`, `gsd`, `training_data`, `licence`, `resampling`, `display_stretch`.
 
     Args:
-        batch_size: images a batch.
-        val_share: part kept for validation; 0 trains on everything.
-        seed: of the split, and of the order of training, which follows from it and the epoch alone.
-        num_workers: processes that read; 0 is best for images held in memory.
+        batch_size: images per batch.
+        val_share: share kept for validation; 0 trains on everything.
+        seed: random seed of the split and of the training order, which depends on seed and epoch alone.
+        num_workers: number of reader processes; 0 is best for images held in memory.
         folds: cross-validation by this many folds, in which near duplicates stay together; it takes the place
             of `val_share`.
-        fold: which fold to keep for validation, from 1.
+        fold: number of the validation fold, from 1.
         split: table of ids and parts, such as `geores split` writes, that says what trains, validates and
             tests; it takes the place of `val_share` and `folds`.
     """

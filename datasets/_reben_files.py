@@ -44,7 +44,7 @@ def resolve_bands(bands: str | Sequence[str]) -> tuple[str, ...]:
     """Names of bands, from the name of a set or a list.
 
     Args:
-        bands: one of `BAND_SETS`, one band, or several in the order wanted.
+        bands: a name from `BAND_SETS`, one band name, or several in channel order.
 
     Raises:
         BandError: if a band is unknown or named twice, or none is named.
@@ -71,7 +71,7 @@ def on_one_grid(
 
     Args:
         arrays: bands at their native sizes.
-        bands: which, in which order.
+        bands: names of the bands, in channel order.
         interpolation: 'nearest' or 'bilinear'.
 
     Returns:
@@ -93,7 +93,7 @@ def as_native(arrays: Mapping[str, NDArray[Any]], bands: Sequence[str]) -> dict[
 
     Args:
         arrays: bands at their native sizes.
-        bands: which; the order within a stack is theirs.
+        bands: names of the bands; stacks keep their order.
 
     Returns:
         Those of `image_s1` (float32), `image_10m`, `image_20m` and `image_60m` (uint16) that have bands;
@@ -109,7 +109,7 @@ def expand(
     """What `on_one_grid` gives, from stacks of native sizes, on whatever device they are.
 
     Args:
-        batch: with what `as_native` gives, each (N, C, H, W).
+        batch: arrays under the keys of `as_native`, each (N, C, H, W).
         bands: as they were stacked.
         interpolation: 'nearest' or 'bilinear'.
 
@@ -145,10 +145,10 @@ class PatchImages:
     """The pixels of rows of the metadata.
 
     Args:
-        store: where they are.
+        store: store that holds the patches.
         table: rows of the metadata; without `s1_name` no Sentinel-1 is read.
-        bands: which, in which order.
-        interpolation: of coarser bands.
+        bands: names of the bands, in channel order.
+        interpolation: how coarser bands are resampled to 10 m.
         maps: whether the reference maps are wanted too.
     """
 
@@ -191,7 +191,7 @@ class PatchImages:
         """Pixels of several patches on one grid.
 
         Args:
-            indices: of the patches, N of them.
+            indices: indices of N patches.
             out: (N, C, 120, 120) to write to, contiguous.
 
         Returns:
@@ -229,7 +229,7 @@ class PatchImages:
         """Bands of one patch at their native sizes.
 
         Args:
-            index: of the patch.
+            index: index of the patch.
         """
         arrays = self.store.read(self.ids[index], self._of_s2) if self._of_s2 else {}
         if self._of_s1 and self._s1 is not None:
@@ -240,7 +240,7 @@ class PatchImages:
         """Pixels of one patch as a sample holds them.
 
         Args:
-            index: of the patch.
+            index: index of the patch.
         """
         if self._interpolation == 'native':
             return dict(as_native(self.arrays(index), self._bands))
@@ -250,8 +250,8 @@ class PatchImages:
         """Classes of the reference map of one patch: (120, 120).
 
         Args:
-            index: of the patch.
-            order: of the labels.
+            index: index of the patch.
+            order: order of the labels.
         """
         name = f'{self.ids[index]}{MAP_SUFFIX}'
         try:

@@ -113,7 +113,7 @@ def turn_question(question: str, turn: int) -> str | None:
     """The question on the turned image that has the same answer.
 
     Args:
-        question: in words of RSVQA.
+        question: question as RSVQA words it.
         turn: as in `turn_image`.
 
     Returns:
@@ -149,7 +149,7 @@ class QuestionSampler(Sampler[list[int]]):
 
     Args:
         questions_of: positions of the questions, a list an image.
-        batch_size: images a batch, or questions where `by_image` is off.
+        batch_size: images per batch; without `by_image`, questions per batch.
         by_image: batches of images with their questions; else of questions of any images, as Lobry et al.
             2020 train.
         per_image: most questions of an image in an epoch, others each time; None takes all.
@@ -197,9 +197,9 @@ class QuestionBatches(Dataset[Sample]):
     """A dataset of whole batches, for a sampler that gives lists of positions.
 
     Args:
-        questions: where the questions come from.
+        questions: dataset of the questions.
         vocabulary: classes of answers: `label` (Q,) int64, 0 for an answer that training never gave.
-        turning: how images and questions are turned at random; `turn` (N,) then says by which turn.
+        turning: random turns of images and questions; `turn` (N,) then holds the turn of each image.
         with_images: decode the images.
         unseen: positions of images that are not to be looked at; where there are any, `unseen` (N,) says so.
     """
@@ -258,7 +258,7 @@ def load(batches: QuestionBatches, sampler: QuestionSampler, workers: int) -> Da
 
     Args:
         batches: made of positions.
-        sampler: gives the positions of each batch.
-        workers: processes that read.
+        sampler: yields the question indices of each batch.
+        workers: number of reader processes.
     """
     return DataLoader(batches, batch_size=None, sampler=sampler, num_workers=workers)

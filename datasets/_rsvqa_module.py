@@ -38,23 +38,23 @@ class RSVQADataModule(LightningDataModule):
         generated: more folders in the same layout to train on; of official splits the training part alone.
             Images that overlap or adjoin one of validation or test, or lie within the buffer, are left out
             (`left_out` of them).
-        batch_size: images a batch, with their questions; or questions, where `by_image` is off.
+        batch_size: images per batch with their questions; without `by_image`, questions per batch.
         by_image: batches of whole images; else of questions of any images.
         questions_per_image: most questions of a training image in an epoch, others each time.
         classes: most classes of answers, the most frequent; None keeps all.
         turning: training images turned at random: 'none', 'guard' (not where a question names a side) or
             'words' (questions turn along).
         with_images: decode images; off where features were computed before (`image_number` says which).
-        val_share: part of the places kept for validation by location; 0 trains on everything.
-        buffer: smallest gap between images of the two parts, metres on the ground.
-        seed: of the split.
+        val_share: share of the places kept for validation by location; 0 trains on everything.
+        buffer: minimum gap between training and validation images, in metres on the ground.
+        seed: random seed of the split.
         questions_only: those of the folders whose images are not those of their questions, or are to teach
             nothing: their questions alone are learnt (`unseen` of a batch says so of each image).
         folds: cross-validation by location in this many folds, instead of `val_share`.
-        fold: which of them to keep for validation, from 1.
+        fold: number of the validation fold, from 1.
         size: height and width to bring images to.
-        num_workers: processes that read; 0 is best for images held in memory.
-        budget: most bytes of images to hold in memory.
+        num_workers: number of reader processes; 0 is best for images held in memory.
+        budget: maximum number of bytes of images to hold in memory.
 
     Raises:
         DatasetError: if an argument is none of its choices, or a folder of `questions_only` is not read.

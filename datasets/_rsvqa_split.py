@@ -174,14 +174,14 @@ def split_by_location(
     """Keep places for validation: images that overlap, adjoin or lie within a buffer stay together.
 
     Args:
-        image_ids: of the images.
-        strata: such as whether each is rural or urban, to be had in both parts.
+        image_ids: ids of the images.
+        strata: stratum of each image, such as rural or urban; both parts get some of each.
         bounds: (N, 4) in Web Mercator, NaN where unknown.
-        val_share: part of the places of each stratum for validation.
-        seed: gives another split.
-        buffer: smallest gap between images of the two parts, metres on the ground.
+        val_share: share of the places of each stratum kept for validation.
+        seed: random seed.
+        buffer: minimum gap between training and validation images, in metres on the ground.
         folds: cross-validation by this many folds in place of `val_share`.
-        fold: which of them to keep, from 1.
+        fold: number of the validation fold, from 1.
 
     Raises:
         DatasetError: if an argument is out of range, no image has a place, or places are too few.

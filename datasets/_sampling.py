@@ -45,9 +45,9 @@ class ProcessSampler(DistributedSampler[int]):
     alone: a batch of one process and the batches of n processes of an n-th of its size hold the same samples.
 
     Args:
-        count: of samples.
+        count: number of samples.
         shuffle: whether to train: another order each epoch.
-        seed: of the order.
+        seed: random seed of the order.
     """
 
     def __init__(self, count: int, *, shuffle: bool, seed: int = 0) -> None:
@@ -97,8 +97,8 @@ class Rule:
 
     Attributes:
         task: 'single-label' takes the class that covers most; 'multi-label' each that covers enough.
-        min_share: least part of a tile that a class of it covers.
-        min_cover: of 'multi-label', least part of a tile that is under labels of any class.
+        min_share: minimum share of a tile that a class has to cover.
+        min_cover: for 'multi-label', minimum share of a tile that labels of any class cover.
     """
 
     task: Task
@@ -110,9 +110,9 @@ class Rule:
         """The rule with its defaults: half a tile for one class; for several 0.01, and 0.9 under labels.
 
         Args:
-            task: as above.
-            min_share: as above; None takes the default.
-            min_cover: as above; None takes the default.
+            task: as in the class.
+            min_share: as in the class; None takes the default.
+            min_cover: as in the class; None takes the default.
 
         Raises:
             DatasetError: if one is out of range, or has no effect.
@@ -136,9 +136,9 @@ def windows_on_grid(shape: tuple[int, int], size: int, stride: int) -> NDArray[n
     """First row and column of the tiles that inference takes, (N, 2), row-major.
 
     Args:
-        shape: of the grid, pixels.
-        size: pixels of a tile.
-        stride: pixels from tile to tile.
+        shape: height and width of the grid, in pixels.
+        size: side of a tile in pixels.
+        stride: step from tile to tile in pixels.
     """
     tiling = Tiling(*shape, size, stride)
     rows, cols = np.meshgrid(tiling.y.starts, tiling.x.starts, indexing='ij')
@@ -151,10 +151,10 @@ def windows_centred(
     """First row and column of a tile about each centre inside the grid, moved to lie whole in it.
 
     Args:
-        shape: of the grid, pixels.
-        size: pixels of a tile.
-        cols: of the centres, (M,), pixels.
-        rows: of the centres, (M,), pixels.
+        shape: height and width of the grid, in pixels.
+        size: side of a tile in pixels.
+        cols: column of each centre, (M,), in pixels.
+        rows: row of each centre, (M,), in pixels.
 
     Returns:
         (N, 2), each once, row-major.

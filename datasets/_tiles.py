@@ -33,9 +33,9 @@ def read_rows(path: Path, columns: Sequence[str], lacking: str) -> list[dict[str
     """Rows of a CSV file, by the names of its columns; it may start with a byte order mark.
 
     Args:
-        path: to read.
-        columns: that it has to have.
-        lacking: what to say where there is no such file.
+        path: file to read.
+        columns: names of required columns.
+        lacking: message for a missing file.
 
     Raises:
         DatasetError: if the file or a column is missing.
@@ -63,16 +63,16 @@ class PixelSpec:
     """What pixels of a tile are: the part of a card that reading needs.
 
     Attributes:
-        bands: in their order.
-        size: pixels of a tile's side.
+        bands: band names, in channel order.
+        size: side of a tile in pixels.
         units: as on a card.
-        resolution: metres a pixel; None by `gsd`.
-        gsd: smallest and largest metres a pixel that are left as they are; None leaves all.
-        resampling: where pixels grow.
+        resolution: pixel size in metres; None chooses it by `gsd`.
+        gsd: smallest and largest pixel size in metres that is not resampled; None keeps every size.
+        resampling: resampling method for upsampling.
         display_stretch: percentiles that bring other imagery to 8 bits.
         display_range: reflectances times 10,000 that become 0 and 255 instead.
         linear_s1: whether Sentinel-1's backscatter is on a linear scale instead of in dB.
-        processing_level: that the model knows; '' leaves every scene as it is.
+        processing_level: processing level that the model was trained on; '' leaves every scene as it is.
     """
 
     bands: tuple[str, ...]
@@ -94,9 +94,9 @@ class SceneGrid:
     Attributes:
         scene: the scene.
         grid: CRS, transform and shape.
-        gsd: metres on the ground a pixel.
-        reader: of the bands, in the units wanted.
-        notes: what was done to the pixels.
+        gsd: pixel size on the ground, in metres.
+        reader: reads the bands in the units wanted.
+        notes: notes for the user on how pixels are converted.
     """
 
     scene: Scene
@@ -127,7 +127,7 @@ class SceneGrid:
 
         Args:
             starts: first row and column of each, (N, 2).
-            size: pixels of their side.
+            size: side of a tile in pixels.
         """
         affine = self.grid.affine  # north up
         left, top = affine.c + affine.a * starts[:, 1], affine.f + affine.e * starts[:, 0]
@@ -144,7 +144,7 @@ def opened(scenes: Scenes, bands: Sequence[str] | None = None) -> list[Scene]:
     """Every scene, open.
 
     Args:
-        scenes: one or several.
+        scenes: one scene or several.
         bands: names of the bands in file order, where the files do not say.
 
     Raises:
@@ -171,9 +171,9 @@ def lay_grids(
     """The grids of several scenes; `lay_grid` says the rest.
 
     Args:
-        scenes: to read.
-        spec: of the pixels.
-        mask: one for all scenes, or one for each.
+        scenes: scenes to read.
+        spec: pixel format to read.
+        mask: one mask for all scenes, or one per scene.
         mask_values: as in `lay_grid`.
 
     Raises:
@@ -195,8 +195,8 @@ def lay_grid(
     """The grid and the units as `geores classify` chooses them by default.
 
     Args:
-        scene: to read.
-        spec: of the pixels.
+        scene: scene to read.
+        spec: pixel format to read.
         mask: raster whose cloud classes, or non-zero pixels, are invalid.
         mask_values: its values that are invalid, instead.
 
@@ -230,11 +230,11 @@ class TileStore(ImageStore):
     """Pixels of tiles, held in memory where they fit, read again where they do not.
 
     Args:
-        grids: of the scenes.
+        grids: grid of each scene.
         places: position among the grids, first row and first column of each tile, (N, 3).
-        size: pixels of a tile's side.
+        size: side of a tile in pixels.
         fill: value of invalid pixels in each band; None takes the mean of the valid ones.
-        budget: most bytes to hold in memory.
+        budget: maximum number of bytes to hold in memory.
     """
 
     def __init__(

@@ -29,12 +29,12 @@ class LabelledFeatures:
     """Geometries with a class each.
 
     Attributes:
-        name: of the file, for messages.
+        name: name of the file, for messages.
         kind: 'polygon' or 'point'; every geometry is single.
         geometries: (N,).
         classes: (N,), names.
-        crs: of the geometries.
-        notes: what was done to them, one sentence each.
+        crs: CRS of the geometries.
+        notes: notes for the user on repairs and omissions, one sentence each.
     """
 
     name: str
@@ -62,7 +62,7 @@ class LabelledFeatures:
         """Those that touch an area, in its CRS.
 
         Args:
-            crs: of the area.
+            crs: CRS of the area.
             area: a polygon.
         """
         near = reproject_near(gpd.GeoSeries(self.geometries, crs=self.crs), crs, area.bounds)
@@ -72,7 +72,7 @@ class LabelledFeatures:
         """The same in another place; what has none is left out.
 
         Args:
-            geometries: of some of these features, with their positions as index.
+            geometries: new geometries of some of the features, indexed by position.
         """
         geometries = geometries[np.isfinite(geometries.bounds).all(axis=1)]
         return replace(
@@ -91,8 +91,8 @@ def read_features(labels: Labels, column: str, layer: str | None = None) -> Labe
 
     Args:
         labels: vector file, or its features.
-        column: holds the class.
-        layer: of a file that has several.
+        column: name of the class column.
+        layer: layer to read, for a file with several.
 
     Raises:
         DatasetError: if the file cannot be read, the layer, the column or the CRS is missing, or there are

@@ -40,7 +40,7 @@ class SceneFolder(NonGeoDataset):
             columns of `multilabels.csv` (`name`, `scene`, then one column of 0 and 1 a label),
             and leaves out images that are not in it (their number is `left_out`).
         size: height and width to bring images to; None leaves them.
-        budget: most bytes of images to hold in memory.
+        budget: maximum number of bytes of images to hold in memory.
         unlabelled: in 'multi-label' mode keep images that the table does not name; their `label` is -1
             throughout.
 
@@ -103,13 +103,13 @@ class SceneFolderDataModule(ImageDataModule):
         root: as in `SceneFolder`.
         mode: as in `SceneFolder`.
         size: height and width to bring images to.
-        batch_size: images a batch.
-        val_share: part kept for validation; 0 trains on everything.
-        seed: of the split.
-        num_workers: processes that read; 0 is best for images held in memory.
-        budget: most bytes of images to hold in memory.
+        batch_size: images per batch.
+        val_share: share kept for validation; 0 trains on everything.
+        seed: random seed of the split.
+        num_workers: number of reader processes; 0 is best for images held in memory.
+        budget: maximum number of bytes of images to hold in memory.
         folds: number of folds of cross-validation, instead of `val_share`.
-        fold: which of them to keep for validation, from 1.
+        fold: number of the validation fold, from 1.
         unlabelled: as in `SceneFolder`; a teacher has to answer for them.
         split: table of ids and parts, such as `geores split` writes, instead of `val_share`.
     """

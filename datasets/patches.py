@@ -28,11 +28,11 @@ class GeoTIFFPatches(NonGeoDataset):
 
     Args:
         root: the folder.
-        bands: which bands, in which order; None takes those of the first file.
+        bands: names of the bands, in channel order; None takes those of the first file.
         size: height and width to bring patches to; None leaves them.
         unlabelled: keep patches whose label is empty; theirs is -1. Otherwise they are only counted
             (`left_out`).
-        budget: most bytes of images to hold in memory.
+        budget: maximum number of bytes of images to hold in memory.
 
     Raises:
         DatasetError: if the root, the table, a column, a file or a band is missing.
@@ -90,13 +90,13 @@ class GeoTIFFPatchesDataModule(ImageDataModule):
         root: as in `GeoTIFFPatches`.
         bands: as in `GeoTIFFPatches`.
         size: height and width to bring patches to.
-        batch_size: patches a batch.
-        val_share: part kept for validation; 0 trains on everything.
-        seed: of the split.
-        num_workers: processes that read; 0 is best for patches held in memory.
-        budget: most bytes of patches to hold in memory.
+        batch_size: patches per batch.
+        val_share: share kept for validation; 0 trains on everything.
+        seed: random seed of the split.
+        num_workers: number of reader processes; 0 is best for patches held in memory.
+        budget: maximum number of bytes of patches to hold in memory.
         folds: number of folds of cross-validation, instead of `val_share`.
-        fold: which of them to keep for validation, from 1.
+        fold: number of the validation fold, from 1.
         unlabelled: train on patches without a label too, which a teacher has to answer for.
         split: table of ids and parts, such as `geores split` writes, instead of `val_share`.
     """

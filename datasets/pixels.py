@@ -35,10 +35,10 @@ class GeoTIFFPairs(NonGeoDataset):
 
     Args:
         root: the folder.
-        bands: which bands, in which order; None takes those of the first file.
+        bands: names of the bands, in channel order; None takes those of the first file.
         labels: names of the classes, in their order; None takes those that the class maps name.
         unlabelled: keep images without a class map too: all their pixels are 255.
-        budget: most bytes of images to hold in memory.
+        budget: maximum number of bytes of images to hold in memory.
 
     Raises:
         DatasetError: if the root, an image or a class map is missing, or a class map has no names.
@@ -94,7 +94,7 @@ class GeoTIFFPairs(NonGeoDataset):
         """Classes of one image's pixels.
 
         Args:
-            index: of the sample.
+            index: index of the sample.
             shape: height and width of its image.
 
         Returns:
@@ -172,13 +172,13 @@ class GeoTIFFPairsDataModule(ImageDataModule):
         labels: as in `GeoTIFFPairs`.
         unlabelled: as in `GeoTIFFPairs`.
         input_size: height and width that the exported card names; None takes those of the first image.
-        batch_size: images a batch.
-        val_share: part kept for validation; 0 trains on everything.
-        seed: of the split.
-        num_workers: processes that read; 0 is best for images held in memory.
-        budget: most bytes of images to hold in memory.
+        batch_size: images per batch.
+        val_share: share kept for validation; 0 trains on everything.
+        seed: random seed of the split.
+        num_workers: number of reader processes; 0 is best for images held in memory.
+        budget: maximum number of bytes of images to hold in memory.
         folds: number of folds of cross-validation, instead of `val_share`.
-        fold: which of them to keep for validation, from 1.
+        fold: number of the validation fold, from 1.
         split: table of ids and parts, such as `geores split` writes, instead of `val_share`.
     """
 

@@ -57,7 +57,7 @@ class ReBEN(NonGeoDataset):
         split: 'train', 'val' (or 'validation'), 'test', or 'all': the official parts.
         bands: 's1', 's2' (ten bands), 's2-full' (twelve), 'all' (VV, VH and the ten), 'all-full', or
             names in the order wanted.
-        interpolation: how bands of 20 and 60 m come to 10 m: 'nearest' as in the published models,
+        interpolation: how bands of 20 and 60 m are resampled to 10 m: 'nearest' as in the published models,
             'bilinear', or 'native' for not at all.
         maps: read the reference maps too.
         snow_and_clouds: take patches with seasonal snow, clouds or shadows too.
@@ -127,7 +127,7 @@ class ReBEN(NonGeoDataset):
         """Images of several samples at once, quicker than one by one.
 
         Args:
-            indices: of the samples, N of them.
+            indices: indices of N samples.
             out: (N, C, 120, 120) to write to again and again, contiguous: pages that the system has to
                 hand out anew cost more than reading does.
 
@@ -153,7 +153,7 @@ class ReBEN(NonGeoDataset):
         """Where the samples lie, in their order.
 
         Args:
-            crs: to bring the squares of several UTM zones to.
+            crs: CRS of the outlines; the patches lie in several UTM zones.
         """
         from geores.bigearthnet.footprints import footprints
 
@@ -167,8 +167,8 @@ class ReBENDataModule(ImageDataModule):
         root: as in `ReBEN`.
         bands: as in `ReBEN`.
         interpolation: as in `ReBEN`; not 'native', for tasks take one image.
-        batch_size: patches a batch, on each device.
-        num_workers: processes that read, on each device.
+        batch_size: patches per batch and device.
+        num_workers: number of reader processes per device.
         train_split: the part to train on.
         val_split: the part to validate on.
         test_split: the part to test on.
@@ -176,7 +176,7 @@ class ReBENDataModule(ImageDataModule):
         label_order: as in `ReBEN`.
         metadata: as in `ReBEN`.
         only_present: as in `ReBEN`.
-        seed: of the order of training patches.
+        seed: random seed of the order of training patches.
     """
 
     size = SIDE

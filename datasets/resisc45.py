@@ -51,7 +51,7 @@ class RESISC45(SceneFolder):
         split: 'all', or a part of the fixed 60/20/20 split (Neumann et al. 2019), whose lists
             `resisc45-train.txt`, `-val.txt` and `-test.txt` lie in `root` or beside the classes' folder.
         size: height and width to bring images to; None leaves them.
-        budget: most bytes of images to hold in memory.
+        budget: maximum number of bytes of images to hold in memory.
         download: fetch and unpack images and lists where they are absent (about 400 MB).
         checksum: compare the MD5 of what is fetched.
 
@@ -100,11 +100,11 @@ class RESISC45DataModule(ImageDataModule):
     Args:
         root: as in `RESISC45`.
         ratio: part of each class to train on, 0.1 and 0.2 in the paper; None takes the fixed lists.
-        repeat: which of the random draws, from 0; the paper averages ten.
+        repeat: number of the random draw, from 0; the paper averages ten.
         size: height and width to bring images to; None leaves them.
-        batch_size: images a batch.
-        seed: of the draws.
-        num_workers: processes that read; 0 is best for images held in memory.
+        batch_size: images per batch.
+        seed: random seed of the draws.
+        num_workers: number of reader processes; 0 is best for images held in memory.
         budget: most bytes of images to hold in memory; 6.2 GB hold all at their own size.
         download: as in `RESISC45`.
         checksum: as in `RESISC45`.

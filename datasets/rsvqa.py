@@ -37,7 +37,7 @@ class RSVQA(NonGeoDataset):
         split: 'train', 'val', 'test' or 'test_phili' of the official files; None takes all that there are.
         answers: names of the bins, 'official' or 'paper'.
         size: height and width to bring images to; None leaves them, and all have to have one size.
-        budget: most bytes of images to hold in memory.
+        budget: maximum number of bytes of images to hold in memory.
         reader: from an image's id to pixels (3, H, W), uint8, for images that are no files, such as patches
             in a store; their places are unknown.
 

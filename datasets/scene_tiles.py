@@ -44,43 +44,43 @@ class SceneTiles(NonGeoDataset):
     `source` (the scene's name), `id` (scene/row_column of its first pixel on the grid), `crs` and `bounds`.
 
     Args:
-        scenes: one or several, of the same or of different places.
+        scenes: one scene or several, of the same or of different places.
         labels: vector file of polygons or points, or its features, in any CRS.
-        column: holds the class.
-        bands: to read, in this order.
-        size: pixels of a tile's side.
-        resolution: metres a pixel; the scene's own, within `gsd`, where not given.
+        column: name of the class column.
+        bands: names of the bands, in channel order.
+        size: side of a tile in pixels.
+        resolution: pixel size in metres; by default the scene's own, within `gsd`.
         stride: pixels from tile to tile on the grid; `size` where not given. Smaller ones overlap.
         placement: 'grid' takes the tiles that `geores.classify` takes at that stride, 'centred' one tile
             about each polygon or point; 'auto' the grid for polygons, centred ones for points.
         task: 'single-label' or 'multi-label'.
         min_share: least part of a tile that a class of it covers, above 0 and at most 1; points need none.
             0.5 where not given, and 0.01 for 'multi-label'.
-        min_cover: of 'multi-label', least part of a tile under labels of any class; 0.9 where not given.
+        min_cover: for 'multi-label', minimum share of a tile that labels of any class cover; 0.9 by default.
             Points need 0.
-        min_valid: least part of a tile's pixels that are valid.
-        units: that values are brought to, as on a card: 'reflectance*10000', '8-bit' or 'dB'.
-        layer: of a vector file that has several.
-        gsd: smallest and largest metres a pixel that are left as they are, as on a card.
-        resampling: where coarser bands are brought to the grid; shrinking is by average.
+        min_valid: minimum share of valid pixels in a tile.
+        units: units of the pixel values, as on a card: 'reflectance*10000', '8-bit' or 'dB'.
+        layer: layer of the vector file, if it has several.
+        gsd: smallest and largest pixel size in metres that is not resampled, as on a card.
+        resampling: how coarser bands are brought to the grid; finer ones are averaged.
         display_stretch: percentiles that bring other imagery to 8 bits.
         display_range: reflectances times 10,000 that become 0 and 255 instead.
         fill: value of invalid pixels in each band; their mean where not given.
         mask: raster whose cloud classes, or non-zero pixels, are invalid: one, or one for each scene.
         mask_values: its values that are invalid, instead.
         linear_s1: whether Sentinel-1's backscatter is on a linear scale instead of in dB.
-        processing_level: that the model knows: dark objects are subtracted from L1C scenes where that is
+        processing_level: processing level of the model: dark objects are subtracted from L1C scenes if it is
             L2A alone, as `geores.classify` does. None leaves every scene as it is.
-        budget: most bytes of tiles to hold in memory.
+        budget: maximum number of bytes of tiles to hold in memory.
 
     Attributes:
         labels: classes, sorted; targets count in them. Those of the tiles; for 'multi-label' all of the file.
         positions: GeoDataFrame of the tiles (`id`, `scene`, `label`, `share`), in the first scene's CRS.
-        unit_metres: metres on the ground of a unit of that CRS.
-        side: metres of a tile's side.
-        gsds: metres a pixel, of each scene.
-        left_out: reason -> number of tiles.
-        notes: what the user should be told, one sentence each.
+        unit_metres: length of a unit of that CRS on the ground, in metres.
+        side: side of a tile in metres.
+        gsds: pixel size of each scene, in metres.
+        left_out: number of tiles left out, by reason.
+        notes: notes for the user, one sentence each.
 
     Raises:
         DatasetError: if the labels cannot be used, an option is out of range, or no tile has a class.
@@ -172,12 +172,12 @@ class SceneTiles(NonGeoDataset):
         """Tiles as a model takes them.
 
         Args:
-            card: gives bands, size, units, range of pixel sizes, resampling, fill and processing level.
+            card: model card with bands, size, units, pixel sizes, resampling, fill and processing level.
             scenes: as in `SceneTiles`.
             labels: as in `SceneTiles`.
             column: as in `SceneTiles`.
-            size: pixels of a tile's side; the card's where not given.
-            **options: others of `SceneTiles`.
+            size: side of a tile in pixels; the card's by default.
+            **options: further arguments of `SceneTiles`.
         """
         fixed: dict[str, Any] = {
             'units': card.units,
@@ -194,7 +194,7 @@ class SceneTiles(NonGeoDataset):
         """Tiles that have some classes, and these classes alone; the order stays.
 
         Args:
-            labels: to keep.
+            labels: labels to keep.
         """
         wanted = np.isin(self.labels, list(labels))
         kept = np.flatnonzero(self._present[:, wanted].any(axis=1))
@@ -247,18 +247,18 @@ class SceneTilesDataModule(ImageDataModule):
     Args:
         scenes: as in `SceneTiles`.
         label_file: vector file of polygons or points.
-        column: holds the class.
+        column: name of the class column.
         bands: as in `SceneTiles`.
-        size: pixels of a tile's side.
+        size: side of a tile in pixels.
         split: 'blocks' keeps whole blocks of ground for validation, 'random' single tiles; otherwise a table
             of ids and parts, such as `geores split` writes.
-        block_size: metres of a block's side; four tiles where not given.
-        buffer: metres from validation tiles within which no tile trains.
-        batch_size: tiles a batch.
-        val_share: part kept for validation.
-        seed: of the split.
-        num_workers: processes that read; 0 is best for tiles held in memory.
-        options: others of `SceneTiles`.
+        block_size: side of a block in metres; four tiles by default.
+        buffer: minimum gap between training and validation tiles, in metres.
+        batch_size: tiles per batch.
+        val_share: share kept for validation.
+        seed: random seed of the split.
+        num_workers: number of reader processes; 0 is best for tiles held in memory.
+        options: further arguments of `SceneTiles`.
     """
 
     def __init__(
@@ -317,11 +317,11 @@ def split_tiles(
     """A geographic split of tiles, as `geores.splits.block_split` makes it.
 
     Args:
-        tiles: to split.
-        share: part of the tiles of each class that is wanted for validation.
-        seed: gives another split.
-        block_size: metres of a block's side; four tiles where not given.
-        buffer: metres from validation tiles within which no tile trains.
+        tiles: tiles to split.
+        share: share of the tiles of each class wanted for validation.
+        seed: random seed.
+        block_size: side of a block in metres; four tiles by default.
+        buffer: minimum gap between training and validation tiles, in metres.
 
     Raises:
         DatasetError: if an argument is out of range, or the tiles lie in too few blocks.

@@ -33,10 +33,10 @@ class AuditOptions:
     """What to audit, and how.
 
     Attributes:
-        column: with the part of each row.
-        radii: metres.
-        labels: column of a label or a list of labels; 'labels' or 'label' where there is one.
-        images: folder of images named after the ids.
+        column: name of the column that holds the part of each row.
+        radii: distances in metres.
+        labels: column of labels, one or a list per row; by default 'labels' or 'label', if there is one.
+        images: folder of images that are named by id.
     """
 
     column: str = 'split'
@@ -62,8 +62,8 @@ def audit_split(
 
     Args:
         source: rows with a column of parts.
-        options: what to look at.
-        progress: told of images read, and of all.
+        options: options of the audit.
+        progress: called with the number of images just read and the total.
 
     Raises:
         DatasetError: if a column is missing or holds no parts, or fewer than two parts have rows.

@@ -31,7 +31,7 @@ class Autocorrelation:
         distances: upper edges of the classes, metres; None for a class of fewer than 30 pairs.
         values: Moran's I in each: 1 if labels of a pair are always the same, about 0 if they are as in pairs
             drawn at random.
-        pairs: of places in each.
+        pairs: number of pairs of places per distance class.
         halves_at: metres at which it has fallen to half of that between nearest neighbours; None beyond.
         fades_at: metres at which it has fallen below 0.1, the range to choose a buffer from; None beyond.
     """
@@ -62,7 +62,7 @@ def autocorrelation(places: Lonlat, labels: LabelMatrix) -> Autocorrelation | No
 
     Args:
         places: (N, 2).
-        labels: of the rows.
+        labels: labels of the rows.
 
     Returns:
         None where there are fewer than 30 places, or all have the same labels.

@@ -26,10 +26,10 @@ class PairOverlap:
     """Ground that two parts share.
 
     Attributes:
-        part: whose rows are looked at.
-        other: in which footprints over the same ground are sought.
-        rows: of `part` that overlap a footprint of `other`.
-        pairs: of footprints that overlap.
+        part: part whose rows are examined.
+        other: part whose footprints may overlap them.
+        rows: number of rows of `part` that overlap a footprint of `other`.
+        pairs: number of pairs of overlapping footprints.
         largest: share of the smaller footprint in the largest overlap.
     """
 
@@ -48,7 +48,7 @@ def footprints_of(source: Source) -> NDArray[np.object_] | None:
     """Outlines of rows on an equal-area map; None where there are only points.
 
     Args:
-        source: of the rows.
+        source: source of the rows.
     """
     crs = local_crs(source.places)
     if source.squares is not None:
@@ -66,7 +66,7 @@ def overlap_between(
     """Find footprints of a part that overlap those of another.
 
     Args:
-        names: of the part and the other.
+        names: names of the part and of the other part.
         shapes: (N,) outlines of the part, on an equal-area map.
         others: (M,) of the other.
     """
@@ -99,8 +99,8 @@ class PairDrift:
     """Difference between the labels of two parts.
 
     Attributes:
-        part: one part.
-        other: the other.
+        part: name of the first part.
+        other: name of the second part.
         overall: Jensen-Shannon divergence of the shares of labels, in bits: 0 if they are the same, 1 if no
             label is in both.
         labels: label -> divergence of having it or not, in bits.
@@ -142,8 +142,8 @@ def drift_between(
     """Compare the labels of two parts; None where one has no labels at all.
 
     Args:
-        names: of the part and the other.
-        labels: of all rows.
+        names: names of the part and of the other part.
+        labels: labels of all rows.
         rows: (N,) which are of the part.
         others: (N,) which are of the other.
     """

@@ -36,10 +36,10 @@ class Duplicates:
     """Near duplicates across parts.
 
     Attributes:
-        images: that were compared.
+        images: number of images compared.
         unmatched: rows without an image.
-        groups: of near duplicates that lie in more than one part.
-        rows: in such groups.
+        groups: number of groups of near duplicates that span several parts.
+        rows: number of rows in such groups.
         examples: ids and parts of the first groups.
     """
 
@@ -63,11 +63,11 @@ def find_duplicates(
     """Compare the images of rows by their perceptual hashes.
 
     Args:
-        folder: of the images, in folders below it too; an image belongs to the id that is its path in the
+        folder: folder of the images, searched recursively; an image belongs to the id that is its path in the
             folder, with or without its ending, or its name.
-        ids: of the rows.
-        names: (N,) their parts.
-        progress: told of images read, and of all.
+        ids: ids of the rows.
+        names: (N,) part of each row.
+        progress: called with the number of images just read and the total.
 
     Raises:
         DatasetError: if the folder is none, or no image belongs to a row.
@@ -127,12 +127,12 @@ class PairDistances:
     """How near the rows of one part come to those of another; geodesics between middles, metres.
 
     Attributes:
-        part: whose rows are looked at.
-        other: in which their nearest is sought.
-        rows: of `part`.
-        minimum: least distance to the nearest row of `other`.
-        percentile_1: one row in a hundred is nearer than this.
-        median: half of the rows are nearer than this.
+        part: part whose rows are examined.
+        other: part that distances are measured to.
+        rows: number of rows of `part`.
+        minimum: smallest distance to a row of `other`.
+        percentile_1: 1st percentile of the distances to the nearest row of `other`.
+        median: median of the distances to the nearest row of `other`.
         rows_within: radius -> rows of `part` that have a row of `other` within it.
         pairs_within: radius -> pairs of rows within it.
         same_place: rows of `part` whose place is that of a row of `other`.
@@ -165,11 +165,11 @@ def distances_between(
     """Measure two parts against each other.
 
     Args:
-        names: of the part and the other.
+        names: names of the part and of the other part.
         places: (N, 2) of the part.
         others: (M, 2) of the other.
-        radii: metres.
-        dates: of the rows of both, if known.
+        radii: distances in metres.
+        dates: acquisition dates of the rows of both parts, if known.
     """
     spots, back = np.unique(places, axis=0, return_inverse=True)  # a place may recur on many dates
     away = nearest(spots, np.unique(others, axis=0))[0][back.ravel()]

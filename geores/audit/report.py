@@ -32,7 +32,7 @@ class Verdict:
     Attributes:
         level: 'leaks' where parts share ground, places or images; 'caution' where they are neighbours or
             differ in labels; 'sound' otherwise.
-        reasons: one sentence each.
+        reasons: reasons for the verdict, one sentence each.
     """
 
     level: Literal['sound', 'caution', 'leaks']
@@ -44,19 +44,19 @@ class AuditReport:
     """Everything that an audit found.
 
     Attributes:
-        source: the rows.
-        names: (N,) parts.
-        places: different places, to a metre.
-        side: metres of a footprint's side; None where there are only points.
-        spacing: median metres from a place to the next.
-        balance: sizes and labels.
-        distances: of pairs of parts.
-        overlaps: of pairs of parts; None where there are only points.
-        drift: of pairs of parts; None without labels.
-        autocorrelation: of the labels; None without labels, or with too few places.
+        source: the rows that were audited.
+        names: (N,) part of each row.
+        places: number of different places, to a metre.
+        side: side of a footprint in metres; None for point positions.
+        spacing: median distance from a place to its nearest neighbour, in metres.
+        balance: number of rows and labels per part.
+        distances: distances between each pair of parts.
+        overlaps: overlaps between each pair of parts; None for point positions.
+        drift: label drift between each pair of parts; None without labels.
+        autocorrelation: spatial autocorrelation of the labels; None without labels or with too few places.
         duplicates: None without images.
-        verdict: in words.
-        notes: what the user should be told.
+        verdict: verdict with its reasons.
+        notes: notes for the user.
     """
 
     source: Source
@@ -119,10 +119,10 @@ def judge(
     """Draw conclusions.
 
     Args:
-        distances: of pairs of parts.
-        overlaps: of pairs of parts, if there are footprints.
-        drift: of pairs of parts, if there are labels.
-        correlation: of labels, if there are any.
+        distances: distances between each pair of parts.
+        overlaps: overlaps between each pair of parts, if there are footprints.
+        drift: label drift between each pair of parts, if there are labels.
+        correlation: spatial autocorrelation of the labels, if there are labels.
         duplicates: if there are images.
         step: metres between the middles of neighbours: a footprint's side, or what places lie apart.
     """
@@ -196,7 +196,7 @@ def write_map(report: 'AuditReport', path: Path) -> None:
     """Draw the middle of each row in the colour of its part, on an equal-area map.
 
     Args:
-        report: of the audit.
+        report: result of the audit.
         path: PNG to write.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg

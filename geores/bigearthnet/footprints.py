@@ -68,7 +68,7 @@ def footprints(ids: Sequence[str] | pd.Series, crs: str = 'EPSG:4326') -> 'geopa
 
     Args:
         ids: patch ids.
-        crs: to bring them to; a square of one UTM zone keeps its four corners.
+        crs: CRS of the outlines. Only the four corners of a patch are transformed.
 
     Returns:
         The columns of `patch_table` and `geometry`, in the order of the ids.

@@ -132,7 +132,7 @@ def class_of(code: int) -> str | None:
     """The label of a code of a reference map, None where it has none.
 
     Args:
-        code: of CORINE Land Cover, or `UNLABELLED`.
+        code: CORINE Land Cover code, or `UNLABELLED`.
 
     Raises:
         UsageError: if there is no such code.
@@ -157,7 +157,7 @@ class MapLabels:
     """What a reference map says of its patch.
 
     Attributes:
-        labels: in lexicographic order; one pixel is enough.
+        labels: labels with at least one pixel, in lexicographic order.
         unlabelled: share of pixels whose code has no label.
     """
 
@@ -175,7 +175,7 @@ def classes_of_map(codes: NDArray[Any], order: LabelOrder = 'lexicographic') -> 
 
     Args:
         codes: (H, W) of CORINE Land Cover codes, as a reference map holds them.
-        order: of the labels that classes are places in.
+        order: order of the labels; classes are indices into it.
 
     Returns:
         (H, W): places in the labels, `IGNORED` where a code has no label.

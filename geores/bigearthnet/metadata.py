@@ -40,7 +40,7 @@ def find_metadata(root: Path | str, metadata: Path | str | None = None) -> Path:
     """The table of clean patches.
 
     Args:
-        root: where the patches are; the table is looked for there and in the folder above it.
+        root: folder of the patches; the table is searched for there and in its parent folder.
         metadata: the table itself, or the folder that holds it, if it is elsewhere.
 
     Raises:
@@ -63,7 +63,7 @@ def read_metadata(path: Path | str, split: SplitName = 'all', *, snow_and_clouds
     """Rows of the released tables.
 
     Args:
-        path: of `metadata.parquet`.
+        path: path of `metadata.parquet`.
         split: 'train', 'val' (or 'validation'), 'test', or 'all'.
         snow_and_clouds: take patches with seasonal snow, clouds or shadows too; their table stands beside the
             other.
@@ -101,7 +101,7 @@ def label_matrix(table: pa.Table, order: LabelOrder = 'lexicographic') -> NDArra
 
     Args:
         table: as `read_metadata` gives it.
-        order: of the columns.
+        order: order of the columns.
 
     Returns:
         (N, 19) of 0 and 1.
@@ -131,7 +131,7 @@ def check_column(table: pa.Table, name: str, path: Path) -> None:
 
     Args:
         table: the table.
-        name: of the column.
+        name: name of the column.
         path: the file it was read from.
 
     Raises:
@@ -223,7 +223,7 @@ def official_statistics(
 
     Args:
         bands: names as in BigEarthNet.
-        interpolation: how coarser bands are brought to 10 m.
+        interpolation: how coarser bands are resampled to 10 m.
 
     Raises:
         UsageError: if a band or the interpolation is unknown.

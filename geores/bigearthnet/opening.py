@@ -28,7 +28,7 @@ def checksum(name: str, arrays: Mapping[str, NDArray[Any]]) -> int:
     """CRC-32 of all pixels of a patch, little-endian, its bands in the order of `bands_of`.
 
     Args:
-        name: of the patch.
+        name: name of the patch.
         arrays: all its bands at their native sizes and types.
     """
     total = 0
@@ -42,7 +42,7 @@ def write_checksums(path: Path, sums: Iterable[tuple[str, int]]) -> None:
     """Write the table: columns `name` and `crc32`.
 
     Args:
-        path: to write to.
+        path: file to write.
         sums: names and checksums.
     """
     pairs = list(sums)

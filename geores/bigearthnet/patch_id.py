@@ -48,7 +48,7 @@ class PatchId(_Name):
 
     Attributes:
         product: the Sentinel-2 product it was cut from, its folder in the release.
-        tile_name: tile, as '33UUP'.
+        tile_name: name of the tile, such as '33UUP'.
         column: from west to east, 0 to 90.
         row: from north to south, 0 to 90.
     """
@@ -104,7 +104,7 @@ class PatchId(_Name):
         """From pixels to UTM coordinates.
 
         Args:
-            resolution: of the pixels in m: 10, 20 or 60.
+            resolution: pixel size in m: 10, 20 or 60.
         """
         from affine import Affine
 

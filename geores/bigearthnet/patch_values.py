@@ -104,8 +104,8 @@ class Piece:
         first: place of the first among the bands asked for.
         count: number of bands.
         side: pixels along a side.
-        dtype: of the pixels.
-        offset: of the first pixel, in bytes from the value's start.
+        dtype: data type of the pixels.
+        offset: byte offset of the first pixel in the value.
     """
 
     first: int

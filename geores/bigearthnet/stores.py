@@ -32,7 +32,7 @@ class PatchStore(Protocol):
 
     Attributes:
         path: the folder the patches stand in.
-        kind: which of the layouts it is.
+        kind: layout of the store.
     """
 
     path: Path

@@ -45,10 +45,10 @@ class TiffHeader:
     """Where the pixels of a TIFF lie.
 
     Attributes:
-        height: in pixels.
-        width: in pixels.
-        dtype: of a pixel.
-        offset: of the first pixel in the file, in bytes.
+        height: height in pixels.
+        width: width in pixels.
+        dtype: data type of a pixel.
+        offset: byte offset of the first pixel in the file.
         is_plain: whether all pixels lie behind each other from there on, uncompressed.
     """
 

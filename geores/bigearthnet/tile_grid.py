@@ -27,7 +27,7 @@ class Tile:
     """A Sentinel-2 tile.
 
     Attributes:
-        name: as '33UUP'.
+        name: name of the tile, such as '33UUP'.
         zone: UTM zone, 1 to 60.
         north: whether it lies north of the equator.
         left: easting of its upper left corner in m.
@@ -54,7 +54,7 @@ def parse_tile(name: str) -> Tile:
     zones; the latitude band tells which repetition it is (NGA.STND.0037, MGRS, section 3).
 
     Args:
-        name: as '33UUP' or 'T33UUP'.
+        name: name of the tile, such as '33UUP' or 'T33UUP'.
 
     Raises:
         UsageError: if it is no name of a tile.

@@ -28,11 +28,11 @@ class Conversion:
     """What came of a conversion.
 
     Attributes:
-        folder: where it stands.
+        folder: destination folder.
         form: layout: 'lmdb' or 'tiff'.
         counts: patches written, by kind: 's2', 's1', 'map'.
         faults: patches that are missing or could not be read, and why.
-        seconds: it took, without what an earlier run had done.
+        seconds: run time, without that of an earlier run that was resumed.
         left_out: rows of the metadata of which nothing was there, where those were left out.
     """
 
@@ -67,15 +67,15 @@ def convert_reben(
 
     Args:
         source: released folders, `.tar` archives of the release, or an LMDB.
-        folder: to write; what is wrong with the source is listed in its `faults.csv`.
+        folder: destination; problems with the source are listed in its `faults.csv`.
         form: 'lmdb' (as rico-hdl writes) or 'tiff' (as released).
         metadata: `metadata.parquet` or its folder, if it is not with the patches or above them. Patches
             that it names and the source lacks count as faults; it is copied to the result.
         only_present: leave out rows of the metadata of which the source has nothing, in the copy too; for
             parts of the data set.
-        jobs: processes that work.
+        jobs: number of worker processes.
         overwrite: replace what stands at `folder`, and begin anew where unfinished work is of something else.
-        progress: called with the patches that were done and their number in all.
+        progress: called with the number of patches just done and the total.
 
     Raises:
         UsageError: if the source, the destination or an option is not usable; nothing has been written.

@@ -29,8 +29,8 @@ class Chunk:
     Attributes:
         number: from 0, in the order of all names.
         sums: checksum by name of the patches that were read.
-        faults: what is wrong with the others.
-        values: what the parent has to write, where workers do not write themselves; not kept.
+        faults: problems with the patches that could not be read.
+        values: encoded patches for the parent to write, if workers do not write; not kept in the journal.
     """
 
     number: int
@@ -44,7 +44,7 @@ class Journal:
 
     Args:
         path: the file, made if it is not there.
-        key: what the work is: source, format, names. Work of another key is refused.
+        key: identity of the work (source, format, names). A file with another key is refused.
 
     Raises:
         JournalError: if the file is of other work.
@@ -132,7 +132,7 @@ def check_destination(folder: Path, source: Path, *, overwrite: bool) -> None:
 
     Args:
         folder: the destination.
-        source: what is read.
+        source: path that is read.
         overwrite: whether what stands there may be replaced.
     """
     if folder.resolve() == source.resolve() or folder.resolve() in source.resolve().parents:
@@ -149,7 +149,7 @@ def check_space(folder: Path, names: list[str]) -> None:
 
     Args:
         folder: the work folder.
-        names: of all patches.
+        names: names of all patches.
     """
     needed = int(_SPARE * sum(_BYTES[modality(name)] for name in names))
     taken = sum(path.stat().st_blocks * 512 for path in folder.glob('store/*') if path.is_file())
@@ -187,7 +187,7 @@ def counts_of(names: 'list[str] | Mapping[str, int]') -> dict[str, int]:
     """Number of patches of each kind.
 
     Args:
-        names: of patches.
+        names: names of patches.
     """
     counts: dict[str, int] = {}
     for name in names:

@@ -56,7 +56,7 @@ class TarStore:
         """A store of some patches only, small enough to be sent to another process.
 
         Args:
-            names: of the patches.
+            names: names of the patches.
         """
         part = object.__new__(TarStore)
         part.path, part._archives = self.path, self._archives
@@ -158,7 +158,7 @@ class Fault:
 
     Attributes:
         patch: its name.
-        reason: what is wrong, with the file where there is one.
+        reason: description of the problem, with the file if there is one.
     """
 
     patch: str
@@ -218,8 +218,8 @@ def read_whole(store: PatchStore, name: str) -> tuple[dict[str, NDArray[Any]], l
     """All bands of a patch, or everything that is wrong with it.
 
     Args:
-        store: where it is.
-        name: of the patch.
+        store: store that holds the patch.
+        name: name of the patch.
 
     Returns:
         Pixels by band, empty where there are faults; and those.

@@ -27,7 +27,7 @@ def tables_for(root: Path, metadata: Path | None) -> Path | None:
     """The table of clean patches, or None where there is none and none was named.
 
     Args:
-        root: where the patches are.
+        root: folder of the patches.
         metadata: the table or its folder, if it was named.
 
     Raises:
@@ -47,7 +47,7 @@ def missing_patches(
     """Patches of the tables that are not there, of the kinds of which there are any.
 
     Args:
-        names: of the patches that are there.
+        names: names of the patches in the store.
         table: path of `metadata.parquet`; the table of patches with snow and clouds beside it counts too.
         only_present: leave out rows of which nothing is there, as of a part of the data set.
 
@@ -78,7 +78,7 @@ def copy_tables(table: Path, folder: Path, present: Sequence[str] | None = None)
 
     Args:
         table: path of `metadata.parquet`.
-        folder: to copy to.
+        folder: destination.
         present: patches that are there, for only those rows of which something is; None for all rows.
     """
     for path, name in ((table, METADATA), (table.with_name(SNOW_METADATA), SNOW_METADATA)):
@@ -106,13 +106,13 @@ class Verification:
     """What stands in a store, and what is wrong with it.
 
     Attributes:
-        path: of the store.
+        path: path of the store.
         form: layout: 'lmdb' or 'tiff'.
         counts: patches by kind: 's2', 's1', 'map'.
         summed: number of patches that were compared with a checksum.
         table: the released table that patches were counted against, if there is one.
         faults: patches that are missing or broken, and why.
-        seconds: it took.
+        seconds: run time.
         left_out: rows of the table of which nothing is there, where those were left out.
     """
 
@@ -143,8 +143,8 @@ def verify_reben(
         path: released folders, `.tar` archives, or an LMDB.
         metadata: `metadata.parquet` or its folder, if it is not with the patches or above them.
         only_present: leave out rows of the tables of which nothing is there; for parts of the data set.
-        jobs: processes that work.
-        progress: called with the patches that were done and their number in all.
+        jobs: number of worker processes.
+        progress: called with the number of patches just done and the total.
 
     Raises:
         UsageError: if there is no store, or an option is not usable.

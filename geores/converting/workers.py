@@ -33,9 +33,9 @@ def ordered_map(function: Callable[[Item], Result], tasks: Iterable[Item], jobs:
     """Results of tasks, in their order.
 
     Args:
-        function: what to do; sent once to each process.
-        tasks: what to do it on.
-        jobs: processes; 1 works in this one.
+        function: function to apply; it is pickled once per process.
+        tasks: inputs of the function.
+        jobs: number of processes; 1 runs in this one.
 
     Raises:
         GeoresError: if a process died, as when memory runs out.
@@ -91,10 +91,10 @@ class Task:
     """Patches of one chunk.
 
     Attributes:
-        number: of the chunk.
-        names: of its patches.
+        number: number of the chunk.
+        names: names of its patches.
         sums: their checksums, where they are known.
-        store: where to read them, if not where the worker reads by itself.
+        store: store to read from, if the worker has none of its own.
     """
 
     number: int
@@ -107,7 +107,7 @@ def chunks_of(names: Sequence[str]) -> int:
     """Number of chunks.
 
     Args:
-        names: of all patches.
+        names: names of all patches.
     """
     return -(-len(names) // CHUNK)
 
@@ -116,8 +116,8 @@ def chunk_of(names: Sequence[str], number: int) -> Sequence[str]:
     """The patches of a chunk.
 
     Args:
-        names: of all patches.
-        number: of the chunk.
+        names: names of all patches.
+        number: number of the chunk.
     """
     return names[number * CHUNK : (number + 1) * CHUNK]
 
@@ -128,8 +128,8 @@ def tasks(
     """Chunks of patches.
 
     Args:
-        names: of all patches.
-        store: where they are read; of an archive's index each task gets its part only.
+        names: names of all patches.
+        store: store to read from. A task on tar archives gets only its part of their index.
         first: number of the chunk to begin with.
         sums: checksums by name.
     """
@@ -145,8 +145,8 @@ class Convert:
     """Read patches, and write them or hand them on.
 
     Attributes:
-        store: where they are read; None where tasks say.
-        writer: what they become.
+        store: store to read from; None if each task brings its own.
+        writer: writer of the destination layout.
     """
 
     store: PatchStore | None
@@ -175,7 +175,7 @@ class Check:
     """Read patches and compare their checksums with those that are known.
 
     Attributes:
-        store: where they are read.
+        store: store to read from.
     """
 
     store: PatchStore

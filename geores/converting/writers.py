@@ -40,7 +40,7 @@ class TiffWriter:
     """A file a band, on the patch's place in the UTM zone of its tile.
 
     Args:
-        folder: to write into.
+        folder: destination.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -117,8 +117,8 @@ class LmdbWriter:
     killed and started again ends with the same bytes as one that was left alone.
 
     Args:
-        folder: to write into.
-        names: of all patches, sorted.
+        folder: destination.
+        names: names of all patches, sorted.
     """
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
@@ -192,7 +192,7 @@ class Writer(Protocol):
         """Make the files that all chunks share, or see to it that they and the journal agree.
 
         Args:
-            journal: what was finished before.
+            journal: chunks that an earlier run finished.
         """
         ...
 
@@ -200,7 +200,7 @@ class Writer(Protocol):
         """Write a patch, in a worker.
 
         Args:
-            name: of the patch.
+            name: name of the patch.
             arrays: all its bands.
 
         Returns:
@@ -237,9 +237,9 @@ def writer_for(form: str, folder: Path, names: Sequence[str]) -> Writer:
     """The writer of a layout.
 
     Args:
-        form: one of `FORMATS`.
-        folder: to write into.
-        names: of all patches, sorted.
+        form: layout, one of `FORMATS`.
+        folder: destination.
+        names: names of all patches, sorted.
 
     Raises:
         UsageError: if there is no such layout.

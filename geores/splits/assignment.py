@@ -29,7 +29,7 @@ def hash_order(keys: Sequence[object], seed: int) -> NDArray[np.int64]:
 
     Args:
         keys: each another; whatever has a text.
-        seed: gives another order.
+        seed: random seed.
     """
     hashes = [digest(f'{seed}:{key}') for key in keys]
     return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), np.int64)
@@ -73,10 +73,10 @@ def assign_groups(
     long as that brings the parts nearer to their fractions.
 
     Args:
-        names: of the groups, each another.
+        names: unique names of the groups.
         counts: (G, 1 + K): rows of each group, and rows with each label.
         fractions: (P,), which sum to 1.
-        seed: gives another split.
+        seed: random seed.
 
     Returns:
         (G,): part of each group.

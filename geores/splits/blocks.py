@@ -78,8 +78,8 @@ def clusters(places: Lonlat, count: int, seed: int = 0) -> NDArray[np.int64]:
 
     Args:
         places: (N, 2) longitudes and latitudes.
-        count: of clusters.
-        seed: gives others.
+        count: number of clusters.
+        seed: random seed.
 
     Returns:
         (N, 1): number of each place's cluster.
@@ -169,13 +169,13 @@ def block_split(
     in neither part. The split is the same on every machine, whatever the order of the tiles.
 
     Args:
-        ids: of the tiles, each another.
+        ids: unique ids of the tiles.
         strata: class of each tile.
         bounds: (N, 4), west, south, east, north, in metres.
-        block_size: side of a block, metres.
-        share: part of the tiles of each class that is wanted for validation, above 0 and below 1.
-        seed: gives another split.
-        buffer: smallest gap between tiles of the two parts, metres.
+        block_size: side of a block in metres.
+        share: share of the tiles of each class wanted for validation, above 0 and below 1.
+        seed: random seed.
+        buffer: minimum gap between training and validation tiles, in metres.
 
     Returns:
         The split; its id names block size, buffer, share, seed and the tiles kept for validation.

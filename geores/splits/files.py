@@ -62,7 +62,7 @@ class SplitFile:
         is one sample's alone.
 
         Args:
-            ids: of the samples.
+            ids: ids of the samples.
 
         Raises:
             DatasetError: if a sample is not in the file, or none is to train on.
@@ -114,7 +114,7 @@ def read_text_table(path: Path, separator: str = ',') -> 'pd.DataFrame':
     """Read a table of text so that it is written as it was: an id of 007 and a country of NA stay text.
 
     Args:
-        path: to read.
+        path: file to read.
         separator: between columns.
 
     Returns:
@@ -181,8 +181,8 @@ def check_format(path: Path, frame: 'pd.DataFrame') -> None:
     """Refuse what cannot be written, before any work.
 
     Args:
-        path: to write to.
-        frame: to write.
+        path: file to write.
+        frame: table to write.
 
     Raises:
         OutputError: if the ending is unknown, or needs geometries that there are not.
@@ -196,7 +196,7 @@ def check_suffix(path: Path) -> None:
     """Refuse the name of a file of another format.
 
     Args:
-        path: to write to.
+        path: file to write.
 
     Raises:
         OutputError: if the ending is unknown.
@@ -209,9 +209,9 @@ def write_frame(frame: 'pd.DataFrame', path: Path, record: str) -> None:
     """Write a table; Parquet keeps a record beside it.
 
     Args:
-        frame: with or without geometries.
+        frame: table, with or without geometries.
         path: .parquet, .csv, .gpkg or .geojson.
-        record: of how it was made, for the metadata of Parquet.
+        record: JSON on how the table was made, for the metadata of Parquet.
     """
     if path.suffix == '.csv':
         _located(_flat(frame)).to_csv(path, index=False)

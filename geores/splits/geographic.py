@@ -28,8 +28,8 @@ def regions_of(places: Lonlat, polygons: 'GeoDataFrame', column: str | None = No
 
     Args:
         places: (N, 2) longitudes and latitudes.
-        polygons: with a CRS; a place in several belongs to the first.
-        column: holds names, and polygons of one name are one region; each is its own where not given.
+        polygons: polygons with a CRS; a place inside several belongs to the first.
+        column: column of region names; polygons of one name are one region. None: one per polygon.
 
     Returns:
         (N,) of str; '' outside all.
@@ -87,15 +87,15 @@ def geographic_split(
         positions: GeoDataFrame or GeoSeries with a CRS, or (N, 2) longitudes and latitudes.
         method: 'blocks' (square cells), 'hexagons', 'clusters' (k-means), 'regions', or 'random' (rows one
             by one, for comparison).
-        fractions: of training, validation and test; of training and test if there are two.
-        labels: a label or a list of labels a row, or (N, K) of 0 and 1: parts hold about as much of each.
+        fractions: fractions of (train, validation, test) or of (train, test).
+        labels: labels to balance between parts: one or a list of them per row, or (N, K) of 0 and 1.
         buffer: metres between the middles of rows of different parts; what is nearer is dropped, as
             `apply_buffer` says.
-        seed: gives another split.
-        ids: of the rows, each another; positions and labels tell rows apart where not given.
-        block_size: metres of a block's side, or between the middles of hexagons.
-        block_crs: to count blocks in; see `squares`.
-        cluster_count: of clusters.
+        seed: random seed.
+        ids: unique ids of the rows; without them, rows are told apart by position and labels.
+        block_size: side of a block, or distance between hexagon centres, in metres.
+        block_crs: projected CRS of the block grid; see `squares`.
+        cluster_count: number of clusters.
         regions: name of each row's region; rows without one ('' or None) are dropped.
 
     Returns:
@@ -150,7 +150,7 @@ def ground_groups(
         block_crs: as there.
         cluster_count: as there.
         regions: as there.
-        seed: of the clusters.
+        seed: random seed of the clusters.
 
     Returns:
         Names of the groups and each row's place among them; None where rows go one by one.
@@ -206,7 +206,7 @@ def row_names(places: Lonlat, matrix: NDArray[np.bool_], ids: Sequence[str] | No
     Args:
         places: (N, 2) longitudes and latitudes.
         matrix: (N, K) labels.
-        ids: of the rows, if they have any.
+        ids: ids of the rows, if they have any.
 
     Raises:
         DatasetError: if ids are too few, or two are the same.

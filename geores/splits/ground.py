@@ -40,7 +40,7 @@ def lonlat(positions: Positions, crs: object = None) -> Lonlat:
 
     Args:
         positions: a GeoDataFrame or GeoSeries, or (N, 2) x and y.
-        crs: of x and y; longitudes and latitudes (EPSG:4326) where not given.
+        crs: CRS of x and y; EPSG:4326 (longitude, latitude) by default.
 
     Returns:
         (N, 2), longitudes from -180 to 180.
@@ -172,7 +172,7 @@ def count_pairs(places: Lonlat, others: Lonlat, radii: Sequence[float]) -> list[
     Args:
         places: (N, 2).
         others: (M, 2).
-        radii: metres.
+        radii: distances in metres.
     """
     order = np.argsort(radii)
     half = np.minimum(np.asarray(radii, np.float64)[order] / 2 / 6_371_000.0, np.pi / 2)

@@ -31,7 +31,7 @@ def raster_files(folder: Path) -> list[Path]:
     """Rasters in a folder and those below it, sorted.
 
     Args:
-        folder: to look in.
+        folder: folder to search.
     """
     return sorted(path for path in folder.rglob('*') if path.suffix.lower() in RASTERS and path.is_file())
 
@@ -42,7 +42,7 @@ def read_rasters(folder: Path) -> 'GeoDataFrame':
     Only headers are read.
 
     Args:
-        folder: of the rasters; those in folders below count too.
+        folder: folder of the rasters, searched recursively.
 
     Raises:
         DatasetError: if there are none, one cannot be read, or one has no CRS.
@@ -93,13 +93,13 @@ class Source:
     """Rows, and where each lies.
 
     Attributes:
-        name: for messages.
+        name: name of the source, for messages.
         frame: the rows as they came; a GeoDataFrame where they have geometries.
         places: (N, 2) longitudes and latitudes.
-        ids: of the rows, where a column tells them apart.
+        ids: unique ids of the rows; None if no column holds any.
         id_column: its name.
         squares: (N, 5) for reBEN: EPSG code and bounds of each patch; None otherwise.
-        notes: what the user should be told.
+        notes: notes for the user.
     """
 
     name: str
@@ -114,8 +114,8 @@ class Source:
         """Values of a column.
 
         Args:
-            name: of the column.
-            option: that names it, for messages.
+            name: name of the column.
+            option: command line option that names the column, for messages.
 
         Raises:
             DatasetError: if there is none of that name.
@@ -144,7 +144,7 @@ def read_source(path: str | Path, layer: str | None = None, id_name: str | None 
     Args:
         path: GeoParquet, GeoPackage, GeoJSON, Shapefile, CSV or Parquet with columns of longitude and
             latitude (such as lon and lat), metadata of reBEN, or a folder of georeferenced rasters.
-        layer: of a file that has several.
+        layer: layer to read, for a file with several.
         id_name: column of ids; the first of id, patch_id, name and such that has no repeats otherwise.
 
     Raises:

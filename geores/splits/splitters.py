@@ -33,11 +33,11 @@ def group_folds(
     hash of seed and id first.
 
     Args:
-        ids: of the samples, each another.
-        strata: such as each sample's class; folds hold about as many of each.
+        ids: unique ids of the samples.
+        strata: stratum of each sample, such as its class; folds are balanced by it.
         groups: samples of one group, such as near duplicates, stay in one fold.
-        folds: how many, from 2 on.
-        seed: gives other folds.
+        folds: number of folds, at least 2.
+        seed: random seed.
 
     Returns:
         One split a fold; its id names folds, seed and the samples kept for validation.
@@ -75,15 +75,15 @@ class GeographicKFold:
     Training rows nearer than the buffer to a test row of the fold are left out of it.
 
     Args:
-        n_splits: folds, from 2 on.
+        n_splits: number of folds, at least 2.
         method: as in `geographic_split`; 'regions' takes `groups` of `split` as names.
-        block_size: metres of a block, or between hexagons.
-        block_crs: to count blocks in.
-        cluster_count: of clusters.
-        buffer: metres between the middles of training and test rows.
-        seed: gives other folds.
+        block_size: side of a block, or distance between hexagon centres, in metres.
+        block_crs: projected CRS of the block grid.
+        cluster_count: number of clusters.
+        buffer: minimum distance between the centres of training and test rows, in metres.
+        seed: random seed.
         stratify: whether folds should hold about as much of each label of `y`.
-        positions: of the rows; `X` of `split` where not given.
+        positions: positions of the rows; `X` of `split` by default.
     """
 
     def __init__(
@@ -174,8 +174,8 @@ class LeaveOneRegionOut:
     """As many folds as regions: each region tests once, all others train.
 
     Args:
-        buffer: metres between the middles of training and test rows; nearer training rows are left out.
-        positions: of the rows, for the buffer; `X` of `split` where not given.
+        buffer: minimum distance between the centres of test and training rows, in metres.
+        positions: positions of the rows, for the buffer; `X` of `split` by default.
     """
 
     def __init__(self, buffer: float = 0.0, *, positions: Positions | None = None) -> None:

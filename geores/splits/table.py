@@ -61,8 +61,8 @@ def split_balance(names: NDArray[np.object_], labels: LabelMatrix | None) -> Spl
     """Count rows and labels.
 
     Args:
-        names: (N,) parts.
-        labels: of the rows.
+        names: (N,) part of each row.
+        labels: labels of the rows.
     """
     parts = (*PARTS, DROPPED)
     masks = {part: names == part for part in parts}
@@ -85,16 +85,16 @@ class SplitOptions:
     """How to split.
 
     Attributes:
-        method: by name.
-        fractions: of training, validation and test.
-        buffer: metres between the middles of rows of different parts.
-        stratify: column of a label or a list of labels.
-        seed: gives another split.
-        block_size: metres.
-        block_crs: to count blocks in.
-        clusters: how many.
+        method: name of the method.
+        fractions: fractions of train, validation and test.
+        buffer: minimum distance between the centres of rows in different parts, in metres.
+        stratify: column of labels to balance between parts, one or a list per row.
+        seed: random seed.
+        block_size: side of a block, or distance between hexagon centres, in metres.
+        block_crs: projected CRS of the block grid.
+        clusters: number of clusters.
         regions: vector file of polygons.
-        region_column: of that file, or of the input where there is none.
+        region_column: column of region names in that file, or in the input if there is no file.
     """
 
     method: SplitMethod = 'blocks'
@@ -131,11 +131,11 @@ class SplitResult:
     """A split of a source.
 
     Attributes:
-        source: what was split.
-        parts: of its rows.
-        options: how.
-        balance: sizes and labels.
-        notes: what the user should be told.
+        source: the rows that were split.
+        parts: part of each row.
+        options: options of the split.
+        balance: number of rows and labels per part.
+        notes: notes for the user.
     """
 
     source: Source
@@ -158,7 +158,7 @@ class SplitResult:
 
         Args:
             path: .parquet, .gpkg, .geojson or .csv.
-            overwrite: replace it.
+            overwrite: replace an existing file.
 
         Raises:
             OutputError: if it is there already or cannot be written there.
@@ -188,7 +188,7 @@ def make_split(source: Source, options: SplitOptions) -> SplitResult:
 
     Args:
         source: as `read_source` reads it.
-        options: how.
+        options: options of the split.
 
     Raises:
         DatasetError: if an option or a column is of no use, there are fewer places than parts, or the buffer
