@@ -1,4 +1,4 @@
-"""Labels laid over scenes: which tiles there are, and what each of them shows."""
+"""Overlay labels on scenes: place tiles and decide the classes of each."""
 
 from collections import Counter
 from collections.abc import Sequence

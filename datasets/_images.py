@@ -1,6 +1,6 @@
-"""The one place that imports torchgeo, whose module names move between releases.
+"""Read images, and hold them decoded in memory if they fit.
 
-Decoded images held in memory where they fit, read again where they do not.
+This is the only module that imports torchgeo, whose module names move between releases.
 """
 
 import warnings

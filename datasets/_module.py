@@ -1,4 +1,4 @@
-"""What the datamodules of labelled images share."""
+"""Base class of the datamodules of labelled images."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property

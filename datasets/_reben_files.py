@@ -1,7 +1,4 @@
-"""Bands of reBEN patches on one grid of 120 x 120 pixels, or at their native sizes.
-
-Pixels of reBEN patches, row by row of the metadata, from any store.
-"""
+"""Read reBEN patches by the rows of the metadata, on one 120 x 120 grid or at native band sizes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

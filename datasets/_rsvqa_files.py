@@ -1,9 +1,9 @@
-"""The files of RSVQA: which there are, and what they say, checked against each other.
+"""Read and cross-check the files of RSVQA.
 
-Layouts that are read, all with one JSON object of one key a file (`images`, `questions`, `answers`):
+Every file holds one JSON object with one key (`images`, `questions` or `answers`). Supported layouts:
 
-* official, split: `LR_split_train_images.json`, `USGS_split_test_phili_questions.json` and their like, in
-  which entries of other splits are stubs, `{"id": 7, "active": false}`;
+* official, split: `LR_split_train_images.json`, `USGS_split_test_phili_questions.json` and similar, in which
+  entries of other splits are stubs, `{"id": 7, "active": false}`;
 * without splits: `images.json`, `questions.json`, `answers.json`, or with a prefix (`USGSquestions.json`);
 * ConfigILM's of RSVQAxBEN: `RSVQAxBEN_QA_train.json`, `{"<id>": {"type", "question", "answer", "S2_name"}}`.
 """

@@ -1,13 +1,8 @@
-"""Pictures of RSVQA: 8-bit colour, or patches of Sentinel-2 shown as such.
+"""Load batches of RSVQA: images in 8-bit colour, random turns, and questions grouped by image.
 
-Flips and quarter turns of images that keep answers true.
-
-A turned image changes the answer of 'How many roads are at the top of a river?'. Lobry et al. 2020 leave
-images of such questions as they are. The other way is to turn the words along: what lay at the top of
-something lies on its left after a quarter turn to the left. That changes neither the objects counted nor the
-answer, and no question is lost to augmentation.
-
-Batches of questions in which each image comes once, whatever number of questions it has.
+A turned image changes the answer of 'How many roads are at the top of a river?'. Lobry et al. 2020 do not
+turn images with such questions. The alternative here turns the words along: after a quarter turn to the left,
+what was at the top is on the left. The answer stays true, and no question is lost to augmentation.
 """
 
 import re

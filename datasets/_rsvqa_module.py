@@ -1,4 +1,4 @@
-"""The Lightning datamodule of RSVQA."""
+"""Lightning datamodule of RSVQA."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,4 @@
-"""Where images lie, and which lie so near to each other that they belong to one side of a split.
-
-Which images of RSVQA are trained on: official splits, and splits by location.
-"""
+"""Split the images of RSVQA: official splits, or splits by location that keep close images together."""
 
 import math
 from collections import Counter

@@ -1,7 +1,4 @@
-"""Which samples each of several processes takes.
-
-Where tiles lie, and which class, or classes, each of them shows.
-"""
+"""Sample tiles: where they lie, which classes they get, and which process reads them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

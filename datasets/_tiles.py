@@ -1,7 +1,4 @@
-"""Tables of labels, as CSV.
-
-Tiles of scenes on the grid and in the units of a model, as inference reads them.
-"""
+"""Read tiles of scenes on the grid and in the units of a model, as inference does."""
 
 import csv
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Labelled polygons and points of a vector file, mended and in any CRS that is asked for."""
+"""Read labelled polygons or points from a vector file, repair them, and reproject them."""
 
 import difflib
 from collections import Counter

@@ -1,7 +1,7 @@
-"""Folders of 8-bit images, one folder a scene class, with multi-labels in a table if there are any.
+"""Folders of 8-bit images with one folder per scene class, and optionally a table of multi-labels.
 
-The layout of UC Merced Land Use (Yang and Newsam 2010; multi-labels of Chaudhuri et al. 2018) and
-AID (Xia et al. 2017; multi-labels of Hua et al. 2020), and of many others.
+This is the layout of UC Merced Land Use (Yang and Newsam 2010; multi-labels of Chaudhuri et al. 2018), of
+AID (Xia et al. 2017; multi-labels of Hua et al. 2020) and of many other datasets.
 """
 
 from collections.abc import Mapping, Sequence

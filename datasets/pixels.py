@@ -1,4 +1,4 @@
-"""Folders of GeoTIFFs whose pixels are labelled by class maps beside them, or by nobody."""
+"""Folders of GeoTIFFs with class maps beside them, for segmentation; some may have no class map."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial

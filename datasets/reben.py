@@ -1,6 +1,6 @@
-"""BigEarthNet v2.0 (reBEN): Sentinel-1 and Sentinel-2 patches with any number of 19 labels.
+"""BigEarthNet v2.0 (reBEN, Clasen et al. 2024): Sentinel-1 and Sentinel-2 patches with 19 classes.
 
-BigEarthNet v2.0 (reBEN) with its reference maps: a label for every pixel.
+Patches have any number of labels; with the reference maps, every pixel has one.
 """
 
 from collections.abc import Mapping, Sequence

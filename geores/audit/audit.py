@@ -1,4 +1,4 @@
-"""The audit of a split: everything that can make its figures too good, measured."""
+"""Audit a split: measure everything that can make its scores too good."""
 
 import math
 from collections.abc import Callable, Sequence

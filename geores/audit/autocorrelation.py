@@ -1,4 +1,4 @@
-"""How far labels resemble those of their neighbours: Moran's I by distance."""
+"""Spatial autocorrelation of labels: Moran's I per distance class."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

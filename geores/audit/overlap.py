@@ -1,7 +1,4 @@
-"""Footprints of two parts that cover the same ground.
-
-How the labels of two parts differ.
-"""
+"""Compare two parts of a split: overlapping footprints, and how their labels differ."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

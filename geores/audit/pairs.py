@@ -1,7 +1,4 @@
-"""Images of different parts that show nearly the same.
-
-Distances between the rows of two parts, and rows that lie at one place.
-"""
+"""Compare two parts of a split: distances, shared places, and near-duplicate images."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass

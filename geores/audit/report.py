@@ -1,9 +1,4 @@
-"""What an audit found.
-
-What an audit's figures mean, in words.
-
-A map of the parts.
-"""
+"""The result of an audit: its figures, the verdict in words, and a map of the parts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

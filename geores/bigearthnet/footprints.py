@@ -1,4 +1,4 @@
-"""Where all patches lie, computed from their ids at once."""
+"""Compute where patches lie from their ids, for many patches at once."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -1,7 +1,4 @@
-"""The 19 classes of BigEarthNet, and which CORINE Land Cover classes they are made of.
-
-Reference maps: from codes of CORINE Land Cover to classes, and to the labels of a patch.
-"""
+"""The 19 classes of BigEarthNet v2.0, and their relation to the codes of CORINE Land Cover."""
 
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""An LMDB as rico-hdl writes it: a name leads to a safetensors file with a patch's bands."""
+"""Read an LMDB as rico-hdl writes it: patch names map to safetensors files."""
 
 import os
 import threading

@@ -1,7 +1,4 @@
-"""The released tables: which patch has which labels, split and Sentinel-1 partner.
-
-Mean and standard deviation of each band over the official training part.
-"""
+"""Read the released tables of patches (labels, split, Sentinel-1 partner) and the official band statistics."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Checksums of patches, the same in every layout, and the table that keeps them.
-
-Finds which store of reBEN's pixels stands in a folder.
-"""
+"""Open the store in a folder, whichever its layout, and read and write checksums of patches."""
 
 import zlib
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Names of reBEN patches: what a patch id and a Sentinel-1 name say, and where the patch lies."""
+"""Parse the names of reBEN patches: product, acquisition time, tile and position."""
 
 import re
 from dataclasses import dataclass

@@ -1,12 +1,9 @@
-"""From native sizes to one: reBEN's 20 m and 60 m pixels repeated onto the 10 m grid.
+"""Decode and encode patches stored as safetensors files, and expand their bands to the 10 m grid.
 
-Repeating is what the official training does (nearest neighbour, spec of the release: 60 to 120 pixels
-is twice, 20 to 120 six times). It is written so that a patch costs little more than copying it.
-
-A patch as one safetensors file: what rico-hdl stores under its name (format 0.3 of safetensors).
-
-Eight bytes give the length of a JSON header, which gives type, shape and place of every tensor; the
-pixels lie behind it without gaps. All patches of a kind have the same header, so it is parsed once.
+rico-hdl stores a patch under its name as one safetensors file (format 0.3): eight bytes give the length of a
+JSON header with type, shape and offset of every tensor, and the pixels follow without gaps. All patches of a
+kind have the same header, so it is parsed once. Bands of 20 and 60 m are expanded by repeating pixels
+(nearest neighbour), as the published training code does; it costs little more than a copy.
 """
 
 import json

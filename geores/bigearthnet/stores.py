@@ -1,4 +1,4 @@
-"""What stores of the pixels of reBEN have in common: one protocol over the released TIFFs, and an LMDB."""
+"""Protocols of the stores of reBEN pixels, and the bands with their native sizes."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,9 +1,7 @@
-"""The header of a TIFF, as far as it tells whether its pixels lie in one plain piece.
+"""Read the release as unpacked: folders with one GeoTIFF per band.
 
-The release as it is unpacked: folders of one GeoTIFF a band.
-
-Its images are uncompressed, each in one piece, so that one read and a look at the header give the
-pixels. Whatever is laid out otherwise (the compressed reference maps) is read by GDAL.
+Its images are uncompressed and in one piece, so that one read and a look at the header give the pixels.
+Everything else, such as the compressed reference maps, is read by GDAL.
 """
 
 import os

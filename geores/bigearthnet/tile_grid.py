@@ -1,6 +1,6 @@
-"""Sentinel-2 tiles: from the name of a 100 km square (MGRS) to a zone and a corner in UTM.
+"""Locate Sentinel-2 tiles: from the name of a 100 km square (MGRS) to a UTM zone and a corner.
 
-A tile starts at the upper left corner of its 100 km square, moved out to the next multiple of 60 m, so
+A tile starts at the upper left corner of its 100 km square, moved outwards to the next multiple of 60 m, so
 that pixels of 10, 20 and 60 m all fit: 500000 becomes 499980, 4400000 becomes 4400040.
 """
 

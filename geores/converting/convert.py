@@ -1,4 +1,4 @@
-"""Converting reBEN from one layout to another: `geores convert reben`."""
+"""Convert reBEN from one layout to another: `geores convert reben`."""
 
 import csv
 import hashlib

@@ -1,6 +1,6 @@
-"""What a conversion has finished, line by line, so that a killed one goes on where it was.
+"""State of a conversion on disk: the journal of finished chunks, the work folder and its lock.
 
-Where a conversion writes: a folder that appears whole, and its work in progress beside it.
+A conversion that was killed resumes after the last chunk in its journal.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""The release as it is downloaded: uncompressed tar archives, read without unpacking them.
+"""Sources of a conversion: released folders, tar archives of the release, or an LMDB.
 
-What is converted: patches from released folders, archives, or an LMDB.
+Tar archives are indexed once and read in place, without unpacking them.
 """
 
 import os

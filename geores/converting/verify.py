@@ -1,7 +1,4 @@
-"""Patches that the released tables name, against those that are there.
-
-Checking a store of reBEN: `geores verify`.
-"""
+"""Verify a store of reBEN against its checksums and the released tables: `geores verify`."""
 
 import shutil
 import time

@@ -1,7 +1,4 @@
-"""Work spread over processes, its results in order and only a few ahead of who takes them.
-
-What worker processes do: read patches and write them, or read them again and compare.
-"""
+"""Worker processes of a conversion: an ordered parallel map, and the work on chunks of patches."""
 
 import multiprocessing
 import os

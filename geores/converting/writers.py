@@ -1,8 +1,6 @@
-"""Writing GeoTIFFs in the layout of the release.
+"""Writers of the layouts that patches are converted to: GeoTIFFs as released, or an LMDB as of rico-hdl.
 
-Writing an LMDB as rico-hdl does.
-
-Layouts that patches are converted to: what a worker does with them, and what is left to the parent.
+Worker processes call `write` and `flush`; everything else runs in the parent process.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
-"""Dealing rows, or whole groups of them, out to parts of wanted sizes and even labels.
+"""Assign rows, or whole groups of rows, to parts with given fractions and balanced labels.
 
-Everything is done in the order of a hash, so that the result is the same on every machine and whatever the
-order of the rows.
+Rows and groups are processed in the order of a hash, so that the result does not depend on the machine or
+on the order of the rows.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,8 @@
-"""Numbers of the cells of ground in which places lie: squares, hexagons and clusters.
-
-Geographic splits: whole blocks of ground to one part, so that neighbours do not tell the answer.
+"""Cells of ground (squares, hexagons, clusters), and a split that keeps blocks of ground together.
 
 Tiles of one neighbourhood look alike, and overlapping ones share pixels. A random split puts some of them
-into training and others into validation, whose figures are then too good (Roberts et al. 2017,
-Ecography 40, 913-929; Ploton et al. 2020, Nature Communications 11, 4540).
+into training and others into validation, whose scores are then too good (Roberts et al. 2017, Ecography 40,
+913-929; Ploton et al. 2020, Nature Communications 11, 4540).
 """
 
 from collections.abc import Sequence

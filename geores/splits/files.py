@@ -1,7 +1,4 @@
-"""Files of splits: a table of ids and parts.
-
-Writing a table in the format that its name asks for.
-"""
+"""Read and write split files: tables of ids with the part of each row."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -1,7 +1,4 @@
-"""Regions that the user draws: which polygon a place lies in.
-
-Splits of positioned rows: which ground trains, validates and tests.
-"""
+"""Split georeferenced rows by location: whole blocks, hexagons, clusters or regions go to one part."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args

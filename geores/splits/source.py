@@ -1,7 +1,4 @@
-"""A folder of georeferenced rasters as a table of outlines.
-
-Reading what is to be split or audited: rows with positions, from any of several kinds of files.
-"""
+"""Read georeferenced rows to split or audit, from vector files, tables, reBEN metadata or folders of rasters."""
 
 import json
 import warnings

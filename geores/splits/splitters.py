@@ -1,10 +1,8 @@
-"""Folds of cross-validation that keep groups whole and strata even.
+"""Cross-validation splits: grouped and stratified folds, and geographic splitters for scikit-learn.
 
-Cross-validation by ground, in scikit-learn's splitter protocol.
-
-Give them to anything that takes `cv`, as `cross_val_score(model, features, y, cv=GeographicKFold(...))`.
-scikit-learn hands on features, labels and groups alone, so that positions are told to the splitter, or are
-what it is given as `X`.
+The splitters follow scikit-learn's protocol and go wherever it takes `cv`, such as in
+`cross_val_score(model, features, y, cv=GeographicKFold(...))`. As scikit-learn passes on features, labels and
+groups only, positions are given to the splitter, or are passed as `X`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,4 @@
-"""How many rows each part has, and how much of each label.
-
-Making a split of a table by name of a method.
-"""
+"""Split a table by the name of a method, and count rows and labels per part: `geores split`."""
 
 import json
 from collections.abc import Sequence
