@@ -1,4 +1,4 @@
-"""Read the released tables of patches (labels, split, Sentinel-1 partner) and the official band statistics."""
+"""Read the released tables of reBEN (labels, splits, Sentinel-1 partners) and the official statistics."""
 
 from collections.abc import Sequence
 from pathlib import Path

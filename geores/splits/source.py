@@ -1,4 +1,4 @@
-"""Read georeferenced rows to split or audit, from vector files, tables, reBEN metadata or folders of rasters."""
+"""Read georeferenced rows to split or audit: vector files, tables, reBEN metadata, folders of rasters."""
 
 import json
 import warnings
