@@ -10,7 +10,7 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
-from geores.datasets._sampling import Decision, Placement, Rule, decide, windows_centred, windows_on_grid
+from geores.datasets._sampling import Decision, LabelRule, Placement, decide, windows_centred, windows_on_grid
 from geores.datasets._tiles import SceneGrid
 from geores.datasets._vector import LabelledFeatures
 from geores.errors import DatasetError
@@ -45,7 +45,7 @@ def label_ground(
     size: int,
     stride: int,
     placement: Placement,
-    rule: Rule,
+    rule: LabelRule,
 ) -> LabelledGround:
     """Place tiles over every scene and decide the class, or classes, of each.
 
@@ -127,7 +127,7 @@ def _starts(
     return windows_centred(shape, size, cols, rows)
 
 
-def _remarks(features: LabelledFeatures, counts: Counter[str], rule: Rule) -> list[str]:
+def _remarks(features: LabelledFeatures, counts: Counter[str], rule: LabelRule) -> list[str]:
     several = 'with points of two classes' if features.kind == 'point' else 'that two classes cover alike'
     told = {
         'share': f'of which no class covers {rule.min_share:g}',
@@ -140,7 +140,7 @@ def _remarks(features: LabelledFeatures, counts: Counter[str], rule: Rule) -> li
     return left
 
 
-def _undecided(features: LabelledFeatures, decision: Decision, size: int, rule: Rule) -> str:
+def _undecided(features: LabelledFeatures, decision: Decision, size: int, rule: LabelRule) -> str:
     best = f'(at best {decision.shares.max(initial=0):.2g})'
     if rule.task == 'multi-label':
         return (

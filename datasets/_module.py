@@ -136,7 +136,7 @@ class ImageDataModule(LightningDataModule):
         data = self.dataset
         known = [index for index, target in enumerate(data.targets) if np.all(target >= 0)]
         if self.split_file is not None:
-            given, labelled = read_split(self.split_file).of(data.ids), set(known)
+            given, labelled = read_split(self.split_file).for_ids(data.ids), set(known)
             val, test = ([index for index in part if index in labelled] for part in (given.val, given.test))
             return Split(given.train, val, given.id, tuple(test))
         split = self._divide(known)

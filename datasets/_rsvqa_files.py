@@ -17,7 +17,7 @@ from typing import Any
 
 from geores.errors import DatasetError
 
-__all__ = ['ImageEntry', 'Question', 'Source', 'read_source']
+__all__ = ['ImageEntry', 'QuestionEntry', 'QuestionFolder', 'read_question_folder']
 
 SPLITS = ('train', 'val', 'test', 'test_phili')
 PARTS = ('images', 'questions', 'answers')
@@ -28,7 +28,7 @@ MAX_WORDS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class QuestionEntry:
     """A question on an image, with its raw answer."""
 
     id: str
@@ -49,15 +49,15 @@ class ImageEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class QuestionFolder:
     """Images and questions of one folder; questions name images that are there."""
 
     name: str
     images: list[ImageEntry]
-    questions: list[Question]
+    questions: list[QuestionEntry]
 
 
-def read_source(root: Path, find: Callable[[str], Path | None] | None = None) -> Source:
+def read_question_folder(root: Path, find: Callable[[str], Path | None] | None = None) -> QuestionFolder:
     """Read all splits of one folder.
 
     Args:
@@ -73,7 +73,7 @@ def read_source(root: Path, find: Callable[[str], Path | None] | None = None) ->
         raise DatasetError(f'{root.absolute()}: no such folder; set root to where the questions are')
     find = find or ImageFinder(root)
     images: list[ImageEntry] = []
-    questions: list[Question] = []
+    questions: list[QuestionEntry] = []
     for split, files in _layouts(root):
         read = _read_flat if len(files) == 1 else _read_official
         some, asked = read(split, files, find)
@@ -83,7 +83,7 @@ def read_source(root: Path, find: Callable[[str], Path | None] | None = None) ->
     _check_unique(root, 'question', (question.id for question in questions))
     if not questions:
         raise DatasetError(f'{root}: the files hold no active question')
-    return Source(root.resolve().name, images, questions)
+    return QuestionFolder(root.resolve().name, images, questions)
 
 
 class ImageFinder:
@@ -146,7 +146,7 @@ def _parts(questions: Path) -> list[Path]:
 
 def _read_official(
     split: str, files: list[Path], find: Callable[[str], Path | None]
-) -> tuple[list[ImageEntry], list[Question]]:
+) -> tuple[list[ImageEntry], list[QuestionEntry]]:
     entries, asked, answers = (_active(path, part) for path, part in zip(files, PARTS, strict=True))
     images = [
         ImageEntry(str(one['id']), _file(files[0], one['id'], find), split, _fields(one))
@@ -163,7 +163,7 @@ def _read_official(
         if one['id'] not in said:
             raise DatasetError(f'{where} has no answer in {files[2].name}')
         answer = said[one['id']]
-        questions.append(Question(str(one['id']), intern(str(image)), kind, text, answer))
+        questions.append(QuestionEntry(str(one['id']), intern(str(image)), kind, text, answer))
     _check_listed(files, entries, asked)
     return images, questions
 
@@ -198,7 +198,7 @@ def _answers(path: Path, answers: dict[Any, dict[str, Any]], asked: dict[Any, An
 
 def _read_flat(
     split: str, files: list[Path], find: Callable[[str], Path | None]
-) -> tuple[list[ImageEntry], list[Question]]:
+) -> tuple[list[ImageEntry], list[QuestionEntry]]:
     (path,) = files
     held = _load(path)
     if not isinstance(held, dict):
@@ -213,7 +213,7 @@ def _read_flat(
         if image not in images:
             images[image] = ImageEntry(image, _file(path, image, find), split)
         text = _text(_get(one, 'question', where), where)
-        questions.append(Question(name, image, _kind(one, where), text, intern(answer)))
+        questions.append(QuestionEntry(name, image, _kind(one, where), text, intern(answer)))
     return list(images.values()), questions
 
 

@@ -17,9 +17,9 @@ from geores.grid import Tiling
 
 __all__ = [
     'Decision',
+    'LabelRule',
     'Placement',
     'ProcessSampler',
-    'Rule',
     'Task',
     'decide',
     'process_count',
@@ -89,7 +89,7 @@ class Decision(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rule:
+class LabelRule:
     """Which class, or classes, a tile has.
 
     Attributes:
@@ -103,7 +103,7 @@ class Rule:
     min_cover: float = 0.0
 
     @classmethod
-    def of(cls, task: Task, min_share: float | None, min_cover: float | None) -> Self:
+    def with_defaults(cls, task: Task, min_share: float | None, min_cover: float | None) -> Self:
         """The rule with its defaults: half a tile for one class; for several 0.01, and 0.9 under labels.
 
         Args:
@@ -163,7 +163,7 @@ def windows_centred(
 
 
 def decide(
-    boxes: NDArray[np.object_], features: LabelledFeatures, names: NDArray[np.str_], rule: Rule
+    boxes: NDArray[np.object_], features: LabelledFeatures, names: NDArray[np.str_], rule: LabelRule
 ) -> Decision:
     """The class, or the classes, of each tile.
 
@@ -215,7 +215,7 @@ def _one(cover: NDArray[np.float64], min_share: float) -> Decision:
     return Decision(present, share, reasons)
 
 
-def _several(cover: NDArray[np.float64], whole: NDArray[np.float64], rule: Rule) -> Decision:
+def _several(cover: NDArray[np.float64], whole: NDArray[np.float64], rule: LabelRule) -> Decision:
     """The classes of each tile, from the cover of each, (N, K), and of all together, (N,)."""
     reasons = np.full(len(cover), '', object)
     reasons[whole < rule.min_cover - ROUNDING] = 'cover'

@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from geores.errors import DatasetError
 from geores.inference.target import reproject_near
 
-__all__ = ['LabelledFeatures', 'Labels', 'read_features']
+__all__ = ['LabelledFeatures', 'Labels', 'read_labelled_features']
 
 Labels: TypeAlias = str | Path | gpd.GeoDataFrame
 """A vector file, or what geopandas made of one."""
@@ -83,7 +83,7 @@ class LabelledFeatures:
         )
 
 
-def read_features(labels: Labels, column: str, layer: str | None = None) -> LabelledFeatures:
+def read_labelled_features(labels: Labels, column: str, layer: str | None = None) -> LabelledFeatures:
     """Read polygons or points and the class of each.
 
     Invalid polygons are mended (`shapely.make_valid`); features without geometry or class are left out;

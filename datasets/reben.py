@@ -19,7 +19,7 @@ from geores.bigearthnet.metadata import (
     SplitName,
     check_column,
     find_metadata,
-    label_matrix,
+    multi_hot_labels,
     official_statistics,
     read_metadata,
 )
@@ -103,7 +103,7 @@ class ReBEN(NonGeoDataset):
             images = PatchImages(store, table, self.bands, interpolation, maps=maps)
         images.check_first()
         self.images = images
-        self.targets: NDArray[Any] = label_matrix(table, label_order).astype(np.float32)
+        self.targets: NDArray[Any] = multi_hot_labels(table, label_order).astype(np.float32)
         self.splits: list[str] = table['split'].to_pylist()
         self.ids = self.images.ids
         self._maps = label_order if maps else None

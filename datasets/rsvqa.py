@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from geores.datasets._images import ImageStore, NonGeoDataset, Pixels
 from geores.datasets._module import Sample
-from geores.datasets._rsvqa_files import ImageEntry, Question, Source, read_source
+from geores.datasets._rsvqa_files import ImageEntry, QuestionEntry, QuestionFolder, read_question_folder
 from geores.datasets._rsvqa_loading import read_picture
 from geores.datasets._rsvqa_split import MERCATOR, image_bounds
 from geores.errors import DatasetError
@@ -63,14 +63,14 @@ class RSVQA(NonGeoDataset):
         if reader is not None and size is not None:
             raise DatasetError('size has to be None where a reader gives the images: resize them there')
         roots = [Path(one) for one in ([root] if isinstance(root, (str, Path)) else root)]
-        sources = [read_source(one, None if reader is None else Path) for one in roots]
+        sources = [read_question_folder(one, None if reader is None else Path) for one in roots]
         _check_names(roots, sources)
         kept = [_of_split(one, source, split) for one, source in zip(roots, sources, strict=True)]
         self.entries: list[ImageEntry] = [image for source in kept for image in source.images]
         self.image_sources = [source.name for source in kept for _ in source.images]
         self.image_ids = [f'{source.name}/{image.id}' for source in kept for image in source.images]
         self.image_splits = [image.split for image in self.entries]
-        self.questions: list[Question] = [question for source in kept for question in source.questions]
+        self.questions: list[QuestionEntry] = [question for source in kept for question in source.questions]
         self.sources = [source.name for source in kept for _ in source.questions]
         self.ids = [f'{source.name}/{question.id}' for source in kept for question in source.questions]
         numbers = {name: number for number, name in enumerate(self.image_ids)}
@@ -171,7 +171,7 @@ class RSVQA(NonGeoDataset):
             'id': [self.ids[index] for index in indices],
         }
 
-    def _encode(self, name: str, question: Question) -> str:
+    def _encode(self, name: str, question: QuestionEntry) -> str:
         try:
             return self.encoding.encode(question.type, question.answer)
         except DatasetError as error:
@@ -180,7 +180,7 @@ class RSVQA(NonGeoDataset):
             ) from None
 
 
-def _of_split(root: Path, source: Source, split: str | None) -> Source:
+def _of_split(root: Path, source: QuestionFolder, split: str | None) -> QuestionFolder:
     if split is None:
         return source
     images = [image for image in source.images if image.split == split]
@@ -188,10 +188,10 @@ def _of_split(root: Path, source: Source, split: str | None) -> Source:
         there = ', '.join(sorted({image.split for image in source.images} - {''})) or 'none'
         raise DatasetError(f'{root}: has no split {split!r}; there: {there}')
     names = {image.id for image in images}
-    return Source(source.name, images, [one for one in source.questions if one.image in names])
+    return QuestionFolder(source.name, images, [one for one in source.questions if one.image in names])
 
 
-def _check_names(roots: Sequence[Path], sources: Sequence[Source]) -> None:
+def _check_names(roots: Sequence[Path], sources: Sequence[QuestionFolder]) -> None:
     seen: dict[str, Path] = {}
     for root, source in zip(roots, sources, strict=True):
         if source.name in seen:

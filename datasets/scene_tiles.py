@@ -16,9 +16,9 @@ from geores.card import ModelCard
 from geores.datasets._ground import label_ground, positions
 from geores.datasets._images import ImageStore, NonGeoDataset
 from geores.datasets._module import ImageDataModule, LabelledImages, Sample
-from geores.datasets._sampling import Placement, Rule, Task
+from geores.datasets._sampling import LabelRule, Placement, Task
 from geores.datasets._tiles import Masks, PixelSpec, Scenes, TileStore, lay_grids, opened
-from geores.datasets._vector import Labels, read_features
+from geores.datasets._vector import Labels, read_labelled_features
 from geores.errors import DatasetError
 from geores.splits import Split, block_split
 
@@ -118,8 +118,8 @@ class SceneTiles(NonGeoDataset):
     ) -> None:
         stride = size if stride is None else stride
         _check_options(size, stride, placement, min_valid)
-        rule = Rule.of(task, min_share, min_cover)
-        features = read_features(labels, column, layer)
+        rule = LabelRule.with_defaults(task, min_share, min_cover)
+        features = read_labelled_features(labels, column, layer)
         spec = PixelSpec(
             tuple(bands),
             size,

@@ -30,7 +30,7 @@ _ALSO = {'val': 'validation', 'valid': 'validation', 'training': 'train', 'testi
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """What to audit, and how.
+    """Options of `audit_split`.
 
     Attributes:
         column: name of the column that holds the part of each row.
@@ -45,7 +45,7 @@ class AuditOptions:
     images: Path | None = None
 
     def check(self) -> None:
-        """Refuse radii that are no lengths.
+        """Check that radii are positive.
 
         Raises:
             DatasetError: says which.
@@ -58,10 +58,10 @@ class AuditOptions:
 def audit_split(
     source: Source, options: AuditOptions, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> AuditReport:
-    """Audit a split.
+    """Audit a split for leakage between its parts.
 
     Args:
-        source: rows with a column of parts.
+        source: rows with a column that holds their part.
         options: options of the audit.
         progress: called with the number of images just read and the total.
 
@@ -126,7 +126,7 @@ def _distances(
 def _overlaps(
     source: Source, rows: Rows, pairs: Sequence[tuple[str, str]]
 ) -> tuple[tuple[PairOverlap, ...] | None, float | None]:
-    """Overlaps of pairs of parts, and metres of a footprint's side; None where there are only points."""
+    """Overlaps between pairs of parts, and the side of a footprint in metres; None for point positions."""
     shapes = footprints_of(source)
     if shapes is None:
         return None, None
@@ -160,7 +160,7 @@ def _labels(source: Source, name: str | None) -> tuple[LabelMatrix | None, Seque
 
 
 def _dates(source: Source) -> NDArray[Any] | None:
-    """Day of each row, as text."""
+    """Acquisition day of each row as text, None if unknown."""
     if source.squares is not None:
         names = source.frame['patch_id'].astype(str)
         return np.asarray(names.str.slice(11, 19), object)

@@ -17,15 +17,15 @@ BINS = 12
 ANCHORS = 2000
 NEIGHBOURS = 200
 FEWEST = 30
-"""Pairs below which a distance class says nothing."""
+"""Minimum number of pairs in a distance class, and of places."""
 FADED = 0.1
-"""Moran's I below which labels of neighbours tell little."""
+"""Moran's I below which labels count as uncorrelated."""
 _REACH = 0.25
 
 
 @dataclass(frozen=True)
 class Autocorrelation:
-    """Moran's I of labels in classes of distance.
+    """Moran's I of labels per distance class.
 
     Attributes:
         distances: upper edges of the classes, metres; None for a class of fewer than 30 pairs.
@@ -44,16 +44,16 @@ class Autocorrelation:
 
     @property
     def alike(self) -> bool:
-        """Whether labels of neighbours resemble each other, so that a buffer does something."""
+        """Whether labels of neighbours are correlated, so that a buffer has an effect."""
         return next((value for value in self.values if value is not None), 0.0) >= FADED
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         return asdict(self)
 
 
 def autocorrelation(places: Lonlat, labels: LabelMatrix) -> Autocorrelation | None:
-    """Measure how alike labels are by distance.
+    """Measure the spatial autocorrelation of labels.
 
     Moran's I summed over labels (as for one label: Moran 1950, Biometrika 37, 17-23; with one label a row it
     is the join count of equal labels, less what chance gives, over its most). Classes of distance grow
@@ -91,7 +91,7 @@ def autocorrelation(places: Lonlat, labels: LabelMatrix) -> Autocorrelation | No
 
 
 def _by_place(places: Lonlat, labels: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each place once, with the mean of its rows' labels."""
+    """Unique places, with the mean of the labels of their rows."""
     _, first, back, counts = np.unique(
         np.rint(places * 1e6), axis=0, return_index=True, return_inverse=True, return_counts=True
     )
@@ -128,7 +128,7 @@ def _in_class(
 
 
 def _falls(edges: NDArray[np.float64], means: list[float | None], level: float) -> float | None:
-    """Distance at which the curve comes down to a level, straight between classes."""
+    """Distance at which the curve falls to a level, by linear interpolation between classes."""
     before: tuple[float, float] | None = None
     for edge, mean in zip(map(float, edges), means, strict=True):
         if mean is None:

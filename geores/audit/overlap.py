@@ -20,14 +20,14 @@ LEAST = 1e-3
 
 @dataclass(frozen=True)
 class PairOverlap:
-    """Ground that two parts share.
+    """Overlap between the footprints of two parts.
 
     Attributes:
         part: part whose rows are examined.
         other: part whose footprints may overlap them.
         rows: number of rows of `part` that overlap a footprint of `other`.
         pairs: number of pairs of overlapping footprints.
-        largest: share of the smaller footprint in the largest overlap.
+        largest: largest overlap, as a share of the smaller footprint.
     """
 
     part: str
@@ -37,12 +37,12 @@ class PairOverlap:
     largest: float
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         return asdict(self)
 
 
 def footprints_of(source: Source) -> NDArray[np.object_] | None:
-    """Outlines of rows on an equal-area map; None where there are only points.
+    """Get the outlines of rows in an equal-area projection; None for point positions.
 
     Args:
         source: source of the rows.
@@ -93,15 +93,15 @@ def _squares(squares: NDArray[np.float64], crs: CRS) -> NDArray[np.object_]:
 
 @dataclass(frozen=True)
 class PairDrift:
-    """Difference between the labels of two parts.
+    """Difference between the label distributions of two parts.
 
     Attributes:
         part: name of the first part.
         other: name of the second part.
         overall: Jensen-Shannon divergence of the shares of labels, in bits: 0 if they are the same, 1 if no
             label is in both.
-        labels: label -> divergence of having it or not, in bits.
-        missing: labels of `part` that no row of `other` has.
+        labels: divergence per label between having it or not, in bits.
+        missing: labels of `part` that are absent from `other`.
     """
 
     part: str
@@ -111,7 +111,7 @@ class PairDrift:
     missing: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         return asdict(self) | {'missing': list(self.missing)}
 
 

@@ -34,7 +34,7 @@ class Duplicates:
 
     Attributes:
         images: number of images compared.
-        unmatched: rows without an image.
+        unmatched: number of rows without an image.
         groups: number of groups of near duplicates that span several parts.
         rows: number of rows in such groups.
         examples: ids and parts of the first groups.
@@ -47,7 +47,7 @@ class Duplicates:
     examples: tuple[dict[str, str], ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         return self.__dict__ | {'examples': list(self.examples)}
 
 
@@ -57,7 +57,7 @@ def find_duplicates(
     names: NDArray[np.object_],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Duplicates:
-    """Compare the images of rows by their perceptual hashes.
+    """Find near-duplicate images in different parts by their perceptual hashes.
 
     Args:
         folder: folder of the images, searched recursively; an image belongs to the id that is its path in the
@@ -116,12 +116,12 @@ def _images(paths: list[Path], progress: Callable[[int, int], None]) -> Iterator
 
 
 SAME_PLACE = 1.0
-"""Metres within which two middles are one place."""
+"""Distance in metres below which two row centres count as one place."""
 
 
 @dataclass(frozen=True)
 class PairDistances:
-    """How near the rows of one part come to those of another; geodesics between middles, metres.
+    """Distances from the rows of one part to those of another: geodesics between centres, in metres.
 
     Attributes:
         part: part whose rows are examined.
@@ -130,10 +130,10 @@ class PairDistances:
         minimum: smallest distance to a row of `other`.
         percentile_1: 1st percentile of the distances to the nearest row of `other`.
         median: median of the distances to the nearest row of `other`.
-        rows_within: radius -> rows of `part` that have a row of `other` within it.
-        pairs_within: radius -> pairs of rows within it.
-        same_place: rows of `part` whose place is that of a row of `other`.
-        same_place_other_date: those of them with another date there; None where dates are unknown.
+        rows_within: number of rows of `part` with a row of `other` within each radius.
+        pairs_within: number of pairs of rows within each radius.
+        same_place: number of rows of `part` at the place of a row of `other`.
+        same_place_other_date: how many of these have another date there; None without dates.
     """
 
     part: str
@@ -148,7 +148,7 @@ class PairDistances:
     same_place_other_date: int | None
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         return asdict(self)
 
 
@@ -159,7 +159,7 @@ def distances_between(
     radii: Sequence[float],
     dates: tuple[NDArray[Any], NDArray[Any]] | None,
 ) -> PairDistances:
-    """Measure two parts against each other.
+    """Measure the distances between two parts.
 
     Args:
         names: names of the part and of the other part.
@@ -189,7 +189,7 @@ def distances_between(
 
 
 def other_dates(places: Lonlat, others: Lonlat, dates: NDArray[Any], their_dates: NDArray[Any]) -> int:
-    """How many rows have one of another date at their place.
+    """Count the rows with a row of another date at the same place.
 
     Args:
         places: (N, 2).
@@ -204,10 +204,10 @@ def other_dates(places: Lonlat, others: Lonlat, dates: NDArray[Any], their_dates
 
 
 def spacing(places: Lonlat) -> float:
-    """Median distance from a place to the next; infinite where there is but one.
+    """Median distance from a place to its nearest neighbour; infinite for a single place.
 
     Args:
-        places: (N, 2), each another.
+        places: (N, 2), without repeats.
     """
     if len(places) < 2:
         return float('inf')

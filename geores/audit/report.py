@@ -22,7 +22,7 @@ __all__ = ['AuditReport', 'Verdict', 'judge', 'metres', 'write_map']
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a split can be trusted.
+    """Verdict on a split.
 
     Attributes:
         level: 'leaks' where parts share ground, places or images; 'caution' where they are neighbours or
@@ -36,7 +36,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """Everything that an audit found.
+    """Result of an audit.
 
     Attributes:
         source: the rows that were audited.
@@ -69,7 +69,7 @@ class AuditReport:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         return {
             'split': self.source.name,
             'verdict': self.verdict.level,
@@ -89,16 +89,16 @@ class AuditReport:
 
 
 TOUCHING = 1.5
-"""Middles nearer than so many sides of a footprint, or distances between places, are of neighbours."""
+"""Rows count as neighbours up to this multiple of the footprint side, or of the spacing of places."""
 DRIFT = 0.05
-"""Jensen-Shannon divergence, bits, from which labels of parts differ."""
+"""Jensen-Shannon divergence in bits above which the labels of two parts differ."""
 
 
 def metres(length: float) -> str:
-    """A length as people read it.
+    """Format a length for people.
 
     Args:
-        length: metres.
+        length: length in metres.
     """
     return f'{length / 1000:,.3f} km' if length >= 1000 else f'{length:.1f} m'
 
@@ -111,15 +111,15 @@ def judge(
     duplicates: Duplicates | None,
     step: float,
 ) -> Verdict:
-    """Draw conclusions.
+    """Draw a verdict from the figures of an audit.
 
     Args:
         distances: distances between each pair of parts.
         overlaps: overlaps between each pair of parts, if there are footprints.
         drift: label drift between each pair of parts, if there are labels.
         correlation: spatial autocorrelation of the labels, if there are labels.
-        duplicates: if there are images.
-        step: metres between the middles of neighbours: a footprint's side, or what places lie apart.
+        duplicates: near duplicates, if there are images.
+        step: distance between neighbours in metres: side of a footprint, or spacing of places.
     """
     leaks = list(_leaks(distances, overlaps, duplicates))
     cautions = [*_neighbours(distances, correlation, step), *_labels(drift or ())]
@@ -188,11 +188,11 @@ COLOURS = {'train': '#4477aa', 'validation': '#ccbb44', 'test': '#ee6677', DROPP
 
 
 def write_map(report: 'AuditReport', path: Path) -> None:
-    """Draw the middle of each row in the colour of its part, on an equal-area map.
+    """Draw a map of the row centres, coloured by part, in an equal-area projection.
 
     Args:
         report: result of the audit.
-        path: PNG to write.
+        path: PNG file to write.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -75,7 +75,7 @@ class LmdbStore:
         with self._env().begin(buffers=True) as txn:
             value = self._get(txn, name)
             for piece in self._pieces(name, value, tuple(bands)):
-                pixels = piece.of(value).copy()
+                pixels = piece.view(value).copy()
                 found.update(zip(bands[piece.first : piece.first + piece.count], pixels, strict=True))
         return found
 
@@ -111,7 +111,7 @@ class LmdbStore:
                 value = self._get(txn, name)
                 for piece in self._pieces(name, value, ordered):
                     first = piece.first - starts[piece.side]
-                    arrays[piece.side][row, first : first + piece.count] = piece.of(value)
+                    arrays[piece.side][row, first : first + piece.count] = piece.view(value)
         return arrays
 
     def _fill(
@@ -119,7 +119,7 @@ class LmdbStore:
     ) -> None:
         value = self._get(txn, name)
         for piece in self._pieces(name, value, bands):
-            expand_into(piece.of(value), out[piece.first : piece.first + piece.count])
+            expand_into(piece.view(value), out[piece.first : piece.first + piece.count])
 
     def _get(self, txn: 'lmdb.Transaction', name: str) -> memoryview:
         import lmdb

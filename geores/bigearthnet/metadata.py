@@ -19,7 +19,7 @@ __all__ = [
     'Interpolation',
     'SplitName',
     'find_metadata',
-    'label_matrix',
+    'multi_hot_labels',
     'official_statistics',
     'read_metadata',
 ]
@@ -93,7 +93,7 @@ def read_metadata(path: Path | str, split: SplitName = 'all', *, snow_and_clouds
     return table
 
 
-def label_matrix(table: pa.Table, order: LabelOrder = 'lexicographic') -> NDArray[np.uint8]:
+def multi_hot_labels(table: pa.Table, order: LabelOrder = 'lexicographic') -> NDArray[np.uint8]:
     """Labels of all rows.
 
     Args:

@@ -21,9 +21,9 @@ from geores.bigearthnet.stores import MAP_BAND, S1_BANDS, S2_BANDS, native_form
 
 __all__ = [
     'SIDE',
-    'Layout',
     'Piece',
     'ValueFormatError',
+    'ValueLayout',
     'bands_of',
     'encode_patch',
     'expand_into',
@@ -111,14 +111,14 @@ class Piece:
     dtype: np.dtype[Any]
     offset: int
 
-    def of(self, value: 'bytes | memoryview') -> NDArray[Any]:
+    def view(self, value: 'bytes | memoryview') -> NDArray[Any]:
         """The pixels (count, side, side), a view of the value."""
         pixels = np.frombuffer(value, self.dtype, self.count * self.side * self.side, self.offset)
         return pixels.reshape(self.count, self.side, self.side)
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class ValueLayout:
     """Where the bands of a value lie.
 
     Attributes:
@@ -156,7 +156,7 @@ class Layout:
         return pieces
 
 
-def layout_of(value: 'bytes | memoryview') -> Layout:
+def layout_of(value: 'bytes | memoryview') -> ValueLayout:
     """Find the bands of a value.
 
     Args:
@@ -199,7 +199,7 @@ def bands_of(name: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=64)
-def _parse(header: bytes) -> Layout:
+def _parse(header: bytes) -> ValueLayout:
     start = _PREFIX + len(header)
     try:
         entries = {name: entry for name, entry in json.loads(header).items() if name != '__metadata__'}
@@ -214,7 +214,7 @@ def _parse(header: bytes) -> Layout:
         raise ValueFormatError('its header is no safetensors header') from error
     if not offsets or min(offsets.values()) < start:
         raise ValueFormatError('its header names no bands')
-    return Layout(offsets, size)
+    return ValueLayout(offsets, size)
 
 
 def _check(name: str, dtype: np.dtype[Any] | None, shape: tuple[int, ...], size: int) -> None:

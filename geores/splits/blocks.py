@@ -25,7 +25,7 @@ _CHUNK = 2**16
 
 
 def squares(places: Lonlat, size: float, crs: object = None) -> NDArray[np.int64]:
-    """Square cells on an equal-area map.
+    """Assign places to square cells of an equal-area map.
 
     Args:
         places: (N, 2) longitudes and latitudes.
@@ -43,7 +43,7 @@ def squares(places: Lonlat, size: float, crs: object = None) -> NDArray[np.int64
 
 
 def hexagons(places: Lonlat, size: float, crs: object = None) -> NDArray[np.int64]:
-    """Hexagonal cells on an equal-area map, whose six neighbours are all equally far.
+    """Assign places to hexagonal cells of an equal-area map; all six neighbours are equally far.
 
     Args:
         places: (N, 2) longitudes and latitudes.
@@ -59,7 +59,7 @@ def hexagons(places: Lonlat, size: float, crs: object = None) -> NDArray[np.int6
     x, y = _laid_out(places, size, crs).T / size
     across = y * 2 / np.sqrt(3)
     cube = np.stack([x - across / 2, across, -x - across / 2], axis=1)
-    # To the nearest middle: what was rounded most follows from the others, for the three sum to 0.
+    # Cube coordinates sum to 0: the one that rounding changed most follows from the other two.
     whole = np.rint(cube)
     worst = np.abs(whole - cube).argmax(axis=1)
     rows = np.arange(len(whole))
@@ -68,11 +68,11 @@ def hexagons(places: Lonlat, size: float, crs: object = None) -> NDArray[np.int6
 
 
 def clusters(places: Lonlat, count: int, seed: int = 0) -> NDArray[np.int64]:
-    """Clusters of places by k-means, on positions in three dimensions.
+    """Cluster places by k-means on their positions in three dimensions.
 
-    Positions are counted in whole metres, whose squares and sums double precision holds without error:
-    every machine finds the same clusters, as random numbers of `numpy.random.RandomState` never change.
-    Starts by k-means++ (Arthur and Vassilvitskii 2007).
+    Initial centres follow k-means++ (Arthur and Vassilvitskii 2007). Positions are rounded to whole metres,
+    whose squares and sums are exact in double precision, and `numpy.random.RandomState` is stable across
+    versions, so every machine finds the same clusters.
 
     Args:
         places: (N, 2) longitudes and latitudes.
@@ -106,7 +106,7 @@ def clusters(places: Lonlat, count: int, seed: int = 0) -> NDArray[np.int64]:
 def _start(
     spots: NDArray[np.float64], weights: NDArray[np.int64], count: int, random: np.random.RandomState
 ) -> NDArray[np.float64]:
-    """First centres: each drawn by its squared distance from those there are."""
+    """Draw initial centres with probability by squared distance from the centres drawn before."""
     chosen = [int(random.randint(len(spots)))]
     away = np.full(len(spots), np.inf)
     for _ in range(count - 1):
@@ -139,15 +139,15 @@ def _laid_out(places: Lonlat, size: float, crs: object) -> NDArray[np.float64]:
     xy = np.stack([x, y], axis=1)
     if not np.isfinite(xy).all():
         raise DatasetError(f'places cannot be brought to {wanted.name}: choose another block_crs')
-    # Whole centimetres: machines differ in the last digits, and places may lie on the edge of a cell.
+    # Round to centimetres: machines differ in the last digits, and places may lie on the edge of a cell.
     return np.rint(xy * _CENTIMETRES) / _CENTIMETRES
 
 
 ABSENT = 10.0
-"""Cost of a class that lies in several blocks and is absent from one of the parts."""
+"""Cost of a class that is missing from a part although several blocks have it."""
 SWEEPS = 20
 TOUCHING = 1e-6
-"""Tiles that overlap by less than this only touch: their edges are rounded."""
+"""Overlap in metres below which tiles count as touching only; their edges are rounded."""
 
 
 def block_split(
@@ -160,11 +160,11 @@ def block_split(
     *,
     buffer: float = 0.0,
 ) -> Split:
-    """Keep whole blocks of ground for validation, so that each class has about its share there.
+    """Keep whole blocks of ground for validation, with about the same share of each class.
 
     A tile belongs to the square block that holds its centre; blocks are counted from the origin of the
-    coordinates. Training tiles that overlap a validation tile, or lie nearer to one than the buffer, are
-    in neither part. The split is the same on every machine, whatever the order of the tiles.
+    coordinates. Training tiles that overlap a validation tile, or lie closer to one than the buffer, are in
+    neither part. The split does not depend on the machine or the order of the tiles.
 
     Args:
         ids: unique ids of the tiles.
@@ -217,7 +217,7 @@ def _check(ids: Sequence[str], share: float, block_size: float, buffer: float) -
 
 
 def _choose(counts: NDArray[np.float64], share: float) -> NDArray[np.bool_]:
-    """Which blocks to hold out: by moves of one block, or swaps of two, that come nearer to the share.
+    """Choose the blocks to hold out, by moves and swaps of blocks that come closer to the share.
 
     Args:
         counts: tiles of each class in each block, (B, K), in the order in which blocks are looked at.
@@ -246,7 +246,7 @@ def _choose(counts: NDArray[np.float64], share: float) -> NDArray[np.bool_]:
 
 
 def _costs(inside: NDArray[np.float64], counts: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """How far from the share some choices are, (M,), whose tiles of each class are (M, K)."""
+    """Cost of M choices of blocks, (M,), given their numbers of tiles per class, (M, K)."""
     total = counts.sum(axis=0)
     spread = (counts > 0).sum(axis=0) > 1  # a class that lies in one block cannot be in both parts
     absent = (spread & ((inside == 0) | (inside == total))).sum(axis=1)
@@ -257,7 +257,7 @@ def _costs(inside: NDArray[np.float64], counts: NDArray[np.float64], share: floa
 
 
 def _near(tiles: NDArray[np.float64], others: NDArray[np.float64], buffer: float) -> NDArray[np.bool_]:
-    """Which tiles, (N, 4), overlap one of the others, (M, 4), or lie nearer to one than the buffer."""
+    """Mask of the tiles, (N, 4), that overlap one of the others, (M, 4), or lie within the buffer."""
     near = np.zeros(len(tiles), bool)
     tree = shapely.STRtree(shapely.box(*others.T))
     reach = tiles + np.array([-buffer, -buffer, buffer, buffer])

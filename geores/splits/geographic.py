@@ -21,7 +21,7 @@ __all__ = ['Method', 'geographic_split', 'ground_groups', 'regions_of', 'row_nam
 
 
 def regions_of(places: Lonlat, polygons: 'GeoDataFrame', column: str | None = None) -> NDArray[np.object_]:
-    """Name of the region that each place lies in.
+    """Find the region that each place lies in.
 
     Args:
         places: (N, 2) longitudes and latitudes.
@@ -75,10 +75,10 @@ def geographic_split(
     cluster_count: int | None = None,
     regions: Sequence[Any] | None = None,
 ) -> Partition:
-    """Split rows by where they lie.
+    """Split rows by location.
 
-    The split depends on positions, ids, labels and options, and on nothing else: neither on the machine nor
-    on the order of the rows. Fractions are of the rows before the buffer drops any.
+    The split depends only on positions, ids, labels and options, not on the machine or the order of the
+    rows. Fractions refer to the rows before the buffer drops any.
 
     Args:
         positions: GeoDataFrame or GeoSeries with a CRS, or (N, 2) longitudes and latitudes.
@@ -125,7 +125,7 @@ def geographic_split(
 
 
 Groups: TypeAlias = tuple[list[str], NDArray[np.int64]]
-"""Names of groups, and each row's place among them, -1 for none."""
+"""Names of the groups, and the index of each row's group, -1 for none."""
 
 
 def ground_groups(
@@ -138,7 +138,7 @@ def ground_groups(
     regions: Sequence[Any] | None = None,
     seed: int = 0,
 ) -> Groups | None:
-    """Which rows stay together.
+    """Group the rows that must stay in one part.
 
     Args:
         places: (N, 2) longitudes and latitudes.
@@ -198,7 +198,7 @@ def _labels(labels: Sequence[Any] | NDArray[Any] | None, count: int) -> NDArray[
 
 
 def row_names(places: Lonlat, matrix: NDArray[np.bool_], ids: Sequence[str] | None) -> list[str]:
-    """Names that tell rows apart, whatever their order.
+    """Make unique names of rows that do not depend on their order.
 
     Args:
         places: (N, 2) longitudes and latitudes.
@@ -219,7 +219,7 @@ def row_names(places: Lonlat, matrix: NDArray[np.bool_], ids: Sequence[str] | No
     for (lon, lat), bits in zip(places.tolist(), packed, strict=True):
         name = f'{lon:.7f} {lat:.7f} {bits.tobytes().hex()}'
         seen[name] = seen.get(name, 0) + 1
-        names.append(f'{name} {seen[name]}')  # rows of one name may change places
+        names.append(f'{name} {seen[name]}')  # rows with equal content are interchangeable
     return names
 
 

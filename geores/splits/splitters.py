@@ -25,10 +25,10 @@ __all__ = ['GeographicKFold', 'LeaveOneRegionOut']
 def group_folds(
     ids: Sequence[str], strata: Sequence[str], groups: Sequence[int], folds: int, seed: int
 ) -> list[Split]:
-    """Splits in which each sample is kept for validation once.
+    """Make splits for cross-validation that keep groups whole and balance strata.
 
-    The same on every machine, whatever the order of the samples, for samples are put in the order of a
-    hash of seed and id first.
+    Each sample is kept for validation once. Samples are first put in the order of a hash of seed and id, so
+    that folds depend neither on the machine nor on the order of the samples.
 
     Args:
         ids: unique ids of the samples.
@@ -38,7 +38,7 @@ def group_folds(
         seed: random seed.
 
     Returns:
-        One split a fold; its id names folds, seed and the samples kept for validation.
+        One split per fold. Its id contains fold, seed and a hash of the samples kept for validation.
 
     Raises:
         DatasetError: if ids are not unique, or groups are too few for so many folds.
@@ -50,9 +50,9 @@ def group_folds(
         raise DatasetError(f'{len(set(groups))} groups of samples are too few for {folds} folds')
     order = np.array(sorted(range(len(ids)), key=lambda index: digest(f'{seed}:{ids[index]}')))
     _, kinds, counts = np.unique(np.asarray(strata)[order], return_inverse=True, return_counts=True)
-    # What is too rare for a sample in each fold goes with the most frequent.
+    # Strata with fewer samples than folds are merged with the most frequent stratum.
     kinds = np.where(counts[kinds] < folds, counts.argmax(), kinds)
-    # Numbered as they come in that order, for their own numbers may depend on the samples' order.
+    # Renumber groups in the hash order: their own numbers may depend on the order of the samples.
     _, firsts, inverse = np.unique(np.asarray(groups)[order], return_index=True, return_inverse=True)
     members = firsts[inverse]
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
@@ -68,9 +68,9 @@ Fold: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 class GeographicKFold:
-    """Folds of whole blocks, hexagons, clusters or regions of ground; each row tests once.
+    """K folds of whole blocks, hexagons, clusters or regions of ground; each row is tested once.
 
-    Training rows nearer than the buffer to a test row of the fold are left out of it.
+    Training rows within the buffer of a test row are left out of that fold.
 
     Args:
         n_splits: number of folds, at least 2.
@@ -125,7 +125,7 @@ class GeographicKFold:
         y: Any = None,  # noqa: ANN401
         groups: Sequence[Any] | None = None,
     ) -> Iterator[Fold]:
-        """Positions of training and test rows, fold by fold.
+        """Yield the indices of training and test rows, fold by fold.
 
         Args:
             X: positions of the rows, unless the splitter knows them; features otherwise.
@@ -169,7 +169,7 @@ class GeographicKFold:
 
 
 class LeaveOneRegionOut:
-    """As many folds as regions: each region tests once, all others train.
+    """One fold per region: each region is tested once, and all others train.
 
     Args:
         buffer: minimum distance between the centres of test and training rows, in metres.
@@ -199,7 +199,7 @@ class LeaveOneRegionOut:
         y: object = None,
         groups: Sequence[Any] | None = None,
     ) -> Iterator[Fold]:
-        """Positions of training and test rows, region by region, in the order of their names.
+        """Yield the indices of training and test rows, region by region in the order of their names.
 
         Args:
             X: positions of the rows if there is a buffer, unless the splitter knows them.

@@ -29,33 +29,33 @@ __all__ = ['SplitBalance', 'SplitMethod', 'SplitOptions', 'SplitResult', 'make_s
 
 @dataclass(frozen=True)
 class SplitBalance:
-    """Sizes of parts and labels in them.
+    """Number of rows and labels per part.
 
     Attributes:
-        sizes: part -> rows, dropped ones included.
-        labels: label -> part -> rows with it.
+        sizes: number of rows per part, dropped rows included.
+        labels: number of rows with a label, per label and part.
     """
 
     sizes: dict[str, int]
     labels: dict[str, dict[str, int]]
 
     def share(self, part: str) -> float:
-        """Share of a part in the rows that are not dropped.
+        """Share of a part among the rows that are not dropped.
 
         Args:
-            part: its name.
+            part: name of the part.
         """
         kept = sum(count for name, count in self.sizes.items() if name != DROPPED)
         return self.sizes[part] / kept if kept else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         shares = {part: round(self.share(part), 6) for part in PARTS}
         return {'sizes': self.sizes, 'fractions': shares, 'labels': self.labels}
 
 
 def split_balance(names: NDArray[np.object_], labels: LabelMatrix | None) -> SplitBalance:
-    """Count rows and labels.
+    """Count rows and labels per part.
 
     Args:
         names: (N,) part of each row.
@@ -79,7 +79,7 @@ BEFORE = 'split_before'
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """How to split.
+    """Options of `make_split`.
 
     Attributes:
         method: name of the method.
@@ -90,7 +90,7 @@ class SplitOptions:
         block_size: side of a block, or distance between hexagon centres, in metres.
         block_crs: projected CRS of the block grid.
         clusters: number of clusters.
-        regions: vector file of polygons.
+        regions: path of a vector file of polygons.
         region_column: column of region names in that file, or in the input if there is no file.
     """
 
@@ -106,7 +106,7 @@ class SplitOptions:
     region_column: str | None = None
 
     def check(self) -> None:
-        """Refuse options that are of no use for any input.
+        """Check the options that do not depend on the input.
 
         Raises:
             DatasetError: says which.
@@ -125,7 +125,7 @@ class SplitOptions:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """A split of a source.
+    """Result of splitting a table.
 
     Attributes:
         source: the rows that were split.
@@ -143,7 +143,7 @@ class SplitResult:
 
     @property
     def frame(self) -> 'pd.DataFrame':
-        """The rows as they came, with `split`; one that was there is kept as `split_before` (or `_2` ...)."""
+        """The rows with a column `split`; an existing one becomes `split_before` (or `_2` ...)."""
         frame = self.source.frame
         if 'split' in frame.columns:
             names = chain([BEFORE], (f'{BEFORE}_{number}' for number in count(2)))
@@ -151,7 +151,7 @@ class SplitResult:
         return frame.assign(split=self.parts.names)
 
     def save(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write the rows.
+        """Write the rows with their parts.
 
         Args:
             path: .parquet, .gpkg, .geojson or .csv.
@@ -168,7 +168,7 @@ class SplitResult:
             write_frame(self.frame, partial, json.dumps(record))
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         return {
             'input': self.source.name,
             'split_id': self.parts.id,
@@ -181,10 +181,10 @@ class SplitResult:
 
 
 def make_split(source: Source, options: SplitOptions) -> SplitResult:
-    """Split the rows of a source.
+    """Split a table by a method.
 
     Args:
-        source: as `read_source` reads it.
+        source: rows from `read_source`.
         options: options of the split.
 
     Raises:
@@ -229,7 +229,7 @@ def _reben(source: Source, ids: Sequence[str], buffer: float) -> Partition:
 
 
 def _content_ids(source: Source) -> list[str]:
-    """Names of rows that have none: a hash of all that they hold; rows that are alike may change places."""
+    """Name rows without ids by a hash of their content; equal rows are interchangeable."""
     frame = source.frame
     columns = sorted(frame.columns, key=str)
     cells = zip(*([str(value) for value in frame[name]] for name in columns), strict=True)
