@@ -20,10 +20,10 @@ __all__ = ['LabelledGround', 'label_ground', 'positions']
 
 @dataclass(frozen=True)
 class LabelledGround:
-    """The tiles of which the labels say what they show.
+    """Tiles with the classes that the labels give them.
 
     Attributes:
-        places: position of the scene, first row and first column of each, (N, 3).
+        places: index of the scene, first row and first column per tile, (N, 3).
         names: the K classes of all labels, sorted.
         present: (N, K), which of them each tile has.
         shares: (N,), part of the tile that its classes cover; 1 where points decide.
@@ -47,7 +47,7 @@ def label_ground(
     placement: Placement,
     rule: LabelRule,
 ) -> LabelledGround:
-    """Place tiles over every scene and decide the class, or classes, of each.
+    """Place tiles on every scene and decide the class, or classes, of each.
 
     Args:
         grids: grid of each scene.
@@ -98,7 +98,7 @@ def positions(
     size: int,
     shares: NDArray[np.float64],
 ) -> gpd.GeoDataFrame:
-    """A row for each tile, in their order, in the CRS of the first grid."""
+    """Table with one row per tile, in the CRS of the first grid."""
     frames = []
     for index, grid in enumerate(grids):
         own = np.flatnonzero(places[:, 0] == index)

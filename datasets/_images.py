@@ -24,11 +24,11 @@ Pixels = NDArray[Any]
 
 
 class ImageStore:
-    """Images of one shape, each decoded once if all of them fit in a budget.
+    """Images of one shape, decoded once if all of them fit in a memory budget.
 
     Args:
-        paths: the files.
-        read: from a file to pixels (C, H, W).
+        paths: paths of the image files.
+        read: function that reads a file as pixels (C, H, W).
         budget: maximum number of bytes to hold in memory.
     """
 
@@ -101,11 +101,11 @@ def read_geotiff(path: Path, bands: Sequence[str], size: int | None = None) -> P
 
     Args:
         path: the file.
-        bands: descriptions of the bands, in the order wanted.
+        bands: descriptions of the bands, in channel order.
         size: height and width to bring it to: by average when shrinking, else bilinear.
 
     Returns:
-        (C, H, W) of the file's type.
+        (C, H, W) in the data type of the file.
 
     Raises:
         DatasetError: if it cannot be read or lacks a band.
@@ -126,7 +126,7 @@ def read_geotiff(path: Path, bands: Sequence[str], size: int | None = None) -> P
 
 
 def open_geotiff(path: Path) -> rasterio.DatasetReader:
-    """Open a GeoTIFF, which need not be georeferenced, and nothing else that GDAL reads.
+    """Open a GeoTIFF, georeferenced or not; other formats are refused.
 
     Args:
         path: the file.

@@ -21,11 +21,11 @@ Kind = Literal['multi-label', 'single-label', 'segmentation']
 
 
 class Images(Protocol):
-    """Pixels (C, H, W) by the place of their sample."""
+    """Pixels (C, H, W) by the index of their sample."""
 
     @property
     def paths(self) -> list[Path]:
-        """What to name each sample by in a message."""
+        """Path of each sample, for messages."""
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -47,11 +47,11 @@ class LabelledImages(Protocol):
 
     @property
     def task(self) -> Kind:
-        """What the labels are of."""
+        """Kind of labels: single-label, multi-label, or segmentation."""
 
     @property
     def strata(self) -> list[str]:
-        """What each sample is balanced by."""
+        """Stratum of each sample, by which splits are balanced."""
 
     @property
     def images(self) -> Images:
@@ -65,7 +65,7 @@ class LabelledImages(Protocol):
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
-    """Stack what can be stacked; names stay lists.
+    """Stack the numbers and tensors of samples into a batch; names stay lists.
 
     Args:
         samples: samples with the same keys.
@@ -79,7 +79,7 @@ def collate(samples: Sequence[Sample]) -> Sample:
 
 
 class ImageDataModule(LightningDataModule):
-    """Splits a dataset by strata and serves it in batches, to each of several processes its share.
+    """Splits a dataset by strata and loads batches; in distributed training each process gets its share.
 
     Attributes:
         card_text: defaults for the card of a model that is trained on the data: `sensor`,
@@ -99,7 +99,7 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def card_text(self) -> Mapping[str, Any]:
-        """Nothing; kinds of data say what they know."""
+        """Empty; subclasses say what they know."""
         return {}
 
     def __init__(
@@ -132,7 +132,7 @@ class ImageDataModule(LightningDataModule):
 
     @cached_property
     def split(self) -> Split:
-        """Positions of training, validation and test samples."""
+        """Indices of training, validation and test samples."""
         data = self.dataset
         known = [index for index, target in enumerate(data.targets) if np.all(target >= 0)]
         if self.split_file is not None:
@@ -145,7 +145,7 @@ class ImageDataModule(LightningDataModule):
         return Split(train, [known[index] for index in split.val], split.id)
 
     def _divide(self, known: list[int]) -> Split:
-        """A split of the labelled samples, by their places among them."""
+        """Split the labelled samples; indices count among them."""
         data = self.dataset
         ids, strata = ([values[index] for index in known] for values in (data.ids, data.strata))
         if self.folds is None:
@@ -170,7 +170,7 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def task(self) -> Kind:
-        """Whether an image has one label or any number, or each of its pixels one."""
+        """Kind of labels: single-label, multi-label, or segmentation."""
         return self.dataset.task
 
     def setup(self, stage: str | None = None) -> None:

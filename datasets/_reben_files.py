@@ -27,7 +27,7 @@ BAND_SETS: Final = {
     'all': (*S1_BANDS, 'B02', 'B03', 'B04', 'B05', 'B06', 'B07', 'B08', 'B8A', 'B11', 'B12'),
     'all-full': (*S1_BANDS, *S2_BANDS),
 }
-"""Bands of the published models, in their order: Sentinel-1 first, without those of 60 m."""
+"""Band sets of the published models in channel order: Sentinel-1 first; only -full has 60 m bands."""
 
 _KEYS = {
     (True, 120): 'image_s1',
@@ -38,7 +38,7 @@ _KEYS = {
 
 
 def resolve_bands(bands: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of bands, from the name of a set or a list.
+    """Resolve a band set, a band name or a list to band names.
 
     Args:
         bands: a name from `BAND_SETS`, one band name, or several in channel order.
@@ -61,7 +61,7 @@ def resolve_bands(bands: str | Sequence[str]) -> tuple[str, ...]:
 def on_one_grid(
     arrays: Mapping[str, NDArray[Any]], bands: Sequence[str], interpolation: Interpolation
 ) -> NDArray[np.float32]:
-    """Bring bands of a patch to 10 m.
+    """Resample bands of a patch to 10 m and stack them.
 
     Nearest repeats pixels (20 m twice, 60 m six times each way). Bilinear aligns the corner pixels'
     centres, as the published training code does.
@@ -86,7 +86,7 @@ def on_one_grid(
 
 
 def as_native(arrays: Mapping[str, NDArray[Any]], bands: Sequence[str]) -> dict[str, Tensor]:
-    """Stack bands of one size and type.
+    """Stack the bands of each native size and type.
 
     Args:
         arrays: bands at their native sizes.
@@ -103,7 +103,7 @@ def as_native(arrays: Mapping[str, NDArray[Any]], bands: Sequence[str]) -> dict[
 def expand(
     batch: Mapping[str, Any], bands: Sequence[str], interpolation: Interpolation = 'nearest'
 ) -> Tensor:
-    """What `on_one_grid` gives, from stacks of native sizes, on whatever device they are.
+    """Resample stacks of native band sizes to one grid, on their device, as `on_one_grid` does.
 
     Args:
         batch: arrays under the keys of `as_native`, each (N, C, H, W).
@@ -139,7 +139,7 @@ def _groups(bands: Sequence[str]) -> dict[str, list[str]]:
 
 
 class PatchImages:
-    """The pixels of rows of the metadata.
+    """Pixels of the patches in a metadata table.
 
     Args:
         store: store that holds the patches.
@@ -185,7 +185,7 @@ class PatchImages:
         return image
 
     def batch(self, indices: Sequence[int], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Pixels of several patches on one grid.
+        """Read several patches on one grid.
 
         Args:
             indices: indices of N patches.
@@ -216,14 +216,14 @@ class PatchImages:
 
     @property
     def paths(self) -> list[Path]:
-        """What to name each sample by in a message."""
+        """Path of each sample, for messages."""
         return [self.store.path / name for name in self.ids]
 
     def load(self) -> None:
-        """Nothing: reading is quick, and the whole does not fit in memory."""
+        """No-op: reading is fast, and the whole data set does not fit in memory."""
 
     def arrays(self, index: int) -> dict[str, NDArray[Any]]:
-        """Bands of one patch at their native sizes.
+        """Read the bands of one patch at their native sizes.
 
         Args:
             index: index of the patch.
@@ -234,7 +234,7 @@ class PatchImages:
         return arrays
 
     def sample(self, index: int) -> dict[str, Any]:
-        """Pixels of one patch as a sample holds them.
+        """Read one patch in the form of a sample.
 
         Args:
             index: index of the patch.
@@ -244,7 +244,7 @@ class PatchImages:
         return {'image': torch.from_numpy(self[index])}
 
     def classes(self, index: int, order: LabelOrder) -> NDArray[np.int64]:
-        """Classes of the reference map of one patch: (120, 120).
+        """Read the classes of the reference map of one patch, (120, 120).
 
         Args:
             index: index of the patch.
@@ -259,10 +259,10 @@ class PatchImages:
             raise DatasetError(f'{self.store.path}: map {name}: {error}') from error
 
     def present(self) -> list[int]:
-        """Positions of the patches of which everything that is asked for is there.
+        """Indices of the patches that the store holds with all requested data.
 
         Raises:
-            DatasetError: of none.
+            DatasetError: if there are none.
         """
         here = set(self.store.names())
         found = [index for index in range(len(self)) if here.issuperset(self._names(index))]
@@ -274,7 +274,7 @@ class PatchImages:
         return found
 
     def check_first(self) -> None:
-        """Read the first patch, for a part of the archive that is missing is missing from it too.
+        """Read the first patch, to notice a missing part of the archive early.
 
         Raises:
             DatasetError: if it is not there; says what would help.
@@ -290,16 +290,16 @@ class PatchImages:
             ) from error
 
     def _find_runs(self) -> list[tuple[list[str], int]]:
-        """Bands of each satellite and the place of the first; none where they do not stand side by side.
+        """Bands of each satellite and the channel of the first; empty if they are not contiguous.
 
-        A store that can `fill` then writes them to the image at once, without copies of its own.
+        A store with `fill` can then write each run straight into the image, without a copy.
         """
         runs = [(bands, self._bands.index(bands[0])) for bands in (self._of_s1, self._of_s2) if bands]
         side_by_side = all(self._bands[start : start + len(bands)] == tuple(bands) for bands, start in runs)
         return runs if side_by_side else []
 
     def _names(self, index: int) -> list[str]:
-        """Under which names a patch is in the store."""
+        """Names under which the store holds the requested data of a patch."""
         names = [self.ids[index]] if self._of_s2 else []
         if self._of_s1 and self._s1 is not None:
             names.append(self._s1[index])

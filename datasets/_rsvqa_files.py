@@ -24,7 +24,7 @@ PARTS = ('images', 'questions', 'answers')
 SUFFIXES = ('.tif', '.tiff', '.png')
 FOLDERS = ('images', 'Images', 'Images_LR', 'Images/Data', 'Data', 'data', '.')
 MAX_WORDS = 200
-"""The longest released question has 40 words; a file that holds more has gone wrong."""
+"""Longer questions are refused; the longest released one has 40 words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class QuestionEntry:
 
 @dataclass(frozen=True, slots=True)
 class ImageEntry:
-    """An image: its file, its split ('' where there are none), and what the JSON says of it."""
+    """An image: its file, its split ('' without splits), and its fields in the JSON."""
 
     id: str
     path: Path
@@ -50,7 +50,7 @@ class ImageEntry:
 
 @dataclass(frozen=True, slots=True)
 class QuestionFolder:
-    """Images and questions of one folder; questions name images that are there."""
+    """Images and questions of one folder; every question is on one of the images."""
 
     name: str
     images: list[ImageEntry]
@@ -97,8 +97,8 @@ class ImageFinder:
         self.folders = [root / name for name in FOLDERS if (root / name).is_dir()]
 
     def __call__(self, name: str) -> Path | None:
-        """The file of an image, None where there is none."""
-        if Path(name).name != name:  # such as '../x': a file elsewhere is none of the dataset's
+        """Find the file of an image; None if there is none."""
+        if Path(name).name != name:  # '../x' would lead out of the dataset
             return None
         for folder in self.folders:
             for suffix in SUFFIXES:
@@ -109,7 +109,7 @@ class ImageFinder:
 
 
 def _layouts(root: Path) -> Iterator[tuple[str, list[Path]]]:
-    """Splits and their files: three of images, questions and answers, or ConfigILM's one."""
+    """Yield each split with its files: images, questions and answers, or the single file of ConfigILM."""
     found = False
     for split in SPLITS:
         names = sorted(root.glob(f'*_split_{split}_questions.json'))
@@ -231,7 +231,7 @@ def _refuse(constant: str) -> None:
 
 
 def _active(path: Path, part: str) -> dict[Any, dict[str, Any]]:
-    """Entries by id, without the stubs of other splits."""
+    """Read entries by id, without the stubs of other splits."""
     held = _load(path)
     entries = held.get(part) if isinstance(held, dict) else None
     if not isinstance(entries, list):

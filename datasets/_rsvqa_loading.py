@@ -38,7 +38,7 @@ __all__ = [
 
 COLOURS = ('B04', 'B03', 'B02')
 BRIGHTEST = 4096.0
-"""Reflectance times 10,000 that is shown as 255, as the bundle `vqa-sentinel2` takes it."""
+"""Reflectance times 10,000 that becomes 255, as for the bundle `vqa-sentinel2`."""
 
 
 def read_picture(path: Path, size: int | None = None) -> Pixels:
@@ -70,10 +70,10 @@ def _holds_reflectance(path: Path) -> bool:
 
 
 Turning = Literal['none', 'guard', 'words']
-"""No turns; none where a question names a side; words turned along."""
+"""No turns; no turn if a question names a side; words turned along."""
 
 TURNS = 8
-"""Quarter turns 0 to 3 to the left, and the same of the image mirrored left to right."""
+"""0 to 3 quarter turns to the left, and the same after mirroring left to right."""
 
 _CIRCLE = ('top', 'left', 'bottom', 'right')  # a quarter turn to the left brings each to the next
 _PLACED = {'top': 'at the top', 'left': 'on the left', 'bottom': 'at the bottom', 'right': 'on the right'}
@@ -85,7 +85,7 @@ _SIDES = re.compile(
 
 
 def names_side(question: str) -> bool:
-    """Whether a question speaks of a side or a direction, so that turns change its answer."""
+    """Whether a question names a side or direction, so that turns change its answer."""
     return _SIDES.search(question.lower()) is not None
 
 
@@ -105,7 +105,7 @@ def turn_image(image: Tensor, turn: int) -> Tensor:
 
 
 def turn_question(question: str, turn: int) -> str | None:
-    """The question on the turned image that has the same answer.
+    """Reword a question so that its answer stays true on the turned image.
 
     Args:
         question: question as RSVQA words it.
@@ -140,7 +140,7 @@ Item = TypeVar('Item')
 
 
 class QuestionSampler(Sampler[list[int]]):
-    """Draws the questions of each batch.
+    """Sampler of the questions in each batch.
 
     Args:
         questions_of: positions of the questions, a list an image.
@@ -223,9 +223,9 @@ class QuestionBatches(Dataset[Sample]):
         return batch if self.turning == 'none' else self._turned(batch)
 
     def _turned(self, batch: Sample) -> Sample:
-        """Each image by a turn drawn at random, or left where a question of it cannot follow."""
+        """Turn each image at random, unless one of its questions cannot be reworded."""
         height, width = self.questions.image_shape[1:]
-        step = 1 if height == width else 2  # a quarter turn of an oblong image has another shape
+        step = 1 if height == width else 2  # a quarter turn changes the shape of an oblong image
         mine: dict[int, list[int]] = defaultdict(list)
         for place, image in enumerate(batch['image_index'].tolist()):
             mine[image].append(place)
@@ -249,7 +249,7 @@ class QuestionBatches(Dataset[Sample]):
 
 
 def load(batches: QuestionBatches, sampler: QuestionSampler, workers: int) -> DataLoader[Sample]:
-    """A loader of whole batches.
+    """Make a data loader of whole batches.
 
     Args:
         batches: made of positions.

@@ -101,7 +101,7 @@ class RSVQADataModule(LightningDataModule):
 
     @property
     def card_text(self) -> Mapping[str, Any]:
-        """Pictures of 8 bits; of what they show, as the data set of that variant says."""
+        """Defaults for 8-bit images of the variant."""
         aerial = self.variant == 'hr'
         return {
             'sensor': 'Aerial imagery, true colour' if aerial else 'Sentinel-2 MSI, true colour',
@@ -119,7 +119,7 @@ class RSVQADataModule(LightningDataModule):
 
     @cached_property
     def split(self) -> Split:
-        """Positions of training and validation images in the dataset, and how they were chosen.
+        """Indices of training and validation images in the dataset.
 
         Raises:
             DatasetError: if the files have no official split, or places are unknown or too few.
@@ -139,7 +139,7 @@ class RSVQADataModule(LightningDataModule):
         return Split(kept, val, f'{split.id}{more}')
 
     def images_of(self, part: str) -> list[int]:
-        """Images of a part that the files name; none of `generated`.
+        """Indices of the images of an official part, without those of `generated`.
 
         Args:
             part: 'test' or 'test_phili', or another.
@@ -157,7 +157,7 @@ class RSVQADataModule(LightningDataModule):
 
     @property
     def unknown(self) -> Counter[str]:
-        """Answers of the validation part that no class stands for, and how often each comes."""
+        """Count the validation answers that have no class."""
         return self.vocabulary.unknown(
             self.dataset.answers[index] for index in self.questions(self.split.val)
         )
@@ -179,10 +179,10 @@ class RSVQADataModule(LightningDataModule):
         return mean.tolist(), np.sqrt(np.maximum(square - mean**2, 1e-12)).tolist()
 
     def questions(self, images: Sequence[int]) -> list[int]:
-        """Positions of the questions on some images.
+        """Indices of the questions on some images.
 
         Args:
-            images: their positions.
+            images: indices of the images.
         """
         return [index for number in images for index in self.dataset.questions_of[number]]
 
@@ -225,7 +225,7 @@ class RSVQADataModule(LightningDataModule):
 
     @cached_property
     def unseen(self) -> set[int]:
-        """Images whose questions alone are learnt."""
+        """Images that are not shown: only their questions are learnt."""
         return self._of(self.questions_only)
 
     @cached_property
@@ -237,7 +237,7 @@ class RSVQADataModule(LightningDataModule):
         return {number for number, name in enumerate(self.dataset.image_sources) if name in names}
 
     def _divide(self, own: list[int]) -> Split:
-        """A split of the folders' own images, by their places among them."""
+        """Split the images of `root`; indices count among them."""
         data = self.dataset
         if self.split_by == 'official':
             tested = any(self.images_of(part) for part in TESTS)
@@ -258,7 +258,7 @@ class RSVQADataModule(LightningDataModule):
         )
 
     def _stratum(self, number: int) -> str:
-        """Whether an image is rural or urban, where that is asked."""
+        """Answer to the rural/urban question on an image, '' if it is not asked."""
         data = self.dataset
         asked = (index for index in data.questions_of[number] if data.question_types[index] == 'rural_urban')
         return next((data.answers[index] for index in asked), '')

@@ -29,15 +29,15 @@ Boxes = NDArray[np.float64]
 
 MERCATOR = 'EPSG:3857'
 RADIUS = 6378137.0
-"""Of the sphere of Web Mercator, metres."""
+"""Radius of the sphere of Web Mercator, in metres."""
 ADJOINING = 0.05
-"""Images adjoin that lie apart by less than this part of a side: estimated sides are off by up to 0.9 %."""
+"""Images adjoin if their gap is below this share of a side: estimated sides are off by up to 0.9 %."""
 
 
 def image_bounds(entry: ImageEntry, *, mercator: bool = True) -> Box | None:
-    """West, south, east and north of an image in Web Mercator.
+    """Find the bounds of an image in Web Mercator: west, south, east, north.
 
-    A GeoTIFF says so itself. Of other files the JSON gives the lower left corner (which it calls
+    A GeoTIFF holds its own bounds. For other files the JSON gives the lower left corner (which it calls
     `upperleft_map_x` and `upperleft_map_y`; the released files hold the bottom edge) and the ground
     resolution, which Web Mercator stretches by 1/cos(latitude).
 
@@ -65,7 +65,7 @@ def image_bounds(entry: ImageEntry, *, mercator: bool = True) -> Box | None:
 
 
 def close_groups(bounds: Boxes, buffer: float = 0.0) -> list[int]:
-    """Number the places: images that overlap, adjoin or lie within a buffer share one, chains too.
+    """Number the places: images that overlap, adjoin or lie within a buffer share one, also through chains.
 
     Args:
         bounds: (N, 4), west, south, east, north in Web Mercator; NaN where unknown, each its own place.
@@ -77,7 +77,7 @@ def close_groups(bounds: Boxes, buffer: float = 0.0) -> list[int]:
 
 
 def near_any(bounds: Boxes, others: Boxes, buffer: float = 0.0) -> NDArray[np.bool_]:
-    """Which images overlap, adjoin or lie within a buffer of one of some others.
+    """Mask of the images that overlap, adjoin or lie within a buffer of one of some others.
 
     Args:
         bounds: (N, 4) as in `close_groups`; those that lie nowhere are near to none.
@@ -131,7 +131,7 @@ def _number(value: Any) -> float | None:  # noqa: ANN401
 
 
 def _ground(resolution: Any) -> float | None:  # noqa: ANN401
-    """Metres of '10m', '.1524m' or 10."""
+    """Parse a ground resolution such as '10m', '.1524m' or 10, in metres."""
     if isinstance(resolution, str):
         try:
             resolution = float(resolution.strip().removesuffix('m'))
@@ -142,7 +142,7 @@ def _ground(resolution: Any) -> float | None:  # noqa: ANN401
 
 
 def official_split(splits: Sequence[str], *, tested: bool = False) -> Split:
-    """Training and validation images as the files say.
+    """Make the split of the official files.
 
     Args:
         splits: 'train', 'val' or another, of each image.
@@ -168,7 +168,7 @@ def split_by_location(
     folds: int | None = None,
     fold: int = 1,
 ) -> Split:
-    """Keep places for validation: images that overlap, adjoin or lie within a buffer stay together.
+    """Split by location: images that overlap, adjoin or lie within a buffer stay together.
 
     Args:
         image_ids: ids of the images.
@@ -202,7 +202,7 @@ def split_by_location(
 def _hold_out(
     image_ids: Sequence[str], strata: Sequence[str], groups: Sequence[int], share: float, seed: int
 ) -> Split:
-    """A share of the places, each named by its first image and of its most frequent stratum."""
+    """Hold out a share of the places; a place has the id of its first image and its most frequent stratum."""
     members: dict[int, list[int]] = {}
     for index, group in enumerate(groups):
         members.setdefault(group, []).append(index)

@@ -29,17 +29,17 @@ __all__ = [
 
 
 def process_count() -> int:
-    """How many processes share the work; 1 outside distributed training."""
+    """Number of processes of distributed training; 1 outside it."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 class ProcessSampler(DistributedSampler[int]):
-    """The share of this process, in which no sample stands for another.
+    """Samples of this process in distributed training, without repeats.
 
-    Lightning's own sampler repeats samples until all processes have as many, which counts them twice in an
-    evaluation. Here evaluation takes every sample once, so that processes may have one more than others;
-    training leaves out the few that do not divide. The order of training depends on seed and epoch
-    alone: a batch of one process and the batches of n processes of an n-th of its size hold the same samples.
+    Lightning's own sampler repeats samples until all processes have equally many, so that an evaluation
+    counts some twice. Here evaluation takes every sample once, and some processes may have one more than
+    others; training drops the remainder. The order of training depends on seed and epoch alone: one batch of
+    a single process holds the same samples as the n batches, an n-th of its size, of n processes.
 
     Args:
         count: number of samples.
@@ -69,14 +69,14 @@ Placement = Literal['auto', 'grid', 'centred']
 Task = Literal['single-label', 'multi-label']
 
 ROUNDING = 1e-9
-"""Areas are rounded: half a tile is half a tile."""
+"""Tolerance of area shares, so that rounding does not decide."""
 
 
 class Decision(NamedTuple):
-    """What labels say of tiles.
+    """Classes of tiles, as decided from the labels.
 
     Attributes:
-        present: (N, K) the classes that each tile has.
+        present: (N, K) bool, the classes of each tile.
         shares: (N,) part of the tile that its class covers, or, of several, all of them; 1 where points
             decide.
         reasons: (N,) why nothing is decided: 'no label', 'share' (no class covers enough), 'several' (two
@@ -90,7 +90,7 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelRule:
-    """Which class, or classes, a tile has.
+    """Rule that decides the class, or classes, of a tile.
 
     Attributes:
         task: 'single-label' takes the class that covers most; 'multi-label' each that covers enough.
@@ -104,7 +104,7 @@ class LabelRule:
 
     @classmethod
     def with_defaults(cls, task: Task, min_share: float | None, min_cover: float | None) -> Self:
-        """The rule with its defaults: half a tile for one class; for several 0.01, and 0.9 under labels.
+        """Make a rule; defaults are a share of 0.5, for multi-label 0.01 and a cover of 0.9.
 
         Args:
             task: as in the class.
@@ -130,7 +130,7 @@ class LabelRule:
 
 
 def windows_on_grid(shape: tuple[int, int], size: int, stride: int) -> NDArray[np.int64]:
-    """First row and column of the tiles that inference takes, (N, 2), row-major.
+    """First row and column of the tiles that inference would read, (N, 2), row-major.
 
     Args:
         shape: height and width of the grid, in pixels.
@@ -145,7 +145,7 @@ def windows_on_grid(shape: tuple[int, int], size: int, stride: int) -> NDArray[n
 def windows_centred(
     shape: tuple[int, int], size: int, cols: NDArray[np.float64], rows: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """First row and column of a tile about each centre inside the grid, moved to lie whole in it.
+    """First row and column of a tile around each centre; tiles are moved to lie inside the grid.
 
     Args:
         shape: height and width of the grid, in pixels.
@@ -165,7 +165,7 @@ def windows_centred(
 def decide(
     boxes: NDArray[np.object_], features: LabelledFeatures, names: NDArray[np.str_], rule: LabelRule
 ) -> Decision:
-    """The class, or the classes, of each tile.
+    """Decide the class, or classes, of each tile.
 
     One class: that which covers the largest area of the tile, if that is at least `min_share` of the whole
     tile; two that cover the same area decide nothing. Of points, the class of those inside; tiles with

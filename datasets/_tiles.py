@@ -27,7 +27,7 @@ __all__ = ['Masks', 'PixelSpec', 'SceneGrid', 'Scenes', 'TileStore', 'lay_grids'
 
 
 def read_rows(path: Path, columns: Sequence[str], lacking: str) -> list[dict[str, str]]:
-    """Rows of a CSV file, by the names of its columns; it may start with a byte order mark.
+    """Read the rows of a CSV file as dictionaries; it may start with a byte order mark.
 
     Args:
         path: file to read.
@@ -57,7 +57,7 @@ Masks = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 @dataclass(frozen=True)
 class PixelSpec:
-    """What pixels of a tile are: the part of a card that reading needs.
+    """Pixel format of tiles: the fields of a model card that reading needs.
 
     Attributes:
         bands: band names, in channel order.
@@ -86,7 +86,7 @@ class PixelSpec:
 
 @dataclass(frozen=True)
 class SceneGrid:
-    """A scene on the grid that a model would see it on.
+    """A scene on the pixel grid of a model.
 
     Attributes:
         scene: the scene.
@@ -104,7 +104,7 @@ class SceneGrid:
 
     @property
     def crs(self) -> CRS:
-        """Of the grid."""
+        """CRS of the grid."""
         crs = self.grid.crs
         if crs is None:
             raise DatasetError(f'{self.scene.name}: has no CRS, so labels cannot be laid over it')
@@ -112,7 +112,7 @@ class SceneGrid:
 
     @property
     def unit_metres(self) -> float:
-        """Metres on the ground of a unit of the CRS.
+        """Length of a CRS unit on the ground, in metres.
 
         1 where it is 1 but for the scale of the projection, which is within a thousandth in a UTM zone.
         """
@@ -132,13 +132,13 @@ class SceneGrid:
         return outlines
 
     def pixels(self, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> tuple[Pixels, Pixels]:
-        """Columns and rows of places in the grid's CRS."""
+        """Pixel columns and rows of coordinates in the grid's CRS."""
         affine = self.grid.affine
         return (xs - affine.c) / affine.a, (ys - affine.f) / affine.e
 
 
 def opened(scenes: Scenes, bands: Sequence[str] | None = None) -> list[Scene]:
-    """Every scene, open.
+    """Open scenes that are given as paths.
 
     Args:
         scenes: one scene or several.
@@ -165,7 +165,7 @@ def lay_grids(
     mask: Masks | None = None,
     mask_values: Sequence[int] | None = None,
 ) -> list[SceneGrid]:
-    """The grids of several scenes; `lay_grid` says the rest.
+    """Choose grids and unit conversions for several scenes; see `lay_grid`.
 
     Args:
         scenes: scenes to read.
@@ -189,7 +189,7 @@ def lay_grid(
     mask: str | PathLike[str] | None = None,
     mask_values: Sequence[int] | None = None,
 ) -> SceneGrid:
-    """The grid and the units as `geores classify` chooses them by default.
+    """Choose the grid and the unit conversion of a scene as `geores classify` does by default.
 
     Args:
         scene: scene to read.
@@ -214,7 +214,7 @@ def lay_grid(
         )
     masked = None if mask is None else open_mask(fspath(mask), mask_values, target.grid)
     reader = GridReader(scene, spec.bands, target.grid, resampling=spec.resampling, mask=masked)
-    card = cast('ModelCard', spec)  # units ask for the fields that a spec has
+    card = cast('ModelCard', spec)  # unit conversion reads only fields that a spec has
     tiling = Tiling(height, width, spec.size, spec.size)
     with gdal_env():
         sample, valid = sample_tiles(reader, tiling, side=4 if needs_sample(scene, card) else 0)
@@ -224,7 +224,7 @@ def lay_grid(
 
 
 class TileStore(ImageStore):
-    """Pixels of tiles, held in memory where they fit, read again where they do not.
+    """Pixels of tiles, held in memory if they fit and read from the scenes otherwise.
 
     Args:
         grids: grid of each scene.
@@ -258,7 +258,7 @@ class TileStore(ImageStore):
         return np.where(valid, values, self._fill[:, None, None])
 
     def __getstate__(self) -> dict[str, Any]:
-        # Open scenes stay behind: a worker process needs the pixels alone.
+        # Open scenes cannot be pickled: a worker process gets the pixels only.
         if self._pixels is None:
             raise DatasetError(
                 'tiles that are not held in memory cannot go to a worker process: raise the budget'
@@ -266,10 +266,10 @@ class TileStore(ImageStore):
         return self.__dict__ | {'_grids': ()}
 
     def load(self) -> None:
-        """Nothing: what fits in memory is there already."""
+        """No-op: what fits in memory was read at once."""
 
     def subset(self, kept: NDArray[np.intp]) -> 'TileStore':
-        """Some of the tiles, in the order given."""
+        """Store of some of the tiles, in the order given."""
         other = object.__new__(TileStore)
         other.__dict__ |= self.__dict__
         other.paths = [self.paths[index] for index in kept]
@@ -284,7 +284,7 @@ class TileStore(ImageStore):
             return self._grids[grid].reader.read(slice(row, row + self._size), slice(col, col + self._size))
 
     def _scan(self, budget: int, *, filled: bool) -> tuple[Pixels | None, NDArray[np.float64]]:
-        """Read all once: the pixels, if they fit, and the valid share of each tile."""
+        """Read all tiles once: the pixels, if they fit, and the valid share of each tile."""
         shape = (len(self), self._bands, self._size, self._size)
         held = np.empty(shape, np.float32) if 4 * np.prod(shape) <= budget else None
         shares, total, count = np.empty(len(self)), np.zeros(self._bands), 0

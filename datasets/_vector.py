@@ -21,12 +21,12 @@ from geores.inference.target import reproject_near
 __all__ = ['LabelledFeatures', 'Labels', 'read_labelled_features']
 
 Labels: TypeAlias = str | Path | gpd.GeoDataFrame
-"""A vector file, or what geopandas made of one."""
+"""A vector file, or the GeoDataFrame read from one."""
 
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Geometries with a class each.
+    """Geometries with one class each.
 
     Attributes:
         name: name of the file, for messages.
@@ -48,7 +48,7 @@ class LabelledFeatures:
         return len(self.classes)
 
     def to_crs(self, crs: object) -> Self:
-        """The same in another CRS; what cannot be placed there is left out.
+        """Reproject the features; those without finite coordinates there are left out.
 
         Args:
             crs: anything that pyproj understands.
@@ -59,7 +59,7 @@ class LabelledFeatures:
         return self._moved(gpd.GeoSeries(self.geometries, crs=self.crs).to_crs(wanted).make_valid())
 
     def about(self, crs: CRS, area: BaseGeometry) -> Self:
-        """Those that touch an area, in its CRS.
+        """Select the features that intersect an area, in its CRS.
 
         Args:
             crs: CRS of the area.
@@ -69,7 +69,7 @@ class LabelledFeatures:
         return self._moved(near[near.intersects(area)])
 
     def _moved(self, geometries: gpd.GeoSeries) -> Self:
-        """The same in another place; what has none is left out.
+        """Replace the geometries; features without finite coordinates are left out.
 
         Args:
             geometries: new geometries of some of the features, indexed by position.
@@ -84,10 +84,10 @@ class LabelledFeatures:
 
 
 def read_labelled_features(labels: Labels, column: str, layer: str | None = None) -> LabelledFeatures:
-    """Read polygons or points and the class of each.
+    """Read polygons or points and their classes.
 
-    Invalid polygons are mended (`shapely.make_valid`); features without geometry or class are left out;
-    both are noted. Numbers become text.
+    Invalid polygons are repaired by `shapely.make_valid`, and features without geometry or class are left
+    out; notes say so. Numeric classes become text.
 
     Args:
         labels: vector file, or its features.
@@ -168,7 +168,7 @@ def _columns(frame: gpd.GeoDataFrame) -> list[str]:
 
 
 def _text(value: object) -> str:
-    """A class as text; '' for what says nothing. A table with gaps reads whole numbers as floats."""
+    """A class as text, '' for a missing one. Tables with gaps hold whole numbers as floats."""
     if value is None or value != value:  # NaN
         return ''
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -179,7 +179,7 @@ def _text(value: object) -> str:
 def _single(
     name: str, geometries: NDArray[np.object_], classes: NDArray[np.object_]
 ) -> tuple[Literal['polygon', 'point'], NDArray[np.object_], NDArray[np.object_]]:
-    """Parts of one kind; lines, which mending may leave, go where there are polygons."""
+    """Split into single polygons or single points; lines that a repair left behind are dropped."""
     while (shapely.get_type_id(geometries) > 3).any():  # collections may hold collections
         geometries, index = shapely.get_parts(geometries, return_index=True)
         classes = classes[index]

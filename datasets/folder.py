@@ -29,7 +29,7 @@ class _Item(NamedTuple):
 
 
 class SceneFolder(NonGeoDataset):
-    """Scenes in one folder a class, of one or several sources.
+    """Scenes in one folder per class, from one or several sources.
 
     A sample has `image` (3, H, W) float32 0 to 255, `label`, `bands`, `source` (name of the root's
     folder) and `id` (source/scene/file name).
@@ -138,7 +138,7 @@ class SceneFolderDataModule(ImageDataModule):
 
     @property
     def card_text(self) -> Mapping[str, Any]:
-        """Pictures of 8 bits; of which sensor, nobody says."""
+        """8-bit images of an unknown sensor."""
         return {'processing_level': '8-bit true colour', 'units': '8-bit', 'display_stretch': (2, 98)}
 
     def make_dataset(self) -> LabelledImages:
@@ -207,7 +207,7 @@ def _named(items: Sequence[_Item], rows: dict[tuple[str, str, str], list[float]]
 
 
 def _check_positive(dataset: SceneFolder, root: str | Sequence[str]) -> None:
-    """What no image shows cannot be learnt."""
+    """Check that every label is positive in some image; others cannot be learnt."""
     for label, target in zip(dataset.labels, dataset.targets.T, strict=True):
         if not (target > 0).any():
             where = root if isinstance(root, str) else ', '.join(root)

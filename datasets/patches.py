@@ -125,7 +125,7 @@ class GeoTIFFPatchesDataModule(ImageDataModule):
 
     @property
     def card_text(self) -> Mapping[str, Any]:
-        """The size of a pixel, where the first patch is georeferenced in metres."""
+        """Pixel size, if the first patch has a projected CRS."""
         with open_geotiff(self.dataset.images.paths[0]) as source:
             metric = source.crs is not None and source.crs.is_projected
             factor = source.crs.linear_units_factor[1] if metric else 1.0

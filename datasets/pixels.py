@@ -24,14 +24,13 @@ IMAGES, MASKS = 'images', 'masks'
 class GeoTIFFPairs(NonGeoDataset):
     """Images in `images/*.tif` and their class maps in `masks/`, under the same names.
 
-    Where there is no folder `images`, images lie in the root itself. Bands are named by their descriptions in
-    the files. A class map holds 0 (or 255, or its
-    nodata value) where nothing is known, and i where its i-th label is; its labels are
-    the category names of its band from value 1 on, as `geores classify` writes them. With labels given, its
-    names are looked up among them. Pixels where a band of the image is nodata do not count either.
+    Without a folder `images`, the images lie in the root itself. Bands are named by their descriptions in the
+    files. A class map holds i for its i-th label, and 0, 255 or its nodata value for unknown pixels. Its
+    labels are the category names of its band from value 1 on, as `geores classify` writes them; if `labels`
+    are given, these names are looked up among them. Pixels where a band of the image is nodata are unknown.
 
-    A sample has `image` (C, H, W) float32 in the files' units, `mask` (H, W) int64 of places in `labels`
-    (255 does not count), `bands`, `source` (name of the root's folder) and `id` (source/file name).
+    A sample has `image` (C, H, W) float32 in the files' units, `mask` (H, W) int64 indices of `labels`
+    (255: unknown), `bands`, `source` (name of the root's folder) and `id` (source/file name).
 
     Args:
         root: the folder.
@@ -73,7 +72,7 @@ class GeoTIFFPairs(NonGeoDataset):
         self.ids = [f'{source}/{path.name}' for path in paths]
         self.sources = [source] * len(paths)
         self.strata = [source] * len(paths)
-        # The pixels have the classes: for the split every image is as labelled as any other.
+        # Only pixels have classes, so the split treats all images as labelled alike.
         self.targets: NDArray[Any] = np.zeros(len(paths), np.int64)
         self.images = ImageStore(paths, partial(read_geotiff, bands=self.bands), budget)
 
@@ -91,7 +90,7 @@ class GeoTIFFPairs(NonGeoDataset):
         }
 
     def mask(self, index: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
-        """Classes of one image's pixels.
+        """Read the classes of an image's pixels.
 
         Args:
             index: index of the sample.
@@ -134,7 +133,7 @@ class GeoTIFFPairs(NonGeoDataset):
             return np.asarray((source.read_masks(indexes) > 0).all(0))
 
     def _places(self, path: Path) -> Mapping[int, int]:
-        """From the values of a class map to places in the labels."""
+        """Map the values of a class map to indices of labels."""
         names = _categories(path)
         if not names:  # the order of the labels counts
             return {place + 1: place for place in range(len(self.labels))}
@@ -214,12 +213,12 @@ class GeoTIFFPairsDataModule(ImageDataModule):
 
     @property
     def size(self) -> int:
-        """Height and width that the card names as the model's input."""
+        """Height and width of the model input on the card."""
         return self._input_size or int(self.dataset.images[0].shape[-1])
 
     @cached_property
     def class_counts(self) -> torch.Tensor:
-        """Pixels of each class in the training images, (K,)."""
+        """Number of pixels per class in the training images, (K,)."""
         counts = torch.zeros(len(self.labels), dtype=torch.int64)
         for index in self.split.train:
             mask = self.dataset[index]['mask']

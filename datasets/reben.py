@@ -41,10 +41,10 @@ SOURCE = 'reBEN'
 
 
 class ReBEN(NonGeoDataset):
-    """Patches of BigEarthNet v2.0 (Clasen et al. 2025), from whatever stands at `root`.
+    """Patches of BigEarthNet v2.0 (Clasen et al. 2024), from released folders or an LMDB at `root`.
 
-    That is the released folders of GeoTIFFs, or an LMDB of rico-hdl; of the folders only
-    those need be there that are asked for.
+    The released folders hold GeoTIFFs, and only those that are asked for have to exist; the LMDB is one of
+    rico-hdl.
 
     A sample has `image` (C, 120, 120) float32: Sentinel-2 in L2A digital numbers, Sentinel-1 in dB;
     `label` (19,) float32 of 0 and 1, `bands`, `source` and `id` (the patch id). With `maps` also `mask`
@@ -124,7 +124,7 @@ class ReBEN(NonGeoDataset):
     def read_batch(
         self, indices: Sequence[int], out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """Images of several samples at once, quicker than one by one.
+        """Read the images of several samples at once, which is faster than one by one.
 
         Args:
             indices: indices of N samples.
@@ -146,11 +146,11 @@ class ReBEN(NonGeoDataset):
 
     @cached_property
     def strata(self) -> list[str]:
-        """Labels of each sample in one text."""
+        """Labels of each sample, joined to one text."""
         return ['|'.join(self.labels[place] for place in np.flatnonzero(row)) for row in self.targets]
 
     def footprints(self, crs: str = 'EPSG:4326') -> 'geopandas.GeoDataFrame':
-        """Where the samples lie, in their order.
+        """Outlines of the samples, in order.
 
         Args:
             crs: CRS of the outlines; the patches lie in several UTM zones.
@@ -211,7 +211,7 @@ class ReBENDataModule(ImageDataModule):
 
     @property
     def card_text(self) -> Mapping[str, Any]:
-        """As the release says, by the sensors whose bands are taken."""
+        """Defaults from the release, by the sensors of the bands."""
         radar = [band in S1_BANDS for band in self.bands]
         kind = 'radar' if all(radar) else 'both' if any(radar) else 'optical'
         sensor, level, units = {
@@ -235,7 +235,7 @@ class ReBENDataModule(ImageDataModule):
 
     @cached_property
     def split(self) -> Split:
-        """Positions of training and validation patches."""
+        """Indices of training and validation patches."""
         train, val = (self._positions(part) for part in ('train', 'val'))
         snow = '-snow-and-clouds' if self._options['snow_and_clouds'] else ''
         return Split(train, val, f'reben-official-{self.parts["train"]}-{self.parts["val"]}{snow}')
@@ -270,12 +270,12 @@ class ReBENMapsDataModule(ReBENDataModule):
 
     @property
     def task(self) -> Literal['segmentation']:
-        """That pixels have labels."""
+        """Kind of labels: segmentation."""
         return 'segmentation'
 
     @cached_property
     def class_counts(self) -> torch.Tensor:
-        """Pixels of each class in the training patches, (K,)."""
+        """Number of pixels per class in the training patches, (K,)."""
         counts = torch.zeros(len(self.labels), dtype=torch.int64)
         for index in self.split.train:
             mask = self.dataset[index]['mask']

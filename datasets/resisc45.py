@@ -76,7 +76,7 @@ class RESISC45(SceneFolder):
         self.folder = _class_folder(Path(root))
         super().__init__(self.folder, 'scene', size, budget)
         _check_classes(self.folder, self.labels)
-        # Without the folder's name, so that draws are the same wherever the images lie.
+        # Without the name of the folder, so that draws do not depend on it.
         self.ids = [f'{item.scene}/{item.path.name}' for item in self.items]
         if split != 'all':
             self._keep(_places(self.folder, self.ids, split), partial(read_rgb, size=size), budget)
@@ -136,7 +136,7 @@ class RESISC45DataModule(ImageDataModule):
 
     @property
     def card_text(self) -> Mapping[str, Any]:
-        """As the paper says."""
+        """Defaults from Cheng, Han and Lu 2017."""
         return {
             'sensor': 'Google Earth imagery, true colour',
             'processing_level': '8-bit true colour',
@@ -168,7 +168,7 @@ def _download(root: Path, *, checksum: bool) -> None:
 
 
 def _class_folder(root: Path) -> Path:
-    """The folder that holds the classes."""
+    """Find the folder that holds the class folders."""
     inner = root / TorchgeoRESISC45.directory
     folder = inner if inner.is_dir() else root
     if not any((folder / name).is_dir() for name in CLASSES):
@@ -194,7 +194,7 @@ def _check_classes(folder: Path, found: Sequence[str]) -> None:
 
 
 def _places(folder: Path, ids: Sequence[str], split: str) -> list[int]:
-    """Places of the images that a list names, where all of them are here."""
+    """Indices of the images that a list names; all of them have to exist."""
     path = _list_file(folder, split)
     names = sorted(set(path.read_text(encoding='utf-8').split()))
     here = {name.rpartition('/')[2]: place for place, name in enumerate(ids)}

@@ -118,14 +118,14 @@ class RSVQA(NonGeoDataset):
 
     @cached_property
     def questions_of(self) -> list[list[int]]:
-        """Positions of each image's questions."""
+        """Indices of the questions on each image."""
         positions: list[list[int]] = [[] for _ in self.entries]
         for index, number in enumerate(self.image_numbers.tolist()):
             positions[number].append(index)
         return positions
 
     def image(self, number: int) -> torch.Tensor:
-        """One image, (3, H, W) float32, 0 to 255.
+        """Read one image, (3, H, W) float32, 0 to 255.
 
         Args:
             number: its position among `image_ids`.
@@ -143,11 +143,11 @@ class RSVQA(NonGeoDataset):
 
     @cached_property
     def image_shape(self) -> tuple[int, ...]:
-        """(3, H, W) of the first image, which is that of all."""
+        """Shape (3, H, W) of the first image, which all images share."""
         return tuple(self.images[0].shape)
 
     def batch(self, indices: Sequence[int], *, with_images: bool = True) -> Sample:
-        """Questions with each of their images once.
+        """Read questions, with each of their images once.
 
         Args:
             indices: positions of questions.
@@ -203,7 +203,7 @@ def _check_names(roots: Sequence[Path], sources: Sequence[QuestionFolder]) -> No
 
 
 def _read_from(reader: Callable[[str], Pixels], path: Path) -> Pixels:
-    """Pixels that a reader gives, which have to be of the kind that files hold."""
+    """Read an image by a reader, and check its shape and data type."""
     pixels = np.asarray(reader(str(path)))
     if pixels.ndim != 3 or pixels.shape[0] != 3 or pixels.dtype != np.uint8:
         raise DatasetError(

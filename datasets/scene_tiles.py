@@ -25,20 +25,20 @@ from geores.splits import Split, block_split
 __all__ = ['Labels', 'Masks', 'SceneTiles', 'SceneTilesDataModule', 'Scenes', 'opened', 'split_tiles']
 
 BLOCK_TILES = 4
-"""Tiles to the side of a block, where its size is not said."""
+"""Side of a block in tiles, by default."""
 
 
 class SceneTiles(NonGeoDataset):
     """Square tiles of scenes, on the grid and in the units in which `geores.classify` reads them.
 
-    The rule: a tile has the class that covers the largest area of it, if that is at least `min_share` of
-    the whole tile. With points it has the class of the points inside. Tiles on which two classes have the
-    same share, or points of two classes, are left out, as are those with too few valid pixels;
-    `left_out` counts them. What no polygon covers counts as not labelled.
+    For 'single-label', a tile has the class that covers its largest area, if that is at least `min_share` of
+    the whole tile; with points it has the class of the points inside. Tiles with two classes of equal area,
+    with points of two classes, or with too few valid pixels are left out, and `left_out` counts them. Ground
+    that no polygon covers is unlabelled.
 
-    The rule for 'multi-label': a tile has each class that covers at least `min_share` of it, or has a point
-    in it. What is under no label may hold anything, so only tiles count of which labels of any class cover
-    `min_cover`; 0 takes the labels as complete, and ground without them as showing none.
+    For 'multi-label', a tile has each class that covers at least `min_share` of it or has a point in it.
+    Unlabelled ground may show anything, so a tile counts only if labels of any class cover `min_cover` of
+    it; 0 takes the labels as complete, and unlabelled ground as showing no class.
 
     A sample has `image` (C, size, size) float32 in `units`, `label` (int64, or (K,) float32), `bands`,
     `source` (the scene's name), `id` (scene/row_column of its first pixel on the grid), `crs` and `bounds`.
@@ -169,7 +169,7 @@ class SceneTiles(NonGeoDataset):
         size: int | None = None,
         **options: Any,  # noqa: ANN401
     ) -> Self:
-        """Tiles as a model takes them.
+        """Make tiles in the input format of a model.
 
         Args:
             card: model card with bands, size, units, pixel sizes, resampling, fill and processing level.
@@ -288,7 +288,7 @@ class SceneTilesDataModule(ImageDataModule):
 
     @property
     def card_text(self) -> Mapping[str, Any]:
-        """Size of a pixel and units, where they are given."""
+        """Pixel size, and units if they are given."""
         sizes = cast('SceneTiles', self.dataset).gsds
         units = self._options.get('units')
         return {'gsd': (min(sizes), max(sizes))} | ({} if units is None else {'units': units})
@@ -299,7 +299,7 @@ class SceneTilesDataModule(ImageDataModule):
 
     @cached_property
     def split(self) -> Split:
-        """Positions of training and validation tiles."""
+        """Indices of training and validation tiles."""
         if self._kind != 'blocks':
             return super().split
         tiles = cast('SceneTiles', self.dataset)
@@ -314,7 +314,7 @@ def split_tiles(
     block_size: float | None = None,
     buffer: float = 0.0,
 ) -> Split:
-    """A geographic split of tiles, as `geores.splits.block_split` makes it.
+    """Split tiles by blocks of ground with `geores.splits.block_split`.
 
     Args:
         tiles: tiles to split.
