@@ -17,10 +17,18 @@ from torchgeo.datasets import NonGeoDataset
 
 from geores.errors import DatasetError
 
-__all__ = ['NonGeoDataset', 'TorchgeoRESISC45']
-
+__all__ = [
+    'ImageStore',
+    'NonGeoDataset',
+    'Pixels',
+    'TorchgeoRESISC45',
+    'open_geotiff',
+    'read_geotiff',
+    'read_rgb',
+]
 
 Pixels = NDArray[Any]
+"""An image as an array (C, H, W)."""
 
 
 class ImageStore:

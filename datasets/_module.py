@@ -16,6 +16,8 @@ from geores.datasets._sampling import ProcessSampler, process_count
 from geores.errors import DatasetError
 from geores.splits import Split, group_folds, near_duplicates, read_split, stratified_split
 
+__all__ = ['ImageDataModule', 'Images', 'Kind', 'LabelledImages', 'Sample', 'collate']
+
 Sample = dict[str, Any]
 Kind = Literal['multi-label', 'single-label', 'segmentation']
 

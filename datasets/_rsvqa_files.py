@@ -17,7 +17,13 @@ from typing import Any
 
 from geores.errors import DatasetError
 
-__all__ = ['ImageEntry', 'QuestionEntry', 'QuestionFolder', 'read_question_folder']
+__all__ = [
+    'ImageEntry',
+    'ImageFinder',
+    'QuestionEntry',
+    'QuestionFolder',
+    'read_question_folder',
+]
 
 SPLITS = ('train', 'val', 'test', 'test_phili')
 PARTS = ('images', 'questions', 'answers')

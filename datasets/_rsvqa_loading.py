@@ -40,6 +40,20 @@ COLOURS = ('B04', 'B03', 'B02')
 BRIGHTEST = 4096.0
 """Reflectance times 10,000 that becomes 255, as for the bundle `vqa-sentinel2`."""
 
+Turning = Literal['none', 'guard', 'words']
+"""No turns; no turn if a question names a side; words turned along."""
+TURNS = 8
+"""0 to 3 quarter turns to the left, and the same after mirroring left to right."""
+_CIRCLE = ('top', 'left', 'bottom', 'right')  # a quarter turn to the left brings each to the next
+_PLACED = {'top': 'at the top', 'left': 'on the left', 'bottom': 'at the bottom', 'right': 'on the right'}
+_PHRASE = re.compile(r'\b(?:at|on) the (top|left|bottom|right)(?= of\b)')
+_SIDES = re.compile(
+    r'\b(top|bottom|left|right|above|below|beneath|under|over|upper|lower|uppermost|lowermost|leftmost|'
+    r'rightmost|(?:north|south)(?:east|west)?(?:ern)?|(?:east|west)(?:ern)?)\b'
+)
+Sample = dict[str, Any]
+Item = TypeVar('Item')
+
 
 def read_picture(path: Path, size: int | None = None) -> Pixels:
     """Read an image in 8-bit colour.
@@ -67,21 +81,6 @@ def _holds_reflectance(path: Path) -> bool:
             return file.dtypes[0] == 'uint16' and set(COLOURS) <= set(file.descriptions)
     except DatasetError:
         return False  # `read_rgb` says what is wrong
-
-
-Turning = Literal['none', 'guard', 'words']
-"""No turns; no turn if a question names a side; words turned along."""
-
-TURNS = 8
-"""0 to 3 quarter turns to the left, and the same after mirroring left to right."""
-
-_CIRCLE = ('top', 'left', 'bottom', 'right')  # a quarter turn to the left brings each to the next
-_PLACED = {'top': 'at the top', 'left': 'on the left', 'bottom': 'at the bottom', 'right': 'on the right'}
-_PHRASE = re.compile(r'\b(?:at|on) the (top|left|bottom|right)(?= of\b)')
-_SIDES = re.compile(
-    r'\b(top|bottom|left|right|above|below|beneath|under|over|upper|lower|uppermost|lowermost|leftmost|'
-    r'rightmost|(?:north|south)(?:east|west)?(?:ern)?|(?:east|west)(?:ern)?)\b'
-)
 
 
 def names_side(question: str) -> bool:
@@ -133,10 +132,6 @@ def _turned(side: str, turn: int) -> str:
 def _check(turn: int) -> None:
     if turn not in range(TURNS):
         raise DatasetError(f'turn has to be from 0 to {TURNS - 1}, not {turn!r}')
-
-
-Sample = dict[str, Any]
-Item = TypeVar('Item')
 
 
 class QuestionSampler(Sampler[list[int]]):

@@ -27,6 +27,11 @@ __all__ = [
     'windows_on_grid',
 ]
 
+Placement = Literal['auto', 'grid', 'centred']
+Task = Literal['single-label', 'multi-label']
+ROUNDING = 1e-9
+"""Tolerance of area shares, so that rounding does not decide."""
+
 
 def process_count() -> int:
     """Number of processes of distributed training; 1 outside it."""
@@ -63,13 +68,6 @@ class ProcessSampler(DistributedSampler[int]):
 
     def __len__(self) -> int:
         return len(self.positions)
-
-
-Placement = Literal['auto', 'grid', 'centred']
-Task = Literal['single-label', 'multi-label']
-
-ROUNDING = 1e-9
-"""Tolerance of area shares, so that rounding does not decide."""
 
 
 class Decision(NamedTuple):

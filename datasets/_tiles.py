@@ -23,7 +23,22 @@ from geores.inference.target import target_grid
 from geores.inference.units import conversions, needs_sample, sample_tiles
 from geores.scenes import Scene, gdal_env, open_scene
 
-__all__ = ['Masks', 'PixelSpec', 'SceneGrid', 'Scenes', 'TileStore', 'lay_grids', 'opened', 'read_rows']
+__all__ = [
+    'Masks',
+    'PixelSpec',
+    'SceneGrid',
+    'Scenes',
+    'TileStore',
+    'lay_grid',
+    'lay_grids',
+    'opened',
+    'read_rows',
+]
+
+Scenes = str | PathLike[str] | Scene | Sequence[str | PathLike[str] | Scene]
+"""One scene or several, each a path or an open `Scene`."""
+Masks = str | PathLike[str] | Sequence[str | PathLike[str]]
+"""Masks of scenes: one for all, or one for each in their order."""
 
 
 def read_rows(path: Path, columns: Sequence[str], lacking: str) -> list[dict[str, str]]:
@@ -45,14 +60,6 @@ def read_rows(path: Path, columns: Sequence[str], lacking: str) -> list[dict[str
             if column not in (reader.fieldnames or ()):
                 raise DatasetError(f'{path}: column {column!r} is missing')
         return list(reader)
-
-
-Scenes = str | PathLike[str] | Scene | Sequence[str | PathLike[str] | Scene]
-"""One scene or several, each a path or an open `Scene`."""
-
-
-Masks = str | PathLike[str] | Sequence[str | PathLike[str]]
-"""Masks of scenes: one for all, or one for each in their order."""
 
 
 @dataclass(frozen=True)

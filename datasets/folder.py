@@ -18,6 +18,8 @@ from geores.datasets._module import ImageDataModule, LabelledImages, Sample
 from geores.datasets._tiles import read_rows
 from geores.errors import DatasetError
 
+__all__ = ['SceneFolder', 'SceneFolderDataModule']
+
 TABLE = 'multilabels.csv'
 _SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.tif', '.tiff'})
 

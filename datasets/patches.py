@@ -14,6 +14,8 @@ from geores.datasets._module import ImageDataModule, LabelledImages, Sample
 from geores.datasets._tiles import read_rows
 from geores.errors import DatasetError
 
+__all__ = ['GeoTIFFPatches', 'GeoTIFFPatchesDataModule']
+
 TABLE = 'labels.csv'
 UNLABELLED = -1
 

@@ -35,7 +35,11 @@ from geores.splits import Split
 if TYPE_CHECKING:
     import geopandas
 
-__all__ = ['ReBENMapsDataModule']
+__all__ = [
+    'ReBEN',
+    'ReBENDataModule',
+    'ReBENMapsDataModule',
+]
 
 SOURCE = 'reBEN'
 

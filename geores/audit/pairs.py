@@ -27,6 +27,9 @@ __all__ = [
 SIDE = 128
 _SHOWN = 20
 
+SAME_PLACE = 1.0
+"""Distance in metres below which two row centres count as one place."""
+
 
 @dataclass(frozen=True)
 class Duplicates:
@@ -113,10 +116,6 @@ def _images(paths: list[Path], progress: Callable[[int, int], None]) -> Iterator
             raise ReadError(f'{path} cannot be read: {" ".join(str(error).split())}') from error
         progress(1, len(paths))
         yield pixels
-
-
-SAME_PLACE = 1.0
-"""Distance in metres below which two row centres count as one place."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,12 @@ from geores.splits.table import SplitBalance
 
 __all__ = ['AuditReport', 'Verdict', 'judge', 'metres', 'write_map']
 
+TOUCHING = 1.5
+"""Rows count as neighbours up to this multiple of the footprint side, or of the spacing of places."""
+DRIFT = 0.05
+"""Jensen-Shannon divergence in bits above which the labels of two parts differ."""
+COLOURS = {'train': '#4477aa', 'validation': '#ccbb44', 'test': '#ee6677', DROPPED: '#bbbbbb'}
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -86,12 +92,6 @@ class AuditReport:
             'duplicates': None if self.duplicates is None else self.duplicates.to_dict(),
             'notes': list(self.notes),
         }
-
-
-TOUCHING = 1.5
-"""Rows count as neighbours up to this multiple of the footprint side, or of the spacing of places."""
-DRIFT = 0.05
-"""Jensen-Shannon divergence in bits above which the labels of two parts differ."""
 
 
 def metres(length: float) -> str:
@@ -182,9 +182,6 @@ def _apart(distances: Sequence[PairDistances], step: float) -> Iterator[str]:
     for pair in distances:
         if pair.minimum > TOUCHING * step and np.isfinite(pair.minimum):
             yield f'{pair.part} and {pair.other} are {metres(pair.minimum)} apart at least'
-
-
-COLOURS = {'train': '#4477aa', 'validation': '#ccbb44', 'test': '#ee6677', DROPPED: '#bbbbbb'}
 
 
 def write_map(report: 'AuditReport', path: Path) -> None:

@@ -20,13 +20,13 @@ _LENGTH = 50
 
 
 def patch_table(ids: Sequence[str] | pd.Series) -> pd.DataFrame:
-    """What patch ids say, and their squares in UTM.
+    """Parse patch ids and compute the squares of the patches in UTM.
 
     Args:
         ids: patch ids.
 
     Returns:
-        A row an id, in their order: `patch_id`, `product`, `tile`, `column`, `row`, `epsg`, and `left`,
+        One row per id, in order: `patch_id`, `product`, `tile`, `column`, `row`, `epsg`, and `left`,
         `bottom`, `right`, `top` in m of that UTM zone.
 
     Raises:
@@ -64,7 +64,7 @@ def patch_table(ids: Sequence[str] | pd.Series) -> pd.DataFrame:
 
 
 def footprints(ids: Sequence[str] | pd.Series, crs: str = 'EPSG:4326') -> 'geopandas.GeoDataFrame':
-    """Outlines of patches in one coordinate system.
+    """Compute the outlines of patches in one CRS.
 
     Args:
         ids: patch ids.

@@ -18,6 +18,7 @@ __all__ = [
     'SNOW_METADATA',
     'Interpolation',
     'SplitName',
+    'check_column',
     'find_metadata',
     'multi_hot_labels',
     'official_statistics',
@@ -32,9 +33,41 @@ _NEEDED = ('patch_id', 'labels', 'split')
 _FLAGS = ('contains_seasonal_snow', 'contains_cloud_or_shadow')
 _SPLITS = ('train', 'validation', 'test')
 
+Interpolation = Literal['nearest', 'bilinear', 'native']
+# (mean, standard deviation) as used by the published models (ConfigILM, BENv2_utils, '120_nearest' and
+# 'no_interpolation'), for patches brought to 120 x 120 pixels by repeating. Those of Sentinel-1 are in
+# decibels and were computed on BigEarthNet v1.
+_NEAREST = {
+    'B01': (361.0767822265625, 575.0687255859375),
+    'B02': (438.3720703125, 607.02685546875),
+    'B03': (614.0556640625, 603.2968139648438),
+    'B04': (588.4096069335938, 684.56884765625),
+    'B05': (942.8433227539062, 738.4326782226562),
+    'B06': (1769.931640625, 1100.4560546875),
+    'B07': (2049.551513671875, 1275.805419921875),
+    'B08': (2193.2919921875, 1369.3717041015625),
+    'B8A': (2235.556640625, 1356.5440673828125),
+    'B09': (2241.455322265625, 1316.393310546875),
+    'B11': (1568.226806640625, 1070.1612548828125),
+    'B12': (997.7324829101562, 813.5276489257812),
+    'VV': (-12.643863677978516, 5.133493900299072),
+    'VH': (-19.352558135986328, 5.590505599975586),
+}
+# '120_bilinear' differs for the bands of 20 and 60 m only.
+_BILINEAR = {
+    'B01': (360.64678955, 563.17340088),
+    'B05': (942.74768066, 727.57843018),
+    'B06': (1769.84863281, 1087.42883301),
+    'B07': (2049.47583008, 1261.43029785),
+    'B8A': (2235.48681641, 1342.49047852),
+    'B09': (2241.10595703, 1294.35546875),
+    'B11': (1568.21154785, 1063.91979980),
+    'B12': (997.71508789, 806.88464355),
+}
+
 
 def find_metadata(root: Path | str, metadata: Path | str | None = None) -> Path:
-    """The table of clean patches.
+    """Find the table of clean patches.
 
     Args:
         root: folder of the patches; the table is searched for there and in its parent folder.
@@ -57,7 +90,7 @@ def find_metadata(root: Path | str, metadata: Path | str | None = None) -> Path:
 
 
 def read_metadata(path: Path | str, split: SplitName = 'all', *, snow_and_clouds: bool = False) -> pa.Table:
-    """Rows of the released tables.
+    """Read rows of the released tables.
 
     Args:
         path: path of `metadata.parquet`.
@@ -94,14 +127,14 @@ def read_metadata(path: Path | str, split: SplitName = 'all', *, snow_and_clouds
 
 
 def multi_hot_labels(table: pa.Table, order: LabelOrder = 'lexicographic') -> NDArray[np.uint8]:
-    """Labels of all rows.
+    """Turn the labels of all rows into a multi-hot matrix.
 
     Args:
         table: as `read_metadata` gives it.
         order: order of the columns.
 
     Returns:
-        (N, 19) of 0 and 1.
+        (N, 19), 0 or 1.
 
     Raises:
         DatasetError: if a label is none of the 19, or a row has none; says which and of which patch.
@@ -124,12 +157,12 @@ def multi_hot_labels(table: pa.Table, order: LabelOrder = 'lexicographic') -> ND
 
 
 def check_column(table: pa.Table, name: str, path: Path) -> None:
-    """Refuse a table without a column.
+    """Check that a table has a column.
 
     Args:
-        table: the table.
+        table: table to check.
         name: name of the column.
-        path: the file it was read from.
+        path: path of the table, for messages.
 
     Raises:
         DatasetError: if the column is missing.
@@ -180,43 +213,12 @@ def _joined(table: pa.Table, beside: Path) -> pa.Table:
     return pa.concat_tables([table.select(shared), other.select(shared)], promote_options='permissive')
 
 
-Interpolation = Literal['nearest', 'bilinear', 'native']
-
-# Those of the published models (ConfigILM, BENv2_utils, '120_nearest' and 'no_interpolation'): patches
-# brought to 120 x 120 pixels by repeating. Sentinel-1: decibels, over BigEarthNet v1.
-_NEAREST = {
-    'B01': (361.0767822265625, 575.0687255859375),
-    'B02': (438.3720703125, 607.02685546875),
-    'B03': (614.0556640625, 603.2968139648438),
-    'B04': (588.4096069335938, 684.56884765625),
-    'B05': (942.8433227539062, 738.4326782226562),
-    'B06': (1769.931640625, 1100.4560546875),
-    'B07': (2049.551513671875, 1275.805419921875),
-    'B08': (2193.2919921875, 1369.3717041015625),
-    'B8A': (2235.556640625, 1356.5440673828125),
-    'B09': (2241.455322265625, 1316.393310546875),
-    'B11': (1568.226806640625, 1070.1612548828125),
-    'B12': (997.7324829101562, 813.5276489257812),
-    'VV': (-12.643863677978516, 5.133493900299072),
-    'VH': (-19.352558135986328, 5.590505599975586),
-}
-# '120_bilinear', where it differs: bands of 20 and 60 m.
-_BILINEAR = {
-    'B01': (360.64678955, 563.17340088),
-    'B05': (942.74768066, 727.57843018),
-    'B06': (1769.84863281, 1087.42883301),
-    'B07': (2049.47583008, 1261.43029785),
-    'B8A': (2235.48681641, 1342.49047852),
-    'B09': (2241.10595703, 1294.35546875),
-    'B11': (1568.21154785, 1063.91979980),
-    'B12': (997.71508789, 806.88464355),
-}
-
-
 def official_statistics(
     bands: Sequence[str], interpolation: Interpolation = 'nearest'
 ) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of bands, in digital numbers (Sentinel-2) and dB (Sentinel-1).
+    """Official mean and standard deviation of bands over the training set.
+
+    They are in digital numbers for Sentinel-2 and in dB for Sentinel-1.
 
     Args:
         bands: names as in BigEarthNet.

@@ -32,15 +32,19 @@ __all__ = [
 ]
 
 SIDE = 120
-"""Pixels along a side of a patch at 10 m."""
+"""Side of a patch in pixels of 10 m."""
 
 _TWICE = np.uint64(0x1_0000_0001)
 _LARGEST = 6 * 60 * 60
 _LOCAL = threading.local()
 
+_DTYPES: dict[str, np.dtype[Any]] = {'U16': np.dtype('<u2'), 'F32': np.dtype('<f4')}
+_PREFIX = 8
+_BANDS = {'s1': S1_BANDS, 's2': S2_BANDS, 'map': (MAP_BAND,)}
+
 
 def expand_into(pixels: NDArray[Any], out: NDArray[np.float32]) -> None:
-    """Write bands of one native size as float32 on the 10 m grid, each pixel repeated.
+    """Write bands of one native size as float32 on the 10 m grid, with pixels repeated.
 
     Args:
         pixels: (..., S, S), S a divisor of 120 by an even number, or 120 itself.
@@ -53,7 +57,8 @@ def expand_into(pixels: NDArray[Any], out: NDArray[np.float32]) -> None:
     times = SIDE // side
     floats, pairs = _scratch(pixels.size)
     floats[...] = pixels.reshape(-1)
-    # Two equal float32 side by side are one uint64: half the elements to move, and no strided writes.
+    # Two equal float32 side by side form one uint64, so multiplying repeats a pixel: this moves half as many
+    # elements as writing float32, and needs no strided writes.
     np.multiply(floats.view(np.uint32), _TWICE, out=pairs, dtype=np.uint64)
     columns = pairs.reshape(pixels.shape)
     if times > 2:
@@ -64,7 +69,7 @@ def expand_into(pixels: NDArray[Any], out: NDArray[np.float32]) -> None:
 
 
 def _scratch(size: int) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
-    """Memory of this thread to work in: to have the system hand out pages anew costs more than the work."""
+    """Scratch memory of this thread: allocating new pages would take longer than the work itself."""
     kept: tuple[NDArray[np.float32], NDArray[np.uint64]] | None = getattr(_LOCAL, 'kept', None)
     if kept is None or len(kept[0]) < size:
         room = max(size, _LARGEST)
@@ -73,7 +78,7 @@ def _scratch(size: int) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
 
 
 def sides(bands: Sequence[str]) -> dict[int, list[int]]:
-    """Places in `bands` by the native size of the band there.
+    """Group the indices of bands by native size.
 
     Args:
         bands: names of bands.
@@ -84,23 +89,18 @@ def sides(bands: Sequence[str]) -> dict[int, list[int]]:
     return places
 
 
-_DTYPES: dict[str, np.dtype[Any]] = {'U16': np.dtype('<u2'), 'F32': np.dtype('<f4')}
-_PREFIX = 8
-_BANDS = {'s1': S1_BANDS, 's2': S2_BANDS, 'map': (MAP_BAND,)}
-
-
 class ValueFormatError(ValueError):
-    """Bytes are not the safetensors file of a patch."""
+    """The bytes are not a safetensors file of a patch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bands that were asked for one after the other and lie one behind the other.
+    """Requested bands that lie one behind the other, so that one read gives all of them.
 
     Attributes:
-        first: place of the first among the bands asked for.
+        first: index of the first band among those requested.
         count: number of bands.
-        side: pixels along a side.
+        side: side of the bands in pixels.
         dtype: data type of the pixels.
         offset: byte offset of the first pixel in the value.
     """
@@ -112,18 +112,18 @@ class Piece:
     offset: int
 
     def view(self, value: 'bytes | memoryview') -> NDArray[Any]:
-        """The pixels (count, side, side), a view of the value."""
+        """View the pixels in a value, (count, side, side)."""
         pixels = np.frombuffer(value, self.dtype, self.count * self.side * self.side, self.offset)
         return pixels.reshape(self.count, self.side, self.side)
 
 
 @dataclass(frozen=True, eq=False)
 class ValueLayout:
-    """Where the bands of a value lie.
+    """Position of the bands in a value.
 
     Attributes:
-        offsets: first byte of each band, from the value's start.
-        size: bytes of the whole value.
+        offsets: byte offset of each band in the value.
+        size: size of the value in bytes.
     """
 
     offsets: Mapping[str, int]
@@ -131,7 +131,7 @@ class ValueLayout:
     _pieces: dict[tuple[str, ...], tuple[Piece, ...]] = field(default_factory=dict)
 
     def pieces(self, bands: tuple[str, ...]) -> tuple[Piece, ...]:
-        """Bands as few pieces as they can be read in.
+        """Find the fewest contiguous pieces that hold the bands.
 
         Args:
             bands: their names.
@@ -157,7 +157,7 @@ class ValueLayout:
 
 
 def layout_of(value: 'bytes | memoryview') -> ValueLayout:
-    """Find the bands of a value.
+    """Parse the header of a value.
 
     Args:
         value: a whole safetensors file.
@@ -175,7 +175,7 @@ def layout_of(value: 'bytes | memoryview') -> ValueLayout:
 
 
 def encode_patch(bands: Mapping[str, NDArray[Any]]) -> bytes:
-    """Write bands as rico-hdl does: the same bytes for the same bands in any order.
+    """Encode bands as rico-hdl does; the bytes do not depend on the order of the bands.
 
     Args:
         bands: pixels by band, at their native sizes and types.
@@ -190,7 +190,7 @@ def encode_patch(bands: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def bands_of(name: str) -> tuple[str, ...]:
-    """All bands that a patch of such a name has.
+    """List all bands of a patch by its name.
 
     Args:
         name: as `PatchStore.read` takes it.

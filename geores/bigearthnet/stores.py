@@ -28,10 +28,10 @@ _SIDES = {'B05': 60, 'B06': 60, 'B07': 60, 'B8A': 60, 'B11': 60, 'B12': 60, 'B01
 
 
 class PatchStore(Protocol):
-    """The pixels of patches by name: safe to pickle and to use after a fork.
+    """A store of patches by name; it is safe to pickle and to use after a fork.
 
     Attributes:
-        path: the folder the patches stand in.
+        path: folder of the store.
         kind: layout of the store.
     """
 
@@ -39,7 +39,7 @@ class PatchStore(Protocol):
     kind: Kind
 
     def read(self, name: str, bands: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Bands of one patch at their native sizes.
+        """Read bands of one patch at their native sizes.
 
         Args:
             name: a Sentinel-2 patch id, a Sentinel-1 name, or a patch id with `_reference_map` behind it.
@@ -56,16 +56,16 @@ class PatchStore(Protocol):
         ...
 
     def names(self) -> list[str]:
-        """The names of all patches here (Sentinel-2, Sentinel-1 and maps), sorted."""
+        """Names of all patches in the store (Sentinel-2, Sentinel-1 and maps), sorted."""
         ...
 
 
 @runtime_checkable
 class BatchStore(PatchStore, Protocol):
-    """A store that writes pixels straight to where they are wanted."""
+    """A store that can read patches straight into given arrays."""
 
     def fill(self, name: str, bands: Sequence[str], out: NDArray[np.float32]) -> None:
-        """Write bands of one patch as float32 on the 10 m grid, coarser pixels repeated.
+        """Read bands of one patch as float32 on the 10 m grid, with coarser pixels repeated.
 
         Args:
             name: as in `read`.
@@ -81,7 +81,7 @@ class BatchStore(PatchStore, Protocol):
     def read_batch(
         self, names: Sequence[str], bands: Sequence[str], out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """Bands of many patches of one kind as float32 on the 10 m grid, coarser pixels repeated.
+        """Read bands of many patches of one kind as float32 on the 10 m grid, with coarser pixels repeated.
 
         Args:
             names: as in `read`, N of them.
@@ -98,7 +98,7 @@ class BatchStore(PatchStore, Protocol):
         ...
 
     def read_native(self, names: Sequence[str], bands: Sequence[str]) -> dict[int, NDArray[Any]]:
-        """Bands of many patches of one kind as they are stored, to be expanded elsewhere.
+        """Read bands of many patches of one kind as stored, to be expanded elsewhere.
 
         Args:
             names: as in `read`, N of them.
@@ -115,7 +115,7 @@ class BatchStore(PatchStore, Protocol):
 
 
 def native_form(band: str) -> tuple[int, np.dtype[Any]]:
-    """Side in pixels and type of a band as it is released.
+    """Side in pixels and data type of a band as released.
 
     Args:
         band: as in `S2_BANDS` or `S1_BANDS`, or `MAP_BAND`.

@@ -19,7 +19,19 @@ from geores.converting.sources import Fault
 from geores.errors import JournalError, OutputError
 from geores.io.whole_files import check_writable
 
-__all__ = ['Journal', 'PatchChunk', 'check_destination', 'check_space', 'locked', 'partial_folder']
+__all__ = [
+    'Journal',
+    'PatchChunk',
+    'check_destination',
+    'check_space',
+    'count_by_kind',
+    'locked',
+    'partial_folder',
+]
+
+_BYTES = {'s2': 160_832, 's1': 115_344, 'map': 28_872}
+"""Bytes per patch of each kind in an LMDB; other layouts exceed them by less than `_OVERHEAD`."""
+_OVERHEAD = 1.04
 
 
 @dataclass
@@ -111,11 +123,6 @@ class Journal:
             record = json.loads(line)
             faults = [Fault(**fault) for fault in record['faults']]
             self.chunks.append(PatchChunk(record['number'], record['sums'], faults))
-
-
-_BYTES = {'s2': 160_832, 's1': 115_344, 'map': 28_872}
-"""Bytes per patch of each kind in an LMDB; other layouts exceed them by less than `_OVERHEAD`."""
-_OVERHEAD = 1.04
 
 
 def partial_folder(folder: Path) -> Path:

@@ -33,6 +33,10 @@ _PROFILES: dict[str, dict[str, Any]] = {
 }
 """Creation options of the released files; only the maps are compressed."""
 
+_MAX_PATCH_BYTES = 200_000
+"""Upper bound of the bytes of a patch in an LMDB, with its share of the B+ tree."""
+FORMATS = ('lmdb', 'tiff')
+
 
 class TiffWriter:
     """Writes one georeferenced GeoTIFF per band, in the UTM zone of the tile.
@@ -101,10 +105,6 @@ class TiffWriter:
     def open(self) -> TiffStore:
         """Open the result."""
         return TiffStore(self.folder)
-
-
-_MAX_PATCH_BYTES = 200_000
-"""Upper bound of the bytes of a patch in an LMDB, with its share of the B+ tree."""
 
 
 class LmdbWriter:
@@ -178,9 +178,6 @@ class LmdbWriter:
 
         # The work folder is locked against other writers, so LMDB needs no lock file of its own.
         return lmdb.open(str(self.folder), map_size=self._size, lock=False, readahead=False)
-
-
-FORMATS = ('lmdb', 'tiff')
 
 
 class Writer(Protocol):

@@ -23,6 +23,12 @@ ROUNDS = 50
 _CENTIMETRES = 100.0
 _CHUNK = 2**16
 
+ABSENT = 10.0
+"""Cost of a class that is missing from a part although several blocks have it."""
+SWEEPS = 20
+TOUCHING = 1e-6
+"""Overlap in metres below which tiles count as touching only; their edges are rounded."""
+
 
 def squares(places: Lonlat, size: float, crs: object = None) -> NDArray[np.int64]:
     """Assign places to square cells of an equal-area map.
@@ -141,13 +147,6 @@ def _laid_out(places: Lonlat, size: float, crs: object) -> NDArray[np.float64]:
         raise DatasetError(f'places cannot be brought to {wanted.name}: choose another block_crs')
     # Round to centimetres: machines differ in the last digits, and places may lie on the edge of a cell.
     return np.rint(xy * _CENTIMETRES) / _CENTIMETRES
-
-
-ABSENT = 10.0
-"""Cost of a class that is missing from a part although several blocks have it."""
-SWEEPS = 20
-TOUCHING = 1e-6
-"""Overlap in metres below which tiles count as touching only; their edges are rounded."""
 
 
 def block_split(

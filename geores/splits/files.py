@@ -39,6 +39,8 @@ _ID_COLUMNS = (
     'path',
 )
 
+_DRIVERS = {'.gpkg': 'GPKG', '.geojson': 'GeoJSON'}
+
 
 @dataclass(frozen=True)
 class SplitFile:
@@ -168,9 +170,6 @@ def _load(path: Path) -> 'pd.DataFrame':
         return read_text_table(path) if path.suffix == '.csv' else pd.DataFrame(gpd.read_file(path))
     except Exception as error:  # whatever readers make of another file
         raise DatasetError(f'{path}: cannot be read as a split: {" ".join(str(error).split())}') from error
-
-
-_DRIVERS = {'.gpkg': 'GPKG', '.geojson': 'GeoJSON'}
 
 
 def check_format(path: Path, frame: 'pd.DataFrame') -> None:

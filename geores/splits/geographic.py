@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ['Method', 'geographic_split', 'ground_groups', 'regions_of', 'row_names']
 
+Method: TypeAlias = Literal['blocks', 'hexagons', 'clusters', 'regions', 'random']
+Groups: TypeAlias = tuple[list[str], NDArray[np.int64]]
+"""Names of the groups, and the index of each row's group, -1 for none."""
+_NEEDS = {
+    'blocks': 'block_size, metres of a block',
+    'hexagons': 'block_size, metres between hexagons',
+    'clusters': 'cluster_count, how many',
+    'regions': 'regions: polygons, or a column with names',
+}
+
 
 def regions_of(places: Lonlat, polygons: 'GeoDataFrame', column: str | None = None) -> NDArray[np.object_]:
     """Find the region that each place lies in.
@@ -56,9 +66,6 @@ def regions_of(places: Lonlat, polygons: 'GeoDataFrame', column: str | None = No
     if not len(rows):
         raise DatasetError('no row lies in any of the regions: are they of the same place?')
     return regions
-
-
-Method: TypeAlias = Literal['blocks', 'hexagons', 'clusters', 'regions', 'random']
 
 
 def geographic_split(
@@ -124,10 +131,6 @@ def geographic_split(
     return Partition(codes, parts.groups, split_id(title, names, parts.names.tolist()))
 
 
-Groups: TypeAlias = tuple[list[str], NDArray[np.int64]]
-"""Names of the groups, and the index of each row's group, -1 for none."""
-
-
 def ground_groups(
     places: Lonlat,
     method: Method,
@@ -170,14 +173,6 @@ def ground_groups(
         cells = (squares if method == 'blocks' else hexagons)(places, block_size or 0.0, block_crs)
     known, owners = np.unique(cells, axis=0, return_inverse=True)
     return [str(cell) for cell in known.tolist()], owners.ravel().astype(np.int64)
-
-
-_NEEDS = {
-    'blocks': 'block_size, metres of a block',
-    'hexagons': 'block_size, metres between hexagons',
-    'clusters': 'cluster_count, how many',
-    'regions': 'regions: polygons, or a column with names',
-}
 
 
 def _regions(regions: Sequence[Any], count: int) -> Groups:

@@ -23,6 +23,9 @@ __all__ = ['RASTERS', 'Source', 'raster_files', 'read_rasters', 'read_source']
 
 RASTERS = {'.tif', '.tiff', '.jp2', '.png', '.jpg', '.jpeg'}
 
+_LONGITUDES = ('lon', 'longitude', 'long', 'lng')
+_LATITUDES = ('lat', 'latitude')
+
 
 def raster_files(folder: Path) -> list[Path]:
     """List the rasters in a folder and its subfolders, sorted.
@@ -79,10 +82,6 @@ def _outline(path: Path) -> shapely.Polygon:
     if np.ptp(lon) > 180:
         lon = np.where(np.asarray(lon) < 0, np.asarray(lon) + 360, lon)
     return shapely.Polygon(np.stack([lon, lat], axis=1))
-
-
-_LONGITUDES = ('lon', 'longitude', 'long', 'lng')
-_LATITUDES = ('lat', 'latitude')
 
 
 @dataclass(frozen=True)

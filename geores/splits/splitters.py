@@ -19,7 +19,13 @@ from geores.splits.geographic import Groups, Method, ground_groups, row_names
 from geores.splits.ground import Lonlat, Positions, lonlat, near
 from geores.splits.stratified import Split, check_ids, digest, label_matrix, split_name
 
-__all__ = ['GeographicKFold', 'LeaveOneRegionOut']
+__all__ = [
+    'GeographicKFold',
+    'LeaveOneRegionOut',
+    'group_folds',
+]
+
+Fold: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def group_folds(
@@ -62,9 +68,6 @@ def group_folds(
         title = f'fold{number}of{folds}-seed{seed}'
         splits.append(Split(sorted(order[train].tolist()), kept, split_name(title, ids, kept)))
     return splits
-
-
-Fold: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 class GeographicKFold:

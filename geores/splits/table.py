@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ['SplitBalance', 'SplitMethod', 'SplitOptions', 'SplitResult', 'make_split', 'split_balance']
 
+SplitMethod: TypeAlias = Literal['reben', 'blocks', 'hexagons', 'clusters', 'regions', 'random']
+BEFORE = 'split_before'
+
 
 @dataclass(frozen=True)
 class SplitBalance:
@@ -71,10 +74,6 @@ def split_balance(names: NDArray[np.object_], labels: LabelMatrix | None) -> Spl
             for place, name in enumerate(labels.names)
         }
     return SplitBalance({part: int(mask.sum()) for part, mask in masks.items()}, counts)
-
-
-SplitMethod: TypeAlias = Literal['reben', 'blocks', 'hexagons', 'clusters', 'regions', 'random']
-BEFORE = 'split_before'
 
 
 @dataclass(frozen=True)
