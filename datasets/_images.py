@@ -80,7 +80,7 @@ def read_rgb(path: Path, size: int | None = None) -> Pixels:
 
     Args:
         path: JPEG, PNG or TIFF.
-        size: height and width to bring it to: by area average when shrinking, else bilinear.
+        size: height and width of the result, by area average for shrinking and bilinear otherwise.
 
     Returns:
         (3, H, W), uint8, red, green, blue.
@@ -110,7 +110,7 @@ def read_geotiff(path: Path, bands: Sequence[str], size: int | None = None) -> P
     Args:
         path: the file.
         bands: descriptions of the bands, in channel order.
-        size: height and width to bring it to: by average when shrinking, else bilinear.
+        size: height and width of the result, by average for shrinking and bilinear otherwise.
 
     Returns:
         (C, H, W) in the data type of the file.

@@ -61,7 +61,7 @@ def read_picture(path: Path, size: int | None = None) -> Pixels:
     Args:
         path: JPEG, PNG or TIFF in 8-bit colour; or a GeoTIFF of Sentinel-2 with bands described as B04, B03
             and B02, whose reflectances times 10,000 from 0 to `BRIGHTEST` become 0 to 255.
-        size: height and width to bring it to.
+        size: height and width of the result.
 
     Returns:
         (3, H, W), uint8, red, green, blue.

@@ -46,7 +46,7 @@ def image_bounds(entry: ImageEntry, *, mercator: bool = True) -> Box | None:
         mercator: the JSON gives positions in Web Mercator; else they are of an unknown system.
 
     Returns:
-        Metres of the map, None where neither says where the image lies.
+        Bounds in metres of the map; None if neither source has the position.
 
     Raises:
         DatasetError: if the file cannot be read.

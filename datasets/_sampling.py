@@ -178,7 +178,7 @@ def decide(
         rule: says which.
 
     Raises:
-        DatasetError: if points are to say what is not there.
+        DatasetError: if the features are points and the rule has a `min_cover`.
     """
     tiles, found = shapely.STRtree(features.geometries).query(boxes, predicate='intersects')
     codes = np.searchsorted(names, features.classes[found].astype(str))

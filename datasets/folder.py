@@ -37,7 +37,7 @@ class SceneFolder(NonGeoDataset):
     folder) and `id` (source/scene/file name).
 
     Args:
-        root: folder with a folder a class, or with `images/` that holds them; or several of these.
+        root: folder with one folder per class, directly or in `images/`; or several of these.
         mode: 'scene' gives the folder as `label`, int64; 'multi-label' gives (K,) float32 of the
             columns of `multilabels.csv` (`name`, `scene`, then one column of 0 and 1 a label),
             and leaves out images that are not in it (their number is `left_out`).

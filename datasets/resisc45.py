@@ -53,7 +53,7 @@ class RESISC45(SceneFolder):
         size: height and width to bring images to; None leaves them.
         budget: maximum number of bytes of images to hold in memory.
         download: fetch and unpack images and lists where they are absent (about 400 MB).
-        checksum: compare the MD5 of what is fetched.
+        checksum: verify the MD5 of downloaded files.
 
     Raises:
         DatasetError: if the folder, a class, a list or an image that a list names is missing; says where it

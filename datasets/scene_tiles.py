@@ -50,12 +50,12 @@ class SceneTiles(NonGeoDataset):
         bands: names of the bands, in channel order.
         size: side of a tile in pixels.
         resolution: pixel size in metres; by default the scene's own, within `gsd`.
-        stride: pixels from tile to tile on the grid; `size` where not given. Smaller ones overlap.
+        stride: step from tile to tile on the grid in pixels; `size` by default. Smaller steps overlap.
         placement: 'grid' takes the tiles that `geores.classify` takes at that stride, 'centred' one tile
             about each polygon or point; 'auto' the grid for polygons, centred ones for points.
         task: 'single-label' or 'multi-label'.
         min_share: least part of a tile that a class of it covers, above 0 and at most 1; points need none.
-            0.5 where not given, and 0.01 for 'multi-label'.
+            0.5 by default, and 0.01 for 'multi-label'.
         min_cover: for 'multi-label', minimum share of a tile that labels of any class cover; 0.9 by default.
             Points need 0.
         min_valid: minimum share of valid pixels in a tile.
@@ -65,7 +65,7 @@ class SceneTiles(NonGeoDataset):
         resampling: how coarser bands are brought to the grid; finer ones are averaged.
         display_stretch: percentiles that bring other imagery to 8 bits.
         display_range: reflectances times 10,000 that become 0 and 255 instead.
-        fill: value of invalid pixels in each band; their mean where not given.
+        fill: value of invalid pixels per band; the mean of the valid ones by default.
         mask: raster whose cloud classes, or non-zero pixels, are invalid: one, or one for each scene.
         mask_values: its values that are invalid, instead.
         linear_s1: whether Sentinel-1's backscatter is on a linear scale instead of in dB.

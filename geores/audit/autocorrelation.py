@@ -32,8 +32,8 @@ class Autocorrelation:
         values: Moran's I in each: 1 if labels of a pair are always the same, about 0 if they are as in pairs
             drawn at random.
         pairs: number of pairs of places per distance class.
-        halves_at: metres at which it has fallen to half of that between nearest neighbours; None beyond.
-        fades_at: metres at which it has fallen below 0.1, the range to choose a buffer from; None beyond.
+        halves_at: distance in metres where Moran's I halves; None if it does not within the classes.
+        fades_at: distance in metres where Moran's I falls below 0.1, a lower bound for a buffer; or None.
     """
 
     distances: tuple[float, ...]
@@ -104,7 +104,7 @@ def _by_place(places: Lonlat, labels: NDArray[np.bool_]) -> tuple[NDArray[np.flo
 def _by_distance(
     points: NDArray[np.float64], values: NDArray[np.float64], edges: NDArray[np.float64]
 ) -> list[tuple[float | None, int]]:
-    """What `_in_class` says of each class, with as many neighbours as are needed: the first of the places."""
+    """Apply `_in_class` to each distance class, with no more neighbours than needed for precision."""
     anchors, everyone = KDTree(points[:ANCHORS]), KDTree(points)
     figures = []
     for low, high in zip([0.0, *edges[:-1]], edges, strict=True):

@@ -70,7 +70,7 @@ def find_duplicates(
         progress: called with the number of images just read and the total.
 
     Raises:
-        DatasetError: if the folder is none, or no image belongs to a row.
+        DatasetError: if there is no such folder, or no image belongs to a row.
         ReadError: if an image cannot be read.
     """
     if not folder.is_dir():

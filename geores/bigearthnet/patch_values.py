@@ -163,7 +163,7 @@ def layout_of(value: 'bytes | memoryview') -> ValueLayout:
         value: a whole safetensors file.
 
     Raises:
-        ValueFormatError: if it is none, is cut short, or holds what is no band of reBEN.
+        ValueFormatError: if it is no safetensors file, is truncated, or has bands that reBEN lacks.
     """
     end = _PREFIX + int.from_bytes(value[:_PREFIX], 'little')
     if not _PREFIX < end <= len(value):

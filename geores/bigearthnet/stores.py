@@ -50,8 +50,8 @@ class PatchStore(Protocol):
             Sentinel-1 (120, 120) float32 decibels, a map (120, 120) uint16 CORINE Land Cover codes.
 
         Raises:
-            DatasetError: if no patch of that name is here, or it lacks a band.
-            ReadError: if what is here cannot be read; names the patch.
+            DatasetError: if the store has no such patch, or the patch lacks a band.
+            ReadError: if the data cannot be read; the message names the patch.
         """
         ...
 

@@ -86,8 +86,8 @@ def convert_reben(
         form: 'lmdb' (as rico-hdl writes) or 'tiff' (as released).
         metadata: `metadata.parquet` or its folder, if it is not with the patches or above them. Patches
             that it names and the source lacks count as faults; it is copied to the result.
-        only_present: leave out rows of the metadata of which the source has nothing, in the copy too; for
-            parts of the data set.
+        only_present: leave out metadata rows with no patch in the source, also in the copied table; for parts
+            of the data set.
         jobs: number of worker processes.
         overwrite: replace what stands at `folder`, and begin anew where unfinished work is of something else.
         progress: called with the number of patches just done and the total.

@@ -20,12 +20,13 @@ from geores.splits.stratified import Split, digest
 __all__ = ['block_split', 'clusters', 'hexagons', 'squares']
 
 ROUNDS = 50
+"""Maximum number of k-means iterations."""
 _CENTIMETRES = 100.0
 _CHUNK = 2**16
-
 ABSENT = 10.0
 """Cost of a class that is missing from a part although several blocks have it."""
 SWEEPS = 20
+"""Maximum number of passes over all blocks."""
 TOUCHING = 1e-6
 """Overlap in metres below which tiles count as touching only; their edges are rounded."""
 
@@ -35,15 +36,15 @@ def squares(places: Lonlat, size: float, crs: object = None) -> NDArray[np.int64
 
     Args:
         places: (N, 2) longitudes and latitudes.
-        size: metres of a side.
-        crs: to count the cells in, from its origin; `local_crs` where not given, whose origin is the middle
-            of the places, so that more places may mean other cells.
+        size: side of a cell in metres.
+        crs: projected CRS whose origin the cells start at. The default is `local_crs`, whose origin is the
+            centre of the places, so that adding places may change the cells.
 
     Returns:
         (N, 2): column and row of each place's cell.
 
     Raises:
-        DatasetError: if the size is no length, or the CRS is not one in metres.
+        DatasetError: if the size is not above 0, or the CRS is not projected in metres.
     """
     return np.floor(_laid_out(places, size, crs) / size).astype(np.int64)
 
@@ -53,14 +54,14 @@ def hexagons(places: Lonlat, size: float, crs: object = None) -> NDArray[np.int6
 
     Args:
         places: (N, 2) longitudes and latitudes.
-        size: metres from the middle of a cell to the middle of the next.
+        size: distance between the centres of neighbouring cells, in metres.
         crs: as in `squares`.
 
     Returns:
         (N, 2): axial coordinates of each place's cell.
 
     Raises:
-        DatasetError: if the size is no length, or the CRS is not one in metres.
+        DatasetError: if the size is not above 0, or the CRS is not projected in metres.
     """
     x, y = _laid_out(places, size, crs).T / size
     across = y * 2 / np.sqrt(3)

@@ -39,7 +39,7 @@ def regions_of(places: Lonlat, polygons: 'GeoDataFrame', column: str | None = No
         column: column of region names; polygons of one name are one region. None: one per polygon.
 
     Returns:
-        (N,) of str; '' outside all.
+        (N,) str, name of the region, '' outside all of them.
 
     Raises:
         DatasetError: if the polygons have no CRS or no such column, there are none, or no place is inside.
@@ -93,8 +93,8 @@ def geographic_split(
             by one, for comparison).
         fractions: fractions of (train, validation, test) or of (train, test).
         labels: labels to balance between parts: one or a list of them per row, or (N, K) of 0 and 1.
-        buffer: metres between the middles of rows of different parts; what is nearer is dropped, as
-            `apply_buffer` says.
+        buffer: minimum distance in metres between the centres of rows in different parts; closer rows are
+            dropped as in `apply_buffer`.
         seed: random seed.
         ids: unique ids of the rows; without them, rows are told apart by position and labels.
         block_size: side of a block, or distance between hexagon centres, in metres.
@@ -106,7 +106,7 @@ def geographic_split(
         The split.
 
     Raises:
-        DatasetError: if a position or an argument is of no use, there are fewer places than parts, or the
+        DatasetError: if a position or an argument is invalid, there are fewer places than parts, or the
             buffer leaves a part empty.
     """
     wanted = check_fractions(fractions)

@@ -35,8 +35,8 @@ _WIDE = 60.0
 def lonlat(positions: Positions, crs: object = None) -> Lonlat:
     """Compute longitudes and latitudes of the centres of rows.
 
-    The middle of a polygon is its centroid in its own CRS; one with longitudes, that crosses the
-    antimeridian, is first put together.
+    The centre of a polygon is its centroid in its own CRS. Geographic polygons across the antimeridian are
+    first joined.
 
     Args:
         positions: a GeoDataFrame or GeoSeries, or (N, 2) x and y.
@@ -60,12 +60,12 @@ def lonlat(positions: Positions, crs: object = None) -> Lonlat:
             raise DatasetError(
                 'positions state no CRS, so they cannot be placed on Earth: set it in the file'
             )
-        xy = _middles(np.asarray(frame.array, object), geographic=bool(CRS(crs).is_geographic))
+        xy = _centroids(np.asarray(frame.array, object), geographic=bool(CRS(crs).is_geographic))
     _refuse(~np.isfinite(xy).all(axis=1), 'has no position (NaN)')
     return _on_earth(xy, crs)
 
 
-def _middles(geometries: NDArray[np.object_], *, geographic: bool) -> NDArray[np.float64]:
+def _centroids(geometries: NDArray[np.object_], *, geographic: bool) -> NDArray[np.float64]:
     _refuse(shapely.is_missing(geometries) | shapely.is_empty(geometries), 'has no geometry')
     if geographic:
         bounds = shapely.bounds(geometries)
@@ -140,7 +140,7 @@ def nearest(places: Lonlat, others: Lonlat) -> tuple[NDArray[np.float64], NDArra
         others: (M, 2), at least one.
 
     Returns:
-        Metres (N,), and positions in `others` (N,).
+        Distances in metres, (N,), and indices into `others`, (N,).
     """
     _, found = KDTree(ecef(others)).query(ecef(places), workers=-1)
     return geodesic(places, others[found]), np.asarray(found, np.int64)
@@ -189,7 +189,7 @@ def _longest_arc(chords: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(chords < _LEAST_RADIUS, arcs * (1 + 1e-12), np.inf)
 
 
-def _middle(places: Lonlat) -> tuple[float, float]:
+def _centre(places: Lonlat) -> tuple[float, float]:
     """Centre of places in whole degrees, independent of their order."""
     total = np.rint(ecef(places)).astype(np.int64).sum(axis=0)  # integer sums do not depend on the order
     x, y, z = (float(one) for one in total)
@@ -204,7 +204,7 @@ def local_crs(places: Lonlat) -> CRS:
     Args:
         places: (N, 2).
     """
-    lon, lat = _middle(places)
+    lon, lat = _centre(places)
     away = np.linalg.norm(ecef(places) - ecef([[lon, lat]]), axis=1).max(initial=0)
     if away > 2 * 6_371_000 * np.sin(np.radians(_WIDE / 2)):
         return CRS(6933)

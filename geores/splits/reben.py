@@ -24,12 +24,12 @@ _TILE, _PATCH, _LAST = 109_800.0, 1200.0, 90
 def reben_rings(columns: ArrayLike, rows: ArrayLike) -> NDArray[np.int8]:
     """Find the official part of patches by their position in a tile.
 
-    With the tile's side s and the distance d of a patch's middle from the border: training below
-    s (2 - √2) / 4, validation below s / 4, test from there on. That gives areas of 1/2, 1/4 and 1/4.
+    Let s be the side of the tile and d the distance of the patch centre from its border. A patch trains if
+    d < s (2 - √2) / 4, validates if d < s / 4, and tests otherwise. The areas are 1/2, 1/4 and 1/4.
 
     Args:
-        columns: from west to east, 0 to 90.
-        rows: from north to south, 0 to 90.
+        columns: columns of the patches from west to east, 0 to 90.
+        rows: rows of the patches from north to south, 0 to 90.
 
     Returns:
         Index into `PARTS` of each patch.

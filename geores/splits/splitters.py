@@ -132,11 +132,11 @@ class GeographicKFold:
 
         Args:
             X: positions of the rows, unless the splitter knows them; features otherwise.
-            y: labels: one a row, a list a row, or (N, K).
+            y: labels, one or a list of them per row, or (N, K).
             groups: names of regions, for method 'regions'.
 
         Raises:
-            DatasetError: if positions or arguments are of no use, or there are fewer places than folds.
+            DatasetError: if positions or arguments are invalid, or there are fewer places than folds.
         """
         places = _places(self.positions, X)
         stratified = self.stratify and y is not None
@@ -210,7 +210,7 @@ class LeaveOneRegionOut:
             groups: names of regions.
 
         Raises:
-            DatasetError: if regions are missing or fewer than two, or positions are of no use.
+            DatasetError: if regions are missing or fewer than two, or positions are invalid.
         """
         known, owners = self._regions(groups)
         places = _places(self.positions, X) if self.buffer else np.zeros((len(owners), 2))

@@ -187,7 +187,7 @@ def make_split(source: Source, options: SplitOptions) -> SplitResult:
         options: options of the split.
 
     Raises:
-        DatasetError: if an option or a column is of no use, there are fewer places than parts, or the buffer
+        DatasetError: if an option or a column is invalid, there are fewer places than parts, or the buffer
             leaves a part empty.
     """
     options.check()
