@@ -1,4 +1,4 @@
-"""Datasets, one module each: an adapter and a Lightning datamodule."""
+"""Datasets, one module each, with a Lightning datamodule each."""
 
 if __name__ != 'geores.datasets':
     raise ImportError('this folder installs as geores.datasets: import it under that name')

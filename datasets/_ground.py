@@ -1,4 +1,4 @@
-"""Labels laid over scenes: which tiles there are, and what each of them shows."""
+"""Overlay labels on scenes: place tiles and decide the classes of each."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
-from geores.datasets._sampling import Decision, Placement, Rule, decide, windows_centred, windows_on_grid
+from geores.datasets._sampling import Decision, LabelRule, Placement, decide, windows_centred, windows_on_grid
 from geores.datasets._tiles import SceneGrid
 from geores.datasets._vector import LabelledFeatures
 from geores.errors import DatasetError
@@ -20,15 +20,15 @@ __all__ = ['LabelledGround', 'label_ground', 'positions']
 
 @dataclass(frozen=True)
 class LabelledGround:
-    """The tiles of which the labels say what they show.
+    """Tiles with the classes that the labels give them.
 
     Attributes:
-        places: position of the scene, first row and first column of each, (N, 3).
+        places: index of the scene, first row and first column per tile, (N, 3).
         names: the K classes of all labels, sorted.
         present: (N, K), which of them each tile has.
         shares: (N,), part of the tile that its classes cover; 1 where points decide.
-        left_out: reason -> number of tiles.
-        notes: what the user should be told, one sentence each.
+        left_out: number of tiles left out, by reason.
+        notes: notes for the user, one sentence each.
     """
 
     places: NDArray[np.int64]
@@ -45,20 +45,20 @@ def label_ground(
     size: int,
     stride: int,
     placement: Placement,
-    rule: Rule,
+    rule: LabelRule,
 ) -> LabelledGround:
-    """Place tiles over every scene and decide the class, or classes, of each.
+    """Place tiles on every scene and decide the class, or classes, of each.
 
     Args:
-        grids: of the scenes.
+        grids: grid of each scene.
         features: polygons or points.
-        size: pixels of a tile's side.
-        stride: pixels from tile to tile on the grid.
+        size: side of a tile in pixels.
+        stride: step from tile to tile on the grid in pixels.
         placement: 'grid', 'centred', or 'auto': the grid for polygons, centred tiles for points.
         rule: from cover to classes.
 
     Raises:
-        DatasetError: no feature lies on a scene, or no tile has a class.
+        DatasetError: if no feature lies on a scene, or no tile has a class.
     """
     if placement == 'auto':
         placement = 'grid' if features.kind == 'polygon' else 'centred'
@@ -98,7 +98,7 @@ def positions(
     size: int,
     shares: NDArray[np.float64],
 ) -> gpd.GeoDataFrame:
-    """A row for each tile, in their order, in the CRS of the first grid."""
+    """Table with one row per tile, in the CRS of the first grid."""
     frames = []
     for index, grid in enumerate(grids):
         own = np.flatnonzero(places[:, 0] == index)
@@ -127,7 +127,7 @@ def _starts(
     return windows_centred(shape, size, cols, rows)
 
 
-def _remarks(features: LabelledFeatures, counts: Counter[str], rule: Rule) -> list[str]:
+def _remarks(features: LabelledFeatures, counts: Counter[str], rule: LabelRule) -> list[str]:
     several = 'with points of two classes' if features.kind == 'point' else 'that two classes cover alike'
     told = {
         'share': f'of which no class covers {rule.min_share:g}',
@@ -140,7 +140,7 @@ def _remarks(features: LabelledFeatures, counts: Counter[str], rule: Rule) -> li
     return left
 
 
-def _undecided(features: LabelledFeatures, decision: Decision, size: int, rule: Rule) -> str:
+def _undecided(features: LabelledFeatures, decision: Decision, size: int, rule: LabelRule) -> str:
     best = f'(at best {decision.shares.max(initial=0):.2g})'
     if rule.task == 'multi-label':
         return (

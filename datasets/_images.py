@@ -1,6 +1,6 @@
-"""The one place that imports torchgeo, whose module names move between releases.
+"""Read images, and hold them decoded in memory if they fit.
 
-Decoded images held in memory where they fit, read again where they do not.
+This is the only module that imports torchgeo, whose module names move between releases.
 """
 
 import warnings
@@ -17,19 +17,27 @@ from torchgeo.datasets import NonGeoDataset
 
 from geores.errors import DatasetError
 
-__all__ = ['NonGeoDataset', 'TorchgeoRESISC45']
-
+__all__ = [
+    'ImageStore',
+    'NonGeoDataset',
+    'Pixels',
+    'TorchgeoRESISC45',
+    'open_geotiff',
+    'read_geotiff',
+    'read_rgb',
+]
 
 Pixels = NDArray[Any]
+"""An image as an array (C, H, W)."""
 
 
 class ImageStore:
-    """Images of one shape, each decoded once if all of them fit in a budget.
+    """Images of one shape, decoded once if all of them fit in a memory budget.
 
     Args:
-        paths: The files.
-        read: From a file to pixels (C, H, W).
-        budget: Most bytes to hold in memory.
+        paths: paths of the image files.
+        read: function that reads a file as pixels (C, H, W).
+        budget: maximum number of bytes to hold in memory.
     """
 
     def __init__(self, paths: Sequence[Path], read: Callable[[Path], Pixels], budget: int = 2**31) -> None:
@@ -48,7 +56,7 @@ class ImageStore:
         """Decode all images if they fit in the budget.
 
         Raises:
-            DatasetError: An image cannot be read, or is of another shape than the first.
+            DatasetError: if an image cannot be read, or is of another shape than the first.
         """
         if self._pixels is not None or not self.paths:
             return
@@ -72,13 +80,13 @@ def read_rgb(path: Path, size: int | None = None) -> Pixels:
 
     Args:
         path: JPEG, PNG or TIFF.
-        size: Height and width to bring it to: by area average when shrinking, else bilinear.
+        size: height and width of the result, by area average for shrinking and bilinear otherwise.
 
     Returns:
         (3, H, W), uint8, red, green, blue.
 
     Raises:
-        DatasetError: It cannot be read, or is not 8-bit.
+        DatasetError: if it cannot be read, or is not 8-bit.
     """
     try:
         with Image.open(path, formats=('JPEG', 'PNG', 'TIFF')) as image:
@@ -100,15 +108,15 @@ def read_geotiff(path: Path, bands: Sequence[str], size: int | None = None) -> P
     """Read bands of a GeoTIFF by their descriptions.
 
     Args:
-        path: The file.
-        bands: Descriptions of the bands, in the order wanted.
-        size: Height and width to bring it to: by average when shrinking, else bilinear.
+        path: the file.
+        bands: descriptions of the bands, in channel order.
+        size: height and width of the result, by average for shrinking and bilinear otherwise.
 
     Returns:
-        (C, H, W) of the file's type.
+        (C, H, W) in the data type of the file.
 
     Raises:
-        DatasetError: It cannot be read or lacks a band.
+        DatasetError: if it cannot be read or lacks a band.
     """
     with open_geotiff(path) as source:
         missing = [band for band in bands if band not in source.descriptions]
@@ -126,13 +134,13 @@ def read_geotiff(path: Path, bands: Sequence[str], size: int | None = None) -> P
 
 
 def open_geotiff(path: Path) -> rasterio.DatasetReader:
-    """Open a GeoTIFF, which need not be georeferenced, and nothing else that GDAL reads.
+    """Open a GeoTIFF, georeferenced or not; other formats are refused.
 
     Args:
-        path: The file.
+        path: the file.
 
     Raises:
-        DatasetError: It is not there or not a GeoTIFF.
+        DatasetError: if it is not there or not a GeoTIFF.
     """
     try:
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What the datamodules of labelled images share."""
+"""Base class of the datamodules of labelled images."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -16,16 +16,18 @@ from geores.datasets._sampling import ProcessSampler, process_count
 from geores.errors import DatasetError
 from geores.splits import Split, group_folds, near_duplicates, read_split, stratified_split
 
+__all__ = ['ImageDataModule', 'Images', 'Kind', 'LabelledImages', 'Sample', 'collate']
+
 Sample = dict[str, Any]
 Kind = Literal['multi-label', 'single-label', 'segmentation']
 
 
 class Images(Protocol):
-    """Pixels (C, H, W) by the place of their sample."""
+    """Pixels (C, H, W) by the index of their sample."""
 
     @property
     def paths(self) -> list[Path]:
-        """What to name each sample by in a message."""
+        """Path of each sample, for messages."""
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -47,11 +49,11 @@ class LabelledImages(Protocol):
 
     @property
     def task(self) -> Kind:
-        """What the labels are of."""
+        """Kind of labels: single-label, multi-label, or segmentation."""
 
     @property
     def strata(self) -> list[str]:
-        """What each sample is balanced by."""
+        """Stratum of each sample, by which splits are balanced."""
 
     @property
     def images(self) -> Images:
@@ -65,10 +67,10 @@ class LabelledImages(Protocol):
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
-    """Stack what can be stacked; names stay lists.
+    """Stack the numbers and tensors of samples into a batch; names stay lists.
 
     Args:
-        samples: With the same keys.
+        samples: samples with the same keys.
     """
     return {
         key: default_collate([sample[key] for sample in samples])
@@ -79,27 +81,27 @@ def collate(samples: Sequence[Sample]) -> Sample:
 
 
 class ImageDataModule(LightningDataModule):
-    """Splits a dataset by strata and serves it in batches, to each of several processes its share.
+    """Splits a dataset by strata and loads batches; in distributed training each process gets its share.
 
     Attributes:
-        card_text: What is known of any such data for the card of a model trained on them: `sensor`,
+        card_text: defaults for the card of a model that is trained on the data: `sensor`,
             `processing_level`, `units`, `gsd`, `training_data`, `licence`, `resampling`, `display_stretch`.
 
     Args:
-        batch_size: Images a batch.
-        val_share: Part kept for validation; 0 trains on everything.
-        seed: Of the split, and of the order of training, which follows from it and the epoch alone.
-        num_workers: Processes that read; 0 is best for images held in memory.
-        folds: Cross-validation by this many folds, in which near duplicates stay together; it takes the
-            place of `val_share`.
-        fold: Which fold to keep for validation, from 1.
-        split: Table of ids and parts, such as `geores split` writes, that says what trains, validates and
+        batch_size: images per batch.
+        val_share: share kept for validation; 0 trains on everything.
+        seed: random seed of the split and of the training order, which depends on seed and epoch alone.
+        num_workers: number of reader processes; 0 is best for images held in memory.
+        folds: cross-validation by this many folds, in which near duplicates stay together; it takes the place
+            of `val_share`.
+        fold: number of the validation fold, from 1.
+        split: table of ids and parts, such as `geores split` writes, that says what trains, validates and
             tests; it takes the place of `val_share` and `folds`.
     """
 
     @property
     def card_text(self) -> Mapping[str, Any]:
-        """Nothing; kinds of data say what they know."""
+        """Empty; subclasses say what they know."""
         return {}
 
     def __init__(
@@ -132,11 +134,11 @@ class ImageDataModule(LightningDataModule):
 
     @cached_property
     def split(self) -> Split:
-        """Positions of training, validation and test samples."""
+        """Indices of training, validation and test samples."""
         data = self.dataset
         known = [index for index, target in enumerate(data.targets) if np.all(target >= 0)]
         if self.split_file is not None:
-            given, labelled = read_split(self.split_file).of(data.ids), set(known)
+            given, labelled = read_split(self.split_file).for_ids(data.ids), set(known)
             val, test = ([index for index in part if index in labelled] for part in (given.val, given.test))
             return Split(given.train, val, given.id, tuple(test))
         split = self._divide(known)
@@ -145,7 +147,7 @@ class ImageDataModule(LightningDataModule):
         return Split(train, [known[index] for index in split.val], split.id)
 
     def _divide(self, known: list[int]) -> Split:
-        """A split of the labelled samples, by their places among them."""
+        """Split the labelled samples; indices count among them."""
         data = self.dataset
         ids, strata = ([values[index] for index in known] for values in (data.ids, data.strata))
         if self.folds is None:
@@ -170,14 +172,14 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def task(self) -> Kind:
-        """Whether an image has one label or any number, or each of its pixels one."""
+        """Kind of labels: single-label, multi-label, or segmentation."""
         return self.dataset.task
 
     def setup(self, stage: str | None = None) -> None:
         """Split, and decode the images if they fit in memory.
 
         Args:
-            stage: Ignored.
+            stage: ignored.
         """
         self.dataset.images.load()
         self.split  # noqa: B018

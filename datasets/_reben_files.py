@@ -1,7 +1,4 @@
-"""Bands of reBEN patches on one grid of 120 x 120 pixels, or at their native sizes.
-
-Pixels of reBEN patches, row by row of the metadata, from any store.
-"""
+"""Read reBEN patches by the rows of the metadata, on one 120 x 120 grid or at native band sizes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +27,7 @@ BAND_SETS: Final = {
     'all': (*S1_BANDS, 'B02', 'B03', 'B04', 'B05', 'B06', 'B07', 'B08', 'B8A', 'B11', 'B12'),
     'all-full': (*S1_BANDS, *S2_BANDS),
 }
-"""Bands of the published models, in their order: Sentinel-1 first, without those of 60 m."""
+"""Band sets of the published models in channel order: Sentinel-1 first; only -full has 60 m bands."""
 
 _KEYS = {
     (True, 120): 'image_s1',
@@ -41,13 +38,13 @@ _KEYS = {
 
 
 def resolve_bands(bands: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of bands, from the name of a set or a list.
+    """Resolve a band set, a band name or a list to band names.
 
     Args:
-        bands: One of `BAND_SETS`, one band, or several in the order wanted.
+        bands: a name from `BAND_SETS`, one band name, or several in channel order.
 
     Raises:
-        BandError: A band is unknown or named twice, or none is named.
+        BandError: if a band is unknown or named twice, or none is named.
     """
     if isinstance(bands, str):
         bands = BAND_SETS.get(bands, (bands,))
@@ -64,14 +61,14 @@ def resolve_bands(bands: str | Sequence[str]) -> tuple[str, ...]:
 def on_one_grid(
     arrays: Mapping[str, NDArray[Any]], bands: Sequence[str], interpolation: Interpolation
 ) -> NDArray[np.float32]:
-    """Bring bands of a patch to 10 m.
+    """Resample bands of a patch to 10 m and stack them.
 
     Nearest repeats pixels (20 m twice, 60 m six times each way). Bilinear aligns the corner pixels'
     centres, as the published training code does.
 
     Args:
-        arrays: Bands at their native sizes.
-        bands: Which, in which order.
+        arrays: bands at their native sizes.
+        bands: names of the bands, in channel order.
         interpolation: 'nearest' or 'bilinear'.
 
     Returns:
@@ -89,11 +86,11 @@ def on_one_grid(
 
 
 def as_native(arrays: Mapping[str, NDArray[Any]], bands: Sequence[str]) -> dict[str, Tensor]:
-    """Stack bands of one size and type.
+    """Stack the bands of each native size and type.
 
     Args:
-        arrays: Bands at their native sizes.
-        bands: Which; the order within a stack is theirs.
+        arrays: bands at their native sizes.
+        bands: names of the bands; stacks keep their order.
 
     Returns:
         Those of `image_s1` (float32), `image_10m`, `image_20m` and `image_60m` (uint16) that have bands;
@@ -106,11 +103,11 @@ def as_native(arrays: Mapping[str, NDArray[Any]], bands: Sequence[str]) -> dict[
 def expand(
     batch: Mapping[str, Any], bands: Sequence[str], interpolation: Interpolation = 'nearest'
 ) -> Tensor:
-    """What `on_one_grid` gives, from stacks of native sizes, on whatever device they are.
+    """Resample stacks of native band sizes to one grid, on their device, as `on_one_grid` does.
 
     Args:
-        batch: With what `as_native` gives, each (N, C, H, W).
-        bands: As they were stacked.
+        batch: arrays under the keys of `as_native`, each (N, C, H, W).
+        bands: as they were stacked.
         interpolation: 'nearest' or 'bilinear'.
 
     Returns:
@@ -142,14 +139,14 @@ def _groups(bands: Sequence[str]) -> dict[str, list[str]]:
 
 
 class PatchImages:
-    """The pixels of rows of the metadata.
+    """Pixels of the patches in a metadata table.
 
     Args:
-        store: Where they are.
-        table: Rows of the metadata; without `s1_name` no Sentinel-1 is read.
-        bands: Which, in which order.
-        interpolation: Of coarser bands.
-        maps: Whether the reference maps are wanted too.
+        store: store that holds the patches.
+        table: rows of the metadata; without `s1_name` no Sentinel-1 is read.
+        bands: names of the bands, in channel order.
+        interpolation: how coarser bands are resampled to 10 m.
+        maps: whether the reference maps are wanted too.
     """
 
     def __init__(
@@ -188,17 +185,17 @@ class PatchImages:
         return image
 
     def batch(self, indices: Sequence[int], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Pixels of several patches on one grid.
+        """Read several patches on one grid.
 
         Args:
-            indices: Of the patches, N of them.
+            indices: indices of N patches.
             out: (N, C, 120, 120) to write to, contiguous.
 
         Returns:
             `out`, or a new array.
 
         Raises:
-            UsageError: Native sizes were asked for, which make no one array.
+            UsageError: if native sizes were asked for, which make no one array.
         """
         if self._interpolation == 'native':
             raise UsageError(
@@ -219,17 +216,17 @@ class PatchImages:
 
     @property
     def paths(self) -> list[Path]:
-        """What to name each sample by in a message."""
+        """Path of each sample, for messages."""
         return [self.store.path / name for name in self.ids]
 
     def load(self) -> None:
-        """Nothing: reading is quick, and the whole does not fit in memory."""
+        """No-op: reading is fast, and the whole data set does not fit in memory."""
 
     def arrays(self, index: int) -> dict[str, NDArray[Any]]:
-        """Bands of one patch at their native sizes.
+        """Read the bands of one patch at their native sizes.
 
         Args:
-            index: Of the patch.
+            index: index of the patch.
         """
         arrays = self.store.read(self.ids[index], self._of_s2) if self._of_s2 else {}
         if self._of_s1 and self._s1 is not None:
@@ -237,21 +234,21 @@ class PatchImages:
         return arrays
 
     def sample(self, index: int) -> dict[str, Any]:
-        """Pixels of one patch as a sample holds them.
+        """Read one patch in the form of a sample.
 
         Args:
-            index: Of the patch.
+            index: index of the patch.
         """
         if self._interpolation == 'native':
             return dict(as_native(self.arrays(index), self._bands))
         return {'image': torch.from_numpy(self[index])}
 
     def classes(self, index: int, order: LabelOrder) -> NDArray[np.int64]:
-        """Classes of the reference map of one patch: (120, 120).
+        """Read the classes of the reference map of one patch, (120, 120).
 
         Args:
-            index: Of the patch.
-            order: Of the labels.
+            index: index of the patch.
+            order: order of the labels.
         """
         name = f'{self.ids[index]}{MAP_SUFFIX}'
         try:
@@ -262,10 +259,10 @@ class PatchImages:
             raise DatasetError(f'{self.store.path}: map {name}: {error}') from error
 
     def present(self) -> list[int]:
-        """Positions of the patches of which everything that is asked for is there.
+        """Indices of the patches that the store holds with all requested data.
 
         Raises:
-            DatasetError: Of none.
+            DatasetError: if there are none.
         """
         here = set(self.store.names())
         found = [index for index in range(len(self)) if here.issuperset(self._names(index))]
@@ -277,10 +274,10 @@ class PatchImages:
         return found
 
     def check_first(self) -> None:
-        """Read the first patch, for a part of the archive that is missing is missing from it too.
+        """Read the first patch, to notice a missing part of the archive early.
 
         Raises:
-            DatasetError: It is not there; says what would help.
+            DatasetError: if it is not there; says what would help.
         """
         try:
             self.arrays(0)
@@ -293,16 +290,16 @@ class PatchImages:
             ) from error
 
     def _find_runs(self) -> list[tuple[list[str], int]]:
-        """Bands of each satellite and the place of the first; none where they do not stand side by side.
+        """Bands of each satellite and the channel of the first; empty if they are not contiguous.
 
-        A store that can `fill` then writes them to the image at once, without copies of its own.
+        A store with `fill` can then write each run straight into the image, without a copy.
         """
         runs = [(bands, self._bands.index(bands[0])) for bands in (self._of_s1, self._of_s2) if bands]
         side_by_side = all(self._bands[start : start + len(bands)] == tuple(bands) for bands, start in runs)
         return runs if side_by_side else []
 
     def _names(self, index: int) -> list[str]:
-        """Under which names a patch is in the store."""
+        """Names under which the store holds the requested data of a patch."""
         names = [self.ids[index]] if self._of_s2 else []
         if self._of_s1 and self._s1 is not None:
             names.append(self._s1[index])

@@ -1,9 +1,9 @@
-"""The files of RSVQA: which there are, and what they say, checked against each other.
+"""Read and cross-check the files of RSVQA.
 
-Layouts that are read, all with one JSON object of one key a file (`images`, `questions`, `answers`):
+Every file holds one JSON object with one key (`images`, `questions` or `answers`). Supported layouts:
 
-* official, split: `LR_split_train_images.json`, `USGS_split_test_phili_questions.json` and their like, in
-  which entries of other splits are stubs, `{"id": 7, "active": false}`;
+* official, split: `LR_split_train_images.json`, `USGS_split_test_phili_questions.json` and similar, in which
+  entries of other splits are stubs, `{"id": 7, "active": false}`;
 * without splits: `images.json`, `questions.json`, `answers.json`, or with a prefix (`USGSquestions.json`);
 * ConfigILM's of RSVQAxBEN: `RSVQAxBEN_QA_train.json`, `{"<id>": {"type", "question", "answer", "S2_name"}}`.
 """
@@ -17,18 +17,24 @@ from typing import Any
 
 from geores.errors import DatasetError
 
-__all__ = ['ImageEntry', 'Question', 'Source', 'read_source']
+__all__ = [
+    'ImageEntry',
+    'ImageFinder',
+    'QuestionEntry',
+    'QuestionFolder',
+    'read_question_folder',
+]
 
 SPLITS = ('train', 'val', 'test', 'test_phili')
 PARTS = ('images', 'questions', 'answers')
 SUFFIXES = ('.tif', '.tiff', '.png')
 FOLDERS = ('images', 'Images', 'Images_LR', 'Images/Data', 'Data', 'data', '.')
 MAX_WORDS = 200
-"""The longest released question has 40 words; a file that holds more has gone wrong."""
+"""Longer questions are refused; the longest released one has 40 words."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class QuestionEntry:
     """A question on an image, with its raw answer."""
 
     id: str
@@ -40,7 +46,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class ImageEntry:
-    """An image: its file, its split ('' where there are none), and what the JSON says of it."""
+    """An image: its file, its split ('' without splits), and its fields in the JSON."""
 
     id: str
     path: Path
@@ -49,31 +55,31 @@ class ImageEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Images and questions of one folder; questions name images that are there."""
+class QuestionFolder:
+    """Images and questions of one folder; every question is on one of the images."""
 
     name: str
     images: list[ImageEntry]
-    questions: list[Question]
+    questions: list[QuestionEntry]
 
 
-def read_source(root: Path, find: Callable[[str], Path | None] | None = None) -> Source:
+def read_question_folder(root: Path, find: Callable[[str], Path | None] | None = None) -> QuestionFolder:
     """Read all splits of one folder.
 
     Args:
-        root: The folder.
-        find: From an image's id to its file; by default `<id>.tif` or `.png` beside the JSON or in a folder
+        root: the folder.
+        find: from an image's id to its file; by default `<id>.tif` or `.png` beside the JSON or in a folder
             of images there.
 
     Raises:
-        DatasetError: A file is missing or no JSON of the layout, or files disagree: a question without an
+        DatasetError: if a file is missing or no JSON of the layout, or files disagree: a question without an
             answer or an image, an image without a file, two entries with one id.
     """
     if not root.is_dir():
         raise DatasetError(f'{root.absolute()}: no such folder; set root to where the questions are')
     find = find or ImageFinder(root)
     images: list[ImageEntry] = []
-    questions: list[Question] = []
+    questions: list[QuestionEntry] = []
     for split, files in _layouts(root):
         read = _read_flat if len(files) == 1 else _read_official
         some, asked = read(split, files, find)
@@ -83,22 +89,22 @@ def read_source(root: Path, find: Callable[[str], Path | None] | None = None) ->
     _check_unique(root, 'question', (question.id for question in questions))
     if not questions:
         raise DatasetError(f'{root}: the files hold no active question')
-    return Source(root.resolve().name, images, questions)
+    return QuestionFolder(root.resolve().name, images, questions)
 
 
 class ImageFinder:
     """Finds the file of an image below a folder.
 
     Args:
-        root: Folder of the dataset.
+        root: folder of the dataset.
     """
 
     def __init__(self, root: Path) -> None:
         self.folders = [root / name for name in FOLDERS if (root / name).is_dir()]
 
     def __call__(self, name: str) -> Path | None:
-        """The file of an image, None where there is none."""
-        if Path(name).name != name:  # such as '../x': a file elsewhere is none of the dataset's
+        """Find the file of an image; None if there is none."""
+        if Path(name).name != name:  # '../x' would lead out of the dataset
             return None
         for folder in self.folders:
             for suffix in SUFFIXES:
@@ -109,7 +115,7 @@ class ImageFinder:
 
 
 def _layouts(root: Path) -> Iterator[tuple[str, list[Path]]]:
-    """Splits and their files: three of images, questions and answers, or ConfigILM's one."""
+    """Yield each split with its files: images, questions and answers, or the single file of ConfigILM."""
     found = False
     for split in SPLITS:
         names = sorted(root.glob(f'*_split_{split}_questions.json'))
@@ -146,7 +152,7 @@ def _parts(questions: Path) -> list[Path]:
 
 def _read_official(
     split: str, files: list[Path], find: Callable[[str], Path | None]
-) -> tuple[list[ImageEntry], list[Question]]:
+) -> tuple[list[ImageEntry], list[QuestionEntry]]:
     entries, asked, answers = (_active(path, part) for path, part in zip(files, PARTS, strict=True))
     images = [
         ImageEntry(str(one['id']), _file(files[0], one['id'], find), split, _fields(one))
@@ -163,7 +169,7 @@ def _read_official(
         if one['id'] not in said:
             raise DatasetError(f'{where} has no answer in {files[2].name}')
         answer = said[one['id']]
-        questions.append(Question(str(one['id']), intern(str(image)), kind, text, answer))
+        questions.append(QuestionEntry(str(one['id']), intern(str(image)), kind, text, answer))
     _check_listed(files, entries, asked)
     return images, questions
 
@@ -198,7 +204,7 @@ def _answers(path: Path, answers: dict[Any, dict[str, Any]], asked: dict[Any, An
 
 def _read_flat(
     split: str, files: list[Path], find: Callable[[str], Path | None]
-) -> tuple[list[ImageEntry], list[Question]]:
+) -> tuple[list[ImageEntry], list[QuestionEntry]]:
     (path,) = files
     held = _load(path)
     if not isinstance(held, dict):
@@ -213,7 +219,7 @@ def _read_flat(
         if image not in images:
             images[image] = ImageEntry(image, _file(path, image, find), split)
         text = _text(_get(one, 'question', where), where)
-        questions.append(Question(name, image, _kind(one, where), text, intern(answer)))
+        questions.append(QuestionEntry(name, image, _kind(one, where), text, intern(answer)))
     return list(images.values()), questions
 
 
@@ -231,7 +237,7 @@ def _refuse(constant: str) -> None:
 
 
 def _active(path: Path, part: str) -> dict[Any, dict[str, Any]]:
-    """Entries by id, without the stubs of other splits."""
+    """Read entries by id, without the stubs of other splits."""
     held = _load(path)
     entries = held.get(part) if isinstance(held, dict) else None
     if not isinstance(entries, list):

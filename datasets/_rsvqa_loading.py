@@ -1,13 +1,8 @@
-"""Pictures of RSVQA: 8-bit colour, or patches of Sentinel-2 shown as such.
+"""Load batches of RSVQA: images in 8-bit colour, random turns, and questions grouped by image.
 
-Flips and quarter turns of images that keep answers true.
-
-A turned image changes the answer of 'How many roads are at the top of a river?'. Lobry et al. 2020 leave
-images of such questions as they are. The other way is to turn the words along: what lay at the top of
-something lies on its left after a quarter turn to the left. That changes neither the objects counted nor the
-answer, and no question is lost to augmentation.
-
-Batches of questions in which each image comes once, whatever number of questions it has.
+A turned image changes the answer of 'How many roads are at the top of a river?'. Lobry et al. 2020 do not
+turn images with such questions. The alternative here turns the words along: after a quarter turn to the left,
+what was at the top is on the left. The answer stays true, and no question is lost to augmentation.
 """
 
 import re
@@ -43,7 +38,21 @@ __all__ = [
 
 COLOURS = ('B04', 'B03', 'B02')
 BRIGHTEST = 4096.0
-"""Reflectance times 10,000 that is shown as 255, as the bundle `vqa-sentinel2` takes it."""
+"""Reflectance times 10,000 that becomes 255, as for the bundle `vqa-sentinel2`."""
+
+Turning = Literal['none', 'guard', 'words']
+"""No turns; no turn if a question names a side; words turned along."""
+TURNS = 8
+"""0 to 3 quarter turns to the left, and the same after mirroring left to right."""
+_CIRCLE = ('top', 'left', 'bottom', 'right')  # a quarter turn to the left brings each to the next
+_PLACED = {'top': 'at the top', 'left': 'on the left', 'bottom': 'at the bottom', 'right': 'on the right'}
+_PHRASE = re.compile(r'\b(?:at|on) the (top|left|bottom|right)(?= of\b)')
+_SIDES = re.compile(
+    r'\b(top|bottom|left|right|above|below|beneath|under|over|upper|lower|uppermost|lowermost|leftmost|'
+    r'rightmost|(?:north|south)(?:east|west)?(?:ern)?|(?:east|west)(?:ern)?)\b'
+)
+Sample = dict[str, Any]
+Item = TypeVar('Item')
 
 
 def read_picture(path: Path, size: int | None = None) -> Pixels:
@@ -52,13 +61,13 @@ def read_picture(path: Path, size: int | None = None) -> Pixels:
     Args:
         path: JPEG, PNG or TIFF in 8-bit colour; or a GeoTIFF of Sentinel-2 with bands described as B04, B03
             and B02, whose reflectances times 10,000 from 0 to `BRIGHTEST` become 0 to 255.
-        size: Height and width to bring it to.
+        size: height and width of the result.
 
     Returns:
         (3, H, W), uint8, red, green, blue.
 
     Raises:
-        DatasetError: It cannot be read, or is of another kind.
+        DatasetError: if it cannot be read, or is of another kind.
     """
     if path.suffix.lower() not in {'.tif', '.tiff'} or not _holds_reflectance(path):
         return read_rgb(path, size)
@@ -74,23 +83,8 @@ def _holds_reflectance(path: Path) -> bool:
         return False  # `read_rgb` says what is wrong
 
 
-Turning = Literal['none', 'guard', 'words']
-"""No turns; none where a question names a side; words turned along."""
-
-TURNS = 8
-"""Quarter turns 0 to 3 to the left, and the same of the image mirrored left to right."""
-
-_CIRCLE = ('top', 'left', 'bottom', 'right')  # a quarter turn to the left brings each to the next
-_PLACED = {'top': 'at the top', 'left': 'on the left', 'bottom': 'at the bottom', 'right': 'on the right'}
-_PHRASE = re.compile(r'\b(?:at|on) the (top|left|bottom|right)(?= of\b)')
-_SIDES = re.compile(
-    r'\b(top|bottom|left|right|above|below|beneath|under|over|upper|lower|uppermost|lowermost|leftmost|'
-    r'rightmost|(?:north|south)(?:east|west)?(?:ern)?|(?:east|west)(?:ern)?)\b'
-)
-
-
 def names_side(question: str) -> bool:
-    """Whether a question speaks of a side or a direction, so that turns change its answer."""
+    """Whether a question names a side or direction, so that turns change its answer."""
     return _SIDES.search(question.lower()) is not None
 
 
@@ -102,7 +96,7 @@ def turn_image(image: Tensor, turn: int) -> Tensor:
         turn: 0 to 7: quarter turns to the left, from 4 on of the image mirrored left to right first.
 
     Raises:
-        DatasetError: There is no such turn.
+        DatasetError: if there is no such turn.
     """
     _check(turn)
     mirrored = image.flip(-1) if turn >= 4 else image
@@ -110,17 +104,17 @@ def turn_image(image: Tensor, turn: int) -> Tensor:
 
 
 def turn_question(question: str, turn: int) -> str | None:
-    """The question on the turned image that has the same answer.
+    """Reword a question so that its answer stays true on the turned image.
 
     Args:
-        question: In words of RSVQA.
-        turn: As in `turn_image`.
+        question: question as RSVQA words it.
+        turn: as in `turn_image`.
 
     Returns:
         The question; None where it names a side in words that cannot be turned.
 
     Raises:
-        DatasetError: There is no such turn.
+        DatasetError: if there is no such turn.
     """
     _check(turn)
     if turn == 0 or not names_side(question):
@@ -140,20 +134,16 @@ def _check(turn: int) -> None:
         raise DatasetError(f'turn has to be from 0 to {TURNS - 1}, not {turn!r}')
 
 
-Sample = dict[str, Any]
-Item = TypeVar('Item')
-
-
 class QuestionSampler(Sampler[list[int]]):
-    """Draws the questions of each batch.
+    """Sampler of the questions in each batch.
 
     Args:
-        questions_of: Positions of the questions, a list an image.
-        batch_size: Images a batch, or questions where `by_image` is off.
-        by_image: Batches of images with their questions; else of questions of any images, as Lobry et al.
+        questions_of: positions of the questions, a list an image.
+        batch_size: images per batch; without `by_image`, questions per batch.
+        by_image: batches of images with their questions; else of questions of any images, as Lobry et al.
             2020 train.
-        per_image: Most questions of an image in an epoch, others each time; None takes all.
-        shuffle: Another order each epoch, by torch's generator.
+        per_image: most questions of an image in an epoch, others each time; None takes all.
+        shuffle: another order each epoch, by torch's generator.
     """
 
     def __init__(
@@ -197,11 +187,11 @@ class QuestionBatches(Dataset[Sample]):
     """A dataset of whole batches, for a sampler that gives lists of positions.
 
     Args:
-        questions: Where the questions come from.
-        vocabulary: Classes of answers: `label` (Q,) int64, 0 for an answer that training never gave.
-        turning: How images and questions are turned at random; `turn` (N,) then says by which turn.
-        with_images: Decode the images.
-        unseen: Positions of images that are not to be looked at; where there are any, `unseen` (N,) says so.
+        questions: dataset of the questions.
+        vocabulary: classes of answers: `label` (Q,) int64, 0 for an answer that training never gave.
+        turning: random turns of images and questions; `turn` (N,) then holds the turn of each image.
+        with_images: decode the images.
+        unseen: positions of images that are not to be looked at; where there are any, `unseen` (N,) says so.
     """
 
     def __init__(
@@ -228,9 +218,9 @@ class QuestionBatches(Dataset[Sample]):
         return batch if self.turning == 'none' else self._turned(batch)
 
     def _turned(self, batch: Sample) -> Sample:
-        """Each image by a turn drawn at random, or left where a question of it cannot follow."""
+        """Turn each image at random, unless one of its questions cannot be reworded."""
         height, width = self.questions.image_shape[1:]
-        step = 1 if height == width else 2  # a quarter turn of an oblong image has another shape
+        step = 1 if height == width else 2  # a quarter turn changes the shape of an oblong image
         mine: dict[int, list[int]] = defaultdict(list)
         for place, image in enumerate(batch['image_index'].tolist()):
             mine[image].append(place)
@@ -254,11 +244,11 @@ class QuestionBatches(Dataset[Sample]):
 
 
 def load(batches: QuestionBatches, sampler: QuestionSampler, workers: int) -> DataLoader[Sample]:
-    """A loader of whole batches.
+    """Make a data loader of whole batches.
 
     Args:
-        batches: Made of positions.
-        sampler: Gives the positions of each batch.
-        workers: Processes that read.
+        batches: made of positions.
+        sampler: yields the question indices of each batch.
+        workers: number of reader processes.
     """
     return DataLoader(batches, batch_size=None, sampler=sampler, num_workers=workers)

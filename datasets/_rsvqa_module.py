@@ -1,4 +1,4 @@
-"""The Lightning datamodule of RSVQA."""
+"""Lightning datamodule of RSVQA."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -30,34 +30,34 @@ class RSVQADataModule(LightningDataModule):
     answer that the training part never gives. Such questions stay in, and `unknown` counts them.
 
     Args:
-        root: As in `RSVQA`.
+        root: as in `RSVQA`.
         variant: 'lr', 'hr' or 'xben'.
-        answers: Names of the bins, 'official' or 'paper'.
+        answers: names of the bins, 'official' or 'paper'.
         split: 'official' takes the files' own; 'location' keeps places for validation, so that images that
             adjoin or overlap are never on two sides.
-        generated: More folders in the same layout to train on; of official splits the training part alone.
+        generated: more folders in the same layout to train on; of official splits the training part alone.
             Images that overlap or adjoin one of validation or test, or lie within the buffer, are left out
             (`left_out` of them).
-        batch_size: Images a batch, with their questions; or questions, where `by_image` is off.
-        by_image: Batches of whole images; else of questions of any images.
-        questions_per_image: Most questions of a training image in an epoch, others each time.
-        classes: Most classes of answers, the most frequent; None keeps all.
-        turning: Training images turned at random: 'none', 'guard' (not where a question names a side) or
+        batch_size: images per batch with their questions; without `by_image`, questions per batch.
+        by_image: batches of whole images; else of questions of any images.
+        questions_per_image: most questions of a training image in an epoch, others each time.
+        classes: most classes of answers, the most frequent; None keeps all.
+        turning: training images turned at random: 'none', 'guard' (not where a question names a side) or
             'words' (questions turn along).
-        with_images: Decode images; off where features were computed before (`image_number` says which).
-        val_share: Part of the places kept for validation by location; 0 trains on everything.
-        buffer: Smallest gap between images of the two parts, metres on the ground.
-        seed: Of the split.
-        questions_only: Those of the folders whose images are not those of their questions, or are to teach
+        with_images: decode images; off where features were computed before (`image_number` says which).
+        val_share: share of the places kept for validation by location; 0 trains on everything.
+        buffer: minimum gap between training and validation images, in metres on the ground.
+        seed: random seed of the split.
+        questions_only: those of the folders whose images are not those of their questions, or are to teach
             nothing: their questions alone are learnt (`unseen` of a batch says so of each image).
-        folds: Cross-validation by location in this many folds, instead of `val_share`.
-        fold: Which of them to keep for validation, from 1.
-        size: Height and width to bring images to.
-        num_workers: Processes that read; 0 is best for images held in memory.
-        budget: Most bytes of images to hold in memory.
+        folds: cross-validation by location in this many folds, instead of `val_share`.
+        fold: number of the validation fold, from 1.
+        size: height and width to bring images to.
+        num_workers: number of reader processes; 0 is best for images held in memory.
+        budget: maximum number of bytes of images to hold in memory.
 
     Raises:
-        DatasetError: An argument is none of its choices, or a folder of `questions_only` is not read.
+        DatasetError: if an argument is none of its choices, or a folder of `questions_only` is not read.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class RSVQADataModule(LightningDataModule):
 
     @property
     def card_text(self) -> Mapping[str, Any]:
-        """Pictures of 8 bits; of what they show, as the data set of that variant says."""
+        """Defaults for 8-bit images of the variant."""
         aerial = self.variant == 'hr'
         return {
             'sensor': 'Aerial imagery, true colour' if aerial else 'Sentinel-2 MSI, true colour',
@@ -119,10 +119,10 @@ class RSVQADataModule(LightningDataModule):
 
     @cached_property
     def split(self) -> Split:
-        """Positions of training and validation images in the dataset, and how they were chosen.
+        """Indices of training and validation images in the dataset.
 
         Raises:
-            DatasetError: The files have no official split, or places are unknown or too few.
+            DatasetError: if the files have no official split, or places are unknown or too few.
         """
         data = self.dataset
         tests = {image for part in TESTS for image in self.images_of(part)}
@@ -139,7 +139,7 @@ class RSVQADataModule(LightningDataModule):
         return Split(kept, val, f'{split.id}{more}')
 
     def images_of(self, part: str) -> list[int]:
-        """Images of a part that the files name; none of `generated`.
+        """Indices of the images of an official part, without those of `generated`.
 
         Args:
             part: 'test' or 'test_phili', or another.
@@ -157,7 +157,7 @@ class RSVQADataModule(LightningDataModule):
 
     @property
     def unknown(self) -> Counter[str]:
-        """Answers of the validation part that no class stands for, and how often each comes."""
+        """Count the validation answers that have no class."""
         return self.vocabulary.unknown(
             self.dataset.answers[index] for index in self.questions(self.split.val)
         )
@@ -179,10 +179,10 @@ class RSVQADataModule(LightningDataModule):
         return mean.tolist(), np.sqrt(np.maximum(square - mean**2, 1e-12)).tolist()
 
     def questions(self, images: Sequence[int]) -> list[int]:
-        """Positions of the questions on some images.
+        """Indices of the questions on some images.
 
         Args:
-            images: Their positions.
+            images: indices of the images.
         """
         return [index for number in images for index in self.dataset.questions_of[number]]
 
@@ -190,7 +190,7 @@ class RSVQADataModule(LightningDataModule):
         """Split, and decode the images if they are wanted and fit in memory.
 
         Args:
-            stage: Ignored.
+            stage: ignored.
         """
         self.split  # noqa: B018
         if self.with_images:
@@ -225,7 +225,7 @@ class RSVQADataModule(LightningDataModule):
 
     @cached_property
     def unseen(self) -> set[int]:
-        """Images whose questions alone are learnt."""
+        """Images that are not shown: only their questions are learnt."""
         return self._of(self.questions_only)
 
     @cached_property
@@ -237,7 +237,7 @@ class RSVQADataModule(LightningDataModule):
         return {number for number, name in enumerate(self.dataset.image_sources) if name in names}
 
     def _divide(self, own: list[int]) -> Split:
-        """A split of the folders' own images, by their places among them."""
+        """Split the images of `root`; indices count among them."""
         data = self.dataset
         if self.split_by == 'official':
             tested = any(self.images_of(part) for part in TESTS)
@@ -258,7 +258,7 @@ class RSVQADataModule(LightningDataModule):
         )
 
     def _stratum(self, number: int) -> str:
-        """Whether an image is rural or urban, where that is asked."""
+        """Answer to the rural/urban question on an image, '' if it is not asked."""
         data = self.dataset
         asked = (index for index in data.questions_of[number] if data.question_types[index] == 'rural_urban')
         return next((data.answers[index] for index in asked), '')

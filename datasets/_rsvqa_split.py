@@ -1,7 +1,4 @@
-"""Where images lie, and which lie so near to each other that they belong to one side of a split.
-
-Which images of RSVQA are trained on: official splits, and splits by location.
-"""
+"""Split the images of RSVQA: official splits, or splits by location that keep close images together."""
 
 import math
 from collections import Counter
@@ -32,27 +29,27 @@ Boxes = NDArray[np.float64]
 
 MERCATOR = 'EPSG:3857'
 RADIUS = 6378137.0
-"""Of the sphere of Web Mercator, metres."""
+"""Radius of the sphere of Web Mercator, in metres."""
 ADJOINING = 0.05
-"""Images adjoin that lie apart by less than this part of a side: estimated sides are off by up to 0.9 %."""
+"""Images adjoin if their gap is below this share of a side: estimated sides are off by up to 0.9 %."""
 
 
 def image_bounds(entry: ImageEntry, *, mercator: bool = True) -> Box | None:
-    """West, south, east and north of an image in Web Mercator.
+    """Find the bounds of an image in Web Mercator: west, south, east, north.
 
-    A GeoTIFF says so itself. Of other files the JSON gives the lower left corner (which it calls
+    A GeoTIFF holds its own bounds. For other files the JSON gives the lower left corner (which it calls
     `upperleft_map_x` and `upperleft_map_y`; the released files hold the bottom edge) and the ground
     resolution, which Web Mercator stretches by 1/cos(latitude).
 
     Args:
-        entry: The image.
-        mercator: The JSON gives positions in Web Mercator; else they are of an unknown system.
+        entry: the image.
+        mercator: the JSON gives positions in Web Mercator; else they are of an unknown system.
 
     Returns:
-        Metres of the map, None where neither says where the image lies.
+        Bounds in metres of the map; None if neither source has the position.
 
     Raises:
-        DatasetError: The file cannot be read.
+        DatasetError: if the file cannot be read.
     """
     if entry.path.suffix.lower() in {'.tif', '.tiff'}:
         with open_geotiff(entry.path) as source:
@@ -68,11 +65,11 @@ def image_bounds(entry: ImageEntry, *, mercator: bool = True) -> Box | None:
 
 
 def close_groups(bounds: Boxes, buffer: float = 0.0) -> list[int]:
-    """Number the places: images that overlap, adjoin or lie within a buffer share one, chains too.
+    """Number the places: images that overlap, adjoin or lie within a buffer share one, also through chains.
 
     Args:
         bounds: (N, 4), west, south, east, north in Web Mercator; NaN where unknown, each its own place.
-        buffer: Gap that two places have at least, metres on the ground.
+        buffer: gap that two places have at least, metres on the ground.
     """
     mine, theirs = _near(bounds, bounds, buffer)
     links = coo_array((np.ones(len(mine)), (mine, theirs)), shape=(len(bounds), len(bounds)))
@@ -80,12 +77,12 @@ def close_groups(bounds: Boxes, buffer: float = 0.0) -> list[int]:
 
 
 def near_any(bounds: Boxes, others: Boxes, buffer: float = 0.0) -> NDArray[np.bool_]:
-    """Which images overlap, adjoin or lie within a buffer of one of some others.
+    """Mask of the images that overlap, adjoin or lie within a buffer of one of some others.
 
     Args:
         bounds: (N, 4) as in `close_groups`; those that lie nowhere are near to none.
         others: (M, 4).
-        buffer: Metres on the ground.
+        buffer: metres on the ground.
     """
     near = np.zeros(len(bounds), bool)
     near[_near(bounds, others, buffer)[0]] = True
@@ -134,7 +131,7 @@ def _number(value: Any) -> float | None:  # noqa: ANN401
 
 
 def _ground(resolution: Any) -> float | None:  # noqa: ANN401
-    """Metres of '10m', '.1524m' or 10."""
+    """Parse a ground resolution such as '10m', '.1524m' or 10, in metres."""
     if isinstance(resolution, str):
         try:
             resolution = float(resolution.strip().removesuffix('m'))
@@ -145,14 +142,14 @@ def _ground(resolution: Any) -> float | None:  # noqa: ANN401
 
 
 def official_split(splits: Sequence[str], *, tested: bool = False) -> Split:
-    """Training and validation images as the files say.
+    """Make the split of the official files.
 
     Args:
         splits: 'train', 'val' or another, of each image.
-        tested: There is a test part, so that one for validation is no must.
+        tested: there is a test part, so that one for validation is no must.
 
     Raises:
-        DatasetError: The files have no such splits.
+        DatasetError: if the files have no such splits.
     """
     train, val = ([index for index, name in enumerate(splits) if name == part] for part in ('train', 'val'))
     if not train or not (val or tested):
@@ -171,20 +168,20 @@ def split_by_location(
     folds: int | None = None,
     fold: int = 1,
 ) -> Split:
-    """Keep places for validation: images that overlap, adjoin or lie within a buffer stay together.
+    """Split by location: images that overlap, adjoin or lie within a buffer stay together.
 
     Args:
-        image_ids: Of the images.
-        strata: Such as whether each is rural or urban, to be had in both parts.
+        image_ids: ids of the images.
+        strata: stratum of each image, such as rural or urban; both parts get some of each.
         bounds: (N, 4) in Web Mercator, NaN where unknown.
-        val_share: Part of the places of each stratum for validation.
-        seed: Gives another split.
-        buffer: Smallest gap between images of the two parts, metres on the ground.
-        folds: Cross-validation by this many folds in place of `val_share`.
-        fold: Which of them to keep, from 1.
+        val_share: share of the places of each stratum kept for validation.
+        seed: random seed.
+        buffer: minimum gap between training and validation images, in metres on the ground.
+        folds: cross-validation by this many folds in place of `val_share`.
+        fold: number of the validation fold, from 1.
 
     Raises:
-        DatasetError: An argument is out of range, no image has a place, or places are too few.
+        DatasetError: if an argument is out of range, no image has a place, or places are too few.
     """
     unknown = int((~np.isfinite(bounds).all(axis=1)).sum())
     if unknown:
@@ -205,7 +202,7 @@ def split_by_location(
 def _hold_out(
     image_ids: Sequence[str], strata: Sequence[str], groups: Sequence[int], share: float, seed: int
 ) -> Split:
-    """A share of the places, each named by its first image and of its most frequent stratum."""
+    """Hold out a share of the places; a place has the id of its first image and its most frequent stratum."""
     members: dict[int, list[int]] = {}
     for index, group in enumerate(groups):
         members.setdefault(group, []).append(index)

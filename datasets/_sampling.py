@@ -1,7 +1,4 @@
-"""Which samples each of several processes takes.
-
-Where tiles lie, and which class, or classes, each of them shows.
-"""
+"""Sample tiles: where they lie, which classes they get, and which process reads them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,9 +17,9 @@ from geores.grid import Tiling
 
 __all__ = [
     'Decision',
+    'LabelRule',
     'Placement',
     'ProcessSampler',
-    'Rule',
     'Task',
     'decide',
     'process_count',
@@ -30,24 +27,29 @@ __all__ = [
     'windows_on_grid',
 ]
 
+Placement = Literal['auto', 'grid', 'centred']
+Task = Literal['single-label', 'multi-label']
+ROUNDING = 1e-9
+"""Tolerance of area shares, so that rounding does not decide."""
+
 
 def process_count() -> int:
-    """How many processes share the work; 1 outside distributed training."""
+    """Number of processes of distributed training; 1 outside it."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 class ProcessSampler(DistributedSampler[int]):
-    """The share of this process, in which no sample stands for another.
+    """Samples of this process in distributed training, without repeats.
 
-    Lightning's own sampler repeats samples until all processes have as many, which counts them twice in an
-    evaluation. Here evaluation takes every sample once, so that processes may have one more than others;
-    training leaves out the few that do not divide. The order of training depends on seed and epoch
-    alone: a batch of one process and the batches of n processes of an n-th of its size hold the same samples.
+    Lightning's own sampler repeats samples until all processes have equally many, so that an evaluation
+    counts some twice. Here evaluation takes every sample once, and some processes may have one more than
+    others; training drops the remainder. The order of training depends on seed and epoch alone: one batch of
+    a single process holds the same samples as the n batches, an n-th of its size, of n processes.
 
     Args:
-        count: Of samples.
-        shuffle: Whether to train: another order each epoch.
-        seed: Of the order.
+        count: number of samples.
+        shuffle: whether to train: another order each epoch.
+        seed: random seed of the order.
     """
 
     def __init__(self, count: int, *, shuffle: bool, seed: int = 0) -> None:
@@ -68,18 +70,11 @@ class ProcessSampler(DistributedSampler[int]):
         return len(self.positions)
 
 
-Placement = Literal['auto', 'grid', 'centred']
-Task = Literal['single-label', 'multi-label']
-
-ROUNDING = 1e-9
-"""Areas are rounded: half a tile is half a tile."""
-
-
 class Decision(NamedTuple):
-    """What labels say of tiles.
+    """Classes of tiles, as decided from the labels.
 
     Attributes:
-        present: (N, K) the classes that each tile has.
+        present: (N, K) bool, the classes of each tile.
         shares: (N,) part of the tile that its class covers, or, of several, all of them; 1 where points
             decide.
         reasons: (N,) why nothing is decided: 'no label', 'share' (no class covers enough), 'several' (two
@@ -92,13 +87,13 @@ class Decision(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rule:
-    """Which class, or classes, a tile has.
+class LabelRule:
+    """Rule that decides the class, or classes, of a tile.
 
     Attributes:
         task: 'single-label' takes the class that covers most; 'multi-label' each that covers enough.
-        min_share: least part of a tile that a class of it covers.
-        min_cover: of 'multi-label', least part of a tile that is under labels of any class.
+        min_share: minimum share of a tile that a class has to cover.
+        min_cover: for 'multi-label', minimum share of a tile that labels of any class cover.
     """
 
     task: Task
@@ -106,16 +101,16 @@ class Rule:
     min_cover: float = 0.0
 
     @classmethod
-    def of(cls, task: Task, min_share: float | None, min_cover: float | None) -> Self:
-        """The rule with its defaults: half a tile for one class; for several 0.01, and 0.9 under labels.
+    def with_defaults(cls, task: Task, min_share: float | None, min_cover: float | None) -> Self:
+        """Make a rule; defaults are a share of 0.5, for multi-label 0.01 and a cover of 0.9.
 
         Args:
-            task: as above.
-            min_share: as above; None takes the default.
-            min_cover: as above; None takes the default.
+            task: as in the class.
+            min_share: as in the class; None takes the default.
+            min_cover: as in the class; None takes the default.
 
         Raises:
-            DatasetError: one is out of range, or has no effect.
+            DatasetError: if one is out of range, or has no effect.
         """
         if task not in get_args(Task):
             raise DatasetError(f'task has to be one of {", ".join(get_args(Task))}, not {task!r}')
@@ -133,12 +128,12 @@ class Rule:
 
 
 def windows_on_grid(shape: tuple[int, int], size: int, stride: int) -> NDArray[np.int64]:
-    """First row and column of the tiles that inference takes, (N, 2), row-major.
+    """First row and column of the tiles that inference would read, (N, 2), row-major.
 
     Args:
-        shape: of the grid, pixels.
-        size: pixels of a tile.
-        stride: pixels from tile to tile.
+        shape: height and width of the grid, in pixels.
+        size: side of a tile in pixels.
+        stride: step from tile to tile in pixels.
     """
     tiling = Tiling(*shape, size, stride)
     rows, cols = np.meshgrid(tiling.y.starts, tiling.x.starts, indexing='ij')
@@ -148,13 +143,13 @@ def windows_on_grid(shape: tuple[int, int], size: int, stride: int) -> NDArray[n
 def windows_centred(
     shape: tuple[int, int], size: int, cols: NDArray[np.float64], rows: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """First row and column of a tile about each centre inside the grid, moved to lie whole in it.
+    """First row and column of a tile around each centre; tiles are moved to lie inside the grid.
 
     Args:
-        shape: of the grid, pixels.
-        size: pixels of a tile.
-        cols: of the centres, (M,), pixels.
-        rows: of the centres, (M,), pixels.
+        shape: height and width of the grid, in pixels.
+        size: side of a tile in pixels.
+        cols: column of each centre, (M,), in pixels.
+        rows: row of each centre, (M,), in pixels.
 
     Returns:
         (N, 2), each once, row-major.
@@ -166,9 +161,9 @@ def windows_centred(
 
 
 def decide(
-    boxes: NDArray[np.object_], features: LabelledFeatures, names: NDArray[np.str_], rule: Rule
+    boxes: NDArray[np.object_], features: LabelledFeatures, names: NDArray[np.str_], rule: LabelRule
 ) -> Decision:
-    """The class, or the classes, of each tile.
+    """Decide the class, or classes, of each tile.
 
     One class: that which covers the largest area of the tile, if that is at least `min_share` of the whole
     tile; two that cover the same area decide nothing. Of points, the class of those inside; tiles with
@@ -183,7 +178,7 @@ def decide(
         rule: says which.
 
     Raises:
-        DatasetError: points are to say what is not there.
+        DatasetError: if the features are points and the rule has a `min_cover`.
     """
     tiles, found = shapely.STRtree(features.geometries).query(boxes, predicate='intersects')
     codes = np.searchsorted(names, features.classes[found].astype(str))
@@ -218,7 +213,7 @@ def _one(cover: NDArray[np.float64], min_share: float) -> Decision:
     return Decision(present, share, reasons)
 
 
-def _several(cover: NDArray[np.float64], whole: NDArray[np.float64], rule: Rule) -> Decision:
+def _several(cover: NDArray[np.float64], whole: NDArray[np.float64], rule: LabelRule) -> Decision:
     """The classes of each tile, from the cover of each, (N, K), and of all together, (N,)."""
     reasons = np.full(len(cover), '', object)
     reasons[whole < rule.min_cover - ROUNDING] = 'cover'

@@ -1,7 +1,4 @@
-"""Tables of labels, as CSV.
-
-Tiles of scenes on the grid and in the units of a model, as inference reads them.
-"""
+"""Read tiles of scenes on the grid and in the units of a model, as inference does."""
 
 import csv
 from collections.abc import Sequence
@@ -26,19 +23,34 @@ from geores.inference.target import target_grid
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.scenes import Scene, gdal_env, open_scene
 
-__all__ = ['Masks', 'PixelSpec', 'SceneGrid', 'Scenes', 'TileStore', 'lay_grids', 'opened', 'read_rows']
+__all__ = [
+    'Masks',
+    'PixelSpec',
+    'SceneGrid',
+    'Scenes',
+    'TileStore',
+    'lay_grid',
+    'lay_grids',
+    'opened',
+    'read_rows',
+]
+
+Scenes = str | PathLike[str] | Scene | Sequence[str | PathLike[str] | Scene]
+"""One scene or several, each a path or an open `Scene`."""
+Masks = str | PathLike[str] | Sequence[str | PathLike[str]]
+"""Masks of scenes: one for all, or one for each in their order."""
 
 
 def read_rows(path: Path, columns: Sequence[str], lacking: str) -> list[dict[str, str]]:
-    """Rows of a CSV file, by the names of its columns; it may start with a byte order mark.
+    """Read the rows of a CSV file as dictionaries; it may start with a byte order mark.
 
     Args:
-        path: to read.
-        columns: that it has to have.
-        lacking: what to say where there is no such file.
+        path: file to read.
+        columns: names of required columns.
+        lacking: message for a missing file.
 
     Raises:
-        DatasetError: the file or a column is missing.
+        DatasetError: if the file or a column is missing.
     """
     if not path.is_file():
         raise DatasetError(f'{path.absolute()}: {lacking}')
@@ -50,29 +62,21 @@ def read_rows(path: Path, columns: Sequence[str], lacking: str) -> list[dict[str
         return list(reader)
 
 
-Scenes = str | PathLike[str] | Scene | Sequence[str | PathLike[str] | Scene]
-"""One scene or several, each a path or an open `Scene`."""
-
-
-Masks = str | PathLike[str] | Sequence[str | PathLike[str]]
-"""Masks of scenes: one for all, or one for each in their order."""
-
-
 @dataclass(frozen=True)
 class PixelSpec:
-    """What pixels of a tile are: the part of a card that reading needs.
+    """Pixel format of tiles: the fields of a model card that reading needs.
 
     Attributes:
-        bands: in their order.
-        size: pixels of a tile's side.
+        bands: band names, in channel order.
+        size: side of a tile in pixels.
         units: as on a card.
-        resolution: metres a pixel; None by `gsd`.
-        gsd: smallest and largest metres a pixel that are left as they are; None leaves all.
-        resampling: where pixels grow.
+        resolution: pixel size in metres; None chooses it by `gsd`.
+        gsd: smallest and largest pixel size in metres that is not resampled; None keeps every size.
+        resampling: resampling method for upsampling.
         display_stretch: percentiles that bring other imagery to 8 bits.
         display_range: reflectances times 10,000 that become 0 and 255 instead.
         linear_s1: whether Sentinel-1's backscatter is on a linear scale instead of in dB.
-        processing_level: that the model knows; '' leaves every scene as it is.
+        processing_level: processing level that the model was trained on; '' leaves every scene as it is.
     """
 
     bands: tuple[str, ...]
@@ -89,14 +93,14 @@ class PixelSpec:
 
 @dataclass(frozen=True)
 class SceneGrid:
-    """A scene on the grid that a model would see it on.
+    """A scene on the pixel grid of a model.
 
     Attributes:
         scene: the scene.
         grid: CRS, transform and shape.
-        gsd: metres on the ground a pixel.
-        reader: of the bands, in the units wanted.
-        notes: what was done to the pixels.
+        gsd: pixel size on the ground, in metres.
+        reader: reads the bands in the units wanted.
+        notes: notes for the user on how pixels are converted.
     """
 
     scene: Scene
@@ -107,7 +111,7 @@ class SceneGrid:
 
     @property
     def crs(self) -> CRS:
-        """Of the grid."""
+        """CRS of the grid."""
         crs = self.grid.crs
         if crs is None:
             raise DatasetError(f'{self.scene.name}: has no CRS, so labels cannot be laid over it')
@@ -115,7 +119,7 @@ class SceneGrid:
 
     @property
     def unit_metres(self) -> float:
-        """Metres on the ground of a unit of the CRS.
+        """Length of a CRS unit on the ground, in metres.
 
         1 where it is 1 but for the scale of the projection, which is within a thousandth in a UTM zone.
         """
@@ -127,7 +131,7 @@ class SceneGrid:
 
         Args:
             starts: first row and column of each, (N, 2).
-            size: pixels of their side.
+            size: side of a tile in pixels.
         """
         affine = self.grid.affine  # north up
         left, top = affine.c + affine.a * starts[:, 1], affine.f + affine.e * starts[:, 0]
@@ -135,21 +139,21 @@ class SceneGrid:
         return outlines
 
     def pixels(self, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> tuple[Pixels, Pixels]:
-        """Columns and rows of places in the grid's CRS."""
+        """Pixel columns and rows of coordinates in the grid's CRS."""
         affine = self.grid.affine
         return (xs - affine.c) / affine.a, (ys - affine.f) / affine.e
 
 
 def opened(scenes: Scenes, bands: Sequence[str] | None = None) -> list[Scene]:
-    """Every scene, open.
+    """Open scenes that are given as paths.
 
     Args:
-        scenes: one or several.
+        scenes: one scene or several.
         bands: names of the bands in file order, where the files do not say.
 
     Raises:
-        DatasetError: there is none, or two have one name, which would give tiles of one id.
-        UsageError: one cannot be opened.
+        DatasetError: if there is none, or two have one name, which would give tiles of one id.
+        UsageError: if one cannot be opened.
     """
     given = [scenes] if isinstance(scenes, str | PathLike | Scene) else list(scenes)
     found = [scene if isinstance(scene, Scene) else open_scene(scene, bands=bands) for scene in given]
@@ -168,16 +172,16 @@ def lay_grids(
     mask: Masks | None = None,
     mask_values: Sequence[int] | None = None,
 ) -> list[SceneGrid]:
-    """The grids of several scenes; `lay_grid` says the rest.
+    """Choose grids and unit conversions for several scenes; see `lay_grid`.
 
     Args:
-        scenes: to read.
-        spec: of the pixels.
-        mask: one for all scenes, or one for each.
+        scenes: scenes to read.
+        spec: pixel format to read.
+        mask: one mask for all scenes, or one per scene.
         mask_values: as in `lay_grid`.
 
     Raises:
-        DatasetError: there are neither one nor as many masks as scenes.
+        DatasetError: if there are neither one nor as many masks as scenes.
     """
     masks = [mask] if mask is None or isinstance(mask, str | PathLike) else list(mask)
     if len(masks) not in (1, len(scenes)):
@@ -192,18 +196,18 @@ def lay_grid(
     mask: str | PathLike[str] | None = None,
     mask_values: Sequence[int] | None = None,
 ) -> SceneGrid:
-    """The grid and the units as `geores classify` chooses them by default.
+    """Choose the grid and the unit conversion of a scene as `geores classify` does by default.
 
     Args:
-        scene: to read.
-        spec: of the pixels.
+        scene: scene to read.
+        spec: pixel format to read.
         mask: raster whose cloud classes, or non-zero pixels, are invalid.
         mask_values: its values that are invalid, instead.
 
     Raises:
-        UsageError: a band is missing, no such resolution can be had, or the mask lies elsewhere.
-        DatasetError: the scene has no CRS, or is smaller than a tile.
-        ReadError: the pixels that tell the units cannot be read.
+        UsageError: if a band is missing, no such resolution can be had, or the mask lies elsewhere.
+        DatasetError: if the scene has no CRS, or is smaller than a tile.
+        ReadError: if the pixels that tell the units cannot be read.
     """
     wanted = scene.select(spec.bands)
     if wanted.gsd is None:
@@ -217,7 +221,7 @@ def lay_grid(
         )
     masked = None if mask is None else open_mask(fspath(mask), mask_values, target.grid)
     reader = GridReader(scene, spec.bands, target.grid, resampling=spec.resampling, mask=masked)
-    card = cast('ModelCard', spec)  # units ask for the fields that a spec has
+    card = cast('ModelCard', spec)  # unit conversion reads only fields that a spec has
     tiling = Tiling(height, width, spec.size, spec.size)
     with gdal_env():
         sample, valid = sample_tiles(reader, tiling, side=4 if needs_sample(scene, card) else 0)
@@ -227,14 +231,14 @@ def lay_grid(
 
 
 class TileStore(ImageStore):
-    """Pixels of tiles, held in memory where they fit, read again where they do not.
+    """Pixels of tiles, held in memory if they fit and read from the scenes otherwise.
 
     Args:
-        grids: of the scenes.
+        grids: grid of each scene.
         places: position among the grids, first row and first column of each tile, (N, 3).
-        size: pixels of a tile's side.
+        size: side of a tile in pixels.
         fill: value of invalid pixels in each band; None takes the mean of the valid ones.
-        budget: most bytes to hold in memory.
+        budget: maximum number of bytes to hold in memory.
     """
 
     def __init__(
@@ -261,7 +265,7 @@ class TileStore(ImageStore):
         return np.where(valid, values, self._fill[:, None, None])
 
     def __getstate__(self) -> dict[str, Any]:
-        # Open scenes stay behind: a worker process needs the pixels alone.
+        # Open scenes cannot be pickled: a worker process gets the pixels only.
         if self._pixels is None:
             raise DatasetError(
                 'tiles that are not held in memory cannot go to a worker process: raise the budget'
@@ -269,10 +273,10 @@ class TileStore(ImageStore):
         return self.__dict__ | {'_grids': ()}
 
     def load(self) -> None:
-        """Nothing: what fits in memory is there already."""
+        """No-op: what fits in memory was read at once."""
 
     def subset(self, kept: NDArray[np.intp]) -> 'TileStore':
-        """Some of the tiles, in the order given."""
+        """Store of some of the tiles, in the order given."""
         other = object.__new__(TileStore)
         other.__dict__ |= self.__dict__
         other.paths = [self.paths[index] for index in kept]
@@ -287,7 +291,7 @@ class TileStore(ImageStore):
             return self._grids[grid].reader.read(slice(row, row + self._size), slice(col, col + self._size))
 
     def _scan(self, budget: int, *, filled: bool) -> tuple[Pixels | None, NDArray[np.float64]]:
-        """Read all once: the pixels, if they fit, and the valid share of each tile."""
+        """Read all tiles once: the pixels, if they fit, and the valid share of each tile."""
         shape = (len(self), self._bands, self._size, self._size)
         held = np.empty(shape, np.float32) if 4 * np.prod(shape) <= budget else None
         shares, total, count = np.empty(len(self)), np.zeros(self._bands), 0

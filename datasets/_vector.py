@@ -1,4 +1,4 @@
-"""Labelled polygons and points of a vector file, mended and in any CRS that is asked for."""
+"""Read labelled polygons or points from a vector file, repair them, and reproject them."""
 
 import difflib
 from collections import Counter
@@ -18,23 +18,23 @@ from shapely.geometry.base import BaseGeometry
 from geores.errors import DatasetError
 from geores.inference.target import reproject_near
 
-__all__ = ['LabelledFeatures', 'Labels', 'read_features']
+__all__ = ['LabelledFeatures', 'Labels', 'read_labelled_features']
 
 Labels: TypeAlias = str | Path | gpd.GeoDataFrame
-"""A vector file, or what geopandas made of one."""
+"""A vector file, or the GeoDataFrame read from one."""
 
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Geometries with a class each.
+    """Geometries with one class each.
 
     Attributes:
-        name: of the file, for messages.
+        name: name of the file, for messages.
         kind: 'polygon' or 'point'; every geometry is single.
         geometries: (N,).
         classes: (N,), names.
-        crs: of the geometries.
-        notes: what was done to them, one sentence each.
+        crs: CRS of the geometries.
+        notes: notes for the user on repairs and omissions, one sentence each.
     """
 
     name: str
@@ -48,7 +48,7 @@ class LabelledFeatures:
         return len(self.classes)
 
     def to_crs(self, crs: object) -> Self:
-        """The same in another CRS; what cannot be placed there is left out.
+        """Reproject the features; those without finite coordinates there are left out.
 
         Args:
             crs: anything that pyproj understands.
@@ -59,20 +59,20 @@ class LabelledFeatures:
         return self._moved(gpd.GeoSeries(self.geometries, crs=self.crs).to_crs(wanted).make_valid())
 
     def about(self, crs: CRS, area: BaseGeometry) -> Self:
-        """Those that touch an area, in its CRS.
+        """Select the features that intersect an area, in its CRS.
 
         Args:
-            crs: of the area.
+            crs: CRS of the area.
             area: a polygon.
         """
         near = reproject_near(gpd.GeoSeries(self.geometries, crs=self.crs), crs, area.bounds)
         return self._moved(near[near.intersects(area)])
 
     def _moved(self, geometries: gpd.GeoSeries) -> Self:
-        """The same in another place; what has none is left out.
+        """Replace the geometries; features without finite coordinates are left out.
 
         Args:
-            geometries: of some of these features, with their positions as index.
+            geometries: new geometries of some of the features, indexed by position.
         """
         geometries = geometries[np.isfinite(geometries.bounds).all(axis=1)]
         return replace(
@@ -83,19 +83,19 @@ class LabelledFeatures:
         )
 
 
-def read_features(labels: Labels, column: str, layer: str | None = None) -> LabelledFeatures:
-    """Read polygons or points and the class of each.
+def read_labelled_features(labels: Labels, column: str, layer: str | None = None) -> LabelledFeatures:
+    """Read polygons or points and their classes.
 
-    Invalid polygons are mended (`shapely.make_valid`); features without geometry or class are left out;
-    both are noted. Numbers become text.
+    Invalid polygons are repaired by `shapely.make_valid`, and features without geometry or class are left
+    out; notes say so. Numeric classes become text.
 
     Args:
         labels: vector file, or its features.
-        column: holds the class.
-        layer: of a file that has several.
+        column: name of the class column.
+        layer: layer to read, for a file with several.
 
     Raises:
-        DatasetError: the file cannot be read, the layer, the column or the CRS is missing, or there are
+        DatasetError: if the file cannot be read, the layer, the column or the CRS is missing, or there are
             neither polygons nor points, or both.
     """
     frame, name = _load(labels, layer)
@@ -168,7 +168,7 @@ def _columns(frame: gpd.GeoDataFrame) -> list[str]:
 
 
 def _text(value: object) -> str:
-    """A class as text; '' for what says nothing. A table with gaps reads whole numbers as floats."""
+    """A class as text, '' for a missing one. Tables with gaps hold whole numbers as floats."""
     if value is None or value != value:  # NaN
         return ''
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -179,7 +179,7 @@ def _text(value: object) -> str:
 def _single(
     name: str, geometries: NDArray[np.object_], classes: NDArray[np.object_]
 ) -> tuple[Literal['polygon', 'point'], NDArray[np.object_], NDArray[np.object_]]:
-    """Parts of one kind; lines, which mending may leave, go where there are polygons."""
+    """Split into single polygons or single points; lines that a repair left behind are dropped."""
     while (shapely.get_type_id(geometries) > 3).any():  # collections may hold collections
         geometries, index = shapely.get_parts(geometries, return_index=True)
         classes = classes[index]

@@ -1,7 +1,7 @@
-"""Folders of 8-bit images, one folder a scene class, with multi-labels in a table if there are any.
+"""Folders of 8-bit images with one folder per scene class, and optionally a table of multi-labels.
 
-The layout of UC Merced Land Use (Yang and Newsam 2010; multi-labels of Chaudhuri et al. 2018) and
-AID (Xia et al. 2017; multi-labels of Hua et al. 2020), and of many others.
+This is the layout of UC Merced Land Use (Yang and Newsam 2010; multi-labels of Chaudhuri et al. 2018), of
+AID (Xia et al. 2017; multi-labels of Hua et al. 2020) and of many other datasets.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,8 @@ from geores.datasets._module import ImageDataModule, LabelledImages, Sample
 from geores.datasets._tiles import read_rows
 from geores.errors import DatasetError
 
+__all__ = ['SceneFolder', 'SceneFolderDataModule']
+
 TABLE = 'multilabels.csv'
 _SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.tif', '.tiff'})
 
@@ -29,23 +31,23 @@ class _Item(NamedTuple):
 
 
 class SceneFolder(NonGeoDataset):
-    """Scenes in one folder a class, of one or several sources.
+    """Scenes in one folder per class, from one or several sources.
 
     A sample has `image` (3, H, W) float32 0 to 255, `label`, `bands`, `source` (name of the root's
     folder) and `id` (source/scene/file name).
 
     Args:
-        root: Folder with a folder a class, or with `images/` that holds them; or several of these.
+        root: folder with one folder per class, directly or in `images/`; or several of these.
         mode: 'scene' gives the folder as `label`, int64; 'multi-label' gives (K,) float32 of the
             columns of `multilabels.csv` (`name`, `scene`, then one column of 0 and 1 a label),
             and leaves out images that are not in it (their number is `left_out`).
-        size: Height and width to bring images to; None leaves them.
-        budget: Most bytes of images to hold in memory.
-        unlabelled: In 'multi-label' mode keep images that the table does not name; their `label` is -1
+        size: height and width to bring images to; None leaves them.
+        budget: maximum number of bytes of images to hold in memory.
+        unlabelled: in 'multi-label' mode keep images that the table does not name; their `label` is -1
             throughout.
 
     Raises:
-        DatasetError: A root, table, column or image is missing.
+        DatasetError: if a root, table, column or image is missing.
     """
 
     bands: tuple[str, ...] = ('red', 'green', 'blue')
@@ -100,18 +102,18 @@ class SceneFolderDataModule(ImageDataModule):
     """Training and validation parts of a `SceneFolder`, stratified by scene and source.
 
     Args:
-        root: As in `SceneFolder`.
-        mode: As in `SceneFolder`.
-        size: Height and width to bring images to.
-        batch_size: Images a batch.
-        val_share: Part kept for validation; 0 trains on everything.
-        seed: Of the split.
-        num_workers: Processes that read; 0 is best for images held in memory.
-        budget: Most bytes of images to hold in memory.
-        folds: Number of folds of cross-validation, instead of `val_share`.
-        fold: Which of them to keep for validation, from 1.
-        unlabelled: As in `SceneFolder`; a teacher has to answer for them.
-        split: Table of ids and parts, such as `geores split` writes, instead of `val_share`.
+        root: as in `SceneFolder`.
+        mode: as in `SceneFolder`.
+        size: height and width to bring images to.
+        batch_size: images per batch.
+        val_share: share kept for validation; 0 trains on everything.
+        seed: random seed of the split.
+        num_workers: number of reader processes; 0 is best for images held in memory.
+        budget: maximum number of bytes of images to hold in memory.
+        folds: number of folds of cross-validation, instead of `val_share`.
+        fold: number of the validation fold, from 1.
+        unlabelled: as in `SceneFolder`; a teacher has to answer for them.
+        split: table of ids and parts, such as `geores split` writes, instead of `val_share`.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class SceneFolderDataModule(ImageDataModule):
 
     @property
     def card_text(self) -> Mapping[str, Any]:
-        """Pictures of 8 bits; of which sensor, nobody says."""
+        """8-bit images of an unknown sensor."""
         return {'processing_level': '8-bit true colour', 'units': '8-bit', 'display_stretch': (2, 98)}
 
     def make_dataset(self) -> LabelledImages:
@@ -207,7 +209,7 @@ def _named(items: Sequence[_Item], rows: dict[tuple[str, str, str], list[float]]
 
 
 def _check_positive(dataset: SceneFolder, root: str | Sequence[str]) -> None:
-    """What no image shows cannot be learnt."""
+    """Check that every label is positive in some image; others cannot be learnt."""
     for label, target in zip(dataset.labels, dataset.targets.T, strict=True):
         if not (target > 0).any():
             where = root if isinstance(root, str) else ', '.join(root)

@@ -14,6 +14,8 @@ from geores.datasets._module import ImageDataModule, LabelledImages, Sample
 from geores.datasets._tiles import read_rows
 from geores.errors import DatasetError
 
+__all__ = ['GeoTIFFPatches', 'GeoTIFFPatchesDataModule']
+
 TABLE = 'labels.csv'
 UNLABELLED = -1
 
@@ -27,15 +29,15 @@ class GeoTIFFPatches(NonGeoDataset):
     (name of the root's folder) and `id` (source/file name).
 
     Args:
-        root: The folder.
-        bands: Which bands, in which order; None takes those of the first file.
-        size: Height and width to bring patches to; None leaves them.
-        unlabelled: Keep patches whose label is empty; theirs is -1. Otherwise they are only
-            counted (`left_out`).
-        budget: Most bytes of images to hold in memory.
+        root: the folder.
+        bands: names of the bands, in channel order; None takes those of the first file.
+        size: height and width to bring patches to; None leaves them.
+        unlabelled: keep patches whose label is empty; theirs is -1. Otherwise they are only counted
+            (`left_out`).
+        budget: maximum number of bytes of images to hold in memory.
 
     Raises:
-        DatasetError: The root, the table, a column, a file or a band is missing.
+        DatasetError: if the root, the table, a column, a file or a band is missing.
     """
 
     task: Literal['multi-label', 'single-label'] = 'single-label'
@@ -87,18 +89,18 @@ class GeoTIFFPatchesDataModule(ImageDataModule):
     """Training and validation parts of the labelled `GeoTIFFPatches`, stratified by label.
 
     Args:
-        root: As in `GeoTIFFPatches`.
-        bands: As in `GeoTIFFPatches`.
-        size: Height and width to bring patches to.
-        batch_size: Patches a batch.
-        val_share: Part kept for validation; 0 trains on everything.
-        seed: Of the split.
-        num_workers: Processes that read; 0 is best for patches held in memory.
-        budget: Most bytes of patches to hold in memory.
-        folds: Number of folds of cross-validation, instead of `val_share`.
-        fold: Which of them to keep for validation, from 1.
-        unlabelled: Train on patches without a label too, which a teacher has to answer for.
-        split: Table of ids and parts, such as `geores split` writes, instead of `val_share`.
+        root: as in `GeoTIFFPatches`.
+        bands: as in `GeoTIFFPatches`.
+        size: height and width to bring patches to.
+        batch_size: patches per batch.
+        val_share: share kept for validation; 0 trains on everything.
+        seed: random seed of the split.
+        num_workers: number of reader processes; 0 is best for patches held in memory.
+        budget: maximum number of bytes of patches to hold in memory.
+        folds: number of folds of cross-validation, instead of `val_share`.
+        fold: number of the validation fold, from 1.
+        unlabelled: train on patches without a label too, which a teacher has to answer for.
+        split: table of ids and parts, such as `geores split` writes, instead of `val_share`.
     """
 
     def __init__(
@@ -125,7 +127,7 @@ class GeoTIFFPatchesDataModule(ImageDataModule):
 
     @property
     def card_text(self) -> Mapping[str, Any]:
-        """The size of a pixel, where the first patch is georeferenced in metres."""
+        """Pixel size, if the first patch has a projected CRS."""
         with open_geotiff(self.dataset.images.paths[0]) as source:
             metric = source.crs is not None and source.crs.is_projected
             factor = source.crs.linear_units_factor[1] if metric else 1.0

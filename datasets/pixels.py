@@ -1,4 +1,4 @@
-"""Folders of GeoTIFFs whose pixels are labelled by class maps beside them, or by nobody."""
+"""Folders of GeoTIFFs with class maps beside them, for segmentation; some may have no class map."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
@@ -24,24 +24,23 @@ IMAGES, MASKS = 'images', 'masks'
 class GeoTIFFPairs(NonGeoDataset):
     """Images in `images/*.tif` and their class maps in `masks/`, under the same names.
 
-    Where there is no folder `images`, images lie in the root itself. Bands are named by their descriptions in
-    the files. A class map holds 0 (or 255, or its
-    nodata value) where nothing is known, and i where its i-th label is; its labels are
-    the category names of its band from value 1 on, as `geores classify` writes them. With labels given, its
-    names are looked up among them. Pixels where a band of the image is nodata do not count either.
+    Without a folder `images`, the images lie in the root itself. Bands are named by their descriptions in the
+    files. A class map holds i for its i-th label, and 0, 255 or its nodata value for unknown pixels. Its
+    labels are the category names of its band from value 1 on, as `geores classify` writes them; if `labels`
+    are given, these names are looked up among them. Pixels where a band of the image is nodata are unknown.
 
-    A sample has `image` (C, H, W) float32 in the files' units, `mask` (H, W) int64 of places in `labels`
-    (255 does not count), `bands`, `source` (name of the root's folder) and `id` (source/file name).
+    A sample has `image` (C, H, W) float32 in the files' units, `mask` (H, W) int64 indices of `labels`
+    (255: unknown), `bands`, `source` (name of the root's folder) and `id` (source/file name).
 
     Args:
-        root: The folder.
-        bands: Which bands, in which order; None takes those of the first file.
-        labels: Names of the classes, in their order; None takes those that the class maps name.
-        unlabelled: Keep images without a class map too: all their pixels are 255.
-        budget: Most bytes of images to hold in memory.
+        root: the folder.
+        bands: names of the bands, in channel order; None takes those of the first file.
+        labels: names of the classes, in their order; None takes those that the class maps name.
+        unlabelled: keep images without a class map too: all their pixels are 255.
+        budget: maximum number of bytes of images to hold in memory.
 
     Raises:
-        DatasetError: The root, an image or a class map is missing, or a class map has no names.
+        DatasetError: if the root, an image or a class map is missing, or a class map has no names.
     """
 
     task: Literal['segmentation'] = 'segmentation'
@@ -73,7 +72,7 @@ class GeoTIFFPairs(NonGeoDataset):
         self.ids = [f'{source}/{path.name}' for path in paths]
         self.sources = [source] * len(paths)
         self.strata = [source] * len(paths)
-        # The pixels have the classes: for the split every image is as labelled as any other.
+        # Only pixels have classes, so the split treats all images as labelled alike.
         self.targets: NDArray[Any] = np.zeros(len(paths), np.int64)
         self.images = ImageStore(paths, partial(read_geotiff, bands=self.bands), budget)
 
@@ -91,17 +90,18 @@ class GeoTIFFPairs(NonGeoDataset):
         }
 
     def mask(self, index: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
-        """Classes of one image's pixels.
+        """Read the classes of an image's pixels.
 
         Args:
-            index: Of the sample.
-            shape: Height and width of its image.
+            index: index of the sample.
+            shape: height and width of its image.
 
         Returns:
             (H, W): places in the labels, 255 where nothing is known or a band of the image is nodata.
 
         Raises:
-            DatasetError: The class map cannot be read, is of another shape, or holds a class without a name.
+            DatasetError: if the class map cannot be read, is of another shape, or holds a class without a
+                name.
         """
         if not self._has[index]:
             return np.full(shape, IGNORED, np.int64)
@@ -133,7 +133,7 @@ class GeoTIFFPairs(NonGeoDataset):
             return np.asarray((source.read_masks(indexes) > 0).all(0))
 
     def _places(self, path: Path) -> Mapping[int, int]:
-        """From the values of a class map to places in the labels."""
+        """Map the values of a class map to indices of labels."""
         names = _categories(path)
         if not names:  # the order of the labels counts
             return {place + 1: place for place in range(len(self.labels))}
@@ -166,19 +166,19 @@ class GeoTIFFPairsDataModule(ImageDataModule):
     """Training and validation parts of `GeoTIFFPairs`.
 
     Args:
-        root: As in `GeoTIFFPairs`.
-        bands: As in `GeoTIFFPairs`.
-        labels: As in `GeoTIFFPairs`.
-        unlabelled: As in `GeoTIFFPairs`.
-        input_size: Height and width that the exported card names; None takes those of the first image.
-        batch_size: Images a batch.
-        val_share: Part kept for validation; 0 trains on everything.
-        seed: Of the split.
-        num_workers: Processes that read; 0 is best for images held in memory.
-        budget: Most bytes of images to hold in memory.
-        folds: Number of folds of cross-validation, instead of `val_share`.
-        fold: Which of them to keep for validation, from 1.
-        split: Table of ids and parts, such as `geores split` writes, instead of `val_share`.
+        root: as in `GeoTIFFPairs`.
+        bands: as in `GeoTIFFPairs`.
+        labels: as in `GeoTIFFPairs`.
+        unlabelled: as in `GeoTIFFPairs`.
+        input_size: height and width that the exported card names; None takes those of the first image.
+        batch_size: images per batch.
+        val_share: share kept for validation; 0 trains on everything.
+        seed: random seed of the split.
+        num_workers: number of reader processes; 0 is best for images held in memory.
+        budget: maximum number of bytes of images to hold in memory.
+        folds: number of folds of cross-validation, instead of `val_share`.
+        fold: number of the validation fold, from 1.
+        split: table of ids and parts, such as `geores split` writes, instead of `val_share`.
     """
 
     def __init__(
@@ -213,12 +213,12 @@ class GeoTIFFPairsDataModule(ImageDataModule):
 
     @property
     def size(self) -> int:
-        """Height and width that the card names as the model's input."""
+        """Height and width of the model input on the card."""
         return self._input_size or int(self.dataset.images[0].shape[-1])
 
     @cached_property
     def class_counts(self) -> torch.Tensor:
-        """Pixels of each class in the training images, (K,)."""
+        """Number of pixels per class in the training images, (K,)."""
         counts = torch.zeros(len(self.labels), dtype=torch.int64)
         for index in self.split.train:
             mask = self.dataset[index]['mask']

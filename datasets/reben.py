@@ -1,6 +1,6 @@
-"""BigEarthNet v2.0 (reBEN): Sentinel-1 and Sentinel-2 patches with any number of 19 labels.
+"""BigEarthNet v2.0 (reBEN, Clasen et al. 2024): Sentinel-1 and Sentinel-2 patches with 19 classes.
 
-BigEarthNet v2.0 (reBEN) with its reference maps: a label for every pixel.
+Patches have any number of labels; with the reference maps, every pixel has one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from geores.bigearthnet.metadata import (
     SplitName,
     check_column,
     find_metadata,
-    label_matrix,
+    multi_hot_labels,
     official_statistics,
     read_metadata,
 )
@@ -35,16 +35,20 @@ from geores.splits import Split
 if TYPE_CHECKING:
     import geopandas
 
-__all__ = ['ReBENMapsDataModule']
+__all__ = [
+    'ReBEN',
+    'ReBENDataModule',
+    'ReBENMapsDataModule',
+]
 
 SOURCE = 'reBEN'
 
 
 class ReBEN(NonGeoDataset):
-    """Patches of BigEarthNet v2.0 (Clasen et al. 2025), from whatever stands at `root`.
+    """Patches of BigEarthNet v2.0 (Clasen et al. 2024), from released folders or an LMDB at `root`.
 
-    That is the released folders of GeoTIFFs, or an LMDB of rico-hdl; of the folders only
-    those need be there that are asked for.
+    The released folders hold GeoTIFFs, and only those that are asked for have to exist; the LMDB is one of
+    rico-hdl.
 
     A sample has `image` (C, 120, 120) float32: Sentinel-2 in L2A digital numbers, Sentinel-1 in dB;
     `label` (19,) float32 of 0 and 1, `bands`, `source` and `id` (the patch id). With `maps` also `mask`
@@ -53,23 +57,23 @@ class ReBEN(NonGeoDataset):
     and `image_60m` (uint16), which `geores.datasets.expand` brings to one grid later, on any device.
 
     Args:
-        root: The folder.
+        root: the folder.
         split: 'train', 'val' (or 'validation'), 'test', or 'all': the official parts.
         bands: 's1', 's2' (ten bands), 's2-full' (twelve), 'all' (VV, VH and the ten), 'all-full', or
             names in the order wanted.
-        interpolation: How bands of 20 and 60 m come to 10 m: 'nearest' as in the published models,
+        interpolation: how bands of 20 and 60 m are resampled to 10 m: 'nearest' as in the published models,
             'bilinear', or 'native' for not at all.
-        maps: Read the reference maps too.
-        snow_and_clouds: Take patches with seasonal snow, clouds or shadows too.
+        maps: read the reference maps too.
+        snow_and_clouds: take patches with seasonal snow, clouds or shadows too.
         label_order: 'lexicographic', that of all published models, or 'original', that of CORINE.
         metadata: `metadata.parquet` or its folder, if it is not at `root` or in the folder above.
-        only_present: Leave out patches that are not there, which otherwise is an error; for parts of
-            the archive.
+        only_present: leave out patches that are not there, which otherwise is an error; for parts of the
+            archive.
 
     Raises:
-        DatasetError: The root, the table, a column or a part of the archive is missing.
-        BandError: A band is unknown.
-        UsageError: A split, an order or an interpolation is unknown.
+        DatasetError: if the root, the table, a column or a part of the archive is missing.
+        BandError: if a band is unknown.
+        UsageError: if a split, an order or an interpolation is unknown.
     """
 
     task: Literal['multi-label', 'single-label'] = 'multi-label'
@@ -103,7 +107,7 @@ class ReBEN(NonGeoDataset):
             images = PatchImages(store, table, self.bands, interpolation, maps=maps)
         images.check_first()
         self.images = images
-        self.targets: NDArray[Any] = label_matrix(table, label_order).astype(np.float32)
+        self.targets: NDArray[Any] = multi_hot_labels(table, label_order).astype(np.float32)
         self.splits: list[str] = table['split'].to_pylist()
         self.ids = self.images.ids
         self._maps = label_order if maps else None
@@ -124,10 +128,10 @@ class ReBEN(NonGeoDataset):
     def read_batch(
         self, indices: Sequence[int], out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """Images of several samples at once, quicker than one by one.
+        """Read the images of several samples at once, which is faster than one by one.
 
         Args:
-            indices: Of the samples, N of them.
+            indices: indices of N samples.
             out: (N, C, 120, 120) to write to again and again, contiguous: pages that the system has to
                 hand out anew cost more than reading does.
 
@@ -135,7 +139,7 @@ class ReBEN(NonGeoDataset):
             `out`, or a new array.
 
         Raises:
-            UsageError: With `interpolation='native'`, whose bands are of several sizes.
+            UsageError: with `interpolation='native'`, whose bands are of several sizes.
         """
         return self.images.batch(indices, out)
 
@@ -146,14 +150,14 @@ class ReBEN(NonGeoDataset):
 
     @cached_property
     def strata(self) -> list[str]:
-        """Labels of each sample in one text."""
+        """Labels of each sample, joined to one text."""
         return ['|'.join(self.labels[place] for place in np.flatnonzero(row)) for row in self.targets]
 
     def footprints(self, crs: str = 'EPSG:4326') -> 'geopandas.GeoDataFrame':
-        """Where the samples lie, in their order.
+        """Outlines of the samples, in order.
 
         Args:
-            crs: To bring the squares of several UTM zones to.
+            crs: CRS of the outlines; the patches lie in several UTM zones.
         """
         from geores.bigearthnet.footprints import footprints
 
@@ -164,19 +168,19 @@ class ReBENDataModule(ImageDataModule):
     """The official parts of `ReBEN`, with the official statistics.
 
     Args:
-        root: As in `ReBEN`.
-        bands: As in `ReBEN`.
-        interpolation: As in `ReBEN`; not 'native', for tasks take one image.
-        batch_size: Patches a batch, on each device.
-        num_workers: Processes that read, on each device.
-        train_split: The part to train on.
-        val_split: The part to validate on.
-        test_split: The part to test on.
-        snow_and_clouds: As in `ReBEN`.
-        label_order: As in `ReBEN`.
-        metadata: As in `ReBEN`.
-        only_present: As in `ReBEN`.
-        seed: Of the order of training patches.
+        root: as in `ReBEN`.
+        bands: as in `ReBEN`.
+        interpolation: as in `ReBEN`; not 'native', for tasks take one image.
+        batch_size: patches per batch and device.
+        num_workers: number of reader processes per device.
+        train_split: the part to train on.
+        val_split: the part to validate on.
+        test_split: the part to test on.
+        snow_and_clouds: as in `ReBEN`.
+        label_order: as in `ReBEN`.
+        metadata: as in `ReBEN`.
+        only_present: as in `ReBEN`.
+        seed: random seed of the order of training patches.
     """
 
     size = SIDE
@@ -211,7 +215,7 @@ class ReBENDataModule(ImageDataModule):
 
     @property
     def card_text(self) -> Mapping[str, Any]:
-        """As the release says, by the sensors whose bands are taken."""
+        """Defaults from the release, by the sensors of the bands."""
         radar = [band in S1_BANDS for band in self.bands]
         kind = 'radar' if all(radar) else 'both' if any(radar) else 'optical'
         sensor, level, units = {
@@ -235,7 +239,7 @@ class ReBENDataModule(ImageDataModule):
 
     @cached_property
     def split(self) -> Split:
-        """Positions of training and validation patches."""
+        """Indices of training and validation patches."""
         train, val = (self._positions(part) for part in ('train', 'val'))
         snow = '-snow-and-clouds' if self._options['snow_and_clouds'] else ''
         return Split(train, val, f'reben-official-{self.parts["train"]}-{self.parts["val"]}{snow}')
@@ -270,12 +274,12 @@ class ReBENMapsDataModule(ReBENDataModule):
 
     @property
     def task(self) -> Literal['segmentation']:
-        """That pixels have labels."""
+        """Kind of labels: segmentation."""
         return 'segmentation'
 
     @cached_property
     def class_counts(self) -> torch.Tensor:
-        """Pixels of each class in the training patches, (K,)."""
+        """Number of pixels per class in the training patches, (K,)."""
         counts = torch.zeros(len(self.labels), dtype=torch.int64)
         for index in self.split.train:
             mask = self.dataset[index]['mask']

@@ -14,8 +14,7 @@ from geores.datasets._module import ImageDataModule, LabelledImages
 from geores.datasets.folder import SceneFolder
 from geores.errors import DatasetError
 from geores.splits import Split
-from geores.splits.partition import MOST_REPEATS, ratio_split
-from geores.splits.stratified import name as split_name
+from geores.splits.stratified import MOST_REPEATS, ratio_split, split_name
 
 __all__ = ['CLASSES', 'REPEATS', 'RESISC45', 'RESISC45DataModule']
 
@@ -47,17 +46,17 @@ class RESISC45(SceneFolder):
     and `id` (class/file name).
 
     Args:
-        root: Folder that holds `NWPU-RESISC45/<class>/<class>_<number>.jpg`, or the folder of the classes
+        root: folder that holds `NWPU-RESISC45/<class>/<class>_<number>.jpg`, or the folder of the classes
             itself.
         split: 'all', or a part of the fixed 60/20/20 split (Neumann et al. 2019), whose lists
             `resisc45-train.txt`, `-val.txt` and `-test.txt` lie in `root` or beside the classes' folder.
-        size: Height and width to bring images to; None leaves them.
-        budget: Most bytes of images to hold in memory.
-        download: Fetch and unpack images and lists where they are absent (about 400 MB).
-        checksum: Compare the MD5 of what is fetched.
+        size: height and width to bring images to; None leaves them.
+        budget: maximum number of bytes of images to hold in memory.
+        download: fetch and unpack images and lists where they are absent (about 400 MB).
+        checksum: verify the MD5 of downloaded files.
 
     Raises:
-        DatasetError: The folder, a class, a list or an image that a list names is missing; says where it
+        DatasetError: if the folder, a class, a list or an image that a list names is missing; says where it
             was looked for.
     """
 
@@ -77,7 +76,7 @@ class RESISC45(SceneFolder):
         self.folder = _class_folder(Path(root))
         super().__init__(self.folder, 'scene', size, budget)
         _check_classes(self.folder, self.labels)
-        # Without the folder's name, so that draws are the same wherever the images lie.
+        # Without the name of the folder, so that draws do not depend on it.
         self.ids = [f'{item.scene}/{item.path.name}' for item in self.items]
         if split != 'all':
             self._keep(_places(self.folder, self.ids, split), partial(read_rgb, size=size), budget)
@@ -99,19 +98,19 @@ class RESISC45DataModule(ImageDataModule):
     validation part is the list's, and `RESISC45(root, 'test')` is left for the end.
 
     Args:
-        root: As in `RESISC45`.
-        ratio: Part of each class to train on, 0.1 and 0.2 in the paper; None takes the fixed lists.
-        repeat: Which of the random draws, from 0; the paper averages ten.
-        size: Height and width to bring images to; None leaves them.
-        batch_size: Images a batch.
-        seed: Of the draws.
-        num_workers: Processes that read; 0 is best for images held in memory.
-        budget: Most bytes of images to hold in memory; 6.2 GB hold all at their own size.
-        download: As in `RESISC45`.
-        checksum: As in `RESISC45`.
+        root: as in `RESISC45`.
+        ratio: part of each class to train on, 0.1 and 0.2 in the paper; None takes the fixed lists.
+        repeat: number of the random draw, from 0; the paper averages ten.
+        size: height and width to bring images to; None leaves them.
+        batch_size: images per batch.
+        seed: random seed of the draws.
+        num_workers: number of reader processes; 0 is best for images held in memory.
+        budget: most bytes of images to hold in memory; 6.2 GB hold all at their own size.
+        download: as in `RESISC45`.
+        checksum: as in `RESISC45`.
 
     Raises:
-        DatasetError: The ratio or the repeat is out of range.
+        DatasetError: if the ratio or the repeat is out of range.
     """
 
     def __init__(
@@ -137,7 +136,7 @@ class RESISC45DataModule(ImageDataModule):
 
     @property
     def card_text(self) -> Mapping[str, Any]:
-        """As the paper says."""
+        """Defaults from Cheng, Han and Lu 2017."""
         return {
             'sensor': 'Google Earth imagery, true colour',
             'processing_level': '8-bit true colour',
@@ -169,7 +168,7 @@ def _download(root: Path, *, checksum: bool) -> None:
 
 
 def _class_folder(root: Path) -> Path:
-    """The folder that holds the classes."""
+    """Find the folder that holds the class folders."""
     inner = root / TorchgeoRESISC45.directory
     folder = inner if inner.is_dir() else root
     if not any((folder / name).is_dir() for name in CLASSES):
@@ -195,7 +194,7 @@ def _check_classes(folder: Path, found: Sequence[str]) -> None:
 
 
 def _places(folder: Path, ids: Sequence[str], split: str) -> list[int]:
-    """Places of the images that a list names, where all of them are here."""
+    """Indices of the images that a list names; all of them have to exist."""
     path = _list_file(folder, split)
     names = sorted(set(path.read_text(encoding='utf-8').split()))
     here = {name.rpartition('/')[2]: place for place, name in enumerate(ids)}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from geores.datasets._images import ImageStore, NonGeoDataset, Pixels
 from geores.datasets._module import Sample
-from geores.datasets._rsvqa_files import ImageEntry, Question, Source, read_source
+from geores.datasets._rsvqa_files import ImageEntry, QuestionEntry, QuestionFolder, read_question_folder
 from geores.datasets._rsvqa_loading import read_picture
 from geores.datasets._rsvqa_split import MERCATOR, image_bounds
 from geores.errors import DatasetError
@@ -31,19 +31,19 @@ class RSVQA(NonGeoDataset):
     image has many questions: `batch` decodes it once for all of them.
 
     Args:
-        root: Folder with the JSON files, split or not, and images in `images/` or beside them; or several.
+        root: folder with the JSON files, split or not, and images in `images/` or beside them; or several.
             Images are 8-bit colour, or GeoTIFFs of Sentinel-2 with bands B04, B03 and B02 (`read_picture`).
         variant: 'lr', 'hr' or 'xben': says which answers are binned.
         split: 'train', 'val', 'test' or 'test_phili' of the official files; None takes all that there are.
-        answers: Names of the bins, 'official' or 'paper'.
-        size: Height and width to bring images to; None leaves them, and all have to have one size.
-        budget: Most bytes of images to hold in memory.
-        reader: From an image's id to pixels (3, H, W), uint8, for images that are no files, such as
-            patches in a store; their places are unknown.
+        answers: names of the bins, 'official' or 'paper'.
+        size: height and width to bring images to; None leaves them, and all have to have one size.
+        budget: maximum number of bytes of images to hold in memory.
+        reader: from an image's id to pixels (3, H, W), uint8, for images that are no files, such as patches
+            in a store; their places are unknown.
 
     Raises:
-        DatasetError: A file is missing, files disagree, a question is empty or too long, or an answer is none
-            that its question can have.
+        DatasetError: if a file is missing, files disagree, a question is empty or too long, or an answer is
+            none that its question can have.
     """
 
     bands: tuple[str, ...] = ('red', 'green', 'blue')
@@ -63,14 +63,14 @@ class RSVQA(NonGeoDataset):
         if reader is not None and size is not None:
             raise DatasetError('size has to be None where a reader gives the images: resize them there')
         roots = [Path(one) for one in ([root] if isinstance(root, (str, Path)) else root)]
-        sources = [read_source(one, None if reader is None else Path) for one in roots]
+        sources = [read_question_folder(one, None if reader is None else Path) for one in roots]
         _check_names(roots, sources)
         kept = [_of_split(one, source, split) for one, source in zip(roots, sources, strict=True)]
         self.entries: list[ImageEntry] = [image for source in kept for image in source.images]
         self.image_sources = [source.name for source in kept for _ in source.images]
         self.image_ids = [f'{source.name}/{image.id}' for source in kept for image in source.images]
         self.image_splits = [image.split for image in self.entries]
-        self.questions: list[Question] = [question for source in kept for question in source.questions]
+        self.questions: list[QuestionEntry] = [question for source in kept for question in source.questions]
         self.sources = [source.name for source in kept for _ in source.questions]
         self.ids = [f'{source.name}/{question.id}' for source in kept for question in source.questions]
         numbers = {name: number for number, name in enumerate(self.image_ids)}
@@ -118,20 +118,20 @@ class RSVQA(NonGeoDataset):
 
     @cached_property
     def questions_of(self) -> list[list[int]]:
-        """Positions of each image's questions."""
+        """Indices of the questions on each image."""
         positions: list[list[int]] = [[] for _ in self.entries]
         for index, number in enumerate(self.image_numbers.tolist()):
             positions[number].append(index)
         return positions
 
     def image(self, number: int) -> torch.Tensor:
-        """One image, (3, H, W) float32, 0 to 255.
+        """Read one image, (3, H, W) float32, 0 to 255.
 
         Args:
-            number: Its position among `image_ids`.
+            number: its position among `image_ids`.
 
         Raises:
-            DatasetError: It cannot be read, or is of another size than the first.
+            DatasetError: if it cannot be read, or is of another size than the first.
         """
         pixels = self.images[number]
         if pixels.shape != self.image_shape:
@@ -143,15 +143,15 @@ class RSVQA(NonGeoDataset):
 
     @cached_property
     def image_shape(self) -> tuple[int, ...]:
-        """(3, H, W) of the first image, which is that of all."""
+        """Shape (3, H, W) of the first image, which all images share."""
         return tuple(self.images[0].shape)
 
     def batch(self, indices: Sequence[int], *, with_images: bool = True) -> Sample:
-        """Questions with each of their images once.
+        """Read questions, with each of their images once.
 
         Args:
-            indices: Positions of questions.
-            with_images: Decode the images; without, features that were computed before can take their place.
+            indices: positions of questions.
+            with_images: decode the images; without, features that were computed before can take their place.
 
         Returns:
             `image` (N, 3, H, W), `image_id` (N names) and `image_number` (N,) of the images as they first
@@ -171,7 +171,7 @@ class RSVQA(NonGeoDataset):
             'id': [self.ids[index] for index in indices],
         }
 
-    def _encode(self, name: str, question: Question) -> str:
+    def _encode(self, name: str, question: QuestionEntry) -> str:
         try:
             return self.encoding.encode(question.type, question.answer)
         except DatasetError as error:
@@ -180,7 +180,7 @@ class RSVQA(NonGeoDataset):
             ) from None
 
 
-def _of_split(root: Path, source: Source, split: str | None) -> Source:
+def _of_split(root: Path, source: QuestionFolder, split: str | None) -> QuestionFolder:
     if split is None:
         return source
     images = [image for image in source.images if image.split == split]
@@ -188,10 +188,10 @@ def _of_split(root: Path, source: Source, split: str | None) -> Source:
         there = ', '.join(sorted({image.split for image in source.images} - {''})) or 'none'
         raise DatasetError(f'{root}: has no split {split!r}; there: {there}')
     names = {image.id for image in images}
-    return Source(source.name, images, [one for one in source.questions if one.image in names])
+    return QuestionFolder(source.name, images, [one for one in source.questions if one.image in names])
 
 
-def _check_names(roots: Sequence[Path], sources: Sequence[Source]) -> None:
+def _check_names(roots: Sequence[Path], sources: Sequence[QuestionFolder]) -> None:
     seen: dict[str, Path] = {}
     for root, source in zip(roots, sources, strict=True):
         if source.name in seen:
@@ -203,7 +203,7 @@ def _check_names(roots: Sequence[Path], sources: Sequence[Source]) -> None:
 
 
 def _read_from(reader: Callable[[str], Pixels], path: Path) -> Pixels:
-    """Pixels that a reader gives, which have to be of the kind that files hold."""
+    """Read an image by a reader, and check its shape and data type."""
     pixels = np.asarray(reader(str(path)))
     if pixels.ndim != 3 or pixels.shape[0] != 3 or pixels.dtype != np.uint8:
         raise DatasetError(

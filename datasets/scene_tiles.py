@@ -16,76 +16,76 @@ from geores.card import ModelCard
 from geores.datasets._ground import label_ground, positions
 from geores.datasets._images import ImageStore, NonGeoDataset
 from geores.datasets._module import ImageDataModule, LabelledImages, Sample
-from geores.datasets._sampling import Placement, Rule, Task
+from geores.datasets._sampling import LabelRule, Placement, Task
 from geores.datasets._tiles import Masks, PixelSpec, Scenes, TileStore, lay_grids, opened
-from geores.datasets._vector import Labels, read_features
+from geores.datasets._vector import Labels, read_labelled_features
 from geores.errors import DatasetError
 from geores.splits import Split, block_split
 
 __all__ = ['Labels', 'Masks', 'SceneTiles', 'SceneTilesDataModule', 'Scenes', 'opened', 'split_tiles']
 
 BLOCK_TILES = 4
-"""Tiles to the side of a block, where its size is not said."""
+"""Side of a block in tiles, by default."""
 
 
 class SceneTiles(NonGeoDataset):
     """Square tiles of scenes, on the grid and in the units in which `geores.classify` reads them.
 
-    The rule: a tile has the class that covers the largest area of it, if that is at least `min_share` of
-    the whole tile. With points it has the class of the points inside. Tiles on which two classes have the
-    same share, or points of two classes, are left out, as are those with too few valid pixels;
-    `left_out` counts them. What no polygon covers counts as not labelled.
+    For 'single-label', a tile has the class that covers its largest area, if that is at least `min_share` of
+    the whole tile; with points it has the class of the points inside. Tiles with two classes of equal area,
+    with points of two classes, or with too few valid pixels are left out, and `left_out` counts them. Ground
+    that no polygon covers is unlabelled.
 
-    The rule for 'multi-label': a tile has each class that covers at least `min_share` of it, or has a point
-    in it. What is under no label may hold anything, so only tiles count of which labels of any class cover
-    `min_cover`; 0 takes the labels as complete, and ground without them as showing none.
+    For 'multi-label', a tile has each class that covers at least `min_share` of it or has a point in it.
+    Unlabelled ground may show anything, so a tile counts only if labels of any class cover `min_cover` of
+    it; 0 takes the labels as complete, and unlabelled ground as showing no class.
 
     A sample has `image` (C, size, size) float32 in `units`, `label` (int64, or (K,) float32), `bands`,
     `source` (the scene's name), `id` (scene/row_column of its first pixel on the grid), `crs` and `bounds`.
 
     Args:
-        scenes: one or several, of the same or of different places.
+        scenes: one scene or several, of the same or of different places.
         labels: vector file of polygons or points, or its features, in any CRS.
-        column: holds the class.
-        bands: to read, in this order.
-        size: pixels of a tile's side.
-        resolution: metres a pixel; the scene's own, within `gsd`, where not given.
-        stride: pixels from tile to tile on the grid; `size` where not given. Smaller ones overlap.
+        column: name of the class column.
+        bands: names of the bands, in channel order.
+        size: side of a tile in pixels.
+        resolution: pixel size in metres; by default the scene's own, within `gsd`.
+        stride: step from tile to tile on the grid in pixels; `size` by default. Smaller steps overlap.
         placement: 'grid' takes the tiles that `geores.classify` takes at that stride, 'centred' one tile
             about each polygon or point; 'auto' the grid for polygons, centred ones for points.
         task: 'single-label' or 'multi-label'.
         min_share: least part of a tile that a class of it covers, above 0 and at most 1; points need none.
-            0.5 where not given, and 0.01 for 'multi-label'.
-        min_cover: of 'multi-label', least part of a tile under labels of any class; 0.9 where not given.
+            0.5 by default, and 0.01 for 'multi-label'.
+        min_cover: for 'multi-label', minimum share of a tile that labels of any class cover; 0.9 by default.
             Points need 0.
-        min_valid: least part of a tile's pixels that are valid.
-        units: that values are brought to, as on a card: 'reflectance*10000', '8-bit' or 'dB'.
-        layer: of a vector file that has several.
-        gsd: smallest and largest metres a pixel that are left as they are, as on a card.
-        resampling: where coarser bands are brought to the grid; shrinking is by average.
+        min_valid: minimum share of valid pixels in a tile.
+        units: units of the pixel values, as on a card: 'reflectance*10000', '8-bit' or 'dB'.
+        layer: layer of the vector file, if it has several.
+        gsd: smallest and largest pixel size in metres that is not resampled, as on a card.
+        resampling: how coarser bands are brought to the grid; finer ones are averaged.
         display_stretch: percentiles that bring other imagery to 8 bits.
         display_range: reflectances times 10,000 that become 0 and 255 instead.
-        fill: value of invalid pixels in each band; their mean where not given.
+        fill: value of invalid pixels per band; the mean of the valid ones by default.
         mask: raster whose cloud classes, or non-zero pixels, are invalid: one, or one for each scene.
         mask_values: its values that are invalid, instead.
         linear_s1: whether Sentinel-1's backscatter is on a linear scale instead of in dB.
-        processing_level: that the model knows: dark objects are subtracted from L1C scenes where that is
+        processing_level: processing level of the model: dark objects are subtracted from L1C scenes if it is
             L2A alone, as `geores.classify` does. None leaves every scene as it is.
-        budget: most bytes of tiles to hold in memory.
+        budget: maximum number of bytes of tiles to hold in memory.
 
     Attributes:
         labels: classes, sorted; targets count in them. Those of the tiles; for 'multi-label' all of the file.
         positions: GeoDataFrame of the tiles (`id`, `scene`, `label`, `share`), in the first scene's CRS.
-        unit_metres: metres on the ground of a unit of that CRS.
-        side: metres of a tile's side.
-        gsds: metres a pixel, of each scene.
-        left_out: reason -> number of tiles.
-        notes: what the user should be told, one sentence each.
+        unit_metres: length of a unit of that CRS on the ground, in metres.
+        side: side of a tile in metres.
+        gsds: pixel size of each scene, in metres.
+        left_out: number of tiles left out, by reason.
+        notes: notes for the user, one sentence each.
 
     Raises:
-        DatasetError: the labels cannot be used, an option is out of range, or no tile has a class.
-        UsageError: a scene cannot be opened, or lacks a band.
-        ReadError: pixels cannot be read.
+        DatasetError: if the labels cannot be used, an option is out of range, or no tile has a class.
+        UsageError: if a scene cannot be opened, or lacks a band.
+        ReadError: if pixels cannot be read.
     """
 
     def __init__(
@@ -118,8 +118,8 @@ class SceneTiles(NonGeoDataset):
     ) -> None:
         stride = size if stride is None else stride
         _check_options(size, stride, placement, min_valid)
-        rule = Rule.of(task, min_share, min_cover)
-        features = read_features(labels, column, layer)
+        rule = LabelRule.with_defaults(task, min_share, min_cover)
+        features = read_labelled_features(labels, column, layer)
         spec = PixelSpec(
             tuple(bands),
             size,
@@ -169,15 +169,15 @@ class SceneTiles(NonGeoDataset):
         size: int | None = None,
         **options: Any,  # noqa: ANN401
     ) -> Self:
-        """Tiles as a model takes them.
+        """Make tiles in the input format of a model.
 
         Args:
-            card: gives bands, size, units, range of pixel sizes, resampling, fill and processing level.
+            card: model card with bands, size, units, pixel sizes, resampling, fill and processing level.
             scenes: as in `SceneTiles`.
             labels: as in `SceneTiles`.
             column: as in `SceneTiles`.
-            size: pixels of a tile's side; the card's where not given.
-            **options: others of `SceneTiles`.
+            size: side of a tile in pixels; the card's by default.
+            **options: further arguments of `SceneTiles`.
         """
         fixed: dict[str, Any] = {
             'units': card.units,
@@ -194,7 +194,7 @@ class SceneTiles(NonGeoDataset):
         """Tiles that have some classes, and these classes alone; the order stays.
 
         Args:
-            labels: to keep.
+            labels: labels to keep.
         """
         wanted = np.isin(self.labels, list(labels))
         kept = np.flatnonzero(self._present[:, wanted].any(axis=1))
@@ -247,18 +247,18 @@ class SceneTilesDataModule(ImageDataModule):
     Args:
         scenes: as in `SceneTiles`.
         label_file: vector file of polygons or points.
-        column: holds the class.
+        column: name of the class column.
         bands: as in `SceneTiles`.
-        size: pixels of a tile's side.
+        size: side of a tile in pixels.
         split: 'blocks' keeps whole blocks of ground for validation, 'random' single tiles; otherwise a table
             of ids and parts, such as `geores split` writes.
-        block_size: metres of a block's side; four tiles where not given.
-        buffer: metres from validation tiles within which no tile trains.
-        batch_size: tiles a batch.
-        val_share: part kept for validation.
-        seed: of the split.
-        num_workers: processes that read; 0 is best for tiles held in memory.
-        options: others of `SceneTiles`.
+        block_size: side of a block in metres; four tiles by default.
+        buffer: minimum gap between training and validation tiles, in metres.
+        batch_size: tiles per batch.
+        val_share: share kept for validation.
+        seed: random seed of the split.
+        num_workers: number of reader processes; 0 is best for tiles held in memory.
+        options: further arguments of `SceneTiles`.
     """
 
     def __init__(
@@ -288,7 +288,7 @@ class SceneTilesDataModule(ImageDataModule):
 
     @property
     def card_text(self) -> Mapping[str, Any]:
-        """Size of a pixel and units, where they are given."""
+        """Pixel size, and units if they are given."""
         sizes = cast('SceneTiles', self.dataset).gsds
         units = self._options.get('units')
         return {'gsd': (min(sizes), max(sizes))} | ({} if units is None else {'units': units})
@@ -299,7 +299,7 @@ class SceneTilesDataModule(ImageDataModule):
 
     @cached_property
     def split(self) -> Split:
-        """Positions of training and validation tiles."""
+        """Indices of training and validation tiles."""
         if self._kind != 'blocks':
             return super().split
         tiles = cast('SceneTiles', self.dataset)
@@ -314,17 +314,17 @@ def split_tiles(
     block_size: float | None = None,
     buffer: float = 0.0,
 ) -> Split:
-    """A geographic split of tiles, as `geores.splits.block_split` makes it.
+    """Split tiles by blocks of ground with `geores.splits.block_split`.
 
     Args:
-        tiles: To split.
-        share: Part of the tiles of each class that is wanted for validation.
-        seed: Gives another split.
-        block_size: Metres of a block's side; four tiles where not given.
-        buffer: Metres from validation tiles within which no tile trains.
+        tiles: tiles to split.
+        share: share of the tiles of each class wanted for validation.
+        seed: random seed.
+        block_size: side of a block in metres; four tiles by default.
+        buffer: minimum gap between training and validation tiles, in metres.
 
     Raises:
-        DatasetError: An argument is out of range, or the tiles lie in too few blocks.
+        DatasetError: if an argument is out of range, or the tiles lie in too few blocks.
     """
     size = BLOCK_TILES * tiles.side if block_size is None else block_size
     bounds = tiles.bounds * tiles.unit_metres

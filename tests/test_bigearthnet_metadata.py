@@ -15,7 +15,7 @@ from geores.bigearthnet.labels import (
     labels_in,
     labels_of_map,
 )
-from geores.bigearthnet.metadata import find_metadata, label_matrix, official_statistics, read_metadata
+from geores.bigearthnet.metadata import find_metadata, multi_hot_labels, official_statistics, read_metadata
 from geores.bigearthnet.patch_id import PatchId, S1Name
 from geores.errors import DatasetError, UsageError
 
@@ -54,7 +54,9 @@ def test_sizes_and_label_counts_of_the_release():
     clean = {part: read_metadata(SHARED / 'metadata.parquet', part) for part in ('train', 'val', 'test')}
     assert [len(table) for table in clean.values()] == [237_871, 122_342, 119_825]
     for order in ('lexicographic', 'original'):
-        counts = np.stack([label_matrix(table, order).sum(0, dtype=int) for table in clean.values()], axis=1)
+        counts = np.stack(
+            [multi_hot_labels(table, order).sum(0, dtype=int) for table in clean.values()], axis=1
+        )
         assert dict(zip(labels_in(order), map(tuple, counts.tolist()), strict=True)) == COUNTS
     every = [
         len(read_metadata(SHARED / 'metadata.parquet', part, snow_and_clouds=True))
@@ -224,7 +226,7 @@ def test_a_bad_label_names_the_patch(tmp_path, labels):
     rows[1]['labels'] = labels
     table = pa.Table.from_pylist(rows)
     with pytest.raises(DatasetError, match=rows[1]['patch_id']):
-        label_matrix(table)
+        multi_hot_labels(table)
 
 
 def test_flagged_rows_of_one_table_are_left_out(tmp_path):

@@ -17,7 +17,7 @@ from geores.bigearthnet.patch_id import modality
 from geores.bigearthnet.patch_values import bands_of
 from geores.converting import workers
 from geores.converting.convert import convert_reben
-from geores.converting.journal import work_folder
+from geores.converting.journal import partial_folder
 from geores.converting.verify import verify_reben
 from geores.datasets import ReBEN
 from geores.errors import DatasetError, JournalError, OutputError, ReadError, WriteError
@@ -328,7 +328,7 @@ class TestRefusals:
         assert_same_patches(released, tmp_path / 'out')
 
     def test_unfinished_work_of_another_kind(self, released, tmp_path):
-        work = work_folder(tmp_path / 'out')
+        work = partial_folder(tmp_path / 'out')
         (work / 'store').mkdir(parents=True)
         (work / 'journal.jsonl').write_text('{"source": "other"}\n')
         with pytest.raises(JournalError, match='--overwrite to start anew'):

@@ -13,6 +13,7 @@ from pyproj import Geod
 from geores.errors import DatasetError
 from geores.splits import (
     PARTS,
+    apply_buffer,
     clusters,
     geographic_split,
     hexagons,
@@ -137,11 +138,13 @@ def test_a_rare_label_is_in_every_part():
 def test_the_test_part_keeps_its_rows():
     places = np.array([[10.0, 50.0], [10.001, 50.0], [10.002, 50.0], [10.5, 50.0], [10.6, 50.0]])
     codes = np.array([2, 1, 0, 0, 1], np.int8)
-    kept = keep_apart(places, codes, 100)
+    kept = apply_buffer(places, codes, 100)
     assert kept.tolist() == [2, -1, 0, 0, 1]  # the training row was near a validation row that is gone
-    assert keep_apart(places, codes, 0).tolist() == codes.tolist()
+    assert apply_buffer(places, codes, 0).tolist() == codes.tolist()
+    with pytest.warns(DeprecationWarning, match='apply_buffer'):
+        assert keep_apart(places, codes, 100).tolist() == kept.tolist()
     gap = GEOD.inv(10.001, 50.0, 10.0, 50.0)[2]
-    assert keep_apart(places[:2], np.array([2, 1], np.int8), gap).tolist() == [2, 1]
+    assert apply_buffer(places[:2], np.array([2, 1], np.int8), gap).tolist() == [2, 1]
 
 
 @pytest.mark.parametrize('corner', sorted(CORNERS))

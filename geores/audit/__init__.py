@@ -1,4 +1,4 @@
-"""`geores audit`: whether a split can be trusted."""
+"""Audit splits for leakage between parts: `geores audit`."""
 
 from geores.audit.audit import AuditOptions, audit_split
 from geores.audit.report import AuditReport

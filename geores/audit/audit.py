@@ -1,4 +1,4 @@
-"""The audit of a split: everything that can make its figures too good, measured."""
+"""Audit a split: measure everything that can make its scores too good."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from geores.audit.report import AuditReport, judge
 from geores.errors import DatasetError
 from geores.splits import DROPPED, PARTS, LabelMatrix, label_matrix
 from geores.splits.source import Source
-from geores.splits.table import balance_of
+from geores.splits.table import split_balance
 
 __all__ = ['AuditOptions', 'audit_split']
 
@@ -30,13 +30,13 @@ _ALSO = {'val': 'validation', 'valid': 'validation', 'training': 'train', 'testi
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """What to audit, and how.
+    """Options of `audit_split`.
 
     Attributes:
-        column: with the part of each row.
-        radii: metres.
-        labels: column of a label or a list of labels; 'labels' or 'label' where there is one.
-        images: folder of images named after the ids.
+        column: name of the column that holds the part of each row.
+        radii: distances in metres.
+        labels: column of labels, one or a list per row; by default 'labels' or 'label', if there is one.
+        images: folder of images that are named by id.
     """
 
     column: str = 'split'
@@ -45,7 +45,7 @@ class AuditOptions:
     images: Path | None = None
 
     def check(self) -> None:
-        """Refuse radii that are no lengths.
+        """Check that radii are positive.
 
         Raises:
             DatasetError: says which.
@@ -58,16 +58,16 @@ class AuditOptions:
 def audit_split(
     source: Source, options: AuditOptions, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> AuditReport:
-    """Audit a split.
+    """Audit a split for leakage between its parts.
 
     Args:
-        source: rows with a column of parts.
-        options: what to look at.
-        progress: told of images read, and of all.
+        source: rows with a column that holds their part.
+        options: options of the audit.
+        progress: called with the number of images just read and the total.
 
     Raises:
-        DatasetError: a column is missing or holds no parts, or fewer than two parts have rows.
-        ReadError: an image cannot be read.
+        DatasetError: if a column is missing or holds no parts, or fewer than two parts have rows.
+        ReadError: if an image cannot be read.
     """
     options.check()
     names = _parts(source, options.column)
@@ -96,7 +96,7 @@ def audit_split(
         places=len(spots),
         side=side,
         spacing=apart,
-        balance=balance_of(names, labels),
+        balance=split_balance(names, labels),
         distances=distances,
         overlaps=overlaps,
         drift=drift,
@@ -126,7 +126,7 @@ def _distances(
 def _overlaps(
     source: Source, rows: Rows, pairs: Sequence[tuple[str, str]]
 ) -> tuple[tuple[PairOverlap, ...] | None, float | None]:
-    """Overlaps of pairs of parts, and metres of a footprint's side; None where there are only points."""
+    """Overlaps between pairs of parts, and the side of a footprint in metres; None for point positions."""
     shapes = footprints_of(source)
     if shapes is None:
         return None, None
@@ -160,7 +160,7 @@ def _labels(source: Source, name: str | None) -> tuple[LabelMatrix | None, Seque
 
 
 def _dates(source: Source) -> NDArray[Any] | None:
-    """Day of each row, as text."""
+    """Acquisition day of each row as text, None if unknown."""
     if source.squares is not None:
         names = source.frame['patch_id'].astype(str)
         return np.asarray(names.str.slice(11, 19), object)

@@ -1,4 +1,4 @@
-"""How far labels resemble those of their neighbours: Moran's I by distance."""
+"""Spatial autocorrelation of labels: Moran's I per distance class."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,23 +17,23 @@ BINS = 12
 ANCHORS = 2000
 NEIGHBOURS = 200
 FEWEST = 30
-"""Pairs below which a distance class says nothing."""
+"""Minimum number of pairs in a distance class, and of places."""
 FADED = 0.1
-"""Moran's I below which labels of neighbours tell little."""
+"""Moran's I below which labels count as uncorrelated."""
 _REACH = 0.25
 
 
 @dataclass(frozen=True)
 class Autocorrelation:
-    """Moran's I of labels in classes of distance.
+    """Moran's I of labels per distance class.
 
     Attributes:
         distances: upper edges of the classes, metres; None for a class of fewer than 30 pairs.
         values: Moran's I in each: 1 if labels of a pair are always the same, about 0 if they are as in pairs
             drawn at random.
-        pairs: of places in each.
-        halves_at: metres at which it has fallen to half of that between nearest neighbours; None beyond.
-        fades_at: metres at which it has fallen below 0.1, the range to choose a buffer from; None beyond.
+        pairs: number of pairs of places per distance class.
+        halves_at: distance in metres where Moran's I halves; None if it does not within the classes.
+        fades_at: distance in metres where Moran's I falls below 0.1, a lower bound for a buffer; or None.
     """
 
     distances: tuple[float, ...]
@@ -44,16 +44,16 @@ class Autocorrelation:
 
     @property
     def alike(self) -> bool:
-        """Whether labels of neighbours resemble each other, so that a buffer does something."""
+        """Whether labels of neighbours are correlated, so that a buffer has an effect."""
         return next((value for value in self.values if value is not None), 0.0) >= FADED
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         return asdict(self)
 
 
 def autocorrelation(places: Lonlat, labels: LabelMatrix) -> Autocorrelation | None:
-    """Measure how alike labels are by distance.
+    """Measure the spatial autocorrelation of labels.
 
     Moran's I summed over labels (as for one label: Moran 1950, Biometrika 37, 17-23; with one label a row it
     is the join count of equal labels, less what chance gives, over its most). Classes of distance grow
@@ -62,7 +62,7 @@ def autocorrelation(places: Lonlat, labels: LabelMatrix) -> Autocorrelation | No
 
     Args:
         places: (N, 2).
-        labels: of the rows.
+        labels: labels of the rows.
 
     Returns:
         None where there are fewer than 30 places, or all have the same labels.
@@ -91,7 +91,7 @@ def autocorrelation(places: Lonlat, labels: LabelMatrix) -> Autocorrelation | No
 
 
 def _by_place(places: Lonlat, labels: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each place once, with the mean of its rows' labels."""
+    """Unique places, with the mean of the labels of their rows."""
     _, first, back, counts = np.unique(
         np.rint(places * 1e6), axis=0, return_index=True, return_inverse=True, return_counts=True
     )
@@ -104,7 +104,7 @@ def _by_place(places: Lonlat, labels: NDArray[np.bool_]) -> tuple[NDArray[np.flo
 def _by_distance(
     points: NDArray[np.float64], values: NDArray[np.float64], edges: NDArray[np.float64]
 ) -> list[tuple[float | None, int]]:
-    """What `_in_class` says of each class, with as many neighbours as are needed: the first of the places."""
+    """Apply `_in_class` to each distance class, with no more neighbours than needed for precision."""
     anchors, everyone = KDTree(points[:ANCHORS]), KDTree(points)
     figures = []
     for low, high in zip([0.0, *edges[:-1]], edges, strict=True):
@@ -128,7 +128,7 @@ def _in_class(
 
 
 def _falls(edges: NDArray[np.float64], means: list[float | None], level: float) -> float | None:
-    """Distance at which the curve comes down to a level, straight between classes."""
+    """Distance at which the curve falls to a level, by linear interpolation between classes."""
     before: tuple[float, float] | None = None
     for edge, mean in zip(map(float, edges), means, strict=True):
         if mean is None:

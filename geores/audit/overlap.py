@@ -1,7 +1,4 @@
-"""Footprints of two parts that cover the same ground.
-
-How the labels of two parts differ.
-"""
+"""Compare two parts of a split: overlapping footprints, and how their labels differ."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,14 +20,14 @@ LEAST = 1e-3
 
 @dataclass(frozen=True)
 class PairOverlap:
-    """Ground that two parts share.
+    """Overlap between the footprints of two parts.
 
     Attributes:
-        part: whose rows are looked at.
-        other: in which footprints over the same ground are sought.
-        rows: of `part` that overlap a footprint of `other`.
-        pairs: of footprints that overlap.
-        largest: share of the smaller footprint in the largest overlap.
+        part: part whose rows are examined.
+        other: part whose footprints may overlap them.
+        rows: number of rows of `part` that overlap a footprint of `other`.
+        pairs: number of pairs of overlapping footprints.
+        largest: largest overlap, as a share of the smaller footprint.
     """
 
     part: str
@@ -40,15 +37,15 @@ class PairOverlap:
     largest: float
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         return asdict(self)
 
 
 def footprints_of(source: Source) -> NDArray[np.object_] | None:
-    """Outlines of rows on an equal-area map; None where there are only points.
+    """Get the outlines of rows in an equal-area projection; None for point positions.
 
     Args:
-        source: of the rows.
+        source: source of the rows.
     """
     crs = local_crs(source.places)
     if source.squares is not None:
@@ -66,7 +63,7 @@ def overlap_between(
     """Find footprints of a part that overlap those of another.
 
     Args:
-        names: of the part and the other.
+        names: names of the part and of the other part.
         shapes: (N,) outlines of the part, on an equal-area map.
         others: (M,) of the other.
     """
@@ -96,15 +93,15 @@ def _squares(squares: NDArray[np.float64], crs: CRS) -> NDArray[np.object_]:
 
 @dataclass(frozen=True)
 class PairDrift:
-    """Difference between the labels of two parts.
+    """Difference between the label distributions of two parts.
 
     Attributes:
-        part: one part.
-        other: the other.
+        part: name of the first part.
+        other: name of the second part.
         overall: Jensen-Shannon divergence of the shares of labels, in bits: 0 if they are the same, 1 if no
             label is in both.
-        labels: label -> divergence of having it or not, in bits.
-        missing: labels of `part` that no row of `other` has.
+        labels: divergence per label between having it or not, in bits.
+        missing: labels of `part` that are absent from `other`.
     """
 
     part: str
@@ -114,7 +111,7 @@ class PairDrift:
     missing: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         return asdict(self) | {'missing': list(self.missing)}
 
 
@@ -142,8 +139,8 @@ def drift_between(
     """Compare the labels of two parts; None where one has no labels at all.
 
     Args:
-        names: of the part and the other.
-        labels: of all rows.
+        names: names of the part and of the other part.
+        labels: labels of all rows.
         rows: (N,) which are of the part.
         others: (N,) which are of the other.
     """

@@ -1,7 +1,4 @@
-"""Images of different parts that show nearly the same.
-
-Distances between the rows of two parts, and rows that lie at one place.
-"""
+"""Compare two parts of a split: distances, shared places, and near-duplicate images."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -30,16 +27,19 @@ __all__ = [
 SIDE = 128
 _SHOWN = 20
 
+SAME_PLACE = 1.0
+"""Distance in metres below which two row centres count as one place."""
+
 
 @dataclass(frozen=True)
 class Duplicates:
     """Near duplicates across parts.
 
     Attributes:
-        images: that were compared.
-        unmatched: rows without an image.
-        groups: of near duplicates that lie in more than one part.
-        rows: in such groups.
+        images: number of images compared.
+        unmatched: number of rows without an image.
+        groups: number of groups of near duplicates that span several parts.
+        rows: number of rows in such groups.
         examples: ids and parts of the first groups.
     """
 
@@ -50,7 +50,7 @@ class Duplicates:
     examples: tuple[dict[str, str], ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         return self.__dict__ | {'examples': list(self.examples)}
 
 
@@ -60,18 +60,18 @@ def find_duplicates(
     names: NDArray[np.object_],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Duplicates:
-    """Compare the images of rows by their perceptual hashes.
+    """Find near-duplicate images in different parts by their perceptual hashes.
 
     Args:
-        folder: of the images, in folders below it too; an image belongs to the id that is its path in the
+        folder: folder of the images, searched recursively; an image belongs to the id that is its path in the
             folder, with or without its ending, or its name.
-        ids: of the rows.
-        names: (N,) their parts.
-        progress: told of images read, and of all.
+        ids: ids of the rows.
+        names: (N,) part of each row.
+        progress: called with the number of images just read and the total.
 
     Raises:
-        DatasetError: the folder is none, or no image belongs to a row.
-        ReadError: an image cannot be read.
+        DatasetError: if there is no such folder, or no image belongs to a row.
+        ReadError: if an image cannot be read.
     """
     if not folder.is_dir():
         raise DatasetError(f'{folder}: no such folder of images')
@@ -118,25 +118,21 @@ def _images(paths: list[Path], progress: Callable[[int, int], None]) -> Iterator
         yield pixels
 
 
-SAME_PLACE = 1.0
-"""Metres within which two middles are one place."""
-
-
 @dataclass(frozen=True)
 class PairDistances:
-    """How near the rows of one part come to those of another; geodesics between middles, metres.
+    """Distances from the rows of one part to those of another: geodesics between centres, in metres.
 
     Attributes:
-        part: whose rows are looked at.
-        other: in which their nearest is sought.
-        rows: of `part`.
-        minimum: least distance to the nearest row of `other`.
-        percentile_1: one row in a hundred is nearer than this.
-        median: half of the rows are nearer than this.
-        rows_within: radius -> rows of `part` that have a row of `other` within it.
-        pairs_within: radius -> pairs of rows within it.
-        same_place: rows of `part` whose place is that of a row of `other`.
-        same_place_other_date: those of them with another date there; None where dates are unknown.
+        part: part whose rows are examined.
+        other: part that distances are measured to.
+        rows: number of rows of `part`.
+        minimum: smallest distance to a row of `other`.
+        percentile_1: 1st percentile of the distances to the nearest row of `other`.
+        median: median of the distances to the nearest row of `other`.
+        rows_within: number of rows of `part` with a row of `other` within each radius.
+        pairs_within: number of pairs of rows within each radius.
+        same_place: number of rows of `part` at the place of a row of `other`.
+        same_place_other_date: how many of these have another date there; None without dates.
     """
 
     part: str
@@ -151,7 +147,7 @@ class PairDistances:
     same_place_other_date: int | None
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         return asdict(self)
 
 
@@ -162,14 +158,14 @@ def distances_between(
     radii: Sequence[float],
     dates: tuple[NDArray[Any], NDArray[Any]] | None,
 ) -> PairDistances:
-    """Measure two parts against each other.
+    """Measure the distances between two parts.
 
     Args:
-        names: of the part and the other.
+        names: names of the part and of the other part.
         places: (N, 2) of the part.
         others: (M, 2) of the other.
-        radii: metres.
-        dates: of the rows of both, if known.
+        radii: distances in metres.
+        dates: acquisition dates of the rows of both parts, if known.
     """
     spots, back = np.unique(places, axis=0, return_inverse=True)  # a place may recur on many dates
     away = nearest(spots, np.unique(others, axis=0))[0][back.ravel()]
@@ -192,7 +188,7 @@ def distances_between(
 
 
 def other_dates(places: Lonlat, others: Lonlat, dates: NDArray[Any], their_dates: NDArray[Any]) -> int:
-    """How many rows have one of another date at their place.
+    """Count the rows with a row of another date at the same place.
 
     Args:
         places: (N, 2).
@@ -207,10 +203,10 @@ def other_dates(places: Lonlat, others: Lonlat, dates: NDArray[Any], their_dates
 
 
 def spacing(places: Lonlat) -> float:
-    """Median distance from a place to the next; infinite where there is but one.
+    """Median distance from a place to its nearest neighbour; infinite for a single place.
 
     Args:
-        places: (N, 2), each another.
+        places: (N, 2), without repeats.
     """
     if len(places) < 2:
         return float('inf')

@@ -1,9 +1,4 @@
-"""What an audit found.
-
-What an audit's figures mean, in words.
-
-A map of the parts.
-"""
+"""The result of an audit: its figures, the verdict in words, and a map of the parts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,19 +15,25 @@ from geores.audit.pairs import Duplicates, PairDistances
 from geores.splits import DROPPED, PARTS
 from geores.splits.ground import local_crs
 from geores.splits.source import Source
-from geores.splits.table import Balance
+from geores.splits.table import SplitBalance
 
 __all__ = ['AuditReport', 'Verdict', 'judge', 'metres', 'write_map']
+
+TOUCHING = 1.5
+"""Rows count as neighbours up to this multiple of the footprint side, or of the spacing of places."""
+DRIFT = 0.05
+"""Jensen-Shannon divergence in bits above which the labels of two parts differ."""
+COLOURS = {'train': '#4477aa', 'validation': '#ccbb44', 'test': '#ee6677', DROPPED: '#bbbbbb'}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a split can be trusted.
+    """Verdict on a split.
 
     Attributes:
         level: 'leaks' where parts share ground, places or images; 'caution' where they are neighbours or
             differ in labels; 'sound' otherwise.
-        reasons: one sentence each.
+        reasons: reasons for the verdict, one sentence each.
     """
 
     level: Literal['sound', 'caution', 'leaks']
@@ -41,22 +42,22 @@ class Verdict:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """Everything that an audit found.
+    """Result of an audit.
 
     Attributes:
-        source: the rows.
-        names: (N,) parts.
-        places: different places, to a metre.
-        side: metres of a footprint's side; None where there are only points.
-        spacing: median metres from a place to the next.
-        balance: sizes and labels.
-        distances: of pairs of parts.
-        overlaps: of pairs of parts; None where there are only points.
-        drift: of pairs of parts; None without labels.
-        autocorrelation: of the labels; None without labels, or with too few places.
+        source: the rows that were audited.
+        names: (N,) part of each row.
+        places: number of different places, to a metre.
+        side: side of a footprint in metres; None for point positions.
+        spacing: median distance from a place to its nearest neighbour, in metres.
+        balance: number of rows and labels per part.
+        distances: distances between each pair of parts.
+        overlaps: overlaps between each pair of parts; None for point positions.
+        drift: label drift between each pair of parts; None without labels.
+        autocorrelation: spatial autocorrelation of the labels; None without labels or with too few places.
         duplicates: None without images.
-        verdict: in words.
-        notes: what the user should be told.
+        verdict: verdict with its reasons.
+        notes: notes for the user.
     """
 
     source: Source
@@ -64,7 +65,7 @@ class AuditReport:
     places: int
     side: float | None
     spacing: float
-    balance: Balance
+    balance: SplitBalance
     distances: tuple[PairDistances, ...]
     overlaps: tuple[PairOverlap, ...] | None
     drift: tuple[PairDrift, ...] | None
@@ -74,7 +75,7 @@ class AuditReport:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         return {
             'split': self.source.name,
             'verdict': self.verdict.level,
@@ -93,17 +94,11 @@ class AuditReport:
         }
 
 
-TOUCHING = 1.5
-"""Middles nearer than so many sides of a footprint, or distances between places, are of neighbours."""
-DRIFT = 0.05
-"""Jensen-Shannon divergence, bits, from which labels of parts differ."""
-
-
 def metres(length: float) -> str:
-    """A length as people read it.
+    """Format a length for people.
 
     Args:
-        length: metres.
+        length: length in metres.
     """
     return f'{length / 1000:,.3f} km' if length >= 1000 else f'{length:.1f} m'
 
@@ -116,15 +111,15 @@ def judge(
     duplicates: Duplicates | None,
     step: float,
 ) -> Verdict:
-    """Draw conclusions.
+    """Draw a verdict from the figures of an audit.
 
     Args:
-        distances: of pairs of parts.
-        overlaps: of pairs of parts, if there are footprints.
-        drift: of pairs of parts, if there are labels.
-        correlation: of labels, if there are any.
-        duplicates: if there are images.
-        step: metres between the middles of neighbours: a footprint's side, or what places lie apart.
+        distances: distances between each pair of parts.
+        overlaps: overlaps between each pair of parts, if there are footprints.
+        drift: label drift between each pair of parts, if there are labels.
+        correlation: spatial autocorrelation of the labels, if there are labels.
+        duplicates: near duplicates, if there are images.
+        step: distance between neighbours in metres: side of a footprint, or spacing of places.
     """
     leaks = list(_leaks(distances, overlaps, duplicates))
     cautions = [*_neighbours(distances, correlation, step), *_labels(drift or ())]
@@ -189,15 +184,12 @@ def _apart(distances: Sequence[PairDistances], step: float) -> Iterator[str]:
             yield f'{pair.part} and {pair.other} are {metres(pair.minimum)} apart at least'
 
 
-COLOURS = {'train': '#4477aa', 'validation': '#ccbb44', 'test': '#ee6677', DROPPED: '#bbbbbb'}
-
-
 def write_map(report: 'AuditReport', path: Path) -> None:
-    """Draw the middle of each row in the colour of its part, on an equal-area map.
+    """Draw a map of the row centres, coloured by part, in an equal-area projection.
 
     Args:
-        report: of the audit.
-        path: PNG to write.
+        report: result of the audit.
+        path: PNG file to write.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Where all patches lie, computed from their ids at once."""
+"""Compute where patches lie from their ids, for many patches at once."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,17 +20,17 @@ _LENGTH = 50
 
 
 def patch_table(ids: Sequence[str] | pd.Series) -> pd.DataFrame:
-    """What patch ids say, and their squares in UTM.
+    """Parse patch ids and compute the squares of the patches in UTM.
 
     Args:
-        ids: Patch ids.
+        ids: patch ids.
 
     Returns:
-        A row an id, in their order: `patch_id`, `product`, `tile`, `column`, `row`, `epsg`, and `left`,
+        One row per id, in order: `patch_id`, `product`, `tile`, `column`, `row`, `epsg`, and `left`,
         `bottom`, `right`, `top` in m of that UTM zone.
 
     Raises:
-        UsageError: One is no patch id; says which.
+        UsageError: if one is no patch id; says which.
     """
     names = pd.Series(ids, dtype='string').reset_index(drop=True)
     parts = names.str.extract(_PATTERN)
@@ -64,17 +64,17 @@ def patch_table(ids: Sequence[str] | pd.Series) -> pd.DataFrame:
 
 
 def footprints(ids: Sequence[str] | pd.Series, crs: str = 'EPSG:4326') -> 'geopandas.GeoDataFrame':
-    """Outlines of patches in one coordinate system.
+    """Compute the outlines of patches in one CRS.
 
     Args:
-        ids: Patch ids.
-        crs: To bring them to; a square of one UTM zone keeps its four corners.
+        ids: patch ids.
+        crs: CRS of the outlines. Only the four corners of a patch are transformed.
 
     Returns:
         The columns of `patch_table` and `geometry`, in the order of the ids.
 
     Raises:
-        UsageError: One is no patch id; says which.
+        UsageError: if one is no patch id; says which.
     """
     import geopandas
     import pyproj

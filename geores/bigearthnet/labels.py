@@ -1,7 +1,4 @@
-"""The 19 classes of BigEarthNet, and which CORINE Land Cover classes they are made of.
-
-Reference maps: from codes of CORINE Land Cover to classes, and to the labels of a patch.
-"""
+"""The 19 classes of BigEarthNet v2.0, and their relation to the codes of CORINE Land Cover."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,7 +27,7 @@ __all__ = [
 LabelOrder = Literal['lexicographic', 'original']
 
 UNLABELLED: Final = 999
-"""Code of a map's pixels that CORINE Land Cover does not cover."""
+"""Code of map pixels that CORINE Land Cover does not cover."""
 
 LABELS_ORIGINAL: Final = (
     'Urban fabric',
@@ -53,10 +50,10 @@ LABELS_ORIGINAL: Final = (
     'Inland waters',
     'Marine waters',
 )
-"""In the order of CORINE Land Cover, as torchgeo has them."""
+"""The 19 labels in the order of CORINE Land Cover, as in torchgeo."""
 
 LABELS: Final = tuple(sorted(LABELS_ORIGINAL))
-"""In lexicographic order, that of the logits of all published reBEN models."""
+"""The 19 labels in lexicographic order, that of the logits of all published reBEN models."""
 
 _URBAN, _INDUSTRY, _ARABLE, _CROPS, _PASTURES, _COMPLEX, _MOSAIC, _AGROFORESTRY = LABELS_ORIGINAL[:8]
 _BROAD, _CONIFEROUS, _MIXED, _GRASS, _MOORS, _TRANSITIONAL, _BEACHES = LABELS_ORIGINAL[8:15]
@@ -111,17 +108,23 @@ CLC: Final[dict[int, tuple[str, str | None]]] = {
     522: ('Estuaries', _MARINE),
     523: ('Sea and ocean', _MARINE),
 }
-"""Code of each of the 44 classes of CORINE Land Cover -> its name and its label, None where dropped."""
+"""Name and label of each of the 44 CORINE Land Cover classes by code; None for classes without a label."""
+
+IGNORED = 255
+"""Class of pixels without a label."""
+MOST_UNLABELLED = 0.25
+"""A patch is kept if the share of its unlabelled pixels is below this."""
+_UNKNOWN = 254
 
 
 def labels_in(order: LabelOrder) -> tuple[str, ...]:
-    """The 19 labels in an order.
+    """Get the 19 labels in an order.
 
     Args:
         order: 'lexicographic', or 'original' (that of CORINE Land Cover).
 
     Raises:
-        UsageError: There is no such order.
+        UsageError: if there is no such order.
     """
     if order not in get_args(LabelOrder):
         raise UsageError(f'label_order has to be one of {", ".join(get_args(LabelOrder))}, not {order!r}')
@@ -129,13 +132,13 @@ def labels_in(order: LabelOrder) -> tuple[str, ...]:
 
 
 def class_of(code: int) -> str | None:
-    """The label of a code of a reference map, None where it has none.
+    """Get the label of a code of a reference map; None if it has none.
 
     Args:
-        code: Of CORINE Land Cover, or `UNLABELLED`.
+        code: CORINE Land Cover code, or `UNLABELLED`.
 
     Raises:
-        UsageError: There is no such code.
+        UsageError: if there is no such code.
     """
     if code == UNLABELLED:
         return None
@@ -144,21 +147,13 @@ def class_of(code: int) -> str | None:
     return CLC[code][1]
 
 
-IGNORED = 255
-"""Class of pixels whose code has no label."""
-MOST_UNLABELLED = 0.25
-"""A patch is kept if less than this share of its pixels has no label."""
-
-_UNKNOWN = 254
-
-
 @dataclass(frozen=True)
 class MapLabels:
-    """What a reference map says of its patch.
+    """Labels of a patch, from its reference map.
 
     Attributes:
-        labels: In lexicographic order; one pixel is enough.
-        unlabelled: Share of pixels whose code has no label.
+        labels: labels with at least one pixel, in lexicographic order.
+        unlabelled: share of pixels without a label.
     """
 
     labels: tuple[str, ...]
@@ -171,17 +166,17 @@ class MapLabels:
 
 
 def classes_of_map(codes: NDArray[Any], order: LabelOrder = 'lexicographic') -> NDArray[np.int64]:
-    """Classes of a map's pixels.
+    """Convert the codes of a reference map to classes.
 
     Args:
-        codes: (H, W) of CORINE Land Cover codes, as a reference map holds them.
-        order: Of the labels that classes are places in.
+        codes: (H, W) CORINE Land Cover codes of a reference map.
+        order: order of the labels; classes are indices into it.
 
     Returns:
-        (H, W): places in the labels, `IGNORED` where a code has no label.
+        (H, W), indices of labels, and `IGNORED` for codes without a label.
 
     Raises:
-        UsageError: The codes are not whole numbers, or one is unknown; says which.
+        UsageError: if the codes are not whole numbers, or one is unknown; says which.
     """
     if codes.dtype.kind not in 'iu':
         raise UsageError(f'codes of a map are whole numbers, not {codes.dtype}')
@@ -195,16 +190,16 @@ def classes_of_map(codes: NDArray[Any], order: LabelOrder = 'lexicographic') -> 
 
 
 def labels_of_map(codes: NDArray[Any]) -> MapLabels:
-    """Labels of a patch, from the pixels of its reference map.
+    """Derive the labels of a patch from its reference map.
 
-    Every class of which there is one pixel is a label (BigEarthNet v2.0, pipeline, migration V1_2:
-    labels are of the rasterised map, not of the polygons).
+    Every class with at least one pixel is a label: labels follow the rasterised map, not the polygons
+    (Clasen et al. 2024; migration V1_2 of the reBEN pipeline).
 
     Args:
-        codes: (H, W) of CORINE Land Cover codes.
+        codes: (H, W) CORINE Land Cover codes.
 
     Raises:
-        UsageError: The map is empty, or a code is unknown.
+        UsageError: if the map is empty, or a code is unknown.
     """
     if not codes.size:
         raise UsageError('the map has no pixels')
@@ -218,7 +213,7 @@ def labels_of_map(codes: NDArray[Any]) -> MapLabels:
 
 @lru_cache(maxsize=2)
 def _table(order: LabelOrder) -> NDArray[np.uint8]:
-    """Class of each code from 0 to 999."""
+    """Lookup table of classes for codes 0 to 999."""
     places = {name: place for place, name in enumerate(labels_in(order))}
     table = np.full(UNLABELLED + 1, _UNKNOWN, np.uint8)
     for code, (_, label) in CLC.items():

@@ -1,4 +1,4 @@
-"""An LMDB as rico-hdl writes it: a name leads to a safetensors file with a patch's bands."""
+"""Read an LMDB as rico-hdl writes it: patch names map to safetensors files."""
 
 import os
 import threading
@@ -23,18 +23,18 @@ LMDB_FILE = 'data.mdb'
 
 
 class LmdbStore:
-    """Patches in an LMDB.
+    """Store of patches in an LMDB.
 
-    Safe to pickle and to use in threads and forked processes: each process opens the file for itself.
+    It is safe to pickle and to use in threads and forked processes: each process opens the file itself.
 
     Args:
-        path: Folder with data.mdb.
-        readahead: Whether the system may read ahead of what is asked for. It helps reading all patches in
-            the order of their names and harms shuffled reading of a file larger than memory.
+        path: folder that holds data.mdb.
+        readahead: whether the operating system reads ahead. This speeds up reading all patches in order of
+            name, and slows down shuffled reading of a file larger than memory.
 
     Raises:
-        DatasetError: If there is no LMDB.
-        ReadError: If it is cut off.
+        DatasetError: if there is no LMDB.
+        ReadError: if it is cut off.
     """
 
     kind: Literal['tiff', 'lmdb'] = 'lmdb'
@@ -52,19 +52,19 @@ class LmdbStore:
         return int(self._env().stat()['entries'])
 
     def names(self) -> list[str]:
-        """The names of all patches here, sorted."""
+        """Names of all patches in the store, sorted."""
         with self._env().begin() as txn, txn.cursor() as cursor:
             return [bytes(key).decode('utf-8', 'replace') for key in cursor.iternext(keys=True, values=False)]
 
     def value(self, name: str) -> bytes:
-        """The safetensors file of one patch, as it is stored.
+        """Read the safetensors file of one patch, as stored.
 
         Args:
-            name: As in `read`.
+            name: as in `read`.
 
         Raises:
-            DatasetError: If no patch of that name is here.
-            ReadError: If the LMDB is damaged there.
+            DatasetError: if no patch of that name is here.
+            ReadError: if the LMDB is damaged there.
         """
         with self._env().begin(buffers=True) as txn:
             return bytes(self._get(txn, name))
@@ -75,7 +75,7 @@ class LmdbStore:
         with self._env().begin(buffers=True) as txn:
             value = self._get(txn, name)
             for piece in self._pieces(name, value, tuple(bands)):
-                pixels = piece.of(value).copy()
+                pixels = piece.view(value).copy()
                 found.update(zip(bands[piece.first : piece.first + piece.count], pixels, strict=True))
         return found
 
@@ -111,7 +111,7 @@ class LmdbStore:
                 value = self._get(txn, name)
                 for piece in self._pieces(name, value, ordered):
                     first = piece.first - starts[piece.side]
-                    arrays[piece.side][row, first : first + piece.count] = piece.of(value)
+                    arrays[piece.side][row, first : first + piece.count] = piece.view(value)
         return arrays
 
     def _fill(
@@ -119,7 +119,7 @@ class LmdbStore:
     ) -> None:
         value = self._get(txn, name)
         for piece in self._pieces(name, value, bands):
-            expand_into(piece.of(value), out[piece.first : piece.first + piece.count])
+            expand_into(piece.view(value), out[piece.first : piece.first + piece.count])
 
     def _get(self, txn: 'lmdb.Transaction', name: str) -> memoryview:
         import lmdb
@@ -149,7 +149,7 @@ class LmdbStore:
 
 
 class _Opened:
-    """An environment and the process that opened it, which may open it only once."""
+    """An LMDB environment with the process that opened it; a process may open it only once."""
 
     def __init__(self, path: Path, readahead: bool) -> None:
         import lmdb
@@ -165,7 +165,7 @@ class _Opened:
 
 
 def _check_whole(file: Path, env: 'lmdb.Environment') -> None:
-    """Refuse a file that is cut off: reading behind its end would kill the process (SIGBUS)."""
+    """Refuse a truncated file: reading behind its end would kill the process (SIGBUS)."""
     needed = env.stat()['psize'] * (env.info()['last_pgno'] + 1)
     size = file.stat().st_size
     if size < needed:
@@ -180,7 +180,7 @@ _LOCK = threading.Lock()
 
 
 def _open(path: Path, readahead: bool) -> _Opened:
-    """The environment of a file, shared by all stores of this process that read it."""
+    """Open the environment of a file, which all stores of this process share."""
     try:
         status = (path / LMDB_FILE).stat()
     except OSError as error:
@@ -194,7 +194,7 @@ def _open(path: Path, readahead: bool) -> _Opened:
 
 
 def _after_fork() -> None:
-    """Close what the parent had open, which LMDB would otherwise not let this process open again."""
+    """Close the environments of the parent; LMDB would not let this process open them again."""
     global _LOCK
     _LOCK = threading.Lock()
     for opened in list(_OPEN.values()):

@@ -1,7 +1,4 @@
-"""The released tables: which patch has which labels, split and Sentinel-1 partner.
-
-Mean and standard deviation of each band over the official training part.
-"""
+"""Read the released tables of reBEN (labels, splits, Sentinel-1 partners) and the official statistics."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +18,9 @@ __all__ = [
     'SNOW_METADATA',
     'Interpolation',
     'SplitName',
+    'check_column',
     'find_metadata',
-    'label_matrix',
+    'multi_hot_labels',
     'official_statistics',
     'read_metadata',
 ]
@@ -35,16 +33,48 @@ _NEEDED = ('patch_id', 'labels', 'split')
 _FLAGS = ('contains_seasonal_snow', 'contains_cloud_or_shadow')
 _SPLITS = ('train', 'validation', 'test')
 
+Interpolation = Literal['nearest', 'bilinear', 'native']
+# (mean, standard deviation) as used by the published models (ConfigILM, BENv2_utils, '120_nearest' and
+# 'no_interpolation'), for patches brought to 120 x 120 pixels by repeating. Those of Sentinel-1 are in
+# decibels and were computed on BigEarthNet v1.
+_NEAREST = {
+    'B01': (361.0767822265625, 575.0687255859375),
+    'B02': (438.3720703125, 607.02685546875),
+    'B03': (614.0556640625, 603.2968139648438),
+    'B04': (588.4096069335938, 684.56884765625),
+    'B05': (942.8433227539062, 738.4326782226562),
+    'B06': (1769.931640625, 1100.4560546875),
+    'B07': (2049.551513671875, 1275.805419921875),
+    'B08': (2193.2919921875, 1369.3717041015625),
+    'B8A': (2235.556640625, 1356.5440673828125),
+    'B09': (2241.455322265625, 1316.393310546875),
+    'B11': (1568.226806640625, 1070.1612548828125),
+    'B12': (997.7324829101562, 813.5276489257812),
+    'VV': (-12.643863677978516, 5.133493900299072),
+    'VH': (-19.352558135986328, 5.590505599975586),
+}
+# '120_bilinear' differs for the bands of 20 and 60 m only.
+_BILINEAR = {
+    'B01': (360.64678955, 563.17340088),
+    'B05': (942.74768066, 727.57843018),
+    'B06': (1769.84863281, 1087.42883301),
+    'B07': (2049.47583008, 1261.43029785),
+    'B8A': (2235.48681641, 1342.49047852),
+    'B09': (2241.10595703, 1294.35546875),
+    'B11': (1568.21154785, 1063.91979980),
+    'B12': (997.71508789, 806.88464355),
+}
+
 
 def find_metadata(root: Path | str, metadata: Path | str | None = None) -> Path:
-    """The table of clean patches.
+    """Find the table of clean patches.
 
     Args:
-        root: Where the patches are; the table is looked for there and in the folder above it.
-        metadata: The table itself, or the folder that holds it, if it is elsewhere.
+        root: folder of the patches; the table is searched for there and in its parent folder.
+        metadata: the table itself, or the folder that holds it, if it is elsewhere.
 
     Raises:
-        DatasetError: It is not there; says where was looked.
+        DatasetError: if it is not there; says where was looked.
     """
     given = Path(root if metadata is None else metadata)
     looked = [given / METADATA, given.absolute().parent / METADATA]
@@ -60,13 +90,13 @@ def find_metadata(root: Path | str, metadata: Path | str | None = None) -> Path:
 
 
 def read_metadata(path: Path | str, split: SplitName = 'all', *, snow_and_clouds: bool = False) -> pa.Table:
-    """Rows of the released tables.
+    """Read rows of the released tables.
 
     Args:
-        path: Of `metadata.parquet`.
+        path: path of `metadata.parquet`.
         split: 'train', 'val' (or 'validation'), 'test', or 'all'.
-        snow_and_clouds: Take patches with seasonal snow, clouds or shadows too; their table stands
-            beside the other.
+        snow_and_clouds: take patches with seasonal snow, clouds or shadows too; their table stands beside the
+            other.
 
     Returns:
         At least the columns `patch_id`, `labels`, `split`, `contains_seasonal_snow` and
@@ -74,8 +104,8 @@ def read_metadata(path: Path | str, split: SplitName = 'all', *, snow_and_clouds
         the files.
 
     Raises:
-        DatasetError: A table or a column is missing, a table cannot be read, or nothing is left.
-        UsageError: There is no such split.
+        DatasetError: if a table or a column is missing, a table cannot be read, or nothing is left.
+        UsageError: if there is no such split.
     """
     if split not in get_args(SplitName):
         raise UsageError(f'split has to be one of {", ".join(get_args(SplitName))}, not {split!r}')
@@ -96,18 +126,18 @@ def read_metadata(path: Path | str, split: SplitName = 'all', *, snow_and_clouds
     return table
 
 
-def label_matrix(table: pa.Table, order: LabelOrder = 'lexicographic') -> NDArray[np.uint8]:
-    """Labels of all rows.
+def multi_hot_labels(table: pa.Table, order: LabelOrder = 'lexicographic') -> NDArray[np.uint8]:
+    """Turn the labels of all rows into a multi-hot matrix.
 
     Args:
-        table: As `read_metadata` gives it.
-        order: Of the columns.
+        table: as `read_metadata` gives it.
+        order: order of the columns.
 
     Returns:
-        (N, 19) of 0 and 1.
+        (N, 19), 0 or 1.
 
     Raises:
-        DatasetError: A label is none of the 19, or a row has none; says which and of which patch.
+        DatasetError: if a label is none of the 19, or a row has none; says which and of which patch.
     """
     names = labels_in(order)
     lists = table['labels'].combine_chunks()
@@ -127,15 +157,15 @@ def label_matrix(table: pa.Table, order: LabelOrder = 'lexicographic') -> NDArra
 
 
 def check_column(table: pa.Table, name: str, path: Path) -> None:
-    """Refuse a table without a column.
+    """Check that a table has a column.
 
     Args:
-        table: The table.
-        name: Of the column.
-        path: The file it was read from.
+        table: table to check.
+        name: name of the column.
+        path: path of the table, for messages.
 
     Raises:
-        DatasetError: The column is missing.
+        DatasetError: if the column is missing.
     """
     if name not in table.column_names:
         raise DatasetError(
@@ -183,50 +213,19 @@ def _joined(table: pa.Table, beside: Path) -> pa.Table:
     return pa.concat_tables([table.select(shared), other.select(shared)], promote_options='permissive')
 
 
-Interpolation = Literal['nearest', 'bilinear', 'native']
-
-# Those of the published models (ConfigILM, BENv2_utils, '120_nearest' and 'no_interpolation'): patches
-# brought to 120 x 120 pixels by repeating. Sentinel-1: decibels, over BigEarthNet v1.
-_NEAREST = {
-    'B01': (361.0767822265625, 575.0687255859375),
-    'B02': (438.3720703125, 607.02685546875),
-    'B03': (614.0556640625, 603.2968139648438),
-    'B04': (588.4096069335938, 684.56884765625),
-    'B05': (942.8433227539062, 738.4326782226562),
-    'B06': (1769.931640625, 1100.4560546875),
-    'B07': (2049.551513671875, 1275.805419921875),
-    'B08': (2193.2919921875, 1369.3717041015625),
-    'B8A': (2235.556640625, 1356.5440673828125),
-    'B09': (2241.455322265625, 1316.393310546875),
-    'B11': (1568.226806640625, 1070.1612548828125),
-    'B12': (997.7324829101562, 813.5276489257812),
-    'VV': (-12.643863677978516, 5.133493900299072),
-    'VH': (-19.352558135986328, 5.590505599975586),
-}
-# '120_bilinear', where it differs: bands of 20 and 60 m.
-_BILINEAR = {
-    'B01': (360.64678955, 563.17340088),
-    'B05': (942.74768066, 727.57843018),
-    'B06': (1769.84863281, 1087.42883301),
-    'B07': (2049.47583008, 1261.43029785),
-    'B8A': (2235.48681641, 1342.49047852),
-    'B09': (2241.10595703, 1294.35546875),
-    'B11': (1568.21154785, 1063.91979980),
-    'B12': (997.71508789, 806.88464355),
-}
-
-
 def official_statistics(
     bands: Sequence[str], interpolation: Interpolation = 'nearest'
 ) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of bands, in digital numbers (Sentinel-2) and dB (Sentinel-1).
+    """Official mean and standard deviation of bands over the training set.
+
+    They are in digital numbers for Sentinel-2 and in dB for Sentinel-1.
 
     Args:
-        bands: Names as in BigEarthNet.
-        interpolation: How coarser bands are brought to 10 m.
+        bands: names as in BigEarthNet.
+        interpolation: how coarser bands are resampled to 10 m.
 
     Raises:
-        UsageError: A band or the interpolation is unknown.
+        UsageError: if a band or the interpolation is unknown.
     """
     if interpolation not in {'nearest', 'bilinear', 'native'}:
         raise UsageError(f'no statistics of interpolation {interpolation!r}')

@@ -1,7 +1,4 @@
-"""Checksums of patches, the same in every layout, and the table that keeps them.
-
-Finds which store of reBEN's pixels stands in a folder.
-"""
+"""Open the store in a folder, whichever its layout, and read and write checksums of patches."""
 
 import zlib
 from collections.abc import Iterable, Mapping
@@ -21,15 +18,17 @@ from geores.errors import DatasetError, ReadError
 __all__ = ['CHECKSUMS', 'checksum', 'find_kind', 'open_store', 'read_checksums', 'write_checksums']
 
 CHECKSUMS = 'checksums.parquet'
-"""Name of the table in a converted folder."""
+"""Name of the table of checksums in a converted folder."""
 
 
 def checksum(name: str, arrays: Mapping[str, NDArray[Any]]) -> int:
-    """CRC-32 of all pixels of a patch, little-endian, its bands in the order of `bands_of`.
+    """Compute the CRC-32 of all pixels of a patch, the same in every layout.
+
+    Pixels are taken as little-endian, and bands in the order of `bands_of`.
 
     Args:
-        name: Of the patch.
-        arrays: All its bands at their native sizes and types.
+        name: name of the patch.
+        arrays: all bands of the patch at their native sizes and types.
     """
     total = 0
     for band in bands_of(name):
@@ -39,11 +38,11 @@ def checksum(name: str, arrays: Mapping[str, NDArray[Any]]) -> int:
 
 
 def write_checksums(path: Path, sums: Iterable[tuple[str, int]]) -> None:
-    """Write the table: columns `name` and `crc32`.
+    """Write the table of checksums: columns `name` and `crc32`.
 
     Args:
-        path: To write to.
-        sums: Names and checksums.
+        path: file to write.
+        sums: pairs of name and checksum.
     """
     pairs = list(sums)
     table = pa.table({
@@ -54,13 +53,13 @@ def write_checksums(path: Path, sums: Iterable[tuple[str, int]]) -> None:
 
 
 def read_checksums(path: Path) -> dict[str, int] | None:
-    """Checksums by name, or None where there is no table.
+    """Read checksums by name; None if there is no table.
 
     Args:
-        path: The table.
+        path: path of the table.
 
     Raises:
-        ReadError: If it is damaged.
+        ReadError: if it is damaged.
     """
     if not path.is_file():
         return None
@@ -72,13 +71,13 @@ def read_checksums(path: Path) -> dict[str, int] | None:
 
 
 def open_store(root: Path | str) -> PatchStore:
-    """The store that stands at `root`, whichever of the layouts it is.
+    """Open the store at `root`, whichever layout it has.
 
     Args:
-        root: A folder with some of `TIFF_FOLDERS`, or an LMDB of rico-hdl.
+        root: a folder with some of `TIFF_FOLDERS`, or an LMDB of rico-hdl.
 
     Raises:
-        DatasetError: If nothing of the kind is there; says what was looked for and where.
+        DatasetError: if nothing of the kind is there; says what was looked for and where.
     """
     root = Path(root)
     kind = find_kind(root)
@@ -93,10 +92,10 @@ def open_store(root: Path | str) -> PatchStore:
 
 
 def find_kind(root: Path | str) -> Kind | None:
-    """Which layout of reBEN stands in a folder; None if there is none.
+    """Detect the layout of the store in a folder; None if there is none.
 
     Args:
-        root: The folder.
+        root: folder to check.
     """
     root = Path(root)
     if (root / LMDB_FILE).is_file():

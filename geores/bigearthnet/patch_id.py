@@ -1,4 +1,4 @@
-"""Names of reBEN patches: what a patch id and a Sentinel-1 name say, and where the patch lies."""
+"""Parse the names of reBEN patches: product, acquisition time, tile and position."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ['LAST', 'MAP_SUFFIX', 'PATCH_SIDE', 'PatchId', 'S1Name', 'modality']
 
 PATCH_SIDE = 1200
-"""Side of a patch in m."""
+"""Side of a patch in metres."""
 MAP_SUFFIX = '_reference_map'
 
 LAST = 90
@@ -25,7 +25,7 @@ _S1 = re.compile(r'(S1[AB]_IW_GRDH_1SDV_(\d{8}T\d{6}))_(\w{5})_(\d{1,2})_(\d{1,2
 
 @dataclass(frozen=True, order=True)
 class _Name:
-    """What names of both satellites say."""
+    """Common parts of the names of both satellites."""
 
     product: str
     tile_name: str
@@ -44,24 +44,24 @@ class _Name:
 
 @dataclass(frozen=True, order=True)
 class PatchId(_Name):
-    """A Sentinel-2 patch by its name, as S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57.
+    """A parsed Sentinel-2 patch id, such as S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57.
 
     Attributes:
-        product: The Sentinel-2 product it was cut from, its folder in the release.
-        tile_name: Tile, as '33UUP'.
-        column: From west to east, 0 to 90.
-        row: From north to south, 0 to 90.
+        product: Sentinel-2 product that the patch was cut from, and its folder in the release.
+        tile_name: name of the tile, such as '33UUP'.
+        column: column in the tile from west to east, 0 to 90.
+        row: row in the tile from north to south, 0 to 90.
     """
 
     @classmethod
     def parse(cls, name: str) -> Self:
-        """Read a patch id.
+        """Parse a patch id.
 
         Args:
-            name: The id, or the name of its reference map.
+            name: the id, or the name of its reference map.
 
         Raises:
-            UsageError: It is no patch id.
+            UsageError: if it is no patch id.
         """
         match = _PATCH.fullmatch(name.removesuffix(MAP_SUFFIX))
         if match is None:
@@ -75,36 +75,36 @@ class PatchId(_Name):
 
     @property
     def map_name(self) -> str:
-        """Name of its reference map."""
+        """Name of the reference map."""
         return f'{self}{MAP_SUFFIX}'
 
     @cached_property
     def tile(self) -> Tile:
-        """The Sentinel-2 tile it lies in."""
+        """Sentinel-2 tile of the patch."""
         return parse_tile(self.tile_name)
 
     @property
     def acquired(self) -> datetime:
-        """When the product was sensed (UTC)."""
+        """Acquisition time of the product (UTC)."""
         return _instant(str(self), self.product.split('_')[2])
 
     @property
     def epsg(self) -> int:
-        """Code of the UTM coordinate system of its pixels."""
+        """EPSG code of the UTM zone of the pixels."""
         return self.tile.epsg
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """West, south, east, north in m of its UTM zone."""
+        """West, south, east, north in m of the UTM zone."""
         left = float(self.tile.left + PATCH_SIDE * self.column)
         top = float(self.tile.top - PATCH_SIDE * self.row)
         return left, top - PATCH_SIDE, left + PATCH_SIDE, top
 
     def transform(self, resolution: float = 10.0) -> 'Affine':
-        """From pixels to UTM coordinates.
+        """Affine transform from pixels to UTM coordinates.
 
         Args:
-            resolution: Of the pixels in m: 10, 20 or 60.
+            resolution: pixel size in m: 10, 20 or 60.
         """
         from affine import Affine
 
@@ -114,24 +114,24 @@ class PatchId(_Name):
 
 @dataclass(frozen=True, order=True)
 class S1Name(_Name):
-    """A Sentinel-1 patch by its name, as S1A_IW_GRDH_1SDV_20170613T165043_33UUP_70_48.
+    """A parsed Sentinel-1 name, such as S1A_IW_GRDH_1SDV_20170613T165043_33UUP_70_48.
 
     Attributes:
-        product: The Sentinel-1 product it was cut from, its folder in the release.
-        tile_name: Tile of its Sentinel-2 partner, as '33UUP'.
-        column: The partner's.
-        row: The partner's.
+        product: Sentinel-1 product that the patch was cut from, and its folder in the release.
+        tile_name: tile of the Sentinel-2 partner, such as '33UUP'.
+        column: column of the partner.
+        row: row of the partner.
     """
 
     @classmethod
     def parse(cls, name: str) -> Self:
-        """Read a Sentinel-1 name.
+        """Parse a Sentinel-1 name.
 
         Args:
-            name: The name; its column and row are not padded with zeros.
+            name: the name; its column and row are not padded with zeros.
 
         Raises:
-            UsageError: It is no such name.
+            UsageError: if it is no such name.
         """
         match = _S1.fullmatch(name)
         if match is None or any(one.startswith('0') and one != '0' for one in match.group(4, 5)):
@@ -145,23 +145,23 @@ class S1Name(_Name):
 
     @property
     def acquired(self) -> datetime:
-        """When the product was sensed (UTC)."""
+        """Acquisition time of the product (UTC)."""
         return _instant(str(self), self.product.split('_')[4])
 
     def is_partner(self, patch: PatchId) -> bool:
-        """Whether this is of the same ground as a Sentinel-2 patch.
+        """Whether this patch covers the same ground as a Sentinel-2 patch.
 
         Args:
-            patch: The Sentinel-2 patch.
+            patch: the Sentinel-2 patch.
         """
         return (self.tile_name, self.column, self.row) == (patch.tile_name, patch.column, patch.row)
 
 
 def modality(name: str) -> str:
-    """Which kind of patch a name is of: 's1', 's2' or 'map'.
+    """Kind of patch that a name stands for: 's1', 's2' or 'map'.
 
     Args:
-        name: As `PatchStore.read` takes it.
+        name: as `PatchStore.read` takes it.
     """
     if name.startswith('S1'):
         return 's1'

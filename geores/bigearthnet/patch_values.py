@@ -1,12 +1,9 @@
-"""From native sizes to one: reBEN's 20 m and 60 m pixels repeated onto the 10 m grid.
+"""Decode and encode patches stored as safetensors files, and expand their bands to the 10 m grid.
 
-Repeating is what the official training does (nearest neighbour, spec of the release: 60 to 120 pixels
-is twice, 20 to 120 six times). It is written so that a patch costs little more than copying it.
-
-A patch as one safetensors file: what rico-hdl stores under its name (format 0.3 of safetensors).
-
-Eight bytes give the length of a JSON header, which gives type, shape and place of every tensor; the
-pixels lie behind it without gaps. All patches of a kind have the same header, so it is parsed once.
+rico-hdl stores a patch under its name as one safetensors file (format 0.3): eight bytes give the length of a
+JSON header with type, shape and offset of every tensor, and the pixels follow without gaps. All patches of a
+kind have the same header, so it is parsed once. Bands of 20 and 60 m are expanded by repeating pixels
+(nearest neighbour), as the published training code does; it costs little more than a copy.
 """
 
 import json
@@ -24,9 +21,9 @@ from geores.bigearthnet.stores import MAP_BAND, S1_BANDS, S2_BANDS, native_form
 
 __all__ = [
     'SIDE',
-    'Layout',
     'Piece',
     'ValueFormatError',
+    'ValueLayout',
     'bands_of',
     'encode_patch',
     'expand_into',
@@ -35,15 +32,19 @@ __all__ = [
 ]
 
 SIDE = 120
-"""Pixels along a side of a patch at 10 m."""
+"""Side of a patch in pixels of 10 m."""
 
 _TWICE = np.uint64(0x1_0000_0001)
 _LARGEST = 6 * 60 * 60
 _LOCAL = threading.local()
 
+_DTYPES: dict[str, np.dtype[Any]] = {'U16': np.dtype('<u2'), 'F32': np.dtype('<f4')}
+_PREFIX = 8
+_BANDS = {'s1': S1_BANDS, 's2': S2_BANDS, 'map': (MAP_BAND,)}
+
 
 def expand_into(pixels: NDArray[Any], out: NDArray[np.float32]) -> None:
-    """Write bands of one native size as float32 on the 10 m grid, each pixel repeated.
+    """Write bands of one native size as float32 on the 10 m grid, with pixels repeated.
 
     Args:
         pixels: (..., S, S), S a divisor of 120 by an even number, or 120 itself.
@@ -56,7 +57,8 @@ def expand_into(pixels: NDArray[Any], out: NDArray[np.float32]) -> None:
     times = SIDE // side
     floats, pairs = _scratch(pixels.size)
     floats[...] = pixels.reshape(-1)
-    # Two equal float32 side by side are one uint64: half the elements to move, and no strided writes.
+    # Two equal float32 side by side form one uint64, so multiplying repeats a pixel: this moves half as many
+    # elements as writing float32, and needs no strided writes.
     np.multiply(floats.view(np.uint32), _TWICE, out=pairs, dtype=np.uint64)
     columns = pairs.reshape(pixels.shape)
     if times > 2:
@@ -67,7 +69,7 @@ def expand_into(pixels: NDArray[Any], out: NDArray[np.float32]) -> None:
 
 
 def _scratch(size: int) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
-    """Memory of this thread to work in: to have the system hand out pages anew costs more than the work."""
+    """Scratch memory of this thread: allocating new pages would take longer than the work itself."""
     kept: tuple[NDArray[np.float32], NDArray[np.uint64]] | None = getattr(_LOCAL, 'kept', None)
     if kept is None or len(kept[0]) < size:
         room = max(size, _LARGEST)
@@ -76,10 +78,10 @@ def _scratch(size: int) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
 
 
 def sides(bands: Sequence[str]) -> dict[int, list[int]]:
-    """Places in `bands` by the native size of the band there.
+    """Group the indices of bands by native size.
 
     Args:
-        bands: Names of bands.
+        bands: names of bands.
     """
     places: dict[int, list[int]] = {}
     for place, band in enumerate(bands):
@@ -87,25 +89,20 @@ def sides(bands: Sequence[str]) -> dict[int, list[int]]:
     return places
 
 
-_DTYPES: dict[str, np.dtype[Any]] = {'U16': np.dtype('<u2'), 'F32': np.dtype('<f4')}
-_PREFIX = 8
-_BANDS = {'s1': S1_BANDS, 's2': S2_BANDS, 'map': (MAP_BAND,)}
-
-
 class ValueFormatError(ValueError):
-    """Bytes are not the safetensors file of a patch."""
+    """The bytes are not a safetensors file of a patch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bands that were asked for one after the other and lie one behind the other.
+    """Requested bands that lie one behind the other, so that one read gives all of them.
 
     Attributes:
-        first: Place of the first among the bands asked for.
-        count: Number of bands.
-        side: Pixels along a side.
-        dtype: Of the pixels.
-        offset: Of the first pixel, in bytes from the value's start.
+        first: index of the first band among those requested.
+        count: number of bands.
+        side: side of the bands in pixels.
+        dtype: data type of the pixels.
+        offset: byte offset of the first pixel in the value.
     """
 
     first: int
@@ -114,19 +111,19 @@ class Piece:
     dtype: np.dtype[Any]
     offset: int
 
-    def of(self, value: 'bytes | memoryview') -> NDArray[Any]:
-        """The pixels (count, side, side), a view of the value."""
+    def view(self, value: 'bytes | memoryview') -> NDArray[Any]:
+        """View the pixels in a value, (count, side, side)."""
         pixels = np.frombuffer(value, self.dtype, self.count * self.side * self.side, self.offset)
         return pixels.reshape(self.count, self.side, self.side)
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
-    """Where the bands of a value lie.
+class ValueLayout:
+    """Position of the bands in a value.
 
     Attributes:
-        offsets: First byte of each band, from the value's start.
-        size: Bytes of the whole value.
+        offsets: byte offset of each band in the value.
+        size: size of the value in bytes.
     """
 
     offsets: Mapping[str, int]
@@ -134,13 +131,13 @@ class Layout:
     _pieces: dict[tuple[str, ...], tuple[Piece, ...]] = field(default_factory=dict)
 
     def pieces(self, bands: tuple[str, ...]) -> tuple[Piece, ...]:
-        """Bands as few pieces as they can be read in.
+        """Find the fewest contiguous pieces that hold the bands.
 
         Args:
-            bands: Their names.
+            bands: their names.
 
         Raises:
-            KeyError: One is not here; the error's argument is its name.
+            KeyError: if one is not here; the error's argument is its name.
         """
         known = self._pieces.get(bands)
         if known is None:
@@ -159,14 +156,14 @@ class Layout:
         return pieces
 
 
-def layout_of(value: 'bytes | memoryview') -> Layout:
-    """Find the bands of a value.
+def layout_of(value: 'bytes | memoryview') -> ValueLayout:
+    """Parse the header of a value.
 
     Args:
-        value: A whole safetensors file.
+        value: a whole safetensors file.
 
     Raises:
-        ValueFormatError: It is none, is cut short, or holds what is no band of reBEN.
+        ValueFormatError: if it is no safetensors file, is truncated, or has bands that reBEN lacks.
     """
     end = _PREFIX + int.from_bytes(value[:_PREFIX], 'little')
     if not _PREFIX < end <= len(value):
@@ -178,10 +175,10 @@ def layout_of(value: 'bytes | memoryview') -> Layout:
 
 
 def encode_patch(bands: Mapping[str, NDArray[Any]]) -> bytes:
-    """Write bands as rico-hdl does: the same bytes for the same bands in any order.
+    """Encode bands as rico-hdl does; the bytes do not depend on the order of the bands.
 
     Args:
-        bands: Pixels by band, at their native sizes and types.
+        bands: pixels by band, at their native sizes and types.
 
     Returns:
         A safetensors file: the bands by their names' order, the header padded with blanks to 8 bytes.
@@ -193,16 +190,16 @@ def encode_patch(bands: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def bands_of(name: str) -> tuple[str, ...]:
-    """All bands that a patch of such a name has.
+    """List all bands of a patch by its name.
 
     Args:
-        name: As `PatchStore.read` takes it.
+        name: as `PatchStore.read` takes it.
     """
     return _BANDS[modality(name)]
 
 
 @lru_cache(maxsize=64)
-def _parse(header: bytes) -> Layout:
+def _parse(header: bytes) -> ValueLayout:
     start = _PREFIX + len(header)
     try:
         entries = {name: entry for name, entry in json.loads(header).items() if name != '__metadata__'}
@@ -217,7 +214,7 @@ def _parse(header: bytes) -> Layout:
         raise ValueFormatError('its header is no safetensors header') from error
     if not offsets or min(offsets.values()) < start:
         raise ValueFormatError('its header names no bands')
-    return Layout(offsets, size)
+    return ValueLayout(offsets, size)
 
 
 def _check(name: str, dtype: np.dtype[Any] | None, shape: tuple[int, ...], size: int) -> None:

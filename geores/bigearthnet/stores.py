@@ -1,4 +1,4 @@
-"""What stores of the pixels of reBEN have in common: one protocol over the released TIFFs, and an LMDB."""
+"""Protocols of the stores of reBEN pixels, and the bands with their native sizes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,96 +28,96 @@ _SIDES = {'B05': 60, 'B06': 60, 'B07': 60, 'B8A': 60, 'B11': 60, 'B12': 60, 'B01
 
 
 class PatchStore(Protocol):
-    """The pixels of patches by name: safe to pickle and to use after a fork.
+    """A store of patches by name; it is safe to pickle and to use after a fork.
 
     Attributes:
-        path: The folder the patches stand in.
-        kind: Which of the layouts it is.
+        path: folder of the store.
+        kind: layout of the store.
     """
 
     path: Path
     kind: Kind
 
     def read(self, name: str, bands: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Bands of one patch at their native sizes.
+        """Read bands of one patch at their native sizes.
 
         Args:
-            name: A Sentinel-2 patch id, a Sentinel-1 name, or a patch id with `_reference_map` behind it.
-            bands: Names as in `S2_BANDS` or `S1_BANDS`; a map's only band is `MAP_BAND`.
+            name: a Sentinel-2 patch id, a Sentinel-1 name, or a patch id with `_reference_map` behind it.
+            bands: names as in `S2_BANDS` or `S1_BANDS`; a map's only band is `MAP_BAND`.
 
         Returns:
             The bands asked for: Sentinel-2 (120, 120), (60, 60) or (20, 20) uint16 digital numbers,
             Sentinel-1 (120, 120) float32 decibels, a map (120, 120) uint16 CORINE Land Cover codes.
 
         Raises:
-            DatasetError: If no patch of that name is here, or it lacks a band.
-            ReadError: If what is here cannot be read; names the patch.
+            DatasetError: if the store has no such patch, or the patch lacks a band.
+            ReadError: if the data cannot be read; the message names the patch.
         """
         ...
 
     def names(self) -> list[str]:
-        """The names of all patches here (Sentinel-2, Sentinel-1 and maps), sorted."""
+        """Names of all patches in the store (Sentinel-2, Sentinel-1 and maps), sorted."""
         ...
 
 
 @runtime_checkable
 class BatchStore(PatchStore, Protocol):
-    """A store that writes pixels straight to where they are wanted."""
+    """A store that can read patches straight into given arrays."""
 
     def fill(self, name: str, bands: Sequence[str], out: NDArray[np.float32]) -> None:
-        """Write bands of one patch as float32 on the 10 m grid, coarser pixels repeated.
+        """Read bands of one patch as float32 on the 10 m grid, with coarser pixels repeated.
 
         Args:
-            name: As in `read`.
-            bands: As in `read`.
+            name: as in `read`.
+            bands: as in `read`.
             out: (C, 120, 120) to write to, contiguous.
 
         Raises:
-            DatasetError: As in `read`.
-            ReadError: As in `read`.
+            DatasetError: as in `read`.
+            ReadError: as in `read`.
         """
         ...
 
     def read_batch(
         self, names: Sequence[str], bands: Sequence[str], out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """Bands of many patches of one kind as float32 on the 10 m grid, coarser pixels repeated.
+        """Read bands of many patches of one kind as float32 on the 10 m grid, with coarser pixels repeated.
 
         Args:
-            names: As in `read`, N of them.
-            bands: As in `read`, C of them.
+            names: as in `read`, N of them.
+            bands: as in `read`, C of them.
             out: (N, C, 120, 120) to write to, contiguous from the second dimension on.
 
         Returns:
             `out`, or a new array.
 
         Raises:
-            DatasetError: As in `read`.
-            ReadError: As in `read`.
+            DatasetError: as in `read`.
+            ReadError: as in `read`.
         """
         ...
 
     def read_native(self, names: Sequence[str], bands: Sequence[str]) -> dict[int, NDArray[Any]]:
-        """Bands of many patches of one kind as they are stored, to be expanded elsewhere.
+        """Read bands of many patches of one kind as stored, to be expanded elsewhere.
 
         Args:
-            names: As in `read`, N of them.
-            bands: As in `read`.
+            names: as in `read`, N of them.
+            bands: as in `read`.
 
         Returns:
             (N, B, S, S) by the native size S: the B bands of that size in their order in `bands`.
 
         Raises:
-            DatasetError: As in `read`.
-            ReadError: As in `read`.
+            DatasetError: as in `read`.
+            ReadError: as in `read`.
         """
         ...
 
 
 def native_form(band: str) -> tuple[int, np.dtype[Any]]:
-    """Side in pixels and type of a band as it is released.
+    """Side in pixels and data type of a band as released.
 
     Args:
-        band: As in `S2_BANDS` or `S1_BANDS`, or `MAP_BAND`.
+        band: as in `S2_BANDS` or `S1_BANDS`, or `MAP_BAND`.
     """
     return _SIDES.get(band, 120), _FLOAT if band in S1_BANDS else _WHOLE

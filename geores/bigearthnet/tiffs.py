@@ -1,9 +1,7 @@
-"""The header of a TIFF, as far as it tells whether its pixels lie in one plain piece.
+"""Read the release as unpacked: folders with one GeoTIFF per band.
 
-The release as it is unpacked: folders of one GeoTIFF a band.
-
-Its images are uncompressed, each in one piece, so that one read and a look at the header give the
-pixels. Whatever is laid out otherwise (the compressed reference maps) is read by GDAL.
+Its images are uncompressed and in one piece, so that one read and a look at the header give the pixels.
+Everything else, such as the compressed reference maps, is read by GDAL.
 """
 
 import os
@@ -37,19 +35,19 @@ _DTYPES: dict[tuple[int, int], np.dtype[Any]] = {
 
 
 class TiffError(ValueError):
-    """A TIFF is damaged."""
+    """The TIFF is damaged."""
 
 
 @dataclass(frozen=True)
 class TiffHeader:
-    """Where the pixels of a TIFF lie.
+    """Shape, data type and position of the pixels of a TIFF.
 
     Attributes:
-        height: In pixels.
-        width: In pixels.
-        dtype: Of a pixel.
-        offset: Of the first pixel in the file, in bytes.
-        is_plain: Whether all pixels lie behind each other from there on, uncompressed.
+        height: height in pixels.
+        width: width in pixels.
+        dtype: data type of a pixel.
+        offset: byte offset of the first pixel in the file.
+        is_plain: whether all pixels follow from there without gaps, uncompressed.
     """
 
     height: int
@@ -68,13 +66,13 @@ def parse_tiff(data: bytes | bytearray) -> TiffHeader | None:
     """Read the header of a little-endian TIFF (TIFF 6.0, section 2).
 
     Args:
-        data: The whole file.
+        data: content of the whole file.
 
     Returns:
-        The header; None where it is of a kind that is not read here (big-endian, BigTIFF, more bands).
+        The header; None for kinds that this parser leaves to GDAL (big-endian, BigTIFF, several bands).
 
     Raises:
-        TiffError: It is no TIFF, or parts of it are missing: GDAL would give zeros for some of these.
+        TiffError: if it is no TIFF or is incomplete; GDAL would return zeros for some missing parts.
     """
     if data[:4] in (b'MM\0*', b'II+\0', b'MM\0+'):
         return None
@@ -127,17 +125,17 @@ def _check_pieces(offsets: tuple[int, ...], sizes: tuple[int, ...], end: int) ->
 
 
 def _follow(offsets: tuple[int, ...], sizes: tuple[int, ...]) -> bool:
-    """Whether each piece starts where the one before ends."""
+    """Whether each piece starts where the previous one ends."""
     return all(start + size == then for start, size, then in zip(offsets, sizes, offsets[1:], strict=False))
 
 
 class TiffStore:
-    """The released folders `BigEarthNet-S2`, `BigEarthNet-S1` and `Reference_Maps`.
+    """Store of the released folders `BigEarthNet-S2`, `BigEarthNet-S1` and `Reference_Maps`.
 
-    Only those need be there that are read from.
+    Folders that are never read need not exist.
 
     Args:
-        path: The folder that holds them.
+        path: folder that holds the released folders.
     """
 
     kind: Literal['tiff', 'lmdb'] = 'tiff'
@@ -158,22 +156,22 @@ class TiffStore:
             raise self._missing(name, str(error.filename)) from None
 
     def files(self, name: str, bands: Sequence[str]) -> list[Path]:
-        """Files of bands of a patch, whether they are there or not.
+        """Paths of the files of bands of a patch, whether they exist or not.
 
         Args:
-            name: As in `read`.
-            bands: As in `read`.
+            name: as in `read`.
+            bands: as in `read`.
         """
         stem = self._stem(name)
         return [Path(f'{stem}.tif' if band == MAP_BAND else f'{stem}_{band}.tif') for band in bands]
 
     def names(self) -> list[str]:
-        """The names of all patches here, sorted; those of folders that are no patches are left out."""
+        """Names of all patches in the store, sorted; folders that are no patches are skipped."""
         found = [name for kind, folder in self._folders.items() for name in _names(kind, folder)]
         return sorted(found)
 
     def _stem(self, name: str) -> str:
-        """Path of a patch's files up to the band."""
+        """Common prefix of the paths of a patch's files."""
         kind = modality(name)
         if kind == 's1':
             product, folder = name.rsplit('_', 3)[0], name
@@ -195,17 +193,17 @@ class TiffStore:
 
 
 def read_tiff(path: str | Path) -> NDArray[Any]:
-    """Pixels of a GeoTIFF of one band, exactly as they are stored.
+    """Read the pixels of a single-band GeoTIFF, exactly as stored.
 
     Args:
-        path: The file.
+        path: path of the file.
 
     Returns:
         (H, W), a new array.
 
     Raises:
-        FileNotFoundError: If it is not there.
-        ReadError: If it is damaged or no GeoTIFF.
+        FileNotFoundError: if it is not there.
+        ReadError: if it is damaged or no GeoTIFF.
     """
     data = _bytes(path)
     try:
@@ -232,7 +230,7 @@ def _read_band(path: str, band: str) -> NDArray[Any]:
 
 
 def _bytes(path: str | Path) -> bytearray:
-    """All of a file; a bytearray, so that arrays over it can be written to."""
+    """Read a whole file, as a bytearray so that arrays over it are writable."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Sentinel-2 tiles: from the name of a 100 km square (MGRS) to a zone and a corner in UTM.
+"""Locate Sentinel-2 tiles: from the name of a 100 km square (MGRS) to a UTM zone and a corner.
 
-A tile starts at the upper left corner of its 100 km square, moved out to the next multiple of 60 m, so
+A tile starts at the upper left corner of its 100 km square, moved outwards to the next multiple of 60 m, so
 that pixels of 10, 20 and 60 m all fit: 500000 becomes 499980, 4400000 becomes 4400040.
 """
 
@@ -21,17 +21,20 @@ _CYCLE = len(_ROWS) * _SQUARE
 _SNAP = 60
 _BANDS = 'CDEFGHJKLMNPQRSTUVWX'
 
+# At the edge of a zone a parallel lies up to about 30 km north of where it crosses the central meridian.
+_CURVE = 40_000
+
 
 @dataclass(frozen=True)
 class Tile:
     """A Sentinel-2 tile.
 
     Attributes:
-        name: As '33UUP'.
-        zone: UTM zone, 1 to 60.
-        north: Whether it lies north of the equator.
-        left: Easting of its upper left corner in m.
-        top: Northing of its upper left corner in m.
+        name: name of the tile, such as '33UUP'.
+        zone: number of the UTM zone, 1 to 60.
+        north: whether the tile lies north of the equator.
+        left: easting of the upper left corner, in m.
+        top: northing of the upper left corner, in m.
     """
 
     name: str
@@ -42,22 +45,22 @@ class Tile:
 
     @property
     def epsg(self) -> int:
-        """Code of its UTM coordinate system."""
+        """EPSG code of the UTM zone."""
         return (32600 if self.north else 32700) + self.zone
 
 
 @lru_cache(maxsize=1024)
 def parse_tile(name: str) -> Tile:
-    """A tile by its name.
+    """Locate a tile by its name.
 
-    Columns repeat every three zones and rows every 2000 km, starting five letters later in even
-    zones; the latitude band tells which repetition it is (NGA.STND.0037, MGRS, section 3).
+    Column letters repeat every three zones. Row letters repeat every 2000 km and start five letters later in
+    even zones; the latitude band says which repetition is meant (NGA.STND.0037, MGRS, section 3).
 
     Args:
-        name: As '33UUP' or 'T33UUP'.
+        name: name of the tile, such as '33UUP' or 'T33UUP'.
 
     Raises:
-        UsageError: It is no name of a tile.
+        UsageError: if it is no name of a tile.
     """
     match = _TILE.fullmatch(name)
     if match is None:
@@ -77,7 +80,7 @@ def parse_tile(name: str) -> Tile:
 
 
 def _in_band(northing: int, band: str) -> int | None:
-    """The repetition of a row that touches a latitude band of 8 degrees (the last has 12)."""
+    """Northing of the repetition of a row that touches a latitude band of 8 degrees (12 for band X)."""
     south = -80.0 + 8 * _BANDS.index(band)
     low, high = (_northing(latitude) for latitude in (south, south + (12 if band == 'X' else 8)))
     offset = 0 if band >= 'N' else 10_000_000
@@ -87,12 +90,8 @@ def _in_band(northing: int, band: str) -> int | None:
     return found if found <= high else None
 
 
-# At the edge of a zone a parallel runs up to about 30 km north of where it crosses the middle.
-_CURVE = 40_000
-
-
 def _northing(latitude: float) -> float:
-    """Northing in m of a latitude on a zone's central meridian, to 100 m."""
+    """Northing of a latitude on the central meridian, accurate to 100 m."""
     phi = math.radians(latitude)
     arc = 6_367_449.1458 * phi - 16_038.5087 * math.sin(2 * phi) + 16.8326 * math.sin(4 * phi)
     return 0.9996 * arc

@@ -1,1 +1,1 @@
-"""Bringing a data set from one layout on disk to another, and checking what stands there."""
+"""Convert reBEN between its layouts on disk, and verify the result."""

@@ -1,4 +1,4 @@
-"""Converting reBEN from one layout to another: `geores convert reben`."""
+"""Convert reBEN from one layout to another: `geores convert reben`."""
 
 import csv
 import hashlib
@@ -9,10 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from geores.bigearthnet.stores import PatchStore
-from geores.converting.journal import Journal, check_destination, check_space, counts_of, locked, work_folder
+from geores.converting.journal import (
+    Journal,
+    check_destination,
+    check_space,
+    count_by_kind,
+    locked,
+    partial_folder,
+)
 from geores.converting.sources import Fault, TarStore, open_source
 from geores.converting.verify import copy_tables, missing_patches, tables_for
-from geores.converting.workers import Check, Convert, Progress, chunk_of, chunks_of, ordered_map, tasks
+from geores.converting.workers import (
+    CheckChunk,
+    ConvertChunk,
+    Progress,
+    chunk_count,
+    chunk_of,
+    chunk_tasks,
+    ordered_map,
+)
 from geores.converting.writers import FORMATS, Writer, writer_for
 from geores.errors import DatasetError, JournalError, ReadError, UsageError, WriteError
 from geores.io.whole_files import failing
@@ -25,15 +40,15 @@ JOURNAL = 'journal.jsonl'
 
 @dataclass(frozen=True)
 class Conversion:
-    """What came of a conversion.
+    """Result of a conversion.
 
     Attributes:
-        folder: Where it stands.
-        form: Layout: 'lmdb' or 'tiff'.
-        counts: Patches written, by kind: 's2', 's1', 'map'.
-        faults: Patches that are missing or could not be read, and why.
-        seconds: It took, without what an earlier run had done.
-        left_out: Rows of the metadata of which nothing was there, where those were left out.
+        folder: destination folder.
+        form: layout, 'lmdb' or 'tiff'.
+        counts: number of patches written per kind: 's2', 's1', 'map'.
+        faults: patches that are missing or could not be read, with the reason.
+        seconds: run time, without that of an earlier run that was resumed.
+        left_out: number of metadata rows left out because none of their patches is in the source.
     """
 
     folder: Path
@@ -45,7 +60,7 @@ class Conversion:
 
     @property
     def faults_file(self) -> Path:
-        """Where the faults are listed, if there are any."""
+        """The file that lists the faults; it exists only if there are any."""
         return self.folder / FAULTS
 
 
@@ -60,27 +75,27 @@ def convert_reben(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Conversion:
-    """Convert patches; the folder stands there complete and checked, or not at all.
+    """Convert patches to another layout; the destination appears complete and verified, or not at all.
 
-    A conversion that was killed goes on where it was when it is started again, and ends with the same
-    bytes as one that was left alone.
+    A conversion that was killed resumes when it is started again, and ends with the same bytes as one that
+    was not interrupted.
 
     Args:
-        source: Released folders, `.tar` archives of the release, or an LMDB.
-        folder: To write; what is wrong with the source is listed in its `faults.csv`.
+        source: released folders, `.tar` archives of the release, or an LMDB.
+        folder: destination; problems with the source are listed in its `faults.csv`.
         form: 'lmdb' (as rico-hdl writes) or 'tiff' (as released).
         metadata: `metadata.parquet` or its folder, if it is not with the patches or above them. Patches
             that it names and the source lacks count as faults; it is copied to the result.
-        only_present: Leave out rows of the metadata of which the source has nothing, in the copy too; for
-            parts of the data set.
-        jobs: Processes that work.
-        overwrite: Replace what stands at `folder`, and begin anew where unfinished work is of something else.
-        progress: Called with the patches that were done and their number in all.
+        only_present: leave out metadata rows with no patch in the source, also in the copied table; for parts
+            of the data set.
+        jobs: number of worker processes.
+        overwrite: replace what stands at `folder`, and begin anew where unfinished work is of something else.
+        progress: called with the number of patches just done and the total.
 
     Raises:
-        UsageError: If the source, the destination or an option is not usable; nothing has been written.
-        ReadError: If not one patch could be read.
-        WriteError: If writing failed, or what was written does not read as it was.
+        UsageError: if the source, the destination or an option is not usable; nothing has been written.
+        ReadError: if not one patch could be read.
+        WriteError: if writing failed, or what was written does not read as it was.
     """
     began, source, folder = time.perf_counter(), Path(source), Path(folder)
     if form not in FORMATS:
@@ -94,32 +109,32 @@ def convert_reben(
     if not names:
         raise DatasetError(f'{source}: there is not one reBEN patch in it')
     missing, left_out = ([], 0) if table is None else missing_patches(names, table, only_present=only_present)
-    work = work_folder(folder)
-    jobs = min(jobs, chunks_of(names))
+    work = partial_folder(folder)
+    jobs = min(jobs, chunk_count(names))
     with failing(folder.absolute().parent):
         work.parent.mkdir(parents=True, exist_ok=True)
         with locked(work):
-            journal, writer = _begin(work, source, form, names, overwrite=overwrite)
-            _work(store, names, journal, writer, jobs, progress or _silent)
-            _end(work, journal, writer, names, jobs, progress or _silent)
+            journal, writer = _start_or_resume(work, source, form, names, overwrite=overwrite)
+            _convert_chunks(store, names, journal, writer, jobs, progress or _silent)
+            _finish(work, journal, writer, names, jobs, progress or _silent)
             faults = sorted([*missing, *(fault for chunk in journal.chunks for fault in chunk.faults)])
             if table is not None:
                 copy_tables(table, work / 'store', names if only_present else None)
             if faults:
                 _list_faults(work / 'store' / FAULTS, faults)
-            _put(work, folder)
+            _publish(work, folder)
     seconds = time.perf_counter() - began
-    return Conversion(folder, form, counts_of(journal.sums), faults, seconds, left_out)
+    return Conversion(folder, form, count_by_kind(journal.sums), faults, seconds, left_out)
 
 
-def _begin(
+def _start_or_resume(
     work: Path, source: Path, form: str, names: list[str], *, overwrite: bool
 ) -> tuple[Journal, Writer]:
-    """Take up unfinished work, or begin."""
+    """Resume unfinished work of the same kind, or start anew."""
     digest = hashlib.sha256('\n'.join(names).encode()).hexdigest()
     key: dict[str, Any] = {'source': str(source.resolve()), 'format': form, 'names': digest}
     store = work / 'store'
-    if work.exists() and (not store.exists() or (overwrite and not _is_of(work, key))):
+    if work.exists() and (not store.exists() or (overwrite and not _can_resume(work, key))):
         shutil.rmtree(work)
     store.mkdir(parents=True, exist_ok=True)
     check_space(work, names)
@@ -128,8 +143,8 @@ def _begin(
     return journal, writer
 
 
-def _is_of(work: Path, key: dict[str, Any]) -> bool:
-    """Whether unfinished work is of this kind, and can be taken up."""
+def _can_resume(work: Path, key: dict[str, Any]) -> bool:
+    """Whether unfinished work has this key and can be resumed."""
     try:
         Journal(work / JOURNAL, key)
     except (JournalError, ValueError, KeyError):
@@ -137,25 +152,25 @@ def _is_of(work: Path, key: dict[str, Any]) -> bool:
     return True
 
 
-def _work(
+def _convert_chunks(
     store: PatchStore, names: list[str], journal: Journal, writer: Writer, jobs: int, progress: Progress
 ) -> None:
-    """Convert what is left."""
+    """Convert the chunks that the journal does not list yet."""
     first, total = len(journal.chunks), 2 * len(names)
     progress(sum(len(chunk_of(names, number)) for number in range(first)), total)
-    work = Convert(None if isinstance(store, TarStore) else store, writer)
-    for chunk in ordered_map(work, tasks(names, store, first=first), jobs):
-        # Noted before it is put into an LMDB, which tells by itself whether that came about.
+    work = ConvertChunk(None if isinstance(store, TarStore) else store, writer)
+    for chunk in ordered_map(work, chunk_tasks(names, store, first=first), jobs):
+        # The journal comes first: after a kill the LMDB itself shows whether its transaction was committed.
         journal.add(chunk)
         writer.commit(chunk)
         chunk.values.clear()
         progress(len(chunk_of(names, chunk.number)), total)
 
 
-def _end(
+def _finish(
     work: Path, journal: Journal, writer: Writer, names: list[str], jobs: int, progress: Progress
 ) -> None:
-    """Write what describes the whole, then read all of it again."""
+    """Write the checksums, then read everything back and compare."""
     sums = journal.sums
     if not sums:
         fault = journal.chunks[0].faults[0]
@@ -163,9 +178,9 @@ def _end(
     writer.finish(journal)
     written, total = writer.open(), 2 * len(names)
     progress(len(names) - len(sums), total)
-    for number, faults in ordered_map(Check(written), tasks(list(sums), written, sums=sums), jobs):
+    for number, faults in ordered_map(CheckChunk(written), chunk_tasks(list(sums), written, sums=sums), jobs):
         if faults:
-            # It would be taken for finished work by the next run.
+            # Otherwise the next run would take it for finished work.
             shutil.rmtree(work)
             raise WriteError(
                 f'patch {faults[0].patch} was not written as it was read ({faults[0].reason}): is the '
@@ -181,8 +196,8 @@ def _list_faults(path: Path, faults: list[Fault]) -> None:
         writer.writerows([fault.patch, fault.reason] for fault in faults)
 
 
-def _put(work: Path, folder: Path) -> None:
-    """Give the result its name, and take the rest of the work away."""
+def _publish(work: Path, folder: Path) -> None:
+    """Move the result to its destination and remove the work folder."""
     from geores.bundle import put_folder
 
     put_folder(work / 'store', folder)
@@ -190,4 +205,4 @@ def _put(work: Path, folder: Path) -> None:
 
 
 def _silent(_: int, __: int) -> None:
-    """Show nothing."""
+    """Progress callback that does nothing."""

@@ -1,6 +1,6 @@
-"""What a conversion has finished, line by line, so that a killed one goes on where it was.
+"""State of a conversion on disk: the journal of finished chunks, the work folder and its lock.
 
-Where a conversion writes: a folder that appears whole, and its work in progress beside it.
+A conversion that was killed resumes after the last chunk in its journal.
 """
 
 import json
@@ -19,18 +19,30 @@ from geores.converting.sources import Fault
 from geores.errors import JournalError, OutputError
 from geores.io.whole_files import check_writable
 
-__all__ = ['Chunk', 'Journal', 'check_destination', 'check_space', 'locked', 'work_folder']
+__all__ = [
+    'Journal',
+    'PatchChunk',
+    'check_destination',
+    'check_space',
+    'count_by_kind',
+    'locked',
+    'partial_folder',
+]
+
+_BYTES = {'s2': 160_832, 's1': 115_344, 'map': 28_872}
+"""Bytes per patch of each kind in an LMDB; other layouts exceed them by less than `_OVERHEAD`."""
+_OVERHEAD = 1.04
 
 
 @dataclass
-class Chunk:
-    """Patches that are worked on together.
+class PatchChunk:
+    """Result of converting one chunk of patches.
 
     Attributes:
-        number: From 0, in the order of all names.
-        sums: Checksum by name of the patches that were read.
-        faults: What is wrong with the others.
-        values: What the parent has to write, where workers do not write themselves; not kept.
+        number: number of the chunk, from 0, in the order of patch names.
+        sums: checksums of the patches read, by name.
+        faults: problems with the patches that could not be read.
+        values: encoded patches for the parent to write, if workers do not write; not kept in the journal.
     """
 
     number: int
@@ -40,29 +52,29 @@ class Chunk:
 
 
 class Journal:
-    """Chunks that are finished, in their order.
+    """Append-only file of finished chunks, one JSON line per chunk.
 
     Args:
-        path: The file, made if it is not there.
-        key: What the work is: source, format, names. Work of another key is refused.
+        path: path of the file, which is created if missing.
+        key: identity of the work (source, format, names). A file with another key is refused.
 
     Raises:
-        JournalError: If the file is of other work.
+        JournalError: if the file has another key.
     """
 
     def __init__(self, path: Path, key: dict[str, Any]) -> None:
         self.path = path
-        self.chunks: list[Chunk] = []
+        self.chunks: list[PatchChunk] = []
         if path.exists():
             self._read(key)
         if not path.exists():
             self._append(key)
 
-    def add(self, chunk: Chunk) -> None:
-        """Note that a chunk is finished.
+    def add(self, chunk: PatchChunk) -> None:
+        """Record that a chunk is finished.
 
         Args:
-            chunk: The next.
+            chunk: the next chunk.
         """
         self._append({
             'number': chunk.number,
@@ -72,19 +84,19 @@ class Journal:
         self.chunks.append(chunk)
 
     def drop_last(self) -> None:
-        """Forget the last chunk, which was noted and not written."""
+        """Remove the last chunk, which was recorded but not written."""
         self.chunks.pop()
         lines = self.path.read_bytes().splitlines(keepends=True)
         os.truncate(self.path, sum(map(len, lines[: len(self.chunks) + 1])))
 
     @property
     def sums(self) -> dict[str, int]:
-        """Checksums of all patches written, in their order."""
+        """Checksums of all patches written, in order."""
         return {name: value for chunk in self.chunks for name, value in chunk.sums.items()}
 
     @property
     def entries(self) -> int:
-        """Patches written so far."""
+        """Number of patches written so far."""
         return sum(len(chunk.sums) for chunk in self.chunks)
 
     def _append(self, record: dict[str, Any]) -> None:
@@ -94,7 +106,7 @@ class Journal:
             os.fsync(file.fileno())
 
     def _read(self, key: dict[str, Any]) -> None:
-        """Read finished lines; a line that a kill cut short is taken off."""
+        """Read the finished lines, and truncate a line that a kill cut short."""
         data = self.path.read_bytes()
         whole = data[: data.rfind(b'\n') + 1]
         if not whole:
@@ -110,30 +122,28 @@ class Journal:
         for line in lines:
             record = json.loads(line)
             faults = [Fault(**fault) for fault in record['faults']]
-            self.chunks.append(Chunk(record['number'], record['sums'], faults))
+            self.chunks.append(PatchChunk(record['number'], record['sums'], faults))
 
 
-_BYTES = {'s2': 160_832, 's1': 115_344, 'map': 28_872}
-"""Of a patch of each kind in an LMDB; other layouts add no more to the pixels than `_SPARE`."""
-_SPARE = 1.04
-
-
-def work_folder(folder: Path) -> Path:
-    """Where unfinished work is kept.
+def partial_folder(folder: Path) -> Path:
+    """Folder of unfinished work, beside the destination.
 
     Args:
-        folder: The destination.
+        folder: destination folder.
     """
     return folder.with_name(f'.{folder.name}.partial')
 
 
 def check_destination(folder: Path, source: Path, *, overwrite: bool) -> None:
-    """Raise `OutputError` where the result could not be put, before any work is done.
+    """Check that the result can be written, before any work is done.
 
     Args:
-        folder: The destination.
-        source: What is read.
-        overwrite: Whether what stands there may be replaced.
+        folder: destination folder.
+        source: path that is read.
+        overwrite: whether an existing folder may be replaced.
+
+    Raises:
+        OutputError: if the destination exists, is a file, holds the source, or cannot be written.
     """
     if folder.resolve() == source.resolve() or folder.resolve() in source.resolve().parents:
         raise OutputError(f'{folder}: is or holds the source {source}; name another destination')
@@ -145,13 +155,16 @@ def check_destination(folder: Path, source: Path, *, overwrite: bool) -> None:
 
 
 def check_space(folder: Path, names: list[str]) -> None:
-    """Raise `OutputError` where the disk is too small, counting what unfinished work takes already.
+    """Check that the result fits on the disk, counting the space that unfinished work takes already.
 
     Args:
-        folder: The work folder.
-        names: Of all patches.
+        folder: the work folder.
+        names: names of all patches.
+
+    Raises:
+        OutputError: if there is too little free space.
     """
-    needed = int(_SPARE * sum(_BYTES[modality(name)] for name in names))
+    needed = int(_OVERHEAD * sum(_BYTES[modality(name)] for name in names))
     taken = sum(path.stat().st_blocks * 512 for path in folder.glob('store/*') if path.is_file())
     free = shutil.disk_usage(folder).free
     if free + taken < needed:
@@ -163,13 +176,13 @@ def check_space(folder: Path, names: list[str]) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a second conversion away from the same work.
+    """Lock the work folder against a second conversion.
 
     Args:
-        folder: The work folder.
+        folder: the work folder.
 
     Raises:
-        OutputError: If one is under way.
+        OutputError: if another conversion holds the lock.
     """
     lock = FileLock(folder.with_name(f'{folder.name}.lock'))
     try:
@@ -183,11 +196,11 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def counts_of(names: 'list[str] | Mapping[str, int]') -> dict[str, int]:
-    """Number of patches of each kind.
+def count_by_kind(names: 'list[str] | Mapping[str, int]') -> dict[str, int]:
+    """Count patches per kind.
 
     Args:
-        names: Of patches.
+        names: names of patches.
     """
     counts: dict[str, int] = {}
     for name in names:

@@ -1,6 +1,6 @@
-"""The release as it is downloaded: uncompressed tar archives, read without unpacking them.
+"""Sources of a conversion: released folders, tar archives of the release, or an LMDB.
 
-What is converted: patches from released folders, archives, or an LMDB.
+Tar archives are indexed once and read in place, without unpacking them.
 """
 
 import os
@@ -21,20 +21,21 @@ from geores.bigearthnet.stores import MAP_BAND, TIFF_FOLDERS, PatchStore, native
 from geores.bigearthnet.tiffs import TiffError, parse_tiff
 from geores.errors import DatasetError, ReadError, UsageError
 
-__all__ = ['Fault', 'TarStore', 'open_source', 'read_whole']
+__all__ = ['Fault', 'TarStore', 'open_source', 'read_patch']
 
+_COMPRESSED = ('.zst', '.gz', '.tgz', '.bz2', '.xz')
 _MEMBER = re.compile(r'(?P<name>S[12]\w+?)(?:_(?P<band>B\w\w|VV|VH)|(?P<map>_reference_map))\.tif')
 
 
 class TarStore:
-    """Patches in tar archives of the release.
+    """A store of the patches in tar archives of the release.
 
     Args:
-        path: The archive, or the folder of several.
-        archives: Their paths.
+        path: the archive, or the folder that holds several.
+        archives: paths of the archives.
 
     Raises:
-        DatasetError: If one is damaged, or has members that lead out of it (`../`, links, devices).
+        DatasetError: if one is damaged, or has members that lead out of it (`../`, links, devices).
     """
 
     kind: Literal['tiff', 'lmdb'] = 'tiff'
@@ -49,14 +50,14 @@ class TarStore:
             raise DatasetError(f'{path}: no reBEN patches in {", ".join(one.name for one in self._archives)}')
 
     def names(self) -> list[str]:
-        """The names of all patches here, sorted."""
+        """Names of all patches in the archives, sorted."""
         return sorted(self._members)
 
     def part(self, names: Sequence[str]) -> 'TarStore':
-        """A store of some patches only, small enough to be sent to another process.
+        """A store of only some patches, small enough to be sent to another process.
 
         Args:
-            names: Of the patches.
+            names: names of the patches.
         """
         part = object.__new__(TarStore)
         part.path, part._archives = self.path, self._archives
@@ -149,16 +150,13 @@ def _decode(data: bytes) -> NDArray[Any]:
     return pixels
 
 
-_COMPRESSED = ('.zst', '.gz', '.tgz', '.bz2', '.xz')
-
-
 @dataclass(frozen=True, order=True)
 class Fault:
-    """A patch that is not as it should be.
+    """A patch that is missing or damaged.
 
     Attributes:
-        patch: Its name.
-        reason: What is wrong, with the file where there is one.
+        patch: name of the patch.
+        reason: description of the problem, with the file if there is one.
     """
 
     patch: str
@@ -166,13 +164,13 @@ class Fault:
 
 
 def open_source(path: Path | str) -> PatchStore:
-    """Open what patches are read from.
+    """Open a source of patches, whatever its layout.
 
     Args:
-        path: Released folders, an LMDB, a `.tar` of the release or a folder of such.
+        path: released folders, an LMDB, a `.tar` archive of the release, or a folder of such archives.
 
     Raises:
-        DatasetError: If nothing of the kind is there, an archive is not to be trusted, or a part of the
+        DatasetError: if nothing of the kind is there, an archive is not to be trusted, or a part of the
             release is an archive beside unpacked parts, where it would be left out.
     """
     path = Path(path)
@@ -190,8 +188,6 @@ def open_source(path: Path | str) -> PatchStore:
     else:
         _check_unpacked(store)
         return store
-    pass  # MERGED-IMPORT
-
     return TarStore(path, archives)
 
 
@@ -207,22 +203,22 @@ def _check_unpacked(store: PatchStore) -> None:
 
 
 def _with_compressed(path: Path, error: DatasetError) -> DatasetError:
-    """The same error, and that compressed archives are there."""
+    """Add to an error that there are compressed archives, which would have to be decompressed."""
     found = sorted(one.name for one in path.glob('*.tar.*') if one.name.endswith(_COMPRESSED))
     if not found:
         return error
     return DatasetError(f'{error}; decompress {", ".join(found)} first (as with `unzstd`)')
 
 
-def read_whole(store: PatchStore, name: str) -> tuple[dict[str, NDArray[Any]], list[Fault]]:
-    """All bands of a patch, or everything that is wrong with it.
+def read_patch(store: PatchStore, name: str) -> tuple[dict[str, NDArray[Any]], list[Fault]]:
+    """Read all bands of a patch, or find everything that is wrong with it.
 
     Args:
-        store: Where it is.
-        name: Of the patch.
+        store: store that holds the patch.
+        name: name of the patch.
 
     Returns:
-        Pixels by band, empty where there are faults; and those.
+        Pixels by band name (empty if there are faults), and the faults.
     """
     bands = bands_of(name)
     try:
@@ -235,5 +231,5 @@ def read_whole(store: PatchStore, name: str) -> tuple[dict[str, NDArray[Any]], l
             store.read(name, [band])
         except (DatasetError, ReadError) as error:
             faults.append(Fault(name, str(error)))
-    # One value that cannot be read fails for every band alike.
+    # A damaged value in an LMDB fails for every band alike: report it once.
     return {}, sorted(set(faults)) or [Fault(name, first)]

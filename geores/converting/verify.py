@@ -1,7 +1,4 @@
-"""Patches that the released tables name, against those that are there.
-
-Checking a store of reBEN: `geores verify`.
-"""
+"""Verify a store of reBEN against its checksums and the released tables: `geores verify`."""
 
 import shutil
 import time
@@ -15,23 +12,23 @@ import pyarrow.parquet as pq
 from geores.bigearthnet.metadata import METADATA, SNOW_METADATA, find_metadata, read_metadata
 from geores.bigearthnet.opening import CHECKSUMS, read_checksums
 from geores.bigearthnet.patch_id import MAP_SUFFIX, PatchId, S1Name, modality
-from geores.converting.journal import counts_of
+from geores.converting.journal import count_by_kind
 from geores.converting.sources import Fault, open_source
-from geores.converting.workers import Check, Progress, chunks_of, ordered_map, tasks
+from geores.converting.workers import CheckChunk, Progress, chunk_count, chunk_tasks, ordered_map
 from geores.errors import DatasetError, UsageError
 
 __all__ = ['Verification', 'copy_tables', 'missing_patches', 'tables_for', 'verify_reben']
 
 
 def tables_for(root: Path, metadata: Path | None) -> Path | None:
-    """The table of clean patches, or None where there is none and none was named.
+    """Find the table of clean patches; None if there is none and none was given.
 
     Args:
-        root: Where the patches are.
-        metadata: The table or its folder, if it was named.
+        root: folder of the patches.
+        metadata: the table or its folder, if given.
 
     Raises:
-        DatasetError: If the table that was named is not there.
+        DatasetError: if the given table does not exist.
     """
     try:
         return find_metadata(root, metadata)
@@ -44,18 +41,18 @@ def tables_for(root: Path, metadata: Path | None) -> Path | None:
 def missing_patches(
     names: Sequence[str], table: Path, *, only_present: bool = False
 ) -> tuple[list[Fault], int]:
-    """Patches of the tables that are not there, of the kinds of which there are any.
+    """Find patches that the tables list and the store lacks, among the kinds that the store holds.
 
     Args:
-        names: Of the patches that are there.
-        table: Path of `metadata.parquet`; the table of patches with snow and clouds beside it counts too.
-        only_present: Leave out rows of which nothing is there, as of a part of the data set.
+        names: names of the patches in the store.
+        table: path of `metadata.parquet`; the table of patches with snow and clouds beside it counts too.
+        only_present: leave out rows with no patch in the store, for parts of the data set.
 
     Returns:
         The missing patches, and the number of rows that were left out.
 
     Raises:
-        DatasetError: If a table cannot be read, or every row would be left out.
+        DatasetError: if a table cannot be read, or every row would be left out.
     """
     here, kinds = set(names), {modality(name) for name in names}
     rows = read_metadata(table, snow_and_clouds=table.with_name(SNOW_METADATA).is_file())
@@ -74,12 +71,12 @@ def missing_patches(
 
 
 def copy_tables(table: Path, folder: Path, present: Sequence[str] | None = None) -> None:
-    """Put the tables beside the patches, where `geores.datasets.ReBEN` looks for them.
+    """Copy the tables beside the patches, where `geores.datasets.ReBEN` looks for them.
 
     Args:
-        table: Path of `metadata.parquet`.
-        folder: To copy to.
-        present: Patches that are there, for only those rows of which something is; None for all rows.
+        table: path of `metadata.parquet`.
+        folder: destination.
+        present: names of the patches in the store, to copy only their rows; None copies all rows.
     """
     for path, name in ((table, METADATA), (table.with_name(SNOW_METADATA), SNOW_METADATA)):
         if not path.is_file():
@@ -92,7 +89,7 @@ def copy_tables(table: Path, folder: Path, present: Sequence[str] | None = None)
 
 
 def _present(rows: pa.Table, here: set[str]) -> pa.Array:
-    """Of which rows a patch of any kind is there."""
+    """Mask of the rows with at least one patch of any kind in the store."""
     ids = rows['patch_id'].to_pylist()
     partners = rows['s1_name'].to_pylist() if 's1_name' in rows.column_names else ids
     return pa.array([
@@ -103,17 +100,17 @@ def _present(rows: pa.Table, here: set[str]) -> pa.Array:
 
 @dataclass(frozen=True)
 class Verification:
-    """What stands in a store, and what is wrong with it.
+    """Result of verifying a store.
 
     Attributes:
-        path: Of the store.
-        form: Layout: 'lmdb' or 'tiff'.
-        counts: Patches by kind: 's2', 's1', 'map'.
-        summed: Number of patches that were compared with a checksum.
-        table: The released table that patches were counted against, if there is one.
-        faults: Patches that are missing or broken, and why.
-        seconds: It took.
-        left_out: Rows of the table of which nothing is there, where those were left out.
+        path: path of the store.
+        form: layout, 'lmdb' or 'tiff'.
+        counts: number of patches per kind: 's2', 's1', 'map'.
+        summed: number of patches compared with a checksum.
+        table: released table that the patches were compared with, if there is one.
+        faults: missing or damaged patches, with the reason.
+        seconds: run time.
+        left_out: number of table rows left out because the store has none of their patches.
     """
 
     path: Path
@@ -134,21 +131,21 @@ def verify_reben(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> Verification:
-    """Read every patch of a store.
+    """Verify every patch of a store.
 
-    Each has to have all its bands at their sizes and types, and the checksum that was noted when it was
-    converted; every patch that the released tables name has to be there, of those kinds that are there.
+    Each patch must have all its bands with their size and type, and the checksum recorded at its conversion.
+    Every patch that the released tables list must be there, for the kinds that the store holds.
 
     Args:
-        path: Released folders, `.tar` archives, or an LMDB.
+        path: released folders, `.tar` archives, or an LMDB.
         metadata: `metadata.parquet` or its folder, if it is not with the patches or above them.
-        only_present: Leave out rows of the tables of which nothing is there; for parts of the data set.
-        jobs: Processes that work.
-        progress: Called with the patches that were done and their number in all.
+        only_present: leave out table rows with no patch in the store, for parts of the data set.
+        jobs: number of worker processes.
+        progress: called with the number of patches just done and the total.
 
     Raises:
-        UsageError: If there is no store, or an option is not usable.
-        ReadError: If the whole cannot be read, as a damaged index.
+        UsageError: if there is no store, or an option is not usable.
+        ReadError: if the whole cannot be read, as a damaged index.
     """
     if jobs < 1:
         raise UsageError(f'--jobs is 1 or more, not {jobs}')
@@ -165,14 +162,14 @@ def verify_reben(
     missing, left_out = ([], 0) if table is None else missing_patches(known, table, only_present=only_present)
     found += missing
     for number, wrong in ordered_map(
-        Check(store), tasks(known, store, sums=sums), min(jobs, chunks_of(names))
+        CheckChunk(store), chunk_tasks(known, store, sums=sums), min(jobs, chunk_count(names))
     ):
         found += wrong
         if progress is not None:
             progress(number, len(known))
     summed = len(set(sums) & set(known))
     faults, seconds = sorted(set(found)), time.perf_counter() - began
-    return Verification(path, store.kind, counts_of(known), summed, table, faults, seconds, left_out)
+    return Verification(path, store.kind, count_by_kind(known), summed, table, faults, seconds, left_out)
 
 
 def _is_patch(name: str) -> bool:

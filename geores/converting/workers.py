@@ -1,7 +1,4 @@
-"""Work spread over processes, its results in order and only a few ahead of who takes them.
-
-What worker processes do: read patches and write them, or read them again and compare.
-"""
+"""Worker processes of a conversion: an ordered parallel map, and the work on chunks of patches."""
 
 import multiprocessing
 import os
@@ -16,34 +13,51 @@ from typing import Any, TypeVar
 
 from geores.bigearthnet.opening import checksum
 from geores.bigearthnet.stores import PatchStore
-from geores.converting.journal import Chunk
-from geores.converting.sources import Fault, TarStore, read_whole
+from geores.converting.journal import PatchChunk
+from geores.converting.sources import Fault, TarStore, read_patch
 from geores.converting.writers import Writer
 from geores.errors import GeoresError
 
-__all__ = ['CHUNK', 'Check', 'Convert', 'Progress', 'Task', 'chunk_of', 'chunks_of', 'ordered_map', 'tasks']
+__all__ = [
+    'CHUNK',
+    'CheckChunk',
+    'ChunkTask',
+    'ConvertChunk',
+    'Progress',
+    'chunk_count',
+    'chunk_of',
+    'chunk_tasks',
+    'ordered_map',
+]
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
+CHUNK = 128
+"""Patches per chunk: about 18 MB, one LMDB transaction."""
 _AHEAD = 3
+"""Tasks submitted ahead per process; bounds the results held in memory."""
 _FUNCTIONS: list[Callable[[Any], Any]] = []
+"""The function of this worker process, kept so that it is pickled once and not per task."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of patches done since the last call, and the total."""
 
 
 def ordered_map(function: Callable[[Item], Result], tasks: Iterable[Item], jobs: int) -> Iterator[Result]:
-    """Results of tasks, in their order.
+    """Apply a function to tasks in parallel, and yield the results in order.
 
     Args:
-        function: What to do; sent once to each process.
-        tasks: What to do it on.
-        jobs: Processes; 1 works in this one.
+        function: function to apply; it is pickled once per process.
+        tasks: inputs of the function.
+        jobs: number of processes; 1 runs in this one.
 
     Raises:
-        GeoresError: If a process died, as when memory runs out.
+        GeoresError: if a worker process died, for example when memory runs out.
     """
     if jobs == 1:
         yield from map(function, tasks)
         return
-    # Forking would copy threads that hold locks, and LMDB environments.
+    # Forking would copy locks that threads hold, and open LMDB environments.
     context = multiprocessing.get_context('spawn')
     executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(function,))
     waiting: deque[Future[Result]] = deque()
@@ -63,7 +77,7 @@ def ordered_map(function: Callable[[Item], Result], tasks: Iterable[Item], jobs:
 
 
 def _start(function: Callable[[Any], Any]) -> None:
-    """Keep the function, and let no worker outlive a parent that was killed."""
+    """Keep the function, and exit when the parent process is killed."""
     _FUNCTIONS[:] = [function]
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -79,22 +93,15 @@ def _watch(sentinel: int) -> None:
     os._exit(1)
 
 
-Progress = Callable[[int, int], None]
-"""Called with the patches that were done since the last call, and their number in all."""
-
-CHUNK = 128
-"""Patches that are worked on together: some 18 MB, one transaction of an LMDB."""
-
-
 @dataclass(frozen=True)
-class Task:
-    """Patches of one chunk.
+class ChunkTask:
+    """The work on one chunk of patches.
 
     Attributes:
-        number: Of the chunk.
-        names: Of its patches.
-        sums: Their checksums, where they are known.
-        store: Where to read them, if not where the worker reads by itself.
+        number: number of the chunk.
+        names: names of its patches.
+        sums: known checksums of the patches.
+        store: store to read from, if the worker has none of its own.
     """
 
     number: int
@@ -103,11 +110,11 @@ class Task:
     store: PatchStore | None = None
 
 
-def chunks_of(names: Sequence[str]) -> int:
-    """Number of chunks.
+def chunk_count(names: Sequence[str]) -> int:
+    """Number of chunks that patches are divided into.
 
     Args:
-        names: Of all patches.
+        names: names of all patches.
     """
     return -(-len(names) // CHUNK)
 
@@ -116,49 +123,49 @@ def chunk_of(names: Sequence[str], number: int) -> Sequence[str]:
     """The patches of a chunk.
 
     Args:
-        names: Of all patches.
-        number: Of the chunk.
+        names: names of all patches.
+        number: number of the chunk.
     """
     return names[number * CHUNK : (number + 1) * CHUNK]
 
 
-def tasks(
+def chunk_tasks(
     names: Sequence[str], store: PatchStore, *, first: int = 0, sums: Mapping[str, int] | None = None
-) -> Iterator[Task]:
-    """Chunks of patches.
+) -> Iterator[ChunkTask]:
+    """Yield the tasks of all chunks from `first` on.
 
     Args:
-        names: Of all patches.
-        store: Where they are read; of an archive's index each task gets its part only.
-        first: Number of the chunk to begin with.
-        sums: Checksums by name.
+        names: names of all patches.
+        store: store to read from. A task on tar archives gets only its part of their index.
+        first: number of the first chunk.
+        sums: known checksums by patch name.
     """
-    for number in range(first, chunks_of(names)):
+    for number in range(first, chunk_count(names)):
         part = tuple(chunk_of(names, number))
         known = None if sums is None else {name: sums[name] for name in part if name in sums}
         own = store.part(part) if isinstance(store, TarStore) else None
-        yield Task(number, part, known, own)
+        yield ChunkTask(number, part, known, own)
 
 
 @dataclass(frozen=True)
-class Convert:
-    """Read patches, and write them or hand them on.
+class ConvertChunk:
+    """Convert the patches of a chunk, in a worker process.
 
     Attributes:
-        store: Where they are read; None where tasks say.
-        writer: What they become.
+        store: store to read from; None if each task brings its own.
+        writer: writer of the destination layout.
     """
 
     store: PatchStore | None
     writer: Writer
 
-    def __call__(self, task: Task) -> Chunk:
-        """Checksums, faults and what is left to the parent."""
-        chunk = Chunk(task.number)
+    def __call__(self, task: ChunkTask) -> PatchChunk:
+        """Return checksums, faults, and encoded patches that the parent has to write."""
+        chunk = PatchChunk(task.number)
         store = task.store or self.store
         assert store is not None  # noqa: S101
         for name in task.names:
-            arrays, faults = read_whole(store, name)
+            arrays, faults = read_patch(store, name)
             chunk.faults += faults
             if faults:
                 continue
@@ -171,20 +178,20 @@ class Convert:
 
 
 @dataclass(frozen=True)
-class Check:
-    """Read patches and compare their checksums with those that are known.
+class CheckChunk:
+    """Read the patches of a chunk and compare their checksums, in a worker process.
 
     Attributes:
-        store: Where they are read.
+        store: store to read from.
     """
 
     store: PatchStore
 
-    def __call__(self, task: Task) -> tuple[int, list[Fault]]:
-        """Number of patches and what is wrong with them."""
+    def __call__(self, task: ChunkTask) -> tuple[int, list[Fault]]:
+        """Return the number of patches and their faults."""
         found: list[Fault] = []
         for name in task.names:
-            arrays, faults = read_whole(self.store, name)
+            arrays, faults = read_patch(self.store, name)
             found += faults
             known = None if task.sums is None else task.sums.get(name)
             if not faults and known is not None and checksum(name, arrays) != known:

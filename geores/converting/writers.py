@@ -1,8 +1,6 @@
-"""Writing GeoTIFFs in the layout of the release.
+"""Writers of the layouts that patches are converted to: GeoTIFFs as released, or an LMDB as of rico-hdl.
 
-Writing an LMDB as rico-hdl does.
-
-Layouts that patches are converted to: what a worker does with them, and what is left to the parent.
+Worker processes call `write` and `flush`; everything else runs in the parent process.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +17,7 @@ from geores.bigearthnet.patch_values import encode_patch
 from geores.bigearthnet.stores import PatchStore
 from geores.bigearthnet.tiffs import TiffStore
 from geores.bigearthnet.tile_grid import parse_tile
-from geores.converting.journal import Chunk, Journal
+from geores.converting.journal import Journal, PatchChunk
 from geores.errors import GeoresError, UsageError, WriteError
 from geores.scenes import gdal_env
 
@@ -33,24 +31,28 @@ _PROFILES: dict[str, dict[str, Any]] = {
     's1': {},
     'map': {'nodata': 0, 'compress': 'deflate', 'predictor': 2},
 }
-"""As the released files are, which are plain but for the maps."""
+"""Creation options of the released files; only the maps are compressed."""
+
+_MAX_PATCH_BYTES = 200_000
+"""Upper bound of the bytes of a patch in an LMDB, with its share of the B+ tree."""
+FORMATS = ('lmdb', 'tiff')
 
 
 class TiffWriter:
-    """A file a band, on the patch's place in the UTM zone of its tile.
+    """Writes one georeferenced GeoTIFF per band, in the UTM zone of the tile.
 
     Args:
-        folder: To write into.
+        folder: destination.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def prepare(self, journal: Journal) -> None:
-        """Nothing: files share nothing."""
+        """No-op: TIFFs have no shared state to prepare."""
 
     def write(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> bytes | None:
-        """Write the files of a patch."""
+        """Write the files of a patch and read them back."""
         import rasterio
 
         kind = modality(name)
@@ -81,7 +83,7 @@ class TiffWriter:
         return None
 
     def _compare(self, store: TiffStore, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Read a patch again: GDAL closes a file that a full disk cut short without an error."""
+        """Read a patch back: GDAL closes files that a full disk cut short without an error."""
         try:
             written = store.read(name, list(arrays))
         except GeoresError as error:
@@ -91,42 +93,38 @@ class TiffWriter:
                 raise WriteError(f'{self.folder}: {band} of patch {name} was not written as it was read')
 
     def flush(self) -> None:
-        """Nothing: files are closed, and read again before they are put in place."""
+        """No-op: files are closed already."""
 
-    def commit(self, chunk: Chunk) -> None:
-        """Nothing: workers have written."""
+    def commit(self, chunk: PatchChunk) -> None:
+        """No-op: workers have written the files."""
 
     def finish(self, journal: Journal) -> None:
         """Write the checksums."""
         write_checksums(self.folder / CHECKSUMS, journal.sums.items())
 
     def open(self) -> TiffStore:
-        """What was written."""
+        """Open the result."""
         return TiffStore(self.folder)
 
 
-_LARGEST = 200_000
-"""More bytes than any patch takes with its share of the tree."""
-
-
 class LmdbWriter:
-    """Workers encode, the parent puts: one transaction a chunk, keys in their order.
+    """Writes an LMDB: workers encode patches, the parent commits one transaction per chunk in key order.
 
-    The environment is opened anew for every chunk. So what a transaction writes follows from the file
-    and the chunk alone, not from pages that the process happened to keep, and a conversion that was
-    killed and started again ends with the same bytes as one that was left alone.
+    The environment is reopened for every chunk. What a transaction writes then depends on the file and the
+    chunk alone, not on pages that the process happened to keep, so a conversion that was killed and resumed
+    ends with the same bytes as an uninterrupted one.
 
     Args:
-        folder: To write into.
-        names: Of all patches, sorted.
+        folder: destination.
+        names: names of all patches, sorted.
     """
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.folder = folder
-        self._size = 2**20 + _LARGEST * len(names)
+        self._size = 2**20 + _MAX_PATCH_BYTES * len(names)
 
     def prepare(self, journal: Journal) -> None:
-        """Take back the journal's last line where its transaction did not come about."""
+        """Drop the last chunk of the journal if its transaction was not committed."""
         if not journal.chunks:
             (self.folder / LMDB_FILE).unlink(missing_ok=True)
             return
@@ -142,14 +140,14 @@ class LmdbWriter:
             )
 
     def write(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> bytes | None:
-        """The value of a patch."""
+        """Encode a patch."""
         return encode_patch(arrays)
 
     def flush(self) -> None:
-        """Nothing: workers write nothing."""
+        """No-op: workers write nothing."""
 
-    def commit(self, chunk: Chunk) -> None:
-        """Put the values of a chunk."""
+    def commit(self, chunk: PatchChunk) -> None:
+        """Write the patches of a chunk in one transaction."""
         import lmdb
 
         if not chunk.values:
@@ -166,33 +164,30 @@ class LmdbWriter:
             raise WriteError(f'{self.folder} cannot be written: {error}') from error
 
     def finish(self, journal: Journal) -> None:
-        """Write the checksums, which the layout itself has none of."""
+        """Write the checksums; an LMDB itself has none."""
         if not (self.folder / LMDB_FILE).exists():
             self._open().close()
         write_checksums(self.folder / CHECKSUMS, journal.sums.items())
 
     def open(self) -> LmdbStore:
-        """What was written."""
+        """Open the result."""
         return LmdbStore(self.folder, readahead=True)
 
     def _open(self) -> 'lmdb.Environment':
         import lmdb
 
-        # Nobody else may write here (the folder is locked), so LMDB needs no lock file of its own.
+        # The work folder is locked against other writers, so LMDB needs no lock file of its own.
         return lmdb.open(str(self.folder), map_size=self._size, lock=False, readahead=False)
 
 
-FORMATS = ('lmdb', 'tiff')
-
-
 class Writer(Protocol):
-    """One layout. Workers get a copy of it by pickling."""
+    """Writes one layout; it is pickled into the worker processes."""
 
     def prepare(self, journal: Journal) -> None:
-        """Make the files that all chunks share, or see to it that they and the journal agree.
+        """Prepare the files that all chunks share, and make them and the journal agree.
 
         Args:
-            journal: What was finished before.
+            journal: chunks that an earlier run finished.
         """
         ...
 
@@ -200,49 +195,49 @@ class Writer(Protocol):
         """Write a patch, in a worker.
 
         Args:
-            name: Of the patch.
-            arrays: All its bands.
+            name: name of the patch.
+            arrays: all bands of the patch.
 
         Returns:
-            What the parent has to write instead, if the layout takes one writer only.
+            The encoded patch if the parent has to write it, as the layout allows one writer only.
         """
         ...
 
     def flush(self) -> None:
-        """Bring to disk what was written, in a worker, when a chunk is done."""
+        """Flush written files to disk, in a worker, at the end of a chunk."""
         ...
 
-    def commit(self, chunk: Chunk) -> None:
-        """Write what workers left to the parent; chunks come in their order.
+    def commit(self, chunk: PatchChunk) -> None:
+        """Write what workers left to the parent; chunks come in order.
 
         Args:
-            chunk: The next.
+            chunk: the next chunk.
         """
         ...
 
     def finish(self, journal: Journal) -> None:
-        """Write what describes the whole, as an index.
+        """Write files about the whole result, such as checksums.
 
         Args:
-            journal: All that was finished.
+            journal: all finished chunks.
         """
         ...
 
     def open(self) -> PatchStore:
-        """What was written, to be read."""
+        """Open the result for reading."""
         ...
 
 
 def writer_for(form: str, folder: Path, names: Sequence[str]) -> Writer:
-    """The writer of a layout.
+    """Make the writer of a layout.
 
     Args:
-        form: One of `FORMATS`.
-        folder: To write into.
-        names: Of all patches, sorted.
+        form: layout, one of `FORMATS`.
+        folder: destination.
+        names: names of all patches, sorted.
 
     Raises:
-        UsageError: If there is no such layout.
+        UsageError: if there is no such layout.
     """
     if form == 'lmdb':
         return LmdbWriter(folder, names)

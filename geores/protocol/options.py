@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from geores.errors import UsageError
 from geores.io.named_options import NamedOptions
 from geores.splits import Split
-from geores.splits.partition import MOST_REPEATS, check_ratio, ratio_split, split_seed
+from geores.splits.stratified import MOST_REPEATS, check_ratio, ratio_split, split_seed
 
 __all__ = ['METHODS', 'BaselineOptions', 'Method', 'draw_splits', 'split_seed']
 

@@ -1,13 +1,13 @@
-"""Splits of samples into training, validation and test parts, by name, by class and by ground."""
+"""Split samples into training, validation and test parts: by id, by class or by location."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from geores.splits.blocks import block_split, clusters, hexagons, squares
-from geores.splits.buffer import keep_apart, near_duplicates
+from geores.splits.buffer import apply_buffer, keep_apart, near_duplicates
 from geores.splits.files import SplitFile, read_split
 from geores.splits.geographic import Method, geographic_split, regions_of
-from geores.splits.partition import DROPPED, PARTS, Parts
+from geores.splits.partition import DROPPED, PARTS, Partition
 from geores.splits.reben import reben_rings, reben_split
 from geores.splits.stratified import LabelMatrix, Split, label_matrix, stratified_split
 
@@ -21,9 +21,10 @@ __all__ = [
     'LabelMatrix',
     'LeaveOneRegionOut',
     'Method',
-    'Parts',
+    'Partition',
     'Split',
     'SplitFile',
+    'apply_buffer',
     'block_split',
     'clusters',
     'geographic_split',

@@ -1,13 +1,10 @@
-"""Numbers of the cells of ground in which places lie: squares, hexagons and clusters.
-
-Geographic splits: whole blocks of ground to one part, so that neighbours do not tell the answer.
+"""Cells of ground (squares, hexagons, clusters), and a split that keeps blocks of ground together.
 
 Tiles of one neighbourhood look alike, and overlapping ones share pixels. A random split puts some of them
-into training and others into validation, whose figures are then too good (Roberts et al. 2017,
-Ecography 40, 913-929; Ploton et al. 2020, Nature Communications 11, 4540).
+into training and others into validation, whose scores are then too good (Roberts et al. 2017, Ecography 40,
+913-929; Ploton et al. 2020, Nature Communications 11, 4540).
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,51 +15,58 @@ from pyproj.exceptions import CRSError
 
 from geores.errors import DatasetError
 from geores.splits.ground import Lonlat, ecef, local_crs
-from geores.splits.stratified import Split
+from geores.splits.stratified import Split, digest
 
 __all__ = ['block_split', 'clusters', 'hexagons', 'squares']
 
 ROUNDS = 50
+"""Maximum number of k-means iterations."""
 _CENTIMETRES = 100.0
 _CHUNK = 2**16
+ABSENT = 10.0
+"""Cost of a class that is missing from a part although several blocks have it."""
+SWEEPS = 20
+"""Maximum number of passes over all blocks."""
+TOUCHING = 1e-6
+"""Overlap in metres below which tiles count as touching only; their edges are rounded."""
 
 
 def squares(places: Lonlat, size: float, crs: object = None) -> NDArray[np.int64]:
-    """Square cells on an equal-area map.
+    """Assign places to square cells of an equal-area map.
 
     Args:
         places: (N, 2) longitudes and latitudes.
-        size: metres of a side.
-        crs: to count the cells in, from its origin; `local_crs` where not given, whose origin is the middle
-            of the places, so that more places may mean other cells.
+        size: side of a cell in metres.
+        crs: projected CRS whose origin the cells start at. The default is `local_crs`, whose origin is the
+            centre of the places, so that adding places may change the cells.
 
     Returns:
         (N, 2): column and row of each place's cell.
 
     Raises:
-        DatasetError: the size is no length, or the CRS is not one in metres.
+        DatasetError: if the size is not above 0, or the CRS is not projected in metres.
     """
     return np.floor(_laid_out(places, size, crs) / size).astype(np.int64)
 
 
 def hexagons(places: Lonlat, size: float, crs: object = None) -> NDArray[np.int64]:
-    """Hexagonal cells on an equal-area map, whose six neighbours are all equally far.
+    """Assign places to hexagonal cells of an equal-area map; all six neighbours are equally far.
 
     Args:
         places: (N, 2) longitudes and latitudes.
-        size: metres from the middle of a cell to the middle of the next.
+        size: distance between the centres of neighbouring cells, in metres.
         crs: as in `squares`.
 
     Returns:
         (N, 2): axial coordinates of each place's cell.
 
     Raises:
-        DatasetError: the size is no length, or the CRS is not one in metres.
+        DatasetError: if the size is not above 0, or the CRS is not projected in metres.
     """
     x, y = _laid_out(places, size, crs).T / size
     across = y * 2 / np.sqrt(3)
     cube = np.stack([x - across / 2, across, -x - across / 2], axis=1)
-    # To the nearest middle: what was rounded most follows from the others, for the three sum to 0.
+    # Cube coordinates sum to 0: the one that rounding changed most follows from the other two.
     whole = np.rint(cube)
     worst = np.abs(whole - cube).argmax(axis=1)
     rows = np.arange(len(whole))
@@ -71,22 +75,22 @@ def hexagons(places: Lonlat, size: float, crs: object = None) -> NDArray[np.int6
 
 
 def clusters(places: Lonlat, count: int, seed: int = 0) -> NDArray[np.int64]:
-    """Clusters of places by k-means, on positions in three dimensions.
+    """Cluster places by k-means on their positions in three dimensions.
 
-    Positions are counted in whole metres, whose squares and sums double precision holds without error:
-    every machine finds the same clusters, as random numbers of `numpy.random.RandomState` never change.
-    Starts by k-means++ (Arthur and Vassilvitskii 2007).
+    Initial centres follow k-means++ (Arthur and Vassilvitskii 2007). Positions are rounded to whole metres,
+    whose squares and sums are exact in double precision, and `numpy.random.RandomState` is stable across
+    versions, so every machine finds the same clusters.
 
     Args:
         places: (N, 2) longitudes and latitudes.
-        count: of clusters.
-        seed: gives others.
+        count: number of clusters.
+        seed: random seed.
 
     Returns:
         (N, 1): number of each place's cluster.
 
     Raises:
-        DatasetError: the count is below 1, or there are fewer different places than clusters.
+        DatasetError: if the count is below 1, or there are fewer different places than clusters.
     """
     spots, back, weights = np.unique(np.rint(ecef(places)), axis=0, return_inverse=True, return_counts=True)
     if count < 1:
@@ -109,7 +113,7 @@ def clusters(places: Lonlat, count: int, seed: int = 0) -> NDArray[np.int64]:
 def _start(
     spots: NDArray[np.float64], weights: NDArray[np.int64], count: int, random: np.random.RandomState
 ) -> NDArray[np.float64]:
-    """First centres: each drawn by its squared distance from those there are."""
+    """Draw initial centres with probability by squared distance from the centres drawn before."""
     chosen = [int(random.randint(len(spots)))]
     away = np.full(len(spots), np.inf)
     for _ in range(count - 1):
@@ -142,15 +146,8 @@ def _laid_out(places: Lonlat, size: float, crs: object) -> NDArray[np.float64]:
     xy = np.stack([x, y], axis=1)
     if not np.isfinite(xy).all():
         raise DatasetError(f'places cannot be brought to {wanted.name}: choose another block_crs')
-    # Whole centimetres: machines differ in the last digits, and places may lie on the edge of a cell.
+    # Round to centimetres: machines differ in the last digits, and places may lie on the edge of a cell.
     return np.rint(xy * _CENTIMETRES) / _CENTIMETRES
-
-
-ABSENT = 10.0
-"""Cost of a class that lies in several blocks and is absent from one of the parts."""
-SWEEPS = 20
-TOUCHING = 1e-6
-"""Tiles that overlap by less than this only touch: their edges are rounded."""
 
 
 def block_split(
@@ -163,26 +160,26 @@ def block_split(
     *,
     buffer: float = 0.0,
 ) -> Split:
-    """Keep whole blocks of ground for validation, so that each class has about its share there.
+    """Keep whole blocks of ground for validation, with about the same share of each class.
 
     A tile belongs to the square block that holds its centre; blocks are counted from the origin of the
-    coordinates. Training tiles that overlap a validation tile, or lie nearer to one than the buffer, are
-    in neither part. The split is the same on every machine, whatever the order of the tiles.
+    coordinates. Training tiles that overlap a validation tile, or lie closer to one than the buffer, are in
+    neither part. The split does not depend on the machine or the order of the tiles.
 
     Args:
-        ids: Of the tiles, each another.
-        strata: Class of each tile.
+        ids: unique ids of the tiles.
+        strata: class of each tile.
         bounds: (N, 4), west, south, east, north, in metres.
-        block_size: Side of a block, metres.
-        share: Part of the tiles of each class that is wanted for validation, above 0 and below 1.
-        seed: Gives another split.
-        buffer: Smallest gap between tiles of the two parts, metres.
+        block_size: side of a block in metres.
+        share: share of the tiles of each class wanted for validation, above 0 and below 1.
+        seed: random seed.
+        buffer: minimum gap between training and validation tiles, in metres.
 
     Returns:
         The split; its id names block size, buffer, share, seed and the tiles kept for validation.
 
     Raises:
-        DatasetError: Ids are not unique, an argument is out of range, or the tiles lie in too few blocks.
+        DatasetError: if ids are not unique, an argument is out of range, or the tiles lie in too few blocks.
     """
     bounds = np.asarray(bounds, np.float64).reshape(-1, 4)
     _check(ids, share, block_size, buffer)
@@ -192,7 +189,7 @@ def block_split(
     classes = np.unique(np.asarray(strata, str), return_inverse=True)[1]
     counts = np.zeros((len(squares), classes.max(initial=0) + 1))
     np.add.at(counts, (owners, classes), 1)
-    order = sorted(range(len(squares)), key=lambda one: _digest(f'{seed}:{squares[one].astype(int)}'))
+    order = sorted(range(len(squares)), key=lambda one: digest(f'{seed}:{squares[one].astype(int)}'))
     chosen = np.zeros(len(squares), bool)
     chosen[order] = _choose(counts[order], share)
     held = chosen[owners]
@@ -204,7 +201,7 @@ def block_split(
             f'{len(ids)} tiles lie in {len(squares)} blocks of {block_size:g} m, too few to '
             f'keep {share:g} for validation: choose a smaller block size or buffer'
         )
-    kept = _digest('\n'.join(sorted(ids[index] for index in val)))[:12]
+    kept = digest('\n'.join(sorted(ids[index] for index in val)))[:12]
     return Split(train, val, f'blocks-{block_size:g}m-buffer{buffer:g}m-{share:g}-seed{seed}-{kept}')
 
 
@@ -220,7 +217,7 @@ def _check(ids: Sequence[str], share: float, block_size: float, buffer: float) -
 
 
 def _choose(counts: NDArray[np.float64], share: float) -> NDArray[np.bool_]:
-    """Which blocks to hold out: by moves of one block, or swaps of two, that come nearer to the share.
+    """Choose the blocks to hold out, by moves and swaps of blocks that come closer to the share.
 
     Args:
         counts: tiles of each class in each block, (B, K), in the order in which blocks are looked at.
@@ -249,7 +246,7 @@ def _choose(counts: NDArray[np.float64], share: float) -> NDArray[np.bool_]:
 
 
 def _costs(inside: NDArray[np.float64], counts: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """How far from the share some choices are, (M,), whose tiles of each class are (M, K)."""
+    """Cost of M choices of blocks, (M,), given their numbers of tiles per class, (M, K)."""
     total = counts.sum(axis=0)
     spread = (counts > 0).sum(axis=0) > 1  # a class that lies in one block cannot be in both parts
     absent = (spread & ((inside == 0) | (inside == total))).sum(axis=1)
@@ -260,7 +257,7 @@ def _costs(inside: NDArray[np.float64], counts: NDArray[np.float64], share: floa
 
 
 def _near(tiles: NDArray[np.float64], others: NDArray[np.float64], buffer: float) -> NDArray[np.bool_]:
-    """Which tiles, (N, 4), overlap one of the others, (M, 4), or lie nearer to one than the buffer."""
+    """Mask of the tiles, (N, 4), that overlap one of the others, (M, 4), or lie within the buffer."""
     near = np.zeros(len(tiles), bool)
     tree = shapely.STRtree(shapely.box(*others.T))
     reach = tiles + np.array([-buffer, -buffer, buffer, buffer])
@@ -270,7 +267,3 @@ def _near(tiles: NDArray[np.float64], others: NDArray[np.float64], buffer: float
     close = np.hypot(*np.maximum(gaps, 0).T) < buffer - TOUCHING
     near[mine[overlap | close]] = True
     return near
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,8 +1,10 @@
-"""A strip of ground between parts, in which nothing is used.
+"""Rows that must not end up in different parts of a split: close to each other, or nearly the same image.
 
-Images that show nearly the same, which have to stay in one part of a split.
+`apply_buffer` drops rows within a distance of another part. `near_duplicates` groups images that look alike,
+so that a splitter can keep each group together.
 """
 
+import warnings
 from collections.abc import Iterable
 
 import numpy as np
@@ -15,35 +17,42 @@ from geores.errors import DatasetError
 from geores.splits.ground import Lonlat, near
 from geores.splits.partition import LEFT_OUT, PARTS
 
-__all__ = ['check_buffer', 'keep_apart']
+__all__ = ['apply_buffer', 'check_buffer', 'keep_apart', 'near_duplicates', 'perceptual_hash']
 
-_GUARDED = (PARTS.index('test'), PARTS.index('validation'), PARTS.index('train'))
+Pixels = NDArray[np.generic]
+
+_PRIORITY = (PARTS.index('test'), PARTS.index('validation'), PARTS.index('train'))
+"""Parts by which of them keeps its rows where two come too close."""
+_SIDE = 32
+_COEFFICIENTS = 8
+_CHUNK = 1024
+"""Images that are compared with all others at once; bounds the memory of the comparison."""
 
 
-def keep_apart(places: Lonlat, codes: NDArray[np.int8], buffer: float) -> NDArray[np.int8]:
-    """Drop rows whose middle is nearer than a buffer to one of another part.
+def apply_buffer(places: Lonlat, codes: NDArray[np.int8], buffer: float) -> NDArray[np.int8]:
+    """Drop rows whose centre lies closer than a buffer distance to a row of another part.
 
-    Test rows all stay. Validation rows near a test row are dropped, then training rows near a test row or
-    near a validation row that stayed. A pair exactly as far apart as the buffer stays.
+    All test rows stay. Validation rows close to a test row are dropped, then training rows close to a test
+    row or to a remaining validation row. A pair that is exactly the buffer distance apart stays.
 
     Args:
-        places: (N, 2) longitudes and latitudes.
-        codes: (N,): part of each row, -1 for none.
-        buffer: metres along the ellipsoid between the middles of rows.
+        places: (N, 2) longitudes and latitudes of the row centres.
+        codes: (N,), index into `PARTS` per row, -1 for rows in no part.
+        buffer: minimum geodesic distance between the centres of rows in different parts, in metres.
 
     Returns:
-        (N,): as before, and -1 for rows that are dropped.
+        (N,), the codes with -1 for dropped rows.
 
     Raises:
-        DatasetError: the buffer is no length, or leaves a part without rows.
+        DatasetError: if the buffer is negative or not finite, or leaves a part without rows.
     """
     check_buffer(buffer)
     kept = codes.copy()
     if buffer == 0:
         return kept
-    for rank, part in enumerate(_GUARDED[1:], start=1):
+    for rank, part in enumerate(_PRIORITY[1:], start=1):
         mine = np.flatnonzero(kept == part)
-        others = np.isin(kept, _GUARDED[:rank])
+        others = np.isin(kept, _PRIORITY[:rank])
         kept[mine[near(places[mine], places[others], buffer)]] = LEFT_OUT
     left = {name: int((kept == part).sum()) for part, name in enumerate(PARTS) if (codes == part).any()}
     if not all(left.values()):
@@ -55,57 +64,63 @@ def keep_apart(places: Lonlat, codes: NDArray[np.int8], buffer: float) -> NDArra
     return kept
 
 
-def check_buffer(buffer: float) -> None:
-    """Refuse a buffer that is no length.
+def keep_apart(places: Lonlat, codes: NDArray[np.int8], buffer: float) -> NDArray[np.int8]:
+    """Former name of `apply_buffer`.
 
     Args:
-        buffer: metres.
+        places: as in `apply_buffer`.
+        codes: as in `apply_buffer`.
+        buffer: as in `apply_buffer`.
+    """
+    warnings.warn('keep_apart is called apply_buffer now', DeprecationWarning, stacklevel=2)
+    return apply_buffer(places, codes, buffer)
+
+
+def check_buffer(buffer: float) -> None:
+    """Check that a buffer is a distance.
+
+    Args:
+        buffer: distance in metres.
 
     Raises:
-        DatasetError: it is below 0 or no number.
+        DatasetError: if it is negative or not finite.
     """
     if not 0 <= buffer < np.inf:
         raise DatasetError(f'buffer has to be 0 metres or more, not {buffer}')
 
 
-Pixels = NDArray[np.generic]
-
-_SIDE = 32
-_KEPT = 8
-_CHUNK = 1024
-
-
 def perceptual_hash(image: Pixels) -> NDArray[np.bool_]:
-    """64 bits that change little where an image changes little.
+    """Compute a 64-bit perceptual hash: similar images differ in few bits.
 
-    Signs, about their median, of the lowest 8 x 8 coefficients of the cosine transform of the image's
-    mean over bands, brought to 32 x 32 pixels (Zauner 2010, Implementation and Benchmarking of
+    The mean over bands is brought to 32 x 32 pixels and cosine transformed. The bits say which of the
+    lowest 8 x 8 coefficients lie above their median (Zauner 2010, Implementation and Benchmarking of
     Perceptual Image Hash Functions, section 3.2.1).
 
     Args:
-        image: (C, H, W), in any units, at least 32 pixels a side.
+        image: (C, H, W), in any units, at least 32 x 32 pixels.
 
     Returns:
-        (64,) of bool.
+        (64,) bool.
     """
     grey = image.mean(0, dtype=np.float64)
     rows, cols = (np.linspace(0, side, _SIDE + 1).astype(int)[:-1] for side in grey.shape)
     small = np.add.reduceat(np.add.reduceat(grey, rows, axis=0), cols, axis=1)
-    low = dctn(small)[:_KEPT, :_KEPT].ravel()
+    low = dctn(small)[:_COEFFICIENTS, :_COEFFICIENTS].ravel()
     bits: NDArray[np.bool_] = low > np.median(low[1:])
     return bits
 
 
 def near_duplicates(images: Iterable[Pixels], distance: int = 6) -> NDArray[np.int64]:
-    """Groups of images whose perceptual hashes differ in few bits, directly or through others.
+    """Group images whose perceptual hashes differ in few bits, directly or through a chain of images.
 
     Args:
-        images: (C, H, W) each.
-        distance: Most bits of 64 that differ between two near duplicates.
+        images: images of shape (C, H, W).
+        distance: maximum Hamming distance of the 64-bit hashes of two near duplicates.
 
     Returns:
-        (N,): the number of each image's group, from 0.
+        (N,), number of each image's group, from 0.
     """
+    # With bits as -1 and 1, the dot product of two hashes is 64 - 2 * (Hamming distance).
     signs = np.array([perceptual_hash(image) for image in images], dtype=np.float32) * 2 - 1
     if not len(signs):
         return np.empty(0, dtype=np.int64)

@@ -1,7 +1,4 @@
-"""Files of splits: a table of ids and parts.
-
-Writing a table in the format that its name asks for.
-"""
+"""Read and write split files: tables of ids with the part of each row."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -42,30 +39,31 @@ _ID_COLUMNS = (
     'path',
 )
 
+_DRIVERS = {'.gpkg': 'GPKG', '.geojson': 'GeoJSON'}
+
 
 @dataclass(frozen=True)
 class SplitFile:
-    """A split by file.
+    """A split that was read from a file.
 
     Attributes:
-        parts: id -> 'train', 'validation', 'test' or 'dropped'.
-        id: name of the file, and a hash of which id is in which part.
+        parts: part of each id: 'train', 'validation', 'test' or 'dropped'.
+        id: id of the split: the name of the file and a hash of its content.
     """
 
     parts: dict[str, str]
     id: str
 
-    def of(self, ids: Sequence[str]) -> Split:
-        """The split of some samples, by their ids.
+    def for_ids(self, ids: Sequence[str]) -> Split:
+        """Look up the parts of samples by their ids.
 
-        An id of the file may lack the ending of the sample's name, or the folder before it, as long as it
-        is one sample's alone.
+        Ids in the file may lack the extension or the folder of the sample ids, as long as they stay unique.
 
         Args:
-            ids: of the samples.
+            ids: ids of the samples.
 
         Raises:
-            DatasetError: a sample is not in the file, or none is to train on.
+            DatasetError: if a sample is not in the file, or none is to train on.
         """
         names = ids if self.parts.keys() >= set(ids) else _shortened(ids, self.parts)
         missing = [one for one, name in zip(ids, names, strict=True) if name not in self.parts]
@@ -83,7 +81,7 @@ class SplitFile:
 
 
 def _shortened(ids: Sequence[str], known: dict[str, str]) -> list[str]:
-    """Ids as the file has them, by the first way of shortening that finds all of them."""
+    """Shorten ids in the first way by which the file knows all of them."""
     ways: tuple[Callable[[PurePosixPath], str], ...] = (
         lambda path: str(path.with_suffix('')),
         lambda path: path.name,
@@ -97,10 +95,10 @@ def _shortened(ids: Sequence[str], known: dict[str, str]) -> list[str]:
 
 
 def id_column(frame: 'pd.DataFrame') -> str | None:
-    """Column that tells the rows of a table apart: the first of the usual names that does.
+    """Find the id column of a table: the first of the usual names without gaps and repeats.
 
     Args:
-        frame: the table.
+        frame: table to search.
     """
     columns = {str(one).lower(): str(one) for one in reversed(list(frame.columns))}
     for name in _ID_COLUMNS:
@@ -111,14 +109,14 @@ def id_column(frame: 'pd.DataFrame') -> str | None:
 
 
 def read_text_table(path: Path, separator: str = ',') -> 'pd.DataFrame':
-    """Read a table of text so that it is written as it was: an id of 007 and a country of NA stay text.
+    """Read a CSV without loss: an id such as 007 and a country code such as NA stay text.
 
     Args:
-        path: to read.
-        separator: between columns.
+        path: file to read.
+        separator: separator of columns.
 
     Returns:
-        Columns of numbers where each cell is written as its number is; else of text, None where empty.
+        The table. A column is numeric only if writing its numbers gives the same text; empty cells are None.
     """
     import pandas as pd
 
@@ -147,7 +145,7 @@ def read_split(path: str | Path) -> SplitFile:
         path: Parquet, CSV, or a vector file.
 
     Raises:
-        DatasetError: it cannot be read, lacks ids or the column `split`, or holds another part.
+        DatasetError: if it cannot be read, lacks ids or the column `split`, or holds another part.
     """
     frame = _load(Path(path))
     column = id_column(frame)
@@ -174,18 +172,15 @@ def _load(path: Path) -> 'pd.DataFrame':
         raise DatasetError(f'{path}: cannot be read as a split: {" ".join(str(error).split())}') from error
 
 
-_DRIVERS = {'.gpkg': 'GPKG', '.geojson': 'GeoJSON'}
-
-
 def check_format(path: Path, frame: 'pd.DataFrame') -> None:
-    """Refuse what cannot be written, before any work.
+    """Check that a table can be written to a path, before any work is done.
 
     Args:
-        path: to write to.
-        frame: to write.
+        path: file to write.
+        frame: table to write.
 
     Raises:
-        OutputError: the ending is unknown, or needs geometries that there are not.
+        OutputError: if the ending is unknown, or needs geometries that there are not.
     """
     check_suffix(path)
     if path.suffix in _DRIVERS and getattr(frame, 'geometry', None) is None:
@@ -193,25 +188,25 @@ def check_format(path: Path, frame: 'pd.DataFrame') -> None:
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse the name of a file of another format.
+    """Check the extension of an output path.
 
     Args:
-        path: to write to.
+        path: file to write.
 
     Raises:
-        OutputError: the ending is unknown.
+        OutputError: if the ending is unknown.
     """
     if path.suffix not in {'.parquet', '.csv', *_DRIVERS}:
         raise OutputError(f'{path}: a split is written as .parquet, .csv, .gpkg or .geojson')
 
 
 def write_frame(frame: 'pd.DataFrame', path: Path, record: str) -> None:
-    """Write a table; Parquet keeps a record beside it.
+    """Write a table in the format of the extension; Parquet also stores a record of how it was made.
 
     Args:
-        frame: with or without geometries.
+        frame: table, with or without geometries.
         path: .parquet, .csv, .gpkg or .geojson.
-        record: of how it was made, for the metadata of Parquet.
+        record: JSON on how the table was made, for the metadata of Parquet.
     """
     if path.suffix == '.csv':
         _located(_flat(frame)).to_csv(path, index=False)
@@ -222,7 +217,7 @@ def write_frame(frame: 'pd.DataFrame', path: Path, record: str) -> None:
 
 
 def _flat(frame: 'pd.DataFrame') -> 'pd.DataFrame':
-    """Lists as text that `read_source` reads again: these formats have no lists."""
+    """Turn lists into JSON text, which `read_source` parses: these formats have no lists."""
     lists = [
         name
         for name in frame.columns
@@ -232,7 +227,7 @@ def _flat(frame: 'pd.DataFrame') -> 'pd.DataFrame':
 
 
 def _located(frame: 'pd.DataFrame') -> 'pd.DataFrame':
-    """Geometries with columns lon and lat of their middles, by which `read_source` places rows of text."""
+    """Add columns lon and lat of the centres, by which `read_source` places the rows of a CSV."""
     if getattr(frame, 'geometry', None) is None or {'lon', 'lat'} & set(frame.columns):
         return frame
     places = lonlat(frame)

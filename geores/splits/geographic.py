@@ -1,7 +1,4 @@
-"""Regions that the user draws: which polygon a place lies in.
-
-Splits of positioned rows: which ground trains, validates and tests.
-"""
+"""Split georeferenced rows by location: whole blocks, hexagons, clusters or regions go to one part."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -10,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.errors import DatasetError
+from geores.splits.assignment import assign_groups, assign_rows, hash_order
 from geores.splits.blocks import clusters, hexagons, squares
-from geores.splits.buffer import keep_apart
-from geores.splits.divide import divide_groups, divide_rows, hash_order
+from geores.splits.buffer import apply_buffer
 from geores.splits.ground import Lonlat, Positions, lonlat
-from geores.splits.partition import LEFT_OUT, Parts, check_fractions, split_id
+from geores.splits.partition import LEFT_OUT, Partition, check_fractions, split_id
 from geores.splits.stratified import check_ids, label_matrix
 
 if TYPE_CHECKING:
@@ -22,20 +19,30 @@ if TYPE_CHECKING:
 
 __all__ = ['Method', 'geographic_split', 'ground_groups', 'regions_of', 'row_names']
 
+Method: TypeAlias = Literal['blocks', 'hexagons', 'clusters', 'regions', 'random']
+Groups: TypeAlias = tuple[list[str], NDArray[np.int64]]
+"""Names of the groups, and the index of each row's group, -1 for none."""
+_NEEDS = {
+    'blocks': 'block_size, metres of a block',
+    'hexagons': 'block_size, metres between hexagons',
+    'clusters': 'cluster_count, how many',
+    'regions': 'regions: polygons, or a column with names',
+}
+
 
 def regions_of(places: Lonlat, polygons: 'GeoDataFrame', column: str | None = None) -> NDArray[np.object_]:
-    """Name of the region that each place lies in.
+    """Find the region that each place lies in.
 
     Args:
         places: (N, 2) longitudes and latitudes.
-        polygons: with a CRS; a place in several belongs to the first.
-        column: holds names, and polygons of one name are one region; each is its own where not given.
+        polygons: polygons with a CRS; a place inside several belongs to the first.
+        column: column of region names; polygons of one name are one region. None: one per polygon.
 
     Returns:
-        (N,) of str; '' outside all.
+        (N,) str, name of the region, '' outside all of them.
 
     Raises:
-        DatasetError: the polygons have no CRS or no such column, there are none, or no place is inside.
+        DatasetError: if the polygons have no CRS or no such column, there are none, or no place is inside.
     """
     import geopandas as gpd
 
@@ -61,9 +68,6 @@ def regions_of(places: Lonlat, polygons: 'GeoDataFrame', column: str | None = No
     return regions
 
 
-Method: TypeAlias = Literal['blocks', 'hexagons', 'clusters', 'regions', 'random']
-
-
 def geographic_split(
     positions: Positions,
     method: Method = 'blocks',
@@ -77,33 +81,33 @@ def geographic_split(
     block_crs: object = None,
     cluster_count: int | None = None,
     regions: Sequence[Any] | None = None,
-) -> Parts:
-    """Split rows by where they lie.
+) -> Partition:
+    """Split rows by location.
 
-    The split depends on positions, ids, labels and options, and on nothing else: neither on the machine nor
-    on the order of the rows. Fractions are of the rows before the buffer drops any.
+    The split depends only on positions, ids, labels and options, not on the machine or the order of the
+    rows. Fractions refer to the rows before the buffer drops any.
 
     Args:
         positions: GeoDataFrame or GeoSeries with a CRS, or (N, 2) longitudes and latitudes.
         method: 'blocks' (square cells), 'hexagons', 'clusters' (k-means), 'regions', or 'random' (rows one
             by one, for comparison).
-        fractions: of training, validation and test; of training and test if there are two.
-        labels: a label or a list of labels a row, or (N, K) of 0 and 1: parts hold about as much of each.
-        buffer: metres between the middles of rows of different parts; what is nearer is dropped, as
-            `keep_apart` says.
-        seed: gives another split.
-        ids: of the rows, each another; positions and labels tell rows apart where not given.
-        block_size: metres of a block's side, or between the middles of hexagons.
-        block_crs: to count blocks in; see `squares`.
-        cluster_count: of clusters.
+        fractions: fractions of (train, validation, test) or of (train, test).
+        labels: labels to balance between parts: one or a list of them per row, or (N, K) of 0 and 1.
+        buffer: minimum distance in metres between the centres of rows in different parts; closer rows are
+            dropped as in `apply_buffer`.
+        seed: random seed.
+        ids: unique ids of the rows; without them, rows are told apart by position and labels.
+        block_size: side of a block, or distance between hexagon centres, in metres.
+        block_crs: projected CRS of the block grid; see `squares`.
+        cluster_count: number of clusters.
         regions: name of each row's region; rows without one ('' or None) are dropped.
 
     Returns:
         The split.
 
     Raises:
-        DatasetError: a position or an argument is of no use, there are fewer places than parts, or the buffer
-            leaves a part empty.
+        DatasetError: if a position or an argument is invalid, there are fewer places than parts, or the
+            buffer leaves a part empty.
     """
     wanted = check_fractions(fractions)
     places = lonlat(positions)
@@ -118,17 +122,13 @@ def geographic_split(
         regions=regions,
         seed=seed,
     )
-    codes = _divide(groups, matrix, names, wanted, seed)
-    codes = keep_apart(places, codes, buffer)
+    codes = _assign(groups, matrix, names, wanted, seed)
+    codes = apply_buffer(places, codes, buffer)
     used = {'blocks': block_size, 'hexagons': block_size, 'clusters': cluster_count}.get(method)
     told = '-'.join(f'{one:g}' for one in fractions)
     title = f'{method}{"" if used is None else f"-{used:g}"}-buffer{buffer:g}m-{told}-seed{seed}'
-    parts = Parts(codes, np.full(len(places), LEFT_OUT) if groups is None else groups[1], '')
-    return Parts(codes, parts.groups, split_id(title, names, parts.names.tolist()))
-
-
-Groups: TypeAlias = tuple[list[str], NDArray[np.int64]]
-"""Names of groups, and each row's place among them, -1 for none."""
+    parts = Partition(codes, np.full(len(places), LEFT_OUT) if groups is None else groups[1], '')
+    return Partition(codes, parts.groups, split_id(title, names, parts.names.tolist()))
 
 
 def ground_groups(
@@ -141,7 +141,7 @@ def ground_groups(
     regions: Sequence[Any] | None = None,
     seed: int = 0,
 ) -> Groups | None:
-    """Which rows stay together.
+    """Group the rows that must stay in one part.
 
     Args:
         places: (N, 2) longitudes and latitudes.
@@ -150,13 +150,13 @@ def ground_groups(
         block_crs: as there.
         cluster_count: as there.
         regions: as there.
-        seed: of the clusters.
+        seed: random seed of the clusters.
 
     Returns:
         Names of the groups and each row's place among them; None where rows go one by one.
 
     Raises:
-        DatasetError: the method is unknown or lacks its argument.
+        DatasetError: if the method is unknown or lacks its argument.
     """
     needed = {'blocks': block_size, 'hexagons': block_size, 'clusters': cluster_count, 'regions': regions}
     if method not in get_args(Method):
@@ -173,14 +173,6 @@ def ground_groups(
         cells = (squares if method == 'blocks' else hexagons)(places, block_size or 0.0, block_crs)
     known, owners = np.unique(cells, axis=0, return_inverse=True)
     return [str(cell) for cell in known.tolist()], owners.ravel().astype(np.int64)
-
-
-_NEEDS = {
-    'blocks': 'block_size, metres of a block',
-    'hexagons': 'block_size, metres between hexagons',
-    'clusters': 'cluster_count, how many',
-    'regions': 'regions: polygons, or a column with names',
-}
 
 
 def _regions(regions: Sequence[Any], count: int) -> Groups:
@@ -201,15 +193,15 @@ def _labels(labels: Sequence[Any] | NDArray[Any] | None, count: int) -> NDArray[
 
 
 def row_names(places: Lonlat, matrix: NDArray[np.bool_], ids: Sequence[str] | None) -> list[str]:
-    """Names that tell rows apart, whatever their order.
+    """Make unique names of rows that do not depend on their order.
 
     Args:
         places: (N, 2) longitudes and latitudes.
         matrix: (N, K) labels.
-        ids: of the rows, if they have any.
+        ids: ids of the rows, if they have any.
 
     Raises:
-        DatasetError: ids are too few, or two are the same.
+        DatasetError: if ids are too few, or two are the same.
     """
     if ids is not None:
         if len(ids) != len(places):
@@ -222,11 +214,11 @@ def row_names(places: Lonlat, matrix: NDArray[np.bool_], ids: Sequence[str] | No
     for (lon, lat), bits in zip(places.tolist(), packed, strict=True):
         name = f'{lon:.7f} {lat:.7f} {bits.tobytes().hex()}'
         seen[name] = seen.get(name, 0) + 1
-        names.append(f'{name} {seen[name]}')  # rows of one name may change places
+        names.append(f'{name} {seen[name]}')  # rows with equal content are interchangeable
     return names
 
 
-def _divide(
+def _assign(
     groups: Groups | None,
     matrix: NDArray[np.bool_],
     names: list[str],
@@ -236,7 +228,7 @@ def _divide(
     if groups is None:
         if len(names) < (fractions > 0).sum():
             raise DatasetError(f'{len(names)} rows are too few for {(fractions > 0).sum()} parts')
-        return divide_rows(hash_order(names, seed), matrix, fractions)
+        return assign_rows(hash_order(names, seed), matrix, fractions)
     known, owners = groups
     inside = owners >= 0
     counts = np.zeros((len(known), 1 + matrix.shape[1]), np.int64)
@@ -244,5 +236,5 @@ def _divide(
     for label in range(matrix.shape[1]):
         counts[:, 1 + label] = np.bincount(owners[inside], matrix[inside, label], minlength=len(known))
     codes = np.full(len(owners), LEFT_OUT, np.int8)
-    codes[inside] = divide_groups(known, counts, fractions, seed)[owners[inside]]
+    codes[inside] = assign_groups(known, counts, fractions, seed)[owners[inside]]
     return codes

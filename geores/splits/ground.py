@@ -27,26 +27,26 @@ Lonlat: TypeAlias = NDArray[np.float64]
 _GEOD = Geod(ellps='WGS84')
 _MAJOR, _FLATTENING = 6378137.0, 1 / 298.257223563
 _LEAST_RADIUS = 6_335_000.0
-"""Metres; the ellipsoid bends nowhere more than a sphere of this radius."""
+"""Smallest radius of curvature of the ellipsoid, in metres, rounded down."""
 _WIDE = 60.0
-"""Degrees from their middle beyond which positions are laid out on a map of the whole Earth."""
+"""Degrees from the centre beyond which `local_crs` takes a projection of the whole Earth."""
 
 
 def lonlat(positions: Positions, crs: object = None) -> Lonlat:
-    """Longitudes and latitudes of the middles of rows.
+    """Compute longitudes and latitudes of the centres of rows.
 
-    The middle of a polygon is its centroid in its own CRS; one with longitudes, that crosses the
-    antimeridian, is first put together.
+    The centre of a polygon is its centroid in its own CRS. Geographic polygons across the antimeridian are
+    first joined.
 
     Args:
         positions: a GeoDataFrame or GeoSeries, or (N, 2) x and y.
-        crs: of x and y; longitudes and latitudes (EPSG:4326) where not given.
+        crs: CRS of x and y; EPSG:4326 (longitude, latitude) by default.
 
     Returns:
         (N, 2), longitudes from -180 to 180.
 
     Raises:
-        DatasetError: there is no CRS, a geometry is missing or empty, a position is no number, or it lies
+        DatasetError: if there is no CRS, a geometry is missing or empty, a position is no number, or it lies
             outside the Earth.
     """
     frame = getattr(positions, 'geometry', None)
@@ -60,12 +60,12 @@ def lonlat(positions: Positions, crs: object = None) -> Lonlat:
             raise DatasetError(
                 'positions state no CRS, so they cannot be placed on Earth: set it in the file'
             )
-        xy = _middles(np.asarray(frame.array, object), geographic=bool(CRS(crs).is_geographic))
+        xy = _centroids(np.asarray(frame.array, object), geographic=bool(CRS(crs).is_geographic))
     _refuse(~np.isfinite(xy).all(axis=1), 'has no position (NaN)')
     return _on_earth(xy, crs)
 
 
-def _middles(geometries: NDArray[np.object_], *, geographic: bool) -> NDArray[np.float64]:
+def _centroids(geometries: NDArray[np.object_], *, geographic: bool) -> NDArray[np.float64]:
     _refuse(shapely.is_missing(geometries) | shapely.is_empty(geometries), 'has no geometry')
     if geographic:
         bounds = shapely.bounds(geometries)
@@ -101,7 +101,7 @@ def _refuse(bad: NDArray[np.bool_] | np.bool_, what: str) -> None:
 
 
 def ecef(places: ArrayLike) -> NDArray[np.float64]:
-    """Points of the ellipsoid in three dimensions, metres from the middle of the Earth.
+    """Convert positions to earth-centred, earth-fixed coordinates in metres.
 
     Args:
         places: (N, 2) longitudes and latitudes.
@@ -123,7 +123,7 @@ def ecef(places: ArrayLike) -> NDArray[np.float64]:
 
 
 def geodesic(first: Lonlat, second: Lonlat) -> NDArray[np.float64]:
-    """Shortest way on the ellipsoid between points, metres.
+    """Geodesic distance between pairs of points, in metres.
 
     Args:
         first: (N, 2).
@@ -133,26 +133,26 @@ def geodesic(first: Lonlat, second: Lonlat) -> NDArray[np.float64]:
 
 
 def nearest(places: Lonlat, others: Lonlat) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Geodesic to the nearest of others, and which it is.
+    """Find the nearest other place and its geodesic distance.
 
     Args:
         places: (N, 2).
         others: (M, 2), at least one.
 
     Returns:
-        Metres (N,), and positions in `others` (N,).
+        Distances in metres, (N,), and indices into `others`, (N,).
     """
     _, found = KDTree(ecef(others)).query(ecef(places), workers=-1)
     return geodesic(places, others[found]), np.asarray(found, np.int64)
 
 
 def near(places: Lonlat, others: Lonlat, radius: float) -> NDArray[np.bool_]:
-    """Which places have one of the others nearer than a geodesic of that length.
+    """Mask of the places that have another place within a geodesic distance.
 
     Args:
         places: (N, 2).
         others: (M, 2).
-        radius: metres; nothing is nearer than 0.
+        radius: distance in metres; 0 finds nothing.
     """
     close = np.zeros(len(places), bool)
     if not len(others) or not len(places) or radius <= 0:
@@ -167,12 +167,12 @@ def near(places: Lonlat, others: Lonlat, radius: float) -> NDArray[np.bool_]:
 
 
 def count_pairs(places: Lonlat, others: Lonlat, radii: Sequence[float]) -> list[int]:
-    """Pairs of places nearer to each other than some radii (to a millionth of them).
+    """Count the pairs of places closer than each radius, with a relative accuracy of a millionth.
 
     Args:
         places: (N, 2).
         others: (M, 2).
-        radii: metres.
+        radii: distances in metres.
     """
     order = np.argsort(radii)
     half = np.minimum(np.asarray(radii, np.float64)[order] / 2 / 6_371_000.0, np.pi / 2)
@@ -184,14 +184,14 @@ def count_pairs(places: Lonlat, others: Lonlat, radii: Sequence[float]) -> list[
 
 
 def _longest_arc(chords: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The most that geodesics of these chords can measure."""
+    """Upper bound of the geodesic distance for given chord lengths."""
     arcs = 2 * _LEAST_RADIUS * np.arcsin(np.minimum(chords / 2 / _LEAST_RADIUS, 1))
     return np.where(chords < _LEAST_RADIUS, arcs * (1 + 1e-12), np.inf)
 
 
-def _middle(places: Lonlat) -> tuple[float, float]:
-    """Longitude and latitude of the middle of places, in whole degrees, whatever their order."""
-    total = np.rint(ecef(places)).astype(np.int64).sum(axis=0)  # sums of whole numbers know no order
+def _centre(places: Lonlat) -> tuple[float, float]:
+    """Centre of places in whole degrees, independent of their order."""
+    total = np.rint(ecef(places)).astype(np.int64).sum(axis=0)  # integer sums do not depend on the order
     x, y, z = (float(one) for one in total)
     return float(np.rint(np.degrees(np.arctan2(y, x)))), float(
         np.rint(np.degrees(np.arctan2(z, np.hypot(x, y))))
@@ -199,12 +199,12 @@ def _middle(places: Lonlat) -> tuple[float, float]:
 
 
 def local_crs(places: Lonlat) -> CRS:
-    """An equal-area projection about places: Lambert's azimuthal one, or EASE-Grid 2.0 for the whole Earth.
+    """Choose an equal-area projection: Lambert azimuthal around the places, or EASE-Grid 2.0 if far apart.
 
     Args:
         places: (N, 2).
     """
-    lon, lat = _middle(places)
+    lon, lat = _centre(places)
     away = np.linalg.norm(ecef(places) - ecef([[lon, lat]]), axis=1).max(initial=0)
     if away > 2 * 6_371_000 * np.sin(np.radians(_WIDE / 2)):
         return CRS(6933)

@@ -1,10 +1,6 @@
-"""What a geographic split says: the part of each row, and a name of the whole.
-
-Random draws of a training ratio from each class: the protocol of NWPU-RESISC45.
-"""
+"""The result of a split: which part each row belongs to, and an id that names the split."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,35 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.errors import DatasetError
-from geores.splits.stratified import Split, digest, stratified_split
+from geores.splits.stratified import digest
 
-__all__ = [
-    'DROPPED',
-    'MOST_REPEATS',
-    'PARTS',
-    'Parts',
-    'check_fractions',
-    'check_ratio',
-    'ratio_split',
-    'split_id',
-    'split_seed',
-]
+__all__ = ['DROPPED', 'LEFT_OUT', 'PARTS', 'Partition', 'check_fractions', 'split_id']
 
 PARTS = ('train', 'validation', 'test')
 """Names of the parts, in the order of fractions."""
 DROPPED = 'dropped'
-"""Name of what is in no part."""
+"""Name of the rows that are in no part."""
 LEFT_OUT = -1
+"""Code of rows that are in no part."""
 
 
 @dataclass(frozen=True)
-class Parts:
+class Partition:
     """A split of rows into training, validation and test.
 
     Attributes:
-        codes: (N,) int8: place in `PARTS`, or -1 for a row that is in none.
-        groups: (N,) int64: number of the cell, cluster or region of each row; -1 outside all.
-        id: how it was made, and a hash of the part of each id.
+        codes: (N,) int8, index into `PARTS` per row, -1 for dropped rows.
+        groups: (N,) int64, number of the cell, cluster or region per row, -1 for rows outside all of them.
+        id: id of the split, as `split_id` makes it.
     """
 
     codes: NDArray[np.int8]
@@ -49,17 +36,17 @@ class Parts:
 
     @property
     def names(self) -> NDArray[np.object_]:
-        """(N,): 'train', 'validation', 'test' or 'dropped'."""
+        """Part of each row, (N,): 'train', 'validation', 'test' or 'dropped'."""
         return np.array([*PARTS, DROPPED], object)[self.codes]
 
     @property
     def counts(self) -> dict[str, int]:
-        """Rows of each part, and those dropped."""
+        """Number of rows per part, dropped rows included."""
         counted = np.bincount(self.codes + 1, minlength=len(PARTS) + 1).tolist()
         return dict(zip((*PARTS, DROPPED), (*counted[1:], counted[0]), strict=True))
 
     def rows(self, part: str) -> NDArray[np.int64]:
-        """Positions of the rows of a part.
+        """Indices of the rows of a part.
 
         Args:
             part: 'train', 'validation', 'test' or 'dropped'.
@@ -69,17 +56,17 @@ class Parts:
 
 
 def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
-    """Fractions of the three parts, if they can be such.
+    """Validate the fractions of a split and complete them to three.
 
     Args:
-        fractions: of training and test (two), or training, validation and test (three).
+        fractions: fractions of (train, test) or of (train, validation, test).
 
     Returns:
-        (3,), of training, validation and test.
+        (3,), fractions of train, validation and test.
 
     Raises:
-        DatasetError: there are fewer than two or more than three, one is out of range, training or all
-            others are 0, or they do not sum to 1.
+        DatasetError: if there are not two or three fractions, one is out of range, the training fraction is
+            0, or they do not sum to 1.
     """
     told = ','.join(f'{one:g}' for one in fractions)
     if len(fractions) not in (2, 3):
@@ -95,68 +82,12 @@ def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
 
 
 def split_id(title: str, ids: Sequence[str], names: Sequence[str]) -> str:
-    """A split's id: how it was made, and a hash of which id is in which part.
+    """Make the id of a split: how it was made, and a hash of which row is in which part.
 
     Args:
-        title: how it was made.
-        ids: of all rows, in any order.
-        names: part of each.
+        title: how the split was made, such as 'blocks-1000'.
+        ids: ids of all rows, in any order.
+        names: name of the part of each row.
     """
     told = '\n'.join(sorted(f'{one}\t{part}' for one, part in zip(ids, names, strict=True)))
     return f'{title}-{digest(told)[:12]}'
-
-
-MOST_REPEATS = 1000
-
-
-def split_seed(seed: int, repeat: int) -> int:
-    """The seed of a repeat, another for every seed of the user's and repeat.
-
-    Args:
-        seed: The user's.
-        repeat: From 0.
-    """
-    return MOST_REPEATS * seed + repeat
-
-
-def check_ratio(classes: Sequence[str], ratio: float) -> None:
-    """Refuse a ratio by which a class would have nothing to train on or to test on.
-
-    Args:
-        classes: Of the images.
-        ratio: Part of each class to train on.
-
-    Raises:
-        DatasetError: A class has too few images.
-    """
-    for name, count in sorted(Counter(classes).items()):
-        if not 0 < round((1 - ratio) * count) < count:
-            raise DatasetError(
-                f'class {name!r} has {count} image{"s" * (count != 1)}, too few for a training ratio of '
-                f'{ratio:g}: it needs at least one to train on and one to test on'
-            )
-
-
-def ratio_split(ids: Sequence[str], classes: Sequence[str], ratio: float, repeat: int, seed: int) -> Split:
-    """One random draw by the protocol of NWPU-RESISC45 (Cheng, Han and Lu 2017).
-
-    Of each class the ratio is drawn for training, the rest is for testing. The draw is
-    `stratified_split`, by a hash of seed and name, rather than scikit-learn's StratifiedShuffleSplit: counts
-    are exact in every class, and the parts are the same on every machine and with every version of
-    a library. The training part of a small ratio is part of that of a larger one.
-
-    Args:
-        ids: Of the images, each another.
-        classes: Of the images.
-        ratio: Part of each class to train on, above 0 and below 1.
-        repeat: Which draw, from 0.
-        seed: Gives other draws.
-
-    Returns:
-        The split, whose `val` is the test part.
-
-    Raises:
-        DatasetError: A class has too few images.
-    """
-    check_ratio(classes, ratio)
-    return stratified_split(ids, classes, 1 - ratio, split_seed(seed, repeat))

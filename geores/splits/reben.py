@@ -22,17 +22,17 @@ _TILE, _PATCH, _LAST = 109_800.0, 1200.0, 90
 
 
 def reben_rings(columns: ArrayLike, rows: ArrayLike) -> NDArray[np.int8]:
-    """Part of patches by their place in a tile.
+    """Find the official part of patches by their position in a tile.
 
-    With the tile's side s and the distance d of a patch's middle from the border: training below
-    s (2 - √2) / 4, validation below s / 4, test from there on. That gives areas of 1/2, 1/4 and 1/4.
+    Let s be the side of the tile and d the distance of the patch centre from its border. A patch trains if
+    d < s (2 - √2) / 4, validates if d < s / 4, and tests otherwise. The areas are 1/2, 1/4 and 1/4.
 
     Args:
-        columns: from west to east, 0 to 90.
-        rows: from north to south, 0 to 90.
+        columns: columns of the patches from west to east, 0 to 90.
+        rows: rows of the patches from north to south, 0 to 90.
 
     Returns:
-        Place in `PARTS` of each.
+        Index into `PARTS` of each patch.
     """
     middles = np.stack([np.asarray(columns), np.asarray(rows)]) * _PATCH + _PATCH / 2
     inward = np.minimum(middles, _TILE - middles).min(axis=0)
@@ -41,7 +41,7 @@ def reben_rings(columns: ArrayLike, rows: ArrayLike) -> NDArray[np.int8]:
 
 
 def reben_split(ids: Any) -> NDArray[np.object_]:  # noqa: ANN401 - anything that pyarrow takes as strings
-    """Official part of reBEN patches.
+    """Find the official part of reBEN patches.
 
     Args:
         ids: (N,) patch ids, such as S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57.
@@ -50,7 +50,7 @@ def reben_split(ids: Any) -> NDArray[np.object_]:  # noqa: ANN401 - anything tha
         (N,): 'train', 'validation' or 'test'.
 
     Raises:
-        DatasetError: one is no patch id; says which.
+        DatasetError: if one is no patch id; says which.
     """
     names = _strings(ids)
     fits = pc.fill_null(pc.match_substring_regex(names, _PATTERN), False)
@@ -70,7 +70,7 @@ def reben_split(ids: Any) -> NDArray[np.object_]:  # noqa: ANN401 - anything tha
 
 
 def is_patch_id(ids: Any) -> bool:  # noqa: ANN401
-    """Whether names look like patch ids of reBEN, all of them.
+    """Whether all names have the form of a reBEN patch id.
 
     Args:
         ids: (N,).

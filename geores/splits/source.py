@@ -1,7 +1,4 @@
-"""A folder of georeferenced rasters as a table of outlines.
-
-Reading what is to be split or audited: rows with positions, from any of several kinds of files.
-"""
+"""Read georeferenced rows to split or audit: vector files, tables, reBEN metadata, folders of rasters."""
 
 import json
 import warnings
@@ -26,26 +23,29 @@ __all__ = ['RASTERS', 'Source', 'raster_files', 'read_rasters', 'read_source']
 
 RASTERS = {'.tif', '.tiff', '.jp2', '.png', '.jpg', '.jpeg'}
 
+_LONGITUDES = ('lon', 'longitude', 'long', 'lng')
+_LATITUDES = ('lat', 'latitude')
+
 
 def raster_files(folder: Path) -> list[Path]:
-    """Rasters in a folder and those below it, sorted.
+    """List the rasters in a folder and its subfolders, sorted.
 
     Args:
-        folder: to look in.
+        folder: folder to search.
     """
     return sorted(path for path in folder.rglob('*') if path.suffix.lower() in RASTERS and path.is_file())
 
 
 def read_rasters(folder: Path) -> 'GeoDataFrame':
-    """Outline of each raster: columns id (path in the folder without its ending), path and geometry.
+    """Read the outline of each raster in a folder, from the headers alone.
 
-    Only headers are read.
+    Columns are id (relative path without extension), path and geometry.
 
     Args:
-        folder: of the rasters; those in folders below count too.
+        folder: folder of the rasters, searched recursively.
 
     Raises:
-        DatasetError: there are none, one cannot be read, or one has no CRS.
+        DatasetError: if there are none, one cannot be read, or one has no CRS.
     """
     import geopandas as gpd
 
@@ -61,7 +61,7 @@ def read_rasters(folder: Path) -> 'GeoDataFrame':
 
 
 def _outline(path: Path) -> shapely.Polygon:
-    """Corners in longitude and latitude, east of the antimeridian counted beyond 180 where it is crossed."""
+    """Outline in longitude and latitude; across the antimeridian, longitudes go beyond 180."""
     import rasterio
     from pyproj import Transformer
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -84,22 +84,18 @@ def _outline(path: Path) -> shapely.Polygon:
     return shapely.Polygon(np.stack([lon, lat], axis=1))
 
 
-_LONGITUDES = ('lon', 'longitude', 'long', 'lng')
-_LATITUDES = ('lat', 'latitude')
-
-
 @dataclass(frozen=True)
 class Source:
-    """Rows, and where each lies.
+    """Rows of a table with their positions.
 
     Attributes:
-        name: for messages.
-        frame: the rows as they came; a GeoDataFrame where they have geometries.
-        places: (N, 2) longitudes and latitudes.
-        ids: of the rows, where a column tells them apart.
-        id_column: its name.
-        squares: (N, 5) for reBEN: EPSG code and bounds of each patch; None otherwise.
-        notes: what the user should be told.
+        name: name of the source, for messages.
+        frame: the rows as read; a GeoDataFrame if they have geometries.
+        places: (N, 2) longitudes and latitudes of the row centres.
+        ids: unique ids of the rows; None if no column holds any.
+        id_column: name of the id column.
+        squares: (N, 5) EPSG code and bounds of each reBEN patch; None for other data.
+        notes: notes for the user.
     """
 
     name: str
@@ -111,14 +107,14 @@ class Source:
     notes: tuple[str, ...] = ()
 
     def column(self, name: str, option: str) -> list[Any]:
-        """Values of a column.
+        """Get the values of a column.
 
         Args:
-            name: of the column.
-            option: that names it, for messages.
+            name: name of the column.
+            option: command line option that names the column, for messages.
 
         Raises:
-            DatasetError: there is none of that name.
+            DatasetError: if there is no such column.
         """
         geometry = getattr(self.frame, '_geometry_column_name', None)
         if name not in self.frame.columns or name == geometry:
@@ -128,7 +124,7 @@ class Source:
 
 
 def _lists(values: list[Any]) -> list[Any]:
-    """Lists that a table without lists holds as text, such as '["Pastures", "Mixed forest"]'."""
+    """Parse lists that a table holds as JSON text, such as '["Pastures", "Mixed forest"]'."""
     texts = [one for one in values if isinstance(one, str)]
     if not texts or not all(one.startswith('[') and one.endswith(']') for one in texts):
         return values
@@ -139,16 +135,16 @@ def _lists(values: list[Any]) -> list[Any]:
 
 
 def read_source(path: str | Path, layer: str | None = None, id_name: str | None = None) -> Source:
-    """Read rows with positions.
+    """Read rows with their positions from any supported format.
 
     Args:
         path: GeoParquet, GeoPackage, GeoJSON, Shapefile, CSV or Parquet with columns of longitude and
             latitude (such as lon and lat), metadata of reBEN, or a folder of georeferenced rasters.
-        layer: of a file that has several.
+        layer: layer to read, for a file with several.
         id_name: column of ids; the first of id, patch_id, name and such that has no repeats otherwise.
 
     Raises:
-        DatasetError: it cannot be read, holds no rows, or a row has no position.
+        DatasetError: if it cannot be read, holds no rows, or a row has no position.
     """
     path = Path(path)
     if not path.exists():
@@ -194,7 +190,7 @@ def _placed(source: Source) -> Source:
 
 
 def _reben(source: Source) -> Source:
-    """Middles of reBEN patches, from their ids: the square in its UTM zone, then longitude and latitude."""
+    """Locate reBEN patches by their ids: the square in its UTM zone, then longitude and latitude."""
     from geores.bigearthnet.footprints import patch_table
 
     table = patch_table(source.frame['patch_id'])

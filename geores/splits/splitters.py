@@ -1,10 +1,8 @@
-"""Folds of cross-validation that keep groups whole and strata even.
+"""Cross-validation splits: grouped and stratified folds, and geographic splitters for scikit-learn.
 
-Cross-validation by ground, in scikit-learn's splitter protocol.
-
-Give them to anything that takes `cv`, as `cross_val_score(model, features, y, cv=GeographicKFold(...))`.
-scikit-learn hands on features, labels and groups alone, so that positions are told to the splitter, or are
-what it is given as `X`.
+The splitters follow scikit-learn's protocol and go wherever it takes `cv`, such as in
+`cross_val_score(model, features, y, cv=GeographicKFold(...))`. As scikit-learn passes on features, labels and
+groups only, positions are given to the splitter, or are passed as `X`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,35 +13,41 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from geores.errors import DatasetError
+from geores.splits.assignment import assign_groups, assign_rows, hash_order
 from geores.splits.buffer import check_buffer
-from geores.splits.divide import divide_groups, divide_rows, hash_order
 from geores.splits.geographic import Groups, Method, ground_groups, row_names
 from geores.splits.ground import Lonlat, Positions, lonlat, near
-from geores.splits.stratified import Split, check_ids, digest, label_matrix, name
+from geores.splits.stratified import Split, check_ids, digest, label_matrix, split_name
 
-__all__ = ['GeographicKFold', 'LeaveOneRegionOut']
+__all__ = [
+    'GeographicKFold',
+    'LeaveOneRegionOut',
+    'group_folds',
+]
+
+Fold: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def group_folds(
     ids: Sequence[str], strata: Sequence[str], groups: Sequence[int], folds: int, seed: int
 ) -> list[Split]:
-    """Splits in which each sample is kept for validation once.
+    """Make splits for cross-validation that keep groups whole and balance strata.
 
-    The same on every machine, whatever the order of the samples, for samples are put in the order of a
-    hash of seed and id first.
+    Each sample is kept for validation once. Samples are first put in the order of a hash of seed and id, so
+    that folds depend neither on the machine nor on the order of the samples.
 
     Args:
-        ids: Of the samples, each another.
-        strata: Such as each sample's class; folds hold about as many of each.
-        groups: Samples of one group, such as near duplicates, stay in one fold.
-        folds: How many, from 2 on.
-        seed: Gives other folds.
+        ids: unique ids of the samples.
+        strata: stratum of each sample, such as its class; folds are balanced by it.
+        groups: samples of one group, such as near duplicates, stay in one fold.
+        folds: number of folds, at least 2.
+        seed: random seed.
 
     Returns:
-        One split a fold; its id names folds, seed and the samples kept for validation.
+        One split per fold. Its id contains fold, seed and a hash of the samples kept for validation.
 
     Raises:
-        DatasetError: Ids are not unique, or groups are too few for so many folds.
+        DatasetError: if ids are not unique, or groups are too few for so many folds.
     """
     check_ids(ids)
     if folds < 2:
@@ -52,9 +56,9 @@ def group_folds(
         raise DatasetError(f'{len(set(groups))} groups of samples are too few for {folds} folds')
     order = np.array(sorted(range(len(ids)), key=lambda index: digest(f'{seed}:{ids[index]}')))
     _, kinds, counts = np.unique(np.asarray(strata)[order], return_inverse=True, return_counts=True)
-    # What is too rare for a sample in each fold goes with the most frequent.
+    # Strata with fewer samples than folds are merged with the most frequent stratum.
     kinds = np.where(counts[kinds] < folds, counts.argmax(), kinds)
-    # Numbered as they come in that order, for their own numbers may depend on the samples' order.
+    # Renumber groups in the hash order: their own numbers may depend on the order of the samples.
     _, firsts, inverse = np.unique(np.asarray(groups)[order], return_index=True, return_inverse=True)
     members = firsts[inverse]
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
@@ -62,28 +66,25 @@ def group_folds(
     for number, (train, val) in enumerate(splitter.split(order, kinds, members), 1):
         kept = sorted(order[val].tolist())
         title = f'fold{number}of{folds}-seed{seed}'
-        splits.append(Split(sorted(order[train].tolist()), kept, name(title, ids, kept)))
+        splits.append(Split(sorted(order[train].tolist()), kept, split_name(title, ids, kept)))
     return splits
 
 
-Fold: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
-
-
 class GeographicKFold:
-    """Folds of whole blocks, hexagons, clusters or regions of ground; each row tests once.
+    """K folds of whole blocks, hexagons, clusters or regions of ground; each row is tested once.
 
-    Training rows nearer than the buffer to a test row of the fold are left out of it.
+    Training rows within the buffer of a test row are left out of that fold.
 
     Args:
-        n_splits: Folds, from 2 on.
-        method: As in `geographic_split`; 'regions' takes `groups` of `split` as names.
-        block_size: Metres of a block, or between hexagons.
-        block_crs: To count blocks in.
-        cluster_count: Of clusters.
-        buffer: Metres between the middles of training and test rows.
-        seed: Gives other folds.
-        stratify: Whether folds should hold about as much of each label of `y`.
-        positions: Of the rows; `X` of `split` where not given.
+        n_splits: number of folds, at least 2.
+        method: as in `geographic_split`; 'regions' takes `groups` of `split` as names.
+        block_size: side of a block, or distance between hexagon centres, in metres.
+        block_crs: projected CRS of the block grid.
+        cluster_count: number of clusters.
+        buffer: minimum distance between the centres of training and test rows, in metres.
+        seed: random seed.
+        stratify: whether folds should hold about as much of each label of `y`.
+        positions: positions of the rows; `X` of `split` by default.
     """
 
     def __init__(
@@ -115,9 +116,9 @@ class GeographicKFold:
         """Number of folds.
 
         Args:
-            X: Ignored.
-            y: Ignored.
-            groups: Ignored.
+            X: ignored.
+            y: ignored.
+            groups: ignored.
         """
         return self.n_splits
 
@@ -127,15 +128,15 @@ class GeographicKFold:
         y: Any = None,  # noqa: ANN401
         groups: Sequence[Any] | None = None,
     ) -> Iterator[Fold]:
-        """Positions of training and test rows, fold by fold.
+        """Yield the indices of training and test rows, fold by fold.
 
         Args:
-            X: Positions of the rows, unless the splitter knows them; features otherwise.
-            y: Labels: one a row, a list a row, or (N, K).
-            groups: Names of regions, for method 'regions'.
+            X: positions of the rows, unless the splitter knows them; features otherwise.
+            y: labels, one or a list of them per row, or (N, K).
+            groups: names of regions, for method 'regions'.
 
         Raises:
-            DatasetError: Positions or arguments are of no use, or there are fewer places than folds.
+            DatasetError: if positions or arguments are invalid, or there are fewer places than folds.
         """
         places = _places(self.positions, X)
         stratified = self.stratify and y is not None
@@ -163,19 +164,19 @@ class GeographicKFold:
         if groups is None:
             if len(places) < self.n_splits:
                 raise DatasetError(f'{len(places)} rows are too few for {self.n_splits} folds')
-            return divide_rows(hash_order(row_names(places, matrix, None), self.seed), matrix, shares)
+            return assign_rows(hash_order(row_names(places, matrix, None), self.seed), matrix, shares)
         known, owners = groups
         counts = np.zeros((len(known), 1 + matrix.shape[1]), np.int64)
         np.add.at(counts, owners, np.hstack([np.ones((len(places), 1), np.int64), matrix]))
-        return divide_groups(known, counts, shares, self.seed)[owners]
+        return assign_groups(known, counts, shares, self.seed)[owners]
 
 
 class LeaveOneRegionOut:
-    """As many folds as regions: each region tests once, all others train.
+    """One fold per region: each region is tested once, and all others train.
 
     Args:
-        buffer: Metres between the middles of training and test rows; nearer training rows are left out.
-        positions: Of the rows, for the buffer; `X` of `split` where not given.
+        buffer: minimum distance between the centres of test and training rows, in metres.
+        positions: positions of the rows, for the buffer; `X` of `split` by default.
     """
 
     def __init__(self, buffer: float = 0.0, *, positions: Positions | None = None) -> None:
@@ -186,12 +187,12 @@ class LeaveOneRegionOut:
         """Number of regions.
 
         Args:
-            X: Ignored.
-            y: Ignored.
-            groups: Names of regions.
+            X: ignored.
+            y: ignored.
+            groups: names of regions.
 
         Raises:
-            DatasetError: Regions are missing.
+            DatasetError: if regions are missing.
         """
         return len(self._regions(groups)[0])
 
@@ -201,15 +202,15 @@ class LeaveOneRegionOut:
         y: object = None,
         groups: Sequence[Any] | None = None,
     ) -> Iterator[Fold]:
-        """Positions of training and test rows, region by region, in the order of their names.
+        """Yield the indices of training and test rows, region by region in the order of their names.
 
         Args:
-            X: Positions of the rows if there is a buffer, unless the splitter knows them.
-            y: Ignored.
-            groups: Names of regions.
+            X: positions of the rows if there is a buffer, unless the splitter knows them.
+            y: ignored.
+            groups: names of regions.
 
         Raises:
-            DatasetError: Regions are missing or fewer than two, or positions are of no use.
+            DatasetError: if regions are missing or fewer than two, or positions are invalid.
         """
         known, owners = self._regions(groups)
         places = _places(self.positions, X) if self.buffer else np.zeros((len(owners), 2))

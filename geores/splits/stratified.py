@@ -1,10 +1,11 @@
-"""Labels of rows as a matrix, whether a row has one label or several.
+"""Label matrices, and random splits stratified by class.
 
-Splits between training and validation that depend on nothing but the samples' names.
+The splits depend on nothing but the ids of the samples and a seed: samples are put in the order of a hash of
+the two, so that a split is the same on every machine, with every library version and in any file order.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,18 +15,33 @@ from numpy.typing import NDArray
 
 from geores.errors import DatasetError
 
-__all__ = ['LabelMatrix', 'label_matrix']
+__all__ = [
+    'MOST_REPEATS',
+    'LabelMatrix',
+    'Split',
+    'check_ids',
+    'check_ratio',
+    'digest',
+    'label_matrix',
+    'ratio_split',
+    'split_name',
+    'split_seed',
+    'stratified_split',
+]
 
-MOST = 1000
+MAX_CLASSES = 1000
+"""A column with more different values is not taken for a column of labels."""
+MOST_REPEATS = 1000
+"""Random draws per seed, see `split_seed`."""
 
 
 @dataclass(frozen=True)
 class LabelMatrix:
-    """Which row has which label.
+    """Labels of N rows as a multi-hot matrix.
 
     Attributes:
-        names: of the labels, sorted.
-        values: (N, K) of bool.
+        names: names of the K labels, sorted.
+        values: (N, K) bool, whether a row has a label.
     """
 
     names: tuple[str, ...]
@@ -33,15 +49,15 @@ class LabelMatrix:
 
 
 def label_matrix(labels: Sequence[Any] | NDArray[Any], name: str = 'labels') -> LabelMatrix:
-    """Read labels of rows.
+    """Turn the labels of rows into a matrix.
 
     Args:
-        labels: a label a row, or a list of labels a row, or an (N, K) array of 0 and 1. What says nothing
-            (None, NaN, an empty text or list) is no label.
-        name: of the column, for messages.
+        labels: one label per row, one list of labels per row, or an (N, K) array of 0 and 1. None, NaN, an
+            empty text and an empty list stand for no label.
+        name: name of the column, for messages.
 
     Raises:
-        DatasetError: there are more than 1000 different ones, or none.
+        DatasetError: if there are no labels, or more than 1000 different ones.
     """
     array = labels if isinstance(labels, np.ndarray) else None
     if array is not None and array.ndim == 2:
@@ -56,11 +72,12 @@ def label_matrix(labels: Sequence[Any] | NDArray[Any], name: str = 'labels') -> 
         flat, owners = rows, np.arange(len(rows))
     known: dict[Any, int] = {}
     codes = np.array([known.setdefault(one, len(known)) for one in flat], np.int64)
-    texts = [_text(one) for one in known]
+    texts = [_label_text(one) for one in known]
     names = tuple(sorted(set(texts) - {''}))
-    if not names or len(names) > MOST:
+    if not names or len(names) > MAX_CLASSES:
         raise DatasetError(
-            f'column {name!r} holds {len(names):,} different labels: choose one with 1 to {MOST:,} classes'
+            f'column {name!r} holds {len(names):,} different labels: '
+            f'choose one with 1 to {MAX_CLASSES:,} classes'
         )
     place = {text: index for index, text in enumerate(names)}
     columns = np.array([place.get(text, -1) for text in texts], np.int64)[codes]
@@ -69,7 +86,8 @@ def label_matrix(labels: Sequence[Any] | NDArray[Any], name: str = 'labels') -> 
     return LabelMatrix(names, values)
 
 
-def _text(value: object) -> str:
+def _label_text(value: object) -> str:
+    """A label as text, '' for a missing one. Tables with gaps hold whole numbers as floats."""
     if value is None or value != value or str(value) == '<NA>':
         return ''
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -78,7 +96,14 @@ def _text(value: object) -> str:
 
 
 class Split(NamedTuple):
-    """Positions of the training, validation and test samples, and a name of the split."""
+    """A split of samples.
+
+    Attributes:
+        train: indices of the training samples.
+        val: indices of the validation samples.
+        id: id of the split: how it was made, and usually a hash of the samples kept for validation.
+        test: indices of the test samples.
+    """
 
     train: list[int]
     val: list[int]
@@ -89,20 +114,17 @@ class Split(NamedTuple):
 def stratified_split(ids: Sequence[str], strata: Sequence[str], share: float, seed: int) -> Split:
     """Keep a share of each stratum for validation.
 
-    Samples are ordered by a hash of seed and id, so that the split is the same on every machine,
-    whatever the order of the files.
-
     Args:
-        ids: Of the samples, each another.
-        strata: Of the same length, such as each sample's class.
-        share: Part kept for validation, above 0 and below 1.
-        seed: Gives another split.
+        ids: unique ids of the samples.
+        strata: stratum of each sample, such as its class.
+        share: share kept for validation, above 0 and below 1.
+        seed: random seed.
 
     Returns:
-        The split; its id names share, seed and the samples kept for validation.
+        The split. Its id contains share, seed and a hash of the samples kept for validation.
 
     Raises:
-        DatasetError: Ids are not unique, the share is out of range, or a part would be empty.
+        DatasetError: if ids are not unique, the share is out of range, or a part would be empty.
     """
     if not 0 < share < 1:
         raise DatasetError(f'val_share has to be above 0 and below 1, not {share}')
@@ -114,29 +136,81 @@ def stratified_split(ids: Sequence[str], strata: Sequence[str], share: float, se
     train = sorted(set(range(len(ids))) - set(val))
     if not train or not val:
         raise DatasetError(f'{len(ids)} samples are too few to keep {share:g} for validation')
-    return Split(train, val, name(f'stratified-{share:g}-seed{seed}', ids, val))
+    return Split(train, val, split_name(f'stratified-{share:g}-seed{seed}', ids, val))
+
+
+def split_seed(seed: int, repeat: int) -> int:
+    """Seed of one repeat of an experiment, different for every pair of user seed and repeat.
+
+    Args:
+        seed: seed that the user gave.
+        repeat: number of the repeat, from 0, below `MOST_REPEATS`.
+    """
+    return MOST_REPEATS * seed + repeat
+
+
+def check_ratio(classes: Sequence[str], ratio: float) -> None:
+    """Check that every class keeps training and test images at a training ratio.
+
+    Args:
+        classes: class of each image.
+        ratio: share of each class to train on.
+
+    Raises:
+        DatasetError: if a class has too few images.
+    """
+    for name, count in sorted(Counter(classes).items()):
+        if not 0 < round((1 - ratio) * count) < count:
+            raise DatasetError(
+                f'class {name!r} has {count} image{"s" * (count != 1)}, too few for a training ratio of '
+                f'{ratio:g}: it needs at least one to train on and one to test on'
+            )
+
+
+def ratio_split(ids: Sequence[str], classes: Sequence[str], ratio: float, repeat: int, seed: int) -> Split:
+    """Draw a random split by the protocol of NWPU-RESISC45 (Cheng, Han and Lu 2017).
+
+    A fixed ratio of each class is drawn for training, and the rest is for testing. `stratified_split` makes
+    the draw rather than scikit-learn's StratifiedShuffleSplit: counts are exact in every class, and the
+    training set of a small ratio is a subset of that of a larger one.
+
+    Args:
+        ids: unique ids of the images.
+        classes: class of each image.
+        ratio: share of each class to train on, above 0 and below 1.
+        repeat: number of the draw, from 0.
+        seed: random seed.
+
+    Returns:
+        The split. Its `val` holds the test images.
+
+    Raises:
+        DatasetError: if a class has too few images.
+    """
+    check_ratio(classes, ratio)
+    return stratified_split(ids, classes, 1 - ratio, split_seed(seed, repeat))
 
 
 def check_ids(ids: Sequence[str]) -> None:
-    """Refuse samples that cannot be told apart.
+    """Check that ids are unique.
 
     Args:
-        ids: Of the samples.
+        ids: ids of the samples.
 
     Raises:
-        DatasetError: Two are the same.
+        DatasetError: if two samples have the same id.
     """
     if len(set(ids)) != len(ids):
         raise DatasetError('two samples have the same id')
 
 
-def name(title: str, ids: Sequence[str], val: Sequence[int]) -> str:
-    """A split's id: how it was made, and a hash of the samples kept for validation.
+def split_name(title: str, ids: Sequence[str], val: Sequence[int]) -> str:
+    """Make the id of a `Split`: how it was made, and a hash of the samples kept for validation.
 
     Args:
-        title: How it was made.
-        ids: Of all samples.
-        val: Positions of those kept.
+        title: how the split was made.
+        ids: ids of all samples.
+        val: indices of the samples kept for validation.
     """
     return f'{title}-' + digest('\n'.join(sorted(ids[index] for index in val)))[:12]
 
@@ -145,6 +219,6 @@ def digest(text: str) -> str:
     """SHA-256 of a text, in hexadecimal.
 
     Args:
-        text: Any.
+        text: text to hash, as UTF-8.
     """
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,7 +1,4 @@
-"""How many rows each part has, and how much of each label.
-
-Making a split of a table by name of a method.
-"""
+"""Split a table by the name of a method, and count rows and labels per part: `geores split`."""
 
 import json
 from collections.abc import Sequence
@@ -16,10 +13,10 @@ from numpy.typing import NDArray
 
 from geores.errors import DatasetError
 from geores.io.whole_files import check_free, whole_files
-from geores.splits.buffer import check_buffer, keep_apart
+from geores.splits.buffer import apply_buffer, check_buffer
 from geores.splits.files import check_format, write_frame
 from geores.splits.geographic import geographic_split, regions_of
-from geores.splits.partition import DROPPED, LEFT_OUT, PARTS, Parts, check_fractions, split_id
+from geores.splits.partition import DROPPED, LEFT_OUT, PARTS, Partition, check_fractions, split_id
 from geores.splits.reben import reben_split
 from geores.splits.source import Source
 from geores.splits.stratified import LabelMatrix, digest, label_matrix
@@ -27,42 +24,45 @@ from geores.splits.stratified import LabelMatrix, digest, label_matrix
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ['Balance', 'SplitMethod', 'SplitOptions', 'SplitResult', 'balance_of', 'make_split']
+__all__ = ['SplitBalance', 'SplitMethod', 'SplitOptions', 'SplitResult', 'make_split', 'split_balance']
+
+SplitMethod: TypeAlias = Literal['reben', 'blocks', 'hexagons', 'clusters', 'regions', 'random']
+BEFORE = 'split_before'
 
 
 @dataclass(frozen=True)
-class Balance:
-    """Sizes of parts and labels in them.
+class SplitBalance:
+    """Number of rows and labels per part.
 
     Attributes:
-        sizes: part -> rows, dropped ones included.
-        labels: label -> part -> rows with it.
+        sizes: number of rows per part, dropped rows included.
+        labels: number of rows with a label, per label and part.
     """
 
     sizes: dict[str, int]
     labels: dict[str, dict[str, int]]
 
     def share(self, part: str) -> float:
-        """Share of a part in the rows that are not dropped.
+        """Share of a part among the rows that are not dropped.
 
         Args:
-            part: its name.
+            part: name of the part.
         """
         kept = sum(count for name, count in self.sizes.items() if name != DROPPED)
         return self.sizes[part] / kept if kept else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         shares = {part: round(self.share(part), 6) for part in PARTS}
         return {'sizes': self.sizes, 'fractions': shares, 'labels': self.labels}
 
 
-def balance_of(names: NDArray[np.object_], labels: LabelMatrix | None) -> Balance:
-    """Count rows and labels.
+def split_balance(names: NDArray[np.object_], labels: LabelMatrix | None) -> SplitBalance:
+    """Count rows and labels per part.
 
     Args:
-        names: (N,) parts.
-        labels: of the rows.
+        names: (N,) part of each row.
+        labels: labels of the rows.
     """
     parts = (*PARTS, DROPPED)
     masks = {part: names == part for part in parts}
@@ -73,28 +73,24 @@ def balance_of(names: NDArray[np.object_], labels: LabelMatrix | None) -> Balanc
             name: {part: int(by_part[part][place]) for part in parts}
             for place, name in enumerate(labels.names)
         }
-    return Balance({part: int(mask.sum()) for part, mask in masks.items()}, counts)
-
-
-SplitMethod: TypeAlias = Literal['reben', 'blocks', 'hexagons', 'clusters', 'regions', 'random']
-BEFORE = 'split_before'
+    return SplitBalance({part: int(mask.sum()) for part, mask in masks.items()}, counts)
 
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """How to split.
+    """Options of `make_split`.
 
     Attributes:
-        method: by name.
-        fractions: of training, validation and test.
-        buffer: metres between the middles of rows of different parts.
-        stratify: column of a label or a list of labels.
-        seed: gives another split.
-        block_size: metres.
-        block_crs: to count blocks in.
-        clusters: how many.
-        regions: vector file of polygons.
-        region_column: of that file, or of the input where there is none.
+        method: name of the method.
+        fractions: fractions of train, validation and test.
+        buffer: minimum distance between the centres of rows in different parts, in metres.
+        stratify: column of labels to balance between parts, one or a list per row.
+        seed: random seed.
+        block_size: side of a block, or distance between hexagon centres, in metres.
+        block_crs: projected CRS of the block grid.
+        clusters: number of clusters.
+        regions: path of a vector file of polygons.
+        region_column: column of region names in that file, or in the input if there is no file.
     """
 
     method: SplitMethod = 'blocks'
@@ -109,7 +105,7 @@ class SplitOptions:
     region_column: str | None = None
 
     def check(self) -> None:
-        """Refuse options that are of no use for any input.
+        """Check the options that do not depend on the input.
 
         Raises:
             DatasetError: says which.
@@ -128,25 +124,25 @@ class SplitOptions:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """A split of a source.
+    """Result of splitting a table.
 
     Attributes:
-        source: what was split.
-        parts: of its rows.
-        options: how.
-        balance: sizes and labels.
-        notes: what the user should be told.
+        source: the rows that were split.
+        parts: part of each row.
+        options: options of the split.
+        balance: number of rows and labels per part.
+        notes: notes for the user.
     """
 
     source: Source
-    parts: Parts
+    parts: Partition
     options: SplitOptions
-    balance: Balance
+    balance: SplitBalance
     notes: tuple[str, ...]
 
     @property
     def frame(self) -> 'pd.DataFrame':
-        """The rows as they came, with `split`; one that was there is kept as `split_before` (or `_2` ...)."""
+        """The rows with a column `split`; an existing one becomes `split_before` (or `_2` ...)."""
         frame = self.source.frame
         if 'split' in frame.columns:
             names = chain([BEFORE], (f'{BEFORE}_{number}' for number in count(2)))
@@ -154,15 +150,15 @@ class SplitResult:
         return frame.assign(split=self.parts.names)
 
     def save(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write the rows.
+        """Write the rows with their parts.
 
         Args:
             path: .parquet, .gpkg, .geojson or .csv.
-            overwrite: replace it.
+            overwrite: replace an existing file.
 
         Raises:
-            OutputError: it is there already or cannot be written there.
-            WriteError: writing failed.
+            OutputError: if it is there already or cannot be written there.
+            WriteError: if writing failed.
         """
         check_format(path, self.source.frame)
         check_free([path], overwrite=overwrite)
@@ -171,7 +167,7 @@ class SplitResult:
             write_frame(self.frame, partial, json.dumps(record))
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values for JSON."""
         return {
             'input': self.source.name,
             'split_id': self.parts.id,
@@ -184,14 +180,14 @@ class SplitResult:
 
 
 def make_split(source: Source, options: SplitOptions) -> SplitResult:
-    """Split the rows of a source.
+    """Split a table by a method.
 
     Args:
-        source: as `read_source` reads it.
-        options: how.
+        source: rows from `read_source`.
+        options: options of the split.
 
     Raises:
-        DatasetError: an option or a column is of no use, there are fewer places than parts, or the buffer
+        DatasetError: if an option or a column is invalid, there are fewer places than parts, or the buffer
             leaves a part empty.
     """
     options.check()
@@ -215,24 +211,24 @@ def make_split(source: Source, options: SplitOptions) -> SplitResult:
             regions=_regions(source, options) if options.method == 'regions' else None,
         )
     return SplitResult(
-        source, parts, options, balance_of(parts.names, labels), _notes(source, parts, options)
+        source, parts, options, split_balance(parts.names, labels), _notes(source, parts, options)
     )
 
 
-def _reben(source: Source, ids: Sequence[str], buffer: float) -> Parts:
+def _reben(source: Source, ids: Sequence[str], buffer: float) -> Partition:
     column = 'patch_id' if 'patch_id' in source.frame.columns else source.id_column
     if column is None:
         raise DatasetError(f'{source.name} has no column patch_id, which method reben needs')
     names = reben_split(source.frame[column])
     codes = np.select([names == part for part in PARTS], range(len(PARTS)), LEFT_OUT).astype(np.int8)
-    codes = keep_apart(source.places, codes, buffer)
-    parts = Parts(codes, np.full(len(codes), LEFT_OUT), '')
+    codes = apply_buffer(source.places, codes, buffer)
+    parts = Partition(codes, np.full(len(codes), LEFT_OUT), '')
     title = f'reben{f"-buffer{buffer:g}m" if buffer else ""}'
-    return Parts(codes, parts.groups, split_id(title, ids, parts.names.tolist()))
+    return Partition(codes, parts.groups, split_id(title, ids, parts.names.tolist()))
 
 
 def _content_ids(source: Source) -> list[str]:
-    """Names of rows that have none: a hash of all that they hold; rows that are alike may change places."""
+    """Name rows without ids by a hash of their content; equal rows are interchangeable."""
     frame = source.frame
     columns = sorted(frame.columns, key=str)
     cells = zip(*([str(value) for value in frame[name]] for name in columns), strict=True)
@@ -266,7 +262,7 @@ def _regions(source: Source, options: SplitOptions) -> list[Any]:
     return list(regions_of(source.places, polygons, options.region_column))
 
 
-def _notes(source: Source, parts: Parts, options: SplitOptions) -> tuple[str, ...]:
+def _notes(source: Source, parts: Partition, options: SplitOptions) -> tuple[str, ...]:
     notes = list(source.notes)
     if source.ids is None:
         notes.append('no column tells the rows apart: they are known by all that they hold')

@@ -1,7 +1,7 @@
-"""Dealing rows, or whole groups of them, out to parts of wanted sizes and even labels.
+"""Assign rows, or whole groups of rows, to parts with given fractions and balanced labels.
 
-Everything is done in the order of a hash, so that the result is the same on every machine and whatever the
-order of the rows.
+Rows and groups are processed in the order of a hash, so that the result does not depend on the machine or
+on the order of the rows.
 """
 
 from collections.abc import Sequence
@@ -12,36 +12,37 @@ from numpy.typing import NDArray
 from geores.errors import DatasetError
 from geores.splits.stratified import digest
 
-__all__ = ['divide_groups', 'divide_rows', 'hash_order']
+__all__ = ['assign_groups', 'assign_rows', 'hash_order']
 
 ABSENT = 10.0
-"""Cost of a label that a part lacks though it lies in enough groups."""
+"""Cost of a label that is missing from a part although enough groups have it."""
 SWEEPS = 20
+"""Maximum number of passes over all groups."""
 PARTNERS = 256
-"""Groups with which one is tried to be swapped."""
+"""Number of other groups that a group may be swapped with per pass."""
 MANY = 20_000
-"""Groups so many are each so small that placing them one by one comes near enough."""
+"""With more groups than this each is so small that placing them greedily is good enough."""
 _DIGITS = 12
+"""Decimals that costs are rounded to, so that machines agree on ties."""
 
 
 def hash_order(keys: Sequence[object], seed: int) -> NDArray[np.int64]:
-    """Positions of keys, in the order of a hash of seed and key.
+    """Order keys by a hash of seed and key.
 
     Args:
-        keys: each another; whatever has a text.
-        seed: gives another order.
+        keys: unique keys with a text form.
+        seed: random seed.
     """
     hashes = [digest(f'{seed}:{key}') for key in keys]
     return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), np.int64)
 
 
-def divide_rows(
+def assign_rows(
     order: NDArray[np.int64], labels: NDArray[np.bool_], fractions: NDArray[np.float64]
 ) -> NDArray[np.int8]:
-    """Deal rows out one by one: fractions are exact to a row, of the whole and nearly so of each label.
+    """Assign rows to parts one by one: sizes of parts are exact to a row, and labels are nearly balanced.
 
-    Rows of the same labels stand together, those of rare labels first, and each goes to the part that has
-    the most still to get.
+    Rows are sorted by their labels, rare labels first, and each row goes to the part that lacks the most.
 
     Args:
         order: (N,) of the rows, such as that of `hash_order`.
@@ -64,25 +65,25 @@ def divide_rows(
     return parts
 
 
-def divide_groups(
+def assign_groups(
     names: Sequence[object], counts: NDArray[np.int64], fractions: NDArray[np.float64], seed: int
 ) -> NDArray[np.int8]:
-    """Deal whole groups out, so that each part has about its fraction of the rows and of each label.
+    """Assign whole groups to parts, so that each part gets about its fraction of rows and of each label.
 
-    Groups go one by one where they are needed most; then single groups move, and pairs change places, as
-    long as that brings the parts nearer to their fractions.
+    Groups are placed greedily; then single groups move and pairs swap as long as that brings the parts
+    closer to their fractions (local search).
 
     Args:
-        names: of the groups, each another.
+        names: unique names of the groups.
         counts: (G, 1 + K): rows of each group, and rows with each label.
         fractions: (P,), which sum to 1.
-        seed: gives another split.
+        seed: random seed.
 
     Returns:
         (G,): part of each group.
 
     Raises:
-        DatasetError: there are fewer groups than parts.
+        DatasetError: if there are fewer groups than parts.
     """
     used = np.flatnonzero(fractions > 0)
     if len(names) < len(used):
@@ -102,39 +103,40 @@ def divide_groups(
 
 
 class _Search:
-    """Groups in parts, and moves that bring the parts nearer to their fractions."""
+    """Local search for an assignment of groups to parts."""
 
     def __init__(self, counts: NDArray[np.float64], fractions: NDArray[np.float64]) -> None:
         self.counts = counts
         self.shares = fractions
         self.total = np.maximum(counts.sum(axis=0), 1)
-        # What lies in fewer groups than there are parts cannot be in all of them.
+        # A label in fewer groups than there are parts cannot be in all of them.
         self.needed = (counts > 0).sum(axis=0) >= len(fractions)
         self.weights = np.ones(counts.shape[1])
-        self.weights[0] = max(1, counts.shape[1] - 1)  # sizes of parts count as much as all labels
+        self.weights[0] = max(1, counts.shape[1] - 1)  # sizes of parts count as much as all labels together
         self.inside = np.zeros((len(fractions), counts.shape[1]))
         self.parts = np.zeros(len(counts), np.int64)
 
     def cost(self, inside: NDArray[np.float64], part: int) -> NDArray[np.float64]:
-        """How far a part is from its fractions, (...,), if it held so much, (..., 1 + K)."""
+        """Cost (...,) of a part that holds these numbers of rows and labels, (..., 1 + K)."""
         off = (inside / self.total - self.shares[part]) ** 2 @ self.weights
         return np.asarray(off + ABSENT * ((inside == 0) & self.needed).sum(axis=-1))
 
     def place(self) -> None:
-        """Put each group where most is lacking, in relation to what is wanted."""
+        """Place each group in the part that lacks the most, relative to its fraction."""
         for group, count in enumerate(self.counts):
             lacking = (self.shares[:, None] * self.total - self.inside) / self.total / self.shares[:, None]
             gain = np.round(lacking @ (self.weights * count / self.total), _DIGITS)
             self._put(group, int(gain.argmax()))
 
     def sweep(self) -> bool:
-        """Try a move and swaps of every group; whether any was made."""
+        """Try to move or swap every group. Returns whether any changed its part."""
         moved = False
         for group in range(len(self.counts)):
             moved |= self._improve(group)
         return moved
 
     def _improve(self, group: int) -> bool:
+        """Make the best move or swap of a group. Returns whether there was one."""
         mine = int(self.parts[group])
         partners = (group + 1 + np.arange(min(PARTNERS, len(self.parts) - 1))) % len(self.parts)
         now = [float(self.cost(self.inside[part], part)) for part in range(len(self.shares))]
