@@ -9,46 +9,46 @@ import geopandas as gpd
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.asking.combine import Combined
-from geores.asking.readings import Readings
+from geores.asking.combine import SceneEstimate
+from geores.asking.predictions import TilePredictions
 from geores.classification.tables import tile_outlines
 from geores.questions.forms import Form
 
 if TYPE_CHECKING:
     from geores.classification.scored import Scored
 
-__all__ = ['Behind', 'SceneAnswer', 'evidence_columns']
+__all__ = ['SceneAnswer', 'TileEvidence', 'evidence_columns']
 
 UNITS = {'count': 'objects', 'area': 'm2'}
 
 
 @dataclass(frozen=True)
-class Behind:
+class TileEvidence:
     """What an answer rests on.
 
     Attributes:
-        scored: Tiles, grid and picture of the scene.
-        labels: Answers that tiles can give.
-        readings: Of every tile; two of a comparison.
-        combined: What came of them.
-        top_k: Most tiles that count as evidence; None for all that carry the answer.
+        scored: tiles, grid and picture of the scene.
+        labels: answers that tiles can give.
+        predictions: of every tile; two of a comparison.
+        estimate: what came of them.
+        top_k: most tiles that count as evidence; None for all that carry the answer.
     """
 
     scored: 'Scored'
     labels: tuple[str, ...]
-    readings: tuple[Readings, ...]
-    combined: Combined
+    predictions: tuple[TilePredictions, ...]
+    estimate: SceneEstimate
     top_k: int | None = None
 
     @property
     def evidence(self) -> NDArray[np.bool_]:
         """Which tiles count as evidence: those that carry the answer, the strongest `top_k` of them."""
-        carries = self.combined.carries
+        carries = self.estimate.carries
         if self.top_k is None or carries.sum() <= self.top_k:
             return carries
-        strength = np.where(carries, np.nan_to_num(self.combined.strength), -1.0)
-        if self.combined.answer == 'no':  # of which tiles that say "no" most clearly are the evidence
-            strength = np.where(carries, 1 - np.nan_to_num(self.combined.strength), -1.0)
+        strength = np.where(carries, np.nan_to_num(self.estimate.strength), -1.0)
+        if self.estimate.answer == 'no':  # of which tiles that say "no" most clearly are the evidence
+            strength = np.where(carries, 1 - np.nan_to_num(self.estimate.strength), -1.0)
         chosen = np.zeros(len(carries), bool)
         chosen[np.argsort(-strength, kind='stable')[: self.top_k]] = True
         return chosen
@@ -59,24 +59,24 @@ class SceneAnswer:
     """What a scene's tiles together answer to a question.
 
     Attributes:
-        scene: Name of the scene.
-        model: Name of the model.
-        question: As it was asked.
+        scene: name of the scene.
+        model: name of the model.
+        question: as it was asked.
         question_type: 'presence', 'count', 'comp', 'area' or 'rural_urban'; None where it is not known.
         answer: 'yes', 'no', 'rural', 'urban', a count as '37', an area as '10632m2'; None for "I don't know"
             and "cannot measure".
-        text: The answer in words.
-        probability: That the answer is right; of a number, that the truth lies in the interval.
-        tiles: How many were seen.
-        understood_as: Another wording, where the question was not understood as it stands.
-        interval: Ends of a number, both inclusive.
-        value: The number itself.
-        unit: Of it, 'objects' or 'm2'.
-        source: Where the answer is from: 'vqa', or the name of the classification that measured an area.
-        form: What was asked, machine-readable.
-        notes: What the user should know, one sentence each.
-        scene_notes: What was assumed of the scene, the same for all its questions.
-        outputs: Files under 'evidence' and 'map'.
+        text: the answer in words.
+        probability: that the answer is right; of a number, that the truth lies in the interval.
+        tiles: how many were seen.
+        understood_as: another wording, where the question was not understood as it stands.
+        interval: ends of a number, both inclusive.
+        value: the number itself.
+        unit: of it, 'objects' or 'm2'.
+        source: where the answer is from: 'vqa', or the name of the classification that measured an area.
+        form: what was asked, machine-readable.
+        notes: what the user should know, one sentence each.
+        scene_notes: what was assumed of the scene, the same for all its questions.
+        outputs: files under 'evidence' and 'map'.
     """
 
     scene: str
@@ -96,7 +96,7 @@ class SceneAnswer:
     notes: tuple[str, ...] = ()
     scene_notes: tuple[str, ...] = ()
     outputs: Mapping[str, Path] = field(default_factory=dict)
-    behind: Behind | None = field(default=None, repr=False, compare=False)
+    basis: TileEvidence | None = field(default=None, repr=False, compare=False)
 
     @property
     def evidence(self) -> gpd.GeoDataFrame | None:
@@ -106,9 +106,9 @@ class SceneAnswer:
         "yes" or "urban", or of being covered; ``number`` expected of it with ``low`` and ``high`` (``first``
         and ``second`` of a comparison), NaN where there is none; ``evidence``; ``geometry``.
         """
-        if self.behind is None:
+        if self.basis is None:
             return None
-        columns, scored = evidence_columns(self.behind, self.question_type or ''), self.behind.scored
+        columns, scored = evidence_columns(self.basis, self.question_type or ''), self.basis.scored
         crs = None if scored.grid.crs is None else str(scored.grid.crs)
         return gpd.GeoDataFrame(columns, geometry=tile_outlines(scored), crs=crs)
 
@@ -128,8 +128,8 @@ class SceneAnswer:
             'text': self.text,
             'tiles': self.tiles,
         }
-        if self.behind is not None:
-            record['evidence_tiles'] = int(self.behind.evidence.sum())
+        if self.basis is not None:
+            record['evidence_tiles'] = int(self.basis.evidence.sum())
         if self.interval is not None:
             record['interval'] = list(self.interval)
         record |= {
@@ -141,26 +141,26 @@ class SceneAnswer:
         return record | {'outputs': {kind: str(path) for kind, path in self.outputs.items()}}
 
 
-def evidence_columns(behind: Behind, kind: str) -> dict[str, Any]:
+def evidence_columns(basis: TileEvidence, kind: str) -> dict[str, Any]:
     """The columns of `SceneAnswer.evidence` but for the outlines, arrays of (T,).
 
     Args:
-        behind: What an answer rests on.
-        kind: Type of the question.
+        basis: what an answer rests on.
+        kind: type of the question.
     """
-    readings = behind.readings[0]
-    shape = behind.scored.plan.tiling.shape
+    predictions = basis.predictions[0]
+    shape = basis.scored.plan.tiling.shape
     row, col = (part.ravel().astype(np.int32) for part in np.mgrid[: shape[0], : shape[1]])
-    columns: dict[str, Any] = {'row': row, 'col': col, 'seen': readings.seen}
-    if kind != 'comp' or len(behind.readings) == 1:
-        best = np.where(readings.seen, readings.best, 0).astype(int)
-        words = np.array(behind.labels, object)[best]
-        columns['answer'] = np.where(readings.seen, words, None)
-        columns['probability'] = readings.best_probability.astype(np.float32)
-    if kind in ('presence', 'rural_urban') or not np.isnan(readings.chance).all():
-        columns['chance'] = readings.chance.astype(np.float32)
+    columns: dict[str, Any] = {'row': row, 'col': col, 'seen': predictions.seen}
+    if kind != 'comp' or len(basis.predictions) == 1:
+        best = np.where(predictions.seen, predictions.best, 0).astype(int)
+        words = np.array(basis.labels, object)[best]
+        columns['answer'] = np.where(predictions.seen, words, None)
+        columns['probability'] = predictions.best_probability.astype(np.float32)
+    if kind in ('presence', 'rural_urban') or not np.isnan(predictions.chance).all():
+        columns['chance'] = predictions.chance.astype(np.float32)
     if kind in UNITS:
-        columns |= {'number': readings.mean, 'low': readings.low, 'high': readings.high}
-    if kind == 'comp' and len(behind.readings) == 2:
-        columns |= {'first': readings.mean, 'second': behind.readings[1].mean}
-    return columns | {'evidence': behind.evidence}
+        columns |= {'number': predictions.mean, 'low': predictions.low, 'high': predictions.high}
+    if kind == 'comp' and len(basis.predictions) == 2:
+        columns |= {'first': predictions.mean, 'second': basis.predictions[1].mean}
+    return columns | {'evidence': basis.evidence}

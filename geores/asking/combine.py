@@ -29,17 +29,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import log_ndtr, ndtri
 
-from geores.asking.readings import LEVEL, Bins, Floats, Readings
+from geores.asking.predictions import LEVEL, Bins, Floats, TileAreas, TilePredictions
 
 __all__ = [
     'CORRELATION',
     'LONG',
     'TOUCHED',
-    'Combined',
-    'Ownership',
+    'SceneEstimate',
     'any_of',
     'area',
-    'compare',
+    'compare_counts',
     'count',
     'draw_numbers',
     'draws_for',
@@ -55,37 +54,17 @@ LONG = frozenset({'footway', 'highway', 'pier', 'railway', 'river', 'road', 'sea
 
 
 @dataclass(frozen=True)
-class Ownership:
-    """What tiles see and own.
-
-    Attributes:
-        shape: Rows and columns of tiles; the arrays are (rows * cols,), row-major.
-        seen: Square metres (pixels where the scene has no CRS) of valid pixels in each tile.
-        owned: The part of them that belongs to the tile; over all tiles they are the scene's.
-    """
-
-    shape: tuple[int, int]
-    seen: Floats
-    owned: Floats
-
-    @property
-    def share(self) -> Floats:
-        """Part of what each tile sees that it owns."""
-        return np.divide(self.owned, self.seen, out=np.zeros(len(self.seen)), where=self.seen > 0)
-
-
-@dataclass(frozen=True)
-class Combined:
+class SceneEstimate:
     """An answer about the whole scene.
 
     Attributes:
-        answer: As RSVQA writes raw answers: 'yes', '37', '10632m2', 'rural'.
-        probability: Of it; of a number, that the truth lies in the interval.
-        carries: Which tiles the answer rests on, (T,).
-        strength: How strongly each tile speaks for what is asked, (T,), 0 to 1, NaN where not seen.
-        value: The number, or the share of area of the answer.
-        interval: Both ends inclusive.
-        parts: The two sums of a comparison.
+        answer: as RSVQA writes raw answers: 'yes', '37', '10632m2', 'rural'.
+        probability: of it; of a number, that the truth lies in the interval.
+        carries: which tiles the answer rests on, (T,).
+        strength: how strongly each tile speaks for what is asked, (T,), 0 to 1, NaN where not seen.
+        value: the number, or the share of area of the answer.
+        interval: both ends inclusive.
+        parts: the two sums of a comparison.
     """
 
     answer: str
@@ -97,64 +76,64 @@ class Combined:
     parts: tuple[float, float] | None = None
 
 
-def presence(readings: Readings) -> Combined:
+def presence(predictions: TilePredictions) -> SceneEstimate:
     """Whether any tile has it."""
-    chance = any_of(readings.chance[readings.seen])
-    says = readings.chance >= 0.5
+    chance = any_of(predictions.chance[predictions.seen])
+    says = predictions.chance >= 0.5
     yes = chance >= 0.5
     if yes and not says.any():  # many tiles that may: the likeliest of them
-        says = readings.chance >= np.nanmax(readings.chance)
-    carries = says if yes else readings.seen
-    return Combined('yes' if yes else 'no', chance if yes else 1 - chance, carries, readings.chance)
+        says = predictions.chance >= np.nanmax(predictions.chance)
+    carries = says if yes else predictions.seen
+    return SceneEstimate('yes' if yes else 'no', chance if yes else 1 - chance, carries, predictions.chance)
 
 
-def count(readings: Readings, owned: Ownership, touched: int | None = TOUCHED) -> Combined:
+def count(predictions: TilePredictions, areas: TileAreas, touched: int | None = TOUCHED) -> SceneEstimate:
     """How many there are, in all tiles.
 
     Args:
-        readings: Counts.
-        owned: Of the tiles.
-        touched: Tiles that one object touches at most; None for any number.
+        predictions: counts.
+        areas: what each tile sees and owns.
+        touched: tiles that one object touches at most; None for any number.
     """
-    seen = readings.seen
+    seen = predictions.seen
     sums, most = _zeros(seen), _zeros(seen)
-    for tiles, numbers in _drawn(readings, seen):
-        sums += owned.share[tiles] @ numbers
+    for tiles, numbers in _drawn(predictions, seen):
+        sums += areas.share[tiles] @ numbers
         most += numbers.sum(0)
-    lower = _in_groups(readings, owned.shape)
+    lower = _in_groups(predictions, areas.shape)
     if touched is not None:
         lower = max(lower, ceil(round(_ends(sums)[0] / touched, 6)))
     upper = max(float(floor(_ends(most)[1])), lower)
     value = float(np.clip(round(np.median(sums)), lower, upper))
-    carries = seen & (readings.some >= 0.5)
-    return Combined(
+    carries = seen & (predictions.some >= 0.5)
+    return SceneEstimate(
         f'{value:.0f}',
         _within(sums),
         carries if carries.any() else seen,
-        _relative(readings.mean),
+        _relative(predictions.mean),
         value,
         (float(lower), upper),
     )
 
 
-def area(readings: Readings, owned: Ownership) -> Combined:
+def area(predictions: TilePredictions, areas: TileAreas) -> SceneEstimate:
     """How large an area they cover, in square metres; every tile answers for what it owns."""
-    seen = readings.seen
+    seen = predictions.seen
     least, sums, most = (_zeros(seen) for _ in range(3))
-    for tiles, numbers in _drawn(readings, seen):
-        whole, part = owned.seen[tiles, None], owned.owned[tiles, None]
+    for tiles, numbers in _drawn(predictions, seen):
+        whole, part = areas.seen[tiles, None], areas.owned[tiles, None]
         numbers = np.minimum(numbers, whole)
         high = np.minimum(numbers, part)
         low = np.minimum(np.maximum(numbers - (whole - part), 0.0), high)
         least += low.sum(0)
         most += high.sum(0)
-        sums += np.clip(owned.share[tiles, None] * numbers, low, high).sum(0)
-    mean = np.minimum(owned.share * np.where(seen, readings.mean, 0.0), owned.owned)
+        sums += np.clip(areas.share[tiles, None] * numbers, low, high).sum(0)
+    mean = np.minimum(areas.share * np.where(seen, predictions.mean, 0.0), areas.owned)
     interval = float(floor(_ends(least)[0])), float(ceil(_ends(most)[1]))
     value = float(np.clip(np.round(np.median(sums)), *interval))
-    carries = seen & (readings.some >= 0.5)
-    strength = np.divide(mean, owned.owned, out=np.zeros(len(mean)), where=owned.owned > 0)
-    return Combined(
+    carries = seen & (predictions.some >= 0.5)
+    strength = np.divide(mean, areas.owned, out=np.zeros(len(mean)), where=areas.owned > 0)
+    return SceneEstimate(
         f'{value:.0f}m2',
         _within(sums),
         carries if carries.any() else seen,
@@ -164,20 +143,22 @@ def area(readings: Readings, owned: Ownership) -> Combined:
     )
 
 
-def compare(first: Readings, second: Readings, owned: Ownership, choice: str) -> Combined:
+def compare_counts(
+    first: TilePredictions, second: TilePredictions, areas: TileAreas, choice: str
+) -> SceneEstimate:
     """Whether there are less, more or as many of the first as of the second.
 
     Args:
-        first: Counts.
-        second: Counts.
-        owned: Of the tiles.
+        first: counts.
+        second: counts.
+        areas: what each tile sees and owns.
         choice: 'less', 'more' or 'equal'.
     """
     seen = first.seen & second.seen
     sums = [_zeros(seen), _zeros(seen)]
     for number, side in enumerate((first, second)):
         for tiles, numbers in _drawn(side, seen, number):
-            sums[number] += owned.share[tiles] @ numbers
+            sums[number] += areas.share[tiles] @ numbers
     gap = sums[0] - sums[1]
     holds = {'less': gap <= -0.5, 'more': gap >= 0.5, 'equal': np.abs(gap) < 0.5}[choice]
     chance = _frequency(holds, gap)
@@ -186,7 +167,7 @@ def compare(first: Readings, second: Readings, owned: Ownership, choice: str) ->
     toward = {'less': -1.0, 'more': 1.0}.get(choice, 0.0) * (1 if yes else -1)
     speaks = toward * difference > 0 if toward else (np.abs(difference) < 0.5) == yes
     carries = seen & speaks
-    return Combined(
+    return SceneEstimate(
         'yes' if yes else 'no',
         chance if yes else 1 - chance,
         carries if carries.any() else seen,
@@ -196,21 +177,21 @@ def compare(first: Readings, second: Readings, owned: Ownership, choice: str) ->
     )
 
 
-def rural_urban(readings: Readings, owned: Ownership) -> Combined:
+def rural_urban(predictions: TilePredictions, areas: TileAreas) -> SceneEstimate:
     """Which of the two is the larger share of area."""
-    seen = readings.seen
+    seen = predictions.seen
     places = np.flatnonzero(seen)
-    weight = owned.owned[places] / max(owned.owned[places].sum(), 1e-12)
-    chance = readings.chance[places]
+    weight = areas.owned[places] / max(areas.owned[places].sum(), 1e-12)
+    chance = predictions.chance[places]
     shares = _zeros(seen)
     for part, level in uniforms(len(places)):
         shares += weight[part] @ (level < chance[part, None])
     urban = _frequency(shares >= 0.5, shares)
     answer = 'urban' if urban >= 0.5 else 'rural'
     share = min(float(weight @ (chance if answer == 'urban' else 1 - chance)), 1.0)
-    carries = seen & ((readings.chance >= 0.5) == (answer == 'urban'))
-    strength = readings.chance if answer == 'urban' else 1 - readings.chance
-    return Combined(
+    carries = seen & ((predictions.chance >= 0.5) == (answer == 'urban'))
+    strength = predictions.chance if answer == 'urban' else 1 - predictions.chance
+    return SceneEstimate(
         answer,
         urban if answer == 'urban' else 1 - urban,
         carries,
@@ -220,14 +201,14 @@ def rural_urban(readings: Readings, owned: Ownership) -> Combined:
 
 
 def _drawn(
-    readings: Readings, seen: NDArray[np.bool_], side: int = 0
+    predictions: TilePredictions, seen: NDArray[np.bool_], side: int = 0
 ) -> Iterator[tuple[NDArray[np.int64], Floats]]:
     """Positions of seen tiles, and what may be in each of them, (n, draws)."""
     places = np.flatnonzero(seen)
-    unit = np.broadcast_to(readings.unit, seen.shape)
+    unit = np.broadcast_to(predictions.unit, seen.shape)
     for part, level in uniforms(len(places), side):
         tiles = places[part]
-        yield tiles, draw_numbers(readings.upto[tiles], readings.bins, level) * unit[tiles, None]
+        yield tiles, draw_numbers(predictions.upto[tiles], predictions.bins, level) * unit[tiles, None]
 
 
 def _zeros(seen: NDArray[np.bool_]) -> Floats:
@@ -247,17 +228,17 @@ def _frequency(holds: NDArray[np.bool_], drawn: Floats) -> float:
     return float(np.clip(holds.mean(), rarest, 1 - rarest))
 
 
-def _in_groups(readings: Readings, shape: tuple[int, int]) -> int:
+def _in_groups(predictions: TilePredictions, shape: tuple[int, int]) -> int:
     """The number of objects of any length that there are at least.
 
     An object touches adjoining tiles only, none of which is empty: it lies in one group of tiles that may
     hold objects or were not seen. In a group there are at least as many as in its fullest tile.
     """
-    may = (~readings.seen | (_known(readings.high) > 0)).reshape(shape)
+    may = (~predictions.seen | (_known(predictions.high) > 0)).reshape(shape)
     groups, number = ndimage.label(may, np.ones((3, 3)))
     if not number:
         return 0
-    fullest = ndimage.maximum(_known(readings.low).reshape(shape), groups, np.arange(1, number + 1))
+    fullest = ndimage.maximum(_known(predictions.low).reshape(shape), groups, np.arange(1, number + 1))
     return int(np.sum(fullest))
 
 
@@ -312,7 +293,7 @@ def uniforms(tiles: int, side: int = 0) -> Iterator[tuple[slice, Floats]]:
     The same for all questions. Every tile has each part of its distribution equally often.
 
     Args:
-        tiles: How many.
+        tiles: how many.
         side: 0, or 1 for what errs independently of it.
     """
     draws = draws_for(tiles)
@@ -334,9 +315,9 @@ def draw_numbers(upto: Floats, bins: Bins, level: Floats) -> Floats:
     """Numbers of some tiles, (n, draws).
 
     Args:
-        upto: Of the tiles' `Readings`, (n, B).
-        bins: Of the same.
-        level: Of `uniforms`.
+        upto: of the tiles' `TilePredictions`, (n, B).
+        bins: of the same.
+        level: of `uniforms`.
     """
     rows = np.arange(len(upto))[:, None]
     # Every row in an interval of its own, so that one search does for all.

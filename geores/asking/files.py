@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from geores.asking.answer import Behind, SceneAnswer, evidence_columns
+from geores.asking.answer import SceneAnswer, TileEvidence, evidence_columns
 from geores.asking.understand import how_sure
 from geores.cartography.sheet import draw_scale_bar, stretched_picture
 from geores.classification.outputs import provenance
@@ -37,7 +37,14 @@ from geores.io.whole_files import check_free, whole_files
 if TYPE_CHECKING:
     from geores.classification.scored import Scored
 
-__all__ = ['RUN', 'EvidenceMaps', 'answer_files', 'answered_before', 'check_out', 'write_answers']
+__all__ = [
+    'RUN',
+    'EvidenceMaps',
+    'answer_files',
+    'answered_before',
+    'check_answers_writable',
+    'write_answers',
+]
 
 DPI = 100
 COLOURS = 'inferno'
@@ -62,18 +69,18 @@ class EvidenceMaps:
     def __init__(self) -> None:
         self._sheets: dict[int, _Sheet] = {}
 
-    def write(self, answer: SceneAnswer, behind: Behind, path: Path) -> None:
+    def write(self, answer: SceneAnswer, basis: TileEvidence, path: Path) -> None:
         """Draw the scene beside what its tiles say; evidence is outlined.
 
         Args:
-            answer: One that rests on tiles.
-            behind: What it rests on.
-            path: A PNG.
+            answer: one that rests on tiles.
+            basis: what it rests on.
+            path: a PNG.
         """
-        scored = behind.scored
+        scored = basis.scored
         if id(scored) not in self._sheets:
             self._sheets[id(scored)] = _Sheet(scored)  # which keeps it, so that its id stays its own
-        self._sheets[id(scored)].write(answer, behind, path)
+        self._sheets[id(scored)].write(answer, basis, path)
 
 
 class _Sheet:
@@ -103,17 +110,17 @@ class _Sheet:
         font = findfont('DejaVu Sans')
         self.fonts = [ImageFont.truetype(font, round(size * DPI / 72)) for size in (10, 8)]
 
-    def write(self, answer: SceneAnswer, behind: Behind, path: Path) -> None:
+    def write(self, answer: SceneAnswer, basis: TileEvidence, path: Path) -> None:
         pixels = self.bare.copy()
         (left, top), (height, width) = self.corner, self.below.shape[:2]
-        pixels[top : top + height, left : left + width] = self._tinted(behind.combined.strength)
+        pixels[top : top + height, left : left + width] = self._tinted(basis.estimate.strength)
         image = Image.fromarray(pixels)
         draw = ImageDraw.Draw(image)
-        self._outline(draw, behind.evidence)
-        named = f' ("{behind.combined.answer}")' if answer.question_type == 'rural_urban' else ''
+        self._outline(draw, basis.evidence)
+        named = f' ("{basis.estimate.answer}")' if answer.question_type == 'rural_urban' else ''
         legend = f'{LEGENDS.get(answer.question_type or "", "")}{named}; outlined: evidence'
         middle, foot = image.width / 2, image.height - 0.18 * DPI
-        texts = ((0.1 * DPI, _title(answer)), (foot, f'{legend} ({int(behind.evidence.sum()):,} tiles)'))
+        texts = ((0.1 * DPI, _title(answer)), (foot, f'{legend} ({int(basis.evidence.sum()):,} tiles)'))
         for (y, text), font in zip(texts, self.fonts, strict=True):
             draw.multiline_text((middle, y), text, 'black', font, anchor='ma', align='center')
         info = PngInfo()
@@ -195,9 +202,9 @@ def answer_files(folder: Path, scene: str, asked: str) -> dict[str, Path]:
     """Paths of an answer's files, by what was asked.
 
     Args:
-        folder: For the results.
-        scene: Its name.
-        asked: The question in the words in which it was understood.
+        folder: for the results.
+        scene: its name.
+        asked: the question in the words in which it was understood.
     """
     slug = re.sub(r'[^a-z0-9]+', '-', asked.lower()).strip('-')
     if len(slug) > SLUG or not slug:
@@ -208,14 +215,14 @@ def answer_files(folder: Path, scene: str, asked: str) -> dict[str, Path]:
     }
 
 
-def check_out(folder: Path, scene: str, questions: Sequence[str], *, overwrite: bool) -> None:
+def check_answers_writable(folder: Path, scene: str, questions: Sequence[str], *, overwrite: bool) -> None:
     """Raise `OutputError` where answers could not be written, before any work is done.
 
     Args:
-        folder: For the results.
-        scene: Its name.
-        questions: In the words in which they were understood.
-        overwrite: Replace what stands there.
+        folder: for the results.
+        scene: its name.
+        questions: in the words in which they were understood.
+        overwrite: replace what stands there.
     """
     check_free([folder / RUN], overwrite=True)
     if folder.exists() and not folder.is_dir():
@@ -229,9 +236,9 @@ def answered_before(folder: Path, scene: str, questions: Sequence[str]) -> list[
     """What the record says of questions, where it knows all of them and their files stand; else None.
 
     Args:
-        folder: For the results.
-        scene: Its name.
-        questions: As they are asked.
+        folder: for the results.
+        scene: its name.
+        questions: as they are asked.
     """
     known = (read_record(folder / RUN) or {}).get(scene, {})
     entries = [known.get(question) for question in questions]
@@ -253,29 +260,29 @@ def write_answers(
     """Write evidence and maps of answers, and the record of all.
 
     Args:
-        answers: To any questions about one scene.
-        scored: The scene as it was looked at.
-        folder: Created where absent; files of earlier answers are replaced.
-        done: Called as each answer is written.
+        answers: to any questions about one scene.
+        scored: the scene as it was looked at.
+        folder: created where absent; files of earlier answers are replaced.
+        done: called as each answer is written.
 
     Returns:
         The answers, with their files.
 
     Raises:
-        WriteError: Writing failed, as on a full disk; no file is left half written.
+        WriteError: if writing failed, as on a full disk; no file is left half written.
     """
     tags = provenance(scored)
     tables, maps = EvidenceTables(tags), EvidenceMaps()
     written: list[SceneAnswer] = []
     files: dict[str, dict[str, Path]] = {}
     for answer in answers:
-        if answer.behind is not None:
+        if answer.basis is not None:
             asked = answer.understood_as or answer.question
             paths = answer_files(folder, answer.scene, asked)
             if str(paths['map']) not in files:
                 with whole_files([paths['evidence'], paths['map']]) as (table, picture):
-                    tables.write(answer, answer.behind, table)
-                    maps.write(answer, answer.behind, picture)
+                    tables.write(answer, answer.basis, table)
+                    maps.write(answer, answer.basis, picture)
                 files[str(paths['map'])] = paths
             answer = answer.with_outputs(paths)
         written.append(answer)
@@ -284,7 +291,7 @@ def write_answers(
     with record(folder / RUN) as scenes:
         for answer in written:
             entry = answer.to_dict() | {'provenance': tags, 'key': dict(scored.info.key)}
-            entry['top_k'] = None if answer.behind is None else answer.behind.top_k
+            entry['top_k'] = None if answer.basis is None else answer.basis.top_k
             entry['outputs'] = {kind: Path(name).name for kind, name in entry['outputs'].items()}
             scenes.setdefault(answer.scene, {})[answer.question] = entry
     return written
@@ -294,23 +301,23 @@ class EvidenceTables:
     """Writes tables of tiles as GeoParquet 1.1; what answers share is made once for each scene.
 
     Args:
-        tags: Where they come from.
+        tags: where they come from.
     """
 
     def __init__(self, tags: dict[str, Any]) -> None:
         self.tags = tags
         self._shared: dict[int, tuple[Scored, pa.Array, str]] = {}
 
-    def write(self, answer: SceneAnswer, behind: Behind, path: Path) -> None:
+    def write(self, answer: SceneAnswer, basis: TileEvidence, path: Path) -> None:
         """Write every tile with its outline, its own answer, and whether it counts as evidence.
 
         Args:
-            answer: One that rests on tiles.
-            behind: What it rests on.
-            path: A Parquet file.
+            answer: one that rests on tiles.
+            basis: what it rests on.
+            path: a Parquet file.
         """
-        outlines, geo = self._of(behind.scored)
-        columns = evidence_columns(behind, answer.question_type or '') | {'geometry': outlines}
+        outlines, geo = self._of(basis.scored)
+        columns = evidence_columns(basis, answer.question_type or '') | {'geometry': outlines}
         said = answer.to_dict() | self.tags
         said.pop('outputs')
         table = pa.table(columns, metadata={'geores': json.dumps(said), 'geo': geo})

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from geores.asking.combine import Combined
+from geores.asking.combine import SceneEstimate
 from geores.questions.forms import Comparison, Form, LandCover, Objects, QuestionError, RuralUrban
 from geores.questions.grammar import MAX_LENGTH, parse, suggest, what_is_known
 from geores.questions.grammar_phrases import plural
@@ -18,7 +18,7 @@ from geores.vqa.answers import UNKNOWN, AnswerEncoding
 __all__ = [
     'Known',
     'Understood',
-    'check_question',
+    'clean_question',
     'how_sure',
     'in_words',
     'known_categories',
@@ -32,9 +32,9 @@ class Known:
     """What can be answered.
 
     Attributes:
-        types: Kinds of question: 'presence', 'count', 'comp', 'area', 'rural_urban'.
-        categories: Of objects.
-        areas: Categories whose area can be measured.
+        types: kinds of question: 'presence', 'count', 'comp', 'area', 'rural_urban'.
+        categories: of objects.
+        areas: categories whose area can be measured.
     """
 
     types: tuple[str, ...]
@@ -60,11 +60,11 @@ class Understood:
     """What was made of a question.
 
     Attributes:
-        question: As it was asked.
-        form: What it asks; None where it cannot be answered.
-        understood_as: Another wording, where the question was not understood as it stands.
-        reason: Why it cannot be answered.
-        meant: Type of a question that is understood and cannot be answered.
+        question: as it was asked.
+        form: what it asks; None where it cannot be answered.
+        understood_as: another wording, where the question was not understood as it stands.
+        reason: why it cannot be answered.
+        meant: type of a question that is understood and cannot be answered.
     """
 
     question: str
@@ -74,14 +74,14 @@ class Understood:
     meant: str | None = None
 
 
-def check_question(text: object) -> str:
+def clean_question(text: object) -> str:
     """A question that can be looked at, with single spaces.
 
     Args:
-        text: What was given.
+        text: what was given.
 
     Raises:
-        QuestionError: It is no text, empty, or longer than `MAX_LENGTH`.
+        QuestionError: if it is no text, empty, or longer than `MAX_LENGTH`.
     """
     if not isinstance(text, str):
         raise QuestionError(f'a question is a text, not {type(text).__name__}')
@@ -98,13 +98,13 @@ def understand(question: str, known: Known) -> Understood:
     """Read a question by the grammar, else find the nearest one that can be answered.
 
     Args:
-        question: In English.
-        known: What can be answered.
+        question: in English.
+        known: what can be answered.
 
     Raises:
-        QuestionError: As of `check_question`.
+        QuestionError: as of `clean_question`.
     """
-    question = check_question(question)
+    question = clean_question(question)
     try:
         form = parse(question)
     except QuestionError:
@@ -151,7 +151,7 @@ def known_types(labels: Iterable[str]) -> tuple[str, ...]:
     A comparison is one of two numbers, so that counts have to be known.
 
     Args:
-        labels: Every answer that a model knows.
+        labels: every answer that a model knows.
     """
     answers = set(labels) - {UNKNOWN}
     numbers = [label for label in answers if AnswerEncoding().bounds(label) is not None]
@@ -172,46 +172,46 @@ def known_categories(definition: Mapping[str, Any]) -> tuple[str, ...]:
     words of the first alone do not say that it was asked about.
 
     Args:
-        definition: Of its tokenizer, as the `tokenizers` library writes it.
+        definition: of its tokenizer, as the `tokenizers` library writes it.
     """
     vocabulary = definition.get('model', {}).get('vocab', {})
     known = [name for name in CATEGORIES if all(word in vocabulary for word in name.split())]
     return tuple(name for name in known if f'{name} area' not in known)
 
 
-def in_words(form: Form, combined: Combined, tiles: int, *, one_tile: bool = False) -> str:
+def in_words(form: Form, estimate: SceneEstimate, tiles: int, *, one_tile: bool = False) -> str:
     """One sentence.
 
     Args:
-        form: What was asked.
-        combined: The answer.
-        tiles: How many were seen.
-        one_tile: Whether the answer is that of one tile, without sums behind it.
+        form: what was asked.
+        estimate: the answer.
+        tiles: how many were seen.
+        one_tile: whether the answer is that of one tile, without sums basis it.
     """
-    answer, carry = combined.answer, int(combined.carries.sum())
+    answer, carry = estimate.answer, int(estimate.carries.sum())
     if form.type == 'presence':
         if answer == 'no':
             return f'no: in none of {tiles:,} tiles'
-        surely = bool((combined.strength[combined.carries] >= 0.5).any())
+        surely = bool((estimate.strength[estimate.carries] >= 0.5).any())
         likeliest = '' if surely else 'in some tile, likeliest '
         return f'yes: {likeliest}in {carry:,} of {tiles:,} tiles'
-    if form.type == 'count' and combined.interval is not None:
-        low, high = combined.interval
-        value = combined.value or 0.0
+    if form.type == 'count' and estimate.interval is not None:
+        low, high = estimate.interval
+        value = estimate.value or 0.0
         if low < high:
             low, value, high = (_rough(number) for number in (low, value, high))
         return _about(f'{value:,.0f}', f'{low:,.0f}', f'{high:,.0f}')
-    if form.type == 'area' and combined.interval is not None and combined.value is not None:
-        low, high = combined.interval
-        return _about(_area(combined.value), _area(low), _area(high))
-    if isinstance(form, Comparison) and combined.parts is not None and not one_tile:
+    if form.type == 'area' and estimate.interval is not None and estimate.value is not None:
+        low, high = estimate.interval
+        return _about(_area(estimate.value), _area(low), _area(high))
+    if isinstance(form, Comparison) and estimate.parts is not None and not one_tile:
         first, second = (
             f'{_rough(number):,.0f} {plural(part.category)}'
-            for number, part in zip(combined.parts, form.parts(), strict=True)
+            for number, part in zip(estimate.parts, form.parts(), strict=True)
         )
         return f'{answer}: about {first}, {second}'
-    if form.type == 'rural_urban' and combined.value is not None and not one_tile:
-        return f'{answer}: {combined.value:.0%} of the area'
+    if form.type == 'rural_urban' and estimate.value is not None and not one_tile:
+        return f'{answer}: {estimate.value:.0%} of the area'
     return answer
 
 

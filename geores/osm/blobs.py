@@ -21,7 +21,7 @@ def pieces(path: Path) -> Iterator[bytes]:
         path: the file.
 
     Raises:
-        ReadError: the file is no row of blobs, or ends within one.
+        ReadError: if the file is no row of blobs, or ends within one.
     """
     with path.open('rb') as file:
         head = _blob(file, path)

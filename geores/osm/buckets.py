@@ -64,7 +64,7 @@ class Buckets:
             values: (N,).
 
         Raises:
-            OSError: the disk is full.
+            OSError: if the disk is full.
         """
         self._waiting.append(np.stack([ids, values], axis=1))
         if sum(map(len, self._waiting)) >= ROWS:

@@ -33,9 +33,9 @@ def clip(osmium: Any, path: Path, box: Box, keys: Sequence[str], target: Path) -
             bytes for each node and each way.
 
     Raises:
-        ReadError: the file is not whole, or not in order.
-        RuntimeError: osmium cannot read it.
-        OSError: the disk is full.
+        ReadError: if the file is not whole, or not in order.
+        RuntimeError: if osmium cannot read it.
+        OSError: if the disk is full.
     """
     with tempfile.TemporaryDirectory(dir=target.parent) as name:
         folder = Path(name)

@@ -16,10 +16,10 @@ from shapely.geometry.base import BaseGeometry
 from geores.errors import UsageError
 from geores.osm.mapping import TagMapping
 
-__all__ = ['Features', 'Found', 'collect', 'read_overpass']
+__all__ = ['Features', 'OSMObject', 'collect', 'read_overpass']
 
 
-class Found(NamedTuple):
+class OSMObject(NamedTuple):
     """One object as a file has it; several rows of a file may be parts of one object.
 
     Attributes:
@@ -56,14 +56,14 @@ class Features:
         return len(self.ids)
 
 
-def collect(found: Iterable[Found], notes: Iterable[str] = ()) -> Features:
+def collect(found: Iterable[OSMObject], notes: Iterable[str] = ()) -> Features:
     """Put objects into order; what has an id twice is put together, and areas are made valid.
 
     Args:
         found: objects as files have them.
         notes: to carry along.
     """
-    parts: dict[tuple[str, str], list[Found]] = {}
+    parts: dict[tuple[str, str], list[OSMObject]] = {}
     for one in found:
         parts.setdefault((one.id, one.kind), []).append(one)
     twice = sum(len(ones) > 1 for ones in parts.values())
@@ -117,7 +117,7 @@ Place = tuple[float, float]
 Elements = Mapping[tuple[str, int], dict[str, Any]]
 
 
-def read_overpass(path: Path, data: Mapping[str, Any], mapping: TagMapping) -> Iterator[Found]:
+def read_overpass(path: Path, data: Mapping[str, Any], mapping: TagMapping) -> Iterator[OSMObject]:
     """Objects of an Overpass answer that a mapping knows.
 
     Args:
@@ -126,7 +126,7 @@ def read_overpass(path: Path, data: Mapping[str, Any], mapping: TagMapping) -> I
         mapping: says what to look for.
 
     Raises:
-        UsageError: elements are not as Overpass writes them, or ways have no geometry.
+        UsageError: if elements are not as Overpass writes them, or ways have no geometry.
     """
     try:
         elements = {(str(one['type']), int(one['id'])): one for one in data['elements']}
@@ -148,7 +148,7 @@ def _categories(element: dict[str, Any], mapping: TagMapping) -> tuple[str, ...]
     return (*mapping.categories('line', tags), *mapping.categories('area', tags))
 
 
-def _found(elements: Elements, mapping: TagMapping) -> Iterator[Found]:
+def _found(elements: Elements, mapping: TagMapping) -> Iterator[OSMObject]:
     for (kind, number), element in elements.items():
         tags = element.get('tags', {})
         name = f'{kind}/{number}'
@@ -156,14 +156,14 @@ def _found(elements: Elements, mapping: TagMapping) -> Iterator[Found]:
             places = _places(element, elements)
             lines, areas = mapping.categories('line', tags), mapping.categories('area', tags)
             if lines and len(set(places)) > 1:
-                yield Found(name, 'line', lines, shapely.LineString(places))
+                yield OSMObject(name, 'line', lines, shapely.LineString(places))
             if areas and len(places) > 3 and places[0] == places[-1] and tags.get('area') != 'no':
-                yield Found(name, 'area', areas, shapely.Polygon(places))
+                yield OSMObject(name, 'area', areas, shapely.Polygon(places))
         elif kind == 'relation' and tags.get('type') in ('multipolygon', 'boundary'):
             areas = mapping.categories('area', tags)
             polygon = _multipolygon(element, elements) if areas else None
             if polygon is not None and not polygon.is_empty:
-                yield Found(name, 'area', areas, polygon)
+                yield OSMObject(name, 'area', areas, polygon)
 
 
 def _places(element: Mapping[str, Any], elements: Elements) -> list[Place]:

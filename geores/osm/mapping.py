@@ -13,7 +13,7 @@ import yaml  # type: ignore[import-untyped,unused-ignore]
 from geores.errors import UsageError
 from geores.questions.forms import QuestionError, check_category
 
-__all__ = ['Rule', 'TagMapping', 'load_mapping']
+__all__ = ['TagMapping', 'TagRule', 'load_mapping']
 
 KINDS = ('area', 'line')
 FIELDS = {'category', 'layer', 'kind', 'tags', 'except', 'fclass', 'code'}
@@ -23,7 +23,7 @@ Values = frozenset[str] | None
 
 
 @dataclass(frozen=True)
-class Rule:
+class TagRule:
     """What belongs to one category.
 
     Attributes:
@@ -44,7 +44,7 @@ class Rule:
     classes: frozenset[str]
     codes: frozenset[int]
 
-    def is_kind_of(self, other: 'Rule') -> bool:
+    def is_kind_of(self, other: 'TagRule') -> bool:
         """Whether all that its tags say belongs to another rule by its tags."""
         wider = [
             key in other.tags and (other.tags[key] is None or (values or {''}) <= (other.tags[key] or set()))
@@ -73,7 +73,7 @@ class TagMapping:
         name: of the file.
     """
 
-    rules: tuple[Rule, ...]
+    rules: tuple[TagRule, ...]
     digest: str
     name: str
 
@@ -132,7 +132,7 @@ def load_mapping(path: str | Path | None = None) -> TagMapping:
     """Read a mapping; the one that ships where no path is given.
 
     Raises:
-        UsageError: the file cannot be read, or is not a table of rules.
+        UsageError: if the file cannot be read, or is not a table of rules.
     """
     if path is None:
         content = resources.files('geores.osm').joinpath('mapping.yaml').read_bytes()
@@ -160,7 +160,7 @@ def _parsed(content: bytes, name: str) -> TagMapping:
     return TagMapping(parsed, sha256(content).hexdigest(), Path(name).name)
 
 
-def _rule(data: object, where: str) -> Rule:
+def _rule(data: object, where: str) -> TagRule:
     if not isinstance(data, dict):
         raise UsageError(f'{where} is no table of category, layer, kind and tags')
     unknown = sorted(map(str, data.keys() - FIELDS))
@@ -177,7 +177,7 @@ def _rule(data: object, where: str) -> Rule:
     codes = data.get('code', [])
     if not isinstance(codes, list) or not all(isinstance(code, int) for code in codes):
         raise UsageError(f'{where} ({category}): code has to be a list of whole numbers')
-    return Rule(
+    return TagRule(
         category=category,
         layer=layer,
         kind=kind,

@@ -67,7 +67,7 @@ class Texts:
         folder: for files in between.
 
     Raises:
-        OSError: the disk is full.
+        OSError: if the disk is full.
     """
 
     def __init__(self, osmium: Any, keys: Sequence[str], folder: Path) -> None:  # noqa: ANN401
@@ -95,8 +95,8 @@ class Texts:
             ways_only: nothing but its ways.
 
         Raises:
-            RuntimeError: it is none.
-            OSError: the disk is full.
+            RuntimeError: if it is none.
+            OSError: if the disk is full.
         """
         if shutil.disk_usage(self._text.parent).free < ROOM:  # a writer of osmium that fails ends the program
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._text))

@@ -14,11 +14,11 @@ import shapely
 
 from geores.errors import GeoresError, ReadError, UsageError, WriteError
 from geores.osm.clip import clip
-from geores.osm.features import Features, Found, collect, read_overpass
+from geores.osm.features import Features, OSMObject, collect, read_overpass
 from geores.osm.mapping import TagMapping
 from geores.osm.tables import read_table
 
-__all__ = ['read_features', 'read_pbf']
+__all__ = ['read_osm', 'read_pbf']
 
 Box = tuple[float, float, float, float]
 
@@ -26,7 +26,7 @@ IN_MEMORY = 512 * 2**20
 """Bytes of a file from which on the places of its nodes are kept on disk: 16 bytes a node."""
 
 
-def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
+def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]:
     """Objects of an `.osm.pbf` file (or `.osm`, `.osm.bz2`) that a mapping knows.
 
     Areas are closed ways and multipolygon relations; a way that leaves the extract is a line of the
@@ -39,9 +39,9 @@ def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
         mapping: says what to look for.
 
     Raises:
-        UsageError: the package `osmium` is not there.
-        ReadError: the file is not whole or not in order, or is none of OpenStreetMap's.
-        WriteError: there is no room for temporary files.
+        UsageError: if the package `osmium` is not there.
+        ReadError: if the file is not whole or not in order, or is none of OpenStreetMap's.
+        WriteError: if there is no room for temporary files.
     """
     try:
         import osmium
@@ -68,7 +68,7 @@ def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
         ) from error
 
 
-def _stream(osmium: Any, path: Path, box: Box, mapping: TagMapping, folder: str) -> Iterator[Found]:  # noqa: ANN401
+def _stream(osmium: Any, path: Path, box: Box, mapping: TagMapping, folder: str) -> Iterator[OSMObject]:  # noqa: ANN401
     keys = osmium.filter.KeyFilter(*mapping.keys)
     large = path.stat().st_size > IN_MEMORY
     storage = f'sparse_file_array,{os.path.join(folder, "nodes")}' if large else 'flex_mem'
@@ -83,7 +83,7 @@ def _stream(osmium: Any, path: Path, box: Box, mapping: TagMapping, folder: str)
             continue
         geometry = _line(osmium, factory, item) if kind == 'line' else _area(osmium, factory, item)
         if geometry is not None and _meets(geometry, box):
-            yield Found(_name(item), kind, categories, geometry)
+            yield OSMObject(_name(item), kind, categories, geometry)
 
 
 def _name(item: Any) -> str:  # noqa: ANN401 - osmium has no types
@@ -118,7 +118,7 @@ OSM = ('.pbf', '.osm', '.bz2', '.gz')
 TABLES = ('.gpkg', '.parquet', '.geoparquet', '.shp', '.geojson', '.fgb')
 
 
-def read_features(paths: Sequence[str | Path], box: Box, mapping: TagMapping) -> Features:
+def read_osm(paths: Sequence[str | Path], box: Box, mapping: TagMapping) -> Features:
     """Objects of some files that lie in a box.
 
     Args:
@@ -130,8 +130,8 @@ def read_features(paths: Sequence[str | Path], box: Box, mapping: TagMapping) ->
         The objects, in the order of their ids.
 
     Raises:
-        UsageError: a file is missing or of another kind, or no object lies in the box.
-        ReadError: a file is damaged.
+        UsageError: if a file is missing or of another kind, or no object lies in the box.
+        ReadError: if a file is damaged.
     """
     found = [one for path in paths for one in _read(Path(path), box, mapping)]
     names = ', '.join(str(path) for path in paths)
@@ -147,7 +147,7 @@ def read_features(paths: Sequence[str | Path], box: Box, mapping: TagMapping) ->
     return features
 
 
-def _read(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
+def _read(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]:
     if not path.is_file():
         raise UsageError(f'{path} is not there: give --osm a file of OpenStreetMap objects')
     suffix = path.suffix.lower()
@@ -173,6 +173,6 @@ def _json(path: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _feature_meets(one: Found, box: Box) -> bool:
+def _feature_meets(one: OSMObject, box: Box) -> bool:
     west, south, east, north = one.geometry.bounds
     return bool(west <= box[2] and east >= box[0] and south <= box[3] and north >= box[1])

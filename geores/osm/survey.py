@@ -60,8 +60,8 @@ class Survey:
         """Take in the next piece.
 
         Raises:
-            ReadError: the file is not in order.
-            OSError: the disk is full.
+            ReadError: if the file is not in order.
+            OSError: if the disk is full.
         """
         if len(content.places) and self._last is not None:
             raise self._disorder('its nodes come after its ways')

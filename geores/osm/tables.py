@@ -15,7 +15,7 @@ from pyproj import Transformer
 from pyproj.exceptions import ProjError
 
 from geores.errors import ReadError, UsageError
-from geores.osm.features import Found
+from geores.osm.features import OSMObject
 from geores.osm.mapping import TagMapping
 
 __all__ = ['read_table']
@@ -31,7 +31,7 @@ _HSTORE = re.compile(r'"((?:[^"\\]|\\.)*)"\s*=>\s*"((?:[^"\\]|\\.)*)"')
 _ID = re.compile(r'(?:(node|way|relation|[nwr])[/_ ]?)?(-?\d+)(?:\.0+)?')
 
 
-def read_table(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
+def read_table(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]:
     """Objects of a vector file that a mapping knows, of all layers.
 
     Classes come from columns `fclass` and `code` (as in Geofabrik's extracts), from columns named like
@@ -43,8 +43,8 @@ def read_table(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
         mapping: says what to look for.
 
     Raises:
-        UsageError: it has no CRS, or no column that says what the objects are.
-        ReadError: it cannot be read.
+        UsageError: if it has no CRS, or no column that says what the objects are.
+        ReadError: if it cannot be read.
     """
     frames = list(_frames(path, box))
     named = [frame for frame in frames if _telling(frame, mapping)]
@@ -101,7 +101,7 @@ def _telling(frame: gpd.GeoDataFrame, mapping: TagMapping) -> list[str]:
     return [name for name in frame.columns if name in known]
 
 
-def _found(frame: gpd.GeoDataFrame, mapping: TagMapping) -> Iterator[Found]:
+def _found(frame: gpd.GeoDataFrame, mapping: TagMapping) -> Iterator[OSMObject]:
     keys = [name for name in frame.columns if name in mapping.keys]
     stores = [name for name in TAGS if name in frame.columns]
     id_columns = [name for name in IDS if name in frame.columns]
@@ -119,7 +119,7 @@ def _found(frame: gpd.GeoDataFrame, mapping: TagMapping) -> Iterator[Found]:
             tags['building'] = str(row['type'])  # Geofabrik's layer of buildings
         categories = mapping.categories(kind, tags, fclass, code)
         if categories:
-            yield Found(_id(row, id_columns, number), kind, categories, shape)
+            yield OSMObject(_id(row, id_columns, number), kind, categories, shape)
 
 
 def _kind(shape: shapely.Geometry) -> str | None:

@@ -22,7 +22,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geores.errors import DatasetError, ReadError
 from geores.io.whole_files import failing
-from geores.question_sets.work import check_out
+from geores.question_sets.work import check_dataset_folder
 from geores.questions.balance import Level
 from geores.questions.grammar import Style
 from geores.questions.label_questions import LabelQuestion, Mode, label_questions
@@ -39,10 +39,10 @@ class LabelledSet:
     """Images and their labels.
 
     Attributes:
-        ids: Of each image.
-        labels: Names of each image's labels.
-        paths: File of each image; None where only a table was given.
-        single: Whether an image has one label, of what it mostly shows.
+        ids: of each image.
+        labels: names of each image's labels.
+        paths: file of each image; None where only a table was given.
+        single: whether an image has one label, of what it mostly shows.
     """
 
     ids: Sequence[str]
@@ -60,12 +60,12 @@ def read_labelled(data: Path) -> LabelledSet:
     """Find out the layout of a dataset and read its labels.
 
     Args:
-        data: A folder with `multilabels.csv` (`geores.datasets.SceneFolder`), one with `labels.csv`
+        data: a folder with `multilabels.csv` (`geores.datasets.SceneFolder`), one with `labels.csv`
             (`geores.datasets.GeoTIFFPatches`), one with a folder a class; or a table without images:
             Parquet with a column of ids (`id`, `patch_id`, `name` or `file`) and one of lists, `labels`.
 
     Raises:
-        DatasetError: It is none of these, or a part is missing.
+        DatasetError: if it is none of these, or a part is missing.
     """
     if data.is_file():
         return _table(data)
@@ -120,14 +120,14 @@ class LabelOptions:
     """What to ask; `geores.questions.label_questions.label_questions` explains all but the first and last.
 
     Attributes:
-        hierarchy: Name of a shipped scheme of labels or path of a YAML file; the one that fits if None.
-        questions: Most questions an image.
-        seed: Of all draws.
+        hierarchy: name of a shipped scheme of labels or path of a YAML file; the one that fits if None.
+        questions: most questions an image.
+        seed: of all draws.
         mode: ``'corrected'`` or ``'faithful'``.
         balance: ``'questions'``, ``'answers'`` or ``'types'``.
-        kinds: Kinds of question.
+        kinds: kinds of question.
         style: ``'english'`` or ``'released'``.
-        images: Whether to copy the images.
+        images: whether to copy the images.
     """
 
     hierarchy: str | None = None
@@ -145,12 +145,12 @@ class LabelQuestionSet:
     """What was made.
 
     Attributes:
-        folder: Where.
-        scheme: Name of the scheme of labels.
-        images: Number of images.
-        questions: Number of questions.
-        types: Questions by type.
-        answers: Yes and no by number, and how many different answers there are besides.
+        folder: where.
+        scheme: name of the scheme of labels.
+        images: number of images.
+        questions: number of questions.
+        types: questions by type.
+        answers: yes and no by number, and how many different answers there are besides.
     """
 
     folder: str
@@ -172,24 +172,24 @@ def questions_from_labels(
     """Make a set of questions.
 
     Args:
-        data: What `geores.question_sets.from_labels.read_labelled` reads.
-        out: Folder for `images.json`, `questions.json`, `answers.json`, `manifest.json` and `images/`; it
+        data: what `geores.question_sets.from_labels.read_labelled` reads.
+        out: folder for `images.json`, `questions.json`, `answers.json`, `manifest.json` and `images/`; it
             appears complete or not at all.
-        options: What to ask.
-        overwrite: Replace the folder.
-        progress: Called with the images done since and the number of all.
+        options: what to ask.
+        overwrite: replace the folder.
+        progress: called with the images done since and the number of all.
 
     Returns:
         Counts of what was made.
 
     Raises:
-        DatasetError: The labels cannot be read.
-        UsageError: An option is wrong or no scheme fits.
-        OutputError: The folder has something in it already.
+        DatasetError: if the labels cannot be read.
+        UsageError: if an option is wrong or no scheme fits.
+        OutputError: if the folder has something in it already.
     """
     options = options or LabelOptions()
     data, out = Path(data), Path(out)
-    check_out(out, overwrite=overwrite)
+    check_dataset_folder(out, overwrite=overwrite)
     found = read_labelled(data)
     scheme = load_scheme(options.hierarchy) if options.hierarchy else scheme_for(found.names, found.single)
     drawn = label_questions(

@@ -9,7 +9,7 @@ from typing import Any
 
 from geores.errors import ReadError, UsageError
 from geores.osm import load_mapping
-from geores.question_sets.layout import Layout
+from geores.question_sets.layout import TileLayout
 from geores.question_sets.options import MakeOptions
 from geores.scenes import open_scene
 from geores.scenes.gdal import is_remote
@@ -32,7 +32,7 @@ class Inputs:
         """Plain JSON values, without folders: the same on every machine."""
         return {'scenes': self.scenes, 'osm': self.osm, 'mapping': self.mapping, 'mask': self.mask}
 
-    def key(self, options: MakeOptions, layouts: Sequence[Layout]) -> dict[str, Any]:
+    def key(self, options: MakeOptions, layouts: Sequence[TileLayout]) -> dict[str, Any]:
         """Everything that decides the tiles' files, for the journal."""
         return {
             **self.to_dict(),
@@ -49,8 +49,8 @@ def describe_inputs(scenes: Sequence[str], osm: Sequence[str], options: MakeOpti
     """Checksums of all inputs.
 
     Raises:
-        UsageError: there are none, or one is missing.
-        ReadError: one cannot be read.
+        UsageError: if there are none, or one is missing.
+        ReadError: if one cannot be read.
     """
     if not scenes:
         raise UsageError('no scene given: name at least one raster')

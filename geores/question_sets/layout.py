@@ -15,7 +15,7 @@ from geores.inference.units import sample_tiles
 from geores.question_sets.options import MakeOptions
 from geores.scenes import Scene, gdal_env, open_scene
 
-__all__ = ['Layout', 'lay_out', 'open_reader']
+__all__ = ['TileLayout', 'lay_out_tiles', 'open_reader']
 
 PERCENTILES = (2.0, 98.0)
 SAMPLES = 6
@@ -24,7 +24,7 @@ MARGIN = 0.001
 
 
 @dataclass(frozen=True)
-class Layout:
+class TileLayout:
     """A scene cut into tiles: plain values, which other processes can be given.
 
     Attributes:
@@ -93,12 +93,12 @@ class Layout:
         return np.column_stack(moved.transform(middles[:, 0], middles[:, 1]))
 
 
-def lay_out(source: str, options: MakeOptions) -> Layout:
+def lay_out_tiles(source: str, options: MakeOptions) -> TileLayout:
     """Cut a scene into tiles that lie in it as a whole, from its headers and a sample of its pixels.
 
     Raises:
-        SceneError: it cannot be opened.
-        UsageError: it has no CRS, or is smaller than a tile.
+        SceneError: if it cannot be opened.
+        UsageError: if it has no CRS, or is smaller than a tile.
     """
     with open_scene(source, bands=options.bands, allow_vrt=options.allow_vrt) as scene:
         if scene.crs is None:
@@ -123,7 +123,7 @@ def lay_out(source: str, options: MakeOptions) -> Layout:
         grid = target.grid[:rows, :cols]
         conversions, notes = _conversions(scene, bands, grid, options)
         notes = (*scene.notes, *target.notes, *notes)
-        return Layout(
+        return TileLayout(
             name=scene.name,
             source=source,
             bands=bands,
@@ -136,7 +136,7 @@ def lay_out(source: str, options: MakeOptions) -> Layout:
         )
 
 
-def open_reader(layout: Layout, options: MakeOptions) -> GridReader:
+def open_reader(layout: TileLayout, options: MakeOptions) -> GridReader:
     """A reader of a scene's tiles, whose pixels come as 0 to 255."""
     scene = open_scene(layout.source, bands=options.bands, allow_vrt=options.allow_vrt)
     mask = None

@@ -7,21 +7,21 @@ from pathlib import Path
 from random import Random
 
 from geores.errors import UsageError
-from geores.osm import Ground, load_mapping, read_features
+from geores.osm import Ground, load_mapping, read_osm
 from geores.osm.geometry import default_limits
 from geores.question_sets.inputs import describe_inputs
 from geores.question_sets.keep import check_split, keep_tiles
-from geores.question_sets.layout import Layout, lay_out, open_reader
+from geores.question_sets.layout import TileLayout, lay_out_tiles, open_reader
 from geores.question_sets.objects import Counting, SceneObjects
 from geores.question_sets.options import MakeOptions
 from geores.question_sets.tiles import TileMaker
-from geores.question_sets.work import WorkFolder, check_out
+from geores.question_sets.work import WorkFolder, check_dataset_folder
 from geores.question_sets.workers import FEW, Workers, warm_up
 from geores.question_sets.write import write_dataset
-from geores.questions.asking import Vocabulary
 from geores.questions.pool import Pool, draw_pool
+from geores.questions.tile_questions import Vocabulary
 
-__all__ = ['QuestionSet', 'make_questions', 'prepare']
+__all__ = ['QuestionSet', 'make_questions', 'prepare_makers']
 
 Progress = Callable[[int, int], None]
 
@@ -76,20 +76,20 @@ def make_questions(
         progress: called with the number of tiles just finished and of all tiles.
 
     Raises:
-        UsageError: an argument or an input is not usable, or no tile is.
-        ReadError: an input is damaged.
-        WriteError: the dataset cannot be written.
+        UsageError: if an argument or an input is not usable, or no tile is.
+        ReadError: if an input is damaged.
+        WriteError: if the dataset cannot be written.
     """
     options = options or MakeOptions()
     out = Path(out)
-    check_out(out, overwrite=overwrite)
+    check_dataset_folder(out, overwrite=overwrite)
     inputs = describe_inputs(scenes, osm, options)
     layouts = _layouts(scenes, options)
     if sum(len(layout.tiles) for layout in layouts) <= FEW:
         jobs = 1
     if jobs > 1:
         warm_up()
-    makers = prepare(layouts, osm, options)
+    makers = prepare_makers(layouts, osm, options)
     with WorkFolder(out, inputs.key(options, layouts), overwrite=overwrite) as work:
         for maker in makers:
             maker.folder = work.tiles
@@ -105,7 +105,9 @@ def make_questions(
     return QuestionSet(out, dict(parts), dict(types), dict(dropped), tuple(notes))
 
 
-def prepare(layouts: Sequence[Layout], osm: Sequence[str], options: MakeOptions) -> list[TileMaker]:
+def prepare_makers(
+    layouts: Sequence[TileLayout], osm: Sequence[str], options: MakeOptions
+) -> list[TileMaker]:
     """Read the objects of each scene.
 
     Args:
@@ -114,14 +116,14 @@ def prepare(layouts: Sequence[Layout], osm: Sequence[str], options: MakeOptions)
         options: of the user.
 
     Raises:
-        UsageError: no object lies in a scene.
-        ReadError: a file is damaged.
+        UsageError: if no object lies in a scene.
+        ReadError: if a file is damaged.
     """
     mapping = load_mapping(options.mapping)
     faithful = options.mode == 'faithful'
     placed, told = [], []
     for layout in layouts:
-        features = read_features(osm, layout.lonlat, mapping)
+        features = read_osm(osm, layout.lonlat, mapping)
         ground = Ground(*layout.centre, str(layout.grid.crs), mercator=faithful)
         pixel = 0.0 if faithful else abs(layout.grid.affine.a)
         placed.append(SceneObjects.place(features, ground, pixel))
@@ -147,8 +149,8 @@ def prepare(layouts: Sequence[Layout], osm: Sequence[str], options: MakeOptions)
     return makers
 
 
-def _layouts(scenes: Sequence[str], options: MakeOptions) -> list[Layout]:
-    layouts = [lay_out(str(scene), options) for scene in scenes]
+def _layouts(scenes: Sequence[str], options: MakeOptions) -> list[TileLayout]:
+    layouts = [lay_out_tiles(str(scene), options) for scene in scenes]
     twice = [name for name, count in Counter(layout.name for layout in layouts).items() if count > 1]
     if twice:
         raise UsageError(f'two scenes are named {twice[0]!r}: make a dataset of each, or rename one')

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.errors import DatasetError, UsageError
-from geores.questions.balance import Balance, parse_balance
+from geores.questions.balance import QuestionBalance, parse_balance
 from geores.splits import geographic_split
 
-__all__ = ['MODES', 'NAMES', 'MakeOptions', 'SplitOptions', 'split_tiles']
+__all__ = ['MODES', 'NAMES', 'MakeOptions', 'TileSplit', 'assign_parts']
 
 MODES = ('corrected', 'faithful')
 SMALLEST, LARGEST = 16, 4096
@@ -86,7 +86,7 @@ class MakeOptions:
                 raise UsageError(f'{name} has to be two rising numbers, not {pair}')
 
     @property
-    def balanced(self) -> Balance:
+    def balanced(self) -> QuestionBalance:
         """Of types and answers."""
         return parse_balance(self.balance)
 
@@ -107,7 +107,7 @@ BLOCK, GAP = 4.0, 0.5
 
 
 @dataclass(frozen=True)
-class SplitOptions:
+class TileSplit:
     """How tiles are shared out.
 
     Attributes:
@@ -126,8 +126,8 @@ class SplitOptions:
     seed: int
 
 
-def split_tiles(
-    ids: Sequence[str], centres: NDArray[np.float64], options: SplitOptions
+def assign_parts(
+    ids: Sequence[str], centres: NDArray[np.float64], options: TileSplit
 ) -> tuple[list[str], str, tuple[str, ...]]:
     """Parts of tiles.
 
@@ -140,7 +140,7 @@ def split_tiles(
         'train', 'val', 'test' or 'dropped' (too near to another part) for each, the split's id, and notes.
 
     Raises:
-        UsageError: the tiles cannot be split as was asked for.
+        UsageError: if the tiles cannot be split as was asked for.
     """
     if options.fractions is not None and tuple(options.fractions) == (1.0,):
         return ['train'] * len(ids), 'none', ()

@@ -21,16 +21,16 @@ def describe_questions(folder: str | Path, encoding: str = 'auto') -> tuple[Ques
     """Figures of a set of questions in the official layout.
 
     Args:
-        folder: What `geores.questions.official.read_official` reads.
-        encoding: How numbers are counted: ``'raw'``; ``'lr'`` or ``'hr'``, in RSVQA's bins; or ``'auto'``,
+        folder: what `geores.questions.official.read_official` reads.
+        encoding: how numbers are counted: ``'raw'``; ``'lr'`` or ``'hr'``, in RSVQA's bins; or ``'auto'``,
             as in RSVQA for pixels of that size (from 5 m ``lr``, below ``hr``), otherwise raw.
 
     Returns:
         The figures and the encoding.
 
     Raises:
-        UsageError: There is no such encoding.
-        DatasetError: The folder cannot be read, or an answer is none of its type.
+        UsageError: if there is no such encoding.
+        DatasetError: if the folder cannot be read, or an answer is none of its type.
     """
     if encoding not in ENCODINGS:
         raise UsageError(f'encoding must be one of {", ".join(ENCODINGS)}, not {encoding!r}')
@@ -58,12 +58,12 @@ def plot_stats(stats: QuestionStats, path: str | Path) -> None:
     """Draw types, answers of each type and the accuracies without the image.
 
     Args:
-        stats: The figures.
-        path: File to write: PNG, PDF or SVG by its name.
+        stats: the figures.
+        path: file to write: PNG, PDF or SVG by its name.
 
     Raises:
-        OutputError: It has no such name.
-        WriteError: It cannot be written.
+        OutputError: if it has no such name.
+        WriteError: if it cannot be written.
     """
     from matplotlib.figure import Figure
 

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from geores.io.whole_files import failing
 from geores.osm.geometry import HIGH_RESOLUTION
-from geores.question_sets.layout import Layout, open_reader
+from geores.question_sets.layout import TileLayout, open_reader
 from geores.question_sets.objects import Counting, SceneObjects
 from geores.question_sets.options import MakeOptions
-from geores.questions.asking import Asked, Vocabulary, ask_balanced
-from geores.questions.balance import Balance
-from geores.questions.choosing import Chosen
+from geores.questions.balance import QuestionBalance
+from geores.questions.choosing import ChosenQuestion
 from geores.questions.facts import TileFacts
 from geores.questions.forms import Form, Objects
 from geores.questions.grammar import Style, phrase
 from geores.questions.make_faithful import PublishedFacts, ask_published
-from geores.questions.pool import Pool, survey
+from geores.questions.pool import Pool, survey_tile
+from geores.questions.tile_questions import AnsweredForm, Vocabulary, ask_balanced
 from geores.scenes import gdal_env
 
 __all__ = ['TOO_FEW', 'TileMaker', 'tile_name']
@@ -60,7 +60,7 @@ class TileMaker:
         pool: what every tile is surveyed for; None where each is asked by itself.
     """
 
-    layout: Layout
+    layout: TileLayout
     objects: SceneObjects
     counting: Counting
     vocabulary: Vocabulary
@@ -125,12 +125,12 @@ class TileMaker:
             facts = self.facts(row, col)
             if not facts.present:
                 return record | {'why': TOO_FEW}
-            found = survey(facts, self.pool).to_dict()
+            found = survey_tile(facts, self.pool).to_dict()
             return record | {'survey': found, 'kilometres': facts.square_kilometres}
         asked = self.ask(row, col)
         return record | ({'questions': asked} if asked else {'why': TOO_FEW})
 
-    def word(self, row: int, col: int, chosen: Sequence[Chosen]) -> list[dict[str, Any]]:
+    def word(self, row: int, col: int, chosen: Sequence[ChosenQuestion]) -> list[dict[str, Any]]:
         """Questions that were chosen for a tile as plain JSON, with the answers here, in order."""
         facts, found = self.facts(row, col), []
         for one in chosen:
@@ -140,11 +140,11 @@ class TileMaker:
             # Words tell nothing of the answer: they are those of a tile with another one. So does "a", where
             # "the" would say that there is one.
             rng = Random(f'{self.options.seed}/{one.form.key}/{one.turn}')  # noqa: S311 - no secrets
-            found.append(_plain(Asked(one.form, fact), phrase(one.form, 'english', rng)))
+            found.append(_plain(AnsweredForm(one.form, fact), phrase(one.form, 'english', rng)))
         return found
 
     @property
-    def balance(self) -> Balance:
+    def balance(self) -> QuestionBalance:
         """Of types and answers; whether it is urban is asked at low resolution where buildings are known."""
         balance = self.options.balanced
         known = 'building' in self.vocabulary.categories and self.options.questions > 1
@@ -191,7 +191,7 @@ def _single(form: Form, members: Members) -> tuple[bool, ...]:
     )
 
 
-def _plain(one: Asked, question: str) -> dict[str, Any]:
+def _plain(one: AnsweredForm, question: str) -> dict[str, Any]:
     return {
         'type': one.form.type,
         'question': question,

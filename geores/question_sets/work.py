@@ -13,10 +13,10 @@ from filelock import FileLock, Timeout
 from geores.errors import GeoresError, JournalError, OutputError, WriteError
 from geores.io.whole_files import check_writable, failing
 
-__all__ = ['WorkFolder', 'check_out']
+__all__ = ['WorkFolder', 'check_dataset_folder']
 
 
-def check_out(out: Path, *, overwrite: bool) -> None:
+def check_dataset_folder(out: Path, *, overwrite: bool) -> None:
     """Raise `OutputError` where a dataset could not be put, before any work is done."""
     check_writable(out, out.absolute().parent)
     if out.exists() and not out.is_dir():
@@ -37,8 +37,8 @@ class WorkFolder:
         overwrite: whether to replace ``out``, and to drop work of another key.
 
     Raises:
-        JournalError: there is work in progress of other inputs or options, or of a run that goes on.
-        WriteError: the folder cannot be made.
+        JournalError: if there is work in progress of other inputs or options, or of a run that goes on.
+        WriteError: if the folder cannot be made.
     """
 
     def __init__(self, out: Path, key: Mapping[str, Any], *, overwrite: bool) -> None:

@@ -26,13 +26,13 @@ from geores.question_sets.work import WorkFolder
 from geores.questions.official import answer_record, image_record, question_record, write_official
 from geores.scenes import gdal_env
 
-__all__ = ['ATTRIBUTION', 'PARTS', 'Kept', 'write_dataset', 'write_previews']
+__all__ = ['ATTRIBUTION', 'PARTS', 'DatasetTile', 'write_dataset', 'write_previews']
 
 EACH = 5
 COLOURS = ('#e6194b', '#ffe119', '#42d4f4', '#3cff6b', '#f032e6', '#ffffff', '#ff9f40', '#a9a9ff')
 
 
-def write_previews(folder: Path, kept: 'Sequence[Kept]', count: int) -> None:
+def write_previews(folder: Path, kept: 'Sequence[DatasetTile]', count: int) -> None:
     """Write PNG pictures of tiles spread evenly over a dataset.
 
     Args:
@@ -45,7 +45,7 @@ def write_previews(folder: Path, kept: 'Sequence[Kept]', count: int) -> None:
         _write_one(folder / f'{number}.png', kept[number], number)
 
 
-def _write_one(path: Path, one: 'Kept', number: int) -> None:
+def _write_one(path: Path, one: 'DatasetTile', number: int) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -65,7 +65,7 @@ def _write_one(path: Path, one: 'Kept', number: int) -> None:
     figure.savefig(path, metadata={'Software': None})
 
 
-def _outline(picture: Any, one: 'Kept') -> None:  # noqa: ANN401 - axes of matplotlib
+def _outline(picture: Any, one: 'DatasetTile') -> None:  # noqa: ANN401 - axes of matplotlib
     """Draw the objects inside the tile, colours for its most frequent categories, one for the rest."""
     objects = one.maker.objects
     facts = one.maker.facts(*one.tile)
@@ -135,7 +135,7 @@ SENSORS = {'Sentinel-2': 'S2', 'Sentinel-1': 'S1'}
 
 
 @dataclass(frozen=True)
-class Kept:
+class DatasetTile:
     """A tile of the dataset.
 
     Attributes:
@@ -171,7 +171,7 @@ class Kept:
 
 def write_dataset(
     work: WorkFolder,
-    kept: Sequence[Kept],
+    kept: Sequence[DatasetTile],
     dropped: Counter[str],
     inputs: Inputs,
     options: MakeOptions,
@@ -193,7 +193,7 @@ def write_dataset(
         preview: pictures to make.
 
     Raises:
-        WriteError: the disk is full, or the folder cannot be written.
+        WriteError: if the disk is full, or the folder cannot be written.
     """
     with failing(work.final):
         images = work.final / 'images'
@@ -221,7 +221,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _write_parts(folder: Path, prefix: str, kept: Sequence[Kept]) -> None:
+def _write_parts(folder: Path, prefix: str, kept: Sequence[DatasetTile]) -> None:
     """Write images, questions and answers of each part; ids count through all parts."""
     counts = [len(one.record['questions']) for one in kept]
     starts = [sum(counts[:number]) for number in range(len(kept))]
@@ -245,7 +245,7 @@ def _write_parts(folder: Path, prefix: str, kept: Sequence[Kept]) -> None:
             )
 
 
-def _image(one: Kept, number: int, start: int) -> dict[str, Any]:
+def _image(one: DatasetTile, number: int, start: int) -> dict[str, Any]:
     west, south, _, _ = one.bounds
     layout = one.maker.layout
     return image_record(
@@ -260,7 +260,7 @@ def _image(one: Kept, number: int, start: int) -> dict[str, Any]:
 
 def _write_manifest(
     folder: Path,
-    kept: Sequence[Kept],
+    kept: Sequence[DatasetTile],
     dropped: Counter[str],
     inputs: Inputs,
     options: MakeOptions,

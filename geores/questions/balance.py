@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias, get_args
 
 from geores.errors import UsageError
 
-__all__ = ['ANSWERS', 'BOUNDS', 'TYPES', 'Balance', 'Level', 'answer_class', 'parse_balance']
+__all__ = ['ANSWERS', 'BOUNDS', 'TYPES', 'Level', 'QuestionBalance', 'answer_class', 'parse_balance']
 
 Level: TypeAlias = Literal['types', 'answers', 'questions']
 """What comes equally often: the types alone, in each tile the answers of each type too, or in the dataset the
@@ -28,7 +28,7 @@ ANSWERS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Balance:
+class QuestionBalance:
     """How many questions of each type, and what of their answers is balanced.
 
     Attributes:
@@ -52,19 +52,19 @@ class Balance:
         return quotas
 
 
-def parse_balance(text: str) -> Balance:
+def parse_balance(text: str) -> QuestionBalance:
     """A balance from text: a level, weights of types, or both, as 'answers,presence=2,count=1'.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: if it is none of these.
     """
     parts = [part.strip() for part in text.split(',')]
     levels: tuple[Level, ...] = get_args(Level)
-    level: Level = Balance.level
+    level: Level = QuestionBalance.level
     if parts[0] in levels:
         level = levels[levels.index(parts.pop(0))]
     if not parts:
-        return Balance(level=level)
+        return QuestionBalance(level=level)
     shares: dict[str, float] = {}
     for part in parts:
         name, _, number = part.partition('=')
@@ -79,7 +79,7 @@ def parse_balance(text: str) -> Balance:
             f'balance has to be {", ".join(map(repr, levels))}, or weights of {", ".join(TYPES)} such as '
             f"'presence=2,count=1', not {text!r}"
         )
-    return Balance(drawn, level)
+    return QuestionBalance(drawn, level)
 
 
 def answer_class(kind: str, answer: str) -> str:

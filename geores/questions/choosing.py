@@ -13,12 +13,12 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.questions.balance import BOUNDS, TYPES, Balance
-from geores.questions.facts import URBAN, compare
+from geores.questions.balance import BOUNDS, TYPES, QuestionBalance
+from geores.questions.facts import URBAN, comparison_holds
 from geores.questions.forms import Area, Count, Form, Objects, Presence, RuralUrban
-from geores.questions.pool import Pool, Survey
+from geores.questions.pool import Pool, TileSurvey
 
-__all__ = ['Chosen', 'choose']
+__all__ = ['ChosenQuestion', 'choose_questions']
 
 Classes = NDArray[np.int8]
 SHARES = (0.5, 0.8, 1.0)
@@ -31,7 +31,7 @@ AT_MOST = 8
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenQuestion:
     """A question for a tile.
 
     Attributes:
@@ -43,14 +43,14 @@ class Chosen:
     turn: int
 
 
-def choose(
+def choose_questions(
     pool: Pool,
-    surveys: Sequence[Survey],
+    surveys: Sequence[TileSurvey],
     kilometres: Sequence[float],
     count: int,
-    balance: Balance,
+    balance: QuestionBalance,
     rng: Random,
-) -> list[list[Chosen]]:
+) -> list[list[ChosenQuestion]]:
     """Choose what is asked of each tile of a part of a dataset.
 
     Args:
@@ -82,7 +82,7 @@ Table = tuple[list[Form], Classes, NDArray[np.bool_]]
 """F forms; (F, T), class of the answer, 0 for no, 0 and rural; (F, T), whether to ask."""
 
 
-def _tables(pool: Pool, surveys: Sequence[Survey], kilometres: Sequence[float]) -> Mapping[str, Table]:
+def _tables(pool: Pool, surveys: Sequence[TileSurvey], kilometres: Sequence[float]) -> Mapping[str, Table]:
     """Answers of all tiles to all questions, by type."""
     counted, seen, covered, sensible = (
         np.stack([getattr(one, name) for one in surveys], axis=1)
@@ -92,7 +92,8 @@ def _tables(pool: Pool, surveys: Sequence[Survey], kilometres: Sequence[float]) 
     place = {one: index for index, one in enumerate(pool.objects)}
     pairs = [(counted[place[form.first]], counted[place[form.second]]) for form in pool.comparisons]
     holds: list[NDArray[np.bool_]] = [
-        np.asarray(compare(form.choice, *pair)) for form, pair in zip(pool.comparisons, pairs, strict=True)
+        np.asarray(comparison_holds(form.choice, *pair))
+        for form, pair in zip(pool.comparisons, pairs, strict=True)
     ]
     # Where parts alone are seen that are too little to count, "is there" has no clear answer.
     clear = sensible & ((counted > 0) | (seen == 0))
@@ -162,10 +163,10 @@ class _Chooser:
             grown = sum(self._together(index, room, most) for index in order) > 0
             most = min(2 * most, max(1, len(room) // AT_MOST))
 
-    def of(self, tile: int) -> list[Chosen]:
+    def of(self, tile: int) -> list[ChosenQuestion]:
         """The questions of a tile, in an order that tells nothing."""
         found = [
-            Chosen(self.forms[index], int(self._turns[index, tile]))
+            ChosenQuestion(self.forms[index], int(self._turns[index, tile]))
             for index in np.flatnonzero(self._turns[:, tile] >= 0).tolist()
         ]
         self.rng.shuffle(found)

@@ -190,7 +190,7 @@ class TileFacts:
             return Fact(f'{self.covered(form.objects)}m2', (self._names(self.seen(form.objects)),))
         if isinstance(form, Comparison):
             first, second = self.members(form.first), self.members(form.second)
-            holds = compare(form.choice, len(first), len(second))
+            holds = comparison_holds(form.choice, len(first), len(second))
             return Fact('yes' if holds else 'no', (self._names(first), self._names(second)))
         if isinstance(form, RuralUrban):
             members = self.members(Objects('building'))
@@ -202,6 +202,6 @@ class TileFacts:
         return tuple(str(name) for name in self.ids[positions])
 
 
-def compare(choice: str, first: int, second: int) -> bool:
+def comparison_holds(choice: str, first: int, second: int) -> bool:
     """Whether there are less, more or as many of the first as of the second."""
     return {'less': first < second, 'more': first > second, 'equal': first == second}[choice]

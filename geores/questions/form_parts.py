@@ -86,13 +86,13 @@ class Objects(Value):
     """Things of one category, perhaps of one size or shape, perhaps somewhere beside another.
 
     Args:
-        category: Singular noun phrase in lower case, such as ``'water area'``.
+        category: singular noun phrase in lower case, such as ``'water area'``.
         size: ``'small'``, ``'medium'`` or ``'large'``.
         shape: ``'square'``, ``'rectangular'`` or ``'circular'``.
-        relation: Where they lie; the other objects have no relation of their own.
+        relation: where they lie; the other objects have no relation of their own.
 
     Raises:
-        QuestionError: A part is not one of those; the category is empty, is not in lower case, begins
+        QuestionError: if a part is not one of those; the category is empty, is not in lower case, begins
             with a size or shape or holds a word that questions are built from (such as ``the``).
     """
 
@@ -132,7 +132,7 @@ class Relation(Value):
 
     Args:
         place: ``'top'``, ``'right'``, ``'bottom'``, ``'left'`` or ``'next'``.
-        other: The objects beside which they lie.
+        other: the objects beside which they lie.
     """
 
     place: Place

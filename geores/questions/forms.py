@@ -60,8 +60,8 @@ class Form(Value):
     """Base of all forms.
 
     Attributes:
-        type: Official name of the kind of question.
-        name: Name of the kind of form, the ``form`` of its JSON.
+        type: official name of the kind of question.
+        name: name of the kind of form, the ``form`` of its JSON.
     """
 
     type: ClassVar[str]
@@ -167,7 +167,7 @@ class LabelPresence(Form):
     """Are there these classes? The label route; answers: yes, no.
 
     Args:
-        classes: Alternatives, each of classes that all have to be there ("and" binds before "or"):
+        classes: alternatives, each of classes that all have to be there ("and" binds before "or"):
             ``(('forests',), ('inland waters', 'pastures'))`` asks for forests, or for both others.
     """
 
@@ -197,8 +197,8 @@ class LandCover(Form):
     """Which classes are there, perhaps besides some? The label route; answer: their names.
 
     Args:
-        level: Level of the class hierarchy, such as ``'L1'``; empty for the labels as they are.
-        besides: Classes that are there and are not to be named again.
+        level: level of the class hierarchy, such as ``'L1'``; empty for the labels as they are.
+        besides: classes that are there and are not to be named again.
     """
 
     type: ClassVar[str] = 'LC'
@@ -226,13 +226,13 @@ def form_from_dict(record: Mapping[str, Any]) -> Form:
     """The form of which `to_dict` gave the record.
 
     Args:
-        record: Plain JSON values with the key ``form``.
+        record: plain JSON values with the key ``form``.
 
     Returns:
         An equal form.
 
     Raises:
-        QuestionError: The record is not that of a form.
+        QuestionError: if the record is not that of a form.
     """
     try:
         name = record['form']

@@ -129,9 +129,9 @@ def slots(form: Form, released: bool, the: tuple[bool, ...]) -> dict[str, str]:
     """What the slots of a form's templates hold.
 
     Args:
-        form: The form.
-        released: Whether the released wordings are wanted, faults and all.
-        the: For each of its objects, whether the other of its relation has "the".
+        form: the form.
+        released: whether the released wordings are wanted, faults and all.
+        the: for each of its objects, whether the other of its relation has "the".
     """
     if isinstance(form, LabelPresence):
         return {'classes': ' or '.join(' and '.join(group) for group in form.classes)}
@@ -160,7 +160,7 @@ def reordered(text: str) -> str:
     "How many buildings are next to a road" is "how many buildings next to a road are there".
 
     Args:
-        text: In lower case with single spaces and without its mark.
+        text: in lower case with single spaces and without its mark.
     """
     for pattern, verb in _BEHIND:
         if match := pattern.fullmatch(text):
@@ -204,12 +204,12 @@ def form(kind: type[Form], choice: str | None, said: Mapping[str, str | None]) -
     """The form that filled slots say.
 
     Args:
-        kind: Kind of form.
-        choice: Its comparison.
-        said: Text of each slot, in lower case with single spaces.
+        kind: kind of form.
+        choice: its comparison.
+        said: text of each slot, in lower case with single spaces.
 
     Raises:
-        QuestionError: A slot does not hold what it should.
+        QuestionError: if a slot does not hold what it should.
     """
     if kind is LabelPresence:
         return LabelPresence(_classes(said['classes'] or ''))

@@ -44,13 +44,13 @@ class Template:
     """One wording of one kind of form.
 
     Attributes:
-        name: Unique name.
-        form: Kind of form that it words.
-        text: The sentence with slots: ``one`` and ``many`` objects, in the singular and plural;
+        name: unique name.
+        form: kind of form that it words.
+        text: the sentence with slots: ``one`` and ``many`` objects, in the singular and plural;
             ``cover`` objects whose area is meant; ``first`` and ``second`` of a comparison;
             ``classes``, ``level`` and ``besides`` of the label route; ``where``, " in the image".
-        styles: Styles that use it to phrase; all are read, the first that fits before the others.
-        choice: The comparison that it makes.
+        styles: styles that use it to phrase; all are read, the first that fits before the others.
+        choice: the comparison that it makes.
     """
 
     name: str
@@ -129,11 +129,11 @@ class Wording:
     """How a form is put into words; with the form it gives the text, to the letter.
 
     Args:
-        template: Name of one of `TEMPLATES`.
+        template: name of one of `TEMPLATES`.
         style: ``'english'`` or ``'released'``.
         where: ``'image'`` or ``'scene'`` for " in the image" or " in the scene" at the end, or empty.
-        the: For each object asked about, whether the other of its relation has "the", not "a".
-        mark: Whether a question mark ends it.
+        the: for each object asked about, whether the other of its relation has "the", not "a".
+        mark: whether a question mark ends it.
     """
 
     template: str
@@ -153,18 +153,18 @@ def phrase(
     """Put a form into words.
 
     Args:
-        form: What is asked.
+        form: what is asked.
         style: ``'english'``, ``'released'``, or one wording.
-        rng: Draws one of the style's wordings, as often with " in the image" as the releases; without
+        rng: draws one of the style's wordings, as often with " in the image" as the releases; without
             it the first one is taken.
-        the: Whether the others of relations have "the", as the releases have it where there is one such
+        the: whether the others of relations have "the", as the releases have it where there is one such
             object; one for all, or one each.
 
     Returns:
         The question.
 
     Raises:
-        QuestionError: There is no such style, or the wording is not one of the form.
+        QuestionError: if there is no such style, or the wording is not one of the form.
     """
     wording = style if isinstance(style, Wording) else _draw(form, style, rng, the)
     template = _BY_NAME.get(wording.template)
@@ -211,13 +211,13 @@ def parse(text: str) -> Form:
     """Read a question.
 
     Args:
-        text: A question in any wording of `TEMPLATES`; case, spaces and the mark at the end are forgiven.
+        text: a question in any wording of `TEMPLATES`; case, spaces and the mark at the end are forgiven.
 
     Returns:
         Its form.
 
     Raises:
-        QuestionError: The text is not a text, is empty or longer than `MAX_LENGTH`, or is no question of
+        QuestionError: if the text is not a text, is empty or longer than `MAX_LENGTH`, or is no question of
             these forms.
     """
     plain = words.reordered(_plain(text))
@@ -236,7 +236,7 @@ def read(text: str) -> tuple[Form, Wording]:
     """Read a question together with its wording, from which `phrase` gives the same text again.
 
     Raises:
-        QuestionError: As `parse`; or the text is not to the letter one that `phrase` gives.
+        QuestionError: as `parse`; or the text is not to the letter one that `phrase` gives.
     """
     form = parse(text)
     for style in reversed(STYLES):

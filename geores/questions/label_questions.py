@@ -33,11 +33,11 @@ class LabelQuestion(NamedTuple):
     """A question about an image.
 
     Attributes:
-        image: Id of the image.
-        form: What is asked.
-        text: The question.
-        answer: Its answer.
-        type: Official name of its kind: presence or LC.
+        image: id of the image.
+        form: what is asked.
+        text: the question.
+        answer: its answer.
+        type: official name of its kind: presence or LC.
     """
 
     image: str
@@ -61,22 +61,22 @@ def label_questions(
     """Draw questions for images from their labels.
 
     Args:
-        images: Id and labels of each image.
-        scheme: What the labels decide.
-        questions: Most questions an image; fewer where no more different ones are found.
-        seed: Of all draws.
+        images: id and labels of each image.
+        scheme: what the labels decide.
+        questions: most questions an image; fewer where no more different ones are found.
+        seed: of all draws.
         mode: ``'corrected'`` or ``'faithful'``, which has no choice of balance and kinds.
-        balance: Of yes and no: ``'questions'`` (the default), for each question about one thing as many of
+        balance: of yes and no: ``'questions'`` (the default), for each question about one thing as many of
             both in the whole set as there are, so that what always has the same answer is left out;
             ``'answers'``, for each image; or ``'types'``, where they come as they do.
-        kinds: Which of `KINDS` to ask; all by default.
-        style: Wordings; by default the mode's: english, released.
+        kinds: which of `KINDS` to ask; all by default.
+        style: wordings; by default the mode's: english, released.
 
     Returns:
         The questions, image by image; no image has two of one ``form.key``.
 
     Raises:
-        UsageError: An option is none of these, an image comes twice, or a label is not of the scheme.
+        UsageError: if an option is none of these, an image comes twice, or a label is not of the scheme.
     """
     _check(images, scheme, questions)
     if mode not in get_args(Mode):

@@ -65,10 +65,10 @@ def class_question(
     """Draw a yes/no question about one to three classes.
 
     Args:
-        classes: Whether each class is there; those that are open are not asked about.
-        answer: The answer that it shall have.
-        rng: Draws.
-        even: Join classes in the same way whatever the answer, so that "and" and "or" give nothing away;
+        classes: whether each class is there; those that are open are not asked about.
+        answer: the answer that it shall have.
+        rng: draws.
+        even: join classes in the same way whatever the answer, so that "and" and "or" give nothing away;
             otherwise as published.
 
     Returns:
@@ -97,9 +97,9 @@ def land_cover_question(
     """Draw a question for the classes of a level, and its answer.
 
     Args:
-        classes: Whether each class is there.
-        level: Name of the level; empty for the labels themselves.
-        rng: Draws.
+        classes: whether each class is there.
+        level: name of the level; empty for the labels themselves.
+        rng: draws.
 
     Returns:
         Question and answer; None where a class is open or too few are there.
@@ -139,13 +139,13 @@ class CorrectedDraw:
     """Only what labels decide, of all kinds of question.
 
     Args:
-        scheme: What the labels decide.
-        images: Labels of every image of the set.
-        balance: Of yes and no, as of `geores.questions.label_questions.label_questions`.
-        kinds: Which of `KINDS`.
+        scheme: what the labels decide.
+        images: labels of every image of the set.
+        balance: of yes and no, as of `geores.questions.label_questions.label_questions`.
+        kinds: which of `KINDS`.
 
     Raises:
-        UsageError: No such balance or kind, or the scheme has no categories to ask about.
+        UsageError: if no such balance or kind, or the scheme has no categories to ask about.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ class FaithfulDraw:
     """The generator of RSVQAxBEN (spec 2.8): labels only, and what they leave open is not there.
 
     Args:
-        scheme: Its classes and levels.
+        scheme: its classes and levels.
     """
 
     def __init__(self, scheme: LabelScheme) -> None:

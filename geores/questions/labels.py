@@ -19,7 +19,7 @@ from geores.questions.forms import LandCover, QuestionError, check_category, che
 
 __all__ = [
     'LabelScheme',
-    'Rule',
+    'PresenceRule',
     'SchemeError',
     'load_scheme',
     'plain_scheme',
@@ -35,13 +35,13 @@ class SchemeError(UsageError):
 
 
 @dataclass(frozen=True)
-class Rule:
+class PresenceRule:
     """When labels decide that something is there or not.
 
     Attributes:
-        yes_with: One of these labels: it is there.
-        no_without: Not one of these labels: it is not there.
-        no_with: One of these labels, and none of `yes_with`: it is not there.
+        yes_with: one of these labels: it is there.
+        no_without: not one of these labels: it is not there.
+        no_with: one of these labels, and none of `yes_with`: it is not there.
     """
 
     yes_with: frozenset[str] = frozenset()
@@ -62,17 +62,17 @@ class LabelScheme:
     """How the labels of a dataset become questions.
 
     Attributes:
-        name: Of the scheme.
-        labels: What each label is called in questions.
-        levels: Rules of the classes of each level; ``''`` are the labels themselves.
-        objects: Rules of categories, as of `geores.questions.forms.Objects`.
-        single: Whether an image has one label, which says nothing of what else it shows.
+        name: of the scheme.
+        labels: what each label is called in questions.
+        levels: rules of the classes of each level; ``''`` are the labels themselves.
+        objects: rules of categories, as of `geores.questions.forms.Objects`.
+        single: whether an image has one label, which says nothing of what else it shows.
     """
 
     name: str
     labels: Mapping[str, str]
-    levels: Mapping[str, Mapping[str, Rule]]
-    objects: Mapping[str, Rule] = field(default_factory=dict)
+    levels: Mapping[str, Mapping[str, PresenceRule]]
+    objects: Mapping[str, PresenceRule] = field(default_factory=dict)
     single: bool = False
 
     def classes(self, labels: Collection[str], level: str) -> dict[str, bool | None]:
@@ -131,7 +131,7 @@ def load_scheme(source: str | Path) -> LabelScheme:
     """A shipped scheme by its name, or one in a YAML file.
 
     Raises:
-        SchemeError: There is no such file, or it is not a scheme.
+        SchemeError: if there is no such file, or it is not a scheme.
     """
     if str(source) in _shipped():
         return _shipped()[str(source)]
@@ -171,7 +171,7 @@ def _from_record(record: Mapping[str, Any]) -> LabelScheme:
     return LabelScheme(str(record['name']), called, levels, objects, single)
 
 
-def _rule(record: object, labels: Collection[str]) -> Rule:
+def _rule(record: object, labels: Collection[str]) -> PresenceRule:
     parts = {'yes_with': record, 'no_without': record} if isinstance(record, list) else record
     if not isinstance(parts, Mapping) or not all(isinstance(part, list) for part in parts.values()):
         raise SchemeError(
@@ -179,13 +179,13 @@ def _rule(record: object, labels: Collection[str]) -> Rule:
         )
     if unknown := {label for part in parts.values() for label in part} - set(labels):
         raise SchemeError(f'a rule names {min(map(str, unknown))!r}, which is no label')
-    return Rule(**{name: frozenset(part) for name, part in parts.items()})
+    return PresenceRule(**{name: frozenset(part) for name, part in parts.items()})
 
 
-def _own_rules(called: Mapping[str, str], single: bool) -> dict[str, Rule]:
+def _own_rules(called: Mapping[str, str], single: bool) -> dict[str, PresenceRule]:
     nothing: frozenset[str] = frozenset()
     return {
-        name: Rule(frozenset([label]), nothing if single else frozenset([label]))
+        name: PresenceRule(frozenset([label]), nothing if single else frozenset([label]))
         for label, name in called.items()
     }
 

@@ -27,8 +27,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geores.questions.asking import Asked
-from geores.questions.facts import Fact, TileFacts, compare
+from geores.questions.facts import Fact, TileFacts, comparison_holds
 from geores.questions.forms import (
     PLACES,
     SHAPES,
@@ -42,6 +41,7 @@ from geores.questions.forms import (
     Relation,
     RuralUrban,
 )
+from geores.questions.tile_questions import AnsweredForm
 
 __all__ = ['PublishedFacts', 'ask_published']
 
@@ -87,7 +87,7 @@ class PublishedFacts:
         if isinstance(form, Area):
             return Fact(f'{int(self.facts.areas[parts[0]].sum())}m2', names)
         if isinstance(form, Comparison):
-            return Fact('yes' if compare(form.choice, *map(len, parts)) else 'no', names)
+            return Fact('yes' if comparison_holds(form.choice, *map(len, parts)) else 'no', names)
         buildings = self.members(Objects('building'))
         ids = tuple(str(name) for name in self.facts.ids[buildings])
         return Fact('urban' if len(buildings) > URBAN else 'rural', (ids,))
@@ -107,7 +107,7 @@ def _has_shape(ground: shapely.Geometry, shape: str) -> bool:
 
 def ask_published(
     published: PublishedFacts, count: int, rng: Random, *, low_resolution: bool
-) -> list[Asked] | None:
+) -> list[AnsweredForm] | None:
     """Questions of one image.
 
     Args:
@@ -123,9 +123,9 @@ def ask_published(
     if len(layers) < 2:
         return None
     draw = _Draw(published, rng, low_resolution)
-    asked: dict[str, Asked] = {}
+    asked: dict[str, AnsweredForm] = {}
     if low_resolution:
-        asked[RuralUrban().key] = Asked(RuralUrban(), published.answer(RuralUrban()))
+        asked[RuralUrban().key] = AnsweredForm(RuralUrban(), published.answer(RuralUrban()))
     tries = 0
     while len(asked) < count and tries < TRIES:
         for kind, chance in CHANCES:
@@ -136,7 +136,7 @@ def ask_published(
             # Each order of words of a comparison is another question to the published code.
             key = None if form is None else str(form.to_dict())
             if form is not None and key is not None and key not in asked:
-                asked[key] = Asked(form, published.answer(form))
+                asked[key] = AnsweredForm(form, published.answer(form))
     return list(asked.values())
 
 

@@ -32,9 +32,9 @@ class Official:
     """Records by id, without stubs.
 
     Attributes:
-        images: Of `images.json`.
-        questions: Of `questions.json`.
-        answers: Of `answers.json`.
+        images: of `images.json`.
+        questions: of `questions.json`.
+        answers: of `answers.json`.
     """
 
     images: dict[int, Record]
@@ -59,13 +59,13 @@ def image_record(
     """One entry of `images.json`, its keys in the official order.
 
     Args:
-        number: Id, the position in the file.
-        name: Name of the image's file.
-        question_ids: Ids of its questions.
-        sensor: As ``'S2'``.
-        upper_left: Map coordinates of its corner (the release gives the lower left: spec 2.2).
-        resolution: Of a pixel, with unit: ``'10m'``.
-        more: Keys beyond the schema.
+        number: id, the position in the file.
+        name: name of the image's file.
+        question_ids: ids of its questions.
+        sensor: as ``'S2'``.
+        upper_left: map coordinates of its corner (the release gives the lower left: spec 2.2).
+        resolution: of a pixel, with unit: ``'10m'``.
+        more: keys beyond the schema.
     """
     return {
         'id': number,
@@ -88,11 +88,11 @@ def question_record(number: int, image: int, kind: str, text: str, **more: objec
     """One entry of `questions.json`, answered by the answer of the same number.
 
     Args:
-        number: Id, the position in the file.
-        image: Id of its image.
-        kind: Official name of its kind, as ``'presence'``.
-        text: The question.
-        more: Keys beyond the schema, as ``form``.
+        number: id, the position in the file.
+        image: id of its image.
+        kind: official name of its kind, as ``'presence'``.
+        text: the question.
+        more: keys beyond the schema, as ``form``.
     """
     return {
         'id': number,
@@ -111,10 +111,10 @@ def answer_record(number: int, question: int, text: str, **more: object) -> Reco
     """One entry of `answers.json`.
 
     Args:
-        number: Id, the position in the file.
-        question: Id of the question.
-        text: The answer.
-        more: Keys beyond the schema.
+        number: id, the position in the file.
+        question: id of the question.
+        text: the answer.
+        more: keys beyond the schema.
     """
     return {
         'id': number,
@@ -140,18 +140,18 @@ def write_official(
     where one is left out, a stub takes its place, as in the release's splits.
 
     Args:
-        folder: Where to; made if need be.
-        images: Entries of `images.json`, as of `image_record`.
-        questions: Entries of `questions.json`.
-        answers: Entries of `answers.json`.
-        prefix: Before the files' names, as ``'LR_split_train_'``.
+        folder: where to; made if need be.
+        images: entries of `images.json`, as of `image_record`.
+        questions: entries of `questions.json`.
+        answers: entries of `answers.json`.
+        prefix: before the files' names, as ``'LR_split_train_'``.
 
     Returns:
         The paths of the three files.
 
     Raises:
-        OutputError: The ids do not rise.
-        WriteError: A file cannot be written.
+        OutputError: if the ids do not rise.
+        WriteError: if a file cannot be written.
     """
     folder = Path(folder)
     paths = [folder / f'{prefix}{kind}.json' for kind in KINDS]
@@ -201,13 +201,13 @@ def read_official(folder: str | Path) -> Official:
     """Read all questions in a folder: `questions.json`, and splits as `LR_split_val_questions.json`.
 
     Args:
-        folder: Folder of the files; each `…questions.json` stands beside its images and answers.
+        folder: folder of the files; each `…questions.json` stands beside its images and answers.
 
     Returns:
         Records by id. Those of splits are put together.
 
     Raises:
-        DatasetError: There are none, a file is not in the layout, or one contradicts another.
+        DatasetError: if there are none, a file is not in the layout, or one contradicts another.
     """
     folder = Path(folder)
     if not folder.is_dir():

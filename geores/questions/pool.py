@@ -13,11 +13,11 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.questions.asking import Vocabulary, draw_objects, nested
 from geores.questions.facts import TileFacts
 from geores.questions.forms import CHOICES, PLACES, SHAPES, SIZES, Comparison, Objects, Relation
+from geores.questions.tile_questions import Vocabulary, draw_objects, nested
 
-__all__ = ['Pool', 'Survey', 'draw_pool', 'survey']
+__all__ = ['Pool', 'TileSurvey', 'draw_pool', 'survey_tile']
 
 A_QUESTION = 6
 """Relations, and comparisons, in the pool to a question that a tile is asked: one form suits few tiles."""
@@ -53,7 +53,7 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Survey:
+class TileSurvey:
     """What one tile holds of a pool's P objects.
 
     Attributes:
@@ -73,7 +73,7 @@ class Survey:
         return {name: array.astype(int).tolist() for name, array in vars(self).items()}
 
     @classmethod
-    def from_dict(cls, record: dict[str, list[int]]) -> 'Survey':
+    def from_dict(cls, record: dict[str, list[int]]) -> 'TileSurvey':
         """The survey that `to_dict` wrote."""
         counted, seen, areas = (np.array(record[name], np.int64) for name in ('counted', 'seen', 'areas'))
         return cls(counted, seen, areas, np.array(record['sensible'], bool))
@@ -120,11 +120,11 @@ def _plain(name: str, lines: frozenset[str]) -> list[Objects]:
     return [Objects(name), *sizes, *(Objects(name, shape=shape) for shape in SHAPES)]
 
 
-def survey(facts: TileFacts, pool: Pool) -> Survey:
+def survey_tile(facts: TileFacts, pool: Pool) -> TileSurvey:
     """What a tile holds of a pool's objects."""
     size = len(pool.objects)
     numbers = np.zeros((3, size), np.int64)
-    found = Survey(numbers[0], numbers[1], numbers[2], np.ones(size, bool))
+    found = TileSurvey(numbers[0], numbers[1], numbers[2], np.ones(size, bool))
     plain = [facts.seen(one) for one in pool.objects if one.relation is None]
     counted = [seen[facts.counted[seen]] for seen in plain]
     present = set(facts.present)

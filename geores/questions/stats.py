@@ -24,10 +24,10 @@ class Bias:
     """Accuracies without the image, from 0 to 1.
 
     Attributes:
-        type_resubstitution: Commonest answer of each type.
-        type_left_out: The same, of the other images.
-        text_resubstitution: Commonest answer of each question text.
-        text_left_out: The same, of the other images; the type's for a text that no other image has.
+        type_resubstitution: commonest answer of each type.
+        type_left_out: the same, of the other images.
+        text_resubstitution: commonest answer of each question text.
+        text_left_out: the same, of the other images; the type's for a text that no other image has.
     """
 
     type_resubstitution: float
@@ -41,11 +41,11 @@ class TypeStats:
     """Questions of one type.
 
     Attributes:
-        questions: Their number.
-        share: Of all questions.
-        texts: Number of different texts.
-        answers: How often each answer is given, the commonest first.
-        bias: Accuracies without the image.
+        questions: their number.
+        share: of all questions.
+        texts: number of different texts.
+        answers: how often each answer is given, the commonest first.
+        bias: accuracies without the image.
     """
 
     questions: int
@@ -60,13 +60,13 @@ class QuestionStats:
     """A set of questions.
 
     Attributes:
-        images: Number of images.
-        questions: Number of questions.
-        per_image: Fewest, mean and most questions of an image.
-        texts: Number of different question texts.
-        types: Each type, the most frequent first.
-        bias: Accuracies without the image, over all questions.
-        mean_bias: The same, as the mean of the types' figures.
+        images: number of images.
+        questions: number of questions.
+        per_image: fewest, mean and most questions of an image.
+        texts: number of different question texts.
+        types: each type, the most frequent first.
+        bias: accuracies without the image, over all questions.
+        mean_bias: the same, as the mean of the types' figures.
     """
 
     images: int
@@ -86,12 +86,12 @@ def question_stats(official: Official, encode: Encode | None = None) -> Question
     """Describe a set of questions.
 
     Args:
-        official: The set.
-        encode: From type and raw answer to the answer that is counted, such as the bin of a number; raw
+        official: the set.
+        encode: from type and raw answer to the answer that is counted, such as the bin of a number; raw
             answers by default.
 
     Raises:
-        DatasetError: There is no question in it.
+        DatasetError: if there is no question in it.
     """
     if not official.questions:
         raise DatasetError('there is no question in it')

@@ -29,7 +29,7 @@ from geores.questions.grammar_phrases import plural, singular, unspoken
 from geores.questions.grammar_wordings import MAX_LENGTH, parse, phrase
 from geores.questions.vocabulary import CATEGORIES, MASS, PHRASES, SYNONYMS
 
-__all__ = ['TYPES', 'Found', 'Suggestion', 'scan', 'suggest', 'what_is_known']
+__all__ = ['TYPES', 'ScannedText', 'Suggestion', 'scan', 'suggest', 'what_is_known']
 
 Thing = tuple[str, Size | None, Shape | None]
 
@@ -93,14 +93,14 @@ _FILLERS = frozenset(
 
 
 @dataclass
-class Found:
+class ScannedText:
     """What a text says.
 
     Attributes:
-        things: Category, size and shape of each thing, in order.
-        cue: Kind of question: count, area, presence, or the comparison less, more or equal.
-        place: Where the first thing lies beside the second.
-        rural: Whether it speaks of city or countryside.
+        things: category, size and shape of each thing, in order.
+        cue: kind of question: count, area, presence, or the comparison less, more or equal.
+        place: where the first thing lies beside the second.
+        rural: whether it speaks of city or countryside.
     """
 
     things: list[Thing]
@@ -109,13 +109,13 @@ class Found:
     rural: bool
 
 
-def scan(text: str, category: Callable[[str], str | None], spellings: tuple[str, ...]) -> Found | None:
+def scan(text: str, category: Callable[[str], str | None], spellings: tuple[str, ...]) -> ScannedText | None:
     """Read a text word by word.
 
     Args:
-        text: Any text.
-        category: The category that some words name, or None.
-        spellings: Words that a misspelt one may be meant for.
+        text: any text.
+        category: the category that some words name, or None.
+        spellings: words that a misspelt one may be meant for.
 
     Returns:
         What it says; None where it holds a word that says something else.
@@ -142,7 +142,7 @@ def scan(text: str, category: Callable[[str], str | None], spellings: tuple[str,
             shape = _SHAPES[word]
         elif not (word in _FILLERS or (rural and (word in _RURAL_REST or _RURAL.fullmatch(word)))):
             return None
-    return Found(things, cue, place, rural) if size is None and shape is None else None
+    return ScannedText(things, cue, place, rural) if size is None and shape is None else None
 
 
 def _thing(
@@ -178,8 +178,8 @@ class Suggestion:
     """A question that is understood.
 
     Attributes:
-        form: What it asks.
-        text: Its wording.
+        form: what it asks.
+        text: its wording.
     """
 
     form: Form
@@ -195,9 +195,9 @@ def suggest(
     give up rather than answer another question.
 
     Args:
-        text: A question in everyday words: "any rivers here?", "how much of it is forest".
-        known: Categories that can be answered about; all that geores knows of where not given.
-        types: Kinds of question that can be answered.
+        text: a question in everyday words: "any rivers here?", "how much of it is forest".
+        known: categories that can be answered about; all that geores knows of where not given.
+        types: kinds of question that can be answered.
 
     Returns:
         Form and wording; None where the text asks for something else, or in another language.

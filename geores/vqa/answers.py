@@ -43,11 +43,11 @@ class AnswerEncoding:
     10, 11 to 100, 101 to 1000, more. Land cover ('xben', type 'LC') is text and stays as it is.
 
     Args:
-        style: Names of the bins: 'official' as the released code writes them, 'paper' as the paper does.
-        variant: Of RSVQA.
+        style: names of the bins: 'official' as the released code writes them, 'paper' as the paper does.
+        variant: of RSVQA.
 
     Raises:
-        UsageError: There is no such style or variant.
+        UsageError: if there is no such style or variant.
 
     >>> AnswerEncoding('official', 'lr').encode('count', '449')
     'between 100 and 1000'
@@ -76,10 +76,10 @@ class AnswerEncoding:
 
         Args:
             question_type: 'presence', 'count', 'comp', 'area', 'rural_urban', 'LC' or another of free text.
-            answer: As in the files.
+            answer: as in the files.
 
         Raises:
-            DatasetError: The answer is none that a question of this type can have.
+            DatasetError: if the answer is none that a question of this type can have.
         """
         answer = answer.strip()
         if question_type in _UNITS:
@@ -94,7 +94,7 @@ class AnswerEncoding:
         """Smallest and largest number that a class of answers stands for.
 
         Args:
-            answer: Class of a count, or of an area in square metres, in either style.
+            answer: class of a count, or of an area in square metres, in either style.
 
         Returns:
             Both inclusive, the larger may be infinite; None for what is no number.
@@ -113,7 +113,7 @@ class AnswerEncoding:
         """What `to_dict` gave.
 
         Raises:
-            UsageError: A field is missing, or there is no such style or variant.
+            UsageError: if a field is missing, or there is no such style or variant.
         """
         try:
             return cls(fields['style'], fields['variant'])
@@ -139,10 +139,10 @@ class AnswerVocabulary:
     """The classes of answers that training data give, and one for all that they do not.
 
     Args:
-        answers: The classes, `UNKNOWN` first.
+        answers: the classes, `UNKNOWN` first.
 
     Raises:
-        UsageError: The first is another, or a class comes twice.
+        UsageError: if the first is another, or a class comes twice.
     """
 
     def __init__(self, answers: Sequence[str]) -> None:
@@ -160,11 +160,11 @@ class AnswerVocabulary:
         """The classes of training answers: the most frequent first, equally frequent ones by their text.
 
         Args:
-            answers: Encoded, one a question; of the training part only.
-            size: Most classes to keep, besides the unknown one.
+            answers: encoded, one a question; of the training part only.
+            size: most classes to keep, besides the unknown one.
 
         Raises:
-            UsageError: There are no answers, or the size is not positive.
+            UsageError: if there are no answers, or the size is not positive.
         """
         counts = Counter(answers)
         if not counts or (size is not None and size < 1):

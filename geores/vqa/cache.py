@@ -40,11 +40,11 @@ def feature_key(encoder: nn.Module, mean: Tensor, std: Tensor, images: Sequence[
     """Name of what a cache holds: another one wherever a feature could be another.
 
     Args:
-        encoder: Its structure and weights count.
-        mean: Of the normalisation.
-        std: Of the normalisation.
-        images: What tells each image from every other, and from itself after a change.
-        turns: How many turns of each image are encoded.
+        encoder: its structure and weights count.
+        mean: of the normalisation.
+        std: of the normalisation.
+        images: what tells each image from every other, and from itself after a change.
+        turns: how many turns of each image are encoded.
     """
     digest = hashlib.sha256(f'{_FORMAT} {turns} {encoder!r} {vars_of(encoder)}'.encode())
     for name, tensor in [*encoder.state_dict().items(), ('mean', mean), ('std', std)]:
@@ -65,11 +65,11 @@ class FeatureCache:
     """Features of numbered images, and of their turns, as float16 in one file.
 
     Args:
-        folder: Where caches lie, each under its key.
-        key: Of `feature_key`.
+        folder: where caches lie, each under its key.
+        key: of `feature_key`.
 
     Attributes:
-        path: Of the file, which is complete or not there.
+        path: of the file, which is complete or not there.
     """
 
     def __init__(self, folder: str | Path, key: str) -> None:
@@ -87,18 +87,18 @@ class FeatureCache:
         """Encode all images, unless that was done before.
 
         Args:
-            encode: From images (N, C, H, W) to features (N, D, h, w).
-            image: From a number to an image (C, H, W).
-            count: How many images.
+            encode: from images (N, C, H, W) to features (N, D, h, w).
+            image: from a number to an image (C, H, W).
+            count: how many images.
             turns: 1, or 8 for all turns of each.
-            watch: Called with how many images are done.
+            watch: called with how many images are done.
 
         Returns:
             Whether there was something to do.
 
         Raises:
-            UsageError: Features are not finite as float16.
-            OutputError: The file cannot be written.
+            UsageError: if features are not finite as float16.
+            OutputError: if the file cannot be written.
         """
         if self.path.is_file():
             return False

@@ -25,10 +25,10 @@ __all__ = [
     'MAJORITY',
     'MODEL',
     'QUESTION_ONLY',
-    'Comparison',
     'Majority',
+    'ModelComparison',
     'answer_kind',
-    'compare',
+    'compare_models',
     'fitting',
     'forms_of',
     'kind_of',
@@ -41,7 +41,7 @@ def kind_of(answer: str) -> str:
     """The kind of question that an answer is to; 'yes' and 'no' may be to a comparison too.
 
     Args:
-        answer: Encoded.
+        answer: encoded.
     """
     if answer in _CLOSED:
         return _CLOSED[answer]
@@ -54,7 +54,7 @@ def answer_kind(form: 'Form') -> str:
     """The kind, as `kind_of` says it, of the answers to a question; a comparison's are those of presence.
 
     Args:
-        form: The question as the grammar parses it.
+        form: the question as the grammar parses it.
     """
     return 'presence' if form.type == 'comp' else form.type
 
@@ -86,7 +86,7 @@ def forms_of(questions: Sequence[str]) -> 'list[Form | None]':
     """Questions as the grammar parses them.
 
     Args:
-        questions: Texts.
+        questions: texts.
 
     Returns:
         A form a question, None for what does not parse.
@@ -115,9 +115,9 @@ class Majority:
     """The most frequent answers of a training part, by question and by kind of question.
 
     Attributes:
-        questions: Question in lower case, single-spaced and without its mark -> answer.
-        types: Kind -> answer.
-        most: Of all.
+        questions: question in lower case, single-spaced and without its mark -> answer.
+        types: kind -> answer.
+        most: of all.
     """
 
     questions: Mapping[str, str]
@@ -129,12 +129,12 @@ class Majority:
         """Learn from a training part.
 
         Args:
-            questions: Texts.
-            types: Kind of each.
-            answers: Encoded.
+            questions: texts.
+            types: kind of each.
+            answers: encoded.
 
         Raises:
-            UsageError: There are none, or their numbers differ.
+            UsageError: if there are none, or their numbers differ.
         """
         return cls(
             majority_answers(answers, [_plain(question) for question in questions]),
@@ -146,8 +146,8 @@ class Majority:
         """Answer each question as it mostly is; where training did not ask it, as its kind mostly is.
 
         Args:
-            questions: Texts.
-            types: Kind of each.
+            questions: texts.
+            types: kind of each.
         """
         return [
             self.questions.get(_plain(question)) or self.types.get(kind, self.most)
@@ -160,14 +160,14 @@ def _plain(question: str) -> str:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModelComparison:
     """Figures of several, on the same questions.
 
     Attributes:
-        scores: Whose -> accuracies; those that need no image first.
-        numbers: Whose -> kind of question -> error of its numbers.
-        images: How many.
-        unknown: How many true answers training never gave; none can be right there.
+        scores: whose -> accuracies; those that need no image first.
+        numbers: whose -> kind of question -> error of its numbers.
+        images: how many.
+        unknown: how many true answers training never gave; none can be right there.
     """
 
     scores: Mapping[str, VQAScores]
@@ -203,8 +203,8 @@ class Comparison:
         There is a column each, and all fit in 80 letters.
 
         Args:
-            title: Of the table.
-            intervals: Of the last one's figures by the names of `to_dict`; a column more, if any are given.
+            title: of the table.
+            intervals: of the last one's figures by the names of `to_dict`; a column more, if any are given.
         """
         limits = intervals or {}
         heads = ['', 'questions', *self.scores, *['95 % interval'] * bool(limits)]
@@ -238,7 +238,7 @@ def _span(limits: Mapping[str, tuple[float, float]], name: str) -> list[str]:
     return [' to '.join(_shown(limits[name]))] if name in limits else []
 
 
-def compare(
+def compare_models(
     said: Mapping[str, Sequence[str]],
     answers: Sequence[str],
     types: Sequence[str],
@@ -246,19 +246,19 @@ def compare(
     raw: Sequence[str] | None = None,
     images: int = 0,
     known: Sequence[str] = (),
-) -> Comparison:
+) -> ModelComparison:
     """Score answers of several to the same questions.
 
     Args:
-        said: Whose -> encoded answers.
-        answers: True ones, encoded.
-        types: Kind of each question.
-        raw: True ones as the files say them, from which errors of numbers are measured; None takes `answers`.
-        images: How many the questions are on.
-        known: Answers that can be given; empty does not count others.
+        said: whose -> encoded answers.
+        answers: true ones, encoded.
+        types: kind of each question.
+        raw: true ones as the files say them, from which errors of numbers are measured; None takes `answers`.
+        images: how many the questions are on.
+        known: answers that can be given; empty does not count others.
 
     Raises:
-        UsageError: Numbers of questions differ, or there are none.
+        UsageError: if numbers of questions differ, or there are none.
     """
     if not said or not answers:
         raise UsageError('there are no answers to compare')
@@ -271,7 +271,7 @@ def compare(
                 truth = raw if raw is not None else answers
                 chosen = [given[place] for place in places], [truth[place] for place in places]
                 numbers[who][kind] = numeric_error(*chosen, bounds)
-    return Comparison(
+    return ModelComparison(
         {who: vqa_scores(given, answers, types) for who, given in said.items()},
         numbers,
         images,

@@ -15,7 +15,7 @@ from geores.model import Model
 from geores.vqa.answers import UNKNOWN, AnswerEncoding
 from geores.vqa.comparison import answer_kind, fitting, forms_of, kind_of
 from geores.vqa.network import VQANetwork
-from geores.vqa.tokens import Tokenizer, check_questions
+from geores.vqa.tokens import Tokenizer, check_texts
 
 if TYPE_CHECKING:
     from geores.questions.forms import Form
@@ -34,11 +34,11 @@ class Answer:
     """What a model answers to one question about one image.
 
     Attributes:
-        text: The most probable answer, in the card's encoding, such as 'between 0 and 10'.
-        probability: Of it, by the card's calibration.
+        text: the most probable answer, in the card's encoding, such as 'between 0 and 10'.
+        probability: of it, by the card's calibration.
         question_type: 'presence', 'count', 'comp', 'area', 'rural_urban' ... as the grammar parses the
             question; where it does not parse, what kind of answer the text is.
-        probabilities: Of every answer that the model knows; they sum to 1.
+        probabilities: of every answer that the model knows; they sum to 1.
     """
 
     text: str
@@ -51,16 +51,16 @@ class VQAModel(Model):
     """A network that answers questions about images.
 
     Args:
-        card: Of task 'vqa'.
-        network: Built and loaded, with its encoder.
-        device: Where to put it.
+        card: of task 'vqa'.
+        network: built and loaded, with its encoder.
+        device: where to put it.
 
     Raises:
-        UsageError: The device is not there, or the card's tokenizer is none.
+        UsageError: if the device is not there, or the card's tokenizer is none.
 
     Attributes:
-        tokenizer: From questions to tokens.
-        encoding: Names of the answers.
+        tokenizer: from questions to tokens.
+        encoding: names of the answers.
     """
 
     network: VQANetwork
@@ -79,7 +79,7 @@ class VQAModel(Model):
         """Refused: without a question there is no answer.
 
         Raises:
-            UsageError: Always.
+            UsageError: always.
         """
         raise UsageError(f'{self.name} answers questions: use answer(image, questions)')
 
@@ -89,13 +89,13 @@ class VQAModel(Model):
 
         Args:
             images: (N, C, H, W) in the card's units, its bands in order, at its input size.
-            batch_size: Images at a time.
+            batch_size: images at a time.
 
         Returns:
             (N, D, h, w), float32, on the model's device.
 
         Raises:
-            UsageError: The images are not what the card wants, or the batch size is below 1.
+            UsageError: if the images are not what the card wants, or the batch size is below 1.
         """
         if batch_size < 1:
             raise UsageError(f'batch_size has to be 1 or more, not {batch_size}')
@@ -125,9 +125,9 @@ class VQAModel(Model):
             question's, where it parses, have 0, and so has the class of unknown answers.
 
         Raises:
-            UsageError: A question is empty, too long or no text, or the features are not of this model.
+            UsageError: if a question is empty, too long or no text, or the features are not of this model.
         """
-        check_questions(questions)
+        check_texts(questions)
         if not isinstance(features, Tensor) or features.ndim != MAP_AXES:
             shape = tuple(getattr(features, 'shape', ()))
             raise UsageError(f'features have to be a tensor (N, D, h, w) of encode, not of shape {shape}')
@@ -159,15 +159,15 @@ class VQAModel(Model):
 
         Args:
             features: (N, D, h, w), of `encode`.
-            questions: Texts, every one about every image.
+            questions: texts, every one about every image.
 
         Returns:
             A list an image, of an answer a question.
 
         Raises:
-            UsageError: As of `probabilities`; or a question parses and no answer of its kind is known.
+            UsageError: as of `probabilities`; or a question parses and no answer of its kind is known.
         """
-        check_questions(questions)
+        check_texts(questions)
         forms = forms_of(questions)
         self._check_kinds(questions, forms)
         scores = self.probabilities(features, questions).numpy()
@@ -178,13 +178,13 @@ class VQAModel(Model):
 
         Args:
             image: (C, H, W) in the card's units, such as 8-bit RGB, at its input size.
-            questions: Texts.
+            questions: texts.
 
         Returns:
             An answer a question.
 
         Raises:
-            UsageError: The image is not what the card wants, or a question is empty, too long, no text or of
+            UsageError: if the image is not what the card wants, or a question is empty, too long, no text or of
                 a kind that the model has no answer to.
         """
         array: Any = image if isinstance(image, Tensor) else np.asarray(image)
@@ -194,7 +194,7 @@ class VQAModel(Model):
                 f'an image has shape {tuple(array.shape)}, and model {self.name!r} wants '
                 f'({len(self.card.bands)}, {size}, {size})'
             )
-        check_questions(questions)
+        check_texts(questions)
         self.tokenizer(questions)  # before the encoder works for nothing
         self._check_kinds(questions, forms_of(questions))
         return self.answer_features(self.encode(array[None]), questions)[0]

@@ -22,9 +22,9 @@ class VQANetwork(nn.Module):
     """Encoder and head. A shared encoder's weights are not this network's: it is neither trained nor saved.
 
     Args:
-        encoder: Gives feature maps.
-        head: Answers on them.
-        shared: The bundle that the encoder is part of; None where the encoder is the network's own.
+        encoder: gives feature maps.
+        head: answers on them.
+        shared: the bundle that the encoder is part of; None where the encoder is the network's own.
     """
 
     def __init__(self, encoder: FeatureMap | None, head: VQAHead, shared: Model | None = None) -> None:
@@ -58,7 +58,7 @@ class VQANetwork(nn.Module):
         """Refused: without a question there is no answer.
 
         Raises:
-            UsageError: Always.
+            UsageError: always.
         """
         raise UsageError(
             'a VQA model answers questions and gives no labels: use ask, or choose another model'
@@ -82,18 +82,18 @@ def shared_encoder(
     """The encoder of another bundle, as one that takes `bands`.
 
     Args:
-        model: The bundle.
-        places: Band of the image -> band of the bundle that takes its place. What `bands` normalised by
+        model: the bundle.
+        places: band of the image -> band of the bundle that takes its place. What `bands` normalised by
             their own mean and standard deviation are, goes to the bundle's bands as if normalised by
             theirs: an affine map from the image's values to the bundle's. Its other bands stay at
             their mean.
-        bands: Of the images.
-        grid: To which maps are averaged.
-        scale: By which images are resized first.
-        looks: Append channels of colour and texture.
+        bands: of the images.
+        grid: to which maps are averaged.
+        scale: by which images are resized first.
+        looks: append channels of colour and texture.
 
     Raises:
-        UsageError: A band is missing on either side.
+        UsageError: if a band is missing on either side.
     """
     for band in bands:
         if places.get(band) not in model.card.bands:
@@ -114,10 +114,10 @@ def own_encoder(
     """An encoder of its own: any architecture that gives feature maps.
 
     Args:
-        architecture: Name in `geores.models`.
-        kwargs: Its arguments, without bands and labels.
-        bands: Of the images.
-        grid: To which maps are averaged.
+        architecture: name in `geores.models`.
+        kwargs: its arguments, without bands and labels.
+        bands: of the images.
+        grid: to which maps are averaged.
     """
     network = models.create(architecture, **{**kwargs, 'in_chans': len(bands), 'num_classes': 0})
     return FeatureMap(network, range(len(bands)), len(bands), grid)
@@ -127,11 +127,11 @@ def build(card: ModelCard, find: Callable[[str, str], Model] | None) -> VQANetwo
     """Build the network of a card, with fresh weights but for a shared encoder.
 
     Args:
-        card: Of a VQA bundle.
-        find: From name and hash to the shared encoder's bundle; None leaves a shared encoder out.
+        card: of a VQA bundle.
+        find: from name and hash to the shared encoder's bundle; None leaves a shared encoder out.
 
     Raises:
-        UsageError: The card does not build a network.
+        UsageError: if the card does not build a network.
     """
     head = models.create(card.architecture, **card.architecture_kwargs)
     if not isinstance(head, VQAHead):
@@ -153,12 +153,12 @@ def rebuild_vqa(
     """The network of a card with its weights.
 
     Args:
-        card: Of a VQA bundle.
-        tensors: The head's weights, and those of an encoder of its own.
-        find: From name and hash to the shared encoder's bundle.
+        card: of a VQA bundle.
+        tensors: the head's weights, and those of an encoder of its own.
+        find: from name and hash to the shared encoder's bundle.
 
     Raises:
-        UsageError: They do not fit each other.
+        UsageError: if they do not fit each other.
     """
     with torch.device('meta'):
         shell = build(card, None)
@@ -176,12 +176,12 @@ def check(network: VQANetwork, card: ModelCard, vocabulary: int) -> None:
     """See that a network answers what its card says.
 
     Args:
-        network: With its encoder.
-        card: Of it.
-        vocabulary: Number of tokens of the card's tokenizer.
+        network: with its encoder.
+        card: of it.
+        vocabulary: number of tokens of the card's tokenizer.
 
     Raises:
-        BundleError: It does not.
+        BundleError: if it does not.
     """
     network.eval()
     try:

@@ -21,11 +21,11 @@ class Tokenizer:
     """From questions to padded numbers, on a fast tokenizer of transformers.
 
     Args:
-        definition: What the `tokenizers` library writes as JSON.
-        max_tokens: Longest question.
+        definition: what the `tokenizers` library writes as JSON.
+        max_tokens: longest question.
 
     Raises:
-        UsageError: The definition is none of a tokenizer's, or the length is below 1.
+        UsageError: if the definition is none of a tokenizer's, or the length is below 1.
     """
 
     def __init__(self, definition: Mapping[str, Any], max_tokens: int = MAX_TOKENS) -> None:
@@ -57,8 +57,8 @@ class Tokenizer:
         have becomes the unknown token.
 
         Args:
-            questions: Of the training part only.
-            max_tokens: Longest question.
+            questions: of the training part only.
+            max_tokens: longest question.
         """
         from tokenizers import Regex, normalizers, pre_tokenizers
         from tokenizers import Tokenizer as Definition
@@ -85,11 +85,11 @@ class Tokenizer:
         """The tokenizer of a pretrained text model.
 
         Args:
-            folder: With its `tokenizer.json`.
-            max_tokens: Longest question.
+            folder: with its `tokenizer.json`.
+            max_tokens: longest question.
 
         Raises:
-            UsageError: The folder has no such file.
+            UsageError: if the folder has no such file.
         """
         path = Path(folder) / 'tokenizer.json'
         try:
@@ -103,7 +103,7 @@ class Tokenizer:
         """What `to_dict` gave.
 
         Raises:
-            UsageError: A field is missing or wrong.
+            UsageError: if a field is missing or wrong.
         """
         if not isinstance(fields, Mapping) or fields.keys() != {'definition', 'max_tokens'}:
             raise UsageError('a tokenizer has definition and max_tokens')
@@ -120,15 +120,15 @@ class Tokenizer:
         """Bring questions to tokens.
 
         Args:
-            questions: Texts.
+            questions: texts.
 
         Returns:
             Tokens (Q, T), int64, padded with 0 at the end, and how many of each count (Q,).
 
         Raises:
-            UsageError: A question is no text, empty, or longer than `max_tokens`.
+            UsageError: if a question is no text, empty, or longer than `max_tokens`.
         """
-        check_questions(questions)
+        check_texts(questions)
         # Before tokenizing, which takes long for a whole book.
         for question in questions:
             if len(question) > 64 * self.max_tokens:
@@ -151,14 +151,14 @@ class Tokenizer:
         )
 
 
-def check_questions(questions: Sequence[str]) -> None:
+def check_texts(questions: Sequence[str]) -> None:
     """Refuse what are no questions.
 
     Args:
-        questions: Texts.
+        questions: texts.
 
     Raises:
-        UsageError: They are one text or no list, or one of them is no text or is empty.
+        UsageError: if they are one text or no list, or one of them is no text or is empty.
     """
     if isinstance(questions, (str, bytes)):
         raise UsageError('questions have to be a list of texts, and this is one text: put it into a list')

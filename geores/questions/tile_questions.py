@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from geores.questions.balance import ANSWERS, TYPES, Balance, answer_class
+from geores.questions.balance import ANSWERS, TYPES, QuestionBalance, answer_class
 from geores.questions.facts import Fact, TileFacts
 from geores.questions.forms import (
     CHOICES,
@@ -28,7 +28,7 @@ from geores.questions.forms import (
     RuralUrban,
 )
 
-__all__ = ['RELATION', 'Asked', 'Vocabulary', 'ask_balanced', 'draw_objects', 'nested']
+__all__ = ['RELATION', 'AnsweredForm', 'Vocabulary', 'ask_balanced', 'draw_objects', 'nested']
 
 ATTRIBUTE = 0.35
 RELATION = 0.2
@@ -78,7 +78,7 @@ ABSENT = 0.3
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnsweredForm:
     """A question and its answer, not yet in words."""
 
     form: Form
@@ -86,8 +86,8 @@ class Asked:
 
 
 def ask_balanced(
-    facts: TileFacts, vocabulary: Vocabulary, count: int, balance: Balance, rng: Random
-) -> list[Asked]:
+    facts: TileFacts, vocabulary: Vocabulary, count: int, balance: QuestionBalance, rng: Random
+) -> list[AnsweredForm]:
     """Questions of a tile.
 
     Args:
@@ -103,7 +103,7 @@ def ask_balanced(
     if not vocabulary.categories or not facts.present:
         return []
     draw = _Draw(facts, vocabulary, rng)
-    asked: list[Asked] = []
+    asked: list[AnsweredForm] = []
     if balance.place:
         asked += _of_type(draw, 'rural_urban', 1, False)
     quotas, answers = balance.quotas(count - len(asked)), balance.level != 'types'
@@ -117,9 +117,9 @@ def ask_balanced(
     return sorted(asked, key=lambda one: order[one.form.type])
 
 
-def _of_type(draw: '_Draw', kind: str, quota: int, balanced: bool) -> list[Asked]:
+def _of_type(draw: '_Draw', kind: str, quota: int, balanced: bool) -> list[AnsweredForm]:
     """Up to a number of new questions of one type."""
-    asked: list[Asked] = []
+    asked: list[AnsweredForm] = []
     turns = list(ANSWERS[kind]) if balanced else ['any']
     least = min(2, len(turns))
     while len(asked) < quota and len(turns) >= least:
@@ -151,7 +151,7 @@ class _Draw:
         self.known: dict[Form, Fact | None] = {}
         self.absent = ABSENT
 
-    def with_answer(self, kind: str, wanted: str) -> Asked | None:
+    def with_answer(self, kind: str, wanted: str) -> AnsweredForm | None:
         """A new question whose answer is of a class, or of any."""
         self.absent = ABSENT if wanted in ('any', *NOTHING) or kind == 'comp' else 0.0
         for _ in range(TRIES):
@@ -161,7 +161,7 @@ class _Draw:
             fact = self._fact(form)
             if fact is not None and wanted in ('any', answer_class(kind, fact.answer)):
                 self.taken.add(_canonical(form))
-                return Asked(form, fact)
+                return AnsweredForm(form, fact)
         return None
 
     def _fact(self, form: Form) -> Fact | None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geores.asking.cover import measurable
+from geores.asking.area_estimator import measurable
 from geores.asking.understand import Known, known_categories, known_types
 from geores.card import ModelCard, list_models
 from geores.classification.options import ClassifyOptions
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from geores.model import Model
     from geores.vqa.model import VQAModel
 
-__all__ = ['choose_vqa', 'features_folder', 'known_to', 'look_at', 'prepare_look', 'vqa_for']
+__all__ = ['choose_vqa', 'encode_tiles', 'features_folder', 'known_to', 'load_vqa', 'prepare_encoding']
 
 BATCH_PIXELS = 2**18
 """Most pixels of the tiles that a CPU encodes at once: of 256 x 256, sixteen would take gigabytes."""
@@ -48,8 +48,8 @@ class EncodeStep:
     """Maps tiles to ``features`` (n, D, h, w), float16; safe to call from many threads.
 
     Args:
-        model: On its device.
-        precision: Of the forward pass, under autocast.
+        model: on its device.
+        precision: of the forward pass, under autocast.
     """
 
     def __init__(self, model: 'VQAModel', precision: Precision) -> None:
@@ -93,14 +93,14 @@ class FeatureSink:
         }
 
 
-def prepare_look(
+def prepare_encoding(
     scene: Scene, model: 'VQAModel', options: ClassifyOptions, *, notes: tuple[str, ...] = ()
 ) -> ClassifyWork:
     """Decide grid, tiles and units, for a step that encodes tiles instead of scoring them.
 
     Raises:
-        UsageError: An option does not fit the scene or the model.
-        ReadError: A sample of the pixels could not be read, and units depend on it.
+        UsageError: if an option does not fit the scene or the model.
+        ReadError: if a sample of the pixels could not be read, and units depend on it.
     """
     if options.tile is not None and options.tile != model.card.input_size and _fixed(model):
         raise UsageError(
@@ -130,21 +130,21 @@ def features_folder(folder: Path, name: str) -> Path:
 
 
 @contextmanager
-def look_at(
+def encode_tiles(
     look: ClassifyWork, folder: Path | None, *, resume: bool = True, progress: Progress | None = None
 ) -> Iterator['Classification']:
     """Encode every tile; what is kept is there until the block ends, and after it where it fails.
 
     Args:
-        look: What to do.
-        folder: Where unfinished work is kept, so that a killed run continues; None for a folder of the
+        look: what to do.
+        folder: where unfinished work is kept, so that a killed run continues; None for a folder of the
             system's temporary files, for features may be more than memory holds.
-        resume: Continue unfinished work in the folder.
-        progress: Called as tiles are finished.
+        resume: continue unfinished work in the folder.
+        progress: called as tiles are finished.
 
     Raises:
-        ReadError: The scene could not be read to the end.
-        WriteError: Features could not be written.
+        ReadError: if the scene could not be read to the end.
+        WriteError: if features could not be written.
     """
     with TemporaryDirectory(prefix='geores-') as temporary:
         place = Path(temporary) if folder is None else folder
@@ -160,11 +160,11 @@ NEAR = 4.0
 """How many times coarser or finer than a model's range a scene may be for it to be chosen."""
 
 
-def vqa_for(scene: Scene, model: 'str | Path | Model', device: str) -> tuple['VQAModel', tuple[str, ...]]:
+def load_vqa(scene: Scene, model: 'str | Path | Model', device: str) -> tuple['VQAModel', tuple[str, ...]]:
     """The model that answers, on its device, and why it was chosen where it was.
 
     Raises:
-        UsageError: It is no VQA model, or none suits the scene.
+        UsageError: if it is no VQA model, or none suits the scene.
     """
     from geores.bundle import load_model
     from geores.model import Model
@@ -189,12 +189,12 @@ def choose_vqa(scene: Scene, cards: Sequence[ModelCard] | None = None) -> tuple[
     """The VQA bundle for a scene by its pixel size, and why.
 
     Args:
-        scene: The scene.
-        cards: To choose from; those known by name where not given.
+        scene: the scene.
+        cards: to choose from; those known by name where not given.
 
     Raises:
-        BandError: The scene lacks bands of every one.
-        ModelNotFoundError: There is none for pixels of that size.
+        BandError: if the scene lacks bands of every one.
+        ModelNotFoundError: if there is none for pixels of that size.
     """
     cards = [card for card in (list_models() if cards is None else cards) if card.task == 'vqa']
     if not cards:
@@ -219,8 +219,8 @@ def known_to(model: 'VQAModel', cover: ModelCard | None) -> Known:
     """What can be answered about.
 
     Args:
-        model: The VQA model.
-        cover: Of the classification that measures areas where the model does not; None for none.
+        model: the VQA model.
+        cover: of the classification that measures areas where the model does not; None for none.
     """
     types = known_types(model.card.labels)
     categories = known_categories(model.tokenizer.definition)

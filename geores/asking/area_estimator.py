@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.asking.combine import Combined, Ownership, area
-from geores.asking.readings import Bins, Floats, Readings
+from geores.asking.combine import SceneEstimate, area
+from geores.asking.predictions import Bins, Floats, TileAreas, TilePredictions
 from geores.card import ModelCard, shipped_models
 from geores.classification.options import assign
 from geores.classification.select import choose_model
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     'LAND_COVER',
     'SHARES',
-    'Cover',
-    'cover_card',
+    'AreaEstimator',
+    'area_model_card',
     'covered_shares',
     'labels_of',
     'measurable',
@@ -79,8 +79,8 @@ def labels_of(category: str, labels: Sequence[str]) -> tuple[str, ...]:
     """The labels that measure a category; none where one of them is missing.
 
     Args:
-        category: As in `LAND_COVER`.
-        labels: Of the classification.
+        category: as in `LAND_COVER`.
+        labels: of the classification.
     """
     wanted = LAND_COVER.get(category, ())
     return wanted if set(wanted) <= set(labels) else ()
@@ -91,7 +91,7 @@ def measurable(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(category for category in LAND_COVER if labels_of(category, labels))
 
 
-def cover_card(scene: Scene) -> ModelCard | None:
+def area_model_card(scene: Scene) -> ModelCard | None:
     """The classification that ships and measures areas of a scene; None where there is none."""
     cards = [card for card in shipped_models() if card.task == 'single-label' and measurable(card.labels)]
     cards = [card for card in cards if scene.gsd and card.gsd[0] / 1.5 <= scene.gsd <= card.gsd[1] * 1.5]
@@ -102,12 +102,12 @@ def cover_card(scene: Scene) -> ModelCard | None:
 
 
 @dataclass(frozen=True)
-class Cover:
+class AreaEstimator:
     """The classification of a scene, made when the first area is asked for.
 
     Attributes:
-        card: Of the model that classifies.
-        make: Classifies.
+        card: of the model that classifies.
+        make: classifies.
     """
 
     card: ModelCard
@@ -119,15 +119,15 @@ class Cover:
         return self.make()
 
     @cached_property
-    def owned(self) -> Ownership:
+    def areas(self) -> TileAreas:
         """What its tiles see and own."""
         valid, owned = (
             self._read(name).ravel().astype(np.float64) * self.scored.pixel_area
             for name in ('valid', 'owned')
         )
-        return Ownership(self.scored.plan.tiling.shape, valid, owned)
+        return TileAreas(self.scored.plan.tiling.shape, valid, owned)
 
-    def measure(self, objects: Objects) -> tuple[Combined, Readings] | None:
+    def measure(self, objects: Objects) -> tuple[SceneEstimate, TilePredictions] | None:
         """The area of what the labels of a category cover; None where none do, or more is asked.
 
         A tile is covered whole, or to the label's `share_of` it, with the probability of the label: over
@@ -137,15 +137,15 @@ class Cover:
         wanted = labels_of(objects.category, self.card.labels)
         if not wanted or objects.size or objects.shape or objects.relation:
             return None
-        readings = self._readings([self.card.labels.index(label) for label in wanted])
-        return area(readings, self.owned), readings
+        predictions = self._readings([self.card.labels.index(label) for label in wanted])
+        return area(predictions, self.areas), predictions
 
-    def _readings(self, columns: list[int]) -> Readings:
+    def _readings(self, columns: list[int]) -> TilePredictions:
         labels = self.card.labels
         scores = self._read('scores').reshape(-1, len(labels))
         earned = np.any(assign(scores, self.scored.limits, 1)[:, columns], axis=1)
         shares = np.array([share_of(labels[column]) for column in columns])
-        return covered_shares(scores[:, columns], shares, earned, self.owned.seen)
+        return covered_shares(scores[:, columns], shares, earned, self.areas.seen)
 
     def _read(self, name: str) -> NDArray[np.float32]:
         rows, cols = self.scored.plan.tiling.shape
@@ -154,14 +154,14 @@ class Cover:
 
 def covered_shares(
     scores: NDArray[np.floating], shares: Floats, earned: NDArray[np.bool_], sizes: Floats
-) -> Readings:
+) -> TilePredictions:
     """Areas that labels cover in tiles: a label's share of a tile, with its probability.
 
     Args:
-        scores: Of the labels alone, (T, K), NaN where not seen.
-        shares: Of a tile that each label covers, (K,).
-        earned: Whether a tile carries one of them, (T,).
-        sizes: Of tiles in square metres, (T,).
+        scores: of the labels alone, (T, K), NaN where not seen.
+        shares: of a tile that each label covers, (K,).
+        earned: whether a tile carries one of them, (T,).
+        sizes: of tiles in square metres, (T,).
     """
     scores = scores.astype(np.float64)
     unseen, chance = np.isnan(scores[:, 0]), np.minimum(scores.sum(1), 1.0)
@@ -171,4 +171,4 @@ def covered_shares(
     upto[~unseen, -1] = 1.0
     ends = np.concatenate([[0.0], steps])
     best = np.where(unseen, -1, earned).astype(np.float64)
-    return Readings(best, np.maximum(chance, 1 - chance), chance, upto, Bins(ends, ends), sizes)
+    return TilePredictions(best, np.maximum(chance, 1 - chance), chance, upto, Bins(ends, ends), sizes)

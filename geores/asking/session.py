@@ -5,22 +5,27 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from geores.asking.answer import UNITS, Behind, SceneAnswer
+from geores.asking.answer import UNITS, SceneAnswer, TileEvidence
+from geores.asking.area_estimator import AreaEstimator
 from geores.asking.combine import (
     LONG,
     TOUCHED,
-    Combined,
-    Ownership,
+    SceneEstimate,
     area,
-    compare,
+    compare_counts,
     count,
     presence,
     rural_urban,
 )
-from geores.asking.cover import Cover
-from geores.asking.looking import known_to
-from geores.asking.reading import ownership, pixel_area, read_tiles
-from geores.asking.readings import AnswerTable, Readings
+from geores.asking.encoding import known_to
+from geores.asking.predictions import (
+    AnswerTable,
+    TileAreas,
+    TilePredictions,
+    pixel_area,
+    predict_tiles,
+    tile_areas,
+)
 from geores.asking.understand import Known, Understood, in_words, understand
 from geores.questions.forms import Area, Comparison, Count, Form
 from geores.questions.grammar import phrase
@@ -29,25 +34,25 @@ if TYPE_CHECKING:
     from geores.classification.scored import Scored
     from geores.vqa.model import VQAModel
 
-__all__ = ['Interview']
+__all__ = ['QASession']
 
 Asked = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Interview:
+class QASession:
     """Answers questions about one scene.
 
     Attributes:
-        scored: The scene, whose store holds features.
-        model: Of the features.
-        cover: What measures areas where the model does not; None for nothing.
-        top_k: Most tiles that count as evidence.
+        scored: the scene, whose store holds features.
+        model: of the features.
+        cover: what measures areas where the model does not; None for nothing.
+        top_k: most tiles that count as evidence.
     """
 
     scored: 'Scored'
     model: 'VQAModel'
-    cover: Cover | None = None
+    cover: AreaEstimator | None = None
     top_k: int | None = None
 
     @cached_property
@@ -56,9 +61,9 @@ class Interview:
         return known_to(self.model, None if self.cover is None else self.cover.card)
 
     @cached_property
-    def owned(self) -> Ownership:
+    def areas(self) -> TileAreas:
         """What tiles see and own."""
-        return ownership(self.scored)
+        return tile_areas(self.scored)
 
     @cached_property
     def table(self) -> AnswerTable:
@@ -69,14 +74,14 @@ class Interview:
         """Answer questions, the tiles' answers to all of them at once.
 
         Args:
-            questions: In English.
+            questions: in English.
 
         Raises:
-            QuestionError: One is no text, empty or too long; nothing was answered.
+            QuestionError: if one is no text, empty or too long; nothing was answered.
         """
         understood = [understand(question, self.known) for question in questions]
         asked = list(dict.fromkeys(one for each in understood for one in self._asked(each.form)))
-        read = dict(zip(asked, read_tiles(self.scored, self.model, self.table, asked), strict=True))
+        read = dict(zip(asked, predict_tiles(self.scored, self.model, self.table, asked), strict=True))
         done: dict[Understood, SceneAnswer] = {}
         for each in understood:
             if each not in done:
@@ -86,46 +91,46 @@ class Interview:
 
     def _asked(self, form: Form | None) -> list[Asked]:
         """What every tile is asked, in the wording of the release, which models have seen most."""
-        if form is None or self._by_cover(form):
+        if form is None or self._needs_classification(form):
             return []
         if isinstance(form, Comparison):
             sides: list[Form] = [Count(form.first), Count(form.second)]
             return [(phrase(each, 'released'), each.type) for each in [*sides, form]]
         return [(phrase(form, 'released'), form.type)]
 
-    def _by_cover(self, form: Form) -> bool:
+    def _needs_classification(self, form: Form) -> bool:
         return isinstance(form, Area) and not any(label.endswith('m2') for label in self.model.card.labels)
 
-    def _answer(self, asked: Understood, readings: list[Readings]) -> SceneAnswer:
+    def _answer(self, asked: Understood, predictions: list[TilePredictions]) -> SceneAnswer:
         form = asked.form
         head = SceneAnswer(self.scored.name, self.model.card.name, asked.question)
         if form is None:
             return self._nothing(head, asked.reason or '', asked.meant)
-        if isinstance(form, Area) and self._by_cover(form):
+        if isinstance(form, Area) and self._needs_classification(form):
             return self._by_area(head, asked, form)
-        if not readings[0].seen.any():
+        if not predictions[0].seen.any():
             return self._nothing(head, "I don't know: no tile has enough valid pixels", form.type)
-        combined = self._combined(form, readings)
-        single = isinstance(form, Comparison) and combined.parts is None
+        estimate = self._estimate(form, predictions)
+        single = isinstance(form, Comparison) and estimate.parts is None
         kept = (
-            tuple(readings[2:] if single else readings[:2])
+            tuple(predictions[2:] if single else predictions[:2])
             if isinstance(form, Comparison)
-            else (readings[0],)
+            else (predictions[0],)
         )
-        behind = Behind(self.scored, self.model.card.labels, kept, combined, self.top_k)
-        return self._found(head, asked, form, behind, 'vqa', self._notes(form, readings[0]))
+        basis = TileEvidence(self.scored, self.model.card.labels, kept, estimate, self.top_k)
+        return self._found(head, asked, form, basis, 'vqa', self._notes(form, predictions[0]))
 
-    def _combined(self, form: Form, readings: list[Readings]) -> Combined:
-        first = readings[0]
+    def _estimate(self, form: Form, predictions: list[TilePredictions]) -> SceneEstimate:
+        first = predictions[0]
         if isinstance(form, Comparison):
             if first.seen.sum() == 1:  # its own answer is the scene's
-                return presence(readings[2])
-            return compare(first, readings[1], self.owned, form.choice)
+                return presence(predictions[2])
+            return compare_counts(first, predictions[1], self.areas, form.choice)
         if form.type == 'rural_urban':
-            return rural_urban(first, self.owned)
+            return rural_urban(first, self.areas)
         if isinstance(form, Count):
-            return count(first, self.owned, None if form.objects.category in LONG else TOUCHED)
-        return area(first, self.owned) if form.type == 'area' else presence(first)
+            return count(first, self.areas, None if form.objects.category in LONG else TOUCHED)
+        return area(first, self.areas) if form.type == 'area' else presence(first)
 
     def _by_area(self, head: SceneAnswer, asked: Understood, form: Area) -> SceneAnswer:
         measured = None if self.cover is None else self.cover.measure(form.objects)
@@ -133,63 +138,63 @@ class Interview:
             more = form.objects.size or form.objects.shape or form.objects.relation
             why = ': a classification tells neither sizes, shapes nor places' if more else ''
             return self._nothing(head, f'cannot measure that area{why}', 'area')
-        combined, readings = measured
-        behind = Behind(self.cover.scored, ('no', 'yes'), (readings,), combined, self.top_k)
+        estimate, predictions = measured
+        basis = TileEvidence(self.cover.scored, ('no', 'yes'), (predictions,), estimate, self.top_k)
         note = (
             f'area by the classification of {self.cover.card.name}, for {self.model.card.name} answers none'
         )
         told = self.scored.info.notes
         others = tuple(one for one in self.cover.scored.info.notes if one not in told)
-        return self._found(head, asked, form, behind, self.cover.card.name, (note, *others))
+        return self._found(head, asked, form, basis, self.cover.card.name, (note, *others))
 
     def _found(
         self,
         head: SceneAnswer,
         asked: Understood,
         form: Form,
-        behind: Behind,
+        basis: TileEvidence,
         source: str,
         notes: tuple[str, ...],
     ) -> SceneAnswer:
-        combined = behind.combined
-        tiles = int(behind.readings[0].seen.sum())
-        text = in_words(form, combined, tiles, one_tile=tiles == 1)
+        estimate = basis.estimate
+        tiles = int(basis.predictions[0].seen.sum())
+        text = in_words(form, estimate, tiles, one_tile=tiles == 1)
         return SceneAnswer(
             head.scene,
             head.model,
             head.question,
             form.type,
-            combined.answer,
+            estimate.answer,
             f'{text}, by the classification of {source}' if source != 'vqa' else text,
-            combined.probability,
+            estimate.probability,
             tiles,
             asked.understood_as,
-            combined.interval,
-            combined.value,
+            estimate.interval,
+            estimate.value,
             UNITS.get(form.type),
             source,
             form,
             notes,
-            behind=behind,
+            basis=basis,
         )
 
     def _nothing(self, head: SceneAnswer, reason: str, kind: str | None = None) -> SceneAnswer:
         return SceneAnswer(head.scene, head.model, head.question, kind, None, reason)
 
-    def _notes(self, form: Form, readings: Readings) -> tuple[str, ...]:
+    def _notes(self, form: Form, predictions: TilePredictions) -> tuple[str, ...]:
         notes = []
-        unseen = 1 - self._seen_share(readings)
+        unseen = 1 - self._seen_share(predictions)
         if unseen > 0.005:
             notes.append(f'{unseen:.0%} of the area was not seen (no valid pixels there)')
         if form.type == 'area' and self.scored.gsd is None:
             notes.append('the scene has no CRS: areas are those of pixels as in training')
         relations = [part for part in form.parts() if part.relation is not None]
-        if relations and readings.seen.sum() > 1:
+        if relations and predictions.seen.sum() > 1:
             notes.append('places beside each other are seen within a tile only')
         return tuple(notes)
 
-    def _seen_share(self, readings: Readings) -> float:
+    def _seen_share(self, predictions: TilePredictions) -> float:
         """Part of the grid's pixels that are valid and lie in a tile that was seen."""
         tiling = self.scored.plan.tiling
         whole = tiling.height * tiling.width * pixel_area(self.scored)
-        return float(self.owned.owned[readings.seen].sum() / whole)
+        return float(self.areas.owned[predictions.seen].sum() / whole)

@@ -1,16 +1,32 @@
 """What a model's probabilities say about each tile: of yes, of urban, of a number."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from geores.inference.store import Arrays
 from geores.vqa.answers import AnswerEncoding
 
-__all__ = ['LEVEL', 'AnswerTable', 'Bins', 'Readings']
+if TYPE_CHECKING:
+    from geores.classification.scored import Scored
+
+__all__ = [
+    'LEVEL',
+    'AnswerTable',
+    'Bins',
+    'TileAreas',
+    'TileModel',
+    'TilePredictions',
+    'pixel_area',
+    'predict_tiles',
+    'tile_areas',
+]
 
 LEVEL = 0.9
 """Probability that intervals are made for."""
@@ -18,6 +34,12 @@ LEVEL = 0.9
 OPEN = 10.0
 """How many times its lower end an open bin reaches: a decade, as the others. In the real sample of RSVQA-LR
 counts above 1000 have a mean of 4,100; with a decade it is 3,900."""
+
+TILES = 256
+"""Most tiles that are answered about at once."""
+QUESTIONS = 256
+"""Most questions that are asked of them at once."""
+FEATURE_BYTES = 128 * 2**20
 
 Floats = NDArray[np.float64]
 
@@ -30,8 +52,8 @@ class Bins:
     the real sample of RSVQA-LR that gives means of 3.9, 40 and 392, and the true ones are 4.1, 38 and 292.
 
     Attributes:
-        low: Their lower ends.
-        high: Their upper ends, the last may be infinite.
+        low: their lower ends.
+        high: their upper ends, the last may be infinite.
     """
 
     low: Floats
@@ -53,8 +75,8 @@ class Bins:
         """Numbers of ranges, whole ones where a range holds several.
 
         Args:
-            place: Which range.
-            part: How far into it by probability, 0 to 1.
+            place: which range.
+            part: how far into it by probability, 0 to 1.
         """
         low, top = self.low[place], self.top[place]
         wide = top > low
@@ -66,17 +88,17 @@ NO_BINS = Bins(np.empty(0), np.empty(0))
 
 
 @dataclass(frozen=True)
-class Readings:
+class TilePredictions:
     """What is known of every tile about one question; arrays of (T,), NaN where a tile was not seen.
 
     Attributes:
-        best: Position of the likeliest answer among the model's, -1 where not seen.
-        best_probability: Of it.
-        chance: Probability of 'yes' or 'urban'.
-        upto: Probability that the number (count, or area in square metres) is of a range or of one below it,
+        best: position of the likeliest answer among the model's, -1 where not seen.
+        best_probability: of it.
+        chance: probability of 'yes' or 'urban'.
+        upto: probability that the number (count, or area in square metres) is of a range or of one below it,
             (T, B).
-        bins: The ranges; none where no number is asked for.
-        unit: What their 1 stands for, such as each tile's area (T,) where they are shares of it.
+        bins: the ranges; none where no number is asked for.
+        unit: what their 1 stands for, such as each tile's area (T,) where they are shares of it.
     """
 
     best: Floats
@@ -121,7 +143,7 @@ class Readings:
         """Number above which it lies with at most as much."""
         return self._end(1 - (1 - LEVEL) / 2 - 1e-9, self.bins.high)
 
-    def put(self, tiles: NDArray[np.int64], part: 'Readings') -> None:
+    def put(self, tiles: NDArray[np.int64], part: 'TilePredictions') -> None:
         """Fill in some tiles."""
         for name in ('best', 'best_probability', 'chance', 'upto'):
             getattr(self, name)[tiles] = getattr(part, name)
@@ -133,32 +155,32 @@ class Readings:
 
 
 class AnswerTable:
-    """From probabilities of answers to `Readings`.
+    """From probabilities of answers to `TilePredictions`.
 
     Args:
-        labels: Answers of the model, in order.
-        encoding: What they stand for.
+        labels: answers of the model, in order.
+        encoding: what they stand for.
     """
 
     def __init__(self, labels: Sequence[str], encoding: AnswerEncoding) -> None:
         self.labels = tuple(labels)
         self.encoding = encoding
 
-    def empty(self, count: int, kind: str) -> Readings:
-        """Readings of tiles none of which was seen.
+    def empty(self, count: int, kind: str) -> TilePredictions:
+        """TilePredictions of tiles none of which was seen.
 
         Args:
-            count: Of tiles.
-            kind: Type of the question.
+            count: of tiles.
+            kind: type of the question.
         """
-        return Readings.empty(count, self._numbers(kind)[1])
+        return TilePredictions.empty(count, self._numbers(kind)[1])
 
-    def read(self, probabilities: NDArray[np.float32], kind: str) -> Readings:
+    def read(self, probabilities: NDArray[np.float32], kind: str) -> TilePredictions:
         """Read the answers of some tiles to one question.
 
         Args:
             probabilities: (n, K), summing to 1.
-            kind: Type of the question.
+            kind: type of the question.
         """
         scores = probabilities.astype(np.float64)
         best = scores.argmax(1).astype(np.float64)
@@ -168,7 +190,7 @@ class AnswerTable:
         # A mass of nothing above the last range is one of nothing, whatever rounding says.
         upto = np.minimum(parts.cumsum(1), 1.0)
         upto[:, -1:] = 1.0
-        return Readings(best, scores.max(1), self._chance(scores, kind), upto, bins)
+        return TilePredictions(best, scores.max(1), self._chance(scores, kind), upto, bins)
 
     def _chance(self, scores: Floats, kind: str) -> Floats:
         pair = ('urban', 'rural') if kind == 'rural_urban' else ('yes', 'no')
@@ -197,3 +219,96 @@ class AnswerTable:
             low, high, columns = np.array(rows, np.float64).reshape(-1, 3).T
             found[unit] = (columns.astype(np.int64), Bins(low, high))
         return found
+
+
+@dataclass(frozen=True)
+class TileAreas:
+    """What tiles see and own.
+
+    Attributes:
+        shape: rows and columns of tiles; the arrays are (rows * cols,), row-major.
+        seen: square metres (pixels where the scene has no CRS) of valid pixels in each tile.
+        owned: the part of them that belongs to the tile; over all tiles they are the scene's.
+    """
+
+    shape: tuple[int, int]
+    seen: Floats
+    owned: Floats
+
+    @property
+    def share(self) -> Floats:
+        """Part of what each tile sees that it owns."""
+        return np.divide(self.owned, self.seen, out=np.zeros(len(self.seen)), where=self.seen > 0)
+
+
+class TileModel(Protocol):
+    """What answers about tiles; `geores.vqa.model.VQAModel` does."""
+
+    def probabilities(self, features: Tensor, questions: Sequence[str]) -> Tensor:
+        """(N, Q, K) of features (N, D, h, w) and Q questions."""
+
+
+def predict_tiles(
+    result: 'Scored', model: TileModel, table: AnswerTable, asked: Sequence[tuple[str, str]]
+) -> list[TilePredictions]:
+    """Ask every seen tile.
+
+    Args:
+        result: whose store holds features.
+        model: of the features.
+        table: of its answers.
+        asked: wording and type of each question.
+
+    Returns:
+        A `TilePredictions` each, over all tiles of the plan in row-major order.
+    """
+    predictions = [table.empty(result.plan.tiling.count, kind) for _, kind in asked]
+    for tiles, features in _batches(result):
+        for start in range(0, len(asked), QUESTIONS):
+            part = asked[start : start + QUESTIONS]
+            scores = model.probabilities(features, [text for text, _ in part]).numpy()
+            for place, (_, kind) in enumerate(part):
+                predictions[start + place].put(tiles, table.read(scores[:, place], kind))
+    return predictions
+
+
+def _batches(result: 'Scored') -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Seen tiles of neighbouring chunks together: numbers in row-major order, and features."""
+    held: list[tuple[NDArray[np.int64], NDArray[np.float16]]] = []
+    numbers = np.arange(result.plan.tiling.count).reshape(result.plan.tiling.shape)
+    for chunk in result.plan:
+        arrays = result.store.get(chunk.index)
+        tiles = numbers[chunk.rows, chunk.cols][arrays['scores'][..., 0] > 0]
+        most = max(1, min(TILES, FEATURE_BYTES // max(arrays['features'][:1].nbytes, 1)))
+        for start in range(0, len(tiles), most):
+            held.append((tiles[start : start + most], arrays['features'][start : start + most]))
+            if sum(len(part) for part, _ in held) >= most:
+                yield _joined(held)
+                held = []
+    if held:
+        yield _joined(held)
+
+
+def _joined(
+    held: list[tuple[NDArray[np.int64], NDArray[np.float16]]],
+) -> tuple[NDArray[np.int64], Tensor]:
+    features = np.concatenate([part for _, part in held])
+    return np.concatenate([tiles for tiles, _ in held]), torch.from_numpy(features).float()
+
+
+def tile_areas(result: 'Scored') -> TileAreas:
+    """What each tile sees and owns, in square metres."""
+    pixel = pixel_area(result)
+    shape = result.plan.tiling.shape
+    seen, owned = np.zeros(shape), np.zeros(shape)
+    for chunk in result.plan:
+        arrays: Arrays = result.store.get(chunk.index)
+        seen[chunk.rows, chunk.cols] = arrays['valid']
+        owned[chunk.rows, chunk.cols] = arrays['owned']
+    return TileAreas(shape, seen.ravel() * pixel, owned.ravel() * pixel)
+
+
+def pixel_area(result: 'Scored') -> float:
+    """Square metres of a pixel; where the scene has no CRS, of one that the model was made for."""
+    low, high = result.card.gsd
+    return result.pixel_area if result.gsd is not None else low * high
