@@ -63,7 +63,7 @@ def test_exact_answers_of_tiles_give_exact_answers_of_the_scene(case):
     there = presence(said(['yes' if number else 'no' for number in numbers], 'presence'))
     assert there.answer == ('yes' if total else 'no')
     assert there.probability == 1
-    assert there.carries.tolist() == ([number > 0 for number in numbers] if total else [True] * len(numbers))
+    assert there.supports.tolist() == ([number > 0 for number in numbers] if total else [True] * len(numbers))
     many = count(said([str(number) for number in numbers], 'count'), whole(shape))
     assert many.answer == str(total)
     assert many.probability == 1
@@ -210,7 +210,7 @@ def test_more_tiles_that_say_yes_make_it_surer_but_not_sure():
 def test_doubt_in_many_tiles_becomes_presence_in_the_likeliest():
     found = presence(chances([0.3, *[0.2] * 20]))
     assert found.answer == 'yes'
-    assert found.carries.tolist() == [True, *[False] * 20]
+    assert found.supports.tolist() == [True, *[False] * 20]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_rural_or_urban_by_share_of_area():
     found = rural_urban(said(['rural', 'rural', 'urban'], 'rural_urban'), owned)
     assert (found.answer, found.probability) == ('urban', 1)
     assert found.value == pytest.approx(9 / 13)
-    assert found.carries.tolist() == [False, False, True]
+    assert found.supports.tolist() == [False, False, True]
     unsure = AnswerTable(YES, LR).read(np.array([[0, 0, 0, 0.6, 0.4]], np.float32), 'rural_urban')
     found = rural_urban(unsure, whole((1, 1)))
     assert found.answer == 'rural'
@@ -273,7 +273,7 @@ def test_sums_that_are_drawn_leave_a_doubt():
 def test_tiles_of_which_none_was_seen(shape):
     found = count(AnswerTable((*YES, *BINS), LR).empty(shape[0] * shape[1], 'count'), whole(shape))
     assert (found.value, found.interval) == (0, (0, 0))
-    assert not found.carries.any()
+    assert not found.supports.any()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The answer to a question about a scene."""
+"""The answer to a question about a whole scene, and the tiles that it rests on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -24,14 +24,14 @@ UNITS = {'count': 'objects', 'area': 'm2'}
 
 @dataclass(frozen=True)
 class TileEvidence:
-    """What an answer rests on.
+    """The tiles that an answer rests on, and what the model predicted for them.
 
     Attributes:
-        scored: tiles, grid and picture of the scene.
-        labels: answers that tiles can give.
-        predictions: of every tile; two of a comparison.
-        estimate: what came of them.
-        top_k: most tiles that count as evidence; None for all that carry the answer.
+        scored: the scene with its tiles, grid and quicklook.
+        labels: answers that the model can give for a tile.
+        predictions: predictions for every tile; one per side of a comparison, otherwise a single one.
+        estimate: the answer about the whole scene that was computed from the predictions.
+        top_k: maximum number of tiles that count as evidence; None keeps all that support the answer.
     """
 
     scored: 'Scored'
@@ -41,42 +41,44 @@ class TileEvidence:
     top_k: int | None = None
 
     @property
-    def evidence(self) -> NDArray[np.bool_]:
-        """Which tiles count as evidence: those that carry the answer, the strongest `top_k` of them."""
-        carries = self.estimate.carries
-        if self.top_k is None or carries.sum() <= self.top_k:
-            return carries
-        strength = np.where(carries, np.nan_to_num(self.estimate.strength), -1.0)
-        if self.estimate.answer == 'no':  # of which tiles that say "no" most clearly are the evidence
-            strength = np.where(carries, 1 - np.nan_to_num(self.estimate.strength), -1.0)
-        chosen = np.zeros(len(carries), bool)
+    def mask(self) -> NDArray[np.bool_]:
+        """Evidence mask, (T,): the tiles that support the answer, limited to the strongest `top_k`."""
+        supports = self.estimate.supports
+        if self.top_k is None or supports.sum() <= self.top_k:
+            return supports
+        strength = np.nan_to_num(self.estimate.strength)
+        if self.estimate.answer == 'no':  # the strongest evidence is the tile least likely to show the thing
+            strength = 1 - strength
+        strength = np.where(supports, strength, -1.0)
+        chosen = np.zeros(len(supports), bool)
         chosen[np.argsort(-strength, kind='stable')[: self.top_k]] = True
         return chosen
 
 
 @dataclass(frozen=True)
 class SceneAnswer:
-    """What a scene's tiles together answer to a question.
+    """The answer to one question about one scene, computed from the answers of its tiles.
 
     Attributes:
         scene: name of the scene.
-        model: name of the model.
-        question: as it was asked.
+        model: name of the VQA model.
+        question: the question, word for word.
         question_type: 'presence', 'count', 'comp', 'area' or 'rural_urban'; None where it is not known.
         answer: 'yes', 'no', 'rural', 'urban', a count as '37', an area as '10632m2'; None for "I don't know"
             and "cannot measure".
-        text: the answer in words.
-        probability: that the answer is right; of a number, that the truth lies in the interval.
-        tiles: how many were seen.
-        understood_as: another wording, where the question was not understood as it stands.
-        interval: ends of a number, both inclusive.
+        text: the answer as a sentence.
+        probability: probability that the answer is right; for a number, that the truth lies in the interval.
+        tiles: number of tiles with enough valid pixels to be encoded.
+        understood_as: the wording that was answered, where the question itself could not be parsed.
+        interval: lower and upper end of a number, both inclusive.
         value: the number itself.
-        unit: of it, 'objects' or 'm2'.
-        source: where the answer is from: 'vqa', or the name of the classification that measured an area.
-        form: what was asked, machine-readable.
-        notes: what the user should know, one sentence each.
-        scene_notes: what was assumed of the scene, the same for all its questions.
-        outputs: files under 'evidence' and 'map'.
+        unit: unit of `value`, 'objects' or 'm2'.
+        source: 'vqa', or the name of the classification model that measured an area.
+        form: the parsed question.
+        notes: what the user should know about this answer, one sentence each.
+        scene_notes: what was assumed about the scene; the same for all its questions.
+        outputs: paths of the files written, under the keys 'evidence' and 'map'.
+        basis: the tiles that the answer rests on; None without an answer.
     """
 
     scene: str
@@ -100,11 +102,12 @@ class SceneAnswer:
 
     @property
     def evidence(self) -> gpd.GeoDataFrame | None:
-        """Every tile: outline, its own answer, and whether it counts as evidence; None without an answer.
+        """One row per tile: its outline, its own answer, and whether it is evidence. None without an answer.
 
-        Columns: ``row``, ``col``; ``seen``; ``answer`` of the tile with its ``probability``; ``chance`` of
-        "yes" or "urban", or of being covered; ``number`` expected of it with ``low`` and ``high`` (``first``
-        and ``second`` of a comparison), NaN where there is none; ``evidence``; ``geometry``.
+        Columns: ``row`` and ``col``; ``seen``, whether the tile was encoded; ``answer`` with its
+        ``probability``; ``chance``, the probability of "yes", "urban" or of being covered; ``number``, the
+        expected number, with ``low`` and ``high`` (``first`` and ``second`` for a comparison), NaN where
+        there is none; ``evidence``; ``geometry``.
         """
         if self.basis is None:
             return None
@@ -113,11 +116,11 @@ class SceneAnswer:
         return gpd.GeoDataFrame(columns, geometry=tile_outlines(scored), crs=crs)
 
     def with_outputs(self, outputs: Mapping[str, Path]) -> 'SceneAnswer':
-        """The same with files."""
+        """A copy of the answer that knows the files written for it."""
         return replace(self, outputs=dict(outputs))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON: what ``--json`` prints."""
+        """The answer as plain JSON values: what ``--json`` prints."""
         record: dict[str, Any] = {
             'scene': self.scene,
             'model': self.model,
@@ -129,7 +132,7 @@ class SceneAnswer:
             'tiles': self.tiles,
         }
         if self.basis is not None:
-            record['evidence_tiles'] = int(self.basis.evidence.sum())
+            record['evidence_tiles'] = int(self.basis.mask.sum())
         if self.interval is not None:
             record['interval'] = list(self.interval)
         record |= {
@@ -142,10 +145,10 @@ class SceneAnswer:
 
 
 def evidence_columns(basis: TileEvidence, kind: str) -> dict[str, Any]:
-    """The columns of `SceneAnswer.evidence` but for the outlines, arrays of (T,).
+    """The columns of `SceneAnswer.evidence` without the outlines, arrays of shape (T,).
 
     Args:
-        basis: what an answer rests on.
+        basis: the tiles that an answer rests on.
         kind: type of the question.
     """
     predictions = basis.predictions[0]
@@ -163,4 +166,4 @@ def evidence_columns(basis: TileEvidence, kind: str) -> dict[str, Any]:
         columns |= {'number': predictions.mean, 'low': predictions.low, 'high': predictions.high}
     if kind == 'comp' and len(basis.predictions) == 2:
         columns |= {'first': predictions.mean, 'second': basis.predictions[1].mean}
-    return columns | {'evidence': basis.evidence}
+    return columns | {'evidence': basis.mask}

@@ -1,6 +1,7 @@
-"""What a user can ask of `ask`.
+"""Ask a scene of any size: from a raster and questions to answers with their evidence.
 
-Ask a scene of any size: from a raster and questions to answers with their evidence.
+`ask` does all of it; the command `geores ask` uses the steps behind it (`ask_options`, `check_answer_folder`,
+`open_session`), because it prompts for questions while the encoded tiles are kept.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,17 +45,17 @@ _OTHER = (
     *('threshold', 'compile', 'stride', 'linear_s1'),
     *('probabilities', 'polygons', 'min_area', 'simplify', 'colours'),
 )
-"""Options of a classification that mean nothing here."""
+"""Options of `classify` that have no meaning for questions."""
 
 
 def ask_options(options: dict[str, Any]) -> tuple[ClassifyOptions, int | None]:
-    """Options of looking at a scene, and how many tiles count as evidence.
+    """Split keyword options into those of encoding a scene and the maximum number of evidence tiles.
 
     Args:
-        options: by name.
+        options: options by name, as `ask` takes them.
 
     Raises:
-        UsageError: if one is unknown or out of range.
+        UsageError: if an option is unknown or out of range.
     """
     known = [field.name for field in fields(ClassifyOptions) if field.name not in _OTHER]
     unknown = [name for name in options if name not in known]
@@ -94,36 +95,36 @@ def ask(
     progress: Progress | None = None,
     **options: Any,
 ) -> SceneAnswer | list[SceneAnswer]:
-    """Ask a scene of any size.
+    """Ask questions about a scene of any size.
 
-    Every tile is looked at once, however many questions there are: give a list of them.
+    Every tile is encoded once, however many questions there are: pass them as one list.
 
     Args:
-        scene: a path, several paths of one place, an `xarray.DataArray`, an open `Scene`, or what `classify`
-            gave. A classification keeps scores and no features, so that its scene is looked at anew; its part
-            of the scene (``bbox``, ``aoi``, ``mask``) is taken over where the options do not say another, and
-            areas are measured by its scores where its labels allow it.
-        question: in English, such as "Is there a water area?"; or a list of them.
-        model: name or path of a VQA bundle, a loaded `VQAModel`, or ``auto``: the one for the scene's pixel
-            size.
-        bands: names of the bands in file order, where the file does not say.
+        scene: a path, several paths of one place, an `xarray.DataArray`, an open `Scene`, or the result of
+            `classify`. A classification stores scores but no features, so its scene is read again; its
+            subset of the scene (``bbox``, ``aoi``, ``mask``) is used unless the options say otherwise, and
+            its scores measure areas where its labels allow it.
+        question: a question in English, such as "Is there a water area?", or a list of questions.
+        model: name or path of a VQA bundle, a loaded `VQAModel`, or ``auto`` for the one that suits the
+            scene's pixel size.
+        bands: names of the bands in file order, for files that do not name them.
         allow_vrt: whether a GDAL virtual raster, which can read other files, may be opened.
         out: folder for evidence (GeoParquet), maps (PNG) and ``answers.json``; unfinished work is kept there
-            too, so that a killed run continues.
+            too, so that a killed run can continue.
         resume: continue unfinished work in ``out``.
         overwrite: replace answers in ``out``.
         progress: called as tiles are finished.
         **options: ``tile``, ``resolution``, ``bbox`` and ``bbox_crs``, ``aoi``, ``mask`` and ``mask_values``,
             ``clouds``, ``min_valid``, ``batch_size``, ``device``, ``precision``, ``workers``, ``max_output``,
-            ``atmosphere`` as of `classify`; ``top_k`` (most tiles that count as evidence).
+            ``atmosphere`` as for `classify`; ``top_k``, the maximum number of evidence tiles.
 
     Returns:
-        An answer, or for a list of questions a list of them.
+        One answer, or a list of answers for a list of questions.
 
     Raises:
-        UsageError: if something given cannot be used; nothing was written.
+        UsageError: if an argument cannot be used; nothing was written.
         ReadError: if the scene could not be read to the end; finished work is kept in ``out``.
-        WriteError: if the results could not be written; likewise.
+        WriteError: if the results could not be written; finished work is kept in ``out``.
     """
     questions = [question] if isinstance(question, str) else question
     check_scene_questions(questions)
@@ -162,17 +163,20 @@ def open_session(
     resume: bool = True,
     progress: Progress | None = None,
 ) -> Iterator[QASession]:
-    """Look at a scene, and answer questions until the block ends; `ask` describes what is raised."""
+    """Encode the tiles of a scene, then answer questions until the block ends.
+
+    The arguments are those of `ask`, after validation, and the same errors are raised.
+    """
     job = prepare_encoding(scene, model, options, notes=notes)
-    cover = area_estimator(scene, model, options, classified)
+    estimator = make_area_estimator(scene, model, options, classified)
     with encode_tiles(job, folder, resume=resume, progress=progress) as scored:
-        yield QASession(scored, model, cover, top_k)
+        yield QASession(scored, model, estimator, top_k)
 
 
-def area_estimator(
+def make_area_estimator(
     scene: Scene, model: 'VQAModel', options: ClassifyOptions, classified: Classification | None
 ) -> AreaEstimator | None:
-    """What measures areas where the model does not answer them."""
+    """The classification that measures areas, for VQA models without answers in square metres."""
     from geores.bundle import load_model
 
     if classified is not None and classified.card.task == 'single-label':
@@ -192,16 +196,16 @@ def area_estimator(
 
 
 def known_of(scene: Scene, model: 'VQAModel', classified: Classification | None = None) -> 'Known':
-    """What can be answered about a scene, before it is looked at."""
+    """What can be answered about a scene; known before any tile is read."""
     single = classified is not None and classified.card.task == 'single-label'
     return known_to(model, classified.card if classified is not None and single else area_model_card(scene))
 
 
 def check_scene_questions(questions: Sequence[str]) -> None:
-    """Refuse what are no questions.
+    """Validate a list of questions.
 
     Raises:
-        UsageError: if there is none; or one is no text, empty or too long.
+        UsageError: if the list is empty, or a question is not a string, is empty or is too long.
     """
     from geores.asking.understand import clean_question
 
@@ -220,7 +224,7 @@ def check_answer_folder(
     *,
     overwrite: bool,
 ) -> None:
-    """Raise `OutputError` where answers could not be written, before the scene is looked at."""
+    """Raise `OutputError` if the answers could not be written, before any tile is read."""
     from geores.asking.understand import understand
 
     known = known_of(scene, model, classified)
@@ -237,24 +241,27 @@ def done_before(
     top_k: int | None,
     questions: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """What the record in a folder says of questions that the same run has answered; none where one is new.
+    """Recorded answers of an earlier run with the same scene, model and options.
 
     Args:
-        folder: of answers.
+        folder: folder of answers.
         scene: the scene.
-        model: that answers.
-        options: that are asked for.
-        top_k: most tiles that count as evidence.
-        questions: in English.
+        model: the VQA model.
+        options: options of encoding the scene.
+        top_k: maximum number of evidence tiles.
+        questions: the questions, in English.
+
+    Returns:
+        One record per question; empty if any question is new or anything that decides the answer differs.
     """
     entries = answered_before(folder, scene.name, questions)
     if not entries:
         return []
     key = known_key(scene, model, options, lay_out_scene(scene, model.card, options))
     for entry in entries:
-        said = {'key': entry['key'], 'options': entry['provenance']['options']}
-        # Precision and batches are chosen when the scene is looked at; the number of tiles is apart.
-        if differences(said, key, options, ignored=('precision', 'batch_size', 'top_k')):
+        recorded = {'key': entry['key'], 'options': entry['provenance']['options']}
+        # Precision and batch size are chosen at run time; `top_k` only matters if files were written.
+        if differences(recorded, key, options, ignored=('precision', 'batch_size', 'top_k')):
             return []
         if entry['top_k'] != top_k and entry['outputs']:
             return []
@@ -262,12 +269,13 @@ def done_before(
 
 
 def _taken_over(classified: Classification | PixelClassification) -> dict[str, Any]:
+    """Options that select the part of the scene which was classified."""
     names = ('bbox', 'bbox_crs', 'aoi', 'mask', 'mask_values', 'clouds', 'min_valid', 'atmosphere')
     return {name: value for name, value in classified.info.options.items() if name in names}
 
 
 def _detached(answers: list[SceneAnswer]) -> list[SceneAnswer]:
-    """Answers whose evidence no longer needs the features, which are about to be removed."""
+    """Answers whose evidence no longer refers to the stored features, which are about to be removed."""
     stores: dict[int, MemoryStore] = {}
     detached = []
     for answer in answers:

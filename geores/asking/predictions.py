@@ -1,4 +1,8 @@
-"""What a model's probabilities say about each tile: of yes, of urban, of a number."""
+"""Predictions per tile: the probability of yes or urban, and the distribution of a number.
+
+`predict_tiles` asks the model about the stored features of every tile, `AnswerTable` turns its probabilities
+of answers into `TilePredictions`, and `TileAreas` says how much ground each tile stands for.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,31 +33,32 @@ __all__ = [
 ]
 
 LEVEL = 0.9
-"""Probability that intervals are made for."""
+"""Probability that the truth lies in an interval."""
 
 OPEN = 10.0
-"""How many times its lower end an open bin reaches: a decade, as the others. In the real sample of RSVQA-LR
-counts above 1000 have a mean of 4,100; with a decade it is 3,900."""
+"""An open bin ends at its lower end times this factor: a decade, as the other bins. In the real sample of
+RSVQA-LR counts above 1000 have a mean of 4,100; a decade gives 3,900."""
 
 TILES = 256
-"""Most tiles that are answered about at once."""
+"""Maximum number of tiles in a batch."""
 QUESTIONS = 256
-"""Most questions that are asked of them at once."""
+"""Maximum number of questions in a batch."""
 FEATURE_BYTES = 128 * 2**20
+"""Maximum size of the features in a batch, float16."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Bins:
-    """Ranges of numbers in ascending order, (B,) both, ends inclusive; most hold one number alone.
+    """Ranges of numbers in ascending order, ends inclusive; many hold a single number.
 
-    Within a range numbers are taken as spread evenly over their logarithms: small ones are more frequent. On
-    the real sample of RSVQA-LR that gives means of 3.9, 40 and 392, and the true ones are 4.1, 38 and 292.
+    Within a range numbers are assumed log-uniform, because small numbers are more frequent. On the real
+    sample of RSVQA-LR this gives bin means of 3.9, 40 and 392; the true means are 4.1, 38 and 292.
 
     Attributes:
-        low: their lower ends.
-        high: their upper ends, the last may be infinite.
+        low: lower ends, (B,).
+        high: upper ends, (B,); the last one may be infinite.
     """
 
     low: Floats
@@ -61,7 +66,7 @@ class Bins:
 
     @cached_property
     def top(self) -> Floats:
-        """Upper ends, `OPEN` times the lower one where there is none."""
+        """Finite upper ends: `OPEN` times the lower end for an open range."""
         return np.where(np.isinf(self.high), OPEN * self.low, self.high)
 
     @cached_property
@@ -72,11 +77,11 @@ class Bins:
         return np.where(wide, (self.top - self.low) / ratio, self.low)
 
     def at(self, place: NDArray[np.int64], part: Floats) -> Floats:
-        """Numbers of ranges, whole ones where a range holds several.
+        """Quantiles within ranges, rounded down to whole numbers where a range holds several.
 
         Args:
-            place: which range.
-            part: how far into it by probability, 0 to 1.
+            place: index of the range.
+            part: quantile within that range, 0 to 1.
         """
         low, top = self.low[place], self.top[place]
         wide = top > low
@@ -89,16 +94,15 @@ NO_BINS = Bins(np.empty(0), np.empty(0))
 
 @dataclass(frozen=True)
 class TilePredictions:
-    """What is known of every tile about one question; arrays of (T,), NaN where a tile was not seen.
+    """Predictions for one question, one per tile; arrays of shape (T,), NaN where a tile was not seen.
 
     Attributes:
-        best: position of the likeliest answer among the model's, -1 where not seen.
-        best_probability: of it.
+        best: index of the likeliest answer among the model's labels.
+        best_probability: probability of the likeliest answer.
         chance: probability of 'yes' or 'urban'.
-        upto: probability that the number (count, or area in square metres) is of a range or of one below it,
-            (T, B).
-        bins: the ranges; none where no number is asked for.
-        unit: what their 1 stands for, such as each tile's area (T,) where they are shares of it.
+        upto: cumulative probability over the ranges of a number (a count, or square metres), (T, B).
+        bins: the ranges; empty if no number is asked for.
+        unit: factor from the bins to the number, such as each tile's area (T,) if bins are shares of a tile.
     """
 
     best: Floats
@@ -110,18 +114,18 @@ class TilePredictions:
 
     @classmethod
     def empty(cls, count: int, bins: Bins = NO_BINS) -> Self:
-        """Of tiles none of which was seen."""
+        """Predictions for `count` tiles, none of which was seen."""
         best, probability, chance = np.full((3, count), np.nan)
         return cls(best, probability, chance, np.full((count, len(bins.low)), np.nan), bins)
 
     @property
     def seen(self) -> NDArray[np.bool_]:
-        """Which tiles were seen."""
+        """Mask of the tiles that were seen, (T,)."""
         return ~np.isnan(self.best_probability)
 
     @property
     def mean(self) -> Floats:
-        """Expected number."""
+        """Expected number per tile."""
         if not len(self.bins.low):
             return np.full(len(self.best), np.nan)
         expected: Floats = np.diff(self.upto, axis=1, prepend=0.0) @ self.bins.mean
@@ -129,22 +133,22 @@ class TilePredictions:
 
     @property
     def some(self) -> Floats:
-        """Chance that the number is not 0."""
+        """Probability that the number is not 0."""
         none: Floats = self.upto[:, self.bins.high == 0].sum(1)
         return 1 - none
 
     @property
     def low(self) -> Floats:
-        """Number below which the truth lies with at most half of 1 - `LEVEL`."""
+        """Lower end of the central interval with probability `LEVEL`."""
         return self._end((1 - LEVEL) / 2 + 1e-9, self.bins.low)
 
     @property
     def high(self) -> Floats:
-        """Number above which it lies with at most as much."""
+        """Upper end of the central interval with probability `LEVEL`."""
         return self._end(1 - (1 - LEVEL) / 2 - 1e-9, self.bins.high)
 
     def put(self, tiles: NDArray[np.int64], part: 'TilePredictions') -> None:
-        """Fill in some tiles."""
+        """Write the predictions of some tiles in place."""
         for name in ('best', 'best_probability', 'chance', 'upto'):
             getattr(self, name)[tiles] = getattr(part, name)
 
@@ -155,11 +159,11 @@ class TilePredictions:
 
 
 class AnswerTable:
-    """From probabilities of answers to `TilePredictions`.
+    """Reads probabilities of answers as `TilePredictions`.
 
     Args:
-        labels: answers of the model, in order.
-        encoding: what they stand for.
+        labels: answers of the model, in the order of its outputs.
+        encoding: tells which numbers a class of answers stands for.
     """
 
     def __init__(self, labels: Sequence[str], encoding: AnswerEncoding) -> None:
@@ -170,16 +174,16 @@ class AnswerTable:
         """TilePredictions of tiles none of which was seen.
 
         Args:
-            count: of tiles.
+            count: number of tiles.
             kind: type of the question.
         """
         return TilePredictions.empty(count, self._numbers(kind)[1])
 
     def read(self, probabilities: NDArray[np.float32], kind: str) -> TilePredictions:
-        """Read the answers of some tiles to one question.
+        """Read the probabilities of some tiles for one question.
 
         Args:
-            probabilities: (n, K), summing to 1.
+            probabilities: probabilities of the answers, (n, K), summing to 1.
             kind: type of the question.
         """
         scores = probabilities.astype(np.float64)
@@ -187,7 +191,7 @@ class AnswerTable:
         columns, bins = self._numbers(kind)
         parts = scores[:, columns]
         parts = parts / np.maximum(parts.sum(1, keepdims=True), 1e-12)
-        # A mass of nothing above the last range is one of nothing, whatever rounding says.
+        # The last cumulative probability is exactly 1, whatever the rounding.
         upto = np.minimum(parts.cumsum(1), 1.0)
         upto[:, -1:] = 1.0
         return TilePredictions(best, scores.max(1), self._chance(scores, kind), upto, bins)
@@ -202,7 +206,7 @@ class AnswerTable:
         return chance
 
     def _numbers(self, kind: str) -> tuple[NDArray[np.int64], Bins]:
-        """Positions of the answers that are numbers, in ascending order, and what they stand for."""
+        """Indices of the answers that are numbers, in ascending order, and their ranges."""
         if kind not in ('count', 'area'):
             return np.empty(0, np.int64), NO_BINS
         return self._bins['m2' if kind == 'area' else '']
@@ -223,12 +227,12 @@ class AnswerTable:
 
 @dataclass(frozen=True)
 class TileAreas:
-    """What tiles see and own.
+    """Areas that tiles see and own; tiles may overlap, and every pixel is owned by one tile.
 
     Attributes:
         shape: rows and columns of tiles; the arrays are (rows * cols,), row-major.
-        seen: square metres (pixels where the scene has no CRS) of valid pixels in each tile.
-        owned: the part of them that belongs to the tile; over all tiles they are the scene's.
+        seen: area of the valid pixels in each tile, in square metres (in pixels without a CRS).
+        owned: area of the valid pixels that the tile owns; over all tiles they add up to the scene.
     """
 
     shape: tuple[int, int]
@@ -237,30 +241,30 @@ class TileAreas:
 
     @property
     def share(self) -> Floats:
-        """Part of what each tile sees that it owns."""
+        """Share of the area a tile sees that it owns."""
         return np.divide(self.owned, self.seen, out=np.zeros(len(self.seen)), where=self.seen > 0)
 
 
 class TileModel(Protocol):
-    """What answers about tiles; `geores.vqa.model.VQAModel` does."""
+    """Answers questions about features of tiles; `geores.vqa.model.VQAModel` is one."""
 
     def probabilities(self, features: Tensor, questions: Sequence[str]) -> Tensor:
-        """(N, Q, K) of features (N, D, h, w) and Q questions."""
+        """Probabilities (N, Q, K) of K answers for features (N, D, h, w) and Q questions."""
 
 
 def predict_tiles(
     result: 'Scored', model: TileModel, table: AnswerTable, asked: Sequence[tuple[str, str]]
 ) -> list[TilePredictions]:
-    """Ask every seen tile.
+    """Ask every seen tile all questions.
 
     Args:
-        result: whose store holds features.
-        model: of the features.
-        table: of its answers.
+        result: the encoded scene, whose store holds features.
+        model: the model that made the features.
+        table: reads the model's probabilities.
         asked: wording and type of each question.
 
     Returns:
-        A `TilePredictions` each, over all tiles of the plan in row-major order.
+        One `TilePredictions` per question, over all tiles of the plan in row-major order.
     """
     predictions = [table.empty(result.plan.tiling.count, kind) for _, kind in asked]
     for tiles, features in _batches(result):
@@ -273,7 +277,7 @@ def predict_tiles(
 
 
 def _batches(result: 'Scored') -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-    """Seen tiles of neighbouring chunks together: numbers in row-major order, and features."""
+    """Batches of seen tiles across chunks: their row-major indices, and features (n, D, h, w)."""
     held: list[tuple[NDArray[np.int64], NDArray[np.float16]]] = []
     numbers = np.arange(result.plan.tiling.count).reshape(result.plan.tiling.shape)
     for chunk in result.plan:
@@ -297,7 +301,7 @@ def _joined(
 
 
 def tile_areas(result: 'Scored') -> TileAreas:
-    """What each tile sees and owns, in square metres."""
+    """Areas that the tiles of an encoded scene see and own."""
     pixel = pixel_area(result)
     shape = result.plan.tiling.shape
     seen, owned = np.zeros(shape), np.zeros(shape)
@@ -309,6 +313,6 @@ def tile_areas(result: 'Scored') -> TileAreas:
 
 
 def pixel_area(result: 'Scored') -> float:
-    """Square metres of a pixel; where the scene has no CRS, of one that the model was made for."""
+    """Square metres of a pixel; without a CRS, those of the pixels that the model was trained on."""
     low, high = result.card.gsd
     return result.pixel_area if result.gsd is not None else low * high

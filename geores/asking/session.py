@@ -1,4 +1,4 @@
-"""A scene that was looked at, and any number of questions about it."""
+"""Any number of questions about one scene whose tiles were encoded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -41,43 +41,46 @@ Asked = tuple[str, str]
 
 @dataclass(frozen=True)
 class QASession:
-    """Answers questions about one scene.
+    """Answers questions about one encoded scene.
 
     Attributes:
-        scored: the scene, whose store holds features.
-        model: of the features.
-        cover: what measures areas where the model does not; None for nothing.
-        top_k: most tiles that count as evidence.
+        scored: the scene, whose store holds the features of its tiles.
+        model: the VQA model that encoded the tiles.
+        area_estimator: measures areas if the model has no answers in square metres; None if nothing does.
+        top_k: maximum number of evidence tiles per answer.
     """
 
     scored: 'Scored'
     model: 'VQAModel'
-    cover: AreaEstimator | None = None
+    area_estimator: AreaEstimator | None = None
     top_k: int | None = None
 
     @cached_property
     def known(self) -> Known:
-        """What can be answered about."""
-        return known_to(self.model, None if self.cover is None else self.cover.card)
+        """The question types and categories that can be answered."""
+        return known_to(self.model, None if self.area_estimator is None else self.area_estimator.card)
 
     @cached_property
     def areas(self) -> TileAreas:
-        """What tiles see and own."""
+        """Areas that the tiles see and own."""
         return tile_areas(self.scored)
 
     @cached_property
     def table(self) -> AnswerTable:
-        """What the model's answers say."""
+        """Reads the model's probabilities as predictions."""
         return AnswerTable(self.model.card.labels, self.model.encoding)
 
     def answer(self, questions: Sequence[str]) -> list[SceneAnswer]:
-        """Answer questions, the tiles' answers to all of them at once.
+        """Answer questions; the tiles are asked all of them in one pass over the features.
 
         Args:
-            questions: in English.
+            questions: the questions, in English.
+
+        Returns:
+            One answer per question, in their order.
 
         Raises:
-            QuestionError: if one is no text, empty or too long; nothing was answered.
+            QuestionError: if a question is not a string, empty or too long; nothing was answered.
         """
         understood = [understand(question, self.known) for question in questions]
         asked = list(dict.fromkeys(one for each in understood for one in self._asked(each.form)))
@@ -90,7 +93,10 @@ class QASession:
         return [done[each] for each in understood]
 
     def _asked(self, form: Form | None) -> list[Asked]:
-        """What every tile is asked, in the wording of the release, which models have seen most."""
+        """The questions put to every tile, in the released wording, which models saw most in training.
+
+        A comparison is two counts; its own answer is needed only where the scene is a single tile.
+        """
         if form is None or self._needs_classification(form):
             return []
         if isinstance(form, Comparison):
@@ -123,7 +129,7 @@ class QASession:
     def _estimate(self, form: Form, predictions: list[TilePredictions]) -> SceneEstimate:
         first = predictions[0]
         if isinstance(form, Comparison):
-            if first.seen.sum() == 1:  # its own answer is the scene's
+            if first.seen.sum() == 1:  # a single tile: its answer is that of the scene
                 return presence(predictions[2])
             return compare_counts(first, predictions[1], self.areas, form.choice)
         if form.type == 'rural_urban':
@@ -133,19 +139,20 @@ class QASession:
         return area(first, self.areas) if form.type == 'area' else presence(first)
 
     def _by_area(self, head: SceneAnswer, asked: Understood, form: Area) -> SceneAnswer:
-        measured = None if self.cover is None else self.cover.measure(form.objects)
-        if measured is None or self.cover is None or not measured[1].seen.any():
+        estimator = self.area_estimator
+        measured = None if estimator is None else estimator.measure(form.objects)
+        if measured is None or estimator is None or not measured[1].seen.any():
             more = form.objects.size or form.objects.shape or form.objects.relation
             why = ': a classification tells neither sizes, shapes nor places' if more else ''
             return self._nothing(head, f'cannot measure that area{why}', 'area')
         estimate, predictions = measured
-        basis = TileEvidence(self.cover.scored, ('no', 'yes'), (predictions,), estimate, self.top_k)
-        note = (
-            f'area by the classification of {self.cover.card.name}, for {self.model.card.name} answers none'
+        basis = TileEvidence(estimator.scored, ('no', 'yes'), (predictions,), estimate, self.top_k)
+        reason = (
+            f'area by the classification of {estimator.card.name}, for {self.model.card.name} answers none'
         )
-        told = self.scored.info.notes
-        others = tuple(one for one in self.cover.scored.info.notes if one not in told)
-        return self._found(head, asked, form, basis, self.cover.card.name, (note, *others))
+        known = self.scored.info.notes
+        others = tuple(note for note in estimator.scored.info.notes if note not in known)
+        return self._found(head, asked, form, basis, estimator.card.name, (reason, *others))
 
     def _found(
         self,
@@ -194,7 +201,7 @@ class QASession:
         return tuple(notes)
 
     def _seen_share(self, predictions: TilePredictions) -> float:
-        """Part of the grid's pixels that are valid and lie in a tile that was seen."""
+        """Share of the grid's pixels that are valid and lie in a tile that was seen."""
         tiling = self.scored.plan.tiling
         whole = tiling.height * tiling.width * pixel_area(self.scored)
         return float(self.areas.owned[predictions.seen].sum() / whole)
