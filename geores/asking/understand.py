@@ -6,9 +6,9 @@ from typing import Any
 
 from geores.asking.combine import SceneEstimate
 from geores.questions.forms import Comparison, Form, LandCover, Objects, QuestionError, RuralUrban
-from geores.questions.grammar import MAX_LENGTH, parse, suggest, what_is_known
+from geores.questions.grammar import MAX_LENGTH, parse
 from geores.questions.grammar_phrases import plural
-from geores.questions.suggest import TYPES
+from geores.questions.suggest import TYPES, suggest, what_is_known
 from geores.questions.vocabulary import CATEGORIES
 from geores.vqa.answers import UNKNOWN, AnswerEncoding
 

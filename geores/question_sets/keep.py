@@ -1,4 +1,4 @@
-"""Which tiles a dataset keeps, in which part, and what each is asked."""
+"""Choose the tiles of a dataset, assign them to parts, and assign questions to them."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,26 +19,26 @@ __all__ = ['check_split', 'keep_tiles']
 
 Tile = tuple[int, int]
 AT_ONCE = 16
-"""Tiles whose questions are put into words at once."""
+"""Number of tiles per work item when questions are put into words."""
 
 
 def check_split(makers: Sequence[TileMaker], options: MakeOptions) -> None:
-    """Raise `UsageError` where tiles cannot be split, even if all were usable."""
+    """Raise `UsageError` if the tiles could not be split even if all were usable."""
     _split([(maker, tile) for maker in makers for tile in maker.layout.tiles], options)
 
 
 def keep_tiles(
     makers: Sequence[TileMaker], options: MakeOptions, workers: Workers
 ) -> tuple[list[DatasetTile], Counter[str], tuple[str, ...]]:
-    """Tiles with questions and parts.
+    """Choose the tiles of the dataset, with their parts and questions.
 
     Args:
-        makers: of the scenes, all of whose tiles are made.
-        options: of the user.
-        workers: put questions into words.
+        makers: one per scene, after all tiles were made.
+        options: options of the user.
+        workers: processes that put questions into words.
 
     Returns:
-        Tiles in order, how many are left out for which reason, and notes.
+        The tiles in order, the number of tiles left out per reason, and notes.
 
     Raises:
         UsageError: if no tile is left.
@@ -82,7 +82,7 @@ def _check_any(tiles: Sequence[object], dropped: Counter[str]) -> None:
 
 
 def _ask(kept: Sequence[DatasetTile], options: MakeOptions, workers: Workers) -> None:
-    """Choose the questions of each part, and put them into words."""
+    """Assign questions within each part, and put them into words."""
     chosen: list[list[ChosenQuestion]] = [[] for _ in kept]
     for part in PARTS:
         members = [index for index, one in enumerate(kept) if one.part == part]
