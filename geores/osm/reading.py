@@ -1,7 +1,4 @@
-"""OpenStreetMap's own binary files, read as a stream.
-
-Reading OpenStreetMap objects, whatever they come as.
-"""
+"""Read OpenStreetMap objects in a box from files of any supported format."""
 
 import json
 import os
@@ -23,24 +20,24 @@ __all__ = ['read_osm', 'read_pbf']
 Box = tuple[float, float, float, float]
 
 IN_MEMORY = 512 * 2**20
-"""Bytes of a file from which on the places of its nodes are kept on disk: 16 bytes a node."""
+"""Size of a file in bytes from which on the locations of its nodes are kept on disk, 16 bytes per node."""
 
 
 def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]:
-    """Objects of an `.osm.pbf` file (or `.osm`, `.osm.bz2`) that a mapping knows.
+    """Objects of an `.osm.pbf` file (or `.osm`, `.osm.bz2`) that have a category.
 
-    Areas are closed ways and multipolygon relations; a way that leaves the extract is a line of the
-    nodes that are in it. What of a PBF file can touch the box is first written to a small file, among the
-    temporary ones: memory grows with the box and not with the file. The other formats are read as a whole.
+    Areas are closed ways and multipolygon relations; a way that leaves the extract is a line through the
+    nodes in it. The objects of a PBF file that can touch the box are first written to a small temporary
+    file, so memory grows with the box and not with the file. Other formats are read as a whole.
 
     Args:
-        path: the file.
+        path: file to read.
         box: west, south, east, north in degrees.
-        mapping: says what to look for.
+        mapping: mapping from tags to categories.
 
     Raises:
-        UsageError: if the package `osmium` is not there.
-        ReadError: if the file is not whole or not in order, or is none of OpenStreetMap's.
+        UsageError: if the package `osmium` is not installed.
+        ReadError: if the file is damaged, not sorted, or not of OpenStreetMap.
         WriteError: if there is no room for temporary files.
     """
     try:
@@ -56,7 +53,7 @@ def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]:
                 part = Path(name, 'part.opl')
                 clip(osmium, path, box, mapping.keys, part)
             yield from _stream(osmium, part, box, mapping, name)
-    except RuntimeError as error:  # what osmium raises for every fault of a file
+    except RuntimeError as error:  # osmium raises it for every fault of a file
         raise ReadError(f'{path} cannot be read as OpenStreetMap data (cut short?): {error}') from error
     except GeoresError:
         raise
@@ -119,18 +116,18 @@ TABLES = ('.gpkg', '.parquet', '.geoparquet', '.shp', '.geojson', '.fgb')
 
 
 def read_osm(paths: Sequence[str | Path], box: Box, mapping: TagMapping) -> Features:
-    """Objects of some files that lie in a box.
+    """Read the objects of some files that lie in a box.
 
     Args:
         paths: `.osm.pbf`, GeoPackage, GeoParquet, Shapefile, GeoJSON or Overpass JSON files.
         box: west, south, east, north in degrees (WGS84).
-        mapping: says which objects belong to which category.
+        mapping: mapping from tags to categories.
 
     Returns:
-        The objects, in the order of their ids.
+        The objects, sorted by id.
 
     Raises:
-        UsageError: if a file is missing or of another kind, or no object lies in the box.
+        UsageError: if a file is missing or of an unknown format, or no object lies in the box.
         ReadError: if a file is damaged.
     """
     found = [one for path in paths for one in _read(Path(path), box, mapping)]

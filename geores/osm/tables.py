@@ -1,4 +1,4 @@
-"""OpenStreetMap objects in vector files: GeoPackage, GeoParquet, Shapefile, GeoJSON."""
+"""Read OpenStreetMap objects from vector files: GeoPackage, GeoParquet, Shapefile, GeoJSON."""
 
 import json
 import re
@@ -23,7 +23,7 @@ __all__ = ['read_table']
 Box = tuple[float, float, float, float]
 
 WIDE = 30.0
-"""Degrees of a box from which on projections bend it too much for its bounds to say where it lies."""
+"""Side of a box in degrees from which on it is too distorted by projections to filter by its bounds."""
 IDS = ('osm_id', '@id', 'osm_way_id', 'full_id', 'osmid', 'id')
 TAGS = ('tags', 'other_tags', 'all_tags')
 TYPES = {'n': 'node', 'w': 'way', 'r': 'relation', 'node': 'node', 'way': 'way', 'relation': 'relation'}
@@ -32,19 +32,19 @@ _ID = re.compile(r'(?:(node|way|relation|[nwr])[/_ ]?)?(-?\d+)(?:\.0+)?')
 
 
 def read_table(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]:
-    """Objects of a vector file that a mapping knows, of all layers.
+    """Objects in all layers of a vector file that have a category.
 
-    Classes come from columns `fclass` and `code` (as in Geofabrik's extracts), from columns named like
-    keys of tags, or from a column `tags` or `other_tags` (a table, JSON or hstore).
+    Categories come from columns `fclass` and `code` (as in Geofabrik's extracts), from columns named like
+    keys of tags, or from a column `tags` or `other_tags` (a mapping, JSON or hstore).
 
     Args:
-        path: the file.
-        box: west, south, east, north in degrees; only what it meets is read.
-        mapping: says what to look for.
+        path: file to read.
+        box: west, south, east, north in degrees; only objects that meet it are read.
+        mapping: mapping from tags to categories.
 
     Raises:
-        UsageError: if it has no CRS, or no column that says what the objects are.
-        ReadError: if it cannot be read.
+        UsageError: if the file has no CRS, or no column that says what the objects are.
+        ReadError: if the file cannot be read.
     """
     frames = list(_frames(path, box))
     named = [frame for frame in frames if _telling(frame, mapping)]
@@ -76,7 +76,7 @@ def _frames(path: Path, box: Box) -> Iterator[gpd.GeoDataFrame]:
 
 
 def _window(crs: str | None, box: Box) -> Box | None:
-    """The box in a layer's CRS; None where it cannot be placed there, so that all of it is read."""
+    """The box in the CRS of a layer; None if it cannot be projected, so that the whole layer is read."""
     if crs is None:
         return None
     try:
@@ -128,7 +128,7 @@ def _kind(shape: shapely.Geometry) -> str | None:
 
 
 def _id(row: dict[str, Any], columns: list[str], number: int) -> str:
-    """The id of a row: with its type where the file says it, else 'osm/'; 'row/' where there is none."""
+    """Id of a row with its type if the file tells it, otherwise 'osm/', or 'row/' without an id."""
     for column in columns:
         match = _ID.fullmatch(str(row[column]).strip()) if _there(row[column]) else None
         if match is not None:
@@ -139,7 +139,7 @@ def _id(row: dict[str, Any], columns: list[str], number: int) -> str:
 
 
 def _tags(value: object) -> dict[str, str]:
-    """Tags of a column: a table, pairs, JSON, or hstore text."""
+    """Tags in a cell: a mapping, pairs, JSON, or hstore text."""
     if isinstance(value, dict):
         return {str(key): str(text) for key, text in value.items() if text is not None}
     if isinstance(value, str) and value.lstrip().startswith('{'):
