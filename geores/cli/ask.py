@@ -183,10 +183,10 @@ def _run(
             folder = None if out is None else features_folder(out, scene.name)
             with keeping(scene.name, folder) as kept, progress_bar(scene.name, shown=not as_json) as bar:
                 progress = kept.watch(bar)
-                looking = open_session(
+                opening = open_session(
                     scene, loaded, wanted, out, notes=why, top_k=top_k, resume=resume, progress=progress
                 )
-                session = stack.enter_context(looking)
+                session = stack.enter_context(opening)
             if not as_json:
                 _print_notes(session)
             show = _print_json if as_json else _print

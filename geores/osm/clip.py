@@ -1,8 +1,7 @@
 """Crop a PBF file of OpenStreetMap to the objects that can touch a box, in little memory.
 
-`osmium extract` is a program of its own that the Python package does not contain, and the filters of the
-package keep the locations of all nodes. So ways are selected here by outcodes on disk
-(`geores.osm.survey`).
+The Python package osmium has no filter by location, and `osmium extract` is a separate program. So ways are
+selected here by outcodes on disk (`geores.osm.survey`).
 """
 
 import shutil
