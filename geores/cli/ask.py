@@ -230,14 +230,14 @@ def _answer_typed(
     session: 'QASession', line: str, out: Path | None, written: set[str], *, overwrite: bool
 ) -> 'SceneAnswer':
     """The answer to one question, with its files where there is a folder for them."""
-    from geores.asking.files import check_out, write_answers
+    from geores.asking.files import check_answers_writable, write_answers
 
     (answer,) = session.answer([line])
     if out is None:
         return answer
     if answer.answer is not None:
         wording = answer.understood_as or answer.question
-        check_out(out, answer.scene, [wording], overwrite=overwrite or wording in written)
+        check_answers_writable(out, answer.scene, [wording], overwrite=overwrite or wording in written)
         written.add(wording)
     return write_answers([answer], session.scored, out)[0]
 
