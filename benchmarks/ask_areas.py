@@ -16,8 +16,9 @@ import numpy as np
 
 from geores import load_model
 from geores.asking import combine as common_error
-from geores.asking.combine import Ownership, area
-from geores.asking.cover import SHARES, covered_shares
+from geores.asking.area_estimator import SHARES, covered_shares
+from geores.asking.combine import area
+from geores.asking.predictions import TileAreas
 from geores.datasets import GeoTIFFPatchesDataModule
 
 FOLDS = 5
@@ -87,7 +88,7 @@ def measured(
     best = scores.argmax(1)[:, None] == np.array(columns)
     sizes = np.full(len(scores), tile)
     said = area(
-        covered_shares(scores[:, columns], shares, best.any(1), sizes), Ownership((10, 10), sizes, sizes)
+        covered_shares(scores[:, columns], shares, best.any(1), sizes), TileAreas((10, 10), sizes, sizes)
     )
     low, high = said.interval or (0.0, 0.0)
     counted = float((best @ shares).sum()) * tile

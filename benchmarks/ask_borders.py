@@ -11,8 +11,8 @@ import argparse
 
 import numpy as np
 
-from geores.asking.combine import Combined, Ownership, count
-from geores.asking.readings import AnswerTable
+from geores.asking.combine import SceneEstimate, count
+from geores.asking.predictions import AnswerTable, TileAreas
 from geores.vqa.answers import AnswerEncoding
 
 SIDE, TILE = 6, 1000
@@ -29,13 +29,13 @@ def numbers_of_tiles(draw: np.random.Generator, length: int) -> np.ndarray:
     return np.einsum('ny,nx->yx', down, across)
 
 
-def counted(numbers: np.ndarray) -> Combined:
+def counted(numbers: np.ndarray) -> SceneEstimate:
     """What comes of tiles that are sure of their numbers."""
     labels = tuple(str(number) for number in range(OBJECTS + 1))
     rows = np.eye(len(labels), dtype=np.float32)[numbers.ravel()]
     whole = np.ones(numbers.size)
     table = AnswerTable(labels, AnswerEncoding('official', 'hr'))
-    return count(table.read(rows, 'count'), Ownership(numbers.shape, whole, whole))
+    return count(table.read(rows, 'count'), TileAreas(numbers.shape, whole, whole))
 
 
 def main() -> None:

@@ -25,8 +25,8 @@ from scipy.stats import norm
 
 from geores import load_model
 from geores.asking import combine as common_error
-from geores.asking.combine import Combined, Ownership, area, compare, count, presence
-from geores.asking.readings import AnswerTable, Bins, Readings
+from geores.asking.combine import SceneEstimate, area, compare_counts, count, presence
+from geores.asking.predictions import AnswerTable, Bins, TileAreas, TilePredictions
 from geores.datasets import RSVQADataModule
 from geores.metrics.curves import expected_calibration_error, reliability_curve
 from geores.questions.forms import Area, Count, Form, Presence, QuestionError
@@ -41,7 +41,7 @@ class Seen(NamedTuple):
     name: str
     place: np.ndarray
     truth: dict[Form, float]
-    read: dict[Form, Readings]
+    read: dict[Form, TilePredictions]
 
 
 def truths(questions: list) -> dict[Form, float]:
@@ -87,7 +87,7 @@ def gap(one: Seen, other: Seen) -> float:
     return float(np.hypot(*(one.place - other.place)) / np.cosh(north / 6_378_137))
 
 
-def together(parts: list[Readings]) -> Readings:
+def together(parts: list[TilePredictions]) -> TilePredictions:
     """Tiles of one scene; folds may know other answers."""
     ends = sorted({end for part in parts for end in zip(part.bins.low, part.bins.high, strict=True)})
     upto = np.zeros((len(parts), len(ends)))
@@ -100,7 +100,7 @@ def together(parts: list[Readings]) -> Readings:
     low, high = np.array(ends, float).reshape(-1, 2).T
     first = (np.concatenate([getattr(part, name) for part in parts])
              for name in ('best', 'best_probability', 'chance'))  # fmt: skip
-    return Readings(*first, np.minimum(upto, 1.0), Bins(low, high))
+    return TilePredictions(*first, np.minimum(upto, 1.0), Bins(low, high))
 
 
 def correlations(images: list[Seen], draw: np.random.Generator) -> None:
@@ -128,7 +128,7 @@ def correlations(images: list[Seen], draw: np.random.Generator) -> None:
               f'({ends[0]:.2f} to {ends[1]:.2f}), {len(near)} pairs of images')  # fmt: skip
 
 
-def rank(read: Readings, truth: float, draw: np.random.Generator) -> float:
+def rank(read: TilePredictions, truth: float, draw: np.random.Generator) -> float:
     """Where in its distribution the truth lies; anywhere within what is equally far up."""
     low, high, upto = read.bins.low, read.bins.top, np.concatenate([[0.0], read.upto[0]])
     place = max(int(np.searchsorted(low, truth, 'right')) - 1, 0)
@@ -166,14 +166,14 @@ def reliability(images: list[Seen], near: float, tile_area: float, draw: np.rand
         tiles = scenes(images, asked, near, draw)
         if not tiles:
             continue
-        owned = Ownership((1, len(tiles)), *(np.full(len(tiles), tile_area) for _ in range(2)))
+        owned = TileAreas((1, len(tiles)), *(np.full(len(tiles), tile_area) for _ in range(2)))
         read = [together([tile.read[form] for tile in tiles]) for form in asked]
         truth = [sum(min(tile.truth[form], tile_area) if isinstance(form, Area) else tile.truth[form]
                      for tile in tiles) for form in asked]  # fmt: skip
         if pair:
             choice = ('less', 'more', 'equal')[draw.integers(3)]
             right = {'less': truth[0] < truth[1], 'more': truth[0] > truth[1], 'equal': truth[0] == truth[1]}
-            said = compare(*read, owned, choice)
+            said = compare_counts(*read, owned, choice)
             sure['comp'].append((said.probability, (said.answer == 'yes') == right[choice]))
         elif isinstance(asked[0], Presence):
             said = presence(read[0])
@@ -188,7 +188,7 @@ def reliability(images: list[Seen], near: float, tile_area: float, draw: np.rand
         print_inside(kind, np.array(ends, float).reshape(-1, 3))
 
 
-def covered(said: Combined, truth: float) -> tuple[bool, float, float]:
+def covered(said: SceneEstimate, truth: float) -> tuple[bool, float, float]:
     """Whether the interval holds the truth, its width in decades, and how far the number is off in them."""
     low, high = said.interval or (0.0, 0.0)
     width = np.log10((1 + high) / (1 + low))

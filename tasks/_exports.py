@@ -15,7 +15,7 @@ from geores.metrics.ranking import context_of
 from geores.tasks.export import ExportBundle, _whole
 from geores.tasks.segmentation import SemanticSegmentation
 from geores.tasks.vqa import VisualQuestionAnswering
-from geores.vqa.comparison import Comparison
+from geores.vqa.comparison import ModelComparison
 
 __all__ = ['ExportSegmentation', 'ExportVQABundle', 'best_temperature']
 
@@ -224,7 +224,7 @@ def best_temperature(logits: Tensor, target: Tensor) -> float:
     return round(float(grid[losses.argmin()]), 4)
 
 
-def _metrics(comparison: Comparison, data: Any, monitored: bool) -> dict[str, dict[str, Any]]:  # noqa: ANN401
+def _metrics(comparison: ModelComparison, data: Any, monitored: bool) -> dict[str, dict[str, Any]]:  # noqa: ANN401
     used = f', which also chose {"the epoch and " if monitored else ""}the temperature'
     split = (
         f'{comparison.questions} questions on {comparison.images} validation images ({data.split_by}){used}'

@@ -19,7 +19,7 @@ from geores.models.features import FeatureMap
 from geores.tasks.start import start_from
 from geores.vqa.answers import UNKNOWN
 from geores.vqa.cache import TURNS, FeatureCache, feature_key
-from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY, Comparison, Majority, compare
+from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY, Majority, ModelComparison, compare_models
 from geores.vqa.network import own_encoder, shared_encoder
 
 __all__ = ['Predictions', 'TaskEncoder', 'image_identities', 'make_cache', 'make_encoder', 'statistics']
@@ -252,7 +252,7 @@ class Predictions:
         target = torch.tensor([order.get(answer, 0) for answer in self.answers])
         return torch.cat(self._logits[MODEL]), target
 
-    def comparison(self) -> Comparison:
+    def comparison(self) -> ModelComparison:
         """Model, question-only model and majority on the same questions."""
         said: dict[str, Sequence[str]] = {}
         if self._majority is not None:
@@ -261,7 +261,9 @@ class Predictions:
             if parts:
                 said[name] = [self.labels[best] for best in torch.cat(parts).argmax(1).tolist()]
         raw = [self._raw.get(name, answer) for name, answer in zip(self._ids, self.answers, strict=True)]
-        return compare(said, self.answers, self._types, raw=raw, images=len(self._images), known=self.labels)
+        return compare_models(
+            said, self.answers, self._types, raw=raw, images=len(self._images), known=self.labels
+        )
 
     def log_table(self) -> None:
         """Log the comparison as a table, which `geores train` prints."""

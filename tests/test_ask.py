@@ -10,8 +10,8 @@ from PIL import Image
 
 import geores as library
 from geores import load_model
-from geores.asking import interview
-from geores.asking.looking import choose_vqa
+from geores.asking import session
+from geores.asking.encoding import choose_vqa
 from geores.errors import BandError, JournalError, ModelNotFoundError, OutputError, UsageError
 from geores.inference import prepared
 from geores.scenes import open_scene
@@ -208,7 +208,7 @@ def test_work_that_was_cut_short_goes_on(oracle, scene, tmp_path, monkeypatch):
         library.ask(scene, QUESTIONS, model, out=out, progress=stop, workers=1)
     assert [path.name for path in out.iterdir()] == ['.town.features']
     with monkeypatch.context() as patched:  # stopped again, when all tiles were seen
-        patched.setattr(interview, 'read_tiles', lambda *args: stop(1, 1))
+        patched.setattr(session, 'predict_tiles', lambda *args: stop(1, 1))
         with pytest.raises(KeyboardInterrupt):
             library.ask(scene, QUESTIONS, model, out=out, workers=1)
     seen.clear()
@@ -219,7 +219,7 @@ def test_work_that_was_cut_short_goes_on(oracle, scene, tmp_path, monkeypatch):
 
 
 def test_work_of_another_run_is_not_taken_up(oracle, scene, tmp_path, monkeypatch):
-    monkeypatch.setattr(interview, 'read_tiles', lambda *args: 1 / 0)
+    monkeypatch.setattr(session, 'predict_tiles', lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         library.ask(scene, 'Is there a forest?', oracle, out=tmp_path)
     with pytest.raises(JournalError, match='tile'):
@@ -269,7 +269,7 @@ def test_the_same_questions_again(geores, oracle, scene, tmp_path, monkeypatch):
     first = geores(*args, *asked, '--json')
     files = {name: (tmp_path / 'out' / name).read_bytes() for name in hold_files(tmp_path / 'out')}
     with monkeypatch.context() as patched:
-        patched.setattr('geores.asking.ask.prepare_look', None)
+        patched.setattr('geores.asking.ask.prepare_encoding', None)
         again = geores(*args, *asked, '--json')
         assert again.code == 0, again
         assert [record.pop('done_before') for record in again.records] == [True, True]

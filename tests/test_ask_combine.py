@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geores.asking.combine import Combined, Ownership, area, compare, count, presence, rural_urban
-from geores.asking.cover import LAND_COVER, labels_of, measurable
-from geores.asking.readings import LEVEL, AnswerTable
+from geores.asking.area_estimator import LAND_COVER, labels_of, measurable
+from geores.asking.combine import SceneEstimate, area, compare_counts, count, presence, rural_urban
+from geores.asking.predictions import LEVEL, AnswerTable, TileAreas
 from geores.asking.understand import how_sure, in_words
 from geores.grid import Tiling
 from geores.questions.grammar import parse
@@ -22,16 +22,16 @@ LR = AnswerEncoding('official', 'lr')
 
 
 def said(answers, kind, labels=None):
-    """Readings of tiles that are sure of their answers; None for a tile that was not seen."""
+    """TilePredictions of tiles that are sure of their answers; None for a tile that was not seen."""
     labels = labels or (*YES, *dict.fromkeys(one for one in answers if one and one not in YES))
     table = AnswerTable(labels, LR)
-    readings = table.empty(len(answers), kind)
+    predictions = table.empty(len(answers), kind)
     seen = np.array([one is not None for one in answers])
     rows = np.zeros((int(seen.sum()), len(labels)), np.float32)
     for row, one in zip(rows, (one for one in answers if one is not None), strict=True):
         row[labels.index(one)] = 1
-    readings.put(np.flatnonzero(seen), table.read(rows, kind))
-    return readings
+    predictions.put(np.flatnonzero(seen), table.read(rows, kind))
+    return predictions
 
 
 def binned(numbers, unit=''):
@@ -42,7 +42,7 @@ def binned(numbers, unit=''):
 
 def whole(shape, size=1e6):
     """Tiles that own all that they see."""
-    return Ownership(shape, np.full(shape[0] * shape[1], size), np.full(shape[0] * shape[1], size))
+    return TileAreas(shape, np.full(shape[0] * shape[1], size), np.full(shape[0] * shape[1], size))
 
 
 grids = st.tuples(st.integers(1, 5), st.integers(1, 5))
@@ -63,7 +63,7 @@ def test_exact_answers_of_tiles_give_exact_answers_of_the_scene(case):
     there = presence(said(['yes' if number else 'no' for number in numbers], 'presence'))
     assert there.answer == ('yes' if total else 'no')
     assert there.probability == 1
-    assert there.carries.tolist() == ([number > 0 for number in numbers] if total else [True] * len(numbers))
+    assert there.supports.tolist() == ([number > 0 for number in numbers] if total else [True] * len(numbers))
     many = count(said([str(number) for number in numbers], 'count'), whole(shape))
     assert many.answer == str(total)
     assert many.probability == 1
@@ -82,7 +82,7 @@ def test_exact_counts_compare_exactly(case, random):
     truth = {'less': sum(first) < sum(second), 'more': sum(first) > sum(second)}
     truth['equal'] = not any(truth.values())
     for choice, right in truth.items():
-        found = compare(*sides, whole(shape), choice)
+        found = compare_counts(*sides, whole(shape), choice)
         assert (found.answer, found.probability) == ('yes' if right else 'no', 1)
         assert found.parts == (sum(first), sum(second))
 
@@ -170,7 +170,7 @@ def test_overlapping_tiles_count_small_objects_and_areas_within_the_interval(hei
     y, x = tiling.y, tiling.x
     windows = [(slice(a, b), slice(c, d)) for a, b in zip(y.starts, y.stops, strict=True)
                for c, d in zip(x.starts, x.stops, strict=True)]  # fmt: skip
-    owned = Ownership(
+    owned = TileAreas(
         tiling.shape,
         np.array([covered[window].size for window in windows], float),
         np.outer(np.diff(y.edges), np.diff(x.edges)).ravel().astype(float),
@@ -210,7 +210,7 @@ def test_more_tiles_that_say_yes_make_it_surer_but_not_sure():
 def test_doubt_in_many_tiles_becomes_presence_in_the_likeliest():
     found = presence(chances([0.3, *[0.2] * 20]))
     assert found.answer == 'yes'
-    assert found.carries.tolist() == [True, *[False] * 20]
+    assert found.supports.tolist() == [True, *[False] * 20]
 
 
 @pytest.mark.parametrize(
@@ -236,11 +236,11 @@ def test_a_presence_that_no_tile_is_sure_of_names_the_likeliest():
 
 
 def test_rural_or_urban_by_share_of_area():
-    owned = Ownership((1, 3), np.array([9.0, 9, 9]), np.array([2.0, 2, 9]))
+    owned = TileAreas((1, 3), np.array([9.0, 9, 9]), np.array([2.0, 2, 9]))
     found = rural_urban(said(['rural', 'rural', 'urban'], 'rural_urban'), owned)
     assert (found.answer, found.probability) == ('urban', 1)
     assert found.value == pytest.approx(9 / 13)
-    assert found.carries.tolist() == [False, False, True]
+    assert found.supports.tolist() == [False, False, True]
     unsure = AnswerTable(YES, LR).read(np.array([[0, 0, 0, 0.6, 0.4]], np.float32), 'rural_urban')
     found = rural_urban(unsure, whole((1, 1)))
     assert found.answer == 'rural'
@@ -249,7 +249,7 @@ def test_rural_or_urban_by_share_of_area():
 
 def test_the_larger_share_is_no_less_than_a_half():
     """One tile in which each seems urban with 0.05 turns the scene; the expected share is urban."""
-    owned = Ownership((1, 2), np.full(2, 100.0), np.array([49.0, 51]))
+    owned = TileAreas((1, 2), np.full(2, 100.0), np.array([49.0, 51]))
     rows = np.array([[0, 0, 0, 0, 1], [0, 0, 0, 0.95, 0.05]], np.float32)
     found = rural_urban(AnswerTable(YES, LR).read(rows, 'rural_urban'), owned)
     assert (found.answer, found.value) == ('rural', 0.5)
@@ -265,15 +265,15 @@ def test_sums_that_are_drawn_leave_a_doubt():
     few = AnswerTable(labels, LR).read(
         np.eye(len(labels), dtype=np.float32)[[labels.index('0')] * 4], 'count'
     )
-    assert 0.99 < compare(many, few, whole((2, 2)), 'more').probability < 1
-    assert compare(few, few, whole((2, 2)), 'equal').probability == 1
+    assert 0.99 < compare_counts(many, few, whole((2, 2)), 'more').probability < 1
+    assert compare_counts(few, few, whole((2, 2)), 'equal').probability == 1
 
 
 @pytest.mark.parametrize('shape', [(0, 0), (1, 1), (2, 3)])
 def test_tiles_of_which_none_was_seen(shape):
     found = count(AnswerTable((*YES, *BINS), LR).empty(shape[0] * shape[1], 'count'), whole(shape))
     assert (found.value, found.interval) == (0, (0, 0))
-    assert not found.carries.any()
+    assert not found.supports.any()
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_tiles_of_which_none_was_seen(shape):
 )
 def test_areas_in_words_have_no_powers_of_ten(square_metres, said):
     form = parse('What is the area covered by water?')
-    value = Combined(f'{square_metres:.0f}m2', 1, np.ones(1, bool), np.ones(1), square_metres,
+    value = SceneEstimate(f'{square_metres:.0f}m2', 1, np.ones(1, bool), np.ones(1), square_metres,
                      (square_metres, square_metres))  # fmt: skip
     assert in_words(form, value, 1) == said
 
@@ -297,7 +297,7 @@ def test_chances_of_less_more_and_equal_add_up():
         sides.append(AnswerTable(labels, LR).read(rows, 'count'))
     total = 0.0
     for choice in ('less', 'more', 'equal'):
-        found = compare(*sides, whole((2, 3)), choice)
+        found = compare_counts(*sides, whole((2, 3)), choice)
         total += found.probability if found.answer == 'yes' else 1 - found.probability
     assert total == pytest.approx(1, abs=2e-3)  # what was never drawn keeps a doubt
 

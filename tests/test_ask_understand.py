@@ -2,7 +2,7 @@
 
 import pytest
 
-from geores.asking.understand import Known, check_question, known_categories, known_types, understand
+from geores.asking.understand import Known, clean_question, known_categories, known_types, understand
 from geores.questions.forms import Area, Count, Objects, Presence, QuestionError
 from geores.vqa.tokens import Tokenizer
 
@@ -76,7 +76,7 @@ def test_empty_and_endless_questions_are_refused(text, why):
 
 def test_a_question_is_a_text():
     with pytest.raises(QuestionError, match='int'):
-        check_question(7)
+        clean_question(7)
 
 
 def test_types_follow_from_the_answers():

@@ -10,7 +10,7 @@ import shapely
 from shapely.geometry import LineString, MultiPolygon, Polygon, box
 
 from geores.errors import GeoresError, ReadError, UsageError
-from geores.osm import Found, collect, load_mapping, read_features
+from geores.osm import OSMObject, collect, load_mapping, read_osm
 
 WORLD = (-180.0, -90.0, 180.0, 90.0)
 HELSINKI = (24.93, 60.16, 24.96, 60.18)
@@ -47,14 +47,14 @@ def test_classes_of_extracts_become_categories_in_any_format_and_crs(tmp_path, s
     path = tmp_path / f'extract.{suffix}'
     data = frame(rows(), crs)
     data.to_parquet(path) if suffix == 'parquet' else data.to_file(path)
-    features = read_features([path], WORLD, load_mapping())
+    features = read_osm([path], WORLD, load_mapping())
     assert summary(features) == WANTED
     assert shapely.get_coordinates(features.geometry).max() < 53
 
 
 def test_a_shapefile_of_one_kind_of_geometry(tmp_path):
     frame(rows()[:2]).to_file(tmp_path / 'gis_osm_landuse_a_free_1.shp')
-    features = read_features([tmp_path / 'gis_osm_landuse_a_free_1.shp'], WORLD, load_mapping())
+    features = read_osm([tmp_path / 'gis_osm_landuse_a_free_1.shp'], WORLD, load_mapping())
     assert summary(features) == WANTED[:2]
 
 
@@ -62,15 +62,13 @@ def test_several_files_and_layers_are_put_together(tmp_path):
     frame(rows()[:1]).to_file(tmp_path / 'a.gpkg', layer='landuse')
     frame(rows()[1:2]).to_file(tmp_path / 'a.gpkg', layer='more')
     frame(rows()[2:]).to_file(tmp_path / 'b.geojson')
-    features = read_features([tmp_path / 'a.gpkg', tmp_path / 'b.geojson'], WORLD, load_mapping())
+    features = read_osm([tmp_path / 'a.gpkg', tmp_path / 'b.geojson'], WORLD, load_mapping())
     assert summary(features) == WANTED
 
 
 def test_the_number_of_a_class_counts_where_there_is_no_class(tmp_path):
     frame([({'osm_id': '1', 'code': 7201}, square(13, 52))]).to_file(tmp_path / 'codes.gpkg')
-    assert summary(read_features([tmp_path / 'codes.gpkg'], WORLD, load_mapping())) == [
-        ('osm/1', ('forest',))
-    ]
+    assert summary(read_osm([tmp_path / 'codes.gpkg'], WORLD, load_mapping())) == [('osm/1', ('forest',))]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +82,7 @@ def test_the_number_of_a_class_counts_where_there_is_no_class(tmp_path):
 def test_tags_come_from_hstore_json_or_columns(tmp_path, column, value):
     record = {'osm_id': '7', 'osm_type': 'way', column: value}
     frame([(record, square(13, 52))]).to_file(tmp_path / 'tags.gpkg')
-    features = read_features([tmp_path / 'tags.gpkg'], WORLD, load_mapping())
+    features = read_osm([tmp_path / 'tags.gpkg'], WORLD, load_mapping())
     assert summary(features) == [('way/7', ('building', 'residential building'))]
 
 
@@ -100,7 +98,7 @@ def test_tags_of_parquet_may_be_a_map(tmp_path):
     data.to_parquet(tmp_path / 'plain.parquet')
     metadata = pq.read_schema(tmp_path / 'plain.parquet').metadata
     pq.write_table(table.replace_schema_metadata({b'geo': metadata[b'geo']}), tmp_path / 'map.parquet')
-    features = read_features([tmp_path / 'map.parquet'], WORLD, load_mapping())
+    features = read_osm([tmp_path / 'map.parquet'], WORLD, load_mapping())
     assert summary(features) == [('way/7', ('building', 'residential building'))]
 
 
@@ -132,7 +130,7 @@ def overpass():
 def test_answers_of_overpass(tmp_path):
     path = tmp_path / 'overpass.json'
     path.write_text(json.dumps(overpass()))
-    features = read_features([path], WORLD, load_mapping())
+    features = read_osm([path], WORLD, load_mapping())
     assert summary(features) == [
         ('relation/3', ('water area',)),
         ('way/1', ('road',)),
@@ -147,10 +145,10 @@ def test_answers_of_overpass_with_nodes_beside_the_ways(tmp_path):
     elements.append({'type': 'way', 'id': 9, 'nodes': [1, 2, 3, 1], 'tags': {'landuse': 'forest'}})
     path = tmp_path / 'overpass.json'
     path.write_text(json.dumps({'elements': elements}))
-    assert summary(read_features([path], WORLD, load_mapping())) == [('way/9', ('forest',))]
+    assert summary(read_osm([path], WORLD, load_mapping())) == [('way/9', ('forest',))]
     path.write_text(json.dumps({'elements': elements[-1:]}))
     with pytest.raises(UsageError, match='out geom'):
-        read_features([path], WORLD, load_mapping())
+        read_osm([path], WORLD, load_mapping())
 
 
 @pytest.fixture(scope='module')
@@ -163,7 +161,7 @@ def helsinki():
 
 
 def test_a_city_from_a_pbf_agrees_with_another_reader(helsinki):
-    features = read_features([helsinki], HELSINKI, load_mapping())
+    features = read_osm([helsinki], HELSINKI, load_mapping())
     import osmium
 
     wanted = {
@@ -179,7 +177,7 @@ def test_a_city_from_a_pbf_agrees_with_another_reader(helsinki):
 
 def test_a_pbf_is_clipped_while_it_is_read(helsinki):
     small = (24.94, 60.168, 24.942, 60.17)
-    features = read_features([helsinki], small, load_mapping())
+    features = read_osm([helsinki], small, load_mapping())
     assert 10 < len(features) < 400
     assert shapely.intersects(shapely.box(*small), shapely.envelope(features.geometry)).all()
 
@@ -188,18 +186,18 @@ def test_a_pbf_cut_short_is_a_read_error(helsinki, tmp_path):
     path = tmp_path / 'cut.osm.pbf'
     path.write_bytes(helsinki.read_bytes()[:300_000])
     with pytest.raises(ReadError, match=r'cut\.osm\.pbf.*cut short'):
-        read_features([path], HELSINKI, load_mapping())
+        read_osm([path], HELSINKI, load_mapping())
 
 
 def test_no_overlap_is_said_with_the_place(helsinki):
     with pytest.raises(UsageError, match=r'no object .* lies in the area'):
-        read_features([helsinki], (13.0, 52.0, 13.1, 52.1), load_mapping())
+        read_osm([helsinki], (13.0, 52.0, 13.1, 52.1), load_mapping())
 
 
 def test_tags_missing_is_said_with_the_columns(tmp_path):
     frame([({'name': 'A'}, square(13, 52))]).to_file(tmp_path / 'bare.gpkg')
     with pytest.raises(UsageError, match=r'does not say what its objects are.*name'):
-        read_features([tmp_path / 'bare.gpkg'], WORLD, load_mapping())
+        read_osm([tmp_path / 'bare.gpkg'], WORLD, load_mapping())
 
 
 @pytest.mark.parametrize(
@@ -220,14 +218,14 @@ def test_what_cannot_be_read_is_one_clear_error(tmp_path, name, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(GeoresError, match=name):
-        read_features([path], WORLD, load_mapping())
+        read_osm([path], WORLD, load_mapping())
 
 
 def test_a_file_without_crs_is_refused(tmp_path):
     data = frame(rows()[:1]).set_crs(None, allow_override=True)
     data.to_parquet(tmp_path / 'bare.parquet')
     with pytest.raises(UsageError, match='no CRS'):
-        read_features([tmp_path / 'bare.parquet'], WORLD, load_mapping())
+        read_osm([tmp_path / 'bare.parquet'], WORLD, load_mapping())
 
 
 def test_invalid_areas_are_repaired_and_rows_of_one_id_put_together():
@@ -235,11 +233,11 @@ def test_invalid_areas_are_repaired_and_rows_of_one_id_put_together():
     touching = Polygon([(0, 0), (2, 0), (2, 2), (1, 0), (0, 2), (0, 0)])
     twice = MultiPolygon([square(3, 3)])
     found = [
-        Found('way/1', 'area', ('forest',), bow),
-        Found('way/2', 'area', ('forest',), touching),
-        Found('way/3', 'area', ('forest',), twice),
-        Found('way/3', 'area', ('forest',), twice),
-        Found('way/4', 'area', ('forest',), Polygon([(0, 0), (1, 1), (2, 2), (0, 0)])),
+        OSMObject('way/1', 'area', ('forest',), bow),
+        OSMObject('way/2', 'area', ('forest',), touching),
+        OSMObject('way/3', 'area', ('forest',), twice),
+        OSMObject('way/3', 'area', ('forest',), twice),
+        OSMObject('way/4', 'area', ('forest',), Polygon([(0, 0), (1, 1), (2, 2), (0, 0)])),
     ]
     features = collect(found)
     assert list(features.ids) == ['way/1', 'way/2', 'way/3']
@@ -250,7 +248,7 @@ def test_invalid_areas_are_repaired_and_rows_of_one_id_put_together():
 
 
 def test_the_order_of_rows_does_not_matter():
-    found = [Found(f'way/{n}', 'area', ('forest',), square(n, 1)) for n in (3, 1, 2)]
+    found = [OSMObject(f'way/{n}', 'area', ('forest',), square(n, 1)) for n in (3, 1, 2)]
     one, other = collect(found), collect(found[::-1])
     assert list(one.ids) == list(other.ids)
     assert shapely.equals(one.geometry, other.geometry).all()

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from geores.question_sets.make import make_questions
 from geores.question_sets.options import MakeOptions
-from geores.questions.asking import Vocabulary
-from geores.questions.balance import ANSWERS, Balance, answer_class
-from geores.questions.choosing import choose
+from geores.questions.balance import ANSWERS, QuestionBalance, answer_class
+from geores.questions.choosing import choose_questions
 from geores.questions.forms import Area, Comparison, Objects, Presence, RuralUrban
-from geores.questions.pool import Survey, draw_pool
+from geores.questions.pool import TileSurvey, draw_pool
+from geores.questions.tile_questions import Vocabulary
 
 from .osm_fixtures import lines, objects, write_scene
 
@@ -39,7 +39,7 @@ def surveys(tiles, seed, empty=0.5):
         size = len(POOL.objects)
         seen = rng.integers(1, 200, size) * (rng.random(size) >= (1 if number == 0 else empty))
         counted = np.minimum(seen, rng.integers(0, 300, size))
-        found.append(Survey(counted, seen, (seen > 0) * rng.integers(1, 5, size), rng.random(size) < 0.9))
+        found.append(TileSurvey(counted, seen, (seen > 0) * rng.integers(1, 5, size), rng.random(size) < 0.9))
     return found
 
 
@@ -72,8 +72,8 @@ def answer(form, survey):
 )
 def test_answers_come_equally_often_in_each_question_and_in_each_tile(tiles, seed, count, level):
     found = surveys(tiles, seed, level)
-    balance = Balance(place=count > 1)
-    asked = choose(POOL, found, [1.0] * tiles, count, balance, draws(seed))
+    balance = QuestionBalance(place=count > 1)
+    asked = choose_questions(POOL, found, [1.0] * tiles, count, balance, draws(seed))
     of_form = defaultdict(Counter)
     for survey, questions in zip(found, asked, strict=True):
         assert len(questions) <= count
@@ -90,29 +90,35 @@ def test_answers_come_equally_often_in_each_question_and_in_each_tile(tiles, see
 
 
 def test_one_seed_gives_one_choice():
-    first, again, other = (choose(POOL, surveys(9, 1), [1.0] * 9, 20, Balance(), draws(n)) for n in (4, 4, 5))
+    first, again, other = (
+        choose_questions(POOL, surveys(9, 1), [1.0] * 9, 20, QuestionBalance(), draws(n)) for n in (4, 4, 5)
+    )
     assert first == again != other
 
 
 def test_a_tile_by_itself_is_asked_as_many_questions_as_have_answers_of_both_kinds():
-    (asked,) = choose(POOL, surveys(2, 3)[1:], [1.0], 20, Balance(), draws())
+    (asked,) = choose_questions(POOL, surveys(2, 3)[1:], [1.0], 20, QuestionBalance(), draws())
     assert Counter(one.form.type for one in asked) == dict.fromkeys(('presence', 'count', 'comp', 'area'), 5)
 
 
 def test_types_have_their_shares_and_what_one_lacks_goes_to_the_others():
     found = surveys(20, 1)[1:]
-    asked = choose(POOL, found, [1.0] * 19, 12, Balance({'presence': 2.0, 'count': 1.0}), draws())
+    asked = choose_questions(
+        POOL, found, [1.0] * 19, 12, QuestionBalance({'presence': 2.0, 'count': 1.0}), draws()
+    )
     types = Counter(one.form.type for one in asked for one in one)
     assert types['presence'] == pytest.approx(2 * types['count'], abs=4)
     for survey in found:
         survey.areas[:] = 0  # all areas are 0: none can be balanced
-    asked = choose(POOL, found, [1.0] * 19, 12, Balance({'area': 1.0, 'count': 1.0}), draws())
+    asked = choose_questions(
+        POOL, found, [1.0] * 19, 12, QuestionBalance({'area': 1.0, 'count': 1.0}), draws()
+    )
     types = Counter(one.form.type for one in asked for one in one)
     assert types['count'] > 19 * 9
 
 
 def test_lines_have_no_area_and_kinds_are_not_compared_with_what_they_are_a_kind_of():
-    asked = choose(POOL, surveys(30, 2), [1.0] * 30, 40, Balance(), draws())
+    asked = choose_questions(POOL, surveys(30, 2), [1.0] * 30, 40, QuestionBalance(), draws())
     forms = {one.form for one in asked for one in one}
     assert not [form for form in forms if isinstance(form, Area) and form.objects.category == 'road']
     pairs = [{one.category for one in form.parts()} for form in forms if isinstance(form, Comparison)]
@@ -134,7 +140,7 @@ def test_a_pool_asks_of_every_category_size_and_shape_and_of_what_lies_together(
 
 def test_a_survey_is_read_back():
     survey = surveys(2, 0)[1]
-    again = Survey.from_dict(survey.to_dict())
+    again = TileSurvey.from_dict(survey.to_dict())
     for one, other in zip(asdict(survey).values(), asdict(again).values(), strict=True):
         assert (one == other).all()
         assert one.dtype == other.dtype

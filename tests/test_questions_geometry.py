@@ -9,7 +9,7 @@ from pyproj import Geod, Transformer
 from shapely import affinity
 from shapely.geometry import LineString, MultiPolygon, Point, box
 
-from geores.osm import Features, Found, Ground, collect, shape_of, size_of
+from geores.osm import Features, Ground, OSMObject, collect, shape_of, size_of
 from geores.osm.geometry import default_limits
 from geores.question_sets.objects import Counting, SceneObjects
 from geores.questions.forms import Area, Comparison, Count, Objects, Presence, Relation, RuralUrban
@@ -28,7 +28,7 @@ def features(*parts):
         moved = affinity.translate(shape, TILE[0], TILE[1])
         lonlat = shapely.transform(moved, lambda xy: np.column_stack(back.transform(*xy.T)))
         kind = 'line' if shape.geom_type == 'LineString' else 'area'
-        found.append(Found(f'way/{number}', kind, (category,), lonlat))
+        found.append(OSMObject(f'way/{number}', kind, (category,), lonlat))
     return collect(found)
 
 

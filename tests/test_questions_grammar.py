@@ -19,7 +19,8 @@ from geores.questions import (
     QuestionError,
     Relation,
 )
-from geores.questions.grammar import MAX_LENGTH, parse, phrase, read, suggest, what_is_known, wordings
+from geores.questions.grammar import MAX_LENGTH, parse, phrase, read, wordings
+from geores.questions.suggest import suggest, what_is_known
 from geores.questions.vocabulary import CATEGORIES, MASS, PHRASES
 
 from .test_questions_forms import forms

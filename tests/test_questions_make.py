@@ -17,7 +17,7 @@ from geores.errors import GeoresError, JournalError, OutputError, ReadError, Usa
 from geores.question_sets.make import make_questions
 from geores.question_sets.options import MakeOptions
 from geores.question_sets.workers import Workers
-from geores.questions.balance import Balance, answer_class, parse_balance
+from geores.questions.balance import QuestionBalance, answer_class, parse_balance
 from geores.questions.grammar import parse
 
 from .osm_fixtures import UTM, contents, helsinki, lines, objects, stand_alone, write_scene
@@ -331,11 +331,11 @@ def test_invalid_and_self_touching_polygons_are_repaired_and_told(inputs, tmp_pa
 
 
 def test_balances_are_named_or_weights():
-    assert parse_balance('questions') == Balance()
+    assert parse_balance('questions') == QuestionBalance()
     assert parse_balance('answers').level == 'answers'
     assert parse_balance('presence=2,count=1').quotas(9) == {'presence': 6, 'count': 3}
-    assert parse_balance('types, presence=2') == Balance({'presence': 2.0}, 'types')
-    assert sum(Balance().quotas(101).values()) == 101
+    assert parse_balance('types, presence=2') == QuestionBalance({'presence': 2.0}, 'types')
+    assert sum(QuestionBalance().quotas(101).values()) == 101
     for text in (
         '',
         'presence',

@@ -1,1 +1,1 @@
-"""From the answers of tiles to one answer about a scene: pure functions, without files or networks."""
+"""Ask a scene of any size: every tile is encoded once, and the answers of tiles become one answer."""

@@ -1,4 +1,4 @@
-"""The answer to a question about a scene."""
+"""The answer to a question about a whole scene, and the tiles that it rests on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,74 +9,76 @@ import geopandas as gpd
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.asking.combine import Combined
-from geores.asking.readings import Readings
+from geores.asking.combine import SceneEstimate
+from geores.asking.predictions import TilePredictions
 from geores.classification.tables import tile_outlines
 from geores.questions.forms import Form
 
 if TYPE_CHECKING:
     from geores.classification.scored import Scored
 
-__all__ = ['Behind', 'SceneAnswer', 'evidence_columns']
+__all__ = ['SceneAnswer', 'TileEvidence', 'evidence_columns']
 
 UNITS = {'count': 'objects', 'area': 'm2'}
 
 
 @dataclass(frozen=True)
-class Behind:
-    """What an answer rests on.
+class TileEvidence:
+    """The tiles that an answer rests on, and what the model predicted for them.
 
     Attributes:
-        scored: Tiles, grid and picture of the scene.
-        labels: Answers that tiles can give.
-        readings: Of every tile; two of a comparison.
-        combined: What came of them.
-        top_k: Most tiles that count as evidence; None for all that carry the answer.
+        scored: the scene with its tiles, grid and quicklook.
+        labels: answers that the model can give for a tile.
+        predictions: predictions for every tile; one per side of a comparison, otherwise a single one.
+        estimate: the answer about the whole scene that was computed from the predictions.
+        top_k: maximum number of tiles that count as evidence; None keeps all that support the answer.
     """
 
     scored: 'Scored'
     labels: tuple[str, ...]
-    readings: tuple[Readings, ...]
-    combined: Combined
+    predictions: tuple[TilePredictions, ...]
+    estimate: SceneEstimate
     top_k: int | None = None
 
     @property
-    def evidence(self) -> NDArray[np.bool_]:
-        """Which tiles count as evidence: those that carry the answer, the strongest `top_k` of them."""
-        carries = self.combined.carries
-        if self.top_k is None or carries.sum() <= self.top_k:
-            return carries
-        strength = np.where(carries, np.nan_to_num(self.combined.strength), -1.0)
-        if self.combined.answer == 'no':  # of which tiles that say "no" most clearly are the evidence
-            strength = np.where(carries, 1 - np.nan_to_num(self.combined.strength), -1.0)
-        chosen = np.zeros(len(carries), bool)
+    def mask(self) -> NDArray[np.bool_]:
+        """Evidence mask, (T,): the tiles that support the answer, limited to the strongest `top_k`."""
+        supports = self.estimate.supports
+        if self.top_k is None or supports.sum() <= self.top_k:
+            return supports
+        strength = np.nan_to_num(self.estimate.strength)
+        if self.estimate.answer == 'no':  # the strongest evidence is the tile least likely to show the thing
+            strength = 1 - strength
+        strength = np.where(supports, strength, -1.0)
+        chosen = np.zeros(len(supports), bool)
         chosen[np.argsort(-strength, kind='stable')[: self.top_k]] = True
         return chosen
 
 
 @dataclass(frozen=True)
 class SceneAnswer:
-    """What a scene's tiles together answer to a question.
+    """The answer to one question about one scene, computed from the answers of its tiles.
 
     Attributes:
-        scene: Name of the scene.
-        model: Name of the model.
-        question: As it was asked.
+        scene: name of the scene.
+        model: name of the VQA model.
+        question: the question, word for word.
         question_type: 'presence', 'count', 'comp', 'area' or 'rural_urban'; None where it is not known.
         answer: 'yes', 'no', 'rural', 'urban', a count as '37', an area as '10632m2'; None for "I don't know"
             and "cannot measure".
-        text: The answer in words.
-        probability: That the answer is right; of a number, that the truth lies in the interval.
-        tiles: How many were seen.
-        understood_as: Another wording, where the question was not understood as it stands.
-        interval: Ends of a number, both inclusive.
-        value: The number itself.
-        unit: Of it, 'objects' or 'm2'.
-        source: Where the answer is from: 'vqa', or the name of the classification that measured an area.
-        form: What was asked, machine-readable.
-        notes: What the user should know, one sentence each.
-        scene_notes: What was assumed of the scene, the same for all its questions.
-        outputs: Files under 'evidence' and 'map'.
+        text: the answer as a sentence.
+        probability: probability that the answer is right; for a number, that the truth lies in the interval.
+        tiles: number of tiles with enough valid pixels to be encoded.
+        understood_as: the wording that was answered, where the question itself could not be parsed.
+        interval: lower and upper end of a number, both inclusive.
+        value: the number itself.
+        unit: unit of `value`, 'objects' or 'm2'.
+        source: 'vqa', or the name of the classification model that measured an area.
+        form: the parsed question.
+        notes: what the user should know about this answer, one sentence each.
+        scene_notes: what was assumed about the scene; the same for all its questions.
+        outputs: paths of the files written, under the keys 'evidence' and 'map'.
+        basis: the tiles that the answer rests on; None without an answer.
     """
 
     scene: str
@@ -96,28 +98,29 @@ class SceneAnswer:
     notes: tuple[str, ...] = ()
     scene_notes: tuple[str, ...] = ()
     outputs: Mapping[str, Path] = field(default_factory=dict)
-    behind: Behind | None = field(default=None, repr=False, compare=False)
+    basis: TileEvidence | None = field(default=None, repr=False, compare=False)
 
     @property
     def evidence(self) -> gpd.GeoDataFrame | None:
-        """Every tile: outline, its own answer, and whether it counts as evidence; None without an answer.
+        """One row per tile: its outline, its own answer, and whether it is evidence. None without an answer.
 
-        Columns: ``row``, ``col``; ``seen``; ``answer`` of the tile with its ``probability``; ``chance`` of
-        "yes" or "urban", or of being covered; ``number`` expected of it with ``low`` and ``high`` (``first``
-        and ``second`` of a comparison), NaN where there is none; ``evidence``; ``geometry``.
+        Columns: ``row`` and ``col``; ``seen``, whether the tile was encoded; ``answer`` with its
+        ``probability``; ``chance``, the probability of "yes", "urban" or of being covered; ``number``, the
+        expected number, with ``low`` and ``high`` (``first`` and ``second`` for a comparison), NaN where
+        there is none; ``evidence``; ``geometry``.
         """
-        if self.behind is None:
+        if self.basis is None:
             return None
-        columns, scored = evidence_columns(self.behind, self.question_type or ''), self.behind.scored
+        columns, scored = evidence_columns(self.basis, self.question_type or ''), self.basis.scored
         crs = None if scored.grid.crs is None else str(scored.grid.crs)
         return gpd.GeoDataFrame(columns, geometry=tile_outlines(scored), crs=crs)
 
     def with_outputs(self, outputs: Mapping[str, Path]) -> 'SceneAnswer':
-        """The same with files."""
+        """A copy of the answer that knows the files written for it."""
         return replace(self, outputs=dict(outputs))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON: what ``--json`` prints."""
+        """The answer as plain JSON values: what ``--json`` prints."""
         record: dict[str, Any] = {
             'scene': self.scene,
             'model': self.model,
@@ -128,8 +131,8 @@ class SceneAnswer:
             'text': self.text,
             'tiles': self.tiles,
         }
-        if self.behind is not None:
-            record['evidence_tiles'] = int(self.behind.evidence.sum())
+        if self.basis is not None:
+            record['evidence_tiles'] = int(self.basis.mask.sum())
         if self.interval is not None:
             record['interval'] = list(self.interval)
         record |= {
@@ -141,26 +144,26 @@ class SceneAnswer:
         return record | {'outputs': {kind: str(path) for kind, path in self.outputs.items()}}
 
 
-def evidence_columns(behind: Behind, kind: str) -> dict[str, Any]:
-    """The columns of `SceneAnswer.evidence` but for the outlines, arrays of (T,).
+def evidence_columns(basis: TileEvidence, kind: str) -> dict[str, Any]:
+    """The columns of `SceneAnswer.evidence` without the outlines, arrays of shape (T,).
 
     Args:
-        behind: What an answer rests on.
-        kind: Type of the question.
+        basis: the tiles that an answer rests on.
+        kind: type of the question.
     """
-    readings = behind.readings[0]
-    shape = behind.scored.plan.tiling.shape
+    predictions = basis.predictions[0]
+    shape = basis.scored.plan.tiling.shape
     row, col = (part.ravel().astype(np.int32) for part in np.mgrid[: shape[0], : shape[1]])
-    columns: dict[str, Any] = {'row': row, 'col': col, 'seen': readings.seen}
-    if kind != 'comp' or len(behind.readings) == 1:
-        best = np.where(readings.seen, readings.best, 0).astype(int)
-        words = np.array(behind.labels, object)[best]
-        columns['answer'] = np.where(readings.seen, words, None)
-        columns['probability'] = readings.best_probability.astype(np.float32)
-    if kind in ('presence', 'rural_urban') or not np.isnan(readings.chance).all():
-        columns['chance'] = readings.chance.astype(np.float32)
+    columns: dict[str, Any] = {'row': row, 'col': col, 'seen': predictions.seen}
+    if kind != 'comp' or len(basis.predictions) == 1:
+        best = np.where(predictions.seen, predictions.best, 0).astype(int)
+        words = np.array(basis.labels, object)[best]
+        columns['answer'] = np.where(predictions.seen, words, None)
+        columns['probability'] = predictions.best_probability.astype(np.float32)
+    if kind in ('presence', 'rural_urban') or not np.isnan(predictions.chance).all():
+        columns['chance'] = predictions.chance.astype(np.float32)
     if kind in UNITS:
-        columns |= {'number': readings.mean, 'low': readings.low, 'high': readings.high}
-    if kind == 'comp' and len(behind.readings) == 2:
-        columns |= {'first': readings.mean, 'second': behind.readings[1].mean}
-    return columns | {'evidence': behind.evidence}
+        columns |= {'number': predictions.mean, 'low': predictions.low, 'high': predictions.high}
+    if kind == 'comp' and len(basis.predictions) == 2:
+        columns |= {'first': predictions.mean, 'second': basis.predictions[1].mean}
+    return columns | {'evidence': basis.mask}

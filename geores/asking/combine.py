@@ -1,22 +1,20 @@
-"""One answer from those of all tiles.
+"""One estimate for the scene from the predictions of all its tiles: pure functions, no files, no networks.
 
-The rules, for tiles that own w_t of what they see (1 where tiles do not overlap). How tiles err together is
-that of `geores.asking.common_error`:
+The rules, where a tile owns the share w_t of the area it sees (1 where tiles do not overlap):
 
-* Presence: the chance that any tile has it; yes where that is 0.5 and more.
+* Presence: the probability that any tile has it; "yes" from 0.5 on.
 * Count and area: the median of the sum, for its tail is heavy, and the interval that leaves out half of
   1 - `LEVEL` at each end. An object is counted in each tile that it touches, up to four where it is no longer
   than a tile: a count's lower end is a quarter of that of the sum, or, where that is more, what holds for
   objects of any length: the largest number of each group of adjoining tiles. For `LONG` things the latter
   alone.
-* Comparison: how often the one sum exceeds the other.
-* Rural or urban: the kind of the larger share of area, with the chance that it is the larger one.
+* Comparison: how often one sum exceeds the other.
+* Rural or urban: the kind with the larger share of area, with the probability that it is the larger one.
 
-Tiles of one scene, seen by one model, err together: chances and sums over them.
-
-What is uncertain of a tile is taken as one normal number, of which a part is the same for all tiles: a
-Gaussian copula with one factor (Vasicek 1987, "Probability of loss on loan portfolio"; Li 2000). Each tile
-keeps its own distribution; only how often tiles are wrong at once follows from `CORRELATION`.
+Tiles of one scene, seen by one model, have correlated errors. The uncertainty of a tile is modelled as one
+normal variable, part of which all tiles share: a one-factor Gaussian copula (Vasicek 1987, "Probability of
+loss on loan portfolio"; Li 2000, "On default correlation: a copula function approach"). The marginal
+distribution of every tile is unchanged; `CORRELATION` only decides how often tiles are wrong together.
 """
 
 from collections.abc import Iterator
@@ -29,17 +27,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import log_ndtr, ndtri
 
-from geores.asking.readings import LEVEL, Bins, Floats, Readings
+from geores.asking.predictions import LEVEL, Bins, Floats, TileAreas, TilePredictions
 
 __all__ = [
     'CORRELATION',
     'LONG',
     'TOUCHED',
-    'Combined',
-    'Ownership',
+    'SceneEstimate',
     'any_of',
     'area',
-    'compare',
+    'compare_counts',
     'count',
     'draw_numbers',
     'draws_for',
@@ -49,135 +46,121 @@ __all__ = [
 ]
 
 TOUCHED = 4
-"""Tiles that an object no longer than a tile touches at most."""
+"""Maximum number of tiles that an object no longer than a tile can touch."""
 LONG = frozenset({'footway', 'highway', 'pier', 'railway', 'river', 'road', 'sea'})
-"""Categories whose objects may touch more."""
+"""Categories of objects that may be longer than a tile."""
 
 
 @dataclass(frozen=True)
-class Ownership:
-    """What tiles see and own.
+class SceneEstimate:
+    """The answer about the whole scene, with its uncertainty.
 
     Attributes:
-        shape: Rows and columns of tiles; the arrays are (rows * cols,), row-major.
-        seen: Square metres (pixels where the scene has no CRS) of valid pixels in each tile.
-        owned: The part of them that belongs to the tile; over all tiles they are the scene's.
-    """
-
-    shape: tuple[int, int]
-    seen: Floats
-    owned: Floats
-
-    @property
-    def share(self) -> Floats:
-        """Part of what each tile sees that it owns."""
-        return np.divide(self.owned, self.seen, out=np.zeros(len(self.seen)), where=self.seen > 0)
-
-
-@dataclass(frozen=True)
-class Combined:
-    """An answer about the whole scene.
-
-    Attributes:
-        answer: As RSVQA writes raw answers: 'yes', '37', '10632m2', 'rural'.
-        probability: Of it; of a number, that the truth lies in the interval.
-        carries: Which tiles the answer rests on, (T,).
-        strength: How strongly each tile speaks for what is asked, (T,), 0 to 1, NaN where not seen.
-        value: The number, or the share of area of the answer.
-        interval: Both ends inclusive.
-        parts: The two sums of a comparison.
+        answer: the answer, written as the raw answers of RSVQA: 'yes', '37', '10632m2', 'rural'.
+        probability: probability of the answer; for a number, that the truth lies in the interval.
+        supports: evidence mask, (T,): the tiles that the answer rests on.
+        strength: evidence per tile, (T,), 0 to 1, NaN where the tile was not seen.
+        value: the number, or the share of area that has the answer.
+        interval: lower and upper end, both inclusive.
+        parts: the two sums of a comparison.
     """
 
     answer: str
     probability: float
-    carries: NDArray[np.bool_] = field(repr=False)
+    supports: NDArray[np.bool_] = field(repr=False)
     strength: Floats = field(repr=False)
     value: float | None = None
     interval: tuple[float, float] | None = None
     parts: tuple[float, float] | None = None
 
 
-def presence(readings: Readings) -> Combined:
-    """Whether any tile has it."""
-    chance = any_of(readings.chance[readings.seen])
-    says = readings.chance >= 0.5
+def presence(predictions: TilePredictions) -> SceneEstimate:
+    """Whether any tile shows the thing that is asked about."""
+    chance = any_of(predictions.chance[predictions.seen])
+    positive = predictions.chance >= 0.5
     yes = chance >= 0.5
-    if yes and not says.any():  # many tiles that may: the likeliest of them
-        says = readings.chance >= np.nanmax(readings.chance)
-    carries = says if yes else readings.seen
-    return Combined('yes' if yes else 'no', chance if yes else 1 - chance, carries, readings.chance)
+    if yes and not positive.any():  # many tiles are possible, none is likely: take the likeliest
+        positive = predictions.chance >= np.nanmax(predictions.chance)
+    supports = positive if yes else predictions.seen
+    return SceneEstimate('yes' if yes else 'no', chance if yes else 1 - chance, supports, predictions.chance)
 
 
-def count(readings: Readings, owned: Ownership, touched: int | None = TOUCHED) -> Combined:
-    """How many there are, in all tiles.
+def count(predictions: TilePredictions, areas: TileAreas, touched: int | None = TOUCHED) -> SceneEstimate:
+    """Number of objects in the scene.
 
     Args:
-        readings: Counts.
-        owned: Of the tiles.
-        touched: Tiles that one object touches at most; None for any number.
+        predictions: counts per tile.
+        areas: what each tile sees and owns.
+        touched: maximum number of tiles that one object touches; None if there is no such limit.
     """
-    seen = readings.seen
+    seen = predictions.seen
     sums, most = _zeros(seen), _zeros(seen)
-    for tiles, numbers in _drawn(readings, seen):
-        sums += owned.share[tiles] @ numbers
+    for tiles, numbers in _drawn(predictions, seen):
+        sums += areas.share[tiles] @ numbers
         most += numbers.sum(0)
-    lower = _in_groups(readings, owned.shape)
+    lower = _in_groups(predictions, areas.shape)
     if touched is not None:
         lower = max(lower, ceil(round(_ends(sums)[0] / touched, 6)))
     upper = max(float(floor(_ends(most)[1])), lower)
     value = float(np.clip(round(np.median(sums)), lower, upper))
-    carries = seen & (readings.some >= 0.5)
-    return Combined(
+    supports = seen & (predictions.some >= 0.5)
+    return SceneEstimate(
         f'{value:.0f}',
         _within(sums),
-        carries if carries.any() else seen,
-        _relative(readings.mean),
+        supports if supports.any() else seen,
+        _relative(predictions.mean),
         value,
         (float(lower), upper),
     )
 
 
-def area(readings: Readings, owned: Ownership) -> Combined:
-    """How large an area they cover, in square metres; every tile answers for what it owns."""
-    seen = readings.seen
+def area(predictions: TilePredictions, areas: TileAreas) -> SceneEstimate:
+    """Area that the objects cover in square metres; every tile contributes the ground that it owns.
+
+    Where tiles overlap it is unknown whether the covered part of a tile lies in the pixels it owns. So
+    `least` and `most` bound what the owned part can hold, and `sums` takes the proportional share.
+    """
+    seen = predictions.seen
     least, sums, most = (_zeros(seen) for _ in range(3))
-    for tiles, numbers in _drawn(readings, seen):
-        whole, part = owned.seen[tiles, None], owned.owned[tiles, None]
+    for tiles, numbers in _drawn(predictions, seen):
+        whole, part = areas.seen[tiles, None], areas.owned[tiles, None]
         numbers = np.minimum(numbers, whole)
         high = np.minimum(numbers, part)
         low = np.minimum(np.maximum(numbers - (whole - part), 0.0), high)
         least += low.sum(0)
         most += high.sum(0)
-        sums += np.clip(owned.share[tiles, None] * numbers, low, high).sum(0)
-    mean = np.minimum(owned.share * np.where(seen, readings.mean, 0.0), owned.owned)
+        sums += np.clip(areas.share[tiles, None] * numbers, low, high).sum(0)
+    mean = np.minimum(areas.share * np.where(seen, predictions.mean, 0.0), areas.owned)
     interval = float(floor(_ends(least)[0])), float(ceil(_ends(most)[1]))
     value = float(np.clip(np.round(np.median(sums)), *interval))
-    carries = seen & (readings.some >= 0.5)
-    strength = np.divide(mean, owned.owned, out=np.zeros(len(mean)), where=owned.owned > 0)
-    return Combined(
+    supports = seen & (predictions.some >= 0.5)
+    strength = np.divide(mean, areas.owned, out=np.zeros(len(mean)), where=areas.owned > 0)
+    return SceneEstimate(
         f'{value:.0f}m2',
         _within(sums),
-        carries if carries.any() else seen,
+        supports if supports.any() else seen,
         np.where(seen, strength, np.nan),
         value,
         interval,
     )
 
 
-def compare(first: Readings, second: Readings, owned: Ownership, choice: str) -> Combined:
-    """Whether there are less, more or as many of the first as of the second.
+def compare_counts(
+    first: TilePredictions, second: TilePredictions, areas: TileAreas, choice: str
+) -> SceneEstimate:
+    """Whether there are fewer, more or as many objects of the first kind as of the second.
 
     Args:
-        first: Counts.
-        second: Counts.
-        owned: Of the tiles.
+        first: counts per tile of the first kind.
+        second: counts per tile of the second kind.
+        areas: what each tile sees and owns.
         choice: 'less', 'more' or 'equal'.
     """
     seen = first.seen & second.seen
     sums = [_zeros(seen), _zeros(seen)]
     for number, side in enumerate((first, second)):
         for tiles, numbers in _drawn(side, seen, number):
-            sums[number] += owned.share[tiles] @ numbers
+            sums[number] += areas.share[tiles] @ numbers
     gap = sums[0] - sums[1]
     holds = {'less': gap <= -0.5, 'more': gap >= 0.5, 'equal': np.abs(gap) < 0.5}[choice]
     chance = _frequency(holds, gap)
@@ -185,49 +168,49 @@ def compare(first: Readings, second: Readings, owned: Ownership, choice: str) ->
     difference = np.where(seen, first.mean - second.mean, np.nan)
     toward = {'less': -1.0, 'more': 1.0}.get(choice, 0.0) * (1 if yes else -1)
     speaks = toward * difference > 0 if toward else (np.abs(difference) < 0.5) == yes
-    carries = seen & speaks
-    return Combined(
+    supports = seen & speaks
+    return SceneEstimate(
         'yes' if yes else 'no',
         chance if yes else 1 - chance,
-        carries if carries.any() else seen,
+        supports if supports.any() else seen,
         _relative(np.abs(difference)),
         float(np.median(gap)),
         parts=(float(np.median(sums[0])), float(np.median(sums[1]))),
     )
 
 
-def rural_urban(readings: Readings, owned: Ownership) -> Combined:
-    """Which of the two is the larger share of area."""
-    seen = readings.seen
+def rural_urban(predictions: TilePredictions, areas: TileAreas) -> SceneEstimate:
+    """Whether the larger share of the area is rural or urban."""
+    seen = predictions.seen
     places = np.flatnonzero(seen)
-    weight = owned.owned[places] / max(owned.owned[places].sum(), 1e-12)
-    chance = readings.chance[places]
+    weight = areas.owned[places] / max(areas.owned[places].sum(), 1e-12)
+    chance = predictions.chance[places]
     shares = _zeros(seen)
     for part, level in uniforms(len(places)):
         shares += weight[part] @ (level < chance[part, None])
     urban = _frequency(shares >= 0.5, shares)
     answer = 'urban' if urban >= 0.5 else 'rural'
     share = min(float(weight @ (chance if answer == 'urban' else 1 - chance)), 1.0)
-    carries = seen & ((readings.chance >= 0.5) == (answer == 'urban'))
-    strength = readings.chance if answer == 'urban' else 1 - readings.chance
-    return Combined(
+    supports = seen & ((predictions.chance >= 0.5) == (answer == 'urban'))
+    strength = predictions.chance if answer == 'urban' else 1 - predictions.chance
+    return SceneEstimate(
         answer,
         urban if answer == 'urban' else 1 - urban,
-        carries,
+        supports,
         strength,
         max(share, 0.5),  # the larger share may be expected below a half where chances are skewed
     )
 
 
 def _drawn(
-    readings: Readings, seen: NDArray[np.bool_], side: int = 0
+    predictions: TilePredictions, seen: NDArray[np.bool_], side: int = 0
 ) -> Iterator[tuple[NDArray[np.int64], Floats]]:
-    """Positions of seen tiles, and what may be in each of them, (n, draws)."""
+    """Indices of seen tiles in blocks, with random draws of the number in each of them, (n, draws)."""
     places = np.flatnonzero(seen)
-    unit = np.broadcast_to(readings.unit, seen.shape)
+    unit = np.broadcast_to(predictions.unit, seen.shape)
     for part, level in uniforms(len(places), side):
         tiles = places[part]
-        yield tiles, draw_numbers(readings.upto[tiles], readings.bins, level) * unit[tiles, None]
+        yield tiles, draw_numbers(predictions.upto[tiles], predictions.bins, level) * unit[tiles, None]
 
 
 def _zeros(seen: NDArray[np.bool_]) -> Floats:
@@ -235,51 +218,51 @@ def _zeros(seen: NDArray[np.bool_]) -> Floats:
 
 
 def _ends(sums: Floats) -> tuple[float, float]:
-    """Between which lies a `LEVEL` of what was drawn."""
+    """The central interval that holds the share `LEVEL` of the draws."""
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(sums, (tail, 1 - tail), method='inverted_cdf')
     return float(low), float(high)
 
 
 def _frequency(holds: NDArray[np.bool_], drawn: Floats) -> float:
-    """How often something holds in what was drawn; sure only where draws do not differ at all."""
+    """Share of the draws in which something holds; 0 or 1 only if all draws are equal."""
     rarest = 0.0 if np.allclose(drawn, drawn[0]) else 0.5 / len(drawn)
     return float(np.clip(holds.mean(), rarest, 1 - rarest))
 
 
-def _in_groups(readings: Readings, shape: tuple[int, int]) -> int:
-    """The number of objects of any length that there are at least.
+def _in_groups(predictions: TilePredictions, shape: tuple[int, int]) -> int:
+    """Lower bound of the number of objects, whatever their length.
 
-    An object touches adjoining tiles only, none of which is empty: it lies in one group of tiles that may
-    hold objects or were not seen. In a group there are at least as many as in its fullest tile.
+    An object touches adjoining tiles only, none of which is empty. So it lies within one connected group of
+    tiles that may hold objects or were not seen, and a group holds at least as many as its fullest tile.
     """
-    may = (~readings.seen | (_known(readings.high) > 0)).reshape(shape)
+    may = (~predictions.seen | (_known(predictions.high) > 0)).reshape(shape)
     groups, number = ndimage.label(may, np.ones((3, 3)))
     if not number:
         return 0
-    fullest = ndimage.maximum(_known(readings.low).reshape(shape), groups, np.arange(1, number + 1))
+    fullest = ndimage.maximum(_known(predictions.low).reshape(shape), groups, np.arange(1, number + 1))
     return int(np.sum(fullest))
 
 
 def _within(sums: Floats) -> float:
-    """Share of what was drawn that lies between the ends."""
+    """Share of the draws that lies in the interval."""
     low, high = _ends(sums)
     return float(((sums >= low) & (sums <= high)).mean())
 
 
 def _relative(values: Floats) -> Floats:
-    """Of the largest, 0 to 1."""
+    """Values relative to the largest one, 0 to 1."""
     largest = np.nanmax(values) if (~np.isnan(values)).any() else 0.0
     return values / largest if largest > 0 else values
 
 
 def _known(values: Floats) -> Floats:
-    """0 for tiles that were not seen, and nothing else changed."""
+    """The values with 0 for tiles that were not seen."""
     return np.where(np.isnan(values), 0.0, values)
 
 
 CORRELATION = 0.25
-"""Part of the variance that is common to all tiles, by `benchmarks/ask_calibration.py` on what was kept out.
+"""Share of the variance that is common to all tiles, from `benchmarks/ask_calibration.py` on held-out data.
 
 Numbers in answer to the same question on two images of RSVQA HR correlate by 0.41 (90 %: 0.23 to 0.56) up to
 400 m apart, by 0.13 (0.07 to 0.18) up to 1.5 km, and not at all farther apart: 0.25 lies between. Areas of
@@ -291,12 +274,19 @@ BLOCK = 512
 
 
 def draws_for(tiles: int) -> int:
-    """How often a sum is drawn: less often where many tiles average out."""
+    """Number of draws of a sum: fewer where many tiles average out."""
     return int(np.clip(2**21 // max(tiles, 1), 250, 1000))
 
 
 def any_of(chances: Floats) -> float:
-    """The chance that anything is there, of chances that it is in each tile."""
+    """Probability that at least one tile has it.
+
+    Given the shared part of the errors tiles are independent: so the probability that none has it is
+    averaged over strata of that shared part.
+
+    Args:
+        chances: probability per tile, (T,).
+    """
     common = ndtri(_strata(1000))[:, None] * sqrt(CORRELATION)
     none = ndtri(1 - np.clip(chances, 0.0, 1.0))
     total = np.zeros(len(common))
@@ -307,13 +297,14 @@ def any_of(chances: Floats) -> float:
 
 
 def uniforms(tiles: int, side: int = 0) -> Iterator[tuple[slice, Floats]]:
-    """Blocks of tiles, and how far up its own distribution the truth lies in each draw, (n, draws), 0 to 1.
+    """Blocks of tiles with correlated uniform draws, (n, draws), 0 to 1.
 
-    The same for all questions. Every tile has each part of its distribution equally often.
+    They are the quantiles at which the distribution of each tile is read, and the same for all questions.
+    Draws are stratified: every tile takes each quantile equally often.
 
     Args:
-        tiles: How many.
-        side: 0, or 1 for what errs independently of it.
+        tiles: number of tiles.
+        side: 0, or 1 for draws that are independent of these.
     """
     draws = draws_for(tiles)
     for block, start in enumerate(range(0, tiles, BLOCK)):
@@ -331,15 +322,15 @@ def _block(count: int, draws: int, block: int, side: int, correlation: float) ->
 
 
 def draw_numbers(upto: Floats, bins: Bins, level: Floats) -> Floats:
-    """Numbers of some tiles, (n, draws).
+    """Draw numbers for some tiles by inverting their distributions, (n, draws).
 
     Args:
-        upto: Of the tiles' `Readings`, (n, B).
-        bins: Of the same.
-        level: Of `uniforms`.
+        upto: cumulative probabilities of the tiles, (n, B); see `TilePredictions`.
+        bins: the ranges of numbers that they are about.
+        level: uniform draws of `uniforms`, (n, draws).
     """
     rows = np.arange(len(upto))[:, None]
-    # Every row in an interval of its own, so that one search does for all.
+    # Shift every row into an interval of its own, so that one sorted search serves all rows.
     place = np.searchsorted((upto + 2 * rows).ravel(), (level + 2 * rows).ravel())
     place = place.reshape(level.shape) - rows * upto.shape[1]
     below = np.concatenate([np.zeros((len(upto), 1)), upto], 1)
@@ -348,5 +339,5 @@ def draw_numbers(upto: Floats, bins: Bins, level: Floats) -> Floats:
 
 
 def _strata(count: int) -> NDArray[np.float64]:
-    """The middles of that many equal parts of 0 to 1."""
+    """Midpoints of `count` equal parts of the interval 0 to 1."""
     return (np.arange(count) + 0.5) / count

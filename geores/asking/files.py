@@ -1,6 +1,6 @@
-"""Pictures of evidence: the scene beside the tiles that an answer rests on.
+"""The files of answers: tables of evidence, maps, and `answers.json`, the record of a run.
 
-Files of answers: evidence, maps and the record of a run. Each is complete, or not there.
+Every file appears complete or not at all.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from geores.asking.answer import Behind, SceneAnswer, evidence_columns
+from geores.asking.answer import SceneAnswer, TileEvidence, evidence_columns
 from geores.asking.understand import how_sure
 from geores.cartography.sheet import draw_scale_bar, stretched_picture
 from geores.classification.outputs import provenance
@@ -37,15 +37,22 @@ from geores.io.whole_files import check_free, whole_files
 if TYPE_CHECKING:
     from geores.classification.scored import Scored
 
-__all__ = ['RUN', 'EvidenceMaps', 'answer_files', 'answered_before', 'check_out', 'write_answers']
+__all__ = [
+    'RUN',
+    'EvidenceMaps',
+    'answer_files',
+    'answered_before',
+    'check_answers_writable',
+    'write_answers',
+]
 
 DPI = 100
 COLOURS = 'inferno'
 ALPHA = 0.5
-"""Of the colours of tiles over the scene in grey."""
+"""Opacity of the colours of tiles over the grey scene."""
 OUTLINE = '#00e5ff'
 OUTLINED = 2000
-"""Most tiles whose outlines can be told apart."""
+"""Maximum number of evidence tiles that are outlined: more could not be told apart."""
 
 LEGENDS = {
     'presence': 'chance that a tile shows it',
@@ -57,30 +64,30 @@ LEGENDS = {
 
 
 class EvidenceMaps:
-    """Draws maps of any number of answers; what they share is drawn once for each scene."""
+    """Draws maps of any number of answers; the common parts are drawn once per scene."""
 
     def __init__(self) -> None:
         self._sheets: dict[int, _Sheet] = {}
 
-    def write(self, answer: SceneAnswer, behind: Behind, path: Path) -> None:
-        """Draw the scene beside what its tiles say; evidence is outlined.
+    def write(self, answer: SceneAnswer, basis: TileEvidence, path: Path) -> None:
+        """Draw the scene beside the predictions of its tiles, with evidence tiles outlined.
 
         Args:
-            answer: One that rests on tiles.
-            behind: What it rests on.
-            path: A PNG.
+            answer: an answer that rests on tiles.
+            basis: the tiles that it rests on.
+            path: PNG file to write.
         """
-        scored = behind.scored
+        scored = basis.scored
         if id(scored) not in self._sheets:
-            self._sheets[id(scored)] = _Sheet(scored)  # which keeps it, so that its id stays its own
-        self._sheets[id(scored)].write(answer, behind, path)
+            self._sheets[id(scored)] = _Sheet(scored)  # keeps the scene, so that its id stays unique
+        self._sheets[id(scored)].write(answer, basis, path)
 
 
 class _Sheet:
     """Two panels with the picture of a scene, on which one answer after the other is drawn.
 
-    Matplotlib draws once what all answers share. It would take 0.2 s for each, and a hundred answers would
-    cost more than looking at the tiles of a small scene.
+    Matplotlib draws the common parts once, Pillow the rest: matplotlib takes 0.2 s per figure, so a hundred
+    answers would cost more than encoding the tiles of a small scene.
     """
 
     def __init__(self, scored: 'Scored') -> None:
@@ -91,7 +98,7 @@ class _Sheet:
         self.corner = left, top
         self.below = self.bare[top:bottom, left:right].copy()
         self.faint = ((1 - ALPHA) * self.below).astype(np.uint8)
-        # The tile in which each pixel of the panel lies, by owned parts: tiles that overlap hide none.
+        # The tile that owns each pixel of the panel, so that overlapping tiles do not hide each other.
         x, y = (
             np.clip(np.searchsorted(edges, (np.arange(size) + 0.5) * whole / size, 'right') - 1, 0, None)
             for edges, size, whole in (
@@ -103,17 +110,17 @@ class _Sheet:
         font = findfont('DejaVu Sans')
         self.fonts = [ImageFont.truetype(font, round(size * DPI / 72)) for size in (10, 8)]
 
-    def write(self, answer: SceneAnswer, behind: Behind, path: Path) -> None:
+    def write(self, answer: SceneAnswer, basis: TileEvidence, path: Path) -> None:
         pixels = self.bare.copy()
         (left, top), (height, width) = self.corner, self.below.shape[:2]
-        pixels[top : top + height, left : left + width] = self._tinted(behind.combined.strength)
+        pixels[top : top + height, left : left + width] = self._tinted(basis.estimate.strength)
         image = Image.fromarray(pixels)
         draw = ImageDraw.Draw(image)
-        self._outline(draw, behind.evidence)
-        named = f' ("{behind.combined.answer}")' if answer.question_type == 'rural_urban' else ''
+        self._outline(draw, basis.mask)
+        named = f' ("{basis.estimate.answer}")' if answer.question_type == 'rural_urban' else ''
         legend = f'{LEGENDS.get(answer.question_type or "", "")}{named}; outlined: evidence'
         middle, foot = image.width / 2, image.height - 0.18 * DPI
-        texts = ((0.1 * DPI, _title(answer)), (foot, f'{legend} ({int(behind.evidence.sum()):,} tiles)'))
+        texts = ((0.1 * DPI, _title(answer)), (foot, f'{legend} ({int(basis.mask.sum()):,} tiles)'))
         for (y, text), font in zip(texts, self.fonts, strict=True):
             draw.multiline_text((middle, y), text, 'black', font, anchor='ma', align='center')
         info = PngInfo()
@@ -121,7 +128,7 @@ class _Sheet:
         image.save(path, format='png', pnginfo=info, compress_level=1)
 
     def _tinted(self, strength: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """The scene in grey, with tiles in the colour of their strength."""
+        """The grey scene with every tile tinted by its strength, (h, w, 3)."""
         values = strength.reshape(self.scored.plan.tiling.shape)
         known = ~np.isnan(values)
         colours = (255 * ALPHA * colormaps[COLOURS](np.nan_to_num(values))[..., :3]).astype(np.uint8)
@@ -144,16 +151,16 @@ class _Sheet:
 def _draw_bare(
     picture: NDArray[np.uint8], width: int, height: int, gsd: float | None
 ) -> tuple[NDArray[np.uint8], tuple[int, int, int, int]]:
-    """The scene beside itself in grey, below which colours would mix with its own.
+    """Draw what all answers share: the scene in colour, and in grey for the tints to be read.
 
     Returns:
         Pixels (h, w, 3), and where in them the second panel lies: left, top, right, bottom.
     """
     figure, axes = _panels(width, height)
     grey = picture.mean(2, keepdims=True).astype(np.uint8).repeat(3, axis=2)
-    for one, below in zip(axes, (picture, grey), strict=True):
-        one.imshow(below, extent=(0, width, height, 0), interpolation='nearest')
-        one.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
+    for panel, image in zip(axes, (picture, grey), strict=True):
+        panel.imshow(image, extent=(0, width, height, 0), interpolation='nearest')
+        panel.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
     draw_scale_bar(axes[0], width, height, gsd)
     inches = figure.get_size_inches()[1]
     place = figure.add_axes((0.3, 0.44 / inches, 0.4, 0.12 / inches))
@@ -182,22 +189,23 @@ def _panels(width: int, height: int) -> tuple[Figure, Any]:
 
 def _title(answer: SceneAnswer) -> str:
     asked = answer.question if answer.understood_as is None else answer.understood_as
-    said = f'{answer.text}{how_sure(answer.probability)}'
-    lines = textwrap.wrap(asked, 80)[:2] + textwrap.wrap(said, 80)[:2]
+    answered = f'{answer.text}{how_sure(answer.probability)}'
+    lines = textwrap.wrap(asked, 80)[:2] + textwrap.wrap(answered, 80)[:2]
     return '\n'.join(lines)
 
 
 RUN = 'answers.json'
 SLUG = 60
+"""Maximum number of characters of a question in a file's name."""
 
 
 def answer_files(folder: Path, scene: str, asked: str) -> dict[str, Path]:
-    """Paths of an answer's files, by what was asked.
+    """Paths of the files of an answer, named after its question.
 
     Args:
-        folder: For the results.
-        scene: Its name.
-        asked: The question in the words in which it was understood.
+        folder: folder for the results.
+        scene: name of the scene.
+        asked: the question in the wording that is answered.
     """
     slug = re.sub(r'[^a-z0-9]+', '-', asked.lower()).strip('-')
     if len(slug) > SLUG or not slug:
@@ -208,14 +216,14 @@ def answer_files(folder: Path, scene: str, asked: str) -> dict[str, Path]:
     }
 
 
-def check_out(folder: Path, scene: str, questions: Sequence[str], *, overwrite: bool) -> None:
-    """Raise `OutputError` where answers could not be written, before any work is done.
+def check_answers_writable(folder: Path, scene: str, questions: Sequence[str], *, overwrite: bool) -> None:
+    """Raise `OutputError` if answers could not be written, before any work is done.
 
     Args:
-        folder: For the results.
-        scene: Its name.
-        questions: In the words in which they were understood.
-        overwrite: Replace what stands there.
+        folder: folder for the results.
+        scene: name of the scene.
+        questions: the questions in the wordings that are answered.
+        overwrite: whether existing files are replaced.
     """
     check_free([folder / RUN], overwrite=True)
     if folder.exists() and not folder.is_dir():
@@ -226,12 +234,12 @@ def check_out(folder: Path, scene: str, questions: Sequence[str], *, overwrite: 
 
 
 def answered_before(folder: Path, scene: str, questions: Sequence[str]) -> list[dict[str, Any]] | None:
-    """What the record says of questions, where it knows all of them and their files stand; else None.
+    """Recorded answers, one per question; None if one is missing or its files are gone.
 
     Args:
-        folder: For the results.
-        scene: Its name.
-        questions: As they are asked.
+        folder: folder for the results.
+        scene: name of the scene.
+        questions: the questions, word for word.
     """
     known = (read_record(folder / RUN) or {}).get(scene, {})
     entries = [known.get(question) for question in questions]
@@ -250,32 +258,32 @@ def write_answers(
     *,
     done: Callable[[], object] = lambda: None,
 ) -> list[SceneAnswer]:
-    """Write evidence and maps of answers, and the record of all.
+    """Write the evidence and the map of every answer, and the record of all.
 
     Args:
-        answers: To any questions about one scene.
-        scored: The scene as it was looked at.
-        folder: Created where absent; files of earlier answers are replaced.
-        done: Called as each answer is written.
+        answers: answers to any questions about one scene.
+        scored: the encoded scene.
+        folder: folder for the results, created if absent; files of earlier answers are replaced.
+        done: called after each answer.
 
     Returns:
         The answers, with their files.
 
     Raises:
-        WriteError: Writing failed, as on a full disk; no file is left half written.
+        WriteError: if writing failed, as on a full disk; no file is left half written.
     """
     tags = provenance(scored)
     tables, maps = EvidenceTables(tags), EvidenceMaps()
     written: list[SceneAnswer] = []
     files: dict[str, dict[str, Path]] = {}
     for answer in answers:
-        if answer.behind is not None:
+        if answer.basis is not None:
             asked = answer.understood_as or answer.question
             paths = answer_files(folder, answer.scene, asked)
             if str(paths['map']) not in files:
                 with whole_files([paths['evidence'], paths['map']]) as (table, picture):
-                    tables.write(answer, answer.behind, table)
-                    maps.write(answer, answer.behind, picture)
+                    tables.write(answer, answer.basis, table)
+                    maps.write(answer, answer.basis, picture)
                 files[str(paths['map'])] = paths
             answer = answer.with_outputs(paths)
         written.append(answer)
@@ -284,41 +292,41 @@ def write_answers(
     with update_record(folder / RUN) as scenes:
         for answer in written:
             entry = answer.to_dict() | {'provenance': tags, 'key': dict(scored.info.key)}
-            entry['top_k'] = None if answer.behind is None else answer.behind.top_k
+            entry['top_k'] = None if answer.basis is None else answer.basis.top_k
             entry['outputs'] = {kind: Path(name).name for kind, name in entry['outputs'].items()}
             scenes.setdefault(answer.scene, {})[answer.question] = entry
     return written
 
 
 class EvidenceTables:
-    """Writes tables of tiles as GeoParquet 1.1; what answers share is made once for each scene.
+    """Writes evidence tables as GeoParquet 1.1; the outlines of tiles are made once per scene.
 
     Args:
-        tags: Where they come from.
+        tags: provenance to write into the metadata.
     """
 
     def __init__(self, tags: dict[str, Any]) -> None:
         self.tags = tags
         self._shared: dict[int, tuple[Scored, pa.Array, str]] = {}
 
-    def write(self, answer: SceneAnswer, behind: Behind, path: Path) -> None:
-        """Write every tile with its outline, its own answer, and whether it counts as evidence.
+    def write(self, answer: SceneAnswer, basis: TileEvidence, path: Path) -> None:
+        """Write one row per tile: its outline, its own answer, and whether it is evidence.
 
         Args:
-            answer: One that rests on tiles.
-            behind: What it rests on.
-            path: A Parquet file.
+            answer: an answer that rests on tiles.
+            basis: the tiles that it rests on.
+            path: Parquet file to write.
         """
-        outlines, geo = self._of(behind.scored)
-        columns = evidence_columns(behind, answer.question_type or '') | {'geometry': outlines}
-        said = answer.to_dict() | self.tags
-        said.pop('outputs')
-        table = pa.table(columns, metadata={'geores': json.dumps(said), 'geo': geo})
+        outlines, geo = self._of(basis.scored)
+        columns = evidence_columns(basis, answer.question_type or '') | {'geometry': outlines}
+        metadata = answer.to_dict() | self.tags
+        metadata.pop('outputs')
+        table = pa.table(columns, metadata={'geores': json.dumps(metadata), 'geo': geo})
         pq.write_table(table, path, compression='zstd')
 
     def _of(self, scored: 'Scored') -> tuple[pa.Array, str]:
         if id(scored) not in self._shared:
             outlines = pa.array(shapely.to_wkb(tile_outlines(scored)), pa.binary())
-            # With the scene, so that its id stays its own.
+            # Keep the scene too, so that its id is not given to another object.
             self._shared[id(scored)] = scored, outlines, json.dumps(geo_metadata(scored))
         return self._shared[id(scored)][1:]

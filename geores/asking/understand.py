@@ -1,24 +1,21 @@
-"""What a question asks, of what can be answered.
-
-Answers in words.
-"""
+"""From a question in English to its form, and from an estimate to an answer in words."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from geores.asking.combine import Combined
+from geores.asking.combine import SceneEstimate
 from geores.questions.forms import Comparison, Form, LandCover, Objects, QuestionError, RuralUrban
-from geores.questions.grammar import MAX_LENGTH, parse, suggest, what_is_known
+from geores.questions.grammar import MAX_LENGTH, parse
 from geores.questions.grammar_phrases import plural
-from geores.questions.suggest import TYPES
+from geores.questions.suggest import TYPES, suggest, what_is_known
 from geores.questions.vocabulary import CATEGORIES
 from geores.vqa.answers import UNKNOWN, AnswerEncoding
 
 __all__ = [
     'Known',
     'Understood',
-    'check_question',
+    'clean_question',
     'how_sure',
     'in_words',
     'known_categories',
@@ -29,12 +26,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Known:
-    """What can be answered.
+    """The questions that can be answered about a scene.
 
     Attributes:
-        types: Kinds of question: 'presence', 'count', 'comp', 'area', 'rural_urban'.
-        categories: Of objects.
-        areas: Categories whose area can be measured.
+        types: question types: 'presence', 'count', 'comp', 'area', 'rural_urban'.
+        categories: categories of objects that the model knows.
+        areas: categories whose area can be measured.
     """
 
     types: tuple[str, ...]
@@ -42,7 +39,7 @@ class Known:
     areas: tuple[str, ...] = ()
 
     def of(self, kind: str) -> tuple[str, ...]:
-        """Categories that questions of a kind can be about."""
+        """Categories that questions of a type can be about."""
         return self.areas if kind == 'area' else self.categories
 
     def holds(self, form: Form) -> bool:
@@ -57,14 +54,14 @@ class Known:
 
 @dataclass(frozen=True)
 class Understood:
-    """What was made of a question.
+    """How a question was understood.
 
     Attributes:
-        question: As it was asked.
-        form: What it asks; None where it cannot be answered.
-        understood_as: Another wording, where the question was not understood as it stands.
-        reason: Why it cannot be answered.
-        meant: Type of a question that is understood and cannot be answered.
+        question: the question, word for word.
+        form: the parsed question; None if it cannot be answered.
+        understood_as: the wording that is answered, if the question itself could not be parsed.
+        reason: why the question cannot be answered.
+        meant: type of a question that was understood but cannot be answered.
     """
 
     question: str
@@ -74,14 +71,14 @@ class Understood:
     meant: str | None = None
 
 
-def check_question(text: object) -> str:
-    """A question that can be looked at, with single spaces.
+def clean_question(text: object) -> str:
+    """Validate a question, and reduce its white space to single spaces.
 
     Args:
-        text: What was given.
+        text: the question as given.
 
     Raises:
-        QuestionError: It is no text, empty, or longer than `MAX_LENGTH`.
+        QuestionError: if the question is not a string, is empty, or is longer than `MAX_LENGTH`.
     """
     if not isinstance(text, str):
         raise QuestionError(f'a question is a text, not {type(text).__name__}')
@@ -95,16 +92,16 @@ def check_question(text: object) -> str:
 
 
 def understand(question: str, known: Known) -> Understood:
-    """Read a question by the grammar, else find the nearest one that can be answered.
+    """Parse a question by the grammar, or find the nearest question that can be answered.
 
     Args:
-        question: In English.
-        known: What can be answered.
+        question: the question, in English.
+        known: the questions that can be answered.
 
     Raises:
-        QuestionError: As of `check_question`.
+        QuestionError: as for `clean_question`.
     """
-    question = check_question(question)
+    question = clean_question(question)
     try:
         form = parse(question)
     except QuestionError:
@@ -119,7 +116,7 @@ def understand(question: str, known: Known) -> Understood:
 
 
 def _not_known(question: str, form: Form | None, known: Known) -> Understood:
-    """Why a question cannot be answered, and what can."""
+    """Explain why a question cannot be answered, and what can be asked instead."""
     if form is None and (found := suggest(question)) is not None:
         form = found.form
     kind = form.type if form is not None else None
@@ -140,18 +137,18 @@ def _not_known(question: str, form: Form | None, known: Known) -> Understood:
 
 
 def _names(objects: Objects) -> list[str]:
-    """Categories of objects and of those beside which they lie."""
+    """Category of the objects, and of the other objects in their relation."""
     other = [] if objects.relation is None else [objects.relation.other.category]
     return [objects.category, *other]
 
 
 def known_types(labels: Iterable[str]) -> tuple[str, ...]:
-    """Kinds of question that answers can be given to.
+    """Question types that a model has answers to.
 
-    A comparison is one of two numbers, so that counts have to be known.
+    A comparison is computed from two counts, so it needs answers to counts.
 
     Args:
-        labels: Every answer that a model knows.
+        labels: all answers that the model knows.
     """
     answers = set(labels) - {UNKNOWN}
     numbers = [label for label in answers if AnswerEncoding().bounds(label) is not None]
@@ -166,60 +163,60 @@ def known_types(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def known_categories(definition: Mapping[str, Any]) -> tuple[str, ...]:
-    """Categories whose every word a model has seen in training.
+    """Categories of which the model has seen every word in training.
 
-    Where it has seen both a thing and its area ('water', 'water area'), the latter stands for both, for the
-    words of the first alone do not say that it was asked about.
+    If both a thing and its area are known ('water', 'water area'), only the area is returned: the word
+    'water' may have been learned from 'water area' alone.
 
     Args:
-        definition: Of its tokenizer, as the `tokenizers` library writes it.
+        definition: the tokenizer, as the `tokenizers` library writes it.
     """
     vocabulary = definition.get('model', {}).get('vocab', {})
     known = [name for name in CATEGORIES if all(word in vocabulary for word in name.split())]
     return tuple(name for name in known if f'{name} area' not in known)
 
 
-def in_words(form: Form, combined: Combined, tiles: int, *, one_tile: bool = False) -> str:
-    """One sentence.
+def in_words(form: Form, estimate: SceneEstimate, tiles: int, *, one_tile: bool = False) -> str:
+    """Put an estimate into one sentence.
 
     Args:
-        form: What was asked.
-        combined: The answer.
-        tiles: How many were seen.
-        one_tile: Whether the answer is that of one tile, without sums behind it.
+        form: the parsed question.
+        estimate: the answer about the scene.
+        tiles: number of tiles that were seen.
+        one_tile: whether the answer is that of a single tile and no sum over tiles.
     """
-    answer, carry = combined.answer, int(combined.carries.sum())
+    answer, carry = estimate.answer, int(estimate.supports.sum())
     if form.type == 'presence':
         if answer == 'no':
             return f'no: in none of {tiles:,} tiles'
-        surely = bool((combined.strength[combined.carries] >= 0.5).any())
+        surely = bool((estimate.strength[estimate.supports] >= 0.5).any())
         likeliest = '' if surely else 'in some tile, likeliest '
         return f'yes: {likeliest}in {carry:,} of {tiles:,} tiles'
-    if form.type == 'count' and combined.interval is not None:
-        low, high = combined.interval
-        value = combined.value or 0.0
+    if form.type == 'count' and estimate.interval is not None:
+        low, high = estimate.interval
+        value = estimate.value or 0.0
         if low < high:
             low, value, high = (_rough(number) for number in (low, value, high))
         return _about(f'{value:,.0f}', f'{low:,.0f}', f'{high:,.0f}')
-    if form.type == 'area' and combined.interval is not None and combined.value is not None:
-        low, high = combined.interval
-        return _about(_area(combined.value), _area(low), _area(high))
-    if isinstance(form, Comparison) and combined.parts is not None and not one_tile:
+    if form.type == 'area' and estimate.interval is not None and estimate.value is not None:
+        low, high = estimate.interval
+        return _about(_area(estimate.value), _area(low), _area(high))
+    if isinstance(form, Comparison) and estimate.parts is not None and not one_tile:
         first, second = (
             f'{_rough(number):,.0f} {plural(part.category)}'
-            for number, part in zip(combined.parts, form.parts(), strict=True)
+            for number, part in zip(estimate.parts, form.parts(), strict=True)
         )
         return f'{answer}: about {first}, {second}'
-    if form.type == 'rural_urban' and combined.value is not None and not one_tile:
-        return f'{answer}: {combined.value:.0%} of the area'
+    if form.type == 'rural_urban' and estimate.value is not None and not one_tile:
+        return f'{answer}: {estimate.value:.0%} of the area'
     return answer
 
 
 def how_sure(probability: float | None) -> str:
-    """A probability in brackets; nothing where there is none.
+    """The confidence in brackets; empty if there is none.
 
     Args:
-        probability: 1 of tiles without any doubt alone.
+        probability: probability of the answer; printed as 1 only if it is exactly 1.
     """
     if probability is None:
         return ''
@@ -233,12 +230,12 @@ def _about(value: str, low: str, high: str) -> str:
 
 
 def _rough(number: float) -> float:
-    """Two digits of a number above a hundred: more would promise what bins cannot hold."""
+    """A number from 100 on with two significant digits: bins do not give more."""
     return float(f'{number:.2g}') if number >= 100 else number
 
 
 def _area(square_metres: float) -> str:
-    """In the unit that suits: m², ha or km²."""
+    """An area in m², ha or km²."""
     for size, unit in ((1e6, 'km²'), (1e4, 'ha')):
         if square_metres >= size:
             number = square_metres / size

@@ -16,7 +16,7 @@ from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
     from geores.asking.answer import SceneAnswer
-    from geores.asking.interview import Interview
+    from geores.asking.session import QASession
 
 __all__ = ['ask']
 
@@ -93,7 +93,7 @@ def ask(
 
 def _questions(given: list[str], source: str | None) -> list[str] | None:
     """The questions to ask; None where someone at a terminal is to be asked for them."""
-    from geores.asking.ask import check_questions
+    from geores.asking.ask import check_scene_questions
 
     if source is not None and given:
         raise UsageError('questions are given both as arguments and with --questions: use one of them')
@@ -107,7 +107,7 @@ def _questions(given: list[str], source: str | None) -> list[str] | None:
     asked = given if source is None else _lines(source)
     for number, one in enumerate(asked, start=1):
         try:
-            check_questions([one])
+            check_scene_questions([one])
         except UsageError as error:
             where = f'question {number} of {source}: ' if source is not None else ''
             raise type(error)(f'{where}{error}') from error
@@ -164,53 +164,51 @@ def _run(
     as_json: bool,
 ) -> None:
     """Look at the scene, then answer what is asked or what is typed."""
-    from geores.asking.ask import asking, check_folder, done_before, look_options
-    from geores.asking.looking import features_folder, vqa_for
+    from geores.asking.ask import ask_options, check_answer_folder, done_before, open_session
+    from geores.asking.encoding import features_folder, load_vqa
     from geores.scenes import open_scene
 
-    wanted, top_k = look_options(options)
+    wanted, top_k = ask_options(options)
     path, bands, allow_vrt = place
     with open_scene(path, bands=bands, allow_vrt=allow_vrt) as scene:
-        loaded, why = vqa_for(scene, model, wanted.device)
+        loaded, why = load_vqa(scene, model, wanted.device)
         if out is not None and asked is not None and not overwrite:
             for entry in (before := done_before(out, scene, loaded, wanted, top_k, asked)):
                 show_answer_done(entry, out, as_json=as_json)
             if before:
                 return
         if out is not None:
-            check_folder(out, scene, loaded, asked or [], overwrite=overwrite)
+            check_answer_folder(out, scene, loaded, asked or [], overwrite=overwrite)
         with ExitStack() as stack:
             folder = None if out is None else features_folder(out, scene.name)
             with keeping(scene.name, folder) as kept, progress_bar(scene.name, shown=not as_json) as bar:
                 progress = kept.watch(bar)
-                looking = asking(
+                opening = open_session(
                     scene, loaded, wanted, out, notes=why, top_k=top_k, resume=resume, progress=progress
                 )
-                interview = stack.enter_context(looking)
+                session = stack.enter_context(opening)
             if not as_json:
-                _print_notes(interview)
+                _print_notes(session)
             show = _print_json if as_json else _print
             if asked is None:
-                _prompt(interview, out, show, overwrite=overwrite)
+                _prompt(session, out, show, overwrite=overwrite)
             else:
-                _answer_all(interview, asked, out, show, shown=not as_json)
+                _answer_all(session, asked, out, show, shown=not as_json)
 
 
-def _answer_all(
-    interview: 'Interview', asked: list[str], out: Path | None, show: Show, *, shown: bool
-) -> None:
+def _answer_all(session: 'QASession', asked: list[str], out: Path | None, show: Show, *, shown: bool) -> None:
     """Answer all questions, with their files where there is a folder for them."""
     from geores.asking.files import write_answers
 
-    answers = interview.answer(asked)
+    answers = session.answer(asked)
     if out is not None:
         with progress_bar('evidence', shown=shown, unit='answers') as drawn:
-            answers = write_answers(answers, interview.scored, out, done=lambda: drawn(1, len(asked)))
+            answers = write_answers(answers, session.scored, out, done=lambda: drawn(1, len(asked)))
     for answer in answers:
         show(answer)
 
 
-def _prompt(interview: 'Interview', out: Path | None, show: Show, *, overwrite: bool) -> None:
+def _prompt(session: 'QASession', out: Path | None, show: Show, *, overwrite: bool) -> None:
     """Answer what is typed, until a line is empty or the input ends."""
     print('Ask in English, such as "Is there a water area?". An empty line ends.', file=sys.stderr)
     written: set[str] = set()  # questions as understood, whose files may be replaced by their own
@@ -223,33 +221,33 @@ def _prompt(interview: 'Interview', out: Path | None, show: Show, *, overwrite: 
         if line.strip().lower() in LEAVE:
             return
         try:
-            show(_answer_typed(interview, line, out, written, overwrite=overwrite))
+            show(_answer_typed(session, line, out, written, overwrite=overwrite))
         except UsageError as error:
             print(f'geores: {" ".join(str(error).split())}', file=sys.stderr)
 
 
 def _answer_typed(
-    interview: 'Interview', line: str, out: Path | None, written: set[str], *, overwrite: bool
+    session: 'QASession', line: str, out: Path | None, written: set[str], *, overwrite: bool
 ) -> 'SceneAnswer':
     """The answer to one question, with its files where there is a folder for them."""
-    from geores.asking.files import check_out, write_answers
+    from geores.asking.files import check_answers_writable, write_answers
 
-    (answer,) = interview.answer([line])
+    (answer,) = session.answer([line])
     if out is None:
         return answer
     if answer.answer is not None:
         wording = answer.understood_as or answer.question
-        check_out(out, answer.scene, [wording], overwrite=overwrite or wording in written)
+        check_answers_writable(out, answer.scene, [wording], overwrite=overwrite or wording in written)
         written.add(wording)
-    return write_answers([answer], interview.scored, out)[0]
+    return write_answers([answer], session.scored, out)[0]
 
 
 def _print_json(answer: 'SceneAnswer') -> None:
     print(json.dumps(answer.to_dict()), flush=True)
 
 
-def _print_notes(interview: 'Interview') -> None:
-    for note in interview.scored.info.notes:
+def _print_notes(session: 'QASession') -> None:
+    for note in session.scored.info.notes:
         print(f'note: {note}', file=sys.stderr)
 
 

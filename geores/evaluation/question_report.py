@@ -17,7 +17,7 @@ from geores import metrics as measure
 from geores.card import ModelCard
 from geores.evaluation.report import ALL
 from geores.metrics.bootstrap import LEVEL, bootstrap_weights
-from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY, Comparison, compare
+from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY, ModelComparison, compare_models
 
 __all__ = ['COLUMNS', 'VQAEvaluation']
 
@@ -62,10 +62,10 @@ class VQAEvaluation:
         return len(self.predictions)
 
     @cached_property
-    def comparison(self) -> Comparison:
-        """Accuracies and numeric errors of the majority, the question-only model and the model."""
+    def comparison(self) -> ModelComparison:
+        """Accuracies and errors of numbers: of the majority, of the question-only model and of the model."""
         rows = self.predictions
-        return compare(
+        return compare_models(
             {who: rows[column].tolist() for who, column in COLUMNS.items()},
             rows['answer'].tolist(),
             rows['type'].tolist(),

@@ -1,18 +1,18 @@
 """OpenStreetMap objects: reading them, and mapping their tags to categories."""
 
-from geores.osm.features import Features, Found, collect
+from geores.osm.features import Features, OSMObject, collect
 from geores.osm.geometry import Ground, shape_of, size_of
 from geores.osm.mapping import TagMapping, load_mapping
-from geores.osm.reading import read_features
+from geores.osm.reading import read_osm
 
 __all__ = [
     'Features',
-    'Found',
     'Ground',
+    'OSMObject',
     'TagMapping',
     'collect',
     'load_mapping',
-    'read_features',
+    'read_osm',
     'shape_of',
     'size_of',
 ]

@@ -1,4 +1,7 @@
-"""A PBF file in pieces that are files of their own, so that no more than a piece is ever in memory."""
+"""Split a PBF file into pieces that are PBF files themselves, so that only one piece is in memory.
+
+The framing of blobs is described in https://wiki.openstreetmap.org/wiki/PBF_Format.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,19 +12,19 @@ from geores.errors import ReadError
 __all__ = ['pieces']
 
 PIECE = 2**18
-"""Bytes from which on a piece is full: some 20 thousand nodes or 5 thousand ways."""
+"""Size in bytes from which on a piece is complete: about 20,000 nodes or 5,000 ways."""
 LARGEST = {'header of a blob': 2**16, 'blob': 2**25}
-"""Bytes that a part may have at most: https://wiki.openstreetmap.org/wiki/PBF_Format."""
+"""Maximum size of each part in bytes, by the format."""
 
 
 def pieces(path: Path) -> Iterator[bytes]:
-    """Consecutive blobs of a PBF file behind the blob that the file begins with; at least one piece.
+    """Iterate over groups of consecutive blobs, each after the header blob of the file; at least one piece.
 
     Args:
-        path: the file.
+        path: PBF file.
 
     Raises:
-        ReadError: the file is no row of blobs, or ends within one.
+        ReadError: if the file is no sequence of blobs, or ends within one.
     """
     with path.open('rb') as file:
         head = _blob(file, path)
@@ -37,7 +40,7 @@ def pieces(path: Path) -> Iterator[bytes]:
 
 
 def _blob(file: BinaryIO, path: Path) -> bytes:
-    """The next blob with its header and the length of that, nothing at the end of the file."""
+    """The next blob with its header and the header's length; empty at the end of the file."""
     start = file.read(4)
     if not start:
         return b''
@@ -55,19 +58,19 @@ def _read(file: BinaryIO, count: int, what: str, path: Path) -> bytes:
 
 
 def _size(header: bytes, path: Path) -> int:
-    """Bytes of the blob that a header announces: the number in its field 3."""
+    """Size of the blob in bytes, field 3 of its header."""
     place = 0
     while place < len(header):
         field, place = _number(header, place, path)
         value, place = _number(header, place, path)
         if field == 3 << 3:
             return value
-        place += value  # the other fields are texts
+        place += value  # the other fields are strings with their length
     raise _fault(path, 'a blob of no size')
 
 
 def _number(header: bytes, place: int, path: Path) -> tuple[int, int]:
-    """The number of variable length at a place, and the place behind it."""
+    """The variable-length integer at a position, and the position after it."""
     value = 0
     for shift, byte in enumerate(header[place:]):
         value |= (byte & 127) << (7 * shift)

@@ -1,4 +1,4 @@
-"""Pairs of an id and a number on disk, looked up by the id in memory that does not grow with their number."""
+"""Pairs of an id and a number on disk, looked up by id in constant memory (a hash join)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ __all__ = ['Buckets', 'Table']
 Numbers = NDArray[np.int64]
 
 ROWS = 2**17
-"""Pairs that are written or read together: 2 MiB."""
+"""Number of pairs that are written or read together: 2 MiB."""
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
 """2**64 over the golden ratio (Knuth: The Art of Computer Programming 3, 2nd ed. 1998, section 6.4)."""
 
@@ -21,15 +21,15 @@ class Table(NamedTuple):
     """Numbers by id in memory.
 
     Attributes:
-        ids: (N,), sorted; of an id that comes twice the first counts.
-        values: (N,).
+        ids: sorted ids, (N,); if an id occurs twice, its first number counts.
+        values: number of each id, (N,).
     """
 
     ids: Numbers
     values: Numbers
 
     def find(self, ids: Numbers, default: int) -> Numbers:
-        """The number of each id, (N,), or the default."""
+        """The number of each id, (N,), or the default if it is missing."""
         if not len(self.ids):
             return np.full(len(ids), default, np.int64)
         place = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
@@ -37,14 +37,14 @@ class Table(NamedTuple):
 
 
 class Buckets:
-    """Pairs in files by a hash of their id.
+    """Pairs of an id and a number, distributed over files by a hash of the id.
 
-    What is looked up, and what it is looked up in, lie in files of the same place: each pair of files is
-    read once, in whatever order the ids came (a hash join: Shapiro, ACM TODS 11 (3), 1986, section 3).
+    Two sets of pairs with the same number of files can be joined file by file, each read once, whatever the
+    order of the ids (Shapiro, ACM TODS 11 (3), 1986, section 3).
 
     Args:
-        folder: to make, with the files.
-        count: of files; one is in memory at a time.
+        folder: folder to create for the files.
+        count: number of files; one of them is in memory at a time.
     """
 
     def __init__(self, folder: Path, count: int) -> None:
@@ -60,18 +60,18 @@ class Buckets:
         """Append pairs.
 
         Args:
-            ids: (N,).
-            values: (N,).
+            ids: ids, (N,).
+            values: number of each id, (N,).
 
         Raises:
-            OSError: the disk is full.
+            OSError: if the disk is full.
         """
         self._waiting.append(np.stack([ids, values], axis=1))
         if sum(map(len, self._waiting)) >= ROWS:
             self.write()
 
     def write(self) -> None:
-        """Write what waits; to be called before the first is read."""
+        """Write buffered pairs; has to be called before reading."""
         rows = np.concatenate([np.empty((0, 2), np.int64), *self._waiting])
         self._waiting = []
         for place, chosen in self._places(rows[:, 0]):
@@ -79,7 +79,7 @@ class Buckets:
                 rows[chosen].tofile(file)
 
     def read(self, place: int) -> Iterator[Numbers]:
-        """Pairs of one file, (N, 2) at a time, in the order in which they came."""
+        """Iterate over the pairs of one file in the order of writing, (N, 2) at a time."""
         if self._paths[place].exists():
             with self._paths[place].open('rb') as file:
                 while len(rows := np.fromfile(file, np.int64, 2 * ROWS)):
@@ -91,14 +91,14 @@ class Buckets:
         return Table(*rows[np.argsort(rows[:, 0], kind='stable')].T.copy())
 
     def find(self, ids: Numbers, default: int) -> Numbers:
-        """The number of each id, (N,), or the default."""
+        """The number of each id, (N,), or the default if it is missing."""
         found = np.empty(len(ids), np.int64)
         for place, chosen in self._places(ids):
             found[chosen] = self.table(place).find(ids[chosen], default)
         return found
 
     def _places(self, ids: Numbers) -> Iterator[tuple[int, Numbers]]:
-        """Each file that some ids belong to, with their positions."""
+        """Each file to which some of the ids belong, with the positions of these ids."""
         places = (ids.astype(np.uint64) * SPREAD >> np.uint64(32)) % np.uint64(len(self._paths))
         order = np.argsort(places, kind='stable')
         for chosen in np.split(order, np.flatnonzero(np.diff(places[order])) + 1):

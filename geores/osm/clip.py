@@ -1,4 +1,8 @@
-"""Cutting a file of OpenStreetMap down to what can touch a box, in little memory."""
+"""Crop a PBF file of OpenStreetMap to the objects that can touch a box, in little memory.
+
+The Python package osmium has no filter by location, and `osmium extract` is a separate program. So ways are
+selected here by outcodes on disk (`geores.osm.survey`).
+"""
 
 import shutil
 import tempfile
@@ -19,23 +23,23 @@ Box = tuple[float, float, float, float]
 
 
 def clip(osmium: Any, path: Path, box: Box, keys: Sequence[str], target: Path) -> None:  # noqa: ANN401
-    """Write what can touch a box: ways, multipolygons with some keys, and all that these are made of.
+    """Write the objects that can touch a box: ways, multipolygons with some keys, and all their members.
 
-    Nodes lose their tags; those without a place are left out. The file is read twice, and only ways the
-    second time.
+    Nodes lose their tags, and nodes without a location are left out. The file is read twice, the second time
+    only its ways.
 
     Args:
-        osmium: the module, which is optional.
+        osmium: the optional module `osmium`.
         path: PBF file.
         box: west, south, east, north in degrees.
-        keys: of tags, of which a multipolygon has at least one.
-        target: file to write, in the format OPL. While this works there are files beside it that take 16
-            bytes for each node and each way.
+        keys: keys of tags; a multipolygon needs at least one of them.
+        target: file to write, in the format OPL. Temporary files beside it take 16 bytes for each node and
+            each way.
 
     Raises:
-        ReadError: the file is not whole, or not in order.
-        RuntimeError: osmium cannot read it.
-        OSError: the disk is full.
+        ReadError: if the file is damaged, or not sorted.
+        RuntimeError: if osmium cannot read it.
+        OSError: if the disk is full.
     """
     with tempfile.TemporaryDirectory(dir=target.parent) as name:
         folder = Path(name)
@@ -56,10 +60,10 @@ def clip(osmium: Any, path: Path, box: Box, keys: Sequence[str], target: Path) -
 def _take(
     texts: Texts, path: Path, wanted: Numbers, spans: Sequence[tuple[int, int]], target: Path
 ) -> Numbers:
-    """Write some ways of a file.
+    """Write the wanted ways of a file.
 
     Returns:
-        Ids of their nodes, sorted, each once.
+        Sorted unique ids of their nodes.
     """
     nodes = [np.empty(0, np.int64)]
     with target.open('wb') as file:

@@ -1,6 +1,7 @@
 """OpenStreetMap objects as questions use them: an id, categories and a geometry.
 
-Answers of the Overpass API in JSON, with `out geom` or with nodes beside the ways.
+`collect` merges the objects of any files; `read_overpass` reads them from JSON of the Overpass API, made with
+`out geom` or with the nodes beside the ways.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,17 +17,17 @@ from shapely.geometry.base import BaseGeometry
 from geores.errors import UsageError
 from geores.osm.mapping import TagMapping
 
-__all__ = ['Features', 'Found', 'collect', 'read_overpass']
+__all__ = ['Features', 'OSMObject', 'collect', 'read_overpass']
 
 
-class Found(NamedTuple):
-    """One object as a file has it; several rows of a file may be parts of one object.
+class OSMObject(NamedTuple):
+    """One object as read from a file; several rows of a file may be parts of one object.
 
     Attributes:
-        id: 'way/123', 'relation/5', or 'osm/123' where the file does not say which.
+        id: 'way/123', 'relation/5', or 'osm/123' if the file does not tell the type.
         kind: 'area' or 'line'.
-        categories: at least one.
-        geometry: longitude and latitude, WGS84.
+        categories: categories of the object, at least one.
+        geometry: geometry in longitude and latitude, WGS84.
     """
 
     id: str
@@ -37,13 +38,13 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Features:
-    """Objects in the order of their ids, whatever the order of the file.
+    """Objects sorted by id, whatever the order of the file.
 
     Attributes:
-        ids: (N,), each once for areas and once for lines.
-        categories: of each object.
-        geometry: (N,), longitude and latitude, WGS84; areas are valid polygons or multipolygons.
-        notes: one sentence each.
+        ids: ids, (N,), each at most once for areas and once for lines.
+        categories: categories of each object.
+        geometry: geometries, (N,), in longitude and latitude, WGS84; areas are valid (multi)polygons.
+        notes: notes on the data, one sentence each.
     """
 
     ids: NDArray[np.object_]
@@ -56,14 +57,14 @@ class Features:
         return len(self.ids)
 
 
-def collect(found: Iterable[Found], notes: Iterable[str] = ()) -> Features:
-    """Put objects into order; what has an id twice is put together, and areas are made valid.
+def collect(found: Iterable[OSMObject], notes: Iterable[str] = ()) -> Features:
+    """Sort objects by id, merge rows with the same id, and make areas valid.
 
     Args:
-        found: objects as files have them.
-        notes: to carry along.
+        found: objects as read from files.
+        notes: notes to keep.
     """
-    parts: dict[tuple[str, str], list[Found]] = {}
+    parts: dict[tuple[str, str], list[OSMObject]] = {}
     for one in found:
         parts.setdefault((one.id, one.kind), []).append(one)
     twice = sum(len(ones) > 1 for ones in parts.values())
@@ -76,22 +77,22 @@ def collect(found: Iterable[Found], notes: Iterable[str] = ()) -> Features:
     geometry[bent] = polygons_of(shapely.make_valid(geometry[bent]))
     kept = np.flatnonzero(~shapely.is_empty(geometry) & np.isfinite(shapely.bounds(geometry)).all(axis=1))
     categories = [tuple(dict.fromkeys(name for one in parts[key] for name in one.categories)) for key in keys]
-    told = list(notes)
+    messages = list(notes)
     if twice:
-        told.append(f'{twice} objects stand in several rows: put together by their ids')
+        messages.append(f'{twice} objects stand in several rows: put together by their ids')
     if bent.any():
-        told.append(f'{int(bent.sum())} invalid areas were repaired')
+        messages.append(f'{int(bent.sum())} invalid areas were repaired')
     if len(kept) < len(keys):
-        told.append(f'{len(keys) - len(kept)} objects without a usable geometry are left out')
+        messages.append(f'{len(keys) - len(kept)} objects without a usable geometry are left out')
     ids = np.array([key[0] for key in keys], object)
-    return Features(ids[kept], tuple(categories[index] for index in kept), geometry[kept], tuple(told))
+    return Features(ids[kept], tuple(categories[index] for index in kept), geometry[kept], tuple(messages))
 
 
 def polygons_of(geometry: NDArray[np.object_]) -> NDArray[np.object_]:
-    """The polygons of some geometries, (N,), without their lines and points.
+    """The polygonal part of each geometry, (N,), without lines and points.
 
     Returns:
-        A polygon, a multipolygon or an empty polygon each.
+        One polygon, multipolygon or empty polygon per geometry.
     """
     kept = np.array(geometry, object)
     mixed = np.flatnonzero(~np.isin(shapely.get_type_id(kept), (3, 6)))
@@ -103,7 +104,7 @@ def polygons_of(geometry: NDArray[np.object_]) -> NDArray[np.object_]:
 
 
 def _whole(parts: list[BaseGeometry]) -> BaseGeometry:
-    """One geometry of the rows of an object, which extracts repeat or cut up."""
+    """One geometry of all rows of an object, because extracts repeat or split objects."""
     distinct = list({shapely.to_wkb(part): part for part in parts}.values())
     if len(distinct) == 1:
         return distinct[0]
@@ -117,16 +118,16 @@ Place = tuple[float, float]
 Elements = Mapping[tuple[str, int], dict[str, Any]]
 
 
-def read_overpass(path: Path, data: Mapping[str, Any], mapping: TagMapping) -> Iterator[Found]:
-    """Objects of an Overpass answer that a mapping knows.
+def read_overpass(path: Path, data: Mapping[str, Any], mapping: TagMapping) -> Iterator[OSMObject]:
+    """Objects in an Overpass result that have a category.
 
     Args:
-        path: of the file, for messages.
-        data: its content.
-        mapping: says what to look for.
+        path: path of the file, for messages.
+        data: parsed JSON of the file.
+        mapping: mapping from tags to categories.
 
     Raises:
-        UsageError: elements are not as Overpass writes them, or ways have no geometry.
+        UsageError: if elements are not as Overpass writes them, or ways have no geometry.
     """
     try:
         elements = {(str(one['type']), int(one['id'])): one for one in data['elements']}
@@ -148,7 +149,7 @@ def _categories(element: dict[str, Any], mapping: TagMapping) -> tuple[str, ...]
     return (*mapping.categories('line', tags), *mapping.categories('area', tags))
 
 
-def _found(elements: Elements, mapping: TagMapping) -> Iterator[Found]:
+def _found(elements: Elements, mapping: TagMapping) -> Iterator[OSMObject]:
     for (kind, number), element in elements.items():
         tags = element.get('tags', {})
         name = f'{kind}/{number}'
@@ -156,18 +157,18 @@ def _found(elements: Elements, mapping: TagMapping) -> Iterator[Found]:
             places = _places(element, elements)
             lines, areas = mapping.categories('line', tags), mapping.categories('area', tags)
             if lines and len(set(places)) > 1:
-                yield Found(name, 'line', lines, shapely.LineString(places))
+                yield OSMObject(name, 'line', lines, shapely.LineString(places))
             if areas and len(places) > 3 and places[0] == places[-1] and tags.get('area') != 'no':
-                yield Found(name, 'area', areas, shapely.Polygon(places))
+                yield OSMObject(name, 'area', areas, shapely.Polygon(places))
         elif kind == 'relation' and tags.get('type') in ('multipolygon', 'boundary'):
             areas = mapping.categories('area', tags)
             polygon = _multipolygon(element, elements) if areas else None
             if polygon is not None and not polygon.is_empty:
-                yield Found(name, 'area', areas, polygon)
+                yield OSMObject(name, 'area', areas, polygon)
 
 
 def _places(element: Mapping[str, Any], elements: Elements) -> list[Place]:
-    """Places of a way, or of a member of a relation."""
+    """Coordinates of a way, or of a member of a relation."""
     if 'geometry' in element:
         points = [point for point in element['geometry'] if point is not None]
     else:
@@ -176,7 +177,7 @@ def _places(element: Mapping[str, Any], elements: Elements) -> list[Place]:
 
 
 def _multipolygon(relation: Mapping[str, Any], elements: Elements) -> BaseGeometry | None:
-    """Rings of the outer members, less those of the inner ones."""
+    """The polygons of the outer members minus those of the inner members."""
     rings: dict[str, list[shapely.LineString]] = {'outer': [], 'inner': []}
     for member in relation.get('members', ()):
         if member.get('type') != 'way':

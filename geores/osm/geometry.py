@@ -1,4 +1,4 @@
-"""True areas and distances, sizes and shapes of objects on the ground."""
+"""True areas, sizes and shapes of objects on the ground."""
 
 from functools import cached_property
 
@@ -24,30 +24,30 @@ __all__ = [
 Geometries = NDArray[np.object_]
 
 MILLIMETRES = 3
-"""Decimals of coordinates in metres: what reprojections differ by is rounded away."""
+"""Decimals of coordinates in metres, so that platform differences of reprojection are rounded away."""
 
 FILL = 0.85
-"""Least share of its smallest rectangle that a square or rectangular object fills."""
+"""Minimum share of its minimum rotated rectangle that a square or rectangular object fills."""
 LONG = 1.25
-"""Sides of a square differ by at most this factor, those of a rectangular object by more."""
+"""Maximum ratio of the sides of a square object; rectangular objects have a larger one."""
 CIRCLE = 0.88
-"""Least isoperimetric quotient (4 pi area / perimeter squared) of a circular object: a square has 0.79,
+"""Minimum isoperimetric quotient (4 pi area / perimeter squared) of a circular object: a square has 0.79,
 a regular octagon 0.95."""
 
 HIGH_RESOLUTION = 2.0
-"""Metres a pixel below which the small size limits hold."""
+"""Pixel size in metres below which the size limits for high resolution apply."""
 SIZE_LIMITS = {'high': (100.0, 500.0), 'low': (3_000.0, 10_000.0)}
-"""Square metres from which on an object is of medium and of large size (RSVQA: spec 2.3, step 6)."""
+"""Minimum areas of medium and of large objects in square metres (released code of Lobry et al. 2020)."""
 
 
 class Ground:
-    """The ground around a place, in an equal-area projection whose centre the place is.
+    """Projections between degrees, the grid of images, and an equal-area projection around a place.
 
     Args:
-        longitude: of the centre, degrees.
-        latitude: of the centre, degrees.
-        image_crs: of the grid on which images lie, in metres.
-        mercator: whether to level in Web Mercator instead, whose areas are not true.
+        longitude: longitude of the centre in degrees.
+        latitude: latitude of the centre in degrees.
+        image_crs: CRS of the grid of images, in metres.
+        mercator: whether to measure in Web Mercator instead, whose areas are not true.
     """
 
     def __init__(self, longitude: float, latitude: float, image_crs: str, *, mercator: bool = False) -> None:
@@ -67,13 +67,13 @@ class Ground:
         return Transformer.from_crs(self.image_crs, CRS(self.definition), always_xy=True)
 
     def place(self, geometry: Geometries) -> Geometries:
-        """From degrees to the CRS of the images, to the millimetre.
+        """Project from degrees to the CRS of the images, rounded to millimetres.
 
         Args:
-            geometry: (N,), longitude and latitude.
+            geometry: geometries in longitude and latitude, (N,).
 
         Returns:
-            (N,), valid; empty where nothing is left of an area.
+            Valid geometries, (N,); empty if nothing is left of an area.
         """
         placed = np.asarray(shapely.transform(shapely.force_2d(geometry), _rounded(self._placing)), object)
         areas = shapely.get_dimensions(placed) == 2
@@ -82,13 +82,13 @@ class Ground:
         return placed
 
     def level(self, geometry: Geometries) -> Geometries:
-        """From the CRS of the images to the equal-area projection.
+        """Project from the CRS of the images to the equal-area projection.
 
         Args:
-            geometry: (N,).
+            geometry: geometries, (N,).
 
         Returns:
-            (N,), metres on the ground, areas true.
+            Geometries in metres with true areas, (N,).
         """
         levelled = shapely.transform(geometry, lambda places: _moved(self._levelling, places))
         return np.asarray(levelled, object)
@@ -103,19 +103,19 @@ def _rounded(transformer: Transformer):  # type: ignore[no-untyped-def]  # noqa:
 
 
 def default_limits(gsd: float) -> tuple[float, float]:
-    """Square metres from which on an object is of medium and of large size, by metres a pixel."""
+    """Minimum areas of medium and of large objects in square metres, by pixel size."""
     return SIZE_LIMITS['high' if gsd < HIGH_RESOLUTION else 'low']
 
 
 def size_of(areas: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.object_]:
-    """Sizes of objects.
+    """Classify objects by their area.
 
     Args:
-        areas: (N,), square metres.
-        limits: from which on an object is of medium and of large size.
+        areas: areas in square metres, (N,).
+        limits: minimum areas of medium and of large objects.
 
     Returns:
-        (N,), 'small', 'medium' or 'large'.
+        'small', 'medium' or 'large' per object, (N,).
     """
     names = np.array(['small', 'medium', 'large'], object)
     found: NDArray[np.object_] = names[np.searchsorted(limits, areas, side='right')]
@@ -123,16 +123,16 @@ def size_of(areas: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[
 
 
 def shape_of(polygons: Geometries) -> NDArray[np.object_]:
-    """Shapes of objects by their outer rings; an object of several parts has none.
+    """Classify the shapes of objects by their outer rings; objects of several parts have none.
 
-    Square and rectangular objects fill `FILL` of their smallest rectangle, whose sides differ by at most
-    `LONG` or by more; circular ones fill less and have an isoperimetric quotient of at least `CIRCLE`.
+    Square and rectangular objects fill `FILL` of their minimum rotated rectangle and differ in the ratio of
+    its sides, see `LONG`; circular ones fill less and have an isoperimetric quotient of at least `CIRCLE`.
 
     Args:
-        polygons: (N,), in metres on the ground.
+        polygons: geometries in metres on the ground, (N,).
 
     Returns:
-        (N,), 'square', 'rectangular', 'circular' or None.
+        'square', 'rectangular', 'circular' or None per object, (N,).
     """
     shapes = np.full(len(polygons), None, object)
     parts = np.array([_only_part(polygon) for polygon in polygons], object)
@@ -163,7 +163,7 @@ def _only_part(polygon: shapely.Geometry) -> shapely.Polygon | None:
 def _rectangles(
     polygons: Geometries,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Area, short side and long side of the smallest rectangle around each polygon."""
+    """Area, short side and long side of the minimum rotated rectangle of each polygon."""
     boxes = np.asarray(shapely.oriented_envelope(polygons), object)
     sides = np.zeros((len(boxes), 2))
     for index, box in enumerate(boxes):

@@ -1,4 +1,4 @@
-"""From OpenStreetMap's tags to categories: a table of rules in YAML, which a user may replace."""
+"""Map tags of OpenStreetMap to categories by a table of rules in YAML, which users may replace."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import yaml  # type: ignore[import-untyped,unused-ignore]
 from geores.errors import UsageError
 from geores.questions.forms import QuestionError, check_category
 
-__all__ = ['Rule', 'TagMapping', 'load_mapping']
+__all__ = ['TagMapping', 'TagRule', 'load_mapping']
 
 KINDS = ('area', 'line')
 FIELDS = {'category', 'layer', 'kind', 'tags', 'except', 'fclass', 'code'}
@@ -23,17 +23,17 @@ Values = frozenset[str] | None
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What belongs to one category.
+class TagRule:
+    """The objects that belong to one category.
 
     Attributes:
-        category: singular noun phrase, as 'water area'.
-        layer: group of categories, as 'building' or 'land'.
-        kind: of geometry, 'area' or 'line'.
-        tags: values of keys that belong to it.
-        excluded: values of keys that do not, whatever ``tags`` says.
-        classes: names of extracts that give one class an object instead of tags.
-        codes: their numbers, which count where there is no class.
+        category: singular noun phrase, such as 'water area'.
+        layer: group of categories, such as 'building' or 'land'.
+        kind: kind of geometry, 'area' or 'line'.
+        tags: values by key; any of them makes an object belong to the category.
+        excluded: values by key that exclude an object, whatever its other tags.
+        classes: class names in extracts that give each object one class instead of tags.
+        codes: numbers of these classes, used if there is no class name.
     """
 
     category: str
@@ -44,8 +44,8 @@ class Rule:
     classes: frozenset[str]
     codes: frozenset[int]
 
-    def is_kind_of(self, other: 'Rule') -> bool:
-        """Whether all that its tags say belongs to another rule by its tags."""
+    def is_kind_of(self, other: 'TagRule') -> bool:
+        """Whether everything that matches the tags of this rule matches those of another rule too."""
         wider = [
             key in other.tags and (other.tags[key] is None or (values or {''}) <= (other.tags[key] or set()))
             for key, values in self.tags.items()
@@ -53,7 +53,7 @@ class Rule:
         return bool(wider) and all(wider)
 
     def holds(self, tags: Mapping[str, str], fclass: str | None, code: int | None) -> bool:
-        """Whether an object of the right geometry belongs to it."""
+        """Whether an object with the right kind of geometry belongs to the category."""
         if any(_among(tags.get(key), values) for key, values in self.excluded.items()):
             return False
         if any(_among(tags.get(key), values) for key, values in self.tags.items()):
@@ -65,21 +65,21 @@ class Rule:
 
 @dataclass(frozen=True)
 class TagMapping:
-    """All rules, in the order of the file.
+    """All rules in the order of the file.
 
     Attributes:
-        rules: one a category.
+        rules: one rule per category.
         digest: sha256 of the file.
-        name: of the file.
+        name: name of the file.
     """
 
-    rules: tuple[Rule, ...]
+    rules: tuple[TagRule, ...]
     digest: str
     name: str
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """Keys of tags that any rule looks at."""
+        """All keys of tags that the rules use."""
         return tuple(sorted({key for rule in self.rules for key in rule.tags}))
 
     @cached_property
@@ -100,23 +100,23 @@ class TagMapping:
     def categories(
         self, kind: str, tags: Mapping[str, str], fclass: str | None = None, code: int | None = None
     ) -> tuple[str, ...]:
-        """Categories of an object, in the order of the rules; empty where none.
+        """Categories of an object in the order of the rules; empty if it has none.
 
         Args:
-            kind: of its geometry, 'area' or 'line'.
-            tags: keys and values.
-            fclass: its class in an extract without tags.
-            code: the number of that class.
+            kind: kind of its geometry, 'area' or 'line'.
+            tags: tags of the object.
+            fclass: class name of the object in an extract without tags.
+            code: number of that class.
         """
-        said = tuple((key, value) for key, value in tags.items() if key in self._keys)
-        asked = (kind, said, fclass, code)
-        if asked not in self._known:
-            self._known[asked] = tuple(
+        used = tuple((key, value) for key, value in tags.items() if key in self._keys)
+        query = (kind, used, fclass, code)
+        if query not in self._known:
+            self._known[query] = tuple(
                 rule.category
                 for rule in self.rules
-                if rule.kind == kind and rule.holds(dict(said), fclass, code)
+                if rule.kind == kind and rule.holds(dict(used), fclass, code)
             )
-        return self._known[asked]
+        return self._known[query]
 
     @cached_property
     def _keys(self) -> frozenset[str]:
@@ -124,15 +124,15 @@ class TagMapping:
 
     @cached_property
     def _known(self) -> dict[object, tuple[str, ...]]:
-        """Categories by what decides them: a file says the same of many objects."""
+        """Cache of categories, because many objects of a file have the same tags."""
         return {}
 
 
 def load_mapping(path: str | Path | None = None) -> TagMapping:
-    """Read a mapping; the one that ships where no path is given.
+    """Load a mapping from a file, or the shipped one.
 
     Raises:
-        UsageError: the file cannot be read, or is not a table of rules.
+        UsageError: if the file cannot be read, or is not a table of rules.
     """
     if path is None:
         content = resources.files('geores.osm').joinpath('mapping.yaml').read_bytes()
@@ -160,7 +160,7 @@ def _parsed(content: bytes, name: str) -> TagMapping:
     return TagMapping(parsed, sha256(content).hexdigest(), Path(name).name)
 
 
-def _rule(data: object, where: str) -> Rule:
+def _rule(data: object, where: str) -> TagRule:
     if not isinstance(data, dict):
         raise UsageError(f'{where} is no table of category, layer, kind and tags')
     unknown = sorted(map(str, data.keys() - FIELDS))
@@ -177,7 +177,7 @@ def _rule(data: object, where: str) -> Rule:
     codes = data.get('code', [])
     if not isinstance(codes, list) or not all(isinstance(code, int) for code in codes):
         raise UsageError(f'{where} ({category}): code has to be a list of whole numbers')
-    return Rule(
+    return TagRule(
         category=category,
         layer=layer,
         kind=kind,

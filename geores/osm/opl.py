@@ -1,7 +1,8 @@
-"""Ways and relations as the lines of text that osmium writes (OPL), from which many are read at once.
+"""Read pieces of a PBF file fast, as text in the OPL format of osmium.
 
-The format: https://osmcode.org/opl-file-format/. Osmium hands over objects one by one, which takes ten times
-as long as all else; a line is split, and the numbers of thousands of lines are parsed together.
+The format is described in https://osmcode.org/opl-file-format/. Passing objects from osmium to Python one
+by one would take ten times as long as everything else; here the ids in thousands of lines are parsed at
+once.
 """
 
 import errno
@@ -18,25 +19,25 @@ from numpy.typing import NDArray
 __all__ = ['Content', 'References', 'Texts', 'members_of', 'nodes_of']
 
 MEMBER = re.compile(rb'[M,]w(-?\d+)@')
-"""A way among the members of a relation; roles have no @ or comma of their own."""
+"""A way among the members of a relation; @ and commas in roles are escaped."""
 RESERVED = 2**24
-"""Bytes of a file of a million places, with which osmium begins."""
+"""Initial size in bytes of the location file of osmium, one million nodes."""
 ROOM = 2**26
-"""Bytes that have to be free on the disk, more than the text of a piece takes."""
+"""Bytes that have to be free on the disk, more than the text of a piece needs."""
 
 THREADS = 2
-"""Each has memory of its own."""
+"""Number of threads of osmium; each of them has its own buffers."""
 BUFFER = 2**18
-"""Bytes of objects that are made into text together."""
+"""Size in bytes of the write buffer of osmium."""
 
 
 class Content(NamedTuple):
-    """What a piece of a file holds.
+    """The objects in a piece of a file.
 
     Attributes:
-        places: (N, 2), id of each node, and its longitude and latitude in 1e-7 degrees, 32 bits each.
-        ways: one line each.
-        relations: multipolygons that have one of the keys, one line each.
+        places: id of each node, and its longitude and latitude in 1e-7 degrees, 32 bits each, (N, 2).
+        ways: one line per way.
+        relations: one line per multipolygon with one of the keys.
     """
 
     places: NDArray[np.int64]
@@ -45,12 +46,12 @@ class Content(NamedTuple):
 
 
 class References(NamedTuple):
-    """What some objects refer to.
+    """The references of some objects to their nodes or ways.
 
     Attributes:
-        ids: (N,).
-        counts: (N,), number of references of each.
-        refs: (sum of counts,), ids of nodes or ways, object after object.
+        ids: ids of the objects, (N,).
+        counts: number of references of each object, (N,).
+        refs: ids of the nodes or ways, object after object, (sum of counts,).
     """
 
     ids: NDArray[np.int64]
@@ -62,12 +63,12 @@ class Texts:
     """Reads pieces of a PBF file.
 
     Args:
-        osmium: the module, which is optional.
-        keys: of tags, of which a relation has at least one.
-        folder: for files in between.
+        osmium: the optional module `osmium`.
+        keys: keys of tags; a relation needs at least one of them.
+        folder: folder for temporary files.
 
     Raises:
-        OSError: the disk is full.
+        OSError: if the disk is full.
     """
 
     def __init__(self, osmium: Any, keys: Sequence[str], folder: Path) -> None:  # noqa: ANN401
@@ -88,17 +89,19 @@ class Texts:
         self._threads = osmium.io.ThreadPool(THREADS)
 
     def of(self, piece: bytes, ways_only: bool = False) -> Content:
-        """What a piece holds.
+        """Read the objects of a piece.
 
         Args:
-            piece: a PBF file.
-            ways_only: nothing but its ways.
+            piece: the bytes of a PBF file.
+            ways_only: whether to read only ways.
 
         Raises:
-            RuntimeError: it is none.
-            OSError: the disk is full.
+            RuntimeError: if the piece is no PBF file.
+            OSError: if the disk is full.
         """
-        if shutil.disk_usage(self._text.parent).free < ROOM:  # a writer of osmium that fails ends the program
+        if (
+            shutil.disk_usage(self._text.parent).free < ROOM
+        ):  # a failing writer of osmium would abort the process
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._text))
         osmium = self._osmium
         kinds = osmium.osm.WAY if ways_only else osmium.osm.ALL

@@ -1,7 +1,4 @@
-"""OpenStreetMap's own binary files, read as a stream.
-
-Reading OpenStreetMap objects, whatever they come as.
-"""
+"""Read OpenStreetMap objects in a box from files of any supported format."""
 
 import json
 import os
@@ -14,34 +11,34 @@ import shapely
 
 from geores.errors import GeoresError, ReadError, UsageError, WriteError
 from geores.osm.clip import clip
-from geores.osm.features import Features, Found, collect, read_overpass
+from geores.osm.features import Features, OSMObject, collect, read_overpass
 from geores.osm.mapping import TagMapping
 from geores.osm.tables import read_table
 
-__all__ = ['read_features', 'read_pbf']
+__all__ = ['read_osm', 'read_pbf']
 
 Box = tuple[float, float, float, float]
 
 IN_MEMORY = 512 * 2**20
-"""Bytes of a file from which on the places of its nodes are kept on disk: 16 bytes a node."""
+"""Size of a file in bytes from which on the locations of its nodes are kept on disk, 16 bytes per node."""
 
 
-def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
-    """Objects of an `.osm.pbf` file (or `.osm`, `.osm.bz2`) that a mapping knows.
+def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]:
+    """Objects of an `.osm.pbf` file (or `.osm`, `.osm.bz2`) that have a category.
 
-    Areas are closed ways and multipolygon relations; a way that leaves the extract is a line of the
-    nodes that are in it. What of a PBF file can touch the box is first written to a small file, among the
-    temporary ones: memory grows with the box and not with the file. The other formats are read as a whole.
+    Areas are closed ways and multipolygon relations; a way that leaves the extract is a line through the
+    nodes in it. The objects of a PBF file that can touch the box are first written to a small temporary
+    file, so memory grows with the box and not with the file. Other formats are read as a whole.
 
     Args:
-        path: the file.
+        path: file to read.
         box: west, south, east, north in degrees.
-        mapping: says what to look for.
+        mapping: mapping from tags to categories.
 
     Raises:
-        UsageError: the package `osmium` is not there.
-        ReadError: the file is not whole or not in order, or is none of OpenStreetMap's.
-        WriteError: there is no room for temporary files.
+        UsageError: if the package `osmium` is not installed.
+        ReadError: if the file is damaged, not sorted, or not of OpenStreetMap.
+        WriteError: if there is no room for temporary files.
     """
     try:
         import osmium
@@ -56,7 +53,7 @@ def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
                 part = Path(name, 'part.opl')
                 clip(osmium, path, box, mapping.keys, part)
             yield from _stream(osmium, part, box, mapping, name)
-    except RuntimeError as error:  # what osmium raises for every fault of a file
+    except RuntimeError as error:  # osmium raises it for every fault of a file
         raise ReadError(f'{path} cannot be read as OpenStreetMap data (cut short?): {error}') from error
     except GeoresError:
         raise
@@ -68,7 +65,7 @@ def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
         ) from error
 
 
-def _stream(osmium: Any, path: Path, box: Box, mapping: TagMapping, folder: str) -> Iterator[Found]:  # noqa: ANN401
+def _stream(osmium: Any, path: Path, box: Box, mapping: TagMapping, folder: str) -> Iterator[OSMObject]:  # noqa: ANN401
     keys = osmium.filter.KeyFilter(*mapping.keys)
     large = path.stat().st_size > IN_MEMORY
     storage = f'sparse_file_array,{os.path.join(folder, "nodes")}' if large else 'flex_mem'
@@ -83,7 +80,7 @@ def _stream(osmium: Any, path: Path, box: Box, mapping: TagMapping, folder: str)
             continue
         geometry = _line(osmium, factory, item) if kind == 'line' else _area(osmium, factory, item)
         if geometry is not None and _meets(geometry, box):
-            yield Found(_name(item), kind, categories, geometry)
+            yield OSMObject(_name(item), kind, categories, geometry)
 
 
 def _name(item: Any) -> str:  # noqa: ANN401 - osmium has no types
@@ -118,20 +115,20 @@ OSM = ('.pbf', '.osm', '.bz2', '.gz')
 TABLES = ('.gpkg', '.parquet', '.geoparquet', '.shp', '.geojson', '.fgb')
 
 
-def read_features(paths: Sequence[str | Path], box: Box, mapping: TagMapping) -> Features:
-    """Objects of some files that lie in a box.
+def read_osm(paths: Sequence[str | Path], box: Box, mapping: TagMapping) -> Features:
+    """Read the objects of some files that lie in a box.
 
     Args:
         paths: `.osm.pbf`, GeoPackage, GeoParquet, Shapefile, GeoJSON or Overpass JSON files.
         box: west, south, east, north in degrees (WGS84).
-        mapping: says which objects belong to which category.
+        mapping: mapping from tags to categories.
 
     Returns:
-        The objects, in the order of their ids.
+        The objects, sorted by id.
 
     Raises:
-        UsageError: a file is missing or of another kind, or no object lies in the box.
-        ReadError: a file is damaged.
+        UsageError: if a file is missing or of an unknown format, or no object lies in the box.
+        ReadError: if a file is damaged.
     """
     found = [one for path in paths for one in _read(Path(path), box, mapping)]
     names = ', '.join(str(path) for path in paths)
@@ -147,7 +144,7 @@ def read_features(paths: Sequence[str | Path], box: Box, mapping: TagMapping) ->
     return features
 
 
-def _read(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
+def _read(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]:
     if not path.is_file():
         raise UsageError(f'{path} is not there: give --osm a file of OpenStreetMap objects')
     suffix = path.suffix.lower()
@@ -173,6 +170,6 @@ def _json(path: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _feature_meets(one: Found, box: Box) -> bool:
+def _feature_meets(one: OSMObject, box: Box) -> bool:
     west, south, east, north = one.geometry.bounds
     return bool(west <= box[2] and east >= box[0] and south <= box[3] and north >= box[1])

@@ -1,10 +1,10 @@
-"""Which ways and multipolygons of a file can touch a box, in memory that hardly grows with the file.
+"""Find the ways and multipolygons of a file that can touch a box, in little memory.
 
-Every node has an outcode as in the clipping of Cohen and Sutherland: one bit each for lying west, east, south
-and north of the box (Foley, van Dam, Feiner, Hughes: Computer Graphics, Principles and Practice, 2nd ed.
-1990, section 3.12.1). A bit that all nodes of a way have in common says that the whole way lies on that side;
-where they have none in common, the bounding box of the way meets the box, whether or not one of the nodes
-lies inside. The same holds for a multipolygon and its ways.
+Every node gets an outcode as in the line clipping of Cohen and Sutherland: one bit each for lying west,
+east, south and north of the box (Foley, van Dam, Feiner, Hughes: Computer Graphics, Principles and
+Practice, 2nd ed. 1990, section 3.12.1). If all nodes of a way share a bit, the whole way lies on that side
+of the box; if they share none, the bounding box of the way meets the box, whether or not a node lies
+inside. The same holds for a multipolygon and its ways.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,25 +23,25 @@ Box = tuple[float, float, float, float]
 Codes = NDArray[np.uint8]
 
 ROWS = 2**17
-"""Ways that are read together."""
+"""Number of ways that are read together."""
 BUCKET = 2**22
-"""Bytes of the file for each bucket: some 0.2 to 0.5 million nodes."""
+"""Bytes of the PBF file per bucket, about 0.2 to 0.5 million nodes."""
 NOWHERE = 15
-"""The outcode of what is not in the file: it says nothing of the rest."""
+"""The outcode of missing nodes and ways: all bits, so that `and` with it changes nothing."""
 NO_PLACE = int(np.full(2, 2**31 - 1, np.int32).view(np.int64)[0])
-"""Longitude and latitude of what is not in the file."""
+"""Longitude and latitude of nodes that are missing in the file."""
 
 
 class Survey:
-    """Takes in a file piece by piece, and knows then what of it is needed.
+    """Takes in a file piece by piece, then tells which of its ways are needed.
 
-    In memory there is a byte for each way and multipolygon, and a bucket of nodes. On disk there are 16 bytes
-    for each node, each way and each reference of one to the other.
+    Memory holds one byte per way and multipolygon, and one bucket of nodes. The disk holds 16 bytes per node,
+    per way, and per reference from one to the other.
 
     Args:
-        path: of the file.
+        path: path of the file.
         box: west, south, east, north in degrees.
-        folder: for files in between.
+        folder: folder for temporary files.
     """
 
     def __init__(self, path: Path, box: Box, folder: Path) -> None:
@@ -54,14 +54,14 @@ class Survey:
         self._count = {'ways': 0, 'areas': 0}
         self._last: int | None = None
         self.spans: list[tuple[int, int]] = []
-        """Least and largest id of the ways of each piece."""
+        """Smallest and largest id of the ways in each piece."""
 
     def add(self, content: Content) -> None:
         """Take in the next piece.
 
         Raises:
-            ReadError: the file is not in order.
-            OSError: the disk is full.
+            ReadError: if the file is not sorted.
+            OSError: if the disk is full.
         """
         if len(content.places) and self._last is not None:
             raise self._disorder('its nodes come after its ways')
@@ -77,13 +77,13 @@ class Survey:
             file.writelines(content.relations)
 
     def finish(self, areas: Path) -> Numbers:
-        """What can touch the box, once all pieces are taken in.
+        """Select the ways and multipolygons that can touch the box, after all pieces were added.
 
         Args:
-            areas: file to write, with a line for each multipolygon.
+            areas: file to write, with one line per multipolygon.
 
         Returns:
-            Sorted ids of ways.
+            Sorted ids of the ways to keep.
         """
         for buckets in (self._nodes, self._nodes_of_ways, self._ways_of_areas):
             buckets.write()
@@ -98,10 +98,10 @@ class Survey:
         return np.unique(np.concatenate(kept))
 
     def places(self, nodes: Numbers) -> tuple[Numbers, NDArray[np.float64]]:
-        """Those of some nodes that have a place.
+        """Locations of the nodes that have one.
 
         Args:
-            nodes: (N,).
+            nodes: ids of nodes, (N,).
 
         Returns:
             Ids (M,), and longitude and latitude in degrees (M, 2).
@@ -116,7 +116,7 @@ class Survey:
         buckets.add(objects.refs, np.repeat(np.arange(first, self._count[kind]), objects.counts))
 
     def _coded(self, codes: Codes) -> Iterator[tuple[Numbers, Codes]]:
-        """Ids of ways with their outcodes, some at a time, which are noted for the areas."""
+        """Iterate over ids of ways with their outcodes, and store these for the multipolygons."""
         with self._ids.open('rb') as file:
             for start in range(0, len(codes), ROWS):
                 ids, part = np.fromfile(file, np.int64, ROWS), codes[start : start + ROWS]
@@ -132,7 +132,7 @@ class Survey:
         return np.where(_exist(degrees), codes, NOWHERE)
 
     def _check_order(self, ways: Numbers) -> None:
-        """Raise where ids are not as the format has them: 0, -1, -2, ..., 1, 2, ..."""
+        """Raise if ids are not in the order of the format: 0, -1, -2, ..., 1, 2, ..."""
         if not len(ways):
             return
         ranks = np.where(ways > 0, ways, np.abs(ways) - 2**62)
@@ -156,16 +156,16 @@ def _exist(places: NDArray[np.float64]) -> NDArray[np.bool_]:
 def _shared(
     references: Buckets, targets: Buckets, count: int, outcodes: Callable[[Numbers], Numbers] | None = None
 ) -> Codes:
-    """The bits that the outcodes of all that an object refers to have in common.
+    """The bits that the outcodes of all members of an object have in common.
 
     Args:
-        references: id of what is referred to, and position of the object that does.
-        targets: ids with outcodes.
-        count: of objects.
-        outcodes: makes them of what the targets have.
+        references: pairs of the id of a member and the position of the object.
+        targets: pairs of the id of a member and its outcode (or location).
+        count: number of objects.
+        outcodes: computes outcodes if the targets hold locations.
 
     Returns:
-        (count,).
+        Outcodes of the objects, (count,).
     """
     shared = np.full(count, NOWHERE, np.uint8)
     for place in range(len(references)):

@@ -1,4 +1,4 @@
-"""OpenStreetMap objects in vector files: GeoPackage, GeoParquet, Shapefile, GeoJSON."""
+"""Read OpenStreetMap objects from vector files: GeoPackage, GeoParquet, Shapefile, GeoJSON."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from pyproj import Transformer
 from pyproj.exceptions import ProjError
 
 from geores.errors import ReadError, UsageError
-from geores.osm.features import Found
+from geores.osm.features import OSMObject
 from geores.osm.mapping import TagMapping
 
 __all__ = ['read_table']
@@ -23,7 +23,7 @@ __all__ = ['read_table']
 Box = tuple[float, float, float, float]
 
 WIDE = 30.0
-"""Degrees of a box from which on projections bend it too much for its bounds to say where it lies."""
+"""Side of a box in degrees from which on it is too distorted by projections to filter by its bounds."""
 IDS = ('osm_id', '@id', 'osm_way_id', 'full_id', 'osmid', 'id')
 TAGS = ('tags', 'other_tags', 'all_tags')
 TYPES = {'n': 'node', 'w': 'way', 'r': 'relation', 'node': 'node', 'way': 'way', 'relation': 'relation'}
@@ -31,20 +31,20 @@ _HSTORE = re.compile(r'"((?:[^"\\]|\\.)*)"\s*=>\s*"((?:[^"\\]|\\.)*)"')
 _ID = re.compile(r'(?:(node|way|relation|[nwr])[/_ ]?)?(-?\d+)(?:\.0+)?')
 
 
-def read_table(path: Path, box: Box, mapping: TagMapping) -> Iterator[Found]:
-    """Objects of a vector file that a mapping knows, of all layers.
+def read_table(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]:
+    """Objects in all layers of a vector file that have a category.
 
-    Classes come from columns `fclass` and `code` (as in Geofabrik's extracts), from columns named like
-    keys of tags, or from a column `tags` or `other_tags` (a table, JSON or hstore).
+    Categories come from columns `fclass` and `code` (as in Geofabrik's extracts), from columns named like
+    keys of tags, or from a column `tags` or `other_tags` (a mapping, JSON or hstore).
 
     Args:
-        path: the file.
-        box: west, south, east, north in degrees; only what it meets is read.
-        mapping: says what to look for.
+        path: file to read.
+        box: west, south, east, north in degrees; only objects that meet it are read.
+        mapping: mapping from tags to categories.
 
     Raises:
-        UsageError: it has no CRS, or no column that says what the objects are.
-        ReadError: it cannot be read.
+        UsageError: if the file has no CRS, or no column that says what the objects are.
+        ReadError: if the file cannot be read.
     """
     frames = list(_frames(path, box))
     named = [frame for frame in frames if _telling(frame, mapping)]
@@ -76,7 +76,7 @@ def _frames(path: Path, box: Box) -> Iterator[gpd.GeoDataFrame]:
 
 
 def _window(crs: str | None, box: Box) -> Box | None:
-    """The box in a layer's CRS; None where it cannot be placed there, so that all of it is read."""
+    """The box in the CRS of a layer; None if it cannot be projected, so that the whole layer is read."""
     if crs is None:
         return None
     try:
@@ -101,7 +101,7 @@ def _telling(frame: gpd.GeoDataFrame, mapping: TagMapping) -> list[str]:
     return [name for name in frame.columns if name in known]
 
 
-def _found(frame: gpd.GeoDataFrame, mapping: TagMapping) -> Iterator[Found]:
+def _found(frame: gpd.GeoDataFrame, mapping: TagMapping) -> Iterator[OSMObject]:
     keys = [name for name in frame.columns if name in mapping.keys]
     stores = [name for name in TAGS if name in frame.columns]
     id_columns = [name for name in IDS if name in frame.columns]
@@ -119,7 +119,7 @@ def _found(frame: gpd.GeoDataFrame, mapping: TagMapping) -> Iterator[Found]:
             tags['building'] = str(row['type'])  # Geofabrik's layer of buildings
         categories = mapping.categories(kind, tags, fclass, code)
         if categories:
-            yield Found(_id(row, id_columns, number), kind, categories, shape)
+            yield OSMObject(_id(row, id_columns, number), kind, categories, shape)
 
 
 def _kind(shape: shapely.Geometry) -> str | None:
@@ -128,7 +128,7 @@ def _kind(shape: shapely.Geometry) -> str | None:
 
 
 def _id(row: dict[str, Any], columns: list[str], number: int) -> str:
-    """The id of a row: with its type where the file says it, else 'osm/'; 'row/' where there is none."""
+    """Id of a row with its type if the file tells it, otherwise 'osm/', or 'row/' without an id."""
     for column in columns:
         match = _ID.fullmatch(str(row[column]).strip()) if _there(row[column]) else None
         if match is not None:
@@ -139,7 +139,7 @@ def _id(row: dict[str, Any], columns: list[str], number: int) -> str:
 
 
 def _tags(value: object) -> dict[str, str]:
-    """Tags of a column: a table, pairs, JSON, or hstore text."""
+    """Tags in a cell: a mapping, pairs, JSON, or hstore text."""
     if isinstance(value, dict):
         return {str(key): str(text) for key, text in value.items() if text is not None}
     if isinstance(value, str) and value.lstrip().startswith('{'):

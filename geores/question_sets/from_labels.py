@@ -1,6 +1,7 @@
-"""Images with labels of any of the layouts that geores reads, as ids, labels and files.
+"""Make a set of questions from images with labels, in the file layout of the RSVQA release.
 
-Questions and answers from the labels of images, written in the layout of the RSVQA release.
+`read_labelled` reads any layout of labelled images that geores knows, and `questions_from_labels` draws the
+questions and writes them.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geores.errors import DatasetError, ReadError
 from geores.io.whole_files import failing
-from geores.question_sets.work import check_out
+from geores.question_sets.work import check_dataset_folder
 from geores.questions.balance import Level
 from geores.questions.grammar import Style
 from geores.questions.label_questions import LabelQuestion, Mode, label_questions
@@ -39,10 +40,10 @@ class LabelledSet:
     """Images and their labels.
 
     Attributes:
-        ids: Of each image.
-        labels: Names of each image's labels.
-        paths: File of each image; None where only a table was given.
-        single: Whether an image has one label, of what it mostly shows.
+        ids: id of each image.
+        labels: names of the labels of each image.
+        paths: file of each image; None if only a table was given.
+        single: whether every image has exactly one label.
     """
 
     ids: Sequence[str]
@@ -52,20 +53,20 @@ class LabelledSet:
 
     @property
     def names(self) -> set[str]:
-        """Every label that is given."""
+        """All labels that occur."""
         return {name for labels in self.labels for name in labels}
 
 
 def read_labelled(data: Path) -> LabelledSet:
-    """Find out the layout of a dataset and read its labels.
+    """Detect the layout of a dataset and read its labels.
 
     Args:
-        data: A folder with `multilabels.csv` (`geores.datasets.SceneFolder`), one with `labels.csv`
-            (`geores.datasets.GeoTIFFPatches`), one with a folder a class; or a table without images:
+        data: a folder with `multilabels.csv` (`geores.datasets.SceneFolder`), one with `labels.csv`
+            (`geores.datasets.GeoTIFFPatches`), one with one folder per class; or a table without images:
             Parquet with a column of ids (`id`, `patch_id`, `name` or `file`) and one of lists, `labels`.
 
     Raises:
-        DatasetError: It is none of these, or a part is missing.
+        DatasetError: if the data have none of these layouts, or a part is missing.
     """
     if data.is_file():
         return _table(data)
@@ -117,17 +118,17 @@ _TIFF = frozenset({'.tif', '.tiff'})
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """What to ask; `geores.questions.label_questions.label_questions` explains all but the first and last.
+    """What to ask; see `geores.questions.label_questions.label_questions` for details.
 
     Attributes:
-        hierarchy: Name of a shipped scheme of labels or path of a YAML file; the one that fits if None.
-        questions: Most questions an image.
-        seed: Of all draws.
+        hierarchy: name of a shipped scheme of labels or path of a YAML file; None takes the one that fits.
+        questions: maximum number of questions per image.
+        seed: seed of all draws.
         mode: ``'corrected'`` or ``'faithful'``.
         balance: ``'questions'``, ``'answers'`` or ``'types'``.
-        kinds: Kinds of question.
+        kinds: kinds of questions.
         style: ``'english'`` or ``'released'``.
-        images: Whether to copy the images.
+        images: whether to copy the images.
     """
 
     hierarchy: str | None = None
@@ -142,15 +143,15 @@ class LabelOptions:
 
 @dataclass(frozen=True)
 class LabelQuestionSet:
-    """What was made.
+    """Counts of the set of questions that was made.
 
     Attributes:
-        folder: Where.
-        scheme: Name of the scheme of labels.
-        images: Number of images.
-        questions: Number of questions.
-        types: Questions by type.
-        answers: Yes and no by number, and how many different answers there are besides.
+        folder: folder of the set.
+        scheme: name of the scheme of labels.
+        images: number of images.
+        questions: number of questions.
+        types: number of questions per type.
+        answers: number of "yes" and "no", and number of different other answers.
     """
 
     folder: str
@@ -169,27 +170,27 @@ def questions_from_labels(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> LabelQuestionSet:
-    """Make a set of questions.
+    """Make a set of questions from labelled images.
 
     Args:
-        data: What `geores.question_sets.from_labels.read_labelled` reads.
-        out: Folder for `images.json`, `questions.json`, `answers.json`, `manifest.json` and `images/`; it
+        data: a dataset that `geores.question_sets.from_labels.read_labelled` can read.
+        out: folder for `images.json`, `questions.json`, `answers.json`, `manifest.json` and `images/`; it
             appears complete or not at all.
-        options: What to ask.
-        overwrite: Replace the folder.
-        progress: Called with the images done since and the number of all.
+        options: what to ask.
+        overwrite: replace the folder.
+        progress: called with the number of images just finished and of all images.
 
     Returns:
         Counts of what was made.
 
     Raises:
-        DatasetError: The labels cannot be read.
-        UsageError: An option is wrong or no scheme fits.
-        OutputError: The folder has something in it already.
+        DatasetError: if the labels cannot be read.
+        UsageError: if an option is wrong or no scheme fits.
+        OutputError: if the folder exists and is not empty.
     """
     options = options or LabelOptions()
     data, out = Path(data), Path(out)
-    check_out(out, overwrite=overwrite)
+    check_dataset_folder(out, overwrite=overwrite)
     found = read_labelled(data)
     scheme = load_scheme(options.hierarchy) if options.hierarchy else scheme_for(found.names, found.single)
     drawn = label_questions(
@@ -218,7 +219,7 @@ def _write(
     options: LabelOptions,
     progress: Callable[[int, int], None] | None,
 ) -> LabelQuestionSet:
-    """Write images and the official files; images without any question are left out."""
+    """Write images and the official files, without the images that have no question."""
     position = {one: index for index, one in enumerate(found.ids)}
     images: list[dict[str, Any]] = []
     questions: list[dict[str, Any]] = []
@@ -254,7 +255,7 @@ def _write(
 
 
 def _put_image(path: Path, folder: Path, number: int) -> tuple[str, dict[str, Any]]:
-    """Copy a GeoTIFF or PNG as it is, anything else as PNG; its name and what its header says."""
+    """Copy a GeoTIFF or PNG unchanged, anything else as PNG. Returns its name and what its header says."""
     folder.mkdir(exist_ok=True)
     suffix = path.suffix.lower()
     try:
@@ -272,7 +273,7 @@ def _put_image(path: Path, folder: Path, number: int) -> tuple[str, dict[str, An
 
 
 def _header(path: Path) -> dict[str, Any]:
-    """Sensor, corner and pixel size as the official files have them."""
+    """Sensor, corner and pixel size, as keywords of `image_record`."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', NotGeoreferencedWarning)
         with rasterio.open(path, driver='GTiff') as file:
@@ -284,7 +285,7 @@ def _header(path: Path) -> dict[str, Any]:
 
 
 def _manifest(data: Path, found: LabelledSet, scheme: LabelScheme, options: LabelOptions) -> dict[str, Any]:
-    """What decides the questions: the same manifest, the same questions to the byte."""
+    """Everything that decides the questions: equal manifests mean equal bytes."""
     table = json.dumps([[one, sorted(labels)] for one, labels in zip(found.ids, found.labels, strict=True)])
     return {
         'geores_version': version('geores'),
@@ -297,7 +298,7 @@ def _manifest(data: Path, found: LabelledSet, scheme: LabelScheme, options: Labe
 
 @contextmanager
 def _complete_folder(out: Path) -> Iterator[Path]:
-    """A folder to write into; on success it takes its own name, else it is removed."""
+    """A temporary folder to write into; renamed to `out` on success, removed otherwise."""
     partial = out.with_name(f'.{out.name}.partial')
     with failing(out):
         try:

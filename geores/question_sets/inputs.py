@@ -1,4 +1,4 @@
-"""What a dataset is made of, by name and checksum."""
+"""The input files of a dataset, by name and checksum."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 from geores.errors import ReadError, UsageError
 from geores.osm import load_mapping
-from geores.question_sets.layout import Layout
+from geores.question_sets.layout import TileLayout
 from geores.question_sets.options import MakeOptions
 from geores.scenes import open_scene
 from geores.scenes.gdal import is_remote
@@ -21,7 +21,7 @@ CHUNK = 2**20
 
 @dataclass(frozen=True)
 class Inputs:
-    """Files, by role: each with its name and its sha256 (of remote files a digest of the header)."""
+    """Input files by role, each with its name and sha256 (for remote files a digest of the header)."""
 
     scenes: list[dict[str, str]]
     osm: list[dict[str, str]]
@@ -29,11 +29,11 @@ class Inputs:
     mask: list[dict[str, str]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, without folders: the same on every machine."""
+        """Plain JSON values without folders, so that they are equal on every machine."""
         return {'scenes': self.scenes, 'osm': self.osm, 'mapping': self.mapping, 'mask': self.mask}
 
-    def key(self, options: MakeOptions, layouts: Sequence[Layout]) -> dict[str, Any]:
-        """Everything that decides the tiles' files, for the journal."""
+    def key(self, options: MakeOptions, layouts: Sequence[TileLayout]) -> dict[str, Any]:
+        """Everything that decides the files of the tiles: the key of the journal."""
         return {
             **self.to_dict(),
             'options': options.deciding(),
@@ -46,11 +46,11 @@ class Inputs:
 
 
 def describe_inputs(scenes: Sequence[str], osm: Sequence[str], options: MakeOptions) -> Inputs:
-    """Checksums of all inputs.
+    """Compute the checksums of all inputs.
 
     Raises:
-        UsageError: there are none, or one is missing.
-        ReadError: one cannot be read.
+        UsageError: if there are no inputs, or one is missing.
+        ReadError: if an input cannot be read.
     """
     if not scenes:
         raise UsageError('no scene given: name at least one raster')

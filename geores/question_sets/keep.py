@@ -1,4 +1,4 @@
-"""Which tiles a dataset keeps, in which part, and what each is asked."""
+"""Choose the tiles of a dataset, assign them to parts, and assign questions to them."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,47 +8,47 @@ from typing import Any
 import numpy as np
 
 from geores.errors import UsageError
-from geores.question_sets.options import MakeOptions, SplitOptions, split_tiles
+from geores.question_sets.options import MakeOptions, TileSplit, assign_parts
 from geores.question_sets.tiles import TOO_FEW, TileMaker, tile_name
 from geores.question_sets.workers import Workers
-from geores.question_sets.write import PARTS, Kept
-from geores.questions.choosing import Chosen, choose
-from geores.questions.pool import Survey
+from geores.question_sets.write import PARTS, DatasetTile
+from geores.questions.choosing import ChosenQuestion, choose_questions
+from geores.questions.pool import TileSurvey
 
 __all__ = ['check_split', 'keep_tiles']
 
 Tile = tuple[int, int]
 AT_ONCE = 16
-"""Tiles whose questions are put into words at once."""
+"""Number of tiles per work item when questions are put into words."""
 
 
 def check_split(makers: Sequence[TileMaker], options: MakeOptions) -> None:
-    """Raise `UsageError` where tiles cannot be split, even if all were usable."""
+    """Raise `UsageError` if the tiles could not be split even if all were usable."""
     _split([(maker, tile) for maker in makers for tile in maker.layout.tiles], options)
 
 
 def keep_tiles(
     makers: Sequence[TileMaker], options: MakeOptions, workers: Workers
-) -> tuple[list[Kept], Counter[str], tuple[str, ...]]:
-    """Tiles with questions and parts.
+) -> tuple[list[DatasetTile], Counter[str], tuple[str, ...]]:
+    """Choose the tiles of the dataset, with their parts and questions.
 
     Args:
-        makers: of the scenes, all of whose tiles are made.
-        options: of the user.
-        workers: put questions into words.
+        makers: one per scene, after all tiles were made.
+        options: options of the user.
+        workers: processes that put questions into words.
 
     Returns:
-        Tiles in order, how many are left out for which reason, and notes.
+        The tiles in order, the number of tiles left out per reason, and notes.
 
     Raises:
-        UsageError: no tile is left.
+        UsageError: if no tile is left.
     """
     usable, dropped = _usable(makers)
     _check_any(usable, dropped)
     parts, split_id, notes = _split([(maker, tile) for maker, tile, _ in usable], options)
     dropped.update({'between parts': parts.count('dropped')})
     kept = [
-        Kept(maker, tile, record, part, split_id)
+        DatasetTile(maker, tile, record, part, split_id)
         for (maker, tile, record), part in zip(usable, parts, strict=True)
         if part != 'dropped'
     ]
@@ -64,7 +64,7 @@ def _usable(makers: Sequence[TileMaker]) -> tuple[list[tuple[TileMaker, Tile, di
     usable, dropped = [], Counter[str]()
     for maker in makers:
         for tile in maker.layout.tiles:
-            record = Kept.read(maker.path(*tile))
+            record = DatasetTile.read(maker.path(*tile))
             if record['why'] is None:
                 usable.append((maker, tile, record))
             else:
@@ -81,9 +81,9 @@ def _check_any(tiles: Sequence[object], dropped: Counter[str]) -> None:
         )
 
 
-def _ask(kept: Sequence[Kept], options: MakeOptions, workers: Workers) -> None:
-    """Choose the questions of each part, and put them into words."""
-    chosen: list[list[Chosen]] = [[] for _ in kept]
+def _ask(kept: Sequence[DatasetTile], options: MakeOptions, workers: Workers) -> None:
+    """Assign questions within each part, and put them into words."""
+    chosen: list[list[ChosenQuestion]] = [[] for _ in kept]
     for part in PARTS:
         members = [index for index, one in enumerate(kept) if one.part == part]
         if members:
@@ -97,16 +97,16 @@ def _ask(kept: Sequence[Kept], options: MakeOptions, workers: Workers) -> None:
             one.record['questions'] = questions
 
 
-def _chosen(kept: Sequence[Kept], options: MakeOptions, part: str) -> Iterator[list[Chosen]]:
+def _chosen(kept: Sequence[DatasetTile], options: MakeOptions, part: str) -> Iterator[list[ChosenQuestion]]:
     maker = kept[0].maker
-    surveys = [Survey.from_dict(one.record.pop('survey')) for one in kept]
+    surveys = [TileSurvey.from_dict(one.record.pop('survey')) for one in kept]
     kilometres = [one.record['kilometres'] for one in kept]
     rng = Random(f'{options.seed}/{part}')  # noqa: S311 - no secrets
     assert maker.pool is not None  # noqa: S101
-    yield from choose(maker.pool, surveys, kilometres, options.questions, maker.balance, rng)
+    yield from choose_questions(maker.pool, surveys, kilometres, options.questions, maker.balance, rng)
 
 
-Share = tuple[int, list[tuple[int, Tile, list[Chosen]]]]
+Share = tuple[int, list[tuple[int, Tile, list[ChosenQuestion]]]]
 
 
 def _word(makers: Sequence[TileMaker], share: Share) -> tuple[int, list[list[dict[str, Any]]]]:
@@ -120,5 +120,5 @@ def _split(
     side = max(maker.layout.tile * maker.layout.gsd for maker, _ in tiles)
     names = [tile_name(maker.layout.name, *tile) for maker, tile in tiles]
     centres = np.vstack([maker.layout.centres([tile]) for maker, tile in tiles])
-    how = SplitOptions(options.fractions, side, options.block_size, options.buffer, options.seed)
-    return split_tiles(names, centres, how)
+    how = TileSplit(options.fractions, side, options.block_size, options.buffer, options.seed)
+    return assign_parts(names, centres, how)

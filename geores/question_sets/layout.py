@@ -1,4 +1,4 @@
-"""Where the tiles of a scene lie, and how its pixels become 8-bit images."""
+"""Where the tiles of a scene lie, and how its pixels are converted to 8 bits."""
 
 from dataclasses import dataclass
 
@@ -15,28 +15,30 @@ from geores.inference.units import sample_tiles
 from geores.question_sets.options import MakeOptions
 from geores.scenes import Scene, gdal_env, open_scene
 
-__all__ = ['Layout', 'lay_out', 'open_reader']
+__all__ = ['TileLayout', 'lay_out_tiles', 'open_reader']
 
 PERCENTILES = (2.0, 98.0)
+"""Percentiles of a sample that become 0 and 255."""
 SAMPLES = 6
+"""The sample has this number of tiles along each side of the scene."""
 MARGIN = 0.001
 """Degrees around a scene within which objects are read."""
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A scene cut into tiles: plain values, which other processes can be given.
+class TileLayout:
+    """A scene cut into tiles: plain values that can be sent to other processes.
 
     Attributes:
-        name: of the scene.
-        source: its path.
-        bands: of red, green and blue.
-        grid: in whole tiles, cut from the scene's upper left.
-        gsd: metres a pixel.
-        tile: pixels of a side.
-        conversions: of a band's numbers to 0 to 255.
-        notes: one sentence each.
-        sensor: such as 'Sentinel-2', where known.
+        name: name of the scene.
+        source: path of the scene.
+        bands: names of the red, green and blue bands.
+        grid: grid of whole tiles from the scene's upper left corner.
+        gsd: pixel size in metres.
+        tile: side of a tile in pixels.
+        conversions: conversion of each band to 0 to 255.
+        notes: notes on the scene, one sentence each.
+        sensor: name of the sensor, such as 'Sentinel-2'; None if unknown.
     """
 
     name: str
@@ -81,24 +83,24 @@ class Layout:
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Longitude and latitude of the middle."""
+        """Longitude and latitude of the centre of the grid."""
         west, south, east, north = self.lonlat
         return (west + east) / 2, (south + north) / 2
 
     def centres(self, tiles: list[tuple[int, int]]) -> np.ndarray:
-        """Longitude and latitude of the middles of tiles, (N, 2)."""
+        """Longitude and latitude of the centres of tiles, (N, 2)."""
         bounds = np.array([self.bounds(*tile) for tile in tiles]).reshape(-1, 4)
         moved = Transformer.from_crs(str(self.grid.crs), 'EPSG:4326', always_xy=True)
         middles = (bounds[:, :2] + bounds[:, 2:]) / 2
         return np.column_stack(moved.transform(middles[:, 0], middles[:, 1]))
 
 
-def lay_out(source: str, options: MakeOptions) -> Layout:
-    """Cut a scene into tiles that lie in it as a whole, from its headers and a sample of its pixels.
+def lay_out_tiles(source: str, options: MakeOptions) -> TileLayout:
+    """Cut a scene into whole tiles, from its headers and a sample of its pixels.
 
     Raises:
-        SceneError: it cannot be opened.
-        UsageError: it has no CRS, or is smaller than a tile.
+        SceneError: if the scene cannot be opened.
+        UsageError: if the scene has no CRS, or is smaller than a tile.
     """
     with open_scene(source, bands=options.bands, allow_vrt=options.allow_vrt) as scene:
         if scene.crs is None:
@@ -123,7 +125,7 @@ def lay_out(source: str, options: MakeOptions) -> Layout:
         grid = target.grid[:rows, :cols]
         conversions, notes = _conversions(scene, bands, grid, options)
         notes = (*scene.notes, *target.notes, *notes)
-        return Layout(
+        return TileLayout(
             name=scene.name,
             source=source,
             bands=bands,
@@ -136,8 +138,8 @@ def lay_out(source: str, options: MakeOptions) -> Layout:
         )
 
 
-def open_reader(layout: Layout, options: MakeOptions) -> GridReader:
-    """A reader of a scene's tiles, whose pixels come as 0 to 255."""
+def open_reader(layout: TileLayout, options: MakeOptions) -> GridReader:
+    """A reader of the tiles of a scene that converts pixels to 0 to 255."""
     scene = open_scene(layout.source, bands=options.bands, allow_vrt=options.allow_vrt)
     mask = None
     if options.mask is not None:
@@ -147,7 +149,7 @@ def open_reader(layout: Layout, options: MakeOptions) -> GridReader:
 
 
 def _display_bands(scene: Scene) -> tuple[str, ...]:
-    """Names of the bands of red, green and blue; of the first three, or the first, where unnamed."""
+    """Names of the red, green and blue bands; without names the first three bands, or the first one."""
     named = ('red', 'green', 'blue')
     if not scene.missing(named):
         return tuple(scene.band(name).name for name in named)
@@ -165,15 +167,15 @@ def _conversions(
     if options.stretch is not None:
         low, high = options.stretch
         limits = dict.fromkeys(other, (low, high))
-        told = f'between {low:g} and {high:g}'
+        stretch = f'between {low:g} and {high:g}'
     else:
         limits = _percentiles(scene, other, grid, options.tile)
-        told = f'between percentiles {PERCENTILES[0]:g} and {PERCENTILES[1]:g} of a sample'
+        stretch = f'between percentiles {PERCENTILES[0]:g} and {PERCENTILES[1]:g} of a sample'
     converted = {}
     for name, (low, high) in limits.items():
         gain = 255.0 / max(high - low, 1e-6)
         converted[name] = UnitTransform(gain, -low * gain, 0.0, 255.0)
-    return converted, (f'{", ".join(other)} brought to 8 bits {told}',)
+    return converted, (f'{", ".join(other)} brought to 8 bits {stretch}',)
 
 
 def _percentiles(scene: Scene, bands: list[str], grid: GeoBox, tile: int) -> dict[str, tuple[float, float]]:

@@ -1,4 +1,8 @@
-"""Questions and answers from scenes and OpenStreetMap: everything decided, then tile after tile."""
+"""Make a dataset of questions and answers from scenes and OpenStreetMap.
+
+Everything is decided first; then tile after tile is made, in one or more processes, and a killed run
+continues where it stopped.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -7,40 +11,40 @@ from pathlib import Path
 from random import Random
 
 from geores.errors import UsageError
-from geores.osm import Ground, load_mapping, read_features
+from geores.osm import Ground, load_mapping, read_osm
 from geores.osm.geometry import default_limits
 from geores.question_sets.inputs import describe_inputs
 from geores.question_sets.keep import check_split, keep_tiles
-from geores.question_sets.layout import Layout, lay_out, open_reader
+from geores.question_sets.layout import TileLayout, lay_out_tiles, open_reader
 from geores.question_sets.objects import Counting, SceneObjects
 from geores.question_sets.options import MakeOptions
 from geores.question_sets.tiles import TileMaker
-from geores.question_sets.work import WorkFolder, check_out
+from geores.question_sets.work import WorkFolder, check_dataset_folder
 from geores.question_sets.workers import FEW, Workers, warm_up
 from geores.question_sets.write import write_dataset
-from geores.questions.asking import Vocabulary
 from geores.questions.pool import Pool, draw_pool
+from geores.questions.tile_questions import Vocabulary
 
-__all__ = ['QuestionSet', 'make_questions', 'prepare']
+__all__ = ['QuestionSet', 'make_questions', 'prepare_makers']
 
 Progress = Callable[[int, int], None]
 
 NEAR = 0.1
-"""Share of a tile's side within which objects lie next to each other, where not said."""
+"""Default distance of objects that are next to each other, as a share of the tile's side."""
 AT_ONCE = 4
-"""Tiles that a process is given at once: neighbours, which share blocks of the file."""
+"""Number of tiles per work item: neighbours, which share blocks of the file."""
 
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """What was made.
+    """Counts of the dataset that was made.
 
     Attributes:
-        folder: of the dataset.
-        tiles: kept, by part.
-        questions: by type.
-        dropped: tiles left out, by reason.
-        notes: one sentence each.
+        folder: folder of the dataset.
+        tiles: number of tiles per part.
+        questions: number of questions per type.
+        dropped: number of tiles left out per reason.
+        notes: notes on the dataset, one sentence each.
     """
 
     folder: Path
@@ -61,76 +65,81 @@ def make_questions(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> QuestionSet:
-    """Cut scenes into tiles, ask questions of each, and write a dataset in RSVQA's layout.
+    """Cut scenes into tiles, ask questions about each, and write a dataset in the layout of RSVQA.
 
-    A run that was stopped continues when it is called again, and ends with the same files.
+    A run that was stopped continues when called again, and ends with the same files.
 
     Args:
         scenes: paths of rasters.
         osm: files of OpenStreetMap objects.
         out: folder of the dataset; it appears when all is done.
-        options: see `MakeOptions`.
-        jobs: processes.
-        preview: pictures of tiles to make.
+        options: options, see `MakeOptions`.
+        jobs: number of processes.
+        preview: number of pictures of tiles to draw.
         overwrite: whether to replace a dataset in ``out``.
         progress: called with the number of tiles just finished and of all tiles.
 
     Raises:
-        UsageError: an argument or an input is not usable, or no tile is.
-        ReadError: an input is damaged.
-        WriteError: the dataset cannot be written.
+        UsageError: if an argument, an input or every tile is unusable.
+        ReadError: if an input is damaged.
+        WriteError: if the dataset cannot be written.
     """
     options = options or MakeOptions()
     out = Path(out)
-    check_out(out, overwrite=overwrite)
+    check_dataset_folder(out, overwrite=overwrite)
     inputs = describe_inputs(scenes, osm, options)
     layouts = _layouts(scenes, options)
     if sum(len(layout.tiles) for layout in layouts) <= FEW:
         jobs = 1
     if jobs > 1:
         warm_up()
-    makers = prepare(layouts, osm, options)
+    makers = prepare_makers(layouts, osm, options)
     with WorkFolder(out, inputs.key(options, layouts), overwrite=overwrite) as work:
         for maker in makers:
             maker.folder = work.tiles
         check_split(makers, options)
         with Workers(makers, jobs) as workers:
             _make_all(workers, progress or (lambda done, total: None))
-            kept, dropped, told = keep_tiles(makers, options, workers)
-        write_dataset(work, kept, dropped, inputs, options, makers, notes=told, preview=preview)
+            kept, dropped, split_notes = keep_tiles(makers, options, workers)
+        write_dataset(work, kept, dropped, inputs, options, makers, notes=split_notes, preview=preview)
         work.finish()
     parts = Counter(one.part for one in kept)
     types = Counter(question['type'] for one in kept for question in one.record['questions'])
-    notes = dict.fromkeys((*(note for maker in makers for note in _notes(maker)), *told))
+    notes = dict.fromkeys((*(note for maker in makers for note in _notes(maker)), *split_notes))
     return QuestionSet(out, dict(parts), dict(types), dict(dropped), tuple(notes))
 
 
-def prepare(layouts: Sequence[Layout], osm: Sequence[str], options: MakeOptions) -> list[TileMaker]:
-    """Read the objects of each scene.
+def prepare_makers(
+    layouts: Sequence[TileLayout], osm: Sequence[str], options: MakeOptions
+) -> list[TileMaker]:
+    """Read the objects of each scene, and prepare what makes its tiles.
 
     Args:
-        layouts: of the scenes.
-        osm: files of objects.
-        options: of the user.
+        layouts: the scenes, cut into tiles.
+        osm: files of OpenStreetMap objects.
+        options: options of the user.
+
+    Returns:
+        One maker per scene.
 
     Raises:
-        UsageError: no object lies in a scene.
-        ReadError: a file is damaged.
+        UsageError: if no object lies in a scene.
+        ReadError: if a file is damaged.
     """
     mapping = load_mapping(options.mapping)
     faithful = options.mode == 'faithful'
-    placed, told = [], []
+    placed, notes_of = [], []
     for layout in layouts:
-        features = read_features(osm, layout.lonlat, mapping)
+        features = read_osm(osm, layout.lonlat, mapping)
         ground = Ground(*layout.centre, str(layout.grid.crs), mercator=faithful)
         pixel = 0.0 if faithful else abs(layout.grid.affine.a)
         placed.append(SceneObjects.place(features, ground, pixel))
-        told.append(features.notes)
+        notes_of.append(features.notes)
     names = tuple(sorted({name for objects in placed for name in objects.vocabulary}))
     lines = frozenset(rule.category for rule in mapping.rules if rule.kind == 'line')
     vocabulary = Vocabulary(names, lines, mapping.contained)
     makers = []
-    for layout, objects, notes in zip(layouts, placed, told, strict=True):
+    for layout, objects, notes in zip(layouts, placed, notes_of, strict=True):
         counting = Counting(
             min_share=options.min_share,
             limits=(float(options.sizes[0]), float(options.sizes[1]))
@@ -147,13 +156,13 @@ def prepare(layouts: Sequence[Layout], osm: Sequence[str], options: MakeOptions)
     return makers
 
 
-def _layouts(scenes: Sequence[str], options: MakeOptions) -> list[Layout]:
-    layouts = [lay_out(str(scene), options) for scene in scenes]
+def _layouts(scenes: Sequence[str], options: MakeOptions) -> list[TileLayout]:
+    layouts = [lay_out_tiles(str(scene), options) for scene in scenes]
     twice = [name for name, count in Counter(layout.name for layout in layouts).items() if count > 1]
     if twice:
         raise UsageError(f'two scenes are named {twice[0]!r}: make a dataset of each, or rename one')
     for layout in layouts:
-        open_reader(layout, options).scene.close()  # refuses a mask that does not lie over it
+        open_reader(layout, options).scene.close()  # raises if a mask does not lie over the scene
     return layouts
 
 
@@ -162,7 +171,7 @@ def _notes(maker: TileMaker) -> tuple[str, ...]:
 
 
 def _pool(makers: Sequence[TileMaker], options: MakeOptions) -> Pool:
-    """What all tiles are surveyed for: relations are of categories that lie together in a tile."""
+    """The pool that all tiles share; its relations are between categories that occur together in a tile."""
     together = [
         names
         for maker in makers
@@ -173,7 +182,7 @@ def _pool(makers: Sequence[TileMaker], options: MakeOptions) -> Pool:
 
 
 def _make_all(workers: Workers, progress: Progress) -> None:
-    """Make what is not made yet, in this process and in others."""
+    """Make the tiles that are not made yet, in this process and others."""
     tiles = [(place, tile) for place, maker in enumerate(workers.makers) for tile in maker.layout.tiles]
     todo = [(place, tile) for place, tile in tiles if not workers.makers[place].path(*tile).exists()]
     progress(len(tiles) - len(todo), len(tiles))

@@ -20,14 +20,14 @@ Bounds = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Counting:
-    """When an object is counted, and how its size and neighbours are judged.
+    """Rules for counting objects, and for their sizes and neighbours.
 
     Attributes:
-        min_share: least share of an object's area (or length) inside a tile for it to be counted there;
-            it is also counted where its centroid lies inside, or where it covers ``min_cover`` of the tile.
-        min_cover: share of a tile.
-        limits: square metres from which on an object is of medium and of large size.
-        next_to: metres within which objects lie next to each other.
+        min_share: minimum share of an object's area (or length) inside a tile for it to be counted there; it
+            is also counted if its centroid lies inside, or if it covers `min_cover` of the tile.
+        limits: minimum areas of medium and of large objects in square metres.
+        next_to: maximum distance in metres of objects that are next to each other.
+        min_cover: minimum share of the tile that a clipped object has to cover to be counted anyway.
     """
 
     min_share: float
@@ -41,11 +41,11 @@ class SceneObjects:
     """Objects of a scene in the CRS of its grid.
 
     Attributes:
-        ids: (N,), in order.
-        categories: of each object.
-        image: (N,), in the grid's CRS.
-        ground: of the place.
-        pixel: side of a pixel in the grid's CRS: smaller parts of what is cut off are not seen.
+        ids: ids of the objects, (N,), sorted.
+        categories: categories of each object.
+        image: geometries in the CRS of the grid, (N,).
+        ground: projection of the place for true areas.
+        pixel: side of a pixel in the CRS of the grid: parts of clipped objects below it are ignored.
     """
 
     ids: NDArray[np.object_]
@@ -56,16 +56,16 @@ class SceneObjects:
 
     @classmethod
     def place(cls, features: Features, ground: Ground, pixel: float) -> 'SceneObjects':
-        """Objects brought to a scene's grid."""
+        """Project objects to the grid of a scene."""
         image = ground.place(features.geometry)
         kept = np.flatnonzero(~shapely.is_empty(image))
         names = tuple(features.categories[index] for index in kept)
         placed = cls(features.ids[kept], names, image[kept], ground, pixel)
-        _ = placed.measure, placed.shapes, placed.bounds  # once, not in every process
+        _ = placed.measure, placed.shapes, placed.bounds  # computed here once, not in every process
         return placed
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the index, which holds every object once more."""
+        """Pickle without the spatial index, which holds every object once more."""
         return {name: value for name, value in self.__dict__.items() if name != '_tree'}
 
     @cached_property
@@ -75,27 +75,27 @@ class SceneObjects:
 
     @cached_property
     def bounds(self) -> NDArray[np.float64]:
-        """(N, 4), west, south, east, north."""
+        """Bounds in the CRS of the grid, (N, 4): west, south, east, north."""
         return np.asarray(shapely.bounds(self.image))
 
     @cached_property
     def level(self) -> NDArray[np.object_]:
-        """(N,), in metres on the ground."""
+        """Geometries in the equal-area projection in metres, (N,)."""
         return self.ground.level(self.image)
 
     @cached_property
     def is_area(self) -> NDArray[np.bool_]:
-        """(N,), whether an area, else a line."""
+        """Whether each object is an area and no line, (N,)."""
         return np.asarray(shapely.get_dimensions(self.image) == 2)
 
     @cached_property
     def measure(self) -> NDArray[np.float64]:
-        """(N,), square metres of areas, metres of lines."""
+        """Square metres of areas and metres of lines, (N,)."""
         return _measure(self.level, self.is_area)
 
     @cached_property
     def shapes(self) -> NDArray[np.object_]:
-        """(N,), see `shape_of`."""
+        """Shape of each object, (N,), see `shape_of`."""
         shapes = np.full(len(self.ids), None, object)
         areas = np.flatnonzero(self.is_area)
         shapes[areas] = shape_of(self.level[areas])
@@ -106,7 +106,7 @@ class SceneObjects:
         return shapely.STRtree(self.image)
 
     def together(self, frames: Sequence[Bounds]) -> list[tuple[str, ...]]:
-        """Categories that lie in each of some frames, in alphabetical order."""
+        """Categories in each of some frames, in alphabetical order."""
         found: list[set[str]] = [set() for _ in frames]
         boxes = shapely.box(*np.array(frames, float).reshape(-1, 4).T)
         for frame, index in zip(*self._tree.query(boxes), strict=True):
@@ -114,11 +114,11 @@ class SceneObjects:
         return [tuple(sorted(names)) for names in found]
 
     def tile(self, bounds: Bounds, counting: Counting) -> TileFacts:
-        """What lies in a tile.
+        """The objects in a tile, clipped at its edges.
 
         Args:
-            bounds: west, south, east, north in the grid's CRS.
-            counting: what counts.
+            bounds: west, south, east, north in the CRS of the grid.
+            counting: rules for counting objects.
         """
         frame = shapely.box(*bounds)
         extent = float(shapely.area(self.ground.level(np.array([frame], object)))[0])
@@ -163,7 +163,7 @@ class SceneObjects:
         extent: float,
         counting: Counting,
     ) -> NDArray[np.bool_]:
-        """Which of some objects are counted although they are cut off."""
+        """Mask of the clipped objects that are counted."""
         whole = self.measure[near]
         share = np.divide(measure, whole, out=np.zeros_like(measure), where=whole > 0)
         counts = (share >= counting.min_share) | (areas >= counting.min_cover * extent)
@@ -180,7 +180,7 @@ def _within(bounds: NDArray[np.float64], frame: Bounds) -> NDArray[np.bool_]:
 def _clipped(
     geometry: NDArray[np.object_], is_area: NDArray[np.bool_], frame: shapely.Polygon
 ) -> NDArray[np.object_]:
-    """The parts inside a frame: polygons of areas, lines of lines."""
+    """The parts of geometries inside a frame: polygons of areas, lines of lines."""
     clipped = np.array(shapely.intersection(geometry, frame), object)
     clipped[is_area] = polygons_of(clipped[is_area])
     return clipped

@@ -1,7 +1,4 @@
-"""What a user can ask for when making questions.
-
-Which part of a dataset each tile is in: by ground, with a gap between parts.
-"""
+"""Options of making questions, and the split of the tiles into training, validation and test parts."""
 
 import math
 from collections.abc import Sequence
@@ -12,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.errors import DatasetError, UsageError
-from geores.questions.balance import Balance, parse_balance
+from geores.questions.balance import QuestionBalance, parse_balance
 from geores.splits import geographic_split
 
-__all__ = ['MODES', 'NAMES', 'MakeOptions', 'SplitOptions', 'split_tiles']
+__all__ = ['MODES', 'NAMES', 'MakeOptions', 'TileSplit', 'assign_parts']
 
 MODES = ('corrected', 'faithful')
 SMALLEST, LARGEST = 16, 4096
@@ -23,7 +20,7 @@ SMALLEST, LARGEST = 16, 4096
 
 @dataclass(frozen=True)
 class MakeOptions:
-    """What a user can ask for; `make_questions` says what each means."""
+    """Options of `make_questions`; the command `geores questions make` explains each."""
 
     tile: int = 256
     questions: int = 100
@@ -48,7 +45,7 @@ class MakeOptions:
     allow_vrt: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range before anything is opened; numbers are written out as floats."""
+        """Validate all options before any file is opened, and convert numbers to floats."""
         for name in ('next_to', 'block_size', 'buffer', 'resolution', 'min_share', 'min_valid'):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else float(value))
@@ -86,20 +83,20 @@ class MakeOptions:
                 raise UsageError(f'{name} has to be two rising numbers, not {pair}')
 
     @property
-    def balanced(self) -> Balance:
-        """Of types and answers."""
+    def balanced(self) -> QuestionBalance:
+        """The balance of types and answers."""
         return parse_balance(self.balance)
 
     def deciding(self) -> dict[str, Any]:
-        """What decides the questions of a tile, as plain JSON: not how tiles are shared out."""
-        told = asdict(self)
+        """The options that decide the questions of a tile, as plain JSON: all but those of the split."""
+        options = asdict(self)
         for name in ('fractions', 'block_size', 'buffer', 'mapping', 'mask', 'allow_vrt'):
-            del told[name]
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
+            del options[name]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
 
 
 NAMES = {'train': 'train', 'validation': 'val', 'test': 'test', 'dropped': 'dropped'}
-"""Parts, and what RSVQA's files call them."""
+"""Names of parts in splits, and in the files of RSVQA."""
 
 USUAL = (0.7, 0.15, 0.15)
 BLOCK, GAP = 4.0, 0.5
@@ -107,16 +104,16 @@ BLOCK, GAP = 4.0, 0.5
 
 
 @dataclass(frozen=True)
-class SplitOptions:
-    """How tiles are shared out.
+class TileSplit:
+    """How tiles are split into parts.
 
     Attributes:
-        fractions: of training, validation and test; (1,) for training alone; `USUAL` where not given, or
-            training alone where there is too little ground for three parts.
-        side: of a tile, metres.
-        block_size: side of a block, metres; four tiles where not given.
-        buffer: metres between the edges of tiles of different parts; half a tile where not given.
-        seed: gives another split.
+        fractions: shares of training, validation and test; (1,) for training alone; None for `USUAL`, or
+            training alone if there is too little ground for three parts.
+        side: side of a tile in metres.
+        block_size: side of a block in metres; None for four tiles.
+        buffer: distance in metres between tiles of different parts; None for half a tile.
+        seed: seed of the split.
     """
 
     fractions: Sequence[float] | None
@@ -126,21 +123,22 @@ class SplitOptions:
     seed: int
 
 
-def split_tiles(
-    ids: Sequence[str], centres: NDArray[np.float64], options: SplitOptions
+def assign_parts(
+    ids: Sequence[str], centres: NDArray[np.float64], options: TileSplit
 ) -> tuple[list[str], str, tuple[str, ...]]:
-    """Parts of tiles.
+    """Assign tiles to parts by blocks of ground, with a gap between the parts.
 
     Args:
-        ids: of the tiles.
-        centres: (N, 2), longitude and latitude.
-        options: how.
+        ids: ids of the tiles.
+        centres: longitude and latitude of their centres, (N, 2).
+        options: how to split.
 
     Returns:
-        'train', 'val', 'test' or 'dropped' (too near to another part) for each, the split's id, and notes.
+        'train', 'val', 'test' or 'dropped' (too near to another part) per tile, the id of the split, and
+        notes.
 
     Raises:
-        UsageError: the tiles cannot be split as was asked for.
+        UsageError: if the tiles cannot be split as requested.
     """
     if options.fractions is not None and tuple(options.fractions) == (1.0,):
         return ['train'] * len(ids), 'none', ()
@@ -151,7 +149,7 @@ def split_tiles(
             centres,
             'blocks',
             options.fractions or USUAL,
-            # Middles of tiles that touch are a side apart.
+            # Centres of adjoining tiles are one side apart.
             buffer=options.side + buffer if buffer else 0.0,
             seed=options.seed,
             ids=ids,

@@ -1,4 +1,4 @@
-"""Reading a folder of questions, describing it, and drawing what it holds."""
+"""Compute and plot the statistics of a folder of questions."""
 
 from collections import Counter
 from pathlib import Path
@@ -15,22 +15,23 @@ __all__ = ['ENCODINGS', 'describe_questions', 'plot_stats']
 
 ENCODINGS = ('auto', 'raw', 'lr', 'hr')
 SHOWN = 12
+"""Maximum number of answers per type that get a bar of their own."""
 
 
 def describe_questions(folder: str | Path, encoding: str = 'auto') -> tuple[QuestionStats, str]:
-    """Figures of a set of questions in the official layout.
+    """Compute statistics of a set of questions in the official layout.
 
     Args:
-        folder: What `geores.questions.official.read_official` reads.
-        encoding: How numbers are counted: ``'raw'``; ``'lr'`` or ``'hr'``, in RSVQA's bins; or ``'auto'``,
+        folder: folder that `geores.questions.official.read_official` can read.
+        encoding: how numbers are counted: ``'raw'``; ``'lr'`` or ``'hr'``, in RSVQA's bins; or ``'auto'``,
             as in RSVQA for pixels of that size (from 5 m ``lr``, below ``hr``), otherwise raw.
 
     Returns:
-        The figures and the encoding.
+        The statistics and the encoding.
 
     Raises:
-        UsageError: There is no such encoding.
-        DatasetError: The folder cannot be read, or an answer is none of its type.
+        UsageError: if there is no such encoding.
+        DatasetError: if the folder cannot be read, or an answer does not fit its type.
     """
     if encoding not in ENCODINGS:
         raise UsageError(f'encoding must be one of {", ".join(ENCODINGS)}, not {encoding!r}')
@@ -45,7 +46,7 @@ def describe_questions(folder: str | Path, encoding: str = 'auto') -> tuple[Ques
 
 
 def _variant(official: Official) -> str:
-    """By the commonest size of a pixel, in metres with the unit."""
+    """The encoding that suits the most frequent pixel size."""
     sizes = Counter(str(image.get('res_x', '')) for image in official.images.values())
     try:
         size = float(sizes.most_common(1)[0][0].removesuffix('m'))
@@ -55,15 +56,15 @@ def _variant(official: Official) -> str:
 
 
 def plot_stats(stats: QuestionStats, path: str | Path) -> None:
-    """Draw types, answers of each type and the accuracies without the image.
+    """Plot the answers per type and the accuracies of image-blind models.
 
     Args:
-        stats: The figures.
-        path: File to write: PNG, PDF or SVG by its name.
+        stats: the statistics.
+        path: file to write: PNG, PDF or SVG by its extension.
 
     Raises:
-        OutputError: It has no such name.
-        WriteError: It cannot be written.
+        OutputError: if the extension is none of these.
+        WriteError: if the file cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -93,7 +94,7 @@ def plot_stats(stats: QuestionStats, path: str | Path) -> None:
 
 
 def _plot_answers(axes: 'Axes', name: str, answers: dict[str, int], share: float) -> None:
-    """Bars of the commonest answers, and one of all others."""
+    """One bar per frequent answer, and one for all others."""
     shown = list(answers.items())[:SHOWN]
     if rest := sum(answers.values()) - sum(number for _, number in shown):
         shown.append((f'{len(answers) - SHOWN:,} others', rest))

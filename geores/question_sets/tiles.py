@@ -1,4 +1,4 @@
-"""Making one tile: its image, its objects, its questions."""
+"""Make one tile of a dataset: its image, its objects and its questions."""
 
 import json
 import os
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from geores.io.whole_files import failing
 from geores.osm.geometry import HIGH_RESOLUTION
-from geores.question_sets.layout import Layout, open_reader
+from geores.question_sets.layout import TileLayout, open_reader
 from geores.question_sets.objects import Counting, SceneObjects
 from geores.question_sets.options import MakeOptions
-from geores.questions.asking import Asked, Vocabulary, ask_balanced
-from geores.questions.balance import Balance
-from geores.questions.choosing import Chosen
+from geores.questions.balance import QuestionBalance
+from geores.questions.choosing import ChosenQuestion
 from geores.questions.facts import TileFacts
 from geores.questions.forms import Form, Objects
 from geores.questions.grammar import Style, phrase
 from geores.questions.make_faithful import PublishedFacts, ask_published
-from geores.questions.pool import Pool, survey
+from geores.questions.pool import Pool, survey_tile
+from geores.questions.tile_questions import AnsweredForm, Vocabulary, ask_balanced
 from geores.scenes import gdal_env
 
 __all__ = ['TOO_FEW', 'TileMaker', 'tile_name']
@@ -33,14 +33,14 @@ __all__ = ['TOO_FEW', 'TileMaker', 'tile_name']
 Members = Callable[[Objects], NDArray[np.int64]]
 
 TOO_FEW = 'too few objects'
-"""Why a tile is left out that there is nothing to ask of."""
+"""The reason why a tile about which nothing can be asked is left out."""
 
 DARKEST, BRIGHTEST = 30, 225
-"""Mean of the pixels of an image outside which the published code rejects it (spec 2.3, step 2)."""
+"""The published code of RSVQA rejects images whose mean pixel value lies outside these limits."""
 
 
 def tile_name(scene: str, row: int, col: int) -> str:
-    """Name of a tile."""
+    """Name of a tile, `<scene>_<row>-<col>`."""
     return f'{scene}_{row:05d}-{col:05d}'
 
 
@@ -49,18 +49,18 @@ class TileMaker:
     """Makes the tiles of one scene, in this process or in another.
 
     Attributes:
-        layout: of the scene.
-        objects: of the scene.
-        counting: what counts.
-        vocabulary: what is asked of.
+        layout: the scene cut into tiles.
+        objects: objects of the scene.
+        counting: rules for counting objects.
+        vocabulary: categories that may be asked about.
         layers: layer of each category of the mapping.
-        options: of the user.
-        folder: where tiles are written.
-        notes: on the objects, one sentence each.
-        pool: what every tile is surveyed for; None where each is asked by itself.
+        options: options of the user.
+        folder: folder in which tiles are written.
+        notes: notes on the objects, one sentence each.
+        pool: pool of questions that all tiles share; None if each tile is asked on its own.
     """
 
-    layout: Layout
+    layout: TileLayout
     objects: SceneObjects
     counting: Counting
     vocabulary: Vocabulary
@@ -71,7 +71,7 @@ class TileMaker:
     pool: Pool | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without open files."""
+        """Pickle without open files."""
         return {name: value for name, value in self.__dict__.items() if name != '_reader'}
 
     @cached_property
@@ -79,18 +79,18 @@ class TileMaker:
         return open_reader(self.layout, self.options)
 
     def facts(self, row: int, col: int) -> TileFacts:
-        """What is true of a tile."""
+        """Ground truth of a tile."""
         facts = self.objects.tile(self.layout.bounds(row, col), self.counting)
         if self.options.mode == 'faithful':
             return replace(facts, counted=np.ones(len(facts.ids), bool))
         return facts
 
     def path(self, row: int, col: int) -> Path:
-        """Where a tile's questions or survey are written."""
+        """Path of the JSON file with the questions or the survey of a tile."""
         return self.folder / f'{tile_name(self.layout.name, row, col)}.json'
 
     def make(self, row: int, col: int) -> None:
-        """Write a tile's image and its questions or survey, or why there are none; unless that is done."""
+        """Write the image of a tile, and its questions or survey or why there are none; once per tile."""
         path = self.path(row, col)
         if path.exists():
             return
@@ -105,7 +105,7 @@ class TileMaker:
             os.replace(partial, path)
 
     def image(self, row: int, col: int) -> tuple[NDArray[np.uint8], float]:
-        """Red, green and blue of a tile, (3, h, w), and the share of its pixels that is valid."""
+        """Red, green and blue of a tile, (3, h, w), and the share of valid pixels."""
         side = self.layout.tile
         rows = slice(row * side, (row + 1) * side)
         cols = slice(col * side, (col + 1) * side)
@@ -125,35 +125,35 @@ class TileMaker:
             facts = self.facts(row, col)
             if not facts.present:
                 return record | {'why': TOO_FEW}
-            found = survey(facts, self.pool).to_dict()
+            found = survey_tile(facts, self.pool).to_dict()
             return record | {'survey': found, 'kilometres': facts.square_kilometres}
         asked = self.ask(row, col)
         return record | ({'questions': asked} if asked else {'why': TOO_FEW})
 
-    def word(self, row: int, col: int, chosen: Sequence[Chosen]) -> list[dict[str, Any]]:
-        """Questions that were chosen for a tile as plain JSON, with the answers here, in order."""
+    def word(self, row: int, col: int, chosen: Sequence[ChosenQuestion]) -> list[dict[str, Any]]:
+        """Put the questions assigned to a tile into words: plain JSON with their answers, in order."""
         facts, found = self.facts(row, col), []
         for one in chosen:
             fact = facts.answer(one.form)
             if fact is None:
                 raise ValueError(f'{one.form} has no clear answer in tile {row}, {col}')
-            # Words tell nothing of the answer: they are those of a tile with another one. So does "a", where
-            # "the" would say that there is one.
+            # The wording must not reveal the answer: it is seeded by the turn, which a tile with another
+            # answer has too. Likewise it is always "a" and not "the", which would say that there is one.
             rng = Random(f'{self.options.seed}/{one.form.key}/{one.turn}')  # noqa: S311 - no secrets
-            found.append(_plain(Asked(one.form, fact), phrase(one.form, 'english', rng)))
+            found.append(_plain(AnsweredForm(one.form, fact), phrase(one.form, 'english', rng)))
         return found
 
     @property
-    def balance(self) -> Balance:
-        """Of types and answers; whether it is urban is asked at low resolution where buildings are known."""
+    def balance(self) -> QuestionBalance:
+        """Balance of types and answers; rural or urban is asked at low resolution if buildings are known."""
         balance = self.options.balanced
         known = 'building' in self.vocabulary.categories and self.options.questions > 1
         return replace(balance, place=known and self.layout.gsd >= HIGH_RESOLUTION)
 
     def ask(self, row: int, col: int) -> list[dict[str, Any]]:
-        """The questions of a tile as plain JSON, in order."""
+        """Draw the questions of a tile on its own: plain JSON with their answers, in order."""
         facts = self.facts(row, col)
-        # Of the tile alone, so that it is the same in whatever order and process it is made.
+        # Seeded by the tile alone, so that neither the order of tiles nor the process matters.
         rng = Random(f'{self.options.seed}/{self.layout.name}/{row}/{col}')  # noqa: S311 - no secrets
         faithful = self.options.mode == 'faithful'
         low = self.layout.gsd >= HIGH_RESOLUTION
@@ -185,13 +185,13 @@ class TileMaker:
 
 
 def _single(form: Form, members: Members) -> tuple[bool, ...]:
-    """For each object asked about, whether that of its relation is the only one."""
+    """For each object asked about, whether the other object of its relation is unique."""
     return tuple(
         part.relation is not None and len(members(part.relation.other)) == 1 for part in form.parts()
     )
 
 
-def _plain(one: Asked, question: str) -> dict[str, Any]:
+def _plain(one: AnsweredForm, question: str) -> dict[str, Any]:
     return {
         'type': one.form.type,
         'question': question,

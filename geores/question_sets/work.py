@@ -1,4 +1,4 @@
-"""A folder that appears when all in it is done, and that a later run continues."""
+"""A folder that appears when everything in it is done, and whose making a later run can continue."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from filelock import FileLock, Timeout
 from geores.errors import GeoresError, JournalError, OutputError, WriteError
 from geores.io.whole_files import check_writable, failing
 
-__all__ = ['WorkFolder', 'check_out']
+__all__ = ['WorkFolder', 'check_dataset_folder']
 
 
-def check_out(out: Path, *, overwrite: bool) -> None:
-    """Raise `OutputError` where a dataset could not be put, before any work is done."""
+def check_dataset_folder(out: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` if a dataset could not be written, before any work is done."""
     check_writable(out, out.absolute().parent)
     if out.exists() and not out.is_dir():
         raise OutputError(f'{out} is a file: name a folder')
@@ -29,16 +29,16 @@ def check_out(out: Path, *, overwrite: bool) -> None:
 
 
 class WorkFolder:
-    """Work in progress beside a folder.
+    """Folder for work in progress, beside the folder that it will become.
 
     Args:
-        out: what it will be.
-        key: everything that decides the tiles: work of another key is refused.
-        overwrite: whether to replace ``out``, and to drop work of another key.
+        out: the finished folder.
+        key: everything that decides the tiles; unfinished work with another key is refused.
+        overwrite: whether to replace ``out``, and to drop work with another key.
 
     Raises:
-        JournalError: there is work in progress of other inputs or options, or of a run that goes on.
-        WriteError: the folder cannot be made.
+        JournalError: if there is unfinished work with other inputs or options, or another run is active.
+        WriteError: if the folder cannot be made.
     """
 
     def __init__(self, out: Path, key: Mapping[str, Any], *, overwrite: bool) -> None:
@@ -74,7 +74,7 @@ class WorkFolder:
                 )
             if differ:
                 shutil.rmtree(self.folder)
-        elif self.folder.exists():  # what was killed before its journal was written
+        elif self.folder.exists():  # killed before the journal was written
             shutil.rmtree(self.folder)
         shutil.rmtree(self.final, ignore_errors=True)
         self.tiles.mkdir(parents=True, exist_ok=True)
@@ -86,14 +86,14 @@ class WorkFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Keep the work of a run that was stopped; remove that of one that cannot end well."""
+        """Keep the work of an interrupted run; remove it if the run failed before any tile was made."""
         if isinstance(error, GeoresError) and not any(self.tiles.glob('*.tif')):
             shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.release()
         Path(self._lock.lock_file).unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Put the finished dataset in its place."""
+        """Move the finished dataset to its place."""
         with failing(self.out):
             old = self.folder / 'replaced'
             if self.out.exists():

@@ -1,4 +1,4 @@
-"""Work on tiles shared out to processes, of which this one is the first."""
+"""Distribute work on tiles over processes, of which this one is the first."""
 
 import multiprocessing
 from collections import deque
@@ -13,9 +13,9 @@ from geores.question_sets.tiles import TileMaker
 __all__ = ['FEW', 'Workers', 'warm_up']
 
 FEW = 64
-"""Tiles up to which starting a process takes longer than it saves."""
+"""Number of tiles up to which starting processes takes longer than it saves."""
 AHEAD = 2
-"""Shares that wait at each process, so that none is idle."""
+"""Number of work items that are queued per process, so that none is idle."""
 
 Share = TypeVar('Share')
 Result = TypeVar('Result')
@@ -23,13 +23,13 @@ Work = Callable[[Sequence[TileMaker], Share], Result]
 
 
 def _context() -> BaseContext:
-    """Processes that start clean, as GDAL's threads do not survive a fork, and that import once for all."""
+    """Processes are not forked from this one, because GDAL's threads do not survive a fork."""
     methods = multiprocessing.get_all_start_methods()
     return multiprocessing.get_context('forkserver' if 'forkserver' in methods else 'spawn')
 
 
 def warm_up() -> None:
-    """Let imports begin that processes will need, beside what is done here meanwhile."""
+    """Start the imports that processes will need in the background."""
     context = _context()
     if context.get_start_method() == 'forkserver':
         from multiprocessing.forkserver import ensure_running
@@ -39,13 +39,13 @@ def warm_up() -> None:
 
 
 class Workers:
-    """This process and others, which know the makers of tiles.
+    """This process and others that hold the makers of tiles.
 
-    The others are given work once they have started: until then all is done here.
+    The others get work once they have started; until then this process does all of it.
 
     Args:
-        makers: of the scenes.
-        jobs: processes, with this one.
+        makers: one maker per scene.
+        jobs: number of processes including this one.
     """
 
     def __init__(self, makers: Sequence[TileMaker], jobs: int) -> None:
@@ -67,18 +67,18 @@ class Workers:
             self._pool.shutdown(cancel_futures=True)
 
     def run(self, work: Work[Share, Result], shares: Sequence[Share]) -> Iterator[Result]:
-        """Do work, a function of a module.
+        """Run a function over work items.
 
         Args:
-            work: of the makers and a share.
-            shares: of the work.
+            work: function of the makers and one item; it has to be importable.
+            shares: the items.
 
         Yields:
-            Results, in the order in which they are done.
+            Results in the order in which they are finished.
         """
         queue, given = deque(shares), set[Future[Result]]()
         while queue or given:
-            # From the end, so that neighbours, which share blocks of a file, are read by one process.
+            # Take items from the end: neighbours, which share blocks of a file, stay in one process.
             while queue and self._pool is not None and len(given) < self._room():
                 given.add(self._pool.submit(_call, work, queue.pop()))
             if queue:
@@ -99,7 +99,7 @@ def _start(makers: list[TileMaker]) -> None:
 
 
 def _nothing() -> None:
-    """Is done when a process has started."""
+    """A task that is finished once a process has started."""
 
 
 def _call(work: Work[Any, Any], share: Any) -> Any:  # noqa: ANN401 - whatever the work is of

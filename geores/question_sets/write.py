@@ -1,7 +1,4 @@
-"""Pictures of tiles with outlined objects, questions and answers, for looking at.
-
-A finished dataset: RSVQA's files, images, a manifest, attribution and pictures.
-"""
+"""Write a finished dataset: the files of RSVQA, images, a manifest, attribution and previews."""
 
 import json
 import os
@@ -26,26 +23,27 @@ from geores.question_sets.work import WorkFolder
 from geores.questions.official import answer_record, image_record, question_record, write_official
 from geores.scenes import gdal_env
 
-__all__ = ['ATTRIBUTION', 'PARTS', 'Kept', 'write_dataset', 'write_previews']
+__all__ = ['ATTRIBUTION', 'PARTS', 'DatasetTile', 'write_dataset', 'write_previews']
 
 EACH = 5
+"""Number of questions per type in a preview."""
 COLOURS = ('#e6194b', '#ffe119', '#42d4f4', '#3cff6b', '#f032e6', '#ffffff', '#ff9f40', '#a9a9ff')
 
 
-def write_previews(folder: Path, kept: 'Sequence[Kept]', count: int) -> None:
-    """Write PNG pictures of tiles spread evenly over a dataset.
+def write_previews(folder: Path, kept: 'Sequence[DatasetTile]', count: int) -> None:
+    """Write PNG previews of tiles spread evenly over a dataset: objects, questions and answers.
 
     Args:
-        folder: created.
-        kept: tiles; the place of each is its id.
-        count: pictures; at most one a tile.
+        folder: folder to create.
+        kept: tiles of the dataset; the position of each is its id.
+        count: number of pictures; at most one per tile.
     """
     folder.mkdir()
     for number in sorted({int((place + 0.5) / count * len(kept)) for place in range(count)}):
         _write_one(folder / f'{number}.png', kept[number], number)
 
 
-def _write_one(path: Path, one: 'Kept', number: int) -> None:
+def _write_one(path: Path, one: 'DatasetTile', number: int) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -61,12 +59,12 @@ def _write_one(path: Path, one: 'Kept', number: int) -> None:
     picture.set_xticks([])
     picture.set_yticks([])
     text.axis('off')
-    text.text(0, 1, _told(one.record['questions']), va='top', fontsize=9, family='monospace')
+    text.text(0, 1, _question_text(one.record['questions']), va='top', fontsize=9, family='monospace')
     figure.savefig(path, metadata={'Software': None})
 
 
-def _outline(picture: Any, one: 'Kept') -> None:  # noqa: ANN401 - axes of matplotlib
-    """Draw the objects inside the tile, colours for its most frequent categories, one for the rest."""
+def _outline(picture: Any, one: 'DatasetTile') -> None:  # noqa: ANN401 - axes of matplotlib
+    """Outline the objects in the tile: one colour per frequent category, one for all others."""
     objects = one.maker.objects
     facts = one.maker.facts(*one.tile)
     frame = shapely.box(*one.bounds)
@@ -87,11 +85,11 @@ def _outline(picture: Any, one: 'Kept') -> None:  # noqa: ANN401 - axes of matpl
                 linewidth=1.0 if counted else 0.5,
                 linestyle='-' if counted else ':',
             )
-    told = [f'{name} ({counts[name]})' for name in ranked]
+    labels = [f'{name} ({counts[name]})' for name in ranked]
     last = len(COLOURS) - 1
     if len(ranked) > len(COLOURS):
-        told[last:] = [f'others ({sum(counts[name] for name in ranked[last:])})']
-    for label, colour in zip(told, COLOURS, strict=False):
+        labels[last:] = [f'others ({sum(counts[name] for name in ranked[last:])})']
+    for label, colour in zip(labels, COLOURS, strict=False):
         picture.plot([], [], color=colour, label=label)
     picture.legend(loc='lower left', fontsize=7, framealpha=0.8, facecolor='#303030', labelcolor='white')
     picture.set_xlim(one.bounds[0], one.bounds[2])
@@ -99,23 +97,24 @@ def _outline(picture: Any, one: 'Kept') -> None:  # noqa: ANN401 - axes of matpl
 
 
 def _lines(geometry: shapely.Geometry) -> list[shapely.Geometry]:
+    """The lines of a geometry and the boundaries of its areas."""
     parts = shapely.get_parts(geometry)
     areas = parts[shapely.get_dimensions(parts) == 2]
     lines = [*parts[shapely.get_dimensions(parts) == 1], *shapely.boundary(areas)]
     return list(shapely.get_parts(np.array(lines, object))) if lines else []
 
 
-def _told(questions: Sequence[dict[str, Any]]) -> str:
-    """The first questions of each type, with their answers."""
-    told, seen = [], Counter[str]()
+def _question_text(questions: Sequence[dict[str, Any]]) -> str:
+    """The first questions of each type with their answers, as text."""
+    lines, seen = [], Counter[str]()
     for question in questions:
         kind = question['type']
         seen[kind] += 1
         if seen[kind] > EACH:
             continue
         text = textwrap.fill(question['question'], 66, subsequent_indent='   ')
-        told.append(f'{text}\n   -> {question["answer"]}')
-    return '\n'.join(told)
+        lines.append(f'{text}\n   -> {question["answer"]}')
+    return '\n'.join(lines)
 
 
 ATTRIBUTION = """Questions and answers in this folder are made from OpenStreetMap data.
@@ -131,19 +130,19 @@ images are not part of that database: their own licence holds for them.
 
 PARTS = ('train', 'val', 'test')
 SENSORS = {'Sentinel-2': 'S2', 'Sentinel-1': 'S1'}
-"""What RSVQA calls sensors."""
+"""Names of sensors in the files of RSVQA."""
 
 
 @dataclass(frozen=True)
-class Kept:
+class DatasetTile:
     """A tile of the dataset.
 
     Attributes:
-        maker: of its scene.
+        maker: maker of the tiles of its scene.
         tile: row and column.
-        record: its questions.
+        record: what was written about the tile, with its questions.
         part: 'train', 'val' or 'test'.
-        split_id: of the split.
+        split_id: id of the split.
     """
 
     maker: TileMaker
@@ -154,24 +153,24 @@ class Kept:
 
     @property
     def name(self) -> str:
-        """Of the tile."""
+        """Name of the tile, `<scene>_<row>-<col>`."""
         return tile_name(self.maker.layout.name, *self.tile)
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """West, south, east, north in the CRS of its scene's grid."""
+        """West, south, east, north in the CRS of the scene's grid."""
         return self.maker.layout.bounds(*self.tile)
 
     @staticmethod
     def read(path: Path) -> dict[str, Any]:
-        """What was written of a tile."""
+        """Read what was written about a tile."""
         record: dict[str, Any] = json.loads(path.read_text())
         return record
 
 
 def write_dataset(
     work: WorkFolder,
-    kept: Sequence[Kept],
+    kept: Sequence[DatasetTile],
     dropped: Counter[str],
     inputs: Inputs,
     options: MakeOptions,
@@ -183,17 +182,17 @@ def write_dataset(
     """Write everything into the folder of the finished dataset.
 
     Args:
-        work: the folders.
-        kept: tiles, in order: the place of each is its id.
-        dropped: tiles left out, by reason.
-        inputs: files.
-        options: of the user.
-        makers: of the scenes.
-        notes: on the dataset, one sentence each.
-        preview: pictures to make.
+        work: folders of the unfinished dataset.
+        kept: tiles in order; the position of each is its id.
+        dropped: number of tiles left out per reason.
+        inputs: checksums of the input files.
+        options: options of the user.
+        makers: one maker per scene.
+        notes: notes on the dataset, one sentence each.
+        preview: number of previews to draw.
 
     Raises:
-        WriteError: the disk is full, or the folder cannot be written.
+        WriteError: if the disk is full, or the folder cannot be written.
     """
     with failing(work.final):
         images = work.final / 'images'
@@ -204,13 +203,11 @@ def write_dataset(
         (work.final / 'ATTRIBUTION.txt').write_text(ATTRIBUTION, encoding='utf-8')
         _write_manifest(work.final, kept, dropped, inputs, options, makers, notes)
         if preview:
-            pass  # MERGED-IMPORT
-
             write_previews(work.final / 'preview', kept, preview)
 
 
 def _prefix(makers: Sequence[TileMaker]) -> str:
-    """What RSVQA calls files of this resolution: LR or, for the aerial images of the USGS, USGS."""
+    """Prefix of RSVQA's files at this resolution: LR or, for aerial images, USGS."""
     return 'USGS' if makers[0].layout.gsd < HIGH_RESOLUTION else 'LR'
 
 
@@ -221,8 +218,8 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _write_parts(folder: Path, prefix: str, kept: Sequence[Kept]) -> None:
-    """Write images, questions and answers of each part; ids count through all parts."""
+def _write_parts(folder: Path, prefix: str, kept: Sequence[DatasetTile]) -> None:
+    """Write images, questions and answers of each part; ids are unique over all parts."""
     counts = [len(one.record['questions']) for one in kept]
     starts = [sum(counts[:number]) for number in range(len(kept))]
     for part in PARTS:
@@ -245,7 +242,7 @@ def _write_parts(folder: Path, prefix: str, kept: Sequence[Kept]) -> None:
             )
 
 
-def _image(one: Kept, number: int, start: int) -> dict[str, Any]:
+def _image(one: DatasetTile, number: int, start: int) -> dict[str, Any]:
     west, south, _, _ = one.bounds
     layout = one.maker.layout
     return image_record(
@@ -260,14 +257,14 @@ def _image(one: Kept, number: int, start: int) -> dict[str, Any]:
 
 def _write_manifest(
     folder: Path,
-    kept: Sequence[Kept],
+    kept: Sequence[DatasetTile],
     dropped: Counter[str],
     inputs: Inputs,
     options: MakeOptions,
     makers: Sequence[TileMaker],
     notes: Sequence[str],
 ) -> None:
-    """`manifest.json` says how the dataset was made, `questions.jsonl` what each question means."""
+    """Write `manifest.json`, how the dataset was made, and `questions.jsonl`, one question per line."""
     manifest = {
         'geores_version': version('geores'),
         'seed': options.seed,

@@ -1,4 +1,4 @@
-"""Questions about imagery: their forms, their wordings, and where their answers come from."""
+"""Questions about imagery: their forms, their wordings, and the ground truth of their answers."""
 
 from geores.questions.forms import (
     Area,
@@ -14,7 +14,8 @@ from geores.questions.forms import (
     RuralUrban,
     form_from_dict,
 )
-from geores.questions.grammar import parse, phrase, suggest
+from geores.questions.grammar import parse, phrase
+from geores.questions.suggest import suggest
 
 __all__ = [
     'Area',

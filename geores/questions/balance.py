@@ -1,4 +1,4 @@
-"""How many questions of each type, and what of their answers comes equally often."""
+"""How many questions of each type are asked, and which answers are balanced."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,15 +6,15 @@ from typing import Literal, TypeAlias, get_args
 
 from geores.errors import UsageError
 
-__all__ = ['ANSWERS', 'BOUNDS', 'TYPES', 'Balance', 'Level', 'answer_class', 'parse_balance']
+__all__ = ['ANSWERS', 'BOUNDS', 'TYPES', 'Level', 'QuestionBalance', 'answer_class', 'parse_balance']
 
 Level: TypeAlias = Literal['types', 'answers', 'questions']
-"""What comes equally often: the types alone, in each tile the answers of each type too, or in the dataset the
-answers of each question as well."""
+"""What is balanced: 'types', the types alone; 'answers', in each tile the answers of each type too;
+'questions', in the whole dataset the answers of each question as well."""
 
 TYPES = ('presence', 'count', 'comp', 'area')
 BOUNDS = (0, 10, 100, 1000)
-"""Upper ends of RSVQA's bins of numbers (spec 2.6)."""
+"""Upper ends of the bins of numbers in RSVQA (Lobry et al. 2020)."""
 _YES_NO = ('yes', 'no')
 _BINS = ('0', '1-10', '11-100', '101-1000', '>1000')
 ANSWERS: Mapping[str, tuple[str, ...]] = {
@@ -24,17 +24,17 @@ ANSWERS: Mapping[str, tuple[str, ...]] = {
     'area': _BINS,
     'rural_urban': ('rural', 'urban'),
 }
-"""Classes of answers that are balanced: numbers by RSVQA's bins."""
+"""Classes of answers that are balanced, per type; numbers are binned as in RSVQA."""
 
 
 @dataclass(frozen=True)
-class Balance:
-    """How many questions of each type, and what of their answers is balanced.
+class QuestionBalance:
+    """Number of questions per type, and which answers are balanced.
 
     Attributes:
-        shares: weight of each type; a type without is not asked.
-        level: see `Level`.
-        place: whether one question, the first, is about a rural or an urban area.
+        shares: weight of each type; types without a weight are not asked.
+        level: which answers are balanced, see `Level`.
+        place: whether the first question is if the area is rural or urban.
     """
 
     shares: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(TYPES, 1.0))
@@ -42,7 +42,7 @@ class Balance:
     place: bool = False
 
     def quotas(self, count: int) -> dict[str, int]:
-        """Questions of each type, which sum to ``count``: largest remainders, ties by order."""
+        """Number of questions per type, adding up to `count`, by largest remainders; ties by order."""
         total = sum(self.shares.values())
         exact = {name: count * share / total for name, share in self.shares.items()}
         quotas = {name: int(value) for name, value in exact.items()}
@@ -52,19 +52,19 @@ class Balance:
         return quotas
 
 
-def parse_balance(text: str) -> Balance:
-    """A balance from text: a level, weights of types, or both, as 'answers,presence=2,count=1'.
+def parse_balance(text: str) -> QuestionBalance:
+    """Parse a balance: a level, weights of types, or both, as in 'answers,presence=2,count=1'.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: if the text is none of these.
     """
     parts = [part.strip() for part in text.split(',')]
     levels: tuple[Level, ...] = get_args(Level)
-    level: Level = Balance.level
+    level: Level = QuestionBalance.level
     if parts[0] in levels:
         level = levels[levels.index(parts.pop(0))]
     if not parts:
-        return Balance(level=level)
+        return QuestionBalance(level=level)
     shares: dict[str, float] = {}
     for part in parts:
         name, _, number = part.partition('=')
@@ -79,11 +79,11 @@ def parse_balance(text: str) -> Balance:
             f'balance has to be {", ".join(map(repr, levels))}, or weights of {", ".join(TYPES)} such as '
             f"'presence=2,count=1', not {text!r}"
         )
-    return Balance(drawn, level)
+    return QuestionBalance(drawn, level)
 
 
 def answer_class(kind: str, answer: str) -> str:
-    """The class of an answer, see `ANSWERS`."""
+    """The class of a raw answer, see `ANSWERS`."""
     if kind not in ('count', 'area'):
         return answer
     number = int(answer.removesuffix('m2'))

@@ -1,9 +1,9 @@
-"""Which question to ask of which tile, so that the answers of each question come equally often.
+"""Assign questions to the tiles of a dataset so that every question is balanced over its answers.
 
-A question is asked of a tile where one answer is right together with another tile where another is, as often
-as it can be. Within a tile answers above "no", "0" and "rural" are at most two more or less than these, type
-by type. So neither the words of a question nor the tile alone tell the answer. What room is left goes to
-questions asked once more, so that the answers of a question differ by at most one.
+Questions are assigned to groups of tiles with different answers, the same number of tiles per answer.
+Within a tile and type, the numbers of negative answers ("no", "0", "rural") and of others differ by at most
+two. So neither the words of a question nor the tile alone predict the answer. The remaining room is filled
+by assigning questions to one more tile each, so that the answers of a question differ by at most one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,56 +13,58 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.questions.balance import BOUNDS, TYPES, Balance
-from geores.questions.facts import URBAN, compare
+from geores.questions.balance import BOUNDS, TYPES, QuestionBalance
+from geores.questions.facts import URBAN, comparison_holds
 from geores.questions.forms import Area, Count, Form, Objects, Presence, RuralUrban
-from geores.questions.pool import Pool, Survey
+from geores.questions.pool import Pool, TileSurvey
 
-__all__ = ['Chosen', 'choose']
+__all__ = ['ChosenQuestion', 'choose_questions']
 
 Classes = NDArray[np.int8]
 SHARES = (0.5, 0.8, 1.0)
-"""Of the questions of a type, those without, then those with a size or shape, then those with a relation, of
-which there are most: released questions have an attribute in two of five, and few relations (spec 2.3)."""
+"""Cumulative shares of the questions of a type: plain ones first, then those with a size or shape, then
+those with a relation. The pool holds mostly relations, but in the released RSVQA sets (Lobry et al. 2020)
+two of five questions have an attribute and few have a relation."""
 LEAN = 2
-"""Most by which answers of a type differ in a tile."""
+"""Maximum difference between negative and other answers of a type in a tile."""
 AT_MOST = 8
-"""A question is given at most this part of all tiles before the next one has its turn."""
+"""A question gets at most 1 / `AT_MOST` of all tiles before the next one has its turn."""
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A question for a tile.
+class ChosenQuestion:
+    """A question assigned to a tile.
 
     Attributes:
-        form: of the question.
-        turn: of the form with such an answer, from 0: questions of one turn are worded alike.
+        form: the question.
+        turn: how often the form was assigned with this answer before; the same turn of another answer gets
+            the same wording.
     """
 
     form: Form
     turn: int
 
 
-def choose(
+def choose_questions(
     pool: Pool,
-    surveys: Sequence[Survey],
+    surveys: Sequence[TileSurvey],
     kilometres: Sequence[float],
     count: int,
-    balance: Balance,
+    balance: QuestionBalance,
     rng: Random,
-) -> list[list[Chosen]]:
-    """Choose what is asked of each tile of a part of a dataset.
+) -> list[list[ChosenQuestion]]:
+    """Assign questions to the tiles of one part of a dataset.
 
     Args:
-        pool: what may be asked of.
-        surveys: of the T tiles, in order.
-        kilometres: (T,), square kilometres.
-        count: questions wanted a tile; fewer where answers cannot be balanced otherwise.
-        balance: of the types.
-        rng: decides between equals.
+        pool: the objects and comparisons that may be asked about.
+        surveys: what each of the T tiles holds, in order.
+        kilometres: area of each tile in square kilometres, (T,).
+        count: number of questions wanted per tile; fewer if answers cannot be balanced otherwise.
+        balance: balance of the types.
+        rng: random generator for ties.
 
     Returns:
-        (T,), questions of each tile, type by type; none twice.
+        One list of questions per tile, sorted by type, without duplicates.
     """
     quotas = balance.quotas(count - balance.place)
     tables = _tables(pool, surveys, kilometres)
@@ -70,7 +72,7 @@ def choose(
     choosers = {kind: _Chooser(*tables[kind], rng) for kind in rooms}
     for kind, room in rooms.items():
         choosers[kind].fill(np.full(len(surveys), room))
-    # What a type could not fill goes to the others, in turn.
+    # The questions that a type could not fill go to the other types, in turn.
     for kind in quotas:
         left = count - sum(one.used for one in choosers.values())
         choosers[kind].fill(choosers[kind].used + left)
@@ -79,11 +81,11 @@ def choose(
 
 
 Table = tuple[list[Form], Classes, NDArray[np.bool_]]
-"""F forms; (F, T), class of the answer, 0 for no, 0 and rural; (F, T), whether to ask."""
+"""F forms; class of the answer per form and tile, (F, T), 0 if negative; whether it may be asked, (F, T)."""
 
 
-def _tables(pool: Pool, surveys: Sequence[Survey], kilometres: Sequence[float]) -> Mapping[str, Table]:
-    """Answers of all tiles to all questions, by type."""
+def _tables(pool: Pool, surveys: Sequence[TileSurvey], kilometres: Sequence[float]) -> Mapping[str, Table]:
+    """Answers to all questions in all tiles, by type."""
     counted, seen, covered, sensible = (
         np.stack([getattr(one, name) for one in surveys], axis=1)
         for name in ('counted', 'seen', 'areas', 'sensible')
@@ -92,11 +94,12 @@ def _tables(pool: Pool, surveys: Sequence[Survey], kilometres: Sequence[float]) 
     place = {one: index for index, one in enumerate(pool.objects)}
     pairs = [(counted[place[form.first]], counted[place[form.second]]) for form in pool.comparisons]
     holds: list[NDArray[np.bool_]] = [
-        np.asarray(compare(form.choice, *pair)) for form, pair in zip(pool.comparisons, pairs, strict=True)
+        np.asarray(comparison_holds(form.choice, *pair))
+        for form, pair in zip(pool.comparisons, pairs, strict=True)
     ]
-    # Where parts alone are seen that are too little to count, "is there" has no clear answer.
+    # Where only parts of objects lie inside that are too small to count, presence is not clear.
     clear = sensible & ((counted > 0) | (seen == 0))
-    # Nothing to be seen of either side is no comparison.
+    # A comparison needs an object on at least one side.
     either: list[NDArray[np.bool_]] = [(first > 0) | (second > 0) for first, second in pairs]
     buildings = counted[[place[one] for one in (Objects('building'),) if one in place]].sum(axis=0)
     urban = buildings > URBAN * np.asarray(kilometres)
@@ -119,20 +122,25 @@ def _rows(rows: Sequence[NDArray[np.bool_]], tiles: int) -> NDArray[np.bool_]:
 
 
 def _bins(numbers: NDArray[np.int64]) -> Classes:
+    """The bin of each number, 0 for none."""
     return np.searchsorted(BOUNDS, numbers).astype(np.int8)
 
 
 def _wordy(form: Form) -> int:
-    """0 of plain objects, 1 with a size or shape, 2 with a relation."""
+    """0 for plain objects, 1 with a size or shape, 2 with a relation."""
     parts = list(form.parts())
     return 2 * any(one.relation for one in parts) or int(any(one.size or one.shape for one in parts))
 
 
 class _Chooser:
-    """Chooses questions of one type.
+    """Assigns the questions of one type.
+
+    A greedy assignment in rounds. Each round goes through the questions in random order and gives every
+    question to equally many tiles per answer. The number of tiles per answer doubles with each round, up to
+    1 / `AT_MOST` of the tiles: early rounds spread the tiles over many questions, and later ones fill up.
 
     Attributes:
-        used: (T,), questions of each tile.
+        used: number of questions per tile, (T,).
     """
 
     def __init__(
@@ -141,13 +149,13 @@ class _Chooser:
         self.forms, self.classes, self.clear, self.rng = forms, classes, clear.copy(), rng
         tiles = clear.shape[1]
         self.used = np.zeros(tiles, np.int64)
-        self._leaning = np.zeros(tiles, np.int64)  # answers above class 0 less those of class 0
+        self._leaning = np.zeros(tiles, np.int64)  # other answers minus negative ones
         self._turns = np.full(clear.shape, -1, np.int32)
         self._tie = np.array(rng.sample(range(tiles), tiles))
         self._single = np.zeros(len(forms), bool)
 
     def fill(self, room: NDArray[np.int64]) -> None:
-        """Ask of each tile until it has ``room`` (T,) questions, where answers allow."""
+        """Assign questions until each tile has `room` (T,) of them, as far as the balance allows."""
         for wordy, share in enumerate(SHARES):
             order = [index for index, form in enumerate(self.forms) if _wordy(form) <= wordy]
             self._fill(order, np.ceil(share * room).astype(np.int64))
@@ -162,44 +170,47 @@ class _Chooser:
             grown = sum(self._together(index, room, most) for index in order) > 0
             most = min(2 * most, max(1, len(room) // AT_MOST))
 
-    def of(self, tile: int) -> list[Chosen]:
-        """The questions of a tile, in an order that tells nothing."""
+    def of(self, tile: int) -> list[ChosenQuestion]:
+        """The questions of a tile, in random order."""
         found = [
-            Chosen(self.forms[index], int(self._turns[index, tile]))
+            ChosenQuestion(self.forms[index], int(self._turns[index, tile]))
             for index in np.flatnonzero(self._turns[:, tile] >= 0).tolist()
         ]
         self.rng.shuffle(found)
         return found
 
     def _together(self, index: int, room: NDArray[np.int64], most: int) -> bool:
-        """Ask one question equally often with two answers or more; whether there was a place for it."""
+        """Assign one question to tiles with balanced answers. Returns whether any tile had room."""
         free = self._free(index, room)
         answers = self.classes[index, free]
         if not len(free) or (answers == answers[0]).all():
             return False
         tiles = [free[answers == answer][:most] for answer in np.unique(answers)]
-        equal = sorted(map(len, tiles))[-2]  # none more often than the second most frequent
+        equal = sorted(map(len, tiles))[-2]  # the second most frequent answer limits all
         for group in tiles:
             self._ask(index, group[:equal])
         return True
 
     def _once_more(self, index: int, room: NDArray[np.int64]) -> None:
-        """Ask one question of one more tile, once."""
+        """Assign one question to a single further tile; at most once per question."""
         free = self._free(index, room)
         if len(free) and not self._single[index]:
             self._single[index] = True
             self._ask(index, free[:1])
 
     def _free(self, index: int, room: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Tiles that one question may still be asked of: first those that lack its answer, or questions."""
+        """Tiles that a question may still be assigned to.
+
+        First come tiles whose balance its answer improves, then tiles with few questions.
+        """
         tiles = np.flatnonzero(self.clear[index] & (self.used < room))
         leaning = np.where(self.classes[index, tiles] > 0, 1, -1) * self._leaning[tiles]
         tiles, leaning = tiles[leaning < LEAN], leaning[leaning < LEAN]
-        tie = (self._tie[tiles] + 37 * index) % len(room)  # not the same tiles first for every question
+        tie = (self._tie[tiles] + 37 * index) % len(room)  # ties in another order for every question
         return tiles[np.lexsort((tie, self.used[tiles], leaning))]
 
     def _ask(self, index: int, tiles: NDArray[np.int64]) -> None:
-        """Ask one question of some tiles that answer alike."""
+        """Assign one question to tiles that have the same answer."""
         answer = self.classes[index, tiles[0]]
         before = np.count_nonzero((self._turns[index] >= 0) & (self.classes[index] == answer))
         self._turns[index, tiles] = before + np.arange(len(tiles))

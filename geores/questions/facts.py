@@ -1,7 +1,7 @@
-"""What is true of a tile: its objects, and the answers that follow from them.
+"""Ground truth of a tile: its objects, and the answers to questions that follow from them.
 
-Nothing here looks past the edges of a tile. Objects are cut off at the edges; the size of what is cut off
-is that of the part inside, and only what lies inside as a whole has a shape.
+Nothing here looks beyond the edges of a tile. Objects are clipped at the edges; the size of a clipped
+object is that of the part inside, and only objects that lie inside completely have a shape.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,10 +18,11 @@ from geores.questions.forms import Area, Comparison, Count, Form, Objects, Place
 __all__ = ['URBAN', 'Fact', 'TileFacts']
 
 URBAN = 500 / 2.56**2
-"""Buildings a square kilometre above which an area is urban: 500 on an image of RSVQA-LR (spec 2.3)."""
+"""Number of buildings per square kilometre above which an area is urban: 500 per image of RSVQA-LR, which
+shows 2.56 km x 2.56 km (Lobry et al. 2020)."""
 
 _BEYOND: dict[str, Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]] = {
-    # Bounds (N, 4) of the objects, west, south, east, north, and middles (M, 2) of the boxes of the others.
+    # Bounds (N, 4) of the objects: west, south, east, north; box centres (M, 2) of the others.
     'top': lambda one, middle: one[:, 1] > middle[:, 1].min(),
     'bottom': lambda one, middle: one[:, 3] < middle[:, 1].max(),
     'right': lambda one, middle: one[:, 0] > middle[:, 0].min(),
@@ -31,11 +32,11 @@ _BEYOND: dict[str, Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[
 
 @dataclass(frozen=True)
 class Fact:
-    """An answer and what it rests on.
+    """A true answer and the objects that it rests on.
 
     Attributes:
-        answer: as RSVQA writes it: yes, no, a number, square metres such as '120m2', rural, urban.
-        objects: ids of the objects of each part of the question.
+        answer: the answer as RSVQA writes it: yes, no, a number, an area such as '120m2', rural, urban.
+        objects: ids of the objects, one tuple per part of the question.
     """
 
     answer: str
@@ -47,16 +48,16 @@ class TileFacts:
     """The objects of one tile.
 
     Attributes:
-        ids: (N,), in order.
-        categories: of each object.
-        bounds: (N, 4), west, south, east, north of the part inside, in the image's CRS (north up).
-        ground: (N,), the part inside, metres on the ground, areas true.
-        areas: (N,), square metres of the part inside; 0 for lines.
-        sizes: (N,), 'small', 'medium', 'large'; None for lines.
-        shapes: (N,), 'square', 'rectangular', 'circular' or None.
-        counted: (N,), whether enough of the object lies inside to count it.
-        next_to: metres within which objects lie next to each other.
-        square_kilometres: of the tile.
+        ids: ids of the objects, (N,), sorted.
+        categories: categories of each object.
+        bounds: bounds of the part inside, (N, 4), west, south, east, north in the image's CRS (north up).
+        ground: geometry of the part inside, (N,), in an equal-area projection in metres.
+        areas: area of the part inside in square metres, (N,); 0 for lines.
+        sizes: 'small', 'medium' or 'large', (N,); None for lines.
+        shapes: 'square', 'rectangular', 'circular' or None, (N,).
+        counted: whether enough of the object lies inside to count it, (N,).
+        next_to: maximum distance in metres of objects that lie next to each other.
+        square_kilometres: area of the tile.
     """
 
     ids: NDArray[np.object_]
@@ -74,7 +75,7 @@ class TileFacts:
 
     @cached_property
     def by_category(self) -> dict[str, NDArray[np.bool_]]:
-        """Which objects are of each category that is there, (N,) each, counted or not."""
+        """Mask (N,) of the objects of each category in the tile, counted or not."""
         found: dict[str, NDArray[np.bool_]] = {}
         for index, names in enumerate(self.categories):
             for name in names:
@@ -83,7 +84,7 @@ class TileFacts:
 
     @cached_property
     def _neighbours(self) -> NDArray[np.int64]:
-        """(2, K), pairs of different objects that lie next to each other, each pair in both orders."""
+        """Pairs of different objects that lie next to each other, (2, K), each pair in both orders."""
         pairs = shapely.STRtree(self.ground).query(self.ground, predicate='dwithin', distance=self.next_to)
         return np.asarray(pairs[:, pairs[0] != pairs[1]])
 
@@ -93,22 +94,22 @@ class TileFacts:
         return tuple(sorted(name for name, fits in self.by_category.items() if self.counted[fits].any()))
 
     def seen(self, objects: Objects) -> NDArray[np.int64]:
-        """Positions of the objects that are meant, counted or not."""
+        """Indices of the objects that a query describes, counted or not."""
         if objects not in self._known:
             self._known[objects] = self._search(objects)
         return self._known[objects]
 
     def members(self, objects: Objects) -> NDArray[np.int64]:
-        """Positions of the counted objects that are meant."""
+        """Indices of the counted objects that a query describes."""
         seen = self.seen(objects)
         return seen[self.counted[seen]]
 
     def covered(self, objects: Objects) -> int:
-        """Square metres that objects cover inside the tile; where they overlap counts once."""
+        """Square metres that objects cover inside the tile; overlaps count once."""
         return self._square_metres(self.seen(objects))
 
     def _square_metres(self, seen: NDArray[np.int64]) -> int:
-        key = seen.tobytes()  # many questions are about the same objects
+        key = seen.tobytes()  # many questions are about the same set of objects
         if key not in self._covered:
             self._covered[key] = round(float(shapely.area(shapely.union_all(self.ground[seen]))))
         return self._covered[key]
@@ -116,7 +117,8 @@ class TileFacts:
     def area_bin(self, seen: NDArray[np.int64]) -> int:
         """Bin of the square metres that some objects cover, see `BOUNDS`.
 
-        Objects cover no less than the largest of them and no more than all together, which mostly tells.
+        The covered area lies between that of the largest object and the sum of all. If both are in one
+        bin, which is usual, the slow union of the geometries is not needed.
         """
         areas = self.areas[seen]
         least, most = np.searchsorted(BOUNDS, np.rint([areas.max(), areas.sum()]))
@@ -132,10 +134,10 @@ class TileFacts:
         return self.beside(found, self.members(relation.other), relation.place)
 
     def of_size(self, objects: Objects) -> NDArray[np.bool_]:
-        """Which objects are of the category and size that are meant.
+        """Mask (N,) of the objects that have the category and size of a query.
 
         Args:
-            objects: their shape and relation are not looked at.
+            objects: the query; its shape and relation are ignored.
         """
         known = self.by_category.get(objects.category)
         fits = np.zeros(len(self.ids), bool) if known is None else known.copy()
@@ -150,13 +152,14 @@ class TileFacts:
         place: Place,
         published: float | None = None,
     ) -> NDArray[np.int64]:
-        """Those of some objects that lie beside at least one of some others.
+        """Indices of the objects that lie beside at least one of the other objects.
 
         Args:
-            found: positions of the ones.
-            others: positions of the others.
-            place: on which side, or 'next'.
-            published: metres to be taken for next to, where objects lie next to themselves too.
+            found: indices of the objects.
+            others: indices of the other objects.
+            place: the side, or 'next'.
+            published: distance in metres for "next to" in faithful mode, where an object also lies next to
+                itself; None uses `next_to`.
         """
         if not len(found) or not len(others):
             return found[:0]
@@ -169,14 +172,14 @@ class TileFacts:
             wanted = np.zeros((2, len(self.ids)), bool)
             wanted[0, found], wanted[1, others] = True, True
             return np.unique(one[wanted[0, one] & wanted[1, other]])
-        # No object lies beyond the middle of its own box as a whole.
+        # An object never lies wholly beyond its own centre, so it is never beside itself.
         boxes = self.bounds[others]
         return np.asarray(found[_BEYOND[place](self.bounds[found], (boxes[:, :2] + boxes[:, 2:]) / 2)])
 
     def answer(self, form: Form) -> Fact | None:
-        """The answer to a question, None where it has no clear one.
+        """The true answer to a question; None if it is not clear.
 
-        Whether something is there is not clear where only parts lie inside that are too little to count.
+        Presence is not clear if only parts of objects lie inside that are too small to count.
         """
         if isinstance(form, Presence):
             members = self.members(form.objects)
@@ -190,7 +193,7 @@ class TileFacts:
             return Fact(f'{self.covered(form.objects)}m2', (self._names(self.seen(form.objects)),))
         if isinstance(form, Comparison):
             first, second = self.members(form.first), self.members(form.second)
-            holds = compare(form.choice, len(first), len(second))
+            holds = comparison_holds(form.choice, len(first), len(second))
             return Fact('yes' if holds else 'no', (self._names(first), self._names(second)))
         if isinstance(form, RuralUrban):
             members = self.members(Objects('building'))
@@ -202,6 +205,6 @@ class TileFacts:
         return tuple(str(name) for name in self.ids[positions])
 
 
-def compare(choice: str, first: int, second: int) -> bool:
-    """Whether there are less, more or as many of the first as of the second."""
+def comparison_holds(choice: str, first: int, second: int) -> bool:
+    """Whether the first number is less than, more than or equal to the second."""
     return {'less': first < second, 'more': first > second, 'equal': first == second}[choice]

@@ -1,34 +1,20 @@
-"""What a question asks, as values: the machine-readable form behind every wording.
+"""Forms of questions: what a question asks, as a machine-readable value.
 
-A form says nothing of how a question is put into words (`geores.questions.grammar` does) nor of its
-answer. Forms are immutable, hashable, ordered and plain JSON through ``to_dict`` and `form_from_dict`.
-The kinds and their official names (``type``) are those of RSVQA (spec 2.2, 2.3: presence, count, comp,
-area, rural_urban) and of RSVQAxBEN (spec 2.8: presence, LC).
+A form says neither how a question is worded (`geores.questions.grammar` does) nor what its answer is. Forms
+are immutable, hashable, ordered, and plain JSON through ``to_dict`` and `form_from_dict`. The question
+types and their official names (``type``) are those of RSVQA (Lobry et al. 2020: presence, count, comp,
+area, rural_urban) and of RSVQAxBEN (Lobry et al. 2021: presence, LC). A form is about `Objects`: a
+category, perhaps with a size, a shape or a relation to other objects.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, get_args
 
-from geores.questions.form_parts import (
-    CHOICES,
-    PLACES,
-    SHAPES,
-    SIZES,
-    Choice,
-    Objects,
-    Place,
-    QuestionError,
-    Relation,
-    Shape,
-    Size,
-    Value,
-    as_json,
-    check_category,
-    check_class,
-    need,
-)
+from geores.errors import UsageError
 
 __all__ = [
     'CHOICES',
@@ -55,30 +41,189 @@ __all__ = [
     'form_from_dict',
 ]
 
+Size = Literal['small', 'medium', 'large']
+Shape = Literal['square', 'rectangular', 'circular']
+Place = Literal['top', 'right', 'bottom', 'left', 'next']
+Choice = Literal['less', 'more', 'equal']
+
+SIZES: tuple[Size, ...] = get_args(Size)
+SHAPES: tuple[Shape, ...] = get_args(Shape)
+PLACES: tuple[Place, ...] = get_args(Place)
+CHOICES: tuple[Choice, ...] = get_args(Choice)
+
+# Words of the templates: a category that contains one could not be parsed again.
+RESERVED = frozenset(
+    re.findall(
+        r'\w+',
+        'a an the some any no is are was were it there present than equal next less more fewer many much how '
+        'what which and or not does do show in on at by',
+    )
+)
+_RESERVED_IN_CLASSES = RESERVED - {'in', 'the', 'on', 'at', 'by', 'not', 'no', 'a', 'an'}
+_CATEGORY = re.compile(r"[^\W\d_](?:[\w'.&/-]| (?! ))*(?<! )")
+
+
+class QuestionError(UsageError):
+    """A question, or a part of one, that cannot be understood."""
+
+
+def need(value: object, allowed: tuple[str, ...], name: str, *, optional: bool = False) -> None:
+    """Raise `QuestionError` if a value is not among those allowed."""
+    if value not in allowed and not (optional and value is None):
+        raise QuestionError(f'{name} must be one of {", ".join(allowed)}, not {value!r}')
+
+
+def as_json(value: object) -> str:
+    """Canonical JSON: equal values give the same text."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(',', ':'))
+
+
+class Value:
+    """Base of forms and their parts: ordered by their JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `form_from_dict` makes the form again."""
+        raise NotImplementedError
+
+    def __lt__(self, other: object) -> bool:
+        return (
+            as_json(self.to_dict()) < as_json(other.to_dict()) if isinstance(other, Value) else NotImplemented
+        )
+
+    def __le__(self, other: object) -> bool:
+        return self == other or self < other
+
+
+@dataclass(frozen=True)
+class Objects(Value):
+    """A query for objects of one category, perhaps with a size, a shape or a relation.
+
+    Args:
+        category: singular noun phrase in lower case, such as ``'water area'``.
+        size: ``'small'``, ``'medium'`` or ``'large'``.
+        shape: ``'square'``, ``'rectangular'`` or ``'circular'``.
+        relation: where the objects lie; the other objects have no relation of their own.
+
+    Raises:
+        QuestionError: if a part is not one of those; if the category is empty, is not in lower case, begins
+            with a size or shape, or contains a word of the templates (such as ``the``).
+    """
+
+    category: str
+    size: Size | None = None
+    shape: Shape | None = None
+    relation: 'Relation | None' = None
+
+    def __post_init__(self) -> None:
+        check_category(self.category)
+        need(self.size, SIZES, 'size', optional=True)
+        need(self.shape, SHAPES, 'shape', optional=True)
+        if self.relation is not None and not isinstance(self.relation, Relation):
+            raise QuestionError(f'relation must be a Relation, not {self.relation!r}')
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, without the parts that are None."""
+        record: dict[str, Any] = {'category': self.category}
+        record |= {name: value for name in ('size', 'shape') if (value := getattr(self, name)) is not None}
+        return record | ({} if self.relation is None else {'relation': self.relation.to_dict()})
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> 'Objects':
+        """Make the objects that `to_dict` wrote."""
+        relation = record.get('relation')
+        return cls(
+            record['category'],
+            record.get('size'),
+            record.get('shape'),
+            None if relation is None else Relation(relation['place'], cls.from_dict(relation['other'])),
+        )
+
+
+@dataclass(frozen=True)
+class Relation(Value):
+    """Where objects lie: on a side of other objects, or next to them.
+
+    Args:
+        place: ``'top'``, ``'right'``, ``'bottom'``, ``'left'`` or ``'next'``.
+        other: the other objects.
+    """
+
+    place: Place
+    other: Objects
+
+    def __post_init__(self) -> None:
+        need(self.place, PLACES, 'place')
+        if not isinstance(self.other, Objects) or self.other.relation is not None:
+            raise QuestionError('a relation needs other objects, which have no relation of their own')
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {'place': self.place, 'other': self.other.to_dict()}
+
+
+def check_category(category: object) -> None:
+    """Raise `QuestionError` if a value cannot be a category."""
+    if not isinstance(category, str) or not _CATEGORY.fullmatch(category) or category != category.lower():
+        raise QuestionError(f'a category is a noun in lower case, such as "water area", not {category!r}')
+    _check_category_words(category)
+
+
+@lru_cache(4096)
+def _check_category_words(category: str) -> None:
+    words = category.split(' ')
+    if words[0] in SIZES + SHAPES:
+        raise QuestionError(f'{category!r}: {words[0]!r} belongs into the size or shape, not the category')
+    if {'and', 'or'}.intersection(words):
+        raise QuestionError(f'{category!r} names more than one thing: ask about one at a time')
+    if taken := RESERVED.intersection(words):
+        raise QuestionError(f'{category!r} cannot be a category: questions use the word {min(taken)!r}')
+
+
+def check_class(name: object) -> None:
+    """Raise `QuestionError` if a value cannot be the name of a class in a question.
+
+    Names with "and" or "or" between words are refused as in RSVQAxBEN (Lobry et al. 2021), because a
+    question with them is ambiguous.
+    """
+    if not isinstance(name, str) or not name:
+        raise QuestionError(f'a class is a name, not {name!r}')
+    _check_class_words(name)
+
+
+@lru_cache(4096)
+def _check_class_words(name: str) -> None:
+    if name != ' '.join(name.lower().split()).strip('?.! '):
+        raise QuestionError(f'a class is a name in lower case on one line, not {name!r}')
+    words = re.split(r'\W+', name)
+    if {'and', 'or'}.intersection(words):
+        raise QuestionError(f'{name!r} holds "and" or "or", which join classes in a question')
+    if taken := _RESERVED_IN_CLASSES.intersection(words):
+        raise QuestionError(f'{name!r} cannot be a class: questions use the word {min(taken)!r}')
+
 
 class Form(Value):
-    """Base of all forms.
+    """Base class of all forms.
 
     Attributes:
-        type: Official name of the kind of question.
-        name: Name of the kind of form, the ``form`` of its JSON.
+        type: official name of the question type.
+        name: name of the form, the value of ``form`` in its JSON.
     """
 
     type: ClassVar[str]
     name: ClassVar[str]
 
     def parts(self) -> Iterator[Objects]:
-        """The objects asked about, without those of relations."""
+        """The objects asked about, without the other objects of relations."""
         return iter(())
 
     @property
     def key(self) -> str:
-        """Equal for two forms exactly where one question is the other in other words."""
+        """A text that is equal for two forms exactly if they ask the same."""
         return as_json(self.to_dict())
 
     @property
     def is_directional(self) -> bool:
-        """Whether a side is named, so that flipping the image changes the answer."""
+        """Whether a direction is named, so that flipping the image may change the answer."""
         return any(part.relation is not None and part.relation.place != 'next' for part in self.parts())
 
 
@@ -117,7 +262,7 @@ class Area(_OfObjects):
 
 @dataclass(frozen=True)
 class Comparison(Form):
-    """Are there less of the first than of the second, more, or as many? Answers: yes, no."""
+    """Are there fewer of the first than of the second, more, or as many? Answers: yes, no."""
 
     type: ClassVar[str] = 'comp'
     name: ClassVar[str] = 'comp'
@@ -131,13 +276,13 @@ class Comparison(Form):
             raise QuestionError('a comparison needs two Objects')
 
     def parts(self) -> Iterator[Objects]:
-        """Both sides."""
+        """Both sides of the comparison."""
         yield self.first
         yield self.second
 
     @property
     def key(self) -> str:
-        """Less of A than of B is more of B than of A, and equal numbers have no order."""
+        """Fewer of A than of B is more of B than of A, and equality is symmetric."""
         first, second = self.first, self.second
         if self.choice == 'more' or (self.choice == 'equal' and second < first):
             first, second = second, first
@@ -164,11 +309,11 @@ class RuralUrban(Form):
 
 @dataclass(frozen=True)
 class LabelPresence(Form):
-    """Are there these classes? The label route; answers: yes, no.
+    """Are these classes present? Answered from labels; answers: yes, no.
 
     Args:
-        classes: Alternatives, each of classes that all have to be there ("and" binds before "or"):
-            ``(('forests',), ('inland waters', 'pastures'))`` asks for forests, or for both others.
+        classes: alternatives, each a group of classes that all have to be present ("and" binds before
+            "or"): ``(('forests',), ('inland waters', 'pastures'))`` asks for forests, or for both others.
     """
 
     type: ClassVar[str] = 'presence'
@@ -194,11 +339,11 @@ class LabelPresence(Form):
 
 @dataclass(frozen=True)
 class LandCover(Form):
-    """Which classes are there, perhaps besides some? The label route; answer: their names.
+    """Which classes are present? Answered from labels; the answer is their names.
 
     Args:
-        level: Level of the class hierarchy, such as ``'L1'``; empty for the labels as they are.
-        besides: Classes that are there and are not to be named again.
+        level: level of the class hierarchy, such as ``'L1'``; empty for the labels themselves.
+        besides: classes that are present and named in the question, so not in the answer.
     """
 
     type: ClassVar[str] = 'LC'
@@ -223,16 +368,16 @@ class LandCover(Form):
 
 
 def form_from_dict(record: Mapping[str, Any]) -> Form:
-    """The form of which `to_dict` gave the record.
+    """Make the form that `to_dict` wrote.
 
     Args:
-        record: Plain JSON values with the key ``form``.
+        record: plain JSON values with the key ``form``.
 
     Returns:
         An equal form.
 
     Raises:
-        QuestionError: The record is not that of a form.
+        QuestionError: if the record is not one of a form.
     """
     try:
         name = record['form']

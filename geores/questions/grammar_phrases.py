@@ -1,6 +1,6 @@
-"""Nouns of questions: articles, plurals, and back to the singular.
+"""The noun phrases in questions: articles, plurals and relations, written and parsed.
 
-The slots of wordings: noun phrases and lists of classes, written and read.
+`fill_slots` fills the slots of a template for a form, and `form_from_slots` makes the form of filled slots.
 """
 
 import re
@@ -22,7 +22,17 @@ from geores.questions.forms import (
 )
 from geores.questions.vocabulary import CATEGORIES, MASS, PHRASES, PLURALS
 
-__all__ = ['PLACE_WORDS', 'article', 'form', 'plural', 'reordered', 'singular', 'slots', 'spoken', 'unspoken']
+__all__ = [
+    'PLACE_WORDS',
+    'article',
+    'fill_slots',
+    'form_from_slots',
+    'plural',
+    'reorder',
+    'singular',
+    'spoken',
+    'unspoken',
+]
 
 _AN = re.compile(r'(?:[aeio]|u(?!ni|se|su|ti)|hour|heir|honou?r)(?!ne\b|uro)')
 _ES = re.compile(r'(?:s|x|z|ch|sh)$')
@@ -31,17 +41,17 @@ _OF = re.compile(r' (?:of|for) ')
 
 
 def article(words: str) -> str:
-    """'a' or 'an', by how the first word sounds."""
+    """'a' or 'an', by the sound of the first word."""
     return 'an' if _AN.match(words) else 'a'
 
 
 def spoken(category: str) -> str:
-    """How one thing of a category is called: grass comes in patches."""
+    """The countable noun phrase of a category: 'grass' is 'patch of grass'."""
     return MASS.get(category) or PHRASES.get(category) or category
 
 
 def unspoken(words: str) -> str:
-    """The category of which `spoken` gave the words."""
+    """The category whose `spoken` phrase this is; the words themselves if there is none."""
     return _spoken().get(words, words)
 
 
@@ -58,10 +68,10 @@ def plural(category: str) -> str:
 
 
 def singular(words: str) -> str:
-    """The category that a noun phrase in the plural names.
+    """The category that a plural noun phrase names.
 
-    Known categories are looked up, also with the released questions' bare s ("cemeterys"); other nouns
-    follow rules. A noun that is no plural is left as it is.
+    Known categories are looked up, also with the plain s of the released questions ("cemeterys"); other
+    nouns follow rules. A noun that is no plural is returned unchanged.
     """
     if words in _plurals():
         return _plurals()[words]
@@ -98,7 +108,7 @@ def _plurals() -> dict[str, str]:
     """Known categories by their plurals."""
     known = (*CATEGORIES, *MASS, *PHRASES, *PLURALS)
     naive = {f'{category}s': category for category in known}
-    # A noun that is another's plural ("woods") is not one of these, so the order does not matter.
+    # No known noun is the plural of another, so the order of the two tables does not matter.
     return naive | {plural(category): category for category in known}
 
 
@@ -125,13 +135,13 @@ _BEHIND = (
 _ARTICLE = re.compile(r'(?:an?|any|the) ')
 
 
-def slots(form: Form, released: bool, the: tuple[bool, ...]) -> dict[str, str]:
-    """What the slots of a form's templates hold.
+def fill_slots(form: Form, released: bool, the: tuple[bool, ...]) -> dict[str, str]:
+    """The texts that fill the slots of a form's templates.
 
     Args:
-        form: The form.
-        released: Whether the released wordings are wanted, faults and all.
-        the: For each of its objects, whether the other of its relation has "the".
+        form: the question.
+        released: whether to use the released wordings, including their faults.
+        the: for each object asked about, whether the other object of its relation has "the".
     """
     if isinstance(form, LabelPresence):
         return {'classes': ' or '.join(' and '.join(group) for group in form.classes)}
@@ -154,13 +164,13 @@ def slots(form: Form, released: bool, the: tuple[bool, ...]) -> dict[str, str]:
     }
 
 
-def reordered(text: str) -> str:
-    """A question whose place comes last, with the place where the templates have it.
+def reorder(text: str) -> str:
+    """Move a relation at the end of a question to where the templates expect it.
 
-    "How many buildings are next to a road" is "how many buildings next to a road are there".
+    "How many buildings are next to a road" becomes "how many buildings next to a road are there".
 
     Args:
-        text: In lower case with single spaces and without its mark.
+        text: the question in lower case, with single spaces and without its question mark.
     """
     for pattern, verb in _BEHIND:
         if match := pattern.fullmatch(text):
@@ -169,7 +179,7 @@ def reordered(text: str) -> str:
 
 
 def _is_bare(objects: Objects, released: bool) -> bool:
-    """Whether it is asked about as stuff: "any grass", but "a small patch of grass"."""
+    """Whether the category is used as a mass noun: "any grass", but "a small patch of grass"."""
     return not released and objects.category in MASS and not (objects.size or objects.shape)
 
 
@@ -200,38 +210,38 @@ def _tail(objects: Objects, released: bool, the: bool) -> str:
     return f' {PLACE_WORDS[objects.relation.place]} {other}'
 
 
-def form(kind: type[Form], choice: str | None, said: Mapping[str, str | None]) -> Form:
-    """The form that filled slots say.
+def form_from_slots(kind: type[Form], choice: str | None, texts: Mapping[str, str | None]) -> Form:
+    """The form that the filled slots of a template express.
 
     Args:
-        kind: Kind of form.
-        choice: Its comparison.
-        said: Text of each slot, in lower case with single spaces.
+        kind: class of the form.
+        choice: comparison of the template, if it makes one.
+        texts: text of each slot, in lower case with single spaces.
 
     Raises:
-        QuestionError: A slot does not hold what it should.
+        QuestionError: if the text of a slot cannot be parsed.
     """
     if kind is LabelPresence:
-        return LabelPresence(_classes(said['classes'] or ''))
+        return LabelPresence(_classes(texts['classes'] or ''))
     if kind is LandCover:
-        besides = said.get('besides')
-        return LandCover((said['level'] or '').upper(), tuple(besides.split(' and ')) if besides else ())
+        besides = texts.get('besides')
+        return LandCover((texts['level'] or '').upper(), tuple(besides.split(' and ')) if besides else ())
     if kind is RuralUrban:
         return RuralUrban()
     if kind is Comparison:
-        first, second = (_objects(said[side] or '', many=True) for side in ('first', 'second'))
+        first, second = (_objects(texts[side] or '', many=True) for side in ('first', 'second'))
         return Comparison(choice, first, second)  # type: ignore[arg-type]
-    ((slot, text),) = said.items()
+    ((slot, text),) = texts.items()
     return kind(_objects(text or '', many=slot != 'one'))  # type: ignore[call-arg]
 
 
 def _classes(text: str) -> tuple[tuple[str, ...], ...]:
-    """'a or b and c': "and" binds first."""
+    """Parse 'a or b and c', in which "and" binds before "or"."""
     return tuple(tuple(group.split(' and ')) for group in text.split(' or '))
 
 
 def _objects(text: str, *, many: bool) -> Objects:
-    """Read a noun phrase, perhaps with a relation."""
+    """Parse a noun phrase, perhaps with a relation."""
     if match := _RELATION.fullmatch(text):
         other = _thing(match['other'], many=False)
         things = _thing(match['things'], many=many)
@@ -240,7 +250,7 @@ def _objects(text: str, *, many: bool) -> Objects:
 
 
 def _thing(text: str, *, many: bool) -> Objects:
-    """Read adjectives and a noun."""
+    """Parse adjectives and a noun."""
     rest = _ARTICLE.sub('', text, count=1) if _ARTICLE.match(text) else text
     found: dict[str, str] = {}
     while True:

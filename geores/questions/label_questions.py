@@ -1,13 +1,14 @@
-"""Questions and answers from the labels of images alone: the label route of RSVQAxBEN (spec 2.8).
+"""Questions and answers from the labels of images alone, as in RSVQAxBEN (Lobry et al. 2021).
 
-Each image draws from a generator of its own, seeded with the seed and the image's id: the questions are the
-same in any order, process and number of images, except that balance depends on the whole set.
+Every image has a random generator of its own, seeded with the seed and the id of the image. So the
+questions do not depend on the order, process or number of images, except that balance depends on the whole
+set.
 
-What the faithful mode keeps of the published generator: half yes/no and half land-cover questions, which of
-several classes are joined how and how often, the levels' shares, the released wordings, and that questions
-with "and" or "or" in a class name are dropped, which leaves four fifths yes/no. What it does not: one
-global seed over all images. The corrected mode (the default) also asks about the categories of RSVQA, asks
-only what the labels decide, and balances yes and no question by question.
+The faithful mode keeps from the published generator: half yes/no and half land-cover questions, how and how
+often classes are joined, the shares of the levels, the released wordings, and that questions with "and" or
+"or" in a class name are dropped, which leaves four fifths yes/no. It does not keep the one global seed for
+all images. The corrected mode (the default) also asks about the categories of RSVQA, asks only what the
+labels decide, and balances yes and no per question.
 """
 
 import hashlib
@@ -26,18 +27,19 @@ __all__ = ['KINDS', 'LabelQuestion', 'label_questions']
 
 Mode = Literal['corrected', 'faithful']
 LabelledImage = tuple[str, Collection[str]]
-MISSES = 100  # tries in a row that bring nothing new: there is no more to ask
+MISSES = 100
+"""Number of draws in a row without a new question after which an image gets no more."""
 
 
 class LabelQuestion(NamedTuple):
     """A question about an image.
 
     Attributes:
-        image: Id of the image.
-        form: What is asked.
-        text: The question.
-        answer: Its answer.
-        type: Official name of its kind: presence or LC.
+        image: id of the image.
+        form: the form of the question.
+        text: the question in words.
+        answer: the answer.
+        type: official name of the question type: presence or LC.
     """
 
     image: str
@@ -61,22 +63,22 @@ def label_questions(
     """Draw questions for images from their labels.
 
     Args:
-        images: Id and labels of each image.
-        scheme: What the labels decide.
-        questions: Most questions an image; fewer where no more different ones are found.
-        seed: Of all draws.
-        mode: ``'corrected'`` or ``'faithful'``, which has no choice of balance and kinds.
-        balance: Of yes and no: ``'questions'`` (the default), for each question about one thing as many of
-            both in the whole set as there are, so that what always has the same answer is left out;
-            ``'answers'``, for each image; or ``'types'``, where they come as they do.
-        kinds: Which of `KINDS` to ask; all by default.
-        style: Wordings; by default the mode's: english, released.
+        images: id and labels of each image.
+        scheme: scheme of the labels.
+        questions: maximum number of questions per image.
+        seed: seed of all draws.
+        mode: ``'corrected'``, or ``'faithful'``, which has no choice of balance and kinds.
+        balance: how yes and no are balanced: ``'questions'`` (the default), in the whole set for each
+            question about one thing, so that things with only one answer are left out; ``'answers'``,
+            within each image; or ``'types'``, not at all.
+        kinds: which of `KINDS` to ask; all by default.
+        style: style of the wordings; by default that of the mode: english, released.
 
     Returns:
-        The questions, image by image; no image has two of one ``form.key``.
+        The questions, image by image; no image has two questions with the same ``form.key``.
 
     Raises:
-        UsageError: An option is none of these, an image comes twice, or a label is not of the scheme.
+        UsageError: if an option is invalid, an image comes twice, or a label is not in the scheme.
     """
     _check(images, scheme, questions)
     if mode not in get_args(Mode):
@@ -119,7 +121,7 @@ def _drawn(
     *,
     even: bool,
 ) -> Iterator[LabelQuestion]:
-    """Draw for each image until it has its questions, or no new one comes."""
+    """Draw for each image until it has its questions or no new one is found."""
     for image, labels in images:
         rng = random.Random(hashlib.sha256(f'{seed}/{image}'.encode()).digest())  # noqa: S311
         draw_one = draw.of(frozenset(labels), rng)

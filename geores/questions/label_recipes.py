@@ -1,6 +1,7 @@
-"""Questions about classes as RSVQAxBEN draws them (spec 2.8): which classes, joined how.
+"""Draws of questions from the labels of an image: which classes are asked about, and how they are joined.
 
-What the two modes of the label route draw for an image.
+`FaithfulDraw` follows the generator of RSVQAxBEN (Lobry et al. 2021), `CorrectedDraw` mends its faults;
+`geores.questions.label_questions` calls one of them for every image.
 """
 
 import random
@@ -24,8 +25,8 @@ __all__ = [
     'land_cover_question',
 ]
 
-# Shares up to which each pattern is drawn, and its shapes: p a class that is there, n one that is not,
-# & "and", | "or". One shape of a pattern is taken with equal chance.
+# Cumulative share of each pattern and its shapes: p is a class that is present, n one that is absent,
+# & "and", | "or". The shapes of a pattern are equally likely.
 _Table = tuple[tuple[float, tuple[str, ...]], ...]
 _NO: _Table = (
     (0.5, ('n',)),
@@ -40,7 +41,7 @@ _YES: _Table = (
     (0.8, ('p|n', 'n|p')),
     (1.0, ('p&p|n', 'n|p&p', 'p|p&n', 'p&n|p')),
 )
-# The same shapes at the same rates, each with yes as often as no: published, "or" mostly means yes.
+# The same shapes at the same rates for both answers: in the published tables "or" mostly means yes.
 _EVEN_NO: _Table = (
     (0.5, ('n',)),
     (0.65, ('n&p', 'p&n', 'n&n')),
@@ -53,9 +54,9 @@ _EVEN_YES: _Table = (
     (0.8, ('p|n', 'n|p', 'p|p')),
     (1.0, ('p&p|n', 'n|p&p', 'p|p&n', 'p&n|p')),
 )
-# Land cover: shares of the first, second and third level, and of all three together.
 LEVELS_CUM = (0.4, 0.5, 0.9, 1.0)
-# Shares up to which no class, one, or two are named as given.
+"""Cumulative shares of land-cover questions about the first, second and third level, and all together."""
+# Cumulative shares of land-cover questions that name no class, one or two classes as given.
 _GIVEN_CUM = (0.75, 0.9, 1.0)
 
 
@@ -65,14 +66,14 @@ def class_question(
     """Draw a yes/no question about one to three classes.
 
     Args:
-        classes: Whether each class is there; those that are open are not asked about.
-        answer: The answer that it shall have.
-        rng: Draws.
-        even: Join classes in the same way whatever the answer, so that "and" and "or" give nothing away;
-            otherwise as published.
+        classes: whether each class is present; undecided ones are not asked about.
+        answer: the answer that the question has to have.
+        rng: random generator.
+        even: join classes in the same way for both answers, so that "and" and "or" do not reveal the
+            answer; otherwise as published.
 
     Returns:
-        The question; None where there are not enough classes for what was drawn.
+        The question; None if there are not enough classes for the shape that was drawn.
     """
     draw = rng.random()
     table = _YES if answer else _NO
@@ -94,15 +95,15 @@ def class_question(
 def land_cover_question(
     classes: Mapping[str, bool | None], level: str, rng: random.Random
 ) -> tuple[LandCover, str] | None:
-    """Draw a question for the classes of a level, and its answer.
+    """Draw a question for the classes of a level, with its answer.
 
     Args:
-        classes: Whether each class is there.
-        level: Name of the level; empty for the labels themselves.
-        rng: Draws.
+        classes: whether each class is present.
+        level: name of the level; empty for the labels themselves.
+        rng: random generator.
 
     Returns:
-        Question and answer; None where a class is open or too few are there.
+        Question and answer; None if a class is undecided or too few are present.
     """
     if any(is_there is None for is_there in classes.values()):
         return None
@@ -116,7 +117,7 @@ def land_cover_question(
 
 
 def join_answer(names: Sequence[str]) -> str:
-    """Sorted names as RSVQAxBEN joins them: "a, b and c", or "None".
+    """Join sorted names as RSVQAxBEN does: "a, b and c", or "None".
 
     >>> join_answer(['water bodies', 'pastures', 'mixed forest'])
     'mixed forest, pastures and water bodies'
@@ -126,7 +127,8 @@ def join_answer(names: Sequence[str]) -> str:
 
 
 KINDS = ('objects', 'classes', 'land-cover')
-ALL = 'ALL'  # the level of all levels together
+ALL = 'ALL'
+"""The level of all levels together."""
 _SHARES = {'objects': 0.5, 'classes': 0.3, 'land-cover': 0.2}
 
 Labels = frozenset[str]
@@ -136,16 +138,16 @@ DrawOne = Callable[[], Drawn | None]
 
 
 class CorrectedDraw:
-    """Only what labels decide, of all kinds of question.
+    """Draws questions of all kinds, only where the labels decide the answer.
 
     Args:
-        scheme: What the labels decide.
-        images: Labels of every image of the set.
-        balance: Of yes and no, as of `geores.questions.label_questions.label_questions`.
-        kinds: Which of `KINDS`.
+        scheme: scheme of the labels.
+        images: labels of every image of the set.
+        balance: how yes and no are balanced, see `geores.questions.label_questions.label_questions`.
+        kinds: which of `KINDS` to draw.
 
     Raises:
-        UsageError: No such balance or kind, or the scheme has no categories to ask about.
+        UsageError: if there is no such balance or kind, or the scheme has no categories to ask about.
     """
 
     def __init__(
@@ -163,9 +165,9 @@ class CorrectedDraw:
         self._share = self._shares(images) if balance == 'questions' else None
 
     def of(self, labels: Labels, rng: random.Random) -> DrawOne:
-        """What draws for an image; the same labels and generator, the same questions."""
+        """A function that draws questions for an image; deterministic for given labels and generator."""
         classes = self._classes(labels)
-        # One throw a thing, sorted: of what has the commoner answer only a part of the images is asked.
+        # One draw per thing, in sorted order: of things with the more frequent answer only a share is kept.
         kept = {pair for pair in sorted(self._simple(labels)) if self._keep(pair, rng)}
         objects = sorted((name, answer) for kind, name, answer in kept if kind == 'objects')
         asked = {
@@ -195,19 +197,19 @@ class CorrectedDraw:
         return land_cover_question(classes[level], level, rng)
 
     def _classes(self, labels: Labels) -> dict[str, Classes]:
-        """Whether the classes of each level are there, which many images share."""
+        """Whether the classes of each level are present, cached because images share label sets."""
         if labels not in self._known:
             self._known[labels] = {level: self.scheme.classes(labels, level) for level in self.scheme.levels}
         return self._known[labels]
 
     def _simple(self, labels: Labels) -> set[tuple[str, str, bool]]:
-        """Kind, thing and answer of the questions about one thing."""
+        """Kind, name and answer of all questions about a single thing."""
         objects = {('objects', name, there) for name, there in self.scheme.categories(labels).items()}
         names = (pair for classes in self._classes(labels).values() for pair in classes.items())
         return objects | {('classes', name, there) for name, there in names if there is not None}
 
     def _shares(self, images: Sequence[Labels]) -> dict[tuple[str, str, bool], float]:
-        """Share of the images to ask about each thing with each answer, for as many yes as no."""
+        """Share of the images to keep per thing and answer, so that yes and no are equally frequent."""
         counts: Counter[tuple[str, str, bool]] = Counter()
         for labels, number in Counter(images).items():
             counts.update(dict.fromkeys(self._simple(labels), number))
@@ -221,10 +223,10 @@ class CorrectedDraw:
 
 
 class FaithfulDraw:
-    """The generator of RSVQAxBEN (spec 2.8): labels only, and what they leave open is not there.
+    """The generator of RSVQAxBEN (Lobry et al. 2021): what labels leave undecided counts as absent.
 
     Args:
-        scheme: Its classes and levels.
+        scheme: scheme of the labels.
     """
 
     def __init__(self, scheme: LabelScheme) -> None:
@@ -237,7 +239,7 @@ class FaithfulDraw:
         }
 
     def of(self, labels: Labels, rng: random.Random) -> DrawOne:
-        """What draws for an image."""
+        """A function that draws questions for an image."""
         levels = {
             level: {name: bool(rule.decide(labels)) for name, rule in rules.items()}
             for level, rules in self.scheme.levels.items()
@@ -260,7 +262,7 @@ class FaithfulDraw:
 
 
 def _level(levels: Sequence[str], rng: random.Random) -> str:
-    """Draw a level, with the published shares where there are three of them."""
+    """Draw a level, with the published shares if there are three levels."""
     weights = LEVELS_CUM[: len(levels)] if len(levels) in {3, 4} else None
     return rng.choices(levels, cum_weights=weights)[0]
 

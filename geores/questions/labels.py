@@ -1,8 +1,9 @@
-"""What the labels of an image decide, and in which words: the schemes of the label route.
+"""Schemes of labels: what the labels of an image say about the classes and objects in it.
 
-A scheme is a YAML file (`schemes/` ships those of known datasets): how labels are called in questions, the
-classes above them, and the categories of RSVQA that they decide. Each class and category has a rule; where
-it does not hold, the labels leave open whether the class is there, and nothing is asked about it.
+A scheme is a YAML file (`schemes/` ships those of known datasets). It holds the names of labels in
+questions, the levels of classes above them, and the categories of RSVQA whose presence they decide. Each
+class and category has a rule; if the rule does not decide, the labels leave open whether the class is
+present, and it is not asked about.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,7 +20,7 @@ from geores.questions.forms import LandCover, QuestionError, check_category, che
 
 __all__ = [
     'LabelScheme',
-    'Rule',
+    'PresenceRule',
     'SchemeError',
     'load_scheme',
     'plain_scheme',
@@ -27,21 +28,22 @@ __all__ = [
     'shipped_schemes',
 ]
 
-OWN = ''  # the level of the labels themselves
+OWN = ''
+"""The level of the labels themselves."""
 
 
 class SchemeError(UsageError):
-    """A scheme of labels is not as it should be, or does not fit the labels."""
+    """A scheme of labels is invalid, or does not fit the labels."""
 
 
 @dataclass(frozen=True)
-class Rule:
-    """When labels decide that something is there or not.
+class PresenceRule:
+    """When the labels of an image decide that something is present or absent.
 
     Attributes:
-        yes_with: One of these labels: it is there.
-        no_without: Not one of these labels: it is not there.
-        no_with: One of these labels, and none of `yes_with`: it is not there.
+        yes_with: present if the image has one of these labels.
+        no_without: absent if the image has none of these labels.
+        no_with: absent if the image has one of these labels and none of `yes_with`.
     """
 
     yes_with: frozenset[str] = frozenset()
@@ -49,7 +51,7 @@ class Rule:
     no_with: frozenset[str] = frozenset()
 
     def decide(self, labels: Collection[str]) -> bool | None:
-        """Whether it is there; None where the labels do not say."""
+        """Whether it is present; None if the labels do not decide."""
         if not self.yes_with.isdisjoint(labels):
             return True
         if not self.no_with.isdisjoint(labels):
@@ -62,24 +64,24 @@ class LabelScheme:
     """How the labels of a dataset become questions.
 
     Attributes:
-        name: Of the scheme.
-        labels: What each label is called in questions.
-        levels: Rules of the classes of each level; ``''`` are the labels themselves.
-        objects: Rules of categories, as of `geores.questions.forms.Objects`.
-        single: Whether an image has one label, which says nothing of what else it shows.
+        name: name of the scheme.
+        labels: name of each label in questions.
+        levels: rules for the classes of each level; ``''`` is the level of the labels themselves.
+        objects: rules for categories of `geores.questions.forms.Objects`.
+        single: whether an image has exactly one label, which says nothing about what else it shows.
     """
 
     name: str
     labels: Mapping[str, str]
-    levels: Mapping[str, Mapping[str, Rule]]
-    objects: Mapping[str, Rule] = field(default_factory=dict)
+    levels: Mapping[str, Mapping[str, PresenceRule]]
+    objects: Mapping[str, PresenceRule] = field(default_factory=dict)
     single: bool = False
 
     def classes(self, labels: Collection[str], level: str) -> dict[str, bool | None]:
-        """Each class of a level, and whether it is there.
+        """Whether each class of a level is present; None if undecided.
 
-        A name that stands for different things on two levels ("water bodies" in CLC) is left open where
-        these are not all there, or all missing.
+        A name that stands for different classes on two levels ("water bodies" in CORINE) is undecided
+        unless they are all present or all absent.
         """
         return {name: self._decide(name, labels) for name in self.levels[level]}
 
@@ -88,24 +90,24 @@ class LabelScheme:
         return found.pop() if len(found) == 1 else None
 
     def categories(self, labels: Collection[str]) -> dict[str, bool]:
-        """Each category that the labels decide, and whether it is there."""
+        """Whether each category is present, for the categories that the labels decide."""
         answers = {category: rule.decide(labels) for category, rule in self.objects.items()}
         return {category: answer for category, answer in answers.items() if answer is not None}
 
     def check(self, labels: Collection[str]) -> None:
-        """Raise `SchemeError` where a label is not of the scheme."""
+        """Raise `SchemeError` if a label is not in the scheme."""
         if unknown := set(labels) - set(self.labels):
             raise SchemeError(f'the scheme {self.name} has no label {min(unknown)!r}')
 
 
 def plain_scheme(labels: Collection[str], single: bool = False) -> LabelScheme:
-    """The scheme of labels of which nothing is known but their names."""
+    """The scheme of labels about which only their names are known."""
     called = {label: _called(label) for label in sorted(labels)}
     return LabelScheme('plain', called, {OWN: _own_rules(called, single)}, single=single)
 
 
 def shipped_schemes() -> dict[str, LabelScheme]:
-    """The schemes that come with geores, by name."""
+    """The schemes that ship with geores, by name."""
     return dict(_shipped())
 
 
@@ -120,7 +122,7 @@ def _shipped() -> dict[str, LabelScheme]:
 
 
 def scheme_for(labels: Collection[str], single: bool = False) -> LabelScheme:
-    """The shipped scheme of these labels, or the plain one."""
+    """The shipped scheme that has all these labels, or else the plain scheme."""
     for scheme in _shipped().values():
         if scheme.single == single and set(labels) <= set(scheme.labels):
             return scheme
@@ -128,10 +130,10 @@ def scheme_for(labels: Collection[str], single: bool = False) -> LabelScheme:
 
 
 def load_scheme(source: str | Path) -> LabelScheme:
-    """A shipped scheme by its name, or one in a YAML file.
+    """Load a shipped scheme by its name, or a scheme from a YAML file.
 
     Raises:
-        SchemeError: There is no such file, or it is not a scheme.
+        SchemeError: if there is no such scheme or file, or the file is not a scheme.
     """
     if str(source) in _shipped():
         return _shipped()[str(source)]
@@ -171,7 +173,7 @@ def _from_record(record: Mapping[str, Any]) -> LabelScheme:
     return LabelScheme(str(record['name']), called, levels, objects, single)
 
 
-def _rule(record: object, labels: Collection[str]) -> Rule:
+def _rule(record: object, labels: Collection[str]) -> PresenceRule:
     parts = {'yes_with': record, 'no_without': record} if isinstance(record, list) else record
     if not isinstance(parts, Mapping) or not all(isinstance(part, list) for part in parts.values()):
         raise SchemeError(
@@ -179,19 +181,19 @@ def _rule(record: object, labels: Collection[str]) -> Rule:
         )
     if unknown := {label for part in parts.values() for label in part} - set(labels):
         raise SchemeError(f'a rule names {min(map(str, unknown))!r}, which is no label')
-    return Rule(**{name: frozenset(part) for name, part in parts.items()})
+    return PresenceRule(**{name: frozenset(part) for name, part in parts.items()})
 
 
-def _own_rules(called: Mapping[str, str], single: bool) -> dict[str, Rule]:
+def _own_rules(called: Mapping[str, str], single: bool) -> dict[str, PresenceRule]:
     nothing: frozenset[str] = frozenset()
     return {
-        name: Rule(frozenset([label]), nothing if single else frozenset([label]))
+        name: PresenceRule(frozenset([label]), nothing if single else frozenset([label]))
         for label, name in called.items()
     }
 
 
 def _called(label: str) -> str:
-    """A label's name in questions: lower case, words apart, no "and" or "or"."""
+    """Name of a label in questions: lower case, separate words, no "and" or "or"."""
     spaced = ''.join(
         f' {c}' if c.isupper() and p.islower() else c for p, c in zip(f' {label}', label, strict=False)
     )

@@ -1,6 +1,6 @@
-"""The published way of asking (RSVQA: Lobry et al. 2020; spec 2.3), with its faults.
+"""The question generator of RSVQA as published (Lobry et al. 2020), including its faults.
 
-Kept, because they shape the published answers:
+The following faults of the released code are kept, because they shape the published answers:
 
 * areas and size limits are square metres of Web Mercator, 1 / cos² latitude too large;
 * areas of overlapping objects are summed, and counted twice;
@@ -13,9 +13,9 @@ Kept, because they shape the published answers:
 * attributes far more often than their 10 % of draws, for only new questions are kept;
 * the released wordings: "a island", "cemeterys", double spaces.
 
-Not kept: windows that share a feature overwrite each other's clip (a fault of memory, not of method);
-the limit of 5 seconds of wall-clock time, which makes the questions depend on the machine; questions on the
-class of ``warehouse``, lost to a tab. Draws come from a seed.
+Not kept are: windows that share a feature and overwrite each other's clipped geometry; the time limit of
+5 seconds, which makes the questions depend on the machine; questions about ``warehouse``, which the released
+code loses to a tab character. Draws are seeded.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,8 +27,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geores.questions.asking import Asked
-from geores.questions.facts import Fact, TileFacts, compare
+from geores.questions.facts import Fact, TileFacts, comparison_holds
 from geores.questions.forms import (
     PLACES,
     SHAPES,
@@ -42,13 +41,15 @@ from geores.questions.forms import (
     Relation,
     RuralUrban,
 )
+from geores.questions.tile_questions import AnsweredForm
 
 __all__ = ['PublishedFacts', 'ask_published']
 
 TRIES = 10_000
 NEXT_TO = 1_000.0
+"""Maximum distance of objects that are next to each other, in map units."""
 URBAN = 500
-"""Buildings above which an image is urban: the released answers lie between 397 and 633 (spec 2.3)."""
+"""Number of buildings above which an image is urban: between 397 and 633 by the released answers."""
 CHANCES = (('presence', 0.5), ('count', 0.5), ('comp', 0.1), ('area', 0.2))
 BASE = ('building', 'residential building', 'commercial building', 'road', 'water area', 'land')
 RELATED, ATTRIBUTE, IGNORE_ABSENT = 0.02, 0.1, 0.9
@@ -56,10 +57,10 @@ RELATED, ATTRIBUTE, IGNORE_ABSENT = 0.02, 0.1, 0.9
 
 @dataclass(frozen=True)
 class PublishedFacts:
-    """Answers as the published code counts and measures.
+    """True answers as the published code counts and measures.
 
     Attributes:
-        facts: of the tile, whose ``ground`` is in Web Mercator and of which every object counts.
+        facts: objects of the tile; their `ground` is in Web Mercator and every object counts.
         layers: layer of each category.
     """
 
@@ -67,7 +68,7 @@ class PublishedFacts:
     layers: dict[str, str]
 
     def members(self, objects: Objects) -> NDArray[np.int64]:
-        """Positions of the objects that are meant."""
+        """Indices of the objects that a query describes."""
         fits = self.facts.of_size(objects)
         if objects.shape is not None:
             fits &= np.array([_has_shape(one, str(objects.shape)) for one in self.facts.ground], bool)
@@ -77,7 +78,7 @@ class PublishedFacts:
         return self.facts.beside(found, self.members(relation.other), relation.place, NEXT_TO)
 
     def answer(self, form: Form) -> Fact:
-        """The answer to a question."""
+        """The true answer to a question."""
         parts = [self.members(part) for part in form.parts()]
         names = tuple(tuple(str(name) for name in self.facts.ids[part]) for part in parts)
         if isinstance(form, Presence):
@@ -87,14 +88,14 @@ class PublishedFacts:
         if isinstance(form, Area):
             return Fact(f'{int(self.facts.areas[parts[0]].sum())}m2', names)
         if isinstance(form, Comparison):
-            return Fact('yes' if compare(form.choice, *map(len, parts)) else 'no', names)
+            return Fact('yes' if comparison_holds(form.choice, *map(len, parts)) else 'no', names)
         buildings = self.members(Objects('building'))
         ids = tuple(str(name) for name in self.facts.ids[buildings])
         return Fact('urban' if len(buildings) > URBAN else 'rural', (ids,))
 
 
 def _has_shape(ground: shapely.Geometry, shape: str) -> bool:
-    """The published tests of shape, faults and all."""
+    """The published tests of shape, including their faults."""
     area, around = ground.area, ground.length
     if around <= 0:
         return False
@@ -107,25 +108,25 @@ def _has_shape(ground: shapely.Geometry, shape: str) -> bool:
 
 def ask_published(
     published: PublishedFacts, count: int, rng: Random, *, low_resolution: bool
-) -> list[Asked] | None:
-    """Questions of one image.
+) -> list[AnsweredForm] | None:
+    """Draw the questions about one image.
 
     Args:
-        published: what is true of it.
-        count: questions wanted; one too many may come, as in the published sets.
-        rng: decides every draw.
-        low_resolution: as RSVQA-LR: rural or urban first, no areas, attributes of roads too.
+        published: ground truth of the image.
+        count: number of questions wanted; a few more may come, as in the published sets.
+        rng: random generator.
+        low_resolution: ask as in RSVQA-LR: rural or urban first, no areas, attributes of roads too.
 
     Returns:
-        Questions in the order of asking; None for an image of fewer than two layers.
+        Questions in the order of the draws; None for an image with fewer than two layers.
     """
     layers = {published.layers[name] for names in published.facts.categories for name in names}
     if len(layers) < 2:
         return None
     draw = _Draw(published, rng, low_resolution)
-    asked: dict[str, Asked] = {}
+    asked: dict[str, AnsweredForm] = {}
     if low_resolution:
-        asked[RuralUrban().key] = Asked(RuralUrban(), published.answer(RuralUrban()))
+        asked[RuralUrban().key] = AnsweredForm(RuralUrban(), published.answer(RuralUrban()))
     tries = 0
     while len(asked) < count and tries < TRIES:
         for kind, chance in CHANCES:
@@ -133,10 +134,10 @@ def ask_published(
                 continue
             tries += 1
             form = draw.form(kind)
-            # Each order of words of a comparison is another question to the published code.
+            # The published code takes each order of the sides of a comparison as another question.
             key = None if form is None else str(form.to_dict())
             if form is not None and key is not None and key not in asked:
-                asked[key] = Asked(form, published.answer(form))
+                asked[key] = AnsweredForm(form, published.answer(form))
     return list(asked.values())
 
 
@@ -158,7 +159,7 @@ class _Draw:
         return None if objects is None else make(objects)
 
     def objects(self, without: str | None = None) -> Objects | None:
-        """Objects, in one of fifty draws beside others."""
+        """Draw objects; one in fifty draws has a relation."""
         objects = self._plain(without)
         if objects is None or self.rng.random() >= RELATED:
             return objects

@@ -1,7 +1,8 @@
 """Files of questions in the layout of the RSVQA release: images, questions and answers as JSON.
 
-Schema: spec 2.2. Each file is an object with one key, a list whose position is the id; what belongs to
-another split is a stub, ``{"id": 3, "active": false}``. Keys beyond the schema are kept.
+The layout is that of the files released with Lobry et al. 2020. Each file is a JSON object with one key and
+a list, in which the position is the id; entries of another split are stubs, ``{"id": 3, "active": false}``.
+Keys beyond the schema are kept.
 """
 
 import json
@@ -18,8 +19,8 @@ __all__ = ['Official', 'answer_record', 'image_record', 'question_record', 'read
 
 Record = dict[str, Any]
 KINDS = ('images', 'questions', 'answers')
-# No clock: the same questions are the same bytes.
 DATE_ADDED = 0.0
+"""A constant and no clock, so that the same questions give the same bytes."""
 _NEEDED: dict[str, dict[str, type]] = {
     'images': {'original_name': str},
     'questions': {'img_id': int, 'question': str, 'type': str, 'answers_ids': list},
@@ -29,12 +30,12 @@ _NEEDED: dict[str, dict[str, type]] = {
 
 @dataclass(frozen=True)
 class Official:
-    """Records by id, without stubs.
+    """The records of a set of questions by id, without stubs.
 
     Attributes:
-        images: Of `images.json`.
-        questions: Of `questions.json`.
-        answers: Of `answers.json`.
+        images: records of `images.json`.
+        questions: records of `questions.json`.
+        answers: records of `answers.json`.
     """
 
     images: dict[int, Record]
@@ -42,7 +43,7 @@ class Official:
     answers: dict[int, Record]
 
     def answer_of(self, question: int) -> str:
-        """Text of the first answer to a question."""
+        """Text of the first answer to the question with this id."""
         return str(self.answers[self.questions[question]['answers_ids'][0]]['answer'])
 
 
@@ -56,16 +57,16 @@ def image_record(
     resolution: str = '',
     **more: object,
 ) -> Record:
-    """One entry of `images.json`, its keys in the official order.
+    """One entry of `images.json`, with its keys in the official order.
 
     Args:
-        number: Id, the position in the file.
-        name: Name of the image's file.
-        question_ids: Ids of its questions.
-        sensor: As ``'S2'``.
-        upper_left: Map coordinates of its corner (the release gives the lower left: spec 2.2).
-        resolution: Of a pixel, with unit: ``'10m'``.
-        more: Keys beyond the schema.
+        number: id, the position in the file.
+        name: name of the image file.
+        question_ids: ids of the questions about the image.
+        sensor: name of the sensor, such as ``'S2'``.
+        upper_left: map coordinates of the corner; despite its name the released files hold the lower left.
+        resolution: pixel size with its unit, such as ``'10m'``.
+        more: keys beyond the schema.
     """
     return {
         'id': number,
@@ -88,11 +89,11 @@ def question_record(number: int, image: int, kind: str, text: str, **more: objec
     """One entry of `questions.json`, answered by the answer of the same number.
 
     Args:
-        number: Id, the position in the file.
-        image: Id of its image.
-        kind: Official name of its kind, as ``'presence'``.
-        text: The question.
-        more: Keys beyond the schema, as ``form``.
+        number: id, the position in the file.
+        image: id of the image.
+        kind: official name of the question type, such as ``'presence'``.
+        text: the question.
+        more: keys beyond the schema, such as ``form``.
     """
     return {
         'id': number,
@@ -111,10 +112,10 @@ def answer_record(number: int, question: int, text: str, **more: object) -> Reco
     """One entry of `answers.json`.
 
     Args:
-        number: Id, the position in the file.
-        question: Id of the question.
-        text: The answer.
-        more: Keys beyond the schema.
+        number: id, the position in the file.
+        question: id of the question.
+        text: the answer.
+        more: keys beyond the schema.
     """
     return {
         'id': number,
@@ -134,24 +135,24 @@ def write_official(
     answers: Iterable[Mapping[str, Any]],
     prefix: str = '',
 ) -> list[Path]:
-    """Write the three files, each whole or not at all.
+    """Write the three files, each completely or not at all.
 
-    Records are written as they come, so that memory does not grow with their number. Ids have to rise;
-    where one is left out, a stub takes its place, as in the release's splits.
+    Records are streamed, so memory does not grow with their number. Ids have to be increasing; stubs fill
+    the gaps, as in the released splits.
 
     Args:
-        folder: Where to; made if need be.
-        images: Entries of `images.json`, as of `image_record`.
-        questions: Entries of `questions.json`.
-        answers: Entries of `answers.json`.
-        prefix: Before the files' names, as ``'LR_split_train_'``.
+        folder: folder to write to, created if absent.
+        images: entries of `images.json`, as `image_record` makes them.
+        questions: entries of `questions.json`.
+        answers: entries of `answers.json`.
+        prefix: prefix of the file names, such as ``'LR_split_train_'``.
 
     Returns:
         The paths of the three files.
 
     Raises:
-        OutputError: The ids do not rise.
-        WriteError: A file cannot be written.
+        OutputError: if the ids are not increasing.
+        WriteError: if a file cannot be written.
     """
     folder = Path(folder)
     paths = [folder / f'{prefix}{kind}.json' for kind in KINDS]
@@ -177,7 +178,7 @@ def write_official(
 
 
 def _write(file: IO[str], kind: str, records: Iterable[Mapping[str, Any]]) -> None:
-    """One record a line, which other people's JSON readers do not mind."""
+    """Write one record per line, so that the file stays readable and is still valid JSON."""
     file.write(f'{{"{kind}": [')
     for position, record in enumerate(_with_stubs(kind, records)):
         file.write(',\n' if position else '\n')
@@ -198,16 +199,16 @@ def _with_stubs(kind: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Map
 
 
 def read_official(folder: str | Path) -> Official:
-    """Read all questions in a folder: `questions.json`, and splits as `LR_split_val_questions.json`.
+    """Read all questions in a folder: `questions.json`, and splits such as `LR_split_val_questions.json`.
 
     Args:
-        folder: Folder of the files; each `…questions.json` stands beside its images and answers.
+        folder: folder of the files; each `…questions.json` has its images and answers beside it.
 
     Returns:
-        Records by id. Those of splits are put together.
+        Records by id, all splits together.
 
     Raises:
-        DatasetError: There are none, a file is not in the layout, or one contradicts another.
+        DatasetError: if there are no questions, a file is not in the layout, or one contradicts another.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -227,7 +228,7 @@ def read_official(folder: str | Path) -> Official:
 
 
 def _read(path: Path, kind: str) -> Iterator[Record]:
-    """Records of a file that are no stubs, with the keys that are needed."""
+    """Records of a file without stubs, validated for the keys that are needed."""
     try:
         records = json.loads(path.read_text(encoding='utf-8'))[kind]
     except FileNotFoundError as error:
@@ -254,7 +255,7 @@ def _join(records: dict[int, Record], more: Iterable[Record], path: Path) -> Non
 
 
 def _check(official: Official, folder: Path) -> None:
-    """Every question has its image and an answer."""
+    """Raise `DatasetError` if a question lacks its image or an answer."""
     for number, question in official.questions.items():
         if question['img_id'] not in official.images:
             raise DatasetError(

@@ -1,8 +1,8 @@
-"""What a whole dataset asks of: one pool of objects and comparisons for all tiles.
+"""The pool of objects and comparisons that all tiles of a dataset share.
 
-A question can only be asked as often with "yes" as with "no" where it is asked of many tiles. So the tiles of
-a dataset share what they are asked: every tile is surveyed for the same objects, and
-`geores.questions.choosing` chooses which question is asked where.
+A question can only be balanced over its answers if it is asked about many tiles. So the tiles of a dataset
+share a pool: every tile is surveyed for the same objects, and `geores.questions.choosing` assigns the
+questions.
 """
 
 from collections.abc import Sequence
@@ -13,28 +13,30 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.questions.asking import Vocabulary, draw_objects, nested
 from geores.questions.facts import TileFacts
 from geores.questions.forms import CHOICES, PLACES, SHAPES, SIZES, Comparison, Objects, Relation
+from geores.questions.tile_questions import Vocabulary, draw_objects, nested
 
-__all__ = ['Pool', 'Survey', 'draw_pool', 'survey']
+__all__ = ['Pool', 'TileSurvey', 'draw_pool', 'survey_tile']
 
 A_QUESTION = 6
-"""Relations, and comparisons, in the pool to a question that a tile is asked: one form suits few tiles."""
+"""Number of relations, and of comparisons, in the pool per question of a tile: each suits few tiles."""
 ANYWHERE = 0.3
-"""Share of comparisons with something that need not lie in a tile with the other."""
+"""Share of comparisons whose two sides need not lie in the same tile."""
 FEWEST = 100
+"""Minimum number of relations, and of comparisons."""
 TRIES = 20
+"""Maximum number of draws per relation or comparison wanted."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """What is asked of.
+    """The objects and comparisons that may be asked about.
 
     Attributes:
-        objects: those without a relation first.
-        comparisons: of objects without a relation; the number of tiles decides nothing.
-        lines: categories without an area.
+        objects: objects without a relation first.
+        comparisons: comparisons of objects without a relation.
+        lines: categories of lines, which have no area.
     """
 
     objects: tuple[Objects, ...]
@@ -43,7 +45,7 @@ class Pool:
 
     @cached_property
     def sides(self) -> list[tuple[int, int]]:
-        """Of each object with a relation, places in the pool of the one and of that beside which it lies."""
+        """For each object with a relation, the indices in the pool of its two sides without the relation."""
         place = {one: index for index, one in enumerate(self.objects)}
         return [
             (place[replace(one, relation=None)], place[one.relation.other])
@@ -53,14 +55,14 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What one tile holds of a pool's P objects.
+class TileSurvey:
+    """What one tile holds of the P objects of a pool.
 
     Attributes:
-        counted: (P,), number of objects that count.
-        seen: (P,), number of objects, those too that are too little to count.
-        areas: (P,), bin of the square metres that are covered, see `BOUNDS`; 0 for lines.
-        sensible: (P,), whether to ask here: what a relation names is there.
+        counted: number of objects that count, (P,).
+        seen: number of objects including those too small to count, (P,).
+        areas: bin of the covered square metres, (P,), see `BOUNDS`; 0 for lines.
+        sensible: whether the objects may be asked about here, (P,): the other side of a relation is there.
     """
 
     counted: NDArray[np.int64]
@@ -73,7 +75,7 @@ class Survey:
         return {name: array.astype(int).tolist() for name, array in vars(self).items()}
 
     @classmethod
-    def from_dict(cls, record: dict[str, list[int]]) -> 'Survey':
+    def from_dict(cls, record: dict[str, list[int]]) -> 'TileSurvey':
         """The survey that `to_dict` wrote."""
         counted, seen, areas = (np.array(record[name], np.int64) for name in ('counted', 'seen', 'areas'))
         return cls(counted, seen, areas, np.array(record['sensible'], bool))
@@ -82,13 +84,13 @@ class Survey:
 def draw_pool(
     vocabulary: Vocabulary, together: Sequence[tuple[str, ...]], questions: int, rng: Random
 ) -> Pool:
-    """Draw what a dataset asks of.
+    """Draw the pool of a dataset.
 
     Args:
-        vocabulary: every category of it is asked of, in every size and shape.
-        together: categories that lie in a tile, tile by tile: relations and comparisons are drawn from these.
-        questions: wanted a tile.
-        rng: decides the draws.
+        vocabulary: its categories are all in the pool, in every size and shape.
+        together: the categories in each tile, from which relations and comparisons are drawn.
+        questions: number of questions wanted per tile.
+        rng: random generator for the draws.
     """
     wanted = max(FEWEST, A_QUESTION * questions)
     plain = [one for name in vocabulary.categories for one in _plain(name, vocabulary.lines)]
@@ -120,11 +122,11 @@ def _plain(name: str, lines: frozenset[str]) -> list[Objects]:
     return [Objects(name), *sizes, *(Objects(name, shape=shape) for shape in SHAPES)]
 
 
-def survey(facts: TileFacts, pool: Pool) -> Survey:
-    """What a tile holds of a pool's objects."""
+def survey_tile(facts: TileFacts, pool: Pool) -> TileSurvey:
+    """Count what a tile holds of the objects of a pool."""
     size = len(pool.objects)
     numbers = np.zeros((3, size), np.int64)
-    found = Survey(numbers[0], numbers[1], numbers[2], np.ones(size, bool))
+    found = TileSurvey(numbers[0], numbers[1], numbers[2], np.ones(size, bool))
     plain = [facts.seen(one) for one in pool.objects if one.relation is None]
     counted = [seen[facts.counted[seen]] for seen in plain]
     present = set(facts.present)

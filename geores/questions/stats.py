@@ -1,8 +1,9 @@
-"""What a set of questions holds, and what the question alone gives away of its answer.
+"""Statistics of a set of questions, including its language bias.
 
-The language-bias figures are accuracies of models that never see the image: the commonest answer of each
-type, and of each question text. Counted on the questions they are taken from they flatter ("resubstitution":
-a text that is asked once is always right), so both are also given with the image's own questions left out.
+Language bias is the accuracy of models that never see the image: the most frequent answer per question
+type, and per question text. Measured on the questions from which the answers were counted
+("resubstitution") it is too high, because a text that is asked once is always right. So both are also given
+with the questions of the same image left out.
 """
 
 from collections import Counter, defaultdict
@@ -15,19 +16,22 @@ from geores.questions.official import Official
 
 __all__ = ['Bias', 'QuestionStats', 'TypeStats', 'question_stats']
 
-Asked = tuple[int, str, str, str]  # image, type, text, answer
+Row = tuple[int, str, str, str]
+"""Image, type, text and answer of a question."""
 Encode = Callable[[str, str], str]
+"""From type and raw answer to the answer that is counted."""
 
 
 @dataclass(frozen=True)
 class Bias:
-    """Accuracies without the image, from 0 to 1.
+    """Accuracies of image-blind models, from 0 to 1.
 
     Attributes:
-        type_resubstitution: Commonest answer of each type.
-        type_left_out: The same, of the other images.
-        text_resubstitution: Commonest answer of each question text.
-        text_left_out: The same, of the other images; the type's for a text that no other image has.
+        type_resubstitution: the most frequent answer per question type.
+        type_left_out: the same, counted on the other images.
+        text_resubstitution: the most frequent answer per question text.
+        text_left_out: the same, counted on the other images; texts that no other image has fall back to
+            the answer of their type.
     """
 
     type_resubstitution: float
@@ -38,14 +42,14 @@ class Bias:
 
 @dataclass(frozen=True)
 class TypeStats:
-    """Questions of one type.
+    """Statistics of the questions of one type.
 
     Attributes:
-        questions: Their number.
-        share: Of all questions.
-        texts: Number of different texts.
-        answers: How often each answer is given, the commonest first.
-        bias: Accuracies without the image.
+        questions: number of questions.
+        share: share of all questions.
+        texts: number of different texts.
+        answers: frequency of each answer, the most frequent first.
+        bias: accuracies of image-blind models.
     """
 
     questions: int
@@ -57,16 +61,16 @@ class TypeStats:
 
 @dataclass(frozen=True)
 class QuestionStats:
-    """A set of questions.
+    """Statistics of a set of questions.
 
     Attributes:
-        images: Number of images.
-        questions: Number of questions.
-        per_image: Fewest, mean and most questions of an image.
-        texts: Number of different question texts.
-        types: Each type, the most frequent first.
-        bias: Accuracies without the image, over all questions.
-        mean_bias: The same, as the mean of the types' figures.
+        images: number of images.
+        questions: number of questions.
+        per_image: minimum, mean and maximum number of questions per image.
+        texts: number of different question texts.
+        types: statistics per type, the most frequent first.
+        bias: accuracies of image-blind models over all questions.
+        mean_bias: the same, averaged over the types.
     """
 
     images: int
@@ -83,15 +87,15 @@ class QuestionStats:
 
 
 def question_stats(official: Official, encode: Encode | None = None) -> QuestionStats:
-    """Describe a set of questions.
+    """Compute the statistics of a set of questions.
 
     Args:
-        official: The set.
-        encode: From type and raw answer to the answer that is counted, such as the bin of a number; raw
+        official: the questions.
+        encode: maps type and raw answer to the answer that is counted, such as the bin of a number; raw
             answers by default.
 
     Raises:
-        DatasetError: There is no question in it.
+        DatasetError: if the set has no question.
     """
     if not official.questions:
         raise DatasetError('there is no question in it')
@@ -120,7 +124,7 @@ def question_stats(official: Official, encode: Encode | None = None) -> Question
     )
 
 
-def _type_stats(asked: Sequence[Asked], hits: Sequence[tuple[bool, ...]], indices: list[int]) -> TypeStats:
+def _type_stats(asked: Sequence[Row], hits: Sequence[tuple[bool, ...]], indices: list[int]) -> TypeStats:
     answers = Counter(asked[index][3] for index in indices)
     return TypeStats(
         len(indices),
@@ -145,8 +149,8 @@ def _bias(hits: Sequence[tuple[bool, ...]], indices: Sequence[int]) -> Bias:
     return Bias(*(sum(column) / len(chosen) for column in zip(*chosen, strict=True)))
 
 
-def _hits(asked: Sequence[Asked]) -> list[tuple[bool, ...]]:
-    """For each question, whether each of the four models of `Bias` answers it."""
+def _hits(asked: Sequence[Row]) -> list[tuple[bool, ...]]:
+    """For each question, whether each of the four models of `Bias` answers it correctly."""
     types = _Tally([(kind, image, answer) for image, kind, _, answer in asked])
     texts = _Tally([((kind, text), image, answer) for image, kind, text, answer in asked])
     found = []
@@ -162,7 +166,7 @@ def _hits(asked: Sequence[Asked]) -> list[tuple[bool, ...]]:
 
 
 class _Tally:
-    """How often each answer is given to a group of questions, by image."""
+    """Counts of the answers to groups of questions, in total and per image."""
 
     def __init__(self, entries: Sequence[tuple[Hashable, int, str]]) -> None:
         self.all: dict[Hashable, Counter[str]] = defaultdict(Counter)
@@ -173,7 +177,7 @@ class _Tally:
             self.of_image[group, image][answer] += 1
 
     def commonest(self, group: Hashable, without: int | None = None) -> str | None:
-        """The commonest answer, of two equally common ones the first by name; None where there is none."""
+        """The most frequent answer, ties by name, perhaps without one image; None if there is none."""
         if (group, without) not in self.known:
             counts = self.all[group]
             if without is not None:

@@ -1,6 +1,7 @@
-"""What everyday words say: what is asked about, how, and whether anything else is said.
+"""Find the question of the grammar that a question in everyday words most likely means.
 
-The nearest question that is understood, for one in everyday words.
+The text is scanned word by word for things, attributes and the type of question. Any word that is not
+understood ends the search, because a wrong question would be answered otherwise.
 """
 
 import re
@@ -25,15 +26,15 @@ from geores.questions.forms import (
     Shape,
     Size,
 )
+from geores.questions.grammar import MAX_LENGTH, parse, phrase
 from geores.questions.grammar_phrases import plural, singular, unspoken
-from geores.questions.grammar_wordings import MAX_LENGTH, parse, phrase
 from geores.questions.vocabulary import CATEGORIES, MASS, PHRASES, SYNONYMS
 
-__all__ = ['TYPES', 'Found', 'Suggestion', 'scan', 'suggest', 'what_is_known']
+__all__ = ['TYPES', 'ScannedText', 'Suggestion', 'scan', 'suggest', 'what_is_known']
 
 Thing = tuple[str, Size | None, Shape | None]
 
-# Words that say what kind of question it is; the first kind that fits is taken.
+# Words that indicate the type of question; the first type that fits is taken.
 _CUES = (
     ('equal', r'as many .* as|same (?:number|amount) of|equally many|equal(?:s)?(?: to)?'),
     ('more', r'more '),
@@ -76,7 +77,7 @@ _NEAR: dict[str, Place] = {
     r'(?:on|to) the right(?: side)? of|right of|east of': 'right',
     r'next to|near(?: to)?|close to|beside|by|adjacent to|around|along': 'next',
 }
-# What may stand around the words that matter; any other word means that something else is asked.
+# Words that carry no meaning here; any other unknown word means that something else is asked.
 _FILLERS = frozenset(
     re.findall(
         r"[\w']+",
@@ -93,14 +94,14 @@ _FILLERS = frozenset(
 
 
 @dataclass
-class Found:
-    """What a text says.
+class ScannedText:
+    """What was found in a text.
 
     Attributes:
-        things: Category, size and shape of each thing, in order.
-        cue: Kind of question: count, area, presence, or the comparison less, more or equal.
-        place: Where the first thing lies beside the second.
-        rural: Whether it speaks of city or countryside.
+        things: category, size and shape of each thing, in order.
+        cue: type of question: count, area, presence, or the comparison less, more or equal.
+        place: where the first thing lies relative to the second.
+        rural: whether the text mentions city or countryside.
     """
 
     things: list[Thing]
@@ -109,16 +110,16 @@ class Found:
     rural: bool
 
 
-def scan(text: str, category: Callable[[str], str | None], spellings: tuple[str, ...]) -> Found | None:
-    """Read a text word by word.
+def scan(text: str, category: Callable[[str], str | None], spellings: tuple[str, ...]) -> ScannedText | None:
+    """Scan a text word by word.
 
     Args:
-        text: Any text.
-        category: The category that some words name, or None.
-        spellings: Words that a misspelt one may be meant for.
+        text: any text.
+        category: returns the category that some words name, or None.
+        spellings: correct words that a misspelt word may stand for.
 
     Returns:
-        What it says; None where it holds a word that says something else.
+        What was found; None if the text has a word that is not understood.
     """
     plain = ' '.join(re.findall(r"[^\W_](?:[\w'-]*[^\W_])?", text.lower()))
     plain = re.sub(r'how (?:large|big) (?:is|are)', 'how much is', plain)
@@ -142,13 +143,13 @@ def scan(text: str, category: Callable[[str], str | None], spellings: tuple[str,
             shape = _SHAPES[word]
         elif not (word in _FILLERS or (rural and (word in _RURAL_REST or _RURAL.fullmatch(word)))):
             return None
-    return Found(things, cue, place, rural) if size is None and shape is None else None
+    return ScannedText(things, cue, place, rural) if size is None and shape is None else None
 
 
 def _thing(
     words: list[str], category: Callable[[str], str | None], spellings: tuple[str, ...]
 ) -> tuple[int, str | None]:
-    """The category that the next words name, the longest first, and how many words that takes."""
+    """Number of words taken, and the category that they name; the longest match wins."""
     for count in (4, 3, 2, 1):
         if count <= len(words) and (name := category(' '.join(words[:count]))) is not None:
             return count, name
@@ -160,7 +161,7 @@ def _thing(
 
 
 def _place(plain: str) -> tuple[Place | None, str]:
-    """Where the first thing lies, and the text without the words that say so."""
+    """Where the first thing lies relative to the second, and the text without those words."""
     for pattern, place in _NEAR.items():
         pieces = re.split(rf'(?<=\w) (?:{pattern}) (?=\w)', plain, maxsplit=1)
         if len(pieces) == 2 and place != 'next':
@@ -175,11 +176,11 @@ TYPES = ('presence', 'count', 'area', 'comp', 'rural_urban')
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A question that is understood.
+    """A question that can be parsed.
 
     Attributes:
-        form: What it asks.
-        text: Its wording.
+        form: the form of the question.
+        text: its wording.
     """
 
     form: Form
@@ -189,18 +190,18 @@ class Suggestion:
 def suggest(
     text: str, known: Iterable[str] | None = None, types: Collection[str] = TYPES
 ) -> Suggestion | None:
-    """The question that someone most likely means.
+    """Suggest the question that a text most likely means.
 
-    Everything that the text says has to go into the suggestion: a word that it does not know makes it
-    give up rather than answer another question.
+    Everything in the text has to go into the suggestion: an unknown word gives no suggestion rather than
+    a different question.
 
     Args:
-        text: A question in everyday words: "any rivers here?", "how much of it is forest".
-        known: Categories that can be answered about; all that geores knows of where not given.
-        types: Kinds of question that can be answered.
+        text: a question in everyday words: "any rivers here?", "how much of it is forest".
+        known: categories that can be asked about; by default all that geores knows.
+        types: question types that can be answered.
 
     Returns:
-        Form and wording; None where the text asks for something else, or in another language.
+        Form and wording; None if the text asks for something else, or is in another language.
     """
     categories = tuple(known) if known is not None else (*CATEGORIES, *MASS, *PHRASES)
     form: Form | None
@@ -214,7 +215,7 @@ def suggest(
 
 
 def what_is_known(known: Iterable[str] | None = None, types: Collection[str] = TYPES) -> str:
-    """What can be asked, in a sentence or two for people."""
+    """Describe what can be asked, in two sentences for people."""
     categories = sorted(set(CATEGORIES if known is None else known))
     things = [Objects(one) for one in categories[:2]] or [Objects('road')]
     first, last = things[0], things[-1]
@@ -230,7 +231,7 @@ def what_is_known(known: Iterable[str] | None = None, types: Collection[str] = T
 
 
 def _known_form(form: Form, categories: tuple[str, ...]) -> Form | None:
-    """A form whose categories are all known, by their own names or others."""
+    """The form with every category replaced by a known one; None if one is unknown."""
     if isinstance(form, LabelPresence):
         if len(form.classes) > 1 or len(form.classes[0]) > 1:
             return form
@@ -257,7 +258,7 @@ def _known_objects(objects: Objects, categories: tuple[str, ...]) -> Objects | N
 
 
 def _category(words: str, categories: tuple[str, ...]) -> str | None:
-    """The known category that words name, as they are, in the singular, or by a synonym."""
+    """The known category that words name: literally, in the singular, or by a synonym."""
     for name in dict.fromkeys((words, unspoken(words), singular(words))):
         if name in categories:
             return name
@@ -268,7 +269,7 @@ def _category(words: str, categories: tuple[str, ...]) -> str | None:
 
 
 def _guess(text: str, categories: tuple[str, ...]) -> Form | None:
-    """Put together the form whose every part the text says."""
+    """Build the form from what was found in the text."""
     found = scan(text, lambda words: _category(words, categories), tuple(_spellings(categories)))
     if found is None:
         return None
@@ -290,7 +291,7 @@ def _guess(text: str, categories: tuple[str, ...]) -> Form | None:
 
 
 def _spellings(categories: tuple[str, ...]) -> list[str]:
-    """Words of one word that misspelt ones are held against."""
+    """Single words, singular and plural, that misspelt words are compared with."""
     usual = [word for word, others in SYNONYMS.items() if set(others).intersection(categories)]
     return sorted(
         {form for word in (*categories, *usual) if ' ' not in word for form in (word, plural(word))}

@@ -1,9 +1,9 @@
-"""Nouns that questions are about, with what is irregular in them, and everyday words for them.
+"""Nouns that questions are about: categories, irregular plurals and everyday synonyms.
 
-Any noun can be asked about; this list serves what rules cannot know: which words are plural already,
-which have no plural, and what `geores.questions.suggest` may take a word to mean. The categories are
-those of the released RSVQA questions (spec 2.3 and the real samples), then those of the multi-label
-and land-cover datasets that geores reads.
+Any noun can be asked about. These tables hold what rules cannot know: which words are plural already, which
+have no plural, and which category `geores.questions.suggest` may take a word for. The categories are those
+of the released RSVQA questions (Lobry et al. 2020), then those of the multi-label and land-cover datasets
+that geores reads.
 """
 
 __all__ = ['CATEGORIES', 'MASS', 'PHRASES', 'PLURALS', 'RSVQA_CATEGORIES', 'SYNONYMS']

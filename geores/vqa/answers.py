@@ -1,4 +1,4 @@
-"""Answers of visual question answering as classes: what a raw answer is called, and which are known.
+"""Answers of visual question answering as classes: their encoding, and the vocabulary of a model.
 
 The files of RSVQA (Lobry et al. 2020) hold raw answers: '449' for a count, '10632m2' for an area. A model
 chooses among classes, so counts at low resolution and areas are put into bins. The bins are the same
@@ -22,7 +22,7 @@ Style = Literal['official', 'paper']
 Variant = Literal['lr', 'hr', 'xben']
 
 UNKNOWN = '<unknown>'
-"""The class of answers that training never gave; always the first of a vocabulary."""
+"""The class of answers that did not occur in training; always the first of a vocabulary."""
 
 _EDGES = (0, 10, 100, 1000)
 _CLOSED: dict[str, tuple[str, ...]] = {
@@ -37,17 +37,17 @@ _NUMBER = re.compile(r'(\d{1,15})(m2)?')
 
 @dataclass(frozen=True)
 class AnswerEncoding:
-    """From raw answers to the text of their classes.
+    """Maps raw answers to the names of their classes.
 
     Counts are binned at low resolution ('lr') and exact at high ('hr'); areas are binned at both: none, 1 to
     10, 11 to 100, 101 to 1000, more. Land cover ('xben', type 'LC') is text and stays as it is.
 
     Args:
-        style: Names of the bins: 'official' as the released code writes them, 'paper' as the paper does.
-        variant: Of RSVQA.
+        style: names of the bins: 'official' as the released code writes them, 'paper' as the paper does.
+        variant: variant of RSVQA: 'lr', 'hr' or 'xben'.
 
     Raises:
-        UsageError: There is no such style or variant.
+        UsageError: if there is no such style or variant.
 
     >>> AnswerEncoding('official', 'lr').encode('count', '449')
     'between 100 and 1000'
@@ -68,18 +68,18 @@ class AnswerEncoding:
 
     @property
     def name(self) -> str:
-        """Such as 'official-lr': what results are labelled with."""
+        """Name of the encoding, such as 'official-lr', with which results are labelled."""
         return f'{self.style}-{self.variant}'
 
     def encode(self, question_type: str, answer: str) -> str:
-        """The class of a raw answer; a text of a bin, in either style, is as good as a number in it.
+        """The class of a raw answer; the name of a bin, in either style, is accepted too.
 
         Args:
             question_type: 'presence', 'count', 'comp', 'area', 'rural_urban', 'LC' or another of free text.
-            answer: As in the files.
+            answer: the raw answer, as in the files.
 
         Raises:
-            DatasetError: The answer is none that a question of this type can have.
+            DatasetError: if a question of this type cannot have this answer.
         """
         answer = answer.strip()
         if question_type in _UNITS:
@@ -94,10 +94,10 @@ class AnswerEncoding:
         """Smallest and largest number that a class of answers stands for.
 
         Args:
-            answer: Class of a count, or of an area in square metres, in either style.
+            answer: class of a count, or of an area in square metres, in either style.
 
         Returns:
-            Both inclusive, the larger may be infinite; None for what is no number.
+            Lower and upper end, both inclusive, the upper one may be infinite; None if it is no number.
         """
         match = _NUMBER.fullmatch(answer)
         if match is not None:
@@ -105,15 +105,15 @@ class AnswerEncoding:
         return _INTERVALS.get(answer)
 
     def to_dict(self) -> dict[str, str]:
-        """As plain JSON."""
+        """The encoding as plain JSON values."""
         return {'style': self.style, 'variant': self.variant}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """What `to_dict` gave.
+        """Make the encoding that `to_dict` wrote.
 
         Raises:
-            UsageError: A field is missing, or there is no such style or variant.
+            UsageError: if a field is missing, or there is no such style or variant.
         """
         try:
             return cls(fields['style'], fields['variant'])
@@ -136,13 +136,13 @@ class AnswerEncoding:
 
 
 class AnswerVocabulary:
-    """The classes of answers that training data give, and one for all that they do not.
+    """The classes of answers in the training data, and one class for all others.
 
     Args:
-        answers: The classes, `UNKNOWN` first.
+        answers: the classes, `UNKNOWN` first.
 
     Raises:
-        UsageError: The first is another, or a class comes twice.
+        UsageError: if the first class is not `UNKNOWN`, or a class comes twice.
     """
 
     def __init__(self, answers: Sequence[str]) -> None:
@@ -157,14 +157,14 @@ class AnswerVocabulary:
 
     @classmethod
     def from_training(cls, answers: Iterable[str], size: int | None = None) -> Self:
-        """The classes of training answers: the most frequent first, equally frequent ones by their text.
+        """Collect the classes of the training answers: the most frequent first, ties by text.
 
         Args:
-            answers: Encoded, one a question; of the training part only.
-            size: Most classes to keep, besides the unknown one.
+            answers: encoded answers, one per question, of the training part only.
+            size: maximum number of classes to keep, besides the unknown one.
 
         Raises:
-            UsageError: There are no answers, or the size is not positive.
+            UsageError: if there are no answers, or the size is not positive.
         """
         counts = Counter(answers)
         if not counts or (size is not None and size < 1):
@@ -189,24 +189,24 @@ class AnswerVocabulary:
         return hash(self.answers)
 
     def index(self, answer: str) -> int:
-        """Class of an encoded answer; 0 for one that training never gave."""
+        """Index of the class of an encoded answer; 0 if it did not occur in training."""
         return self._indices.get(answer, 0)
 
     def indices(self, answers: Iterable[str]) -> list[int]:
-        """Classes of encoded answers, in their order."""
+        """Indices of the classes of encoded answers."""
         return [self.index(answer) for answer in answers]
 
     def unknown(self, answers: Iterable[str]) -> Counter[str]:
-        """How often each answer comes that training never gave: what an evaluation reports.
+        """Count the answers that did not occur in training, which an evaluation reports.
 
-        Such a question stays in the evaluation, where no model can answer it right.
+        Their questions stay in the evaluation, although no model can answer them correctly.
         """
         return Counter(answer for answer in answers if answer not in self)
 
 
 @cache
 def _names(style: Style, unit: str) -> tuple[str, ...]:
-    """Texts of the five bins, from none to most."""
+    """Names of the five bins in ascending order."""
     start = 1 if style == 'paper' else 0
     between = (f'between {low + start}{unit} and {high}{unit}' for low, high in pairwise(_EDGES))
     return (f'0{unit}', *between, f'more than {_EDGES[-1]}{unit}')

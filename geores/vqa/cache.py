@@ -1,4 +1,4 @@
-"""Feature maps of images on disk: hundreds of questions share an image, which is encoded once."""
+"""A cache of feature maps on disk: hundreds of questions share an image, which is encoded once."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from geores.errors import OutputError, UsageError
 __all__ = ['TURNS', 'FeatureCache', 'feature_key', 'turned']
 
 TURNS = 8
-"""Quarter turns 0 to 3 to the left, and the same of the image mirrored left to right."""
+"""Number of orientations: 0 to 3 quarter turns to the left, with and without mirroring first."""
 
 _FILE = 'features.npy'
 _FORMAT = 1
@@ -30,21 +30,22 @@ def turned(images: Tensor, turn: int) -> Tensor:
     """Mirror and turn images.
 
     Args:
-        images: (..., H, W).
-        turn: 0 to 7: quarter turns to the left, from 4 on of the image mirrored left to right first.
+        images: images, (..., H, W).
+        turn: orientation 0 to 7: the number of quarter turns to the left, from 4 on after mirroring the
+            image left to right.
     """
     return torch.rot90(images.flip(-1) if turn >= 4 else images, turn % 4, (-2, -1))
 
 
 def feature_key(encoder: nn.Module, mean: Tensor, std: Tensor, images: Sequence[str], turns: int) -> str:
-    """Name of what a cache holds: another one wherever a feature could be another.
+    """Key of a cache, a hash of everything that decides the features.
 
     Args:
-        encoder: Its structure and weights count.
-        mean: Of the normalisation.
-        std: Of the normalisation.
-        images: What tells each image from every other, and from itself after a change.
-        turns: How many turns of each image are encoded.
+        encoder: the encoder; its structure and weights are hashed.
+        mean: mean of the normalisation.
+        std: standard deviation of the normalisation.
+        images: identity of each image, which has to differ when its content changes.
+        turns: number of orientations that are encoded per image.
     """
     digest = hashlib.sha256(f'{_FORMAT} {turns} {encoder!r} {vars_of(encoder)}'.encode())
     for name, tensor in [*encoder.state_dict().items(), ('mean', mean), ('std', std)]:
@@ -56,20 +57,20 @@ def feature_key(encoder: nn.Module, mean: Tensor, std: Tensor, images: Sequence[
 
 
 def vars_of(encoder: nn.Module) -> dict[str, Any]:
-    """What of a `FeatureMap` its printed form does not show."""
+    """Settings of a `FeatureMap` that its printed form does not show."""
     names = ('places', 'in_chans', 'grid', 'scale', 'looks')
     return {name: getattr(encoder, name, None) for name in names}
 
 
 class FeatureCache:
-    """Features of numbered images, and of their turns, as float16 in one file.
+    """Features of numbered images in all orientations, as float16 in one file.
 
     Args:
-        folder: Where caches lie, each under its key.
-        key: Of `feature_key`.
+        folder: folder of all caches, each in a folder named after its key.
+        key: key of the cache, from `feature_key`.
 
     Attributes:
-        path: Of the file, which is complete or not there.
+        path: path of the file, which is complete or does not exist.
     """
 
     def __init__(self, folder: str | Path, key: str) -> None:
@@ -84,21 +85,21 @@ class FeatureCache:
         turns: int = 1,
         watch: Callable[[int], None] = lambda number: None,
     ) -> bool:
-        """Encode all images, unless that was done before.
+        """Encode all images, unless the file exists already.
 
         Args:
-            encode: From images (N, C, H, W) to features (N, D, h, w).
-            image: From a number to an image (C, H, W).
-            count: How many images.
-            turns: 1, or 8 for all turns of each.
-            watch: Called with how many images are done.
+            encode: maps images (N, C, H, W) to features (N, D, h, w).
+            image: returns the image with a number, (C, H, W).
+            count: number of images.
+            turns: 1, or 8 for all orientations of each image.
+            watch: called with the number of images done so far.
 
         Returns:
-            Whether there was something to do.
+            Whether anything was encoded.
 
         Raises:
-            UsageError: Features are not finite as float16.
-            OutputError: The file cannot be written.
+            UsageError: if features are not finite as float16.
+            OutputError: if the file cannot be written.
         """
         if self.path.is_file():
             return False
@@ -109,7 +110,7 @@ class FeatureCache:
             try:
                 os.replace(part, self.path.parent)
             except OSError:
-                if not self.path.is_file():  # else another run was quicker, with the same features
+                if not self.path.is_file():  # otherwise another run finished first, with the same features
                     raise
         except OSError as error:
             raise OutputError(f'{self.path.parent}: cannot be written: {error.strerror or error}') from error
@@ -145,11 +146,11 @@ class FeatureCache:
         """Features of some images.
 
         Args:
-            numbers: (N,), of the images.
-            turns: (N,), 0 to 7; None leaves all as they are.
+            numbers: numbers of the images, (N,).
+            turns: orientation of each image, (N,), 0 to 7; None turns none.
 
         Returns:
-            (N, D, h, w), float32.
+            Features (N, D, h, w), float32.
         """
         if self._array is None:
             self._array = np.load(self.path, mmap_mode='r')

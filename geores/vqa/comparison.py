@@ -1,6 +1,7 @@
-"""Which answers fit which kind of question.
+"""Compare a VQA model with image-blind baselines, without which its figures say nothing.
 
-A VQA model beside what knows no image: alone its figures say nothing.
+`fitting` says which answers a question can have, `Majority` is the simplest baseline, and `compare_models`
+scores the predictions of all models on the same questions.
 """
 
 import math
@@ -25,10 +26,10 @@ __all__ = [
     'MAJORITY',
     'MODEL',
     'QUESTION_ONLY',
-    'Comparison',
     'Majority',
+    'ModelComparison',
     'answer_kind',
-    'compare',
+    'compare_models',
     'fitting',
     'forms_of',
     'kind_of',
@@ -38,10 +39,10 @@ _CLOSED = {'yes': 'presence', 'no': 'presence', 'rural': 'rural_urban', 'urban':
 
 
 def kind_of(answer: str) -> str:
-    """The kind of question that an answer is to; 'yes' and 'no' may be to a comparison too.
+    """The question type that an answer belongs to; 'yes' and 'no' count as presence.
 
     Args:
-        answer: Encoded.
+        answer: an encoded answer.
     """
     if answer in _CLOSED:
         return _CLOSED[answer]
@@ -51,26 +52,26 @@ def kind_of(answer: str) -> str:
 
 
 def answer_kind(form: 'Form') -> str:
-    """The kind, as `kind_of` says it, of the answers to a question; a comparison's are those of presence.
+    """The type of the answers to a question, as `kind_of` returns it; a comparison has those of presence.
 
     Args:
-        form: The question as the grammar parses it.
+        form: the parsed question.
     """
     return 'presence' if form.type == 'comp' else form.type
 
 
 def fitting(labels: Sequence[str], forms: 'Sequence[Form | None]') -> Tensor:
-    """Which answers can be given to which question.
+    """Mask of the answers that each question can have.
 
-    A question that the grammar parses takes answers of its kind, so that nobody is told "urban" who asked
-    how many; one that does not parse takes any. The class of unknown answers is none to give.
+    A question that the grammar parses takes answers of its type, so that "how many" is never answered by
+    "urban"; a question that does not parse takes any answer. The class of unknown answers is never given.
 
     Args:
         labels: K answers.
-        forms: Q questions as the grammar parses them.
+        forms: Q parsed questions, None for those that do not parse.
 
     Returns:
-        (Q, K) of bool; True throughout but for the unknown class where no answer fits.
+        Boolean mask (Q, K); if no answer fits a question, all but the unknown class are True.
     """
     kinds = [None if label == UNKNOWN else kind_of(label) for label in labels]
     known = torch.tensor([kind is not None for kind in kinds])
@@ -83,13 +84,13 @@ def fitting(labels: Sequence[str], forms: 'Sequence[Form | None]') -> Tensor:
 
 
 def forms_of(questions: Sequence[str]) -> 'list[Form | None]':
-    """Questions as the grammar parses them.
+    """Parse questions by the grammar.
 
     Args:
-        questions: Texts.
+        questions: texts of the questions.
 
     Returns:
-        A form a question, None for what does not parse.
+        One form per question, None for those that do not parse.
     """
     return [_form(question) for question in questions]
 
@@ -107,17 +108,17 @@ def _form(question: str) -> 'Form | None':
 
 MAJORITY, QUESTION_ONLY, MODEL = 'majority', 'question-only', 'model'
 NUMBERS = {'count': 'error', 'area': 'error m2'}
-"""Kinds of questions whose answers are numbers, and what their mean error is called."""
+"""Question types with numbers as answers, and the name of their mean error."""
 
 
 @dataclass(frozen=True)
 class Majority:
-    """The most frequent answers of a training part, by question and by kind of question.
+    """The most frequent answers of a training part, per question and per question type.
 
     Attributes:
-        questions: Question in lower case, single-spaced and without its mark -> answer.
-        types: Kind -> answer.
-        most: Of all.
+        questions: most frequent answer by question, in lower case with single spaces and without its mark.
+        types: most frequent answer by question type.
+        most: most frequent answer of all.
     """
 
     questions: Mapping[str, str]
@@ -126,15 +127,15 @@ class Majority:
 
     @classmethod
     def of(cls, questions: Sequence[str], types: Sequence[str], answers: Sequence[str]) -> 'Majority':
-        """Learn from a training part.
+        """Count the answers of a training part.
 
         Args:
-            questions: Texts.
-            types: Kind of each.
-            answers: Encoded.
+            questions: texts of the questions.
+            types: type of each question.
+            answers: encoded answers.
 
         Raises:
-            UsageError: There are none, or their numbers differ.
+            UsageError: if there are no answers, or the lengths differ.
         """
         return cls(
             majority_answers(answers, [_plain(question) for question in questions]),
@@ -143,11 +144,11 @@ class Majority:
         )
 
     def answer(self, questions: Sequence[str], types: Sequence[str]) -> list[str]:
-        """Answer each question as it mostly is; where training did not ask it, as its kind mostly is.
+        """Give the most frequent answer to each question, or to its type if it was not asked in training.
 
         Args:
-            questions: Texts.
-            types: Kind of each.
+            questions: texts of the questions.
+            types: type of each question.
         """
         return [
             self.questions.get(_plain(question)) or self.types.get(kind, self.most)
@@ -160,14 +161,14 @@ def _plain(question: str) -> str:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Figures of several, on the same questions.
+class ModelComparison:
+    """Scores of several models on the same questions.
 
     Attributes:
-        scores: Whose -> accuracies; those that need no image first.
-        numbers: Whose -> kind of question -> error of its numbers.
-        images: How many.
-        unknown: How many true answers training never gave; none can be right there.
+        scores: accuracies by model name, baselines first.
+        numbers: errors of numbers by model name and question type.
+        images: number of images.
+        unknown: number of true answers that did not occur in training, which no model can give.
     """
 
     scores: Mapping[str, VQAScores]
@@ -177,17 +178,17 @@ class Comparison:
 
     @property
     def questions(self) -> int:
-        """How many."""
+        """Number of questions."""
         return sum(next(iter(self.scores.values())).counts.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON: `accuracy` (OA), `accuracy_mean` (AA) and `accuracy_<type>` of each."""
+        """Plain JSON values: `accuracy` (OA), `accuracy_mean` (AA) and `accuracy_<type>` per model."""
         return {'images': self.images, 'questions': self.questions, 'unknown_answers': self.unknown} | {
             who: _flat(scores) | self._errors(who) for who, scores in self.scores.items()
         }
 
     def figures(self) -> dict[str, float]:
-        """The model's under their names, those of others with whose they are before."""
+        """All figures in one dictionary; those of baselines are prefixed with the name of the baseline."""
         return {
             name if who == MODEL else f'{who.replace("-", "_")}_{name}': value
             for who, scores in self.scores.items()
@@ -198,13 +199,13 @@ class Comparison:
         return {f'{kind}_log_error': error.log for kind, error in self.numbers.get(who, {}).items()}
 
     def table(self, title: str = '', intervals: Mapping[str, tuple[float, float]] | None = None) -> Table:
-        """One row a kind of question, then AA and OA, then mean errors of numbers and of their log10.
+        """One row per question type, then AA and OA, then mean errors of numbers and of their log10.
 
-        There is a column each, and all fit in 80 letters.
+        There is one column per model, and the table fits into 80 characters.
 
         Args:
-            title: Of the table.
-            intervals: Of the last one's figures by the names of `to_dict`; a column more, if any are given.
+            title: title of the table.
+            intervals: confidence intervals of the last model by the names of `to_dict`, an extra column.
         """
         limits = intervals or {}
         heads = ['', 'questions', *self.scores, *['95 % interval'] * bool(limits)]
@@ -230,7 +231,7 @@ class Comparison:
 
 
 def _shown(values: Sequence[float], places: int = 3) -> list[str]:
-    """Figures; a dash where there is none, such as an error where no number was answered."""
+    """Formatted figures; a dash for NaN, such as the error if no number was answered."""
     return ['-' if math.isnan(value) else f'{value:,.{places}f}' for value in values]
 
 
@@ -238,41 +239,41 @@ def _span(limits: Mapping[str, tuple[float, float]], name: str) -> list[str]:
     return [' to '.join(_shown(limits[name]))] if name in limits else []
 
 
-def compare(
-    said: Mapping[str, Sequence[str]],
+def compare_models(
+    predicted: Mapping[str, Sequence[str]],
     answers: Sequence[str],
     types: Sequence[str],
     *,
     raw: Sequence[str] | None = None,
     images: int = 0,
     known: Sequence[str] = (),
-) -> Comparison:
-    """Score answers of several to the same questions.
+) -> ModelComparison:
+    """Score the predictions of several models on the same questions.
 
     Args:
-        said: Whose -> encoded answers.
-        answers: True ones, encoded.
-        types: Kind of each question.
-        raw: True ones as the files say them, from which errors of numbers are measured; None takes `answers`.
-        images: How many the questions are on.
-        known: Answers that can be given; empty does not count others.
+        predicted: encoded predictions by model name.
+        answers: true answers, encoded.
+        types: type of each question.
+        raw: true answers as in the files, against which errors of numbers are measured; None for `answers`.
+        images: number of images that the questions are about.
+        known: answers that models can give, to count the unknown ones; empty does not count them.
 
     Raises:
-        UsageError: Numbers of questions differ, or there are none.
+        UsageError: if numbers of questions differ, or there are none.
     """
-    if not said or not answers:
+    if not predicted or not answers:
         raise UsageError('there are no answers to compare')
     bounds = AnswerEncoding().bounds
-    numbers: dict[str, dict[str, NumericError]] = {who: {} for who in said}
+    numbers: dict[str, dict[str, NumericError]] = {who: {} for who in predicted}
     for kind in NUMBERS:
         places = [place for place, one in enumerate(types) if one == kind]
-        for who, given in said.items():
+        for who, given in predicted.items():
             if places:
                 truth = raw if raw is not None else answers
                 chosen = [given[place] for place in places], [truth[place] for place in places]
                 numbers[who][kind] = numeric_error(*chosen, bounds)
-    return Comparison(
-        {who: vqa_scores(given, answers, types) for who, given in said.items()},
+    return ModelComparison(
+        {who: vqa_scores(given, answers, types) for who, given in predicted.items()},
         numbers,
         images,
         sum(answer not in known for answer in answers) if known else 0,

@@ -1,4 +1,4 @@
-"""A loaded VQA bundle: it looks at images once and answers any number of questions about them."""
+"""A loaded VQA bundle: it encodes images once and answers any number of questions about them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from geores.model import Model
 from geores.vqa.answers import UNKNOWN, AnswerEncoding
 from geores.vqa.comparison import answer_kind, fitting, forms_of, kind_of
 from geores.vqa.network import VQANetwork
-from geores.vqa.tokens import Tokenizer, check_questions
+from geores.vqa.tokens import Tokenizer, check_texts
 
 if TYPE_CHECKING:
     from geores.questions.forms import Form
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 __all__ = ['Answer', 'VQAModel']
 
 MAP_AXES = 4
-"""Of feature maps: images, channels, rows, columns."""
+"""Number of axes of feature maps: images, channels, rows, columns."""
 
 PAIRS = 2048
-"""Most pairs of image and question that a head answers at once."""
+"""Maximum number of pairs of image and question in a batch of the head."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model answers to one question about one image.
+    """The answer of a model to one question about one image.
 
     Attributes:
-        text: The most probable answer, in the card's encoding, such as 'between 0 and 10'.
-        probability: Of it, by the card's calibration.
-        question_type: 'presence', 'count', 'comp', 'area', 'rural_urban' ... as the grammar parses the
-            question; where it does not parse, what kind of answer the text is.
-        probabilities: Of every answer that the model knows; they sum to 1.
+        text: the most probable answer, in the card's encoding, such as 'between 0 and 10'.
+        probability: calibrated probability of the answer.
+        question_type: type of the parsed question, such as 'presence' or 'count'; if it does not parse, the
+            type that the answer belongs to.
+        probabilities: probability of every answer that the model knows; they sum to 1.
     """
 
     text: str
@@ -51,16 +51,16 @@ class VQAModel(Model):
     """A network that answers questions about images.
 
     Args:
-        card: Of task 'vqa'.
-        network: Built and loaded, with its encoder.
-        device: Where to put it.
+        card: card of task 'vqa'.
+        network: the network with its weights and its encoder.
+        device: device to move the network to.
 
     Raises:
-        UsageError: The device is not there, or the card's tokenizer is none.
+        UsageError: if the device does not exist, or the tokenizer of the card is invalid.
 
     Attributes:
-        tokenizer: From questions to tokens.
-        encoding: Names of the answers.
+        tokenizer: turns questions into tokens.
+        encoding: encoding of the answers.
     """
 
     network: VQANetwork
@@ -79,23 +79,23 @@ class VQAModel(Model):
         """Refused: without a question there is no answer.
 
         Raises:
-            UsageError: Always.
+            UsageError: always.
         """
         raise UsageError(f'{self.name} answers questions: use answer(image, questions)')
 
     @torch.inference_mode()
     def encode(self, images: ArrayLike | Tensor, batch_size: int = 16) -> Tensor:
-        """Look at images, which is most of the work, once for all questions.
+        """Encode images, which is most of the work, once for all questions.
 
         Args:
-            images: (N, C, H, W) in the card's units, its bands in order, at its input size.
-            batch_size: Images at a time.
+            images: images (N, C, H, W) in the units, band order and input size of the card.
+            batch_size: number of images per batch.
 
         Returns:
-            (N, D, h, w), float32, on the model's device.
+            Features (N, D, h, w), float32, on the device of the model.
 
         Raises:
-            UsageError: The images are not what the card wants, or the batch size is below 1.
+            UsageError: if the images do not fit the card, or the batch size is below 1.
         """
         if batch_size < 1:
             raise UsageError(f'batch_size has to be 1 or more, not {batch_size}')
@@ -114,20 +114,21 @@ class VQAModel(Model):
 
     @torch.inference_mode()
     def probabilities(self, features: Tensor, questions: Sequence[str]) -> Tensor:
-        """Probabilities of all answers, to every question about every image.
+        """Probabilities of all answers to every question about every image.
 
         Args:
-            features: (N, D, h, w), of `encode`.
-            questions: Q texts.
+            features: features (N, D, h, w) from `encode`.
+            questions: texts of Q questions.
 
         Returns:
-            (N, Q, K), float32, in the order of the card's labels. Answers of another kind than the
-            question's, where it parses, have 0, and so has the class of unknown answers.
+            Probabilities (N, Q, K), float32, in the order of the card's labels. If a question parses,
+            answers of other types have probability 0; the class of unknown answers always has.
 
         Raises:
-            UsageError: A question is empty, too long or no text, or the features are not of this model.
+            UsageError: if a question is empty, too long or no string, or the features are not from this
+            model.
         """
-        check_questions(questions)
+        check_texts(questions)
         if not isinstance(features, Tensor) or features.ndim != MAP_AXES:
             shape = tuple(getattr(features, 'shape', ()))
             raise UsageError(f'features have to be a tensor (N, D, h, w) of encode, not of shape {shape}')
@@ -155,19 +156,19 @@ class VQAModel(Model):
         return self.activate(logits.flatten(0, 1)).view_as(logits).cpu()
 
     def answer_features(self, features: Tensor, questions: Sequence[str]) -> list[list[Answer]]:
-        """Answer questions about images that were looked at before.
+        """Answer every question about every encoded image.
 
         Args:
-            features: (N, D, h, w), of `encode`.
-            questions: Texts, every one about every image.
+            features: features (N, D, h, w) from `encode`.
+            questions: texts of the questions.
 
         Returns:
-            A list an image, of an answer a question.
+            One list per image with one answer per question.
 
         Raises:
-            UsageError: As of `probabilities`; or a question parses and no answer of its kind is known.
+            UsageError: as for `probabilities`, and if the model has no answers of a question's type.
         """
-        check_questions(questions)
+        check_texts(questions)
         forms = forms_of(questions)
         self._check_kinds(questions, forms)
         scores = self.probabilities(features, questions).numpy()
@@ -177,15 +178,15 @@ class VQAModel(Model):
         """Answer questions about one image.
 
         Args:
-            image: (C, H, W) in the card's units, such as 8-bit RGB, at its input size.
-            questions: Texts.
+            image: image (C, H, W) in the units of the card, such as 8-bit RGB, at its input size.
+            questions: texts of the questions.
 
         Returns:
-            An answer a question.
+            One answer per question.
 
         Raises:
-            UsageError: The image is not what the card wants, or a question is empty, too long, no text or of
-                a kind that the model has no answer to.
+            UsageError: if the image does not fit the card, or a question is empty, too long, no string, or of
+                a type that the model has no answers to.
         """
         array: Any = image if isinstance(image, Tensor) else np.asarray(image)
         if array.ndim != 3:
@@ -194,13 +195,13 @@ class VQAModel(Model):
                 f'an image has shape {tuple(array.shape)}, and model {self.name!r} wants '
                 f'({len(self.card.bands)}, {size}, {size})'
             )
-        check_questions(questions)
-        self.tokenizer(questions)  # before the encoder works for nothing
+        check_texts(questions)
+        self.tokenizer(questions)  # raises before the expensive encoding
         self._check_kinds(questions, forms_of(questions))
         return self.answer_features(self.encode(array[None]), questions)[0]
 
     def _check_kinds(self, questions: Sequence[str], forms: 'Sequence[Form | None]') -> None:
-        """Refuse what the model could only answer in another kind, such as "no" to how much."""
+        """Raise if the model could only give an answer of another type, such as "no" to "how many"."""
         known = {kind_of(label) for label in self.card.labels if label != UNKNOWN}
         for question, form in zip(questions, forms, strict=True):
             if form is not None and answer_kind(form) not in known:

@@ -1,4 +1,4 @@
-"""The network of a VQA bundle: an image encoder, shared with another bundle or its own, and a head."""
+"""The network of a VQA bundle: a head, and an image encoder that is its own or part of another bundle."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -19,12 +19,12 @@ __all__ = ['VQANetwork', 'build', 'own_encoder', 'rebuild_vqa', 'shared_encoder'
 
 
 class VQANetwork(nn.Module):
-    """Encoder and head. A shared encoder's weights are not this network's: it is neither trained nor saved.
+    """Encoder and head; a shared encoder belongs to its own bundle and is neither trained nor saved here.
 
     Args:
-        encoder: Gives feature maps.
-        head: Answers on them.
-        shared: The bundle that the encoder is part of; None where the encoder is the network's own.
+        encoder: makes feature maps of images.
+        head: answers questions from feature maps.
+        shared: the bundle that the encoder is part of; None if the encoder belongs to this network.
     """
 
     def __init__(self, encoder: FeatureMap | None, head: VQAHead, shared: Model | None = None) -> None:
@@ -37,19 +37,19 @@ class VQANetwork(nn.Module):
 
     @property
     def encoder(self) -> FeatureMap:
-        """The encoder, whosever it is."""
+        """The encoder, shared or own."""
         encoder = self.own if self.own is not None else self._hidden[0]
         assert isinstance(encoder, FeatureMap)  # noqa: S101 - for the type alone
         return encoder
 
     def encode(self, images: Tensor) -> Tensor:
-        """Look at images.
+        """Encode images.
 
         Args:
-            images: (N, C, H, W), normalised.
+            images: normalised images, (N, C, H, W).
 
         Returns:
-            (N, D, h, w).
+            Feature maps (N, D, h, w).
         """
         features: Tensor = self.encoder(images)
         return features
@@ -58,7 +58,7 @@ class VQANetwork(nn.Module):
         """Refused: without a question there is no answer.
 
         Raises:
-            UsageError: Always.
+            UsageError: always.
         """
         raise UsageError(
             'a VQA model answers questions and gives no labels: use ask, or choose another model'
@@ -79,21 +79,20 @@ def shared_encoder(
     scale: float = 1.0,
     looks: bool = False,
 ) -> FeatureMap:
-    """The encoder of another bundle, as one that takes `bands`.
+    """Adapt the encoder of another bundle to images with other bands.
 
     Args:
-        model: The bundle.
-        places: Band of the image -> band of the bundle that takes its place. What `bands` normalised by
-            their own mean and standard deviation are, goes to the bundle's bands as if normalised by
-            theirs: an affine map from the image's values to the bundle's. Its other bands stay at
-            their mean.
-        bands: Of the images.
-        grid: To which maps are averaged.
-        scale: By which images are resized first.
-        looks: Append channels of colour and texture.
+        model: the other bundle.
+        places: band of the bundle by band of the image that replaces it. The image's bands are normalised by
+            their own mean and standard deviation and used as if normalised by those of the bundle, which is
+            an affine map of their values. The other bands of the bundle stay at their mean.
+        bands: bands of the images.
+        grid: rows and columns to which feature maps are averaged.
+        scale: factor by which images are resized first.
+        looks: whether to append channels of colour and texture.
 
     Raises:
-        UsageError: A band is missing on either side.
+        UsageError: if a band is missing on either side.
     """
     for band in bands:
         if places.get(band) not in model.card.bands:
@@ -111,27 +110,27 @@ def shared_encoder(
 def own_encoder(
     architecture: str, kwargs: Mapping[str, Any], bands: tuple[str, ...], grid: int | None
 ) -> FeatureMap:
-    """An encoder of its own: any architecture that gives feature maps.
+    """Create an encoder that belongs to the network: any architecture with feature maps.
 
     Args:
-        architecture: Name in `geores.models`.
-        kwargs: Its arguments, without bands and labels.
-        bands: Of the images.
-        grid: To which maps are averaged.
+        architecture: name in `geores.models`.
+        kwargs: arguments of the architecture, without bands and labels.
+        bands: bands of the images.
+        grid: rows and columns to which feature maps are averaged.
     """
     network = models.create(architecture, **{**kwargs, 'in_chans': len(bands), 'num_classes': 0})
     return FeatureMap(network, range(len(bands)), len(bands), grid)
 
 
 def build(card: ModelCard, find: Callable[[str, str], Model] | None) -> VQANetwork:
-    """Build the network of a card, with fresh weights but for a shared encoder.
+    """Build the network of a card with initial weights; only a shared encoder has its trained ones.
 
     Args:
-        card: Of a VQA bundle.
-        find: From name and hash to the shared encoder's bundle; None leaves a shared encoder out.
+        card: card of a VQA bundle.
+        find: finds the bundle of a shared encoder by name and hash; None leaves a shared encoder out.
 
     Raises:
-        UsageError: The card does not build a network.
+        UsageError: if the card does not build a network.
     """
     head = models.create(card.architecture, **card.architecture_kwargs)
     if not isinstance(head, VQAHead):
@@ -150,15 +149,15 @@ def build(card: ModelCard, find: Callable[[str, str], Model] | None) -> VQANetwo
 def rebuild_vqa(
     card: ModelCard, tensors: Mapping[str, Tensor], find: Callable[[str, str], Model] | None
 ) -> VQANetwork:
-    """The network of a card with its weights.
+    """Build the network of a card with its weights.
 
     Args:
-        card: Of a VQA bundle.
-        tensors: The head's weights, and those of an encoder of its own.
-        find: From name and hash to the shared encoder's bundle.
+        card: card of a VQA bundle.
+        tensors: weights of the head, and of the encoder if it is not shared.
+        find: finds the bundle of a shared encoder by name and hash.
 
     Raises:
-        UsageError: They do not fit each other.
+        UsageError: if card and weights do not fit each other.
     """
     with torch.device('meta'):
         shell = build(card, None)
@@ -173,15 +172,15 @@ def rebuild_vqa(
 
 @torch.no_grad()
 def check(network: VQANetwork, card: ModelCard, vocabulary: int) -> None:
-    """See that a network answers what its card says.
+    """Check by a forward pass that a network fits its card.
 
     Args:
-        network: With its encoder.
-        card: Of it.
-        vocabulary: Number of tokens of the card's tokenizer.
+        network: the network with its encoder.
+        card: card of the network.
+        vocabulary: number of tokens of the card's tokenizer.
 
     Raises:
-        BundleError: It does not.
+        BundleError: if the network does not fit.
     """
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""Questions as tokens: words of the training questions, or the pieces of a pretrained text model."""
+"""Tokenise questions: by the words of the training questions, or as a pretrained text model does."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,14 +19,14 @@ _PAD, _UNKNOWN = '[PAD]', '[UNK]'
 
 
 class Tokenizer:
-    """From questions to padded numbers, on a fast tokenizer of transformers.
+    """Turns questions into padded token ids, with a fast tokenizer of transformers.
 
     Args:
-        definition: What the `tokenizers` library writes as JSON.
-        max_tokens: Longest question.
+        definition: the tokenizer as the `tokenizers` library writes it in JSON.
+        max_tokens: maximum number of tokens of a question.
 
     Raises:
-        UsageError: The definition is none of a tokenizer's, or the length is below 1.
+        UsageError: if the definition is not one of a tokenizer, or the length is below 1.
     """
 
     def __init__(self, definition: Mapping[str, Any], max_tokens: int = MAX_TOKENS) -> None:
@@ -53,14 +53,14 @@ class Tokenizer:
 
     @classmethod
     def from_questions(cls, questions: Iterable[str], max_tokens: int = MAX_TOKENS) -> Self:
-        """One token a word, of the words that training questions hold.
+        """Make a tokenizer with one token per word of the training questions.
 
-        Case, repeated spaces and the marks at a question's end mean nothing. A word that training did not
-        have becomes the unknown token.
+        Case, repeated spaces and the marks at the end of a question are ignored. Words that did not occur in
+        training become the unknown token.
 
         Args:
-            questions: Of the training part only.
-            max_tokens: Longest question.
+            questions: questions of the training part only.
+            max_tokens: maximum number of tokens of a question.
         """
         from tokenizers import Regex, normalizers, pre_tokenizers
         from tokenizers import Tokenizer as Definition
@@ -84,14 +84,14 @@ class Tokenizer:
 
     @classmethod
     def pretrained(cls, folder: str | Path, max_tokens: int = MAX_TOKENS) -> Self:
-        """The tokenizer of a pretrained text model.
+        """Load the tokenizer of a pretrained text model.
 
         Args:
-            folder: With its `tokenizer.json`.
-            max_tokens: Longest question.
+            folder: folder with the `tokenizer.json`.
+            max_tokens: maximum number of tokens of a question.
 
         Raises:
-            UsageError: The folder has no such file.
+            UsageError: if the folder has no such file.
         """
         path = Path(folder) / 'tokenizer.json'
         try:
@@ -102,36 +102,36 @@ class Tokenizer:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave.
+        """Make the tokenizer that `to_dict` wrote.
 
         Raises:
-            UsageError: A field is missing or wrong.
+            UsageError: if a field is missing or wrong.
         """
         if not isinstance(fields, Mapping) or fields.keys() != {'definition', 'max_tokens'}:
             raise UsageError('a tokenizer has definition and max_tokens')
         return cls(fields['definition'], fields['max_tokens'])
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON."""
+        """The tokenizer as plain JSON values."""
         return {'definition': self.definition, 'max_tokens': self.max_tokens}
 
     def __len__(self) -> int:
         return len(self._tokenizer)
 
     def __call__(self, questions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Bring questions to tokens.
+        """Tokenise questions.
 
         Args:
-            questions: Texts.
+            questions: texts of Q questions.
 
         Returns:
-            Tokens (Q, T), int64, padded with 0 at the end, and how many of each count (Q,).
+            Token ids (Q, T), int64, padded with 0 at the end, and the number of tokens of each (Q,).
 
         Raises:
-            UsageError: A question is no text, empty, or longer than `max_tokens`.
+            UsageError: if a question is no string, empty, or longer than `max_tokens`.
         """
-        check_questions(questions)
-        # Before tokenizing, which takes long for a whole book.
+        check_texts(questions)
+        # Checked before tokenising, which would take long for very long texts.
         for question in questions:
             if len(question) > 64 * self.max_tokens:
                 raise self._too_long(question)
@@ -153,14 +153,14 @@ class Tokenizer:
         )
 
 
-def check_questions(questions: Sequence[str]) -> None:
-    """Refuse what are no questions.
+def check_texts(questions: Sequence[str]) -> None:
+    """Validate a list of questions.
 
     Args:
-        questions: Texts.
+        questions: texts of the questions.
 
     Raises:
-        UsageError: They are one text or no list, or one of them is no text or is empty.
+        UsageError: if they are a single string or no list, or one of them is no string or is empty.
     """
     if isinstance(questions, (str, bytes)):
         raise UsageError('questions have to be a list of texts, and this is one text: put it into a list')

@@ -1,6 +1,7 @@
-"""Which labels of a classification measure the area of which category.
+"""Areas by classification, for VQA bundles without answers in square metres.
 
-Areas by classification, where a VQA bundle gives none.
+`LAND_COVER` says which labels of a classification measure the area of which category of questions, and
+`AreaEstimator` classifies the scene when the first area is asked for.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.asking.combine import Combined, Ownership, area
-from geores.asking.readings import Bins, Floats, Readings
+from geores.asking.combine import SceneEstimate, area
+from geores.asking.predictions import Bins, Floats, TileAreas, TilePredictions
 from geores.card import ModelCard, shipped_models
 from geores.classification.options import assign
 from geores.classification.select import choose_model
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = [
     'LAND_COVER',
     'SHARES',
-    'Cover',
-    'cover_card',
+    'AreaEstimator',
+    'area_model_card',
     'covered_shares',
     'labels_of',
     'measurable',
@@ -55,44 +56,44 @@ LAND_COVER: dict[str, tuple[str, ...]] = {
     'meadow': ('Pasture',),
     'pasture': ('Pasture',),
 }
-"""Categories of questions, and the labels of EuroSAT (Helber et al. 2019) whose area is theirs.
+"""Categories of questions, each with the EuroSAT labels (Helber et al. 2019) that measure its area.
 
-A label stands for the kind that prevails in a tile. Highways are left out: a tile that one crosses is not
-covered by it; so are parks, gardens and buildings, which no label tells apart.
+A label names the dominant land cover of a tile. Highways are left out, because a tile that a highway
+crosses is not covered by it; so are parks, gardens and buildings, which no label distinguishes.
 """
 
 SHARES = {'River': 0.25}
-"""Part of a tile that what its label names covers, where it is not all: a river crosses its tile.
+"""Share of a tile that is covered by what its label names, where less than all: a river crosses its tile.
 
-Measured on the 47 labelled patches of rivers that the bundle `sentinel2` was trained on, by NDWI above 0
+Measured on the 47 labelled river patches that the bundle `sentinel2` was trained on, by NDWI above 0
 (McFeeters 1996): 0.245 on average, 0.0 to 0.71 from the 5th to the 95th percentile. Patches of seas and lakes
 have 0.97.
 """
 
 
 def share_of(label: str) -> float:
-    """Part of a tile that what its label names covers, 0 to 1."""
+    """Share of a tile that is covered by what its label names, 0 to 1."""
     return SHARES.get(label, 1.0)
 
 
 def labels_of(category: str, labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels that measure a category; none where one of them is missing.
+    """The labels that measure the area of a category; empty if the classification lacks one of them.
 
     Args:
-        category: As in `LAND_COVER`.
-        labels: Of the classification.
+        category: a key of `LAND_COVER`.
+        labels: labels of the classification.
     """
     wanted = LAND_COVER.get(category, ())
     return wanted if set(wanted) <= set(labels) else ()
 
 
 def measurable(labels: Sequence[str]) -> tuple[str, ...]:
-    """Categories whose area a classification with these labels measures."""
+    """Categories whose area can be measured by a classification with these labels."""
     return tuple(category for category in LAND_COVER if labels_of(category, labels))
 
 
-def cover_card(scene: Scene) -> ModelCard | None:
-    """The classification that ships and measures areas of a scene; None where there is none."""
+def area_model_card(scene: Scene) -> ModelCard | None:
+    """Card of the shipped classification model that can measure areas of a scene; None if there is none."""
     cards = [card for card in shipped_models() if card.task == 'single-label' and measurable(card.labels)]
     cards = [card for card in cards if scene.gsd and card.gsd[0] / 1.5 <= scene.gsd <= card.gsd[1] * 1.5]
     try:
@@ -102,12 +103,12 @@ def cover_card(scene: Scene) -> ModelCard | None:
 
 
 @dataclass(frozen=True)
-class Cover:
-    """The classification of a scene, made when the first area is asked for.
+class AreaEstimator:
+    """Measures areas by a classification of the scene, which is made when the first area is asked for.
 
     Attributes:
-        card: Of the model that classifies.
-        make: Classifies.
+        card: card of the classification model.
+        make: classifies the scene.
     """
 
     card: ModelCard
@@ -119,33 +120,32 @@ class Cover:
         return self.make()
 
     @cached_property
-    def owned(self) -> Ownership:
-        """What its tiles see and own."""
+    def areas(self) -> TileAreas:
+        """Areas that the tiles of the classification see and own."""
         valid, owned = (
             self._read(name).ravel().astype(np.float64) * self.scored.pixel_area
             for name in ('valid', 'owned')
         )
-        return Ownership(self.scored.plan.tiling.shape, valid, owned)
+        return TileAreas(self.scored.plan.tiling.shape, valid, owned)
 
-    def measure(self, objects: Objects) -> tuple[Combined, Readings] | None:
-        """The area of what the labels of a category cover; None where none do, or more is asked.
+    def measure(self, objects: Objects) -> tuple[SceneEstimate, TilePredictions] | None:
+        """Area of a category; None if no label measures it, or a size, shape or relation is asked for.
 
-        A tile is covered whole, or to the label's `share_of` it, with the probability of the label: over
-        mosaics of labelled patches scores are the shares that are covered, with less bias than to count the
-        tiles that earn the label (docs/ask.md).
+        A tile is covered by the label's `share_of` it with the probability of the label. On mosaics of
+        labelled patches this has less bias than counting the tiles that get the label (docs/ask.md).
         """
         wanted = labels_of(objects.category, self.card.labels)
         if not wanted or objects.size or objects.shape or objects.relation:
             return None
-        readings = self._readings([self.card.labels.index(label) for label in wanted])
-        return area(readings, self.owned), readings
+        predictions = self._readings([self.card.labels.index(label) for label in wanted])
+        return area(predictions, self.areas), predictions
 
-    def _readings(self, columns: list[int]) -> Readings:
+    def _readings(self, columns: list[int]) -> TilePredictions:
         labels = self.card.labels
         scores = self._read('scores').reshape(-1, len(labels))
         earned = np.any(assign(scores, self.scored.limits, 1)[:, columns], axis=1)
         shares = np.array([share_of(labels[column]) for column in columns])
-        return covered_shares(scores[:, columns], shares, earned, self.owned.seen)
+        return covered_shares(scores[:, columns], shares, earned, self.areas.seen)
 
     def _read(self, name: str) -> NDArray[np.float32]:
         rows, cols = self.scored.plan.tiling.shape
@@ -154,14 +154,14 @@ class Cover:
 
 def covered_shares(
     scores: NDArray[np.floating], shares: Floats, earned: NDArray[np.bool_], sizes: Floats
-) -> Readings:
-    """Areas that labels cover in tiles: a label's share of a tile, with its probability.
+) -> TilePredictions:
+    """Distribution of the covered area per tile: each label covers its share with its probability.
 
     Args:
-        scores: Of the labels alone, (T, K), NaN where not seen.
-        shares: Of a tile that each label covers, (K,).
-        earned: Whether a tile carries one of them, (T,).
-        sizes: Of tiles in square metres, (T,).
+        scores: probabilities of the labels that measure the category, (T, K), NaN where not seen.
+        shares: share of a tile that each label covers, (K,).
+        earned: whether the tile is assigned one of the labels, (T,).
+        sizes: area of each tile in square metres, (T,).
     """
     scores = scores.astype(np.float64)
     unseen, chance = np.isnan(scores[:, 0]), np.minimum(scores.sum(1), 1.0)
@@ -171,4 +171,4 @@ def covered_shares(
     upto[~unseen, -1] = 1.0
     ends = np.concatenate([[0.0], steps])
     best = np.where(unseen, -1, earned).astype(np.float64)
-    return Readings(best, np.maximum(chance, 1 - chance), chance, upto, Bins(ends, ends), sizes)
+    return TilePredictions(best, np.maximum(chance, 1 - chance), chance, upto, Bins(ends, ends), sizes)

@@ -1,17 +1,17 @@
-"""What questions about a place may name, and draws of it.
+"""Questions about one tile on its own: balanced by type and by answer, each asked once.
 
-Which questions to ask of one tile by itself: balanced by type and by answer, each once.
-
-For each type the answers take turns: a question is drawn until it has the answer whose turn it is, and a type
-ends when only one of its answers is left to be found. So "yes" and "no" differ by at most two in a tile, and
-so do the two most frequent classes of numbers; a tile that holds little is asked less.
+For each type the answers take turns: questions are drawn until one has the answer whose turn it is, and the
+type ends when only one of its answers can still be found. So the numbers of "yes" and "no" in a tile differ
+by at most two, and so do those of the two most frequent classes of numbers; a tile with few objects gets
+fewer questions. What may be asked about is a `Vocabulary`, which the questions of a whole dataset
+(`geores.questions.pool`) share.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from geores.questions.balance import ANSWERS, TYPES, Balance, answer_class
+from geores.questions.balance import ANSWERS, TYPES, QuestionBalance, answer_class
 from geores.questions.facts import Fact, TileFacts
 from geores.questions.forms import (
     CHOICES,
@@ -28,22 +28,23 @@ from geores.questions.forms import (
     RuralUrban,
 )
 
-__all__ = ['RELATION', 'Asked', 'Vocabulary', 'ask_balanced', 'draw_objects', 'nested']
+__all__ = ['RELATION', 'AnsweredForm', 'Vocabulary', 'ask_balanced', 'draw_objects', 'nested']
 
 ATTRIBUTE = 0.35
+"""Share of draws with a size or shape."""
 RELATION = 0.2
-"""Shares of draws with a size or shape, and with a relation: nearer to the released sets than the draws of
-the published generator (spec 2.3)."""
+"""Share of draws with a relation. Both shares are nearer to the released question sets than those of the
+published generator (Lobry et al. 2020, section II)."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What may be asked of.
+    """The categories that questions may be about.
 
     Attributes:
-        categories: absent from a tile or not.
-        lines: those of them that are lines: they have no area, size or shape.
-        contained: pairs of which the first is a kind of the second: their numbers are not compared.
+        categories: all categories, whether or not a tile has them.
+        lines: categories of lines, which have no area, size or shape.
+        contained: pairs of which the first is a kind of the second; their numbers are never compared.
     """
 
     categories: tuple[str, ...]
@@ -52,7 +53,7 @@ class Vocabulary:
 
 
 def draw_objects(categories: Sequence[str], lines: frozenset[str], rng: Random) -> Objects:
-    """Objects of one of some categories, perhaps of a size or a shape, without a relation."""
+    """Draw objects of one category, perhaps with a size or a shape, without a relation."""
     category = rng.choice(categories)
     if category in lines or rng.random() >= ATTRIBUTE:
         return Objects(category)
@@ -62,54 +63,54 @@ def draw_objects(categories: Sequence[str], lines: frozenset[str], rng: Random) 
 
 
 def nested(first: Objects, second: Objects, contained: frozenset[tuple[str, str]]) -> bool:
-    """Whether one side of a comparison holds the other by its words, so that nobody has to look."""
+    """Whether one side of a comparison contains the other by its words, so that no image is needed."""
     names = (first.category, second.category)
     if names in contained or names[::-1] in contained:
         return True
-    said = [(one.size is not None, one.shape is not None) for one in (first, second)]
-    return names[0] == names[1] and (first == second or said[0] != said[1])
+    attributes = [(side.size is not None, side.shape is not None) for side in (first, second)]
+    return names[0] == names[1] and (first == second or attributes[0] != attributes[1])
 
 
 TRIES = 80
-"""Draws in vain after which an answer has no more turns."""
+"""Number of failed draws after which an answer gets no more turns."""
 NOTHING = ('no', '0')
 ABSENT = 0.3
-"""Share of draws of a category that may be absent from the tile where nothing is to be found."""
+"""Share of draws from all categories, present or not, where an answer of nothing is wanted."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question and its answer, not yet in words."""
+class AnsweredForm:
+    """A question with its answer, not yet put into words."""
 
     form: Form
     fact: Fact
 
 
 def ask_balanced(
-    facts: TileFacts, vocabulary: Vocabulary, count: int, balance: Balance, rng: Random
-) -> list[Asked]:
-    """Questions of a tile.
+    facts: TileFacts, vocabulary: Vocabulary, count: int, balance: QuestionBalance, rng: Random
+) -> list[AnsweredForm]:
+    """Draw the questions of a tile.
 
     Args:
-        facts: of the tile.
-        vocabulary: what may be asked of.
-        count: questions wanted; fewer where the tile does not hold as many.
-        balance: of types and answers.
-        rng: decides everything else.
+        facts: the objects of the tile.
+        vocabulary: the categories that may be asked about.
+        count: number of questions wanted; a tile with few objects gets fewer.
+        balance: balance of types and answers.
+        rng: random generator for everything else.
 
     Returns:
-        Questions of one type after the other, none twice.
+        Questions sorted by type, without duplicates.
     """
     if not vocabulary.categories or not facts.present:
         return []
     draw = _Draw(facts, vocabulary, rng)
-    asked: list[Asked] = []
+    asked: list[AnsweredForm] = []
     if balance.place:
         asked += _of_type(draw, 'rural_urban', 1, False)
     quotas, answers = balance.quotas(count - len(asked)), balance.level != 'types'
     for kind, quota in quotas.items():
         asked += _of_type(draw, kind, quota, answers)
-    # What a type could not fill goes to the others, in turn.
+    # The questions that a type could not fill go to the other types, in turn.
     for kind in quotas:
         left = count - len(asked)
         asked += _of_type(draw, kind, left - left % 2 if answers else left, answers)
@@ -117,9 +118,9 @@ def ask_balanced(
     return sorted(asked, key=lambda one: order[one.form.type])
 
 
-def _of_type(draw: '_Draw', kind: str, quota: int, balanced: bool) -> list[Asked]:
-    """Up to a number of new questions of one type."""
-    asked: list[Asked] = []
+def _of_type(draw: '_Draw', kind: str, quota: int, balanced: bool) -> list[AnsweredForm]:
+    """Draw up to `quota` new questions of one type."""
+    asked: list[AnsweredForm] = []
     turns = list(ANSWERS[kind]) if balanced else ['any']
     least = min(2, len(turns))
     while len(asked) < quota and len(turns) >= least:
@@ -133,7 +134,7 @@ def _of_type(draw: '_Draw', kind: str, quota: int, balanced: bool) -> list[Asked
 
 
 def _canonical(form: Form) -> Form | str:
-    """Equal for two forms exactly where one question is the other in other words."""
+    """A value that is equal for two forms exactly if they ask the same."""
     return form.key if isinstance(form, Comparison) else form
 
 
@@ -151,8 +152,8 @@ class _Draw:
         self.known: dict[Form, Fact | None] = {}
         self.absent = ABSENT
 
-    def with_answer(self, kind: str, wanted: str) -> Asked | None:
-        """A new question whose answer is of a class, or of any."""
+    def with_answer(self, kind: str, wanted: str) -> AnsweredForm | None:
+        """Draw a new question whose answer is of the class `wanted`, or 'any'."""
         self.absent = ABSENT if wanted in ('any', *NOTHING) or kind == 'comp' else 0.0
         for _ in range(TRIES):
             form = self._form(kind)
@@ -161,7 +162,7 @@ class _Draw:
             fact = self._fact(form)
             if fact is not None and wanted in ('any', answer_class(kind, fact.answer)):
                 self.taken.add(_canonical(form))
-                return Asked(form, fact)
+                return AnsweredForm(form, fact)
         return None
 
     def _fact(self, form: Form) -> Fact | None:
@@ -184,7 +185,7 @@ class _Draw:
         if nested(first, second, self.contained):
             return None
         if not len(self.facts.members(first)) and not len(self.facts.members(second)):
-            return None  # nothing to be seen of either
+            return None  # neither side has an object in the tile
         return Comparison(self.rng.choice(CHOICES), first, second)
 
     def _objects(self, names: Sequence[str]) -> Objects:

@@ -1,6 +1,7 @@
-"""Looking at every tile of a scene once: the engine with a VQA bundle's encoder as its step.
+"""Encode every tile of a scene once with a VQA bundle, and choose the bundle that suits the scene.
 
-Which VQA bundle suits a scene, and what it can answer about.
+This is the inference engine with the bundle's encoder as its step: the features of all tiles are stored, and
+any number of questions is answered from them.
 """
 
 import math
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geores.asking.cover import measurable
+from geores.asking.area_estimator import measurable
 from geores.asking.understand import Known, known_categories, known_types
 from geores.card import ModelCard, list_models
 from geores.classification.options import ClassifyOptions
@@ -38,18 +39,18 @@ if TYPE_CHECKING:
     from geores.model import Model
     from geores.vqa.model import VQAModel
 
-__all__ = ['choose_vqa', 'features_folder', 'known_to', 'look_at', 'prepare_look', 'vqa_for']
+__all__ = ['choose_vqa', 'encode_tiles', 'features_folder', 'known_to', 'load_vqa', 'prepare_encoding']
 
 BATCH_PIXELS = 2**18
-"""Most pixels of the tiles that a CPU encodes at once: of 256 x 256, sixteen would take gigabytes."""
+"""Maximum number of pixels in a batch on a CPU: sixteen tiles of 256 x 256 would take gigabytes."""
 
 
 class EncodeStep:
-    """Maps tiles to ``features`` (n, D, h, w), float16; safe to call from many threads.
+    """Encodes tiles to ``features`` (n, D, h, w), float16; safe to call from many threads.
 
     Args:
-        model: On its device.
-        precision: Of the forward pass, under autocast.
+        model: the VQA model, on its device.
+        precision: precision of the forward pass, under autocast.
     """
 
     def __init__(self, model: 'VQAModel', precision: Precision) -> None:
@@ -58,7 +59,7 @@ class EncodeStep:
 
     @torch.inference_mode()
     def __call__(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """Features of tiles (n, C, H, W) in the card's units, which are overwritten."""
+        """Features of tiles (n, C, H, W) in the card's units; the array is overwritten by normalisation."""
         device = self.model.device
         images = self.model.normalise_(torch.from_numpy(tiles).to(device))
         images = images.contiguous(memory_format=torch.channels_last)
@@ -71,15 +72,15 @@ class EncodeStep:
 
 
 class FeatureSink:
-    """Keeps features of the tiles that were seen, and what each tile sees and owns.
+    """Stores the features of the tiles that were seen, and how many pixels each tile sees and owns.
 
-    Keeps ``features`` (n, D, h, w) float16 of the seen tiles in row-major order; ``scores`` (rows, cols, 1),
-    1 for tiles that were seen and NaN for others, as a classification has it; ``valid`` and ``owned``
-    (rows, cols), counting pixels.
+    Per chunk: ``features`` (n, D, h, w) float16 of the seen tiles in row-major order; ``scores``
+    (rows, cols, 1), 1 for tiles that were seen and NaN for others, so that the store reads like that of a
+    classification; ``valid`` and ``owned`` (rows, cols), numbers of valid pixels.
     """
 
     def reduce(self, plan: TilePlan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
-        """Arrays of the chunk's own tiles."""
+        """Arrays to store for the tiles of one chunk."""
         rows, cols = region.chunk.rows, region.chunk.cols
         y, x = plan.tiling.y, plan.tiling.x
         seen = np.full((rows.stop - rows.start, cols.stop - cols.start, 1), np.nan, np.float32)
@@ -93,14 +94,20 @@ class FeatureSink:
         }
 
 
-def prepare_look(
+def prepare_encoding(
     scene: Scene, model: 'VQAModel', options: ClassifyOptions, *, notes: tuple[str, ...] = ()
 ) -> ClassifyWork:
-    """Decide grid, tiles and units, for a step that encodes tiles instead of scoring them.
+    """Decide grid, tiles and units for encoding a scene.
+
+    Args:
+        scene: the scene.
+        model: the VQA model.
+        options: options of encoding, as `ask` takes them.
+        notes: notes to put before those of the scene.
 
     Raises:
-        UsageError: An option does not fit the scene or the model.
-        ReadError: A sample of the pixels could not be read, and units depend on it.
+        UsageError: if an option does not fit the scene or the model.
+        ReadError: if a sample of the pixels could not be read, and units depend on it.
     """
     if options.tile is not None and options.tile != model.card.input_size and _fixed(model):
         raise UsageError(
@@ -124,36 +131,39 @@ def prepare_look(
 
 
 def _fixed(model: 'VQAModel') -> bool:
-    """Whether maps of other tiles would have another shape than the head takes."""
+    """Whether the head takes feature maps of one shape only, so that the tile size cannot change."""
     return model.network.encoder.grid is None
 
 
 def features_folder(folder: Path, name: str) -> Path:
-    """Where unfinished work of a scene is kept."""
+    """Folder in which unfinished work of a scene is kept."""
     return folder / f'.{name}.features'
 
 
 @contextmanager
-def look_at(
-    look: ClassifyWork, folder: Path | None, *, resume: bool = True, progress: Progress | None = None
+def encode_tiles(
+    work: ClassifyWork, folder: Path | None, *, resume: bool = True, progress: Progress | None = None
 ) -> Iterator['Classification']:
-    """Encode every tile; what is kept is there until the block ends, and after it where it fails.
+    """Encode every tile; the features are there until the block ends, and stay if it fails.
 
     Args:
-        look: What to do.
-        folder: Where unfinished work is kept, so that a killed run continues; None for a folder of the
-            system's temporary files, for features may be more than memory holds.
-        resume: Continue unfinished work in the folder.
-        progress: Called as tiles are finished.
+        work: what to encode, of `prepare_encoding`.
+        folder: folder for unfinished work, so that a killed run can continue; None for a temporary folder,
+            because features can be larger than memory.
+        resume: continue unfinished work in the folder.
+        progress: called as tiles are finished.
+
+    Yields:
+        The scene, whose store holds the features.
 
     Raises:
-        ReadError: The scene could not be read to the end.
-        WriteError: Features could not be written.
+        ReadError: if the scene could not be read to the end.
+        WriteError: if features could not be written.
     """
     with TemporaryDirectory(prefix='geores-') as temporary:
         place = Path(temporary) if folder is None else folder
-        store = look.work.open_store(features_folder(place, look.work.prepared.scene.name), resume=resume)
-        result = look.run(store, progress)
+        store = work.work.open_store(features_folder(place, work.work.prepared.scene.name), resume=resume)
+        result = work.run(store, progress)
         if not isinstance(result, Classification):
             raise TypeError('encoding gives tiles')
         yield result
@@ -161,14 +171,19 @@ def look_at(
 
 
 NEAR = 4.0
-"""How many times coarser or finer than a model's range a scene may be for it to be chosen."""
+"""A model is chosen for scenes at most this factor coarser or finer than its range of pixel sizes."""
 
 
-def vqa_for(scene: Scene, model: 'str | Path | Model', device: str) -> tuple['VQAModel', tuple[str, ...]]:
-    """The model that answers, on its device, and why it was chosen where it was.
+def load_vqa(scene: Scene, model: 'str | Path | Model', device: str) -> tuple['VQAModel', tuple[str, ...]]:
+    """Load the VQA model on its device, and say why it was chosen if it was chosen automatically.
+
+    Args:
+        scene: the scene.
+        model: name or path of a bundle, a loaded model, or 'auto'.
+        device: name of the device, or 'auto'.
 
     Raises:
-        UsageError: It is no VQA model, or none suits the scene.
+        UsageError: if the model is no VQA model, or no model suits the scene.
     """
     from geores.bundle import load_model
     from geores.model import Model
@@ -190,15 +205,15 @@ def vqa_for(scene: Scene, model: 'str | Path | Model', device: str) -> tuple['VQ
 
 
 def choose_vqa(scene: Scene, cards: Sequence[ModelCard] | None = None) -> tuple[ModelCard, str]:
-    """The VQA bundle for a scene by its pixel size, and why.
+    """Choose the VQA bundle that suits the pixel size of a scene, and say why.
 
     Args:
-        scene: The scene.
-        cards: To choose from; those known by name where not given.
+        scene: the scene.
+        cards: cards to choose from; by default those of all known bundles.
 
     Raises:
-        BandError: The scene lacks bands of every one.
-        ModelNotFoundError: There is none for pixels of that size.
+        BandError: if the scene lacks bands that every bundle needs.
+        ModelNotFoundError: if no bundle is for pixels of that size.
     """
     cards = [card for card in (list_models() if cards is None else cards) if card.task == 'vqa']
     if not cards:
@@ -219,17 +234,17 @@ def _span(card: ModelCard) -> str:
     return f'{low:g} m' if low == high else f'{low:g} to {high:g} m'
 
 
-def known_to(model: 'VQAModel', cover: ModelCard | None) -> Known:
-    """What can be answered about.
+def known_to(model: 'VQAModel', area_card: ModelCard | None) -> Known:
+    """The question types and categories that can be answered.
 
     Args:
-        model: The VQA model.
-        cover: Of the classification that measures areas where the model does not; None for none.
+        model: the VQA model.
+        area_card: card of the classification that measures areas if the model does not; None for none.
     """
     types = known_types(model.card.labels)
     categories = known_categories(model.tokenizer.definition)
     if 'area' in types:
         return Known(types, categories, categories)
-    areas = () if cover is None else measurable(cover.labels)
+    areas = () if area_card is None else measurable(area_card.labels)
     known = tuple(kind for kind in TYPES if kind in types or (kind == 'area' and areas))
     return Known(known, categories, areas)
