@@ -14,11 +14,11 @@ from geores.asking.cover import Cover, cover_card
 from geores.asking.files import answered_before, check_out, write_answers
 from geores.asking.interview import Interview
 from geores.asking.looking import known_to, look_at, prepare_look, vqa_for
-from geores.classification.classify import differences
+from geores.classification.earlier_runs import changed_inputs
 from geores.classification.options import ClassifyOptions
 from geores.classification.pixel_map import PixelClassification
 from geores.classification.result import Classification
-from geores.classification.steps import known_key, prepare
+from geores.classification.steps import known_key, prepare_classification
 from geores.errors import UsageError
 from geores.inference.layout import lay_out_scene
 from geores.inference.store import MemoryStore
@@ -175,7 +175,7 @@ def cover_of(
     plain = replace(options, tile=None, batch_size=None, precision='auto')
 
     def classify() -> Classification:
-        result = prepare(scene, load_model(card.name, model.device), plain).run(MemoryStore())
+        result = prepare_classification(scene, load_model(card.name, model.device), plain).run(MemoryStore())
         if not isinstance(result, Classification):
             raise TypeError(f'{card.name} labels pixels, and areas are measured by tiles')
         return result
@@ -246,7 +246,7 @@ def done_before(
     for entry in entries:
         said = {'key': entry['key'], 'options': entry['provenance']['options']}
         # Precision and batches are chosen when the scene is looked at; the number of tiles is apart.
-        if differences(said, key, options, ignored=('precision', 'batch_size', 'top_k')):
+        if changed_inputs(said, key, options, ignored=('precision', 'batch_size', 'top_k')):
             return []
         if entry['top_k'] != top_k and entry['outputs']:
             return []
