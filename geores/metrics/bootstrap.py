@@ -36,7 +36,7 @@ def bootstrap_intervals(
         Lower and upper limit of `ap_`, `f1_`, `precision_` and `recall_`, each `micro` and `macro`.
 
     Raises:
-        UsageError: Shapes differ, values are out of range, or there are no samples or replicates.
+        UsageError: if shapes differ, values are out of range, or there are no samples or replicates.
     """
     check_multi_label(scores, target)
     check_multi_label(predictions, target)
@@ -60,7 +60,7 @@ def bootstrap_weights(samples: int, replicates: int, seed: int, size: int) -> It
     """Number of times that each sample is drawn in each replicate.
 
     Args:
-        samples: N, of which N are drawn with replacement.
+        samples: n, of which N are drawn with replacement.
         replicates: number of drawings.
         seed: of the drawings.
         size: replicates at a time, which changes nothing but the memory.

@@ -41,7 +41,7 @@ def confusion_matrix(scores: Tensor, target: Tensor) -> Tensor:
         (K, K), int64.
 
     Raises:
-        UsageError: Shapes do not fit or indices are out of range.
+        UsageError: if shapes do not fit or indices are out of range.
     """
     check_single_label(scores, target)
     classes = scores.shape[1]
@@ -60,7 +60,7 @@ def label_matrices(predictions: Tensor, target: Tensor) -> Tensor:
         (K, 2, 2), int64: [[true negatives, false positives], [false negatives, true positives]].
 
     Raises:
-        UsageError: Shapes differ or values are out of range.
+        UsageError: if shapes differ or values are out of range.
     """
     check_multi_label(predictions, target)
     labels = predictions.shape[1]
@@ -91,7 +91,7 @@ def count_labels(predictions: Tensor, target: Tensor, average: Average = 'none')
             'micro' over both.
 
     Raises:
-        UsageError: Shapes differ or values are out of range.
+        UsageError: if shapes differ or values are out of range.
     """
     check_multi_label(predictions, target)
     dims = {'macro': (0,), 'none': (0,), 'samples': (1,), 'micro': (0, 1)}
@@ -108,10 +108,10 @@ def count_classes(scores: Tensor, target: Tensor, average: Average = 'none') -> 
     Args:
         scores: (N, K).
         target: (N,) indices of the true classes.
-        average: As in `count_labels`.
+        average: as in `count_labels`.
 
     Raises:
-        UsageError: Shapes do not fit or indices are out of range.
+        UsageError: if shapes do not fit or indices are out of range.
     """
     check_single_label(scores, target)
     classes = scores.shape[1]
@@ -134,7 +134,7 @@ def recall(counts: Counts, average: Average = 'none') -> Tensor:
 
     Args:
         counts: counted for the same average.
-        average: As in `precision`.
+        average: as in `precision`.
     """
     return _reduce(counts.tp / (counts.tp + counts.fn).clamp_min(1), counts, average)
 
@@ -144,11 +144,11 @@ def fbeta(counts: Counts, average: Average = 'none', beta: float = 1.0) -> Tenso
 
     Args:
         counts: counted for the same average.
-        average: As in `precision`.
-        beta: How much more recall counts than precision.
+        average: as in `precision`.
+        beta: how much more recall counts than precision.
 
     Raises:
-        UsageError: `beta` is not above 0.
+        UsageError: if `beta` is not above 0.
     """
     if beta <= 0:
         raise UsageError(f'beta has to be above 0, not {beta}')
@@ -170,7 +170,7 @@ def check_multi_label(scores: Tensor, target: Tensor) -> None:
         target: (N, K) of 0 and 1.
 
     Raises:
-        UsageError: Shapes differ, or values are out of range.
+        UsageError: if shapes differ, or values are out of range.
     """
     if scores.ndim != 2 or scores.shape != target.shape:
         raise UsageError(
@@ -191,7 +191,7 @@ def check_single_label(scores: Tensor, target: Tensor) -> None:
         target: (N,) class indices, 0 to K - 1.
 
     Raises:
-        UsageError: Shapes do not fit, or indices are out of range.
+        UsageError: if shapes do not fit, or indices are out of range.
     """
     if scores.ndim != 2 or target.shape != scores.shape[:1]:
         raise UsageError(

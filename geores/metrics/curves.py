@@ -49,7 +49,7 @@ def threshold_curve(
         average: 'micro' counts all labels together.
 
     Raises:
-        UsageError: Shapes differ, or values are out of range.
+        UsageError: if shapes differ, or values are out of range.
     """
     check_multi_label(scores, target)
     if average not in {'micro', 'none'}:
@@ -80,7 +80,7 @@ def top_scores(scores: Tensor) -> Tensor:
         (N, K).
 
     Raises:
-        UsageError: Scores hold NaN or are not (N, K).
+        UsageError: if scores hold NaN or are not (N, K).
     """
     check_single_label(scores, torch.zeros(len(scores), dtype=torch.long, device=scores.device))
     best = torch.nn.functional.one_hot(scores.argmax(1), scores.shape[1])
@@ -119,7 +119,7 @@ def reliability_curve(scores: Tensor, target: Tensor, bins: int = 10) -> Reliabi
         bins: number of bins.
 
     Raises:
-        UsageError: Shapes differ, values are out of range, or there are no bins.
+        UsageError: if shapes differ, values are out of range, or there are no bins.
     """
     check_multi_label(scores, target)
     if bins < 1:
@@ -139,7 +139,7 @@ def expected_calibration_error(curve: Reliability) -> Tensor:
     """Mean distance of score and observed share, weighted by the samples per bin (Guo et al. 2017, eq. 3).
 
     Args:
-        curve: Of `reliability_curve`.
+        curve: of `reliability_curve`.
 
     Returns:
         (K,), NaN without samples.
@@ -159,7 +159,7 @@ def top_label(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         Scores (N, 1) and targets (N, 1) of 0 and 1, as `reliability_curve` takes them.
 
     Raises:
-        UsageError: Shapes do not fit or indices are out of range.
+        UsageError: if shapes do not fit or indices are out of range.
     """
     check_single_label(scores, target)
     best, classes = scores.max(1, keepdim=True)

@@ -25,7 +25,7 @@ def average_precision(
             examples; 'none' gives (K,), NaN for labels that have none.
 
     Raises:
-        UsageError: Shapes differ, or values are out of range.
+        UsageError: if shapes differ, or values are out of range.
     """
     check_multi_label(scores, target)
     if average not in {'macro', 'micro', 'none'}:
@@ -54,13 +54,13 @@ def best_thresholds(scores: Tensor, target: Tensor, beta: float = 1.0) -> Tensor
     Args:
         scores: (N, K), 0 to 1; a label is predicted where its score reaches the threshold.
         target: (N, K) of 0 and 1.
-        beta: How much more recall counts than precision.
+        beta: how much more recall counts than precision.
 
     Returns:
         (K,), above 0 and below 1.
 
     Raises:
-        UsageError: Shapes differ, values are out of range, or there are no samples.
+        UsageError: if shapes differ, values are out of range, or there are no samples.
     """
     check_multi_label(scores, target)
     if not len(scores):

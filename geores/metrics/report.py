@@ -28,7 +28,7 @@ def multi_label_report(scores: Tensor, target: Tensor, thresholds: Tensor | floa
         `ap_macro`, `ap_micro`, and `f1_`, `precision_`, `recall_` micro, macro and samples.
 
     Raises:
-        UsageError: Shapes differ, or values are out of range.
+        UsageError: if shapes differ, or values are out of range.
     """
     report = {
         'ap_macro': average_precision(scores, target, 'macro'),
@@ -55,7 +55,7 @@ def single_label_report(scores: Tensor, target: Tensor) -> dict[str, float]:
         and `ap_micro` (each class against the others).
 
     Raises:
-        UsageError: Shapes do not fit, or values are out of range.
+        UsageError: if shapes do not fit, or values are out of range.
     """
     counts = count_classes(scores, target)
     one_hot = torch.nn.functional.one_hot(target, scores.shape[1])

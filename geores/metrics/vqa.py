@@ -83,7 +83,7 @@ def vqa_scores(predictions: Sequence[str], answers: Sequence[str], types: Sequen
         types: question types.
 
     Raises:
-        UsageError: Lengths differ, or there are no questions.
+        UsageError: if lengths differ, or there are no questions.
     """
     _check_lengths(predictions, answers, types)
     right, counts = Counter[str](), Counter(types)
@@ -110,7 +110,7 @@ def numeric_error(
         square metres have no common mean.
 
     Raises:
-        UsageError: Lengths differ, or there are no questions.
+        UsageError: if lengths differ, or there are no questions.
     """
     _check_lengths(predictions, answers)
     pairs = [
@@ -142,7 +142,7 @@ def majority_answers(answers: Sequence[str], groups: Sequence[Key]) -> dict[Key,
         groups: group of each answer, such as its question's type or text.
 
     Raises:
-        UsageError: Lengths differ, or there are no answers.
+        UsageError: if lengths differ, or there are no answers.
     """
     _check_lengths(answers, groups)
     seen: dict[Key, Counter[str]] = defaultdict(Counter)
@@ -161,7 +161,7 @@ def majority_baseline(answers: Sequence[str], types: Sequence[str], asked: Seque
             of all.
 
     Raises:
-        UsageError: Lengths differ, or there are no training answers.
+        UsageError: if lengths differ, or there are no training answers.
     """
     _check_lengths(answers, types)
     table = majority_answers(answers, types)
@@ -192,7 +192,7 @@ def paired_difference(
         seed: of the draws.
 
     Raises:
-        UsageError: Lengths differ, there are no questions, or the level is not between 0 and 1.
+        UsageError: if lengths differ, there are no questions, or the level is not between 0 and 1.
     """
     _check_lengths(first, second, images)
     if not 0 < level < 1 or draws < 1:
