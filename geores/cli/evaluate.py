@@ -61,8 +61,8 @@ def evaluate(
         typer.Argument(
             metavar='DATA...',
             help='Folder with one folder per class; folder of GeoTIFF patches with labels.csv; BigEarthNet '
-            'v2.0 (reBEN); or scenes, with --labels. For a model that answers questions: folder in the layout '
-            'of RSVQA.',
+            'v2.0 (reBEN); or scenes, with --labels. For a model that answers questions: folder in the '
+            'layout of RSVQA.',
         ),
     ],
     labels: Annotated[str | None, Option(help='Vector file of polygons or points over the scenes.')] = None,
