@@ -1,5 +1,7 @@
 """geores: from a satellite scene of any size to labels and answers.
 
+Names are imported when they are first used.
+
 >>> import geores
 >>> result = geores.classify('scene.tif')  # doctest: +SKIP
 >>> result.shares, result.scores, result.tiles  # doctest: +SKIP
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from geores.asking.ask import ask
     from geores.bundle import load_model, save_bundle
     from geores.card import ModelCard, list_models
-    from geores.classification.classify import classify
+    from geores.classification.classify import classify, classify_many
     from geores.classification.result import Classification
     from geores.evaluation.question_report import VQAEvaluation
     from geores.evaluation.report import Evaluation
@@ -46,6 +48,7 @@ __all__ = [
     'ask',
     'baselines',
     'classify',
+    'classify_many',
     'evaluate',
     'finetune',
     'list_models',
@@ -71,6 +74,7 @@ _HOMES = {
     'ask': 'geores.asking.ask',
     'baselines': 'geores.protocol.compare',
     'classify': 'geores.classification.classify',
+    'classify_many': 'geores.classification.classify',
     'evaluate': 'geores.evaluation.run',
     'finetune': 'geores.training.finetune',
     'list_models': 'geores.card',

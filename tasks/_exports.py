@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from geores.card import ModelCard
 from geores.metrics.crossval import Evidence, Figures
-from geores.metrics.ranking import context_of
+from geores.metrics.receptive_field import measure_context
 from geores.tasks.export import ExportBundle, _whole
 from geores.tasks.segmentation import SemanticSegmentation
 from geores.tasks.vqa import VisualQuestionAnswering
@@ -135,7 +135,7 @@ class ExportSegmentation(ExportBundle):
         }
 
     def _reach(self, task: SemanticSegmentation) -> int:
-        found = context_of(task.network, len(task.bands), task.alignment, self._size)
+        found = measure_context(task.network, len(task.bands), task.alignment, self._size)
         most = self._size // 4 // task.alignment * task.alignment
         if found is None or found > most:
             said = f'labels depend on more than {most} pixels around them: the card says {most} all the same'

@@ -14,6 +14,8 @@ import pytest
 import rasterio
 import shapely
 
+from geores import __version__
+
 from .fixtures import GRID, LABELS, SENTINEL2, hold_files, noise, tiny_bundle, write_scene
 
 START = 'from geores.cli import main; main()'
@@ -96,6 +98,26 @@ def test_entry_point(tmp_path):
     answer = subprocess.run([command, 'classify'], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert answer.returncode == 2
     assert answer.stderr == "geores: error: Missing argument 'SCENE...'.\n"
+
+
+def test_short_options(geores):
+    assert geores('-h').out == geores('--help').out
+    for command in (('classify',), ('convert', 'reben'), ('questions', 'make')):
+        assert geores(*command, '-h').out == geores(*command, '--help').out
+    assert geores('--version').out == f'geores {__version__}\n'
+    listed = geores('-h').out.partition('Commands:')[2]
+    names = [line.split()[0] for line in listed.splitlines() if line.startswith('  ') and line[2] != ' ']
+    assert names == sorted(names)
+    assert {'accuracy', 'convert', 'questions', 'verify-model'} <= set(names)
+
+
+def test_out_and_quiet_by_their_letters(geores, bundle, scene, tmp_path, monkeypatch):
+    monkeypatch.setattr('geores.cli.common.EVERY_SECONDS', 0.0)
+    monkeypatch.setattr('geores.inference.plan.CHUNK_WORK', 2**15)
+    args = ('classify', scene, '--model', bundle, '--tile', '16', '--batch-size', '4', '--overwrite')
+    assert 'tiles (' in geores(*args, '-o', tmp_path / 'out').err
+    quiet = geores(*args, '-q', '-o', tmp_path / 'out')
+    assert (quiet.code, quiet.err) == (0, '')
 
 
 @pytest.mark.parametrize('args', [('clasify',), ('--nonsense',), ('classify', 'a.tif'), ('info',)])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import geores as library
-from geores.cli import common as progress
+from geores.cli import common
 from geores.errors import OutputError, WriteError
 
 from .fixtures import hold_files, tiny_bundle, write_scene
@@ -208,7 +208,7 @@ def test_nothing_kept_is_not_said(geores, args, stopping):
 
 def test_plain_lines_without_a_terminal(geores, args, monkeypatch):
     assert 'of 63 tiles' not in geores(*args).err
-    monkeypatch.setattr(progress, 'EVERY_SECONDS', 0.0)
+    monkeypatch.setattr(common, 'EVERY_SECONDS', 0.0)
     monkeypatch.setattr('geores.inference.plan.CHUNK_WORK', 2**15)
     answer = geores(*args, '--overwrite', '--json')
     lines = [line for line in answer.err.splitlines() if 'tiles (' in line]
@@ -219,8 +219,8 @@ def test_plain_lines_without_a_terminal(geores, args, monkeypatch):
 
 def test_words_of_plain_lines(capsys, monkeypatch):
     clock = [1000.0]
-    monkeypatch.setattr(progress.time, 'monotonic', lambda: clock[0])
-    with progress.progress_bar('NAME') as advance:
+    monkeypatch.setattr(common.time, 'monotonic', lambda: clock[0])
+    with common.progress_bar('NAME') as advance:
         for seconds, tiles in ((0, 34), (10, 600), (20, 600), (60, 4000), (60, 2951)):
             clock[0] += seconds
             advance(tiles, 8185)

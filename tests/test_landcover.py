@@ -7,7 +7,7 @@ import pytest
 
 from geores.bundle import load_model
 from geores.card import WEIGHTS
-from geores.metrics.ranking import context_of
+from geores.metrics.receptive_field import measure_context
 from geores.tasks.levels import _LINES
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -38,7 +38,7 @@ def test_its_card_says_what_it_is(model):
 
 def test_its_context_is_as_the_card_says(model):
     card = model.card
-    assert context_of(model.network, len(card.bands), card.alignment, 96) == card.context
+    assert measure_context(model.network, len(card.bands), card.alignment, 96) == card.context
 
 
 @pytest.mark.parametrize('name', ['LICENSE', 'NOTICE', 'CHANGES.md', 'card.json', 'model.safetensors'])

@@ -6,7 +6,7 @@ from onnx import save as save_onnx
 
 from geores import models, weight_files
 from geores.errors import BundleError, UsageError
-from geores.metrics.ranking import context_of
+from geores.metrics.receptive_field import measure_context
 from geores.tasks.start import start_from
 from geores.tasks.teachers import OnnxTeacher
 from geores.weight_files import onnx_weights
@@ -39,8 +39,8 @@ def test_widths_are_four(widths):
 
 def test_context_is_measured_and_nothing_beyond_it_counts():
     network = small()
-    assert context_of(network, 2, network.alignment, 96) == CONTEXT
-    assert context_of(network, 2, network.alignment, 32) is None
+    assert measure_context(network, 2, network.alignment, 96) == CONTEXT
+    assert measure_context(network, 2, network.alignment, 32) is None
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(1, 2, 96, 96, generator=generator)
     for place in (48, 49):

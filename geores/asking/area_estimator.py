@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geores.asking.combine import SceneEstimate, area
 from geores.asking.predictions import Bins, Floats, TileAreas, TilePredictions
 from geores.card import ModelCard, shipped_models
-from geores.classification.options import assign
+from geores.classification.options import assign_labels
 from geores.classification.select import choose_model
 from geores.errors import BandError, ModelNotFoundError
 from geores.questions.forms import Objects
@@ -143,7 +143,7 @@ class AreaEstimator:
     def _readings(self, columns: list[int]) -> TilePredictions:
         labels = self.card.labels
         scores = self._read('scores').reshape(-1, len(labels))
-        earned = np.any(assign(scores, self.scored.limits, 1)[:, columns], axis=1)
+        earned = np.any(assign_labels(scores, self.scored.thresholds, 1)[:, columns], axis=1)
         shares = np.array([share_of(labels[column]) for column in columns])
         return covered_shares(scores[:, columns], shares, earned, self.areas.seen)
 

@@ -15,11 +15,11 @@ from geores.asking.area_estimator import AreaEstimator, area_model_card
 from geores.asking.encoding import encode_tiles, known_to, load_vqa, prepare_encoding
 from geores.asking.files import answered_before, check_answers_writable, write_answers
 from geores.asking.session import QASession
-from geores.classification.classify import differences
+from geores.classification.earlier_runs import changed_inputs
 from geores.classification.options import ClassifyOptions
 from geores.classification.pixel_map import PixelClassification
 from geores.classification.result import Classification
-from geores.classification.steps import known_key, prepare
+from geores.classification.steps import known_key, prepare_classification
 from geores.errors import UsageError
 from geores.inference.layout import lay_out_scene
 from geores.inference.store import MemoryStore
@@ -187,7 +187,7 @@ def make_area_estimator(
     plain = replace(options, tile=None, batch_size=None, precision='auto')
 
     def classify() -> Classification:
-        result = prepare(scene, load_model(card.name, model.device), plain).run(MemoryStore())
+        result = prepare_classification(scene, load_model(card.name, model.device), plain).run(MemoryStore())
         if not isinstance(result, Classification):
             raise TypeError(f'{card.name} labels pixels, and areas are measured by tiles')
         return result
@@ -261,7 +261,7 @@ def done_before(
     for entry in entries:
         recorded = {'key': entry['key'], 'options': entry['provenance']['options']}
         # Precision and batch size are chosen at run time; `top_k` only matters if files were written.
-        if differences(recorded, key, options, ignored=('precision', 'batch_size', 'top_k')):
+        if changed_inputs(recorded, key, options, ignored=('precision', 'batch_size', 'top_k')):
             return []
         if entry['top_k'] != top_k and entry['outputs']:
             return []

@@ -1,8 +1,7 @@
-"""Areas, lengths and shares as they are said to people.
+"""Areas of classes on the ground: of a map's pixels, counted while it is written, and in words.
 
-Areas of a map's pixels on the ground.
-
-How much of each class there is: counted while a map is written, and as a table.
+A pixel of a projected CRS has the same area everywhere, unless the CRS distorts areas; then, and in
+geographic coordinates, areas are those on the ellipsoid, row by row.
 """
 
 from dataclasses import dataclass
@@ -23,70 +22,21 @@ if TYPE_CHECKING:
 
 __all__ = ['SLACK', 'Tally', 'area_table', 'row_areas', 'say_area', 'say_length', 'say_share']
 
-
-def say_area(area: float, unit: str = 'm2') -> str:
-    """An area with three figures that count: km² from one on, ha from a tenth on, else m².
-
-    Args:
-        area: In ``unit``.
-        unit: 'm2', or 'pixel' where there is no CRS.
-
-    Examples:
-        >>> say_area(117_964_800), say_area(51_200), say_area(90)
-        ('118 km²', '5.12 ha', '90 m²')
-        >>> say_area(1_234_567, 'pixel')
-        '1,234,567 px'
-    """
-    if unit != 'm2':
-        return f'{area:,.0f} px'
-    if area >= 1e6:
-        return f'{_figures(area / 1e6)} km²'
-    return f'{_figures(area / 1e4)} ha' if area >= 1e3 else f'{_figures(area)} m²'
-
-
-def say_length(metres: float) -> str:
-    """A length in m, or in km from one on.
-
-    Examples:
-        >>> say_length(2000), say_length(500)
-        ('2 km', '500 m')
-    """
-    return f'{metres / 1000:g} km' if metres >= 1000 else f'{metres:g} m'
-
-
-def say_share(share: float) -> str:
-    """A share in percent; what is there but rounds to nothing is said so.
-
-    Examples:
-        >>> say_share(0.0721), say_share(0.0002), say_share(0.0)
-        ('7.2 %', '< 0.1 %', '0 %')
-    """
-    if 0 < share < 0.0005:
-        return '< 0.1 %'
-    return f'{100 * share:.1f} %' if share else '0 %'
-
-
-def _figures(value: float) -> str:
-    """Three figures that count, all digits of what is before the point."""
-    if value == 0:
-        return '0'
-    places = max(0, 3 - len(str(int(value)))) if value >= 1 else 2
-    text = f'{value:,.{places}f}'
-    return text.rstrip('0').rstrip('.') if '.' in text else text
-
-
 SLACK = 0.01
-"""How far, as a share, areas in a projected CRS may be from those on the ground without a word."""
+"""Largest relative error of areas in a projected CRS that is accepted without a note."""
+
+PART = 2**20
+"""Pixels that are counted at once; counting takes eight times the memory of a map of bytes."""
 
 
 def row_areas(
     affine: Affine, shape: tuple[int, int], crs: CRS | None
 ) -> tuple[NDArray[np.float64], str, list[str]]:
-    """Area of a pixel of each row.
+    """Area of a pixel in each row.
 
-    In a projected CRS the square of the pixel's size. In geographic coordinates, and in a CRS that
-    distorts areas by more than 1 % (Mercator), the area on the ellipsoid of the row's middle pixel.
-    Without a CRS 1.
+    In a projected CRS this is the square of the pixel size. In geographic coordinates, and in a CRS that
+    distorts areas by more than 1 % (such as Mercator), it is the area on the ellipsoid of the row's middle
+    pixel. Without a CRS it is 1.
 
     Args:
         affine: from columns and rows to coordinates.
@@ -94,10 +44,10 @@ def row_areas(
         crs: None where the map states none.
 
     Returns:
-        Areas (rows,), their unit (``m2`` or ``pixel``), and what to tell about them.
+        Areas (rows,), their unit ('m2' or 'pixel'), and notes for the user.
 
     Raises:
-        UsageError: the map does not lie where its CRS is defined.
+        UsageError: if the map does not lie where its CRS is defined.
     """
     height, width = shape
     if crs is None:
@@ -117,7 +67,8 @@ def row_areas(
 def _ground_areas(affine: Affine, rows: NDArray[np.int64], col: int, crs: CRS) -> NDArray[np.float64]:
     """Areas on the ellipsoid of the pixels of one column, square metres.
 
-    Their corners are brought to a cylindrical equal-area projection around that column.
+    Their corners are projected to a cylindrical equal-area projection centred on that column, where
+    the shoelace formula gives areas on the ground.
     """
     geod = crs.get_geod() or Geod(ellps='WGS84')
     try:
@@ -126,7 +77,7 @@ def _ground_areas(affine: Affine, rows: NDArray[np.int64], col: int, crs: CRS) -
         flat = {'proj': 'cea', 'lon_0': (lon + 180) % 360 - 180, 'a': geod.a, 'b': geod.b}
         moved = Transformer.from_crs(crs, CRS.from_dict(flat), always_xy=True)
         corners = [
-            moved.transform(*_places(affine, rows + down, col + right))
+            moved.transform(*_coordinates(affine, rows + down, col + right))
             for right, down in ((0, 0), (1, 0), (1, 1), (0, 1))
         ]
     except (ProjError, ValueError) as error:
@@ -141,12 +92,8 @@ def _ground_areas(affine: Affine, rows: NDArray[np.int64], col: int, crs: CRS) -
     return np.asarray(areas)
 
 
-def _places(affine: Affine, rows: NDArray[np.int64], col: int) -> tuple[Any, Any]:
+def _coordinates(affine: Affine, rows: NDArray[np.int64], col: int) -> tuple[Any, Any]:
     return affine.a * col + affine.b * rows + affine.c, affine.d * col + affine.e * rows + affine.f
-
-
-PART = 2**20
-"""Pixels that are counted at once, in eight times their memory."""
 
 
 @dataclass(frozen=True)
@@ -154,11 +101,11 @@ class Tally:
     """Pixels and areas of each value of a class map, added up window by window.
 
     Attributes:
-        row_areas: of a pixel of each row, (rows,).
+        row_areas: area of a pixel in each row, (rows,).
         unit: of areas: 'm2', or 'pixel' where the map has no CRS.
-        notes: what to tell about areas, one sentence each.
-        pixels: of each value, those of no data first, (K + 1,).
-        areas: likewise.
+        notes: what the user should know about the areas, one sentence each.
+        pixels: number of pixels of each value, no data first, (K + 1,).
+        areas: area of each value, likewise.
     """
 
     row_areas: NDArray[np.float64]
@@ -169,24 +116,22 @@ class Tally:
 
     @classmethod
     def of(cls, grid: GeoBox, legend: Legend) -> 'Tally':
-        """Nothing counted yet.
+        """A tally in which nothing is counted yet.
 
         Args:
             grid: of the map.
             legend: of its values.
 
         Raises:
-            UsageError: the map does not lie where its CRS is defined.
+            UsageError: if the map does not lie where its CRS is defined.
         """
-        from pyproj import CRS
-
         crs = None if grid.crs is None else CRS.from_user_input(grid.crs.proj)
         by_row, unit, notes = row_areas(grid.affine, (grid.shape.y, grid.shape.x), crs)
         count = len(legend) + 1
         return cls(by_row, unit, tuple(notes), np.zeros(count, np.int64), np.zeros(count))
 
     def add(self, rows: slice, values: NDArray[np.integer]) -> None:
-        """Count a window.
+        """Count the pixels of a window.
 
         Args:
             rows: of the grid.
@@ -203,7 +148,7 @@ class Tally:
 
 
 def area_table(legend: Legend, tally: Tally) -> 'pd.DataFrame':
-    """Areas of the classes, largest first; those that do not occur are left out.
+    """One row per class that occurs, the largest area first.
 
     Args:
         legend: of the map.
@@ -225,3 +170,54 @@ def area_table(legend: Legend, tally: Tally) -> 'pd.DataFrame':
     })  # fmt: skip
     found = table[table['pixels'] > 0]
     return found.sort_values('share', ascending=False, kind='stable', ignore_index=True)
+
+
+def say_area(area: float, unit: str = 'm2') -> str:
+    """An area in words, with three significant figures: in km² from 1 km², in ha from 0.1 ha, else in m².
+
+    Args:
+        area: in ``unit``.
+        unit: 'm2', or 'pixel' where there is no CRS.
+
+    Examples:
+        >>> say_area(117_964_800), say_area(51_200), say_area(90)
+        ('118 km²', '5.12 ha', '90 m²')
+        >>> say_area(1_234_567, 'pixel')
+        '1,234,567 px'
+    """
+    if unit != 'm2':
+        return f'{area:,.0f} px'
+    if area >= 1e6:
+        return f'{_figures(area / 1e6)} km²'
+    return f'{_figures(area / 1e4)} ha' if area >= 1e3 else f'{_figures(area)} m²'
+
+
+def say_length(metres: float) -> str:
+    """A length in words: in m, or in km from 1 km.
+
+    Examples:
+        >>> say_length(2000), say_length(500)
+        ('2 km', '500 m')
+    """
+    return f'{metres / 1000:g} km' if metres >= 1000 else f'{metres:g} m'
+
+
+def say_share(share: float) -> str:
+    """A share in percent; a share above 0 that would round to 0 is '< 0.1 %'.
+
+    Examples:
+        >>> say_share(0.0721), say_share(0.0002), say_share(0.0)
+        ('7.2 %', '< 0.1 %', '0 %')
+    """
+    if 0 < share < 0.0005:
+        return '< 0.1 %'
+    return f'{100 * share:.1f} %' if share else '0 %'
+
+
+def _figures(value: float) -> str:
+    """A number with three significant figures, and all digits before the decimal point."""
+    if value == 0:
+        return '0'
+    places = max(0, 3 - len(str(int(value)))) if value >= 1 else 2
+    text = f'{value:,.{places}f}'
+    return text.rstrip('0').rstrip('.') if '.' in text else text

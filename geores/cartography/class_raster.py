@@ -45,12 +45,14 @@ __all__ = [
 ]
 
 LEGEND_TAG = 'GEORES_LEGEND'
-"""Of a class map: names by value, for when it is without its side file."""
+"""Tag of a class map with its labels by value, for maps that have lost their side file."""
 ABSENT, PRESENT = 1, 2
 LABEL_NAMES = (NODATA_NAME, 'absent', 'present')
 LABEL_LEGEND = Legend(LABEL_NAMES[1:], ('#e6e6e6', '#b2182b'))
 CONFIDENCE_TOP = 255
+"""Byte of a confidence of 1."""
 PROBABILITY_TOP, PROBABILITY_NODATA = 254, 255
+"""Byte of a probability of 1, and of no data."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class ClassRaster:
 
     Attributes:
         bands: to write to.
-        tally: of what was written.
+        tally: pixels and areas written so far.
     """
 
     bands: CogBands
@@ -74,7 +76,7 @@ class ClassRaster:
             values: 0 for no data, else 1 to K, (rows, cols).
 
         Raises:
-            UsageError: a value stands for no label.
+            UsageError: if a value stands for no label.
         """
         if values.size and int(values.max()) >= len(self.tally.pixels):
             raise UsageError(
@@ -85,7 +87,7 @@ class ClassRaster:
 
 
 def class_files(path: Path) -> list[Path]:
-    """Files of a class map or of a raster of labels: what describes it, then itself.
+    """Files of a class map or of a raster of labels: those that describe it first, the raster last.
 
     Args:
         path: of the raster.
@@ -104,15 +106,15 @@ def class_raster(
 
     Args:
         path: `<name>_classes.tif`.
-        grid: its shape, transform and CRS.
+        grid: shape, transform and CRS of the raster.
         legend: of its values.
         tags: of provenance.
 
     Yields:
-        What windows are written to, in any order.
+        A raster that takes windows in any order.
 
     Raises:
-        WriteError: writing failed, as on a full disk; no file is left.
+        WriteError: if writing failed, as on a full disk; no file is left.
     """
     with whole_files(class_files(path)) as (side, style, raster):
         tally = Tally.of(grid, legend)
@@ -141,12 +143,12 @@ def write_classes(
     legend: Legend,
     tags: Mapping[str, Any] | None = None,
 ) -> Tally:
-    """Write a class map of blocks as they come: `class_raster` in one call.
+    """Write a class map from its blocks: `class_raster` in one call.
 
     Args:
         path: `<name>_classes.tif`.
         blocks: (rows, cols, values) that cover the grid.
-        grid: its shape, transform and CRS.
+        grid: shape, transform and CRS of the raster.
         legend: of its values.
         tags: of provenance.
 
@@ -161,20 +163,20 @@ def write_classes(
 
 @contextmanager
 def confidence_raster(path: Path, grid: GeoBox, tags: Mapping[str, Any] | None = None) -> Iterator[CogBands]:
-    """Write how sure a classification is: uint8, 1 to 255 for 0 to 1 (its scale is 1/255), 0 no data.
+    """Write the confidence of a classification: uint8, 1 to 255 for 0 to 1 (scale 1/255), 0 no data.
 
-    0 is free, since the best of K classes never scores less than 1/K.
+    0 is free for no data, since the best of K classes never scores less than 1/K.
 
     Args:
         path: `<name>_confidence.tif`.
-        grid: its shape, transform and CRS.
+        grid: shape, transform and CRS of the raster.
         tags: of provenance.
 
     Yields:
-        What windows of `confidence_values` are written to.
+        Bands that take windows of `confidence_values`.
 
     Raises:
-        WriteError: writing failed, as on a full disk; no file is left.
+        WriteError: if writing failed, as on a full disk; no file is left.
     """
     with (
         whole_files([path]) as (partial,),
@@ -203,21 +205,21 @@ def confidence_values(scores: NDArray[np.floating]) -> NDArray[np.uint8]:
 def label_raster(
     path: Path, grid: GeoBox, labels: Sequence[str], tags: Mapping[str, Any] | None = None
 ) -> Iterator[CogBands]:
-    """Write which labels each cell has: a uint8 band a label, 0 no data, 1 absent, 2 present.
+    """Write which labels each cell has: one uint8 band per label, 0 no data, 1 absent, 2 present.
 
     Its `.aux.xml` names the values, its `.qml` colours any of the bands; they appear with it.
 
     Args:
         path: `<name>_labels.tif`.
-        grid: its shape, transform and CRS.
+        grid: shape, transform and CRS of the raster.
         labels: of the bands.
         tags: of provenance.
 
     Yields:
-        What windows (K, rows, cols) are written to.
+        Bands that take windows (K, rows, cols).
 
     Raises:
-        WriteError: writing failed, as on a full disk; no file is left.
+        WriteError: if writing failed, as on a full disk; no file is left.
     """
     with whole_files(class_files(path)) as (side, style, raster):
         with cog(
@@ -238,22 +240,22 @@ def label_raster(
 def probability_raster(
     path: Path, grid: GeoBox, labels: Sequence[str], tags: Mapping[str, Any] | None = None
 ) -> Iterator[CogBands]:
-    """Write the probability of each label: a uint8 band a label, 0 to 254 for 0 to 1, 255 no data.
+    """Write the probability of each label: one uint8 band per label, 0 to 254 for 0 to 1, 255 no data.
 
-    The scale of 1/254 is stated in the file, so that readers that heed it give probabilities. A byte keeps
-    them to ± 0.002, at a quarter of the size of float32 and less once compressed.
+    The file states the scale of 1/254, so that readers that apply it give probabilities. A byte keeps them
+    to ± 0.002, at a quarter of the size of float32, and less once compressed.
 
     Args:
         path: `<name>_probabilities.tif`.
-        grid: its shape, transform and CRS.
+        grid: shape, transform and CRS of the raster.
         labels: of the bands.
         tags: of provenance.
 
     Yields:
-        What windows of `probability_values` are written to.
+        Bands that take windows of `probability_values`.
 
     Raises:
-        WriteError: writing failed, as on a full disk; no file is left.
+        WriteError: if writing failed, as on a full disk; no file is left.
     """
     with (
         whole_files([path]) as (partial,),

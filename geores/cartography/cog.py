@@ -20,9 +20,10 @@ from geores.scenes.gdal import ungeoreferenced
 __all__ = ['Block', 'CogBands', 'cog', 'tag_names']
 
 BLOCK = 256
+"""Pixels along each side of a block of the file."""
 
 Block = tuple[slice, slice, NDArray[Any]]
-"""Rows, columns, and the values there: (rows, cols), or (bands, rows, cols)."""
+"""Rows, columns, and the values of that window: (rows, cols), or (bands, rows, cols)."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class CogBands:
     """Bands of a file that is being written.
 
     Attributes:
-        file: the temporary one.
+        file: the temporary, uncompressed file.
     """
 
     file: DatasetWriter
@@ -61,25 +62,26 @@ def cog(
     tags: Mapping[str, Any] | None = None,
     predictor: bool = False,
 ) -> Iterator[CogBands]:
-    """Write a cloud-optimised GeoTIFF in windows that come in any order; what is never written is no data.
+    """Write a cloud-optimised GeoTIFF from windows in any order; pixels that are never written are no data.
 
-    Streams through an uncompressed file beside it, so that memory does not grow with the raster.
+    The windows go to an uncompressed file beside it, which is compressed at the end: GDAL writes this format
+    only by copying a whole raster, and memory must not grow with it.
 
     Args:
-        path: of the file, which stands there when the block ends well.
-        grid: its shape, transform and CRS.
-        dtype: of its values.
-        nodata: value of no data.
-        overviews: how they are resampled.
-        descriptions: of the bands; as many bands as these.
-        colours: value -> red, green, blue, alpha of the only band.
-        scale: by which values are multiplied, where they stand for others.
+        path: of the file, which is complete when the block ends without an error.
+        grid: shape, transform and CRS of the raster.
+        dtype: of the values.
+        nodata: value of pixels without data.
+        overviews: how overviews are resampled.
+        descriptions: of the bands, one each.
+        colours: value -> red, green, blue and alpha, for a single band.
+        scale: by which readers multiply the values; None for 1.
         tags: of the file.
         predictor: whether neighbours differ little, so that differences compress better.
 
     Raises:
-        WriteError: the file was not written whole.
-        RasterioError: writing failed.
+        WriteError: if the file was not written whole.
+        RasterioError: if writing failed.
     """
     plain = path.with_suffix('.plain.tif')
     profile = {
@@ -114,7 +116,7 @@ def cog(
 
 
 def tag_names(tags: Mapping[str, Any] | None) -> dict[str, str]:
-    """Tags as they are named in a file: 'model' as GEORES_MODEL, values as text or JSON."""
+    """Tags as they stand in a file: 'model' becomes GEORES_MODEL, and values become text or JSON."""
     return {
         f'GEORES_{key.upper()}': value if isinstance(value, str) else json.dumps(value)
         for key, value in (tags or {}).items()
@@ -122,7 +124,7 @@ def tag_names(tags: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _opened(path: Path, mode: str = 'r', **profile: object) -> Any:  # noqa: ANN401
-    """A dataset of rasterio, which may lie nowhere on the ground."""
+    """A dataset of rasterio, without a warning where it has no georeference."""
     with ungeoreferenced():
         return rasterio.open(path, mode, **profile)
 

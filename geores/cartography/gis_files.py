@@ -1,6 +1,7 @@
-"""The `.aux.xml` beside a raster, in which GDAL, QGIS and ArcGIS look for names and attribute tables.
+"""Files beside a raster or polygons that tell GIS programs how to show them.
 
-Styles that QGIS opens a raster or polygons with: a `.qml` of their name beside them.
+A `.aux.xml` holds names and attribute tables, which GDAL, QGIS and ArcGIS look for; a `.qml` is a style that
+QGIS applies when it opens the file of the same name.
 """
 
 from collections.abc import Container, Sequence
@@ -23,21 +24,24 @@ __all__ = [
     'write_side_file',
 ]
 
+QGIS_VERSION = '3.22'
+"""Version of QGIS whose format the styles have; later ones read it."""
+
 # GDAL's codes (GDALRATFieldType, GDALRATFieldUsage) of columns of an attribute table.
 _INTEGER, _REAL, _STRING = 0, 1, 2
 _GENERIC, _COUNT, _NAME, _VALUE, _RED, _GREEN, _BLUE, _ALPHA = 0, 1, 2, 5, 6, 7, 8, 9
 
 _Column = tuple[str, int, int, list[Any]]
-"""Name, type, use and cells."""
+"""Name, type, usage and cells of a column."""
 
 
 def side_path(path: Path) -> Path:
-    """Where GDAL looks for what a raster's own format cannot hold."""
+    """Path of the `.aux.xml` beside a raster, where GDAL looks for what the raster's format cannot hold."""
     return path.with_name(f'{path.name}.aux.xml')
 
 
 def class_side_file(legend: Legend, tally: Tally) -> ET.Element:
-    """Category names and an attribute table of a class map.
+    """The side file of a class map: category names and an attribute table.
 
     Args:
         legend: of its values.
@@ -58,7 +62,7 @@ def class_side_file(legend: Legend, tally: Tally) -> ET.Element:
 
 
 def label_side_file(labels: Sequence[str], names: Sequence[str], colours: NDArray[np.uint8]) -> ET.Element:
-    """Category names and an attribute table of each band of a raster with a band a label.
+    """The side file of a raster with one band per label: category names and an attribute table per band.
 
     Args:
         labels: of the bands.
@@ -80,7 +84,7 @@ def label_side_file(labels: Sequence[str], names: Sequence[str], colours: NDArra
 
 
 def write_side_file(root: ET.Element, path: Path) -> None:
-    """Write it.
+    """Write a side file.
 
     Args:
         root: of the document.
@@ -104,7 +108,7 @@ def _categories(band: ET.Element, names: Sequence[str]) -> None:
 def _colour_columns(colours: NDArray[np.uint8]) -> list[_Column]:
     named = (('Red', _RED), ('Green', _GREEN), ('Blue', _BLUE))
     columns: list[_Column] = [
-        (name, _INTEGER, use, colours[:, place].tolist()) for place, (name, use) in enumerate(named)
+        (name, _INTEGER, use, colours[:, index].tolist()) for index, (name, use) in enumerate(named)
     ]
     return [*columns, ('Alpha', _INTEGER, _ALPHA, [255] * len(colours))]
 
@@ -121,19 +125,17 @@ def _table(band: ET.Element, columns: Sequence[_Column]) -> None:
             ET.SubElement(row, 'F').text = repr(cell) if isinstance(cell, float) else str(cell)
 
 
-VERSION = '3.22'
-"""Of QGIS, whose form the file has; later ones read it."""
-
-
 def write_qgis_style(path: Path, legend: Legend, clear: Container[int] = ()) -> None:
-    """Write a style that shows the values of a raster's band by name and colour.
+    """Write a style that shows the values of a raster by name and colour.
 
     Args:
         path: `<name>.qml` for the raster `<name>.tif`.
         legend: of the values.
-        clear: values that are not drawn, though listed.
+        clear: values that are listed but not drawn.
     """
-    root = ET.Element('qgis', version=VERSION, styleCategories='Symbology', hasScaleBasedVisibilityFlag='0')
+    root = ET.Element(
+        'qgis', version=QGIS_VERSION, styleCategories='Symbology', hasScaleBasedVisibilityFlag='0'
+    )
     pipe = ET.SubElement(root, 'pipe')
     provider = ET.SubElement(pipe, 'provider')
     ET.SubElement(
@@ -173,7 +175,7 @@ def write_qgis_style(path: Path, legend: Legend, clear: Container[int] = ()) -> 
     ET.SubElement(pipe, 'rasterresampler', maxOversampling='2')
     ET.SubElement(pipe, 'resamplingStage').text = 'resamplingFilter'
     ET.SubElement(root, 'blendMode').text = '0'
-    _write(root, path)
+    _write_qml(root, path)
 
 
 def write_polygon_style(path: Path, legend: Legend) -> None:
@@ -183,7 +185,7 @@ def write_polygon_style(path: Path, legend: Legend) -> None:
         path: `<name>.qml` for the polygons `<name>.gpkg` or `<name>.parquet`.
         legend: labels and colours.
     """
-    root = ET.Element('qgis', version=VERSION, styleCategories='Symbology')
+    root = ET.Element('qgis', version=QGIS_VERSION, styleCategories='Symbology')
     renderer = ET.SubElement(root, 'renderer-v2', type='categorizedSymbol', attr='label')
     categories = ET.SubElement(renderer, 'categories')
     symbols = ET.SubElement(renderer, 'symbols')
@@ -201,10 +203,10 @@ def write_polygon_style(path: Path, legend: Legend) -> None:
             ('outline_style', 'no'),
         ):
             ET.SubElement(options, 'Option', type='QString', name=name, value=value)
-    _write(root, path)
+    _write_qml(root, path)
 
 
-def _write(root: ET.Element, path: Path) -> None:
+def _write_qml(root: ET.Element, path: Path) -> None:
     ET.indent(root)
     with path.open('wb') as file:
         file.write(b"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n")

@@ -16,8 +16,9 @@ __all__ = ['NODATA', 'NODATA_NAME', 'Legend']
 NODATA = 0
 NODATA_NAME = 'no data'
 MOST_BYTE = 254
-"""Most labels of a map of bytes; 255 is left free, which other tools take for no data."""
+"""Most labels of a map of bytes; 255 is left free, since other tools take it for no data."""
 MOST = 65_534
+"""Most labels of any map."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,10 @@ class Legend:
 
         Args:
             labels: in the order of values.
-            colours: one for each; where None, those of a known legend or of meaning are chosen.
+            colours: one per label; None to choose them by known legends and by meaning.
 
         Raises:
-            UsageError: labels occur twice, or colours are too few, too many or none.
+            UsageError: if a label occurs twice, or there is not one valid colour for each.
         """
         return cls(tuple(labels), tuple(choose_colours(labels) if colours is None else colours))
 
@@ -68,7 +69,7 @@ class Legend:
             source: where they come from, for errors.
 
         Raises:
-            UsageError: a label is none of the legend's, or a colour is none.
+            UsageError: if a label is not in the legend, or a colour is not '#rrggbb'.
         """
         if unknown := [label for label in colours if label not in self.labels]:
             known = ', '.join(self.labels[:20]) + (' ...' if len(self.labels) > 20 else '')
@@ -91,7 +92,7 @@ class Legend:
 
     @property
     def dtype(self) -> Literal['uint8', 'uint16']:
-        """The least type that holds all values: uint16 above 254 labels."""
+        """The smallest type that holds all values: uint16 above 254 labels."""
         return 'uint8' if len(self.labels) <= MOST_BYTE else 'uint16'
 
     @cached_property

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 __all__ = ['Edges', 'Outlines', 'outlines', 'sieved', 'with_shared_corners']
 
 BATCH = 2000
-"""Polygons that are worked on at once: as Python's numbers their corners take seven times the memory."""
+"""Polygons that are processed at once: as Python numbers their corners take seven times the memory."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Outlines:
     """Polygons of areas of equal value.
 
     Attributes:
-        values: of each, (n,).
+        values: value of each polygon, (n,).
         polygons: in columns and rows, (n,).
-        edges: their level edges; an area's sum of anything is what lies above its lower edges less what
-            lies above its upper ones.
+        edges: their horizontal edges. The sum of anything over a polygon is what lies above its lower edges
+            less what lies above its upper edges.
     """
 
     values: NDArray[np.int64]
@@ -38,14 +38,14 @@ class Outlines:
 
 @dataclass(frozen=True)
 class Edges:
-    """Level edges of polygons, with which polygon is below or above them.
+    """Horizontal edges of polygons.
 
     Attributes:
-        owner: index of the polygon, (m,).
-        row: where it lies, (m,).
-        left: its first column, (m,).
-        right: the column after its last, (m,).
-        sign: 1 where the polygon lies above it, -1 where below, (m,).
+        owner: index of the polygon of each edge, (m,).
+        row: of each edge, (m,).
+        left: first column of each edge, (m,).
+        right: column after the last of each edge, (m,).
+        sign: 1 where the polygon lies above the edge, -1 where it lies below, (m,).
     """
 
     owner: NDArray[np.int32]
@@ -67,11 +67,11 @@ class Edges:
         return cls(*(np.concatenate([np.zeros(0, np.int32), *column]) for column in (owners, *rest)))
 
     def row_sums(self, by_row: NDArray[np.floating], count: int) -> NDArray[np.float64]:
-        """Sum over each polygon of something that pixels of a row have in common.
+        """Sum over each polygon of a quantity that all pixels of a row share, such as their area.
 
         Args:
-            by_row: it, (rows,).
-            count: polygons.
+            by_row: the quantity per row, (rows,).
+            count: number of polygons.
         """
         above = np.concatenate([[0.0], np.cumsum(by_row, dtype=np.float64)])
         shares = self.sign * (self.right - self.left) * above[self.row]
@@ -83,7 +83,7 @@ class Edges:
         Args:
             rows: of the raster, (width,) each, from the top.
             width: of the raster.
-            count: polygons.
+            count: number of polygons.
         """
         order = np.argsort(self.row, kind='stable')
         owner, left, right, sign = (part[order] for part in (self.owner, self.left, self.right, self.sign))
@@ -101,15 +101,15 @@ class Edges:
 
 
 def sieved(values: NDArray[np.integer], least: int, nodata: int = 0) -> NDArray[np.integer]:
-    """The raster with areas of few pixels given to their largest neighbour, so that nothing is left out.
+    """A raster in which areas of few pixels are merged into their largest neighbour.
 
-    Sizes rise by steps, since an area goes only to one that is large enough itself. Areas without a
-    neighbour stay, and no data neither grows nor shrinks.
+    The limit doubles from step to step, since GDAL merges an area only into one that reaches the limit
+    itself. Areas without a neighbour stay, and pixels without data stay as they are.
 
     Args:
         values: (rows, cols).
-        least: pixels that an area has to have.
-        nodata: value of what is no area.
+        least: smallest number of pixels of an area.
+        nodata: value of pixels without data.
     """
     valid = values != nodata
     least, size = min(least, values.size - 1), 2
@@ -120,11 +120,11 @@ def sieved(values: NDArray[np.integer], least: int, nodata: int = 0) -> NDArray[
 
 
 def outlines(values: NDArray[np.integer], nodata: int = 0) -> Iterator[Outlines]:
-    """Polygons of all areas of equal value, whose pixels join at their sides; in batches.
+    """Polygons of all areas of equal value whose pixels share a side, in batches.
 
     Args:
         values: uint8 or uint16, (rows, cols).
-        nodata: value of what is no area.
+        nodata: value of pixels without data.
     """
     found = rasterio.features.shapes(
         values, mask=values != nodata, connectivity=4, transform=Affine.identity()
@@ -136,7 +136,7 @@ def outlines(values: NDArray[np.integer], nodata: int = 0) -> Iterator[Outlines]
 
 
 def _polygons(shapes: list[list[list[tuple[float, float]]]]) -> NDArray[np.object_]:
-    """Polygons of lists of rings of corners."""
+    """Polygons from GeoJSON coordinates: a list of rings of corners per polygon."""
     corners = np.fromiter(chain.from_iterable(chain.from_iterable(chain.from_iterable(shapes))), np.float64)
     rings = np.cumsum([0, *(len(ring) for shape in shapes for ring in shape)])
     parts = np.cumsum([0, *map(len, shapes)])
@@ -147,12 +147,13 @@ def _polygons(shapes: list[list[list[tuple[float, float]]]]) -> NDArray[np.objec
 
 
 def _edges(polygons: NDArray[np.object_]) -> Edges:
+    """The horizontal edges of polygons."""
     rings, owner = shapely.get_rings(polygons, return_index=True)
     corners, ring = shapely.get_coordinates(rings, return_index=True)
     x, y = corners.astype(np.int64).T
     step = x[1:] - x[:-1]
     level = (ring[1:] == ring[:-1]) & (step != 0)
-    # Which way round a ring runs: its area by the shoelace formula, below zero where it runs the other way.
+    # The sign of a ring's area by the shoelace formula tells which way round it runs.
     turn = np.bincount(ring[1:][level], (step * y[1:])[level], len(rings))
     outer = np.ones(len(rings), bool)
     outer[1:] = owner[1:] != owner[:-1]
@@ -168,7 +169,7 @@ def _edges(polygons: NDArray[np.object_]) -> Edges:
 
 
 def with_shared_corners(polygons: NDArray[np.object_], shape: tuple[int, int]) -> NDArray[np.object_]:
-    """The polygons with a corner wherever a neighbour has one, as simplifying them together takes it.
+    """The polygons with a corner wherever a neighbour has one, which simplifying them together requires.
 
     Args:
         polygons: in columns and rows.
@@ -183,6 +184,7 @@ def with_shared_corners(polygons: NDArray[np.object_], shape: tuple[int, int]) -
 
 
 def _filled(polygons: NDArray[np.object_], marked: NDArray[np.bool_]) -> NDArray[np.object_]:
+    """The polygons with further corners where their edges pass marked ones."""
     _, corners, (rings, parts) = shapely.to_ragged_array(polygons)
     corners = corners.astype(np.int64)
     ends = np.zeros(len(corners), bool)

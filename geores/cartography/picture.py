@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.cartography.areas import say_area, say_share
+from geores.cartography.class_raster import PRESENT
 from geores.cartography.legend import NODATA, Legend
 from geores.cartography.sheet import EMPTY, Frame, Sheet, draw_north, draw_scale_bar
 
@@ -19,24 +20,23 @@ if TYPE_CHECKING:
 __all__ = ['MOST', 'draw_classes', 'draw_labels', 'draw_values', 'read_classes']
 
 MOST = 1200
-"""Pixels along the longer side of a panel: more are not seen."""
+"""Pixels along the longer side of a panel; more could not be seen."""
 WIDE = 1.3
-"""Width by height from which panels lie above each other."""
+"""Ratio of width to height from which panels are stacked."""
 BAR = 0.55
-"""Room for a scale of colours, inches."""
+"""Room for a colour bar, inches."""
 SMALL = 12
-"""Small maps in one picture."""
+"""Most small maps in one picture."""
 LINES = 24
-"""Labels in a legend."""
-PRESENT = 2
+"""Most labels in a legend."""
 
 
 def read_classes(path: Path, most: int = MOST) -> NDArray[np.integer]:
-    """A class map as large as a picture of it: where it shrinks, the most frequent class is taken.
+    """Read a class map at the size of a picture; where it shrinks, the most frequent class is taken.
 
     Args:
         path: `<name>_classes.tif`.
-        most: pixels along its longer side.
+        most: most pixels along its longer side.
     """
     import rasterio
     from rasterio.enums import Resampling
@@ -65,24 +65,26 @@ def draw_classes(
 
     Args:
         picture: of the scene, (h, w, 3).
-        classes: 0 for no data, else 1 to K, (rows, cols); of the same ground, in any resolution.
+        classes: 0 for no data, else 1 to K, (rows, cols); of the same ground, at any resolution.
         legend: of the classes.
         frame: the ground.
         title: above the scene.
         name: above the map.
-        shares: of the labels, for the legend; None counts what is drawn.
-        areas: of the labels, in square metres (pixels without a CRS).
-        note: a sentence or two below.
-        covers: height and width in pixels of the frame of what the classes cover, where that is more.
+        shares: of the labels, for the legend; None to count the pixels that are drawn.
+        areas: of the labels, in square metres (in pixels without a CRS).
+        note: text at the bottom.
+        covers: height and width that the classes cover, in pixels of the frame, where they reach beyond it.
     """
     counts = np.bincount(classes.ravel(), minlength=len(legend) + 1)
     if shares is None:
         total = max(counts[1:].sum(), 1)
         shares = {label: counts[value] / total for value, label in legend.names.items()}
     handles = _handles(legend, shares, areas or {}, frame, nodata=bool(counts[NODATA]))
-    sheet = Sheet.of(frame, count=2, handles=handles, note=note, **_two(frame))
+    sheet = Sheet.of(frame, count=2, handles=handles, note=note, **_two_panels(frame))
     _draw_scene(sheet.axes[0], picture, frame, title)
-    sheet.axes[1].imshow(_painted(classes, legend), extent=_extent(frame, covers), interpolation='nearest')
+    sheet.axes[1].imshow(
+        _class_colours(classes, legend), extent=_extent(frame, covers), interpolation='nearest'
+    )
     sheet.axes[1].set_title(name, fontsize=9)
     return sheet
 
@@ -99,9 +101,9 @@ def draw_labels(
     note: str = '',
     covers: tuple[int, int] | None = None,
 ) -> Sheet:
-    """Draw the scene and a small map of each label that occurs, the most frequent first.
+    """Draw the scene and one small map per label that occurs, the most frequent first.
 
-    Labels of a multi-label model lie over each other, and no map of one colour a place can show them.
+    Labels of a multi-label model overlap, so that one map of classes cannot show them.
 
     Args:
         picture: of the scene, (h, w, 3).
@@ -110,8 +112,8 @@ def draw_labels(
         frame: the ground.
         title: above the scene.
         shares: of each label.
-        what: the shares are of.
-        note: a sentence or two below.
+        what: what the shares refer to.
+        note: text at the bottom.
         covers: see `draw_classes`.
     """
     found = [k for k in range(len(legend)) if (present[k] == PRESENT).any()]
@@ -130,11 +132,15 @@ def draw_labels(
         note=note,
     )
     _draw_scene(sheet.axes[0], picture, frame, title)
-    faint = _faint(picture)
+    background = _grey_background(picture)
     for panel, k in zip(sheet.axes[1:], drawn, strict=True):
         label = legend.labels[k]
-        panel.imshow(faint, extent=frame.extent, interpolation='nearest')
-        panel.imshow(_over(present[k], legend.rgb[k]), extent=_extent(frame, covers), interpolation='nearest')
+        panel.imshow(background, extent=frame.extent, interpolation='nearest')
+        panel.imshow(
+            _presence_colours(present[k], legend.rgb[k]),
+            extent=_extent(frame, covers),
+            interpolation='nearest',
+        )
         share = f'{say_share(shares[label])} {what}' if label in shares else ''
         panel.set_title(f'{label}\n{share}', fontsize=8)
     return sheet
@@ -151,7 +157,7 @@ def draw_values(
     note: str = '',
     covers: tuple[int, int] | None = None,
 ) -> Sheet:
-    """Draw the scene beside values in a scale of colours.
+    """Draw the scene beside a map of values with a colour bar.
 
     Args:
         picture: of the scene, (h, w, 3).
@@ -159,11 +165,11 @@ def draw_values(
         frame: the ground.
         title: above the scene.
         name: above the map.
-        quantity: what the values are, at the scale.
-        note: a sentence or two below.
+        quantity: name of the values, at the colour bar.
+        note: text at the bottom.
         covers: see `draw_classes`.
     """
-    sheet = Sheet.of(frame, count=2, note=note, bar=BAR, **_two(frame))
+    sheet = Sheet.of(frame, count=2, note=note, bar=BAR, **_two_panels(frame))
     _draw_scene(sheet.axes[0], picture, frame, title)
     image = sheet.axes[1].imshow(
         np.ma.masked_invalid(values), cmap='viridis', extent=_extent(frame, covers), interpolation='nearest'
@@ -175,8 +181,8 @@ def draw_values(
     return sheet
 
 
-def _two(frame: Frame) -> dict[str, Any]:
-    """Two panels side by side, or one above the other where the scene is wide."""
+def _two_panels(frame: Frame) -> dict[str, Any]:
+    """Layout of two panels: side by side, or one above the other where the scene is wide."""
     if frame.width >= WIDE * frame.height:
         return {'cols': 1, 'width': 8.0}
     return {'cols': 2, 'width': min(6.0, max(1.5, 7.0 * frame.width / frame.height))}
@@ -194,22 +200,22 @@ def _extent(frame: Frame, covers: tuple[int, int] | None) -> tuple[float, float,
     return (0, width, height, 0)
 
 
-def _painted(classes: NDArray[np.integer], legend: Legend) -> NDArray[np.uint8]:
-    """Colours of a class map, (rows, cols, 4); clear where there is no data."""
+def _class_colours(classes: NDArray[np.integer], legend: Legend) -> NDArray[np.uint8]:
+    """Colours of a class map, (rows, cols, 4); transparent where there is no data."""
     colours = np.zeros((len(legend) + 1, 4), np.uint8)
     colours[1:, :3], colours[1:, 3] = legend.rgb, 255
     painted: NDArray[np.uint8] = colours[classes]
     return painted
 
 
-def _faint(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The scene in light grey, to draw on."""
+def _grey_background(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The scene in light grey, as a background."""
     grey = picture.mean(axis=2, keepdims=True)
     return np.repeat(110 + grey * 145 / 255, 3, axis=2).astype(np.uint8)
 
 
-def _over(present: NDArray[np.integer], colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A label's colour where it is, half clear; clear where it is not; grey where nothing is known."""
+def _presence_colours(present: NDArray[np.integer], colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A label's colour, half transparent, where it is present; grey where there is no data."""
     painted = np.zeros((*present.shape, 4), np.uint8)
     painted[present == PRESENT] = (*colour, 200)
     painted[present == NODATA] = (*bytes.fromhex(EMPTY[1:]), 255)
@@ -224,10 +230,10 @@ def _handles(
     *,
     nodata: bool,
 ) -> list['Artist']:
-    """Labels with shares and areas, largest first."""
+    """Entries of the legend: labels with shares and areas, largest first."""
     from matplotlib.patches import Patch
 
-    shown = sorted((label for label, share in shares.items() if share > 0), key=lambda one: -shares[one])
+    shown = sorted((label for label, share in shares.items() if share > 0), key=lambda label: -shares[label])
     unit = 'm2' if frame.crs is not None else 'pixel'
     edge: dict[str, Any] = {'edgecolor': '#888888', 'linewidth': 0.4}
     handles: list[Artist] = []

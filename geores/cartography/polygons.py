@@ -35,7 +35,7 @@ __all__ = [
 
 KINDS = ('.gpkg', '.parquet')
 LEAST_PIXELS = 5
-"""Smaller areas are given to a neighbour where nothing else is asked: 0.05 ha at 10 m."""
+"""Smallest area that is kept by default, pixels: 0.05 ha at 10 m."""
 
 
 def write_polygons(
@@ -51,19 +51,19 @@ def write_polygons(
 
     Args:
         classes: a class map, `<name>_classes.tif`.
-        path: a GeoPackage (`.gpkg`) or GeoParquet (`.parquet`); a `.qml` beside it has QGIS open it in the
-            legend's colours.
+        path: of a GeoPackage (`.gpkg`) or GeoParquet (`.parquet`); with the `.qml` beside it QGIS shows it in
+            the colours of the legend.
         legend: of the map.
-        min_area: see `class_polygons`.
-        simplify: likewise.
-        confidence: likewise.
+        min_area: as in `class_polygons`.
+        simplify: as in `class_polygons`.
+        confidence: as in `class_polygons`.
 
     Returns:
-        How many polygons there are.
+        The number of polygons.
 
     Raises:
-        UsageError: the path ends in neither, or a number is out of range.
-        WriteError: writing failed, as on a full disk; no file is left.
+        UsageError: if the path has another ending, or a number is out of range.
+        WriteError: if writing failed, as on a full disk; no file is left.
     """
     check_polygon_options(path, min_area=min_area, simplify=simplify)
     frame = class_polygons(classes, legend, min_area=min_area, simplify=simplify, confidence=confidence)
@@ -78,7 +78,7 @@ def write_polygons(
 
 
 def polygon_files(path: Path) -> list[Path]:
-    """Files of polygons: their style, then themselves.
+    """Files of polygons: their style first, the polygons last.
 
     Args:
         path: of the polygons.
@@ -87,7 +87,7 @@ def polygon_files(path: Path) -> list[Path]:
 
 
 def check_polygon_options(path: Path, *, min_area: float | None, simplify: float) -> None:
-    """Raise `UsageError`, before any work is done, where polygons could not be made so."""
+    """Raise `UsageError`, before any work is done, where these options cannot be used."""
     if path.suffix.lower() not in KINDS:
         raise UsageError(f'polygons are written as {" or ".join(KINDS)}, not {path.name}')
     for name, number in (('min-area', min_area), ('simplify', simplify)):
@@ -105,16 +105,16 @@ def class_polygons(
 ) -> gpd.GeoDataFrame:
     """The areas of a class map as polygons that cover it without gaps or overlaps.
 
-    The map is held in memory as bytes, beside its polygons.
+    The whole map is held in memory, beside its polygons.
 
     Args:
         classes: a class map of one band, 0 for no data.
         legend: of its values.
-        min_area: areas of fewer square metres (pixels, where there is no CRS) are given to their largest
-            neighbour, so that no gap is left where they were; None for five pixels, 0 to keep all.
-        simplify: how far, in units of the CRS, borders may move so that they have fewer corners;
-            neighbours move alike. Areas stay those of the pixels.
-        confidence: of the map, a raster of the same grid, 1 to 255; its mean becomes a column.
+        min_area: smallest area in square metres (in pixels, where there is no CRS); smaller ones are merged
+            into their largest neighbour, so that no gaps are left. None for five pixels, 0 to keep all.
+        simplify: distance, in units of the CRS, by which borders may move to have fewer corners; shared
+            borders move together. The column of areas stays that of the pixels.
+        confidence: raster of the same grid, 1 to 255, whose mean per polygon becomes a column.
 
     Returns:
         Columns `label`, `value`, `area_m2` (`area_px` without a CRS), `confidence` where given (0 to 1)
@@ -128,7 +128,7 @@ def class_polygons(
     parts, measured = [], []
     for part in outlines(sieved(values, least, NODATA), NODATA):
         measured.append(part.edges.row_sums(areas, len(part.values)))
-        # Lattices of pixels are simplified together, and so stay as they are until all are there.
+        # Polygons can only be simplified all together, and on the lattice of pixels: they are placed later.
         parts.append(part if simplify else replace(part, polygons=_placed(part.polygons, affine)))
     found = _joined([part.values for part in parts], np.int32)
     columns = {
@@ -158,6 +158,7 @@ def _placed(polygons: NDArray[np.object_], affine: Affine) -> NDArray[np.object_
 
 
 def _mean_confidence(parts: Sequence[Outlines], path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Mean confidence of each polygon, 0 to 1."""
     edges, count = Edges.together(parts), sum(len(part.values) for part in parts)
     with rasterio.open(path) as file:
         if file.shape != shape:
@@ -168,6 +169,7 @@ def _mean_confidence(parts: Sequence[Outlines], path: Path, shape: tuple[int, in
 
 
 def _rows(file: DatasetReader) -> Iterator[NDArray[np.integer]]:
+    """Rows of a raster, read a row of blocks at a time."""
     step = file.block_shapes[0][0]
     for row in range(0, file.height, step):
         yield from file.read(1, window=((row, min(row + step, file.height)), (0, file.width)))

@@ -1,6 +1,6 @@
-"""What maps in pictures are made of: where they lie, the scene stretched to be seen, scale and north.
+"""Sheets of map panels above a foot with legend and notes, laid out in inches so that nothing overlaps.
 
-A sheet of panels of one size above a foot, laid out in inches so that nothing lies over anything.
+It also holds what every panel needs: the ground, the scene stretched to 8 bits, scale bar and north arrow.
 """
 
 import textwrap
@@ -25,129 +25,19 @@ if TYPE_CHECKING:
 __all__ = ['EMPTY', 'Frame', 'Sheet', 'draw_north', 'draw_scale_bar', 'stretched_picture']
 
 EMPTY = '#d9d9d9'
-"""Colour of what has no data."""
-
-_BOX: dict[str, Any] = {'facecolor': 'white', 'alpha': 0.7, 'pad': 1, 'linewidth': 0}
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The ground that a map shows.
-
-    Attributes:
-        height: in pixels of the target grid.
-        width: likewise.
-        gsd: metres on the ground a pixel; None where the scene has no CRS.
-        crs: its code and name, as text; None likewise.
-        north: degrees from the top, clockwise, at which north lies; None likewise.
-    """
-
-    height: int
-    width: int
-    gsd: float | None = None
-    crs: str | None = None
-    north: float | None = None
-
-    @classmethod
-    def of(cls, grid: GeoBox, gsd: float | None) -> 'Frame':
-        """The frame of a grid.
-
-        Args:
-            grid: target grid of a map.
-            gsd: metres on the ground a pixel.
-        """
-        height, width = grid.shape.yx
-        if grid.crs is None:
-            return cls(height, width)
-        right, down = _towards_north(grid)
-        return cls(height, width, gsd, _crs_text(grid.crs.proj), degrees(atan2(right, -down)))
-
-    @property
-    def extent(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom and top, in pixels from the upper left, as matplotlib takes them."""
-        return (0, self.width, self.height, 0)
-
-    @property
-    def caption(self) -> str:
-        """CRS and size of pixels in a line."""
-        size = '' if self.gsd is None else f'{self.gsd:.4g} m a pixel'
-        return ' · '.join(filter(None, [self.crs or 'no CRS', size]))
-
-
-def _towards_north(grid: GeoBox) -> tuple[float, float]:
-    """Columns and rows by which a place moves that goes north."""
-    inverse = ~grid.affine
-    right, down = inverse.b, inverse.e
-    length = hypot(right, down)
-    return right / length, down / length
-
-
-def _crs_text(crs: CRS) -> str:
-    """Such as 'EPSG:32633 (WGS 84 / UTM zone 33N)'."""
-    code = crs.to_authority(min_confidence=100)
-    return f'{":".join(code)} ({crs.name})' if code else str(crs.name)
-
-
-def stretched_picture(look: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Bands (1 or 3, h, w) stretched to 8 bits each; white where invalid."""
-    bands = look if len(look) == 3 else look[:1].repeat(3, axis=0)
-    known = ~np.isnan(bands).any(axis=0)
-    picture = np.full((*bands.shape[1:], 3), 255, np.uint8)
-    if known.any():
-        low, high = np.percentile(bands[:, known], (1, 99), axis=1)[..., None]
-        scaled = (bands[:, known] - low) / np.maximum(high - low, 1e-6)
-        picture[known] = (np.clip(scaled, 0, 1) ** 0.8 * 255).astype(np.uint8).T
-    return picture
-
-
-def draw_scale_bar(axes: 'Axes', width: int, height: int, gsd: float | None) -> None:
-    """A bar of a round length, about a fifth of the picture."""
-    from matplotlib.patches import Rectangle
-
-    unit = gsd or 1.0
-    goal = width * unit / 5
-    base = 10 ** np.floor(np.log10(goal))
-    length = max(step * base for step in (1, 2, 5) if step * base <= goal)
-    name = say_length(length) if gsd else f'{length:g} px'
-    left, bottom, thick = 0.03 * width, 0.95 * height, 0.012 * height
-    box: dict[str, Any] = {'facecolor': 'white', 'edgecolor': 'black', 'linewidth': 0.6}
-    axes.add_patch(Rectangle((left, bottom), length / unit, thick, **box))
-    axes.text(left, bottom - thick, name, fontsize=8, va='bottom', color='black', bbox=_BOX)
-
-
-def draw_north(axes: 'Axes', frame: Frame) -> None:
-    """An arrow to the north in the upper right corner, where it is known."""
-    if frame.north is None:
-        return
-    point = frame.width * axes.figure.dpi / (72 * axes.bbox.width)
-    angle = np.deg2rad(frame.north)
-    x, y = frame.width - 20 * point, 26 * point
-    right, down = np.sin(angle) * point, -np.cos(angle) * point
-    style = {'width': 2, 'headwidth': 8, 'headlength': 8}
-    axes.annotate(
-        '',
-        xy=(x + 18 * right, y + 18 * down),
-        xytext=(x - 4 * right, y - 4 * down),
-        arrowprops={'facecolor': 'white', 'edgecolor': 'black', 'linewidth': 0.6, **style},
-    )
-    axes.text(
-        x - 10 * right,
-        y - 10 * down,
-        'N',
-        fontsize=8,
-        ha='center',
-        va='center',
-        color='black',
-        bbox=_BOX,
-    )
-
+"""Colour of pixels without data."""
 
 DPI = 150
 MARGIN, GAP = 0.1, 0.12
+"""Around the sheet and between panels, inches."""
 LEAST_WIDTH = 6.5
+"""Width of a sheet, inches."""
 LEAST_HEIGHT, MOST_HEIGHT = 0.4, 20.0
-"""Of a panel, whatever the scene's sides."""
+"""Height of a panel whatever the shape of the scene, inches."""
 LINE, SMALL_LINE = 0.172, 0.13
+"""Height of a line of the legend and of the notes, inches."""
+
+_BOX: dict[str, Any] = {'facecolor': 'white', 'alpha': 0.7, 'pad': 1, 'linewidth': 0}
 
 
 @dataclass(frozen=True)
@@ -156,18 +46,18 @@ class Sheet:
 
     Attributes:
         figure: of matplotlib.
-        axes: the panels, by rows.
+        axes: the panels, row by row.
         frame: the ground.
     """
 
     figure: 'Figure'
     axes: Sequence['Axes']
-    frame: Frame
+    frame: 'Frame'
 
     @classmethod
     def of(
         cls,
-        frame: Frame,
+        frame: 'Frame',
         *,
         count: int,
         cols: int,
@@ -181,12 +71,12 @@ class Sheet:
 
         Args:
             frame: the ground.
-            count: panels.
-            cols: of them in a row.
+            count: number of panels.
+            cols: panels per row.
             width: of a panel, inches.
             above: room for the title of a panel, inches.
             handles: of the legend.
-            note: below; what CRS and pixels are comes first.
+            note: text at the bottom, after CRS and pixel size.
             bar: room under the panels for what the caller draws there, inches.
         """
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -230,25 +120,137 @@ class Sheet:
         return self.figure.add_axes((left, box.y0 - 0.22 / tall, width, 0.12 / tall))
 
     def finished(self) -> 'Figure':
-        """The figure, each panel cut to the ground."""
+        """The figure, with each panel cropped to the ground."""
         left, right, bottom, top = self.frame.extent
         for panel in self.axes:
             panel.set(xticks=[], yticks=[], xlim=(left, right), ylim=(bottom, top), facecolor=EMPTY)
         return self.figure
 
     def write(self, path: Path) -> None:
-        """Save it.
+        """Save the sheet.
 
         Args:
-            path: a PNG.
+            path: of a PNG.
         """
         self.finished().savefig(path, format='png', metadata={'Software': 'geores'})
 
 
 def _legend_size(handles: Sequence['Artist'], wide: float) -> tuple[int, float]:
-    """Columns that fit into a width, and the height that the legend takes, inches."""
+    """Columns of the legend that fit into a width, and its height, inches."""
     if not handles:
         return 1, 0.0
     longest = max(len(str(handle.get_label())) for handle in handles)
     columns = max(1, min(int(wide / (0.075 * longest + 0.6)), len(handles)))
     return columns, LINE * -(-len(handles) // columns) + 0.1
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The ground that a map shows.
+
+    Attributes:
+        height: in pixels of the target grid.
+        width: in pixels of the target grid.
+        gsd: metres on the ground per pixel; None where the scene has no CRS.
+        crs: code and name of the CRS; None where there is none.
+        north: direction of north in degrees clockwise from the top; None where there is no CRS.
+    """
+
+    height: int
+    width: int
+    gsd: float | None = None
+    crs: str | None = None
+    north: float | None = None
+
+    @classmethod
+    def of(cls, grid: GeoBox, gsd: float | None) -> 'Frame':
+        """The frame of a grid.
+
+        Args:
+            grid: target grid of a map.
+            gsd: metres on the ground per pixel.
+        """
+        height, width = grid.shape.yx
+        if grid.crs is None:
+            return cls(height, width)
+        right, down = _towards_north(grid)
+        return cls(height, width, gsd, _crs_text(grid.crs.proj), degrees(atan2(right, -down)))
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Left, right, bottom and top, in pixels from the upper left, as matplotlib takes them."""
+        return (0, self.width, self.height, 0)
+
+    @property
+    def caption(self) -> str:
+        """CRS and pixel size as one line."""
+        size = '' if self.gsd is None else f'{self.gsd:.4g} m a pixel'
+        return ' · '.join(filter(None, [self.crs or 'no CRS', size]))
+
+
+def _towards_north(grid: GeoBox) -> tuple[float, float]:
+    """Direction of north in columns and rows, of length 1."""
+    inverse = ~grid.affine
+    right, down = inverse.b, inverse.e
+    length = hypot(right, down)
+    return right / length, down / length
+
+
+def _crs_text(crs: CRS) -> str:
+    """Code and name of a CRS, such as 'EPSG:32633 (WGS 84 / UTM zone 33N)'."""
+    code = crs.to_authority(min_confidence=100)
+    return f'{":".join(code)} ({crs.name})' if code else str(crs.name)
+
+
+def stretched_picture(look: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Stretch bands (1 or 3, h, w) to an 8-bit picture (h, w, 3); white where invalid."""
+    bands = look if len(look) == 3 else look[:1].repeat(3, axis=0)
+    known = ~np.isnan(bands).any(axis=0)
+    picture = np.full((*bands.shape[1:], 3), 255, np.uint8)
+    if known.any():
+        low, high = np.percentile(bands[:, known], (1, 99), axis=1)[..., None]
+        scaled = (bands[:, known] - low) / np.maximum(high - low, 1e-6)
+        picture[known] = (np.clip(scaled, 0, 1) ** 0.8 * 255).astype(np.uint8).T
+    return picture
+
+
+def draw_scale_bar(axes: 'Axes', width: int, height: int, gsd: float | None) -> None:
+    """Draw a scale bar of a round length, about a fifth of the picture."""
+    from matplotlib.patches import Rectangle
+
+    unit = gsd or 1.0
+    goal = width * unit / 5
+    base = 10 ** np.floor(np.log10(goal))
+    length = max(step * base for step in (1, 2, 5) if step * base <= goal)
+    name = say_length(length) if gsd else f'{length:g} px'
+    left, bottom, thick = 0.03 * width, 0.95 * height, 0.012 * height
+    box: dict[str, Any] = {'facecolor': 'white', 'edgecolor': 'black', 'linewidth': 0.6}
+    axes.add_patch(Rectangle((left, bottom), length / unit, thick, **box))
+    axes.text(left, bottom - thick, name, fontsize=8, va='bottom', color='black', bbox=_BOX)
+
+
+def draw_north(axes: 'Axes', frame: Frame) -> None:
+    """Draw a north arrow in the upper right corner, where north is known."""
+    if frame.north is None:
+        return
+    point = frame.width * axes.figure.dpi / (72 * axes.bbox.width)
+    angle = np.deg2rad(frame.north)
+    x, y = frame.width - 20 * point, 26 * point
+    right, down = np.sin(angle) * point, -np.cos(angle) * point
+    style = {'width': 2, 'headwidth': 8, 'headlength': 8}
+    axes.annotate(
+        '',
+        xy=(x + 18 * right, y + 18 * down),
+        xytext=(x - 4 * right, y - 4 * down),
+        arrowprops={'facecolor': 'white', 'edgecolor': 'black', 'linewidth': 0.6, **style},
+    )
+    axes.text(
+        x - 10 * right,
+        y - 10 * down,
+        'N',
+        fontsize=8,
+        ha='center',
+        va='center',
+        color='black',
+        bbox=_BOX,
+    )

@@ -1,40 +1,30 @@
-"""Classify a scene: from a raster of any size to scores, a table, a map and shares of area.
+"""Classify scenes: from rasters of any size to scores, tables, maps and shares of area."""
 
-Results that stand already: whether the run that made them is the one that is asked for.
-"""
-
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from geores.classification.earlier_runs import DONE, finished_scenes, refuse_other_run
 from geores.classification.options import ClassifyOptions
-from geores.classification.outputs import RUN, check_folder, work_folder
+from geores.classification.outputs import check_folder, work_folder
 from geores.classification.pixel_map import PixelClassification
 from geores.classification.result import Classification
 from geores.classification.select import check_classifies, choose_model
-from geores.classification.steps import known_key, lay_out, prepare
-from geores.errors import OutputError
+from geores.classification.steps import known_key, layout_for, prepare_classification
+from geores.errors import GeoresError, UsageError
 from geores.inference.store import MemoryStore
 from geores.inference.work import Progress
-from geores.io.records import read_record
-from geores.scenes import Scene, Source, open_scene
+from geores.scenes import Scene, Source, merge_scenes, open_scene
 
 if TYPE_CHECKING:
     from geores.model import Model
 
-__all__ = [
-    'DONE',
-    'as_printed',
-    'check_same',
-    'classified_into',
-    'classify',
-    'differences',
-    'finished_before',
-    'model_for',
-]
+__all__ = ['SceneOutcome', 'classified_into', 'classify', 'classify_many', 'model_for']
+
+Result: TypeAlias = Classification | PixelClassification
+Watch: TypeAlias = Callable[[str, Path], AbstractContextManager[Progress | None]]
 
 
 def classify(
@@ -48,54 +38,55 @@ def classify(
     overwrite: bool = False,
     progress: Progress | None = None,
     **options: Any,  # noqa: ANN401 - checked by name and value
-) -> Classification | PixelClassification:
+) -> Result:
     """Classify a scene of any size.
 
     Args:
         scene: a path, several paths of one place (Sentinel-1 beside Sentinel-2), an
             `xarray.DataArray`, or an open `Scene`.
-        model: name or path of a bundle, a loaded `Model`, or ``auto``: the one that ships and suits
-            the scene's bands and pixel size.
+        model: name or path of a bundle, a loaded `Model`, or 'auto': of the models that ship the one that
+            suits the scene's bands and pixel size.
         bands: names of the bands in file order, where the file does not say.
         allow_vrt: whether a GDAL virtual raster, which can read other files, may be opened.
         out: folder for the results; unfinished work is kept there too, so that a killed run continues.
             Without it everything stays in memory, and a dask-backed scene is computed only when
             something of the result is asked for.
-        resume: continue unfinished work in ``out``.
-        overwrite: replace results in ``out``.
-        progress: called as tiles are finished.
-        **options: ``tile`` (pixels; the model's input size), ``stride`` (the tile), ``resolution``
-            (metres a pixel), ``bbox`` and ``bbox_crs``, ``aoi`` (vector file), ``mask`` (raster whose
-            cloud classes, or non-zero pixels, are invalid; the scene's own where it brings one, 'none' leaves
-            it) and ``mask_values``, ``clouds`` (whether clouds of Sentinel-2 L1C are looked for and left out:
-            extra ``geores[clouds]``), ``min_valid`` (share of valid pixels below which a tile is skipped,
-            0.5), ``threshold`` (least score for a label), ``top_k`` (most labels a tile), ``batch_size``,
-            ``device``, ``precision``, ``compile``,
-            ``workers``, ``max_output`` (bytes), ``linear_s1`` (Sentinel-1's backscatter is calibrated on a
-            linear scale instead of in dB), ``atmosphere`` ('auto': dark objects of an L1C scene are
-            subtracted for a model of L2A; 'none').
+        resume: whether to continue unfinished work in `out`.
+        overwrite: whether to replace results in `out`.
+        progress: called with the number of tiles just finished, and of all.
+        **options: `tile` (pixels; the model's input size), `stride` (pixels; the tile), `resolution`
+            (metres per pixel), `bbox` and `bbox_crs`, `aoi` (vector file), `mask` (raster whose cloud
+            classes, or non-zero pixels, are invalid; by default the scene's own where it has one; 'none'
+            ignores that) and `mask_values`, `clouds` (detect clouds in Sentinel-2 L1C and leave them out;
+            needs the extra `geores[clouds]`), `min_valid` (share of valid pixels below which a tile is
+            skipped; 0.5), `threshold` (for all labels), `top_k` (most labels per tile), `probabilities`
+            (keep those of every label of a pixel), `polygons` ('gpkg' or 'parquet') with `min_area`
+            (square metres) and `simplify` (metres), `colours` (file of labels and colours),
+            `batch_size`, `device`, `precision`, `compile`, `workers`, `max_output` (bytes), `linear_s1`
+            (Sentinel-1's backscatter is calibrated on a linear scale instead of in dB), `atmosphere`
+            ('auto': dark objects of an L1C scene are subtracted for a model of L2A; 'none').
 
     Returns:
-        The result; with ``out``, its files are written too. Where the same run was done before and its
+        The result; with `out`, its files are written too. Where the same run was done before and its
         files stand, they are left as they are, and the result is computed when something of it is asked for.
 
     Raises:
-        UsageError: something given cannot be used; nothing was written.
-        ReadError: the scene could not be read to the end; finished work is kept in ``out``.
-        WriteError: the results could not be written; likewise.
+        UsageError: if something given cannot be used; nothing was written.
+        ReadError: if the scene could not be read to the end; finished work is kept in `out`.
+        WriteError: if the results could not be written; finished work is kept too.
     """
     wanted = ClassifyOptions.from_options(options)
     if not isinstance(scene, Scene):
         scene = open_scene(scene, bands=bands, allow_vrt=allow_vrt)
     loaded, why = model_for(scene, model, wanted.device)
     if out is None:
-        work = prepare(scene, loaded, wanted, notes=why)
+        work = prepare_classification(scene, loaded, wanted, notes=why)
         return work.defer() if scene.is_lazy else work.run(MemoryStore(), progress)
-    before = {} if overwrite else finished_before(Path(out), [scene.name])
+    before = {} if overwrite else finished_scenes(Path(out), [scene.name])
     if before:
-        key = known_key(scene, loaded, wanted, lay_out(scene, loaded.card, wanted))
-        check_same(Path(out), scene.name, before[scene.name], key, wanted)
-        result = prepare(scene, loaded, wanted, notes=why).defer()
+        key = known_key(scene, loaded, wanted, layout_for(scene, loaded.card, wanted))
+        refuse_other_run(Path(out), scene.name, before[scene.name], key, wanted)
+        result = prepare_classification(scene, loaded, wanted, notes=why).defer()
         note = f'{DONE}: files in {out} stand, and this is computed again when something of it is asked for'
         return replace(result, info=replace(result.info, notes=(*result.info.notes, note)))
     check_folder(Path(out), [scene.name], overwrite=overwrite)
@@ -103,6 +94,133 @@ def classify(
         scene, loaded, wanted, Path(out), notes=why, resume=resume, progress=progress
     ) as result:
         return replace(result, store=MemoryStore.copy_of(result.store))
+
+
+@dataclass(frozen=True)
+class SceneOutcome:
+    """What became of one of several scenes: exactly one of `result`, `earlier` and `error` is set.
+
+    Attributes:
+        name: of the scene.
+        result: of this run, whose files are written. It reads from the journal of the run, which is removed
+            when the next outcome is asked for: take what is needed of it before.
+        earlier: entry of the record, where the same run was done before and its files stand.
+        error: why the scene could not be classified.
+    """
+
+    name: str
+    result: Result | None = None
+    earlier: Mapping[str, Any] | None = None
+    error: GeoresError | None = None
+
+
+def classify_many(
+    scenes: Sequence[Source | Scene],
+    model: 'str | Path | Model' = 'auto',
+    *,
+    out: str | Path,
+    beside: Sequence[Source | Scene] = (),
+    bands: Sequence[str] | None = None,
+    allow_vrt: bool = False,
+    resume: bool = True,
+    overwrite: bool = False,
+    watch: Watch | None = None,
+    **options: Any,  # noqa: ANN401 - checked by name and value
+) -> Generator[SceneOutcome, None, None]:
+    """Classify several scenes, one after the other, into one folder.
+
+    All scenes are checked from their headers before the first is classified, and each model is loaded once.
+    A scene that fails later does not stop the others.
+
+    Args:
+        scenes: as `classify` takes one each; their names must differ, since files are named after them.
+        model: as in `classify`; 'auto' chooses for each scene.
+        out: folder for the results and for unfinished work.
+        beside: further sources of the same place as every scene, such as Sentinel-1.
+        bands: names of the bands of each scene in file order, where the files do not say.
+        allow_vrt: as in `classify`.
+        resume: as in `classify`.
+        overwrite: as in `classify`.
+        watch: given the name of a scene and the folder of its unfinished work, a context manager that is
+            open while the scene is classified, and gives what is called with its progress.
+        **options: as in `classify`.
+
+    Returns:
+        A generator of one outcome per scene, in their order; a scene is classified when its outcome is
+        asked for. After the last one it raises `GeoresError` where scenes failed. An error of the only scene,
+        or a `UsageError` of the first, is raised at once.
+
+    Raises:
+        UsageError: if something given cannot be used; nothing was written.
+
+    Examples:
+        >>> for outcome in geores.classify_many(['a.tif', 'b.tif'], out='maps'):  # doctest: +SKIP
+        ...     print(outcome.name, outcome.error or outcome.result.shares)
+    """
+    wanted, folder = ClassifyOptions.of(options), Path(out)
+    opened = _open_scenes(scenes, beside, bands, allow_vrt=allow_vrt)
+    names = [scene.name for scene in opened]
+    done = {} if overwrite else finished_scenes(folder, names)
+    check_folder(folder, [name for name in names if name not in done], overwrite=overwrite)
+    held: dict[str, Model] = {}
+    jobs = [(scene, *model_for(scene, model, wanted.device, held)) for scene in opened]
+    for scene, loaded, _ in jobs:
+        key = known_key(scene, loaded, wanted, layout_for(scene, loaded.card, wanted))
+        if scene.name in done:
+            refuse_other_run(folder, scene.name, done[scene.name], key, wanted)
+
+    # A generator of its own: the checks above are made at once, not when the first outcome is asked for.
+    def outcomes() -> Generator[SceneOutcome, None, None]:
+        failed = []
+        for number, (scene, loaded, why) in enumerate(jobs):
+            if scene.name in done:
+                yield SceneOutcome(scene.name, earlier=done[scene.name])
+                continue
+            watched = (
+                nullcontext(None) if watch is None else watch(scene.name, work_folder(folder, scene.name))
+            )
+            try:
+                with (
+                    scene,
+                    watched as progress,
+                    classified_into(
+                        scene, loaded, wanted, folder, notes=why, resume=resume, progress=progress
+                    ) as result,
+                ):
+                    yield SceneOutcome(scene.name, result)
+            except GeoresError as error:
+                # A UsageError says that nothing was written, which holds for the first scene only.
+                if len(jobs) == 1 or (number == 0 and isinstance(error, UsageError)):
+                    raise
+                failed.append(scene.name)
+                yield SceneOutcome(scene.name, error=error)
+        if failed:
+            raise GeoresError(f'{len(failed)} of {len(jobs)} scenes failed: {", ".join(failed)}')
+
+    return outcomes()
+
+
+def _open_scenes(
+    sources: Sequence[Source | Scene],
+    beside: Sequence[Source | Scene],
+    bands: Sequence[str] | None,
+    *,
+    allow_vrt: bool,
+) -> list[Scene]:
+    """Open every scene, merged with the sources beside it, and refuse two scenes of one name."""
+    others = [one if isinstance(one, Scene) else open_scene(one, allow_vrt=allow_vrt) for one in beside]
+    opened: dict[str, Scene] = {}
+    for source in sources:
+        scene = source if isinstance(source, Scene) else open_scene(source, bands=bands, allow_vrt=allow_vrt)
+        scene = merge_scenes([scene, *others]) if others else scene
+        if scene.name in opened:
+            given = source if isinstance(source, str | Path) else 'a scene'
+            raise UsageError(
+                f'{given} and another scene are both named {scene.name!r}: classify them into '
+                'folders of their own'
+            )
+        opened[scene.name] = scene
+    return list(opened.values())
 
 
 @contextmanager
@@ -115,13 +233,22 @@ def classified_into(
     notes: tuple[str, ...] = (),
     resume: bool = True,
     progress: Progress | None = None,
-) -> Iterator[Classification | PixelClassification]:
-    """Classify a scene and write its files, replacing those that stand there.
+) -> Iterator[Result]:
+    """Classify a scene and write its files, replacing those of an earlier run.
 
-    The result reads what it holds from the journal, which is removed at the end of the block; memory
+    The result reads from the journal of the run, which is removed at the end of the block, so that memory
     does not grow with the scene. `classify` describes what is raised.
+
+    Args:
+        scene: the scene.
+        model: on its device.
+        options: of the user.
+        folder: for the results.
+        notes: that come first, such as why the model was chosen.
+        resume: whether to continue unfinished work in the folder.
+        progress: called with the number of tiles just finished, and of all.
     """
-    work = prepare(scene, model, options, notes=notes)
+    work = prepare_classification(scene, model, options, notes=notes)
     store = work.work.open_store(work_folder(folder, scene.name), resume=resume)
     result = work.run(store, progress)
     result.save(folder, overwrite=True)
@@ -134,16 +261,16 @@ def classified_into(
 def model_for(
     scene: Scene, model: 'str | Path | Model', device: str, held: 'dict[str, Model] | None' = None
 ) -> tuple['Model', tuple[str, ...]]:
-    """The model, on its device, and why it was chosen where it was.
+    """The model for a scene, on its device, and a note where it was chosen automatically.
 
     Args:
-        scene: that it is for.
-        model: one, or its name or path, or `auto`.
-        device: as options name it.
-        held: models by name and path that were loaded for other scenes; this one is added.
+        scene: to classify.
+        model: a loaded model, its name or path, or 'auto'.
+        device: as the options name it.
+        held: models by name or path that were loaded for other scenes; this one is added.
 
     Raises:
-        UsageError: it answers questions, and does not classify.
+        UsageError: if the model answers questions and does not classify.
     """
     from geores.bundle import load_model
     from geores.model import Model
@@ -161,119 +288,3 @@ def model_for(
         held[name] = load_model(name, pick_device(device))
     check_classifies(held[name].card)
     return held[name], why
-
-
-DONE = 'done before'
-
-IN_KEY = frozenset(
-    {'tile', 'stride', 'resolution', 'bbox', 'bbox_crs', 'aoi', 'mask', 'mask_values', 'clouds', 'min_valid'}
-    | {'compile', 'device'}
-)
-"""Options whose effect is in the key."""
-
-WITHOUT_EFFECT = frozenset({'workers', 'max_output'})
-"""Options that change no result."""
-
-UNPRINTED = frozenset(
-    {'model_sha256', 'licence_of_weights', 'geores_version', 'inputs', 'options', 'key', 'tiles_of_this_run'}
-    | {'provenance', 'top_k'}
-)
-"""What a record holds and a command does not print."""
-
-
-def finished_before(folder: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What the record says of those scenes whose results all stand in a folder.
-
-    Args:
-        folder: of results.
-        names: of scenes.
-    """
-    scenes = read_record(folder / RUN) or {}
-    return {
-        name: scenes[name]
-        for name in names
-        if name in scenes and _stands(folder, scenes[name]) and not work_folder(folder, name).exists()
-    }
-
-
-def check_same(
-    folder: Path,
-    name: str,
-    entry: Mapping[str, Any],
-    key: Mapping[str, Any],
-    options: ClassifyOptions,
-) -> None:
-    """Refuse to take what stands in a folder for what another run would give.
-
-    Args:
-        folder: of results.
-        name: of the scene.
-        entry: what the record says of it.
-        key: what decides the results, as far as headers tell.
-        options: that are asked for.
-
-    Raises:
-        OutputError: the results are of another scene, model, options or version.
-    """
-    differs = differences(entry, key, options)
-    if differs:
-        raise OutputError(
-            f'results of {name} exist in {folder}, of a run with another {", ".join(differs)}: '
-            'give --overwrite to replace them, or another --out'
-        )
-
-
-def differences(
-    entry: Mapping[str, Any],
-    key: Mapping[str, Any],
-    options: ClassifyOptions,
-    *,
-    ignored: Collection[str] = (),
-) -> list[str]:
-    """Names of what is not as it was when a record was written.
-
-    Args:
-        entry: of the record.
-        key: what decides the results, as far as headers tell.
-        options: that are asked for.
-        ignored: options besides that do not matter.
-    """
-    held, asked = entry.get('key') or {}, json.loads(json.dumps(key))
-    differs = {name for name, value in asked.items() if name not in held or held[name] != value}
-    recorded = entry.get('options') or {}
-    current = json.loads(json.dumps(asdict(options)))
-    passed_over = IN_KEY | WITHOUT_EFFECT | set(ignored)
-    for field in fields(options):
-        if field.name not in passed_over and recorded.get(field.name, field.default) != current[field.name]:
-            differs.add(field.name.replace('_', '-'))
-    return sorted(differs)
-
-
-def as_printed(entry: Mapping[str, Any], folder: Path, name: str | None = None) -> dict[str, Any]:
-    """A record's entry as ``--json`` printed it, with ``done_before``.
-
-    Args:
-        entry: of the record.
-        folder: of results.
-        name: of the scene, where the entry does not hold it.
-    """
-    printed = {key: _rounded(value) for key, value in entry.items() if key not in UNPRINTED}
-    if 'tiles_of_this_run' in entry:
-        seconds = float(entry['seconds'])
-        printed['tiles_per_second'] = round(entry['tiles_of_this_run'] / seconds, 2) if seconds > 0 else 0.0
-    outputs = {kind: str(folder / file) for kind, file in entry.get('outputs', {}).items()}
-    head = {} if name is None else {'scene': name}
-    return head | printed | {'outputs': outputs, 'done_before': True}
-
-
-def _stands(folder: Path, entry: Mapping[str, Any]) -> bool:
-    outputs = entry.get('outputs')
-    if not isinstance(outputs, dict) or not outputs or not isinstance(entry.get('key'), dict):
-        return False
-    return all((folder / str(file)).is_file() for file in outputs.values())
-
-
-def _rounded(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return round(value, 6) if isinstance(value, float) else value

@@ -1,4 +1,4 @@
-"""How sure a map is of itself, in one line."""
+"""Confidence of a map: how probable its labels are, summed up in one line."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,10 @@ MUCH = 0.25
 
 @dataclass(frozen=True)
 class Confidence:
-    """Probabilities of the best labels over the valid area.
+    """How probable the best labels are over the valid area.
 
     Attributes:
-        median: of them.
+        median: median probability of the best label.
         below_half: share of tiles or pixels whose best label has a probability below 0.5.
         what: 'tiles' or 'pixels'.
     """
@@ -30,15 +30,15 @@ class Confidence:
 
     @classmethod
     def of(cls, values: NDArray[np.floating[Any]], weights: NDArray[Any], what: str) -> 'Confidence | None':
-        """From probabilities and how much each of them counts.
+        """Sum up weighted probabilities.
 
         Args:
-            values: of the best labels, (n,), NaN where there is none.
-            weights: such as valid pixels, (n,).
+            values: probabilities of the best labels, (n,), NaN where there is no label.
+            weights: of the probabilities, such as numbers of valid pixels, (n,).
             what: 'tiles' or 'pixels'.
 
         Returns:
-            None where nothing counts.
+            None where all weights are 0.
         """
         known = ~np.isnan(values) & (weights > 0)
         if not known.any():
@@ -50,7 +50,7 @@ class Confidence:
         return cls(median, float(share[below][-1]) if below.any() else 0.0, what)
 
     def __str__(self) -> str:
-        told = (
+        text = (
             f'confidence: median {self.median:.2f}; {100 * self.below_half:.0f} % of {self.what} below {LOW}'
         )
-        return f'{told}: treat shares with caution' if self.below_half > MUCH else told
+        return f'{text}: treat shares with caution' if self.below_half > MUCH else text

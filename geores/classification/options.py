@@ -1,6 +1,7 @@
-"""From scores to labels, and from labels to shares of area.
+"""Options of a classification, and the rule by which scores become labels.
 
-What a user can ask of a classification.
+A tile earns a label whose score reaches the label's threshold, unless as many other labels as `top_k`
+allows score higher.
 """
 
 import math
@@ -24,95 +25,25 @@ __all__ = [
     'MAX_OUTPUT',
     'MIN_TILE',
     'ClassifyOptions',
-    'assign',
-    'check_rule',
-    'check_task',
-    'dominant',
-    'limits',
-    'names',
+    'assign_labels',
+    'dominant_label',
+    'label_names',
+    'label_thresholds',
 ]
 
-
-def check_rule(threshold: float | None, top_k: int | None) -> None:
-    """Raise `UsageError` where a threshold or a number of labels is out of range."""
-    if threshold is not None and not 0 < threshold < 1:
-        raise UsageError(f'threshold must lie between 0 and 1, not {threshold}')
-    if top_k is not None and top_k < 1:
-        raise UsageError(f'top-k must be at least 1, not {top_k}')
-
-
-def check_task(card: ModelCard, threshold: float | None, top_k: int | None) -> None:
-    """Raise `UsageError` where labels are to be chosen of a model that answers in values."""
-    if card.task == 'regression' and (threshold is not None or top_k is not None):
-        option = 'threshold' if threshold is not None else 'top-k'
-        raise UsageError(
-            f'{option} chooses among labels, and model {card.name!r} is a regression: leave it out'
-        )
-
-
-def limits(card: ModelCard, threshold: float | None = None) -> NDArray[np.float32]:
-    """The least score that earns each label, (K,).
-
-    One threshold for all where given; else the card's; else 0.5 for multi-label models and none for
-    single-label ones, whose best label counts. No value of a regression earns a label.
-    """
-    if card.task == 'regression':
-        return np.full(len(card.labels), np.inf, np.float32)
-    if threshold is not None:
-        return np.full(len(card.labels), threshold, np.float32)
-    if card.task == 'single-label':
-        return np.zeros(len(card.labels), np.float32)
-    return np.asarray(card.thresholds or [0.5] * len(card.labels), np.float32)
-
-
-def assign(scores: NDArray[np.float32], least: NDArray[np.float32], count: int | None) -> NDArray[np.bool_]:
-    """Which labels each tile earns: scored at least ``least``, and among its ``count`` best.
-
-    Args:
-        scores: (..., K), NaN for skipped tiles, which earn none.
-        least: (K,).
-        count: most labels a tile; None for any number.
-    """
-    earned = scores >= least
-    if count is not None and count < scores.shape[-1]:
-        rank = np.argsort(np.argsort(-scores, axis=-1, kind='stable'), axis=-1, kind='stable')
-        earned &= rank < count
-    return np.asarray(earned, bool)
-
-
-def names(scores: NDArray[np.float32], earned: NDArray[np.bool_], labels: Sequence[str]) -> list[list[str]]:
-    """Names of the labels that each tile earned, best first; (N, K) to N lists."""
-    order = np.argsort(-scores, axis=-1, kind='stable')
-    return [[labels[k] for k in best if row[k]] for best, row in zip(order, earned, strict=True)]
-
-
-def dominant(scores: NDArray[np.float32], least: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The label to draw at each place: the one furthest above its least score, in proportion.
-
-    Args:
-        scores: (K, ...), NaN where there is none.
-        least: (K,).
-
-    Returns:
-        (...), -1 where no label reaches its least score.
-    """
-    shape = (-1, *[1] * (scores.ndim - 1))
-    strength = np.nan_to_num(scores / np.maximum(least, 1e-6).reshape(shape), nan=-1.0)
-    best = strength.argmax(axis=0)
-    reached = np.take_along_axis(strength, best[None], axis=0)[0] >= 1
-    return np.where(reached, best, -1)
-
-
 MAX_OUTPUT = SceneOptions.max_output
-MIN_TILE = 8
+"""Largest size of the results of a scene, bytes."""
+
+MIN_TILE, MAX_TILE = 8, 4096
+"""Smallest and largest side of a tile, pixels."""
+
 POLYGONS = ('gpkg', 'parquet')
 ATMOSPHERES = ('auto', 'none')
-MAX_TILE = 4096
 
 
 @dataclass(frozen=True)
 class ClassifyOptions(SceneOptions, NamedOptions):
-    """What a user can ask for; `classify` says what each means."""
+    """What a user can ask for; `geores.classify` says what each option means."""
 
     threshold: float | None = None
     top_k: int | None = None
@@ -129,7 +60,7 @@ class ClassifyOptions(SceneOptions, NamedOptions):
         """Refuse what is out of range before anything is opened."""
         for field in fields(self):
             object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
-        check_rule(self.threshold, self.top_k)
+        _check_label_rule(self.threshold, self.top_k)
         if self.tile is not None and not MIN_TILE <= self.tile <= MAX_TILE:
             raise UsageError(f'tile must lie between {MIN_TILE} and {MAX_TILE} pixels, not {self.tile}')
         if self.stride is not None and self.stride < 1:
@@ -160,15 +91,23 @@ class ClassifyOptions(SceneOptions, NamedOptions):
                 raise UsageError(f'{name} must be 0 or more, not {value}')
 
     def given(self) -> dict[str, Any]:
-        """What was asked for, by name, for records."""
+        """The options that have a value, by name, as records keep them."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def check_for(self, card: ModelCard) -> None:
-        """Raise `UsageError` where an option means nothing for a model, before any work is done.
+        """Refuse options that mean nothing for a model, before any work is done.
 
         Args:
             card: of the model.
+
+        Raises:
+            UsageError: if an option does not suit what the model predicts.
         """
+        if card.task == 'regression' and (self.threshold is not None or self.top_k is not None):
+            option = 'threshold' if self.threshold is not None else 'top-k'
+            raise UsageError(
+                f'{option} chooses among labels, and model {card.name!r} is a regression: leave it out'
+            )
         if self.colours is not None and card.task != 'regression':
             map_legend(card, self.colours)
         pixels = card.task == 'segmentation'
@@ -192,9 +131,88 @@ class ClassifyOptions(SceneOptions, NamedOptions):
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a caller gives
-    """A path or a number of numpy's as a plain value: options are written out as JSON."""
+    """Turn paths and numbers of numpy into plain values, since options are written as JSON."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     return tuple(_plain(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _check_label_rule(threshold: float | None, top_k: int | None) -> None:
+    if threshold is not None and not 0 < threshold < 1:
+        raise UsageError(f'threshold must lie between 0 and 1, not {threshold}')
+    if top_k is not None and top_k < 1:
+        raise UsageError(f'top-k must be at least 1, not {top_k}')
+
+
+def label_thresholds(card: ModelCard, threshold: float | None = None) -> NDArray[np.float32]:
+    """The threshold of each label, (K,), which a score has to reach.
+
+    A threshold given by the user holds for all labels; else those of the card are taken; else 0.5 for
+    multi-label models, and 0 for single-label models, whose best label counts whatever its score.
+    The values of a regression earn no label, so that its thresholds are infinite.
+
+    Args:
+        card: of the model.
+        threshold: given by the user for all labels; None where there is none.
+    """
+    if card.task == 'regression':
+        return np.full(len(card.labels), np.inf, np.float32)
+    if threshold is not None:
+        return np.full(len(card.labels), threshold, np.float32)
+    if card.task == 'single-label':
+        return np.zeros(len(card.labels), np.float32)
+    return np.asarray(card.thresholds or [0.5] * len(card.labels), np.float32)
+
+
+def assign_labels(
+    scores: NDArray[np.float32], thresholds: NDArray[np.float32], count: int | None
+) -> NDArray[np.bool_]:
+    """Which labels each tile earns: those that reach their threshold and are among its `count` best.
+
+    Args:
+        scores: (..., K), NaN for skipped tiles, which earn none.
+        thresholds: (K,).
+        count: most labels per tile; None for any number.
+    """
+    earned = scores >= thresholds
+    if count is not None and count < scores.shape[-1]:
+        # Ranks, not the count-th best score: equal scores must not give more labels than `count`.
+        rank = np.argsort(np.argsort(-scores, axis=-1, kind='stable'), axis=-1, kind='stable')
+        earned &= rank < count
+    return np.asarray(earned, bool)
+
+
+def label_names(
+    scores: NDArray[np.float32], earned: NDArray[np.bool_], labels: Sequence[str]
+) -> list[list[str]]:
+    """Names of the labels that each tile earned, best first.
+
+    Args:
+        scores: (N, K).
+        earned: (N, K), of `assign_labels`.
+        labels: k names.
+
+    Returns:
+        N lists.
+    """
+    order = np.argsort(-scores, axis=-1, kind='stable')
+    return [[labels[k] for k in best if row[k]] for best, row in zip(order, earned, strict=True)]
+
+
+def dominant_label(scores: NDArray[np.float32], thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Index of the label to draw at each place: the one with the largest ratio of score to threshold.
+
+    Args:
+        scores: (K, ...), NaN where there is no score.
+        thresholds: (K,).
+
+    Returns:
+        (...), -1 where no label reaches its threshold.
+    """
+    shape = (-1, *[1] * (scores.ndim - 1))
+    strength = np.nan_to_num(scores / np.maximum(thresholds, 1e-6).reshape(shape), nan=-1.0)
+    best = strength.argmax(axis=0)
+    reached = np.take_along_axis(strength, best[None], axis=0)[0] >= 1
+    return np.where(reached, best, -1)

@@ -1,23 +1,20 @@
-"""The picture of a result: the scene beside its map, with legend, areas, scale and how sure it is.
+"""The files of a result: rasters, tables, polygons, a picture and the record `run.json`.
 
-Files of a result. Each stands under its name complete, or not at all.
-
-Why nothing of a scene was classified.
+Each file stands under its name complete, or not at all. The record says what every scene of a folder was
+classified with, so that a later run can tell whether the files are what it would write.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import rasterio
-import rasterio.shutil
 from numpy.typing import NDArray
-from rasterio.windows import Window
 
 from geores.cartography.class_raster import confidence_raster, label_raster, probability_raster, write_classes
+from geores.cartography.cog import cog, tag_names
 from geores.cartography.picture import MOST, draw_classes, draw_labels, draw_values
 from geores.cartography.polygons import write_polygons
 from geores.cartography.sheet import Frame, Sheet, stretched_picture
@@ -25,80 +22,35 @@ from geores.classification.pixel_map import PixelClassification
 from geores.classification.rasters import cell_blocks, class_cells, label_cells
 from geores.classification.scored import Scored
 from geores.classification.tables import write_tiles
-from geores.errors import OutputError, WriteError, without_secrets
-from geores.inference.prepared import PreparedScene
-from geores.inference.reader import GridReader
-from geores.inference.units import sample_tiles
+from geores.errors import OutputError, without_secrets
 from geores.io.records import check_record, update_record
 from geores.io.whole_files import check_writable, failing, whole_files
 from geores.scenes import gdal_env
 
 if TYPE_CHECKING:
-    from geores.classification.pixel_map import PixelClassification
     from geores.classification.result import Classification
 
 __all__ = [
-    'blank_note',
     'check_folder',
     'draw_map',
     'kinds_of',
     'legend_values',
     'outputs',
+    'provenance',
     'save',
     'work_folder',
 ]
 
 
-def draw_map(result: 'Classification | PixelClassification') -> Sheet:
-    """Draw a result: its classes, a small map for each label, or a regression's first value.
-
-    Args:
-        result: what to draw.
-    """
-    picture = stretched_picture(result.look.assemble(result.plan, result.store))
-    frame = Frame.of(result.grid, result.gsd)
-    name, note = result.card.name, str(result.sureness or '')
-    if isinstance(result, PixelClassification):
-        areas = dict(zip(result.areas['label'], result.areas.iloc[:, 3], strict=True))
-        return draw_classes(
-            picture, _pixels(result), result.legend, frame,
-            title=result.name, name=name, shares=result.shares, areas=areas, note=note,
-        )  # fmt: skip
-    rows, cols = result.plan.tiling.cell_shape
-    stride = result.plan.tiling.stride
-    drawn: dict[str, Any] = {'title': result.name, 'note': note, 'covers': (rows * stride, cols * stride)}
-    cells, step = (slice(0, rows), slice(0, cols)), -(-max(rows, cols) // MOST)
-    tile = f'tiles of {result.plan.tiling.tile} pixels'
-    if result.card.task == 'multi-label':
-        present = label_cells(result, *cells)[:, ::step, ::step]
-        shares, what = result.shares, f'of {tile}'
-        return draw_labels(picture, present, result.legend, frame, shares=shares, what=what, **drawn)
-    if result.card.task == 'single-label':
-        classes = class_cells(result, *cells)[::step, ::step]
-        drawn |= {'name': f'{name}: {tile}', 'shares': result.shares}
-        return draw_classes(picture, classes, result.legend, frame, **drawn)
-    values = result.table.cells(*cells)[0][0, ::step, ::step]
-    label = result.card.labels[0]
-    drawn |= {'name': f'{name}: {label}, mean {result.means[label]:.4g}', 'quantity': label}
-    return draw_values(picture, values, frame, **drawn)
-
-
-def _pixels(result: PixelClassification) -> NDArray[np.integer[Any]]:
-    """The class map as large as a picture of it, every n-th pixel."""
-    height, width = result.grid.shape.yx
-    step = -(-max(height, width) // MOST)
-    values: NDArray[np.integer[Any]] = result.table.read('classes', slice(0, height), slice(0, width), step)
-    return values
-
-
 Result: TypeAlias = 'Classification | PixelClassification'
+Writer: TypeAlias = Callable[[Path], object]
 
-BLOCK = 256
 RUN = 'run.json'
+"""The record of a folder of results: what each scene was classified with, and its figures."""
 
 
 def outputs(folder: Path, name: str) -> dict[str, Path]:
-    """Paths of a scene's files, whichever of them its model and options give."""
+    """Paths of all files that a scene can have; its model and options decide which are written."""
     endings = {
         'classes': '_classes.tif',
         'confidence': '_confidence.tif',
@@ -114,12 +66,21 @@ def outputs(folder: Path, name: str) -> dict[str, Path]:
 
 
 def work_folder(folder: Path, name: str) -> Path:
-    """Where unfinished work of a scene is kept."""
+    """The folder that keeps unfinished work of a scene."""
     return folder / f'.{name}.partial'
 
 
 def check_folder(folder: Path, names: list[str], *, overwrite: bool) -> None:
-    """Raise `OutputError` where results could not be written, before any work is done."""
+    """Refuse a folder where results could not be written, before any work is done.
+
+    Args:
+        folder: of results.
+        names: of the scenes.
+        overwrite: whether files of an earlier run may be replaced.
+
+    Raises:
+        OutputError: if files of a scene exist, or the folder cannot be written.
+    """
     check_writable(folder)
     check_record(folder / RUN, overwrite=overwrite)
     for name in names:
@@ -130,7 +91,7 @@ def check_folder(folder: Path, names: list[str], *, overwrite: bool) -> None:
 
 
 def save(result: Result, folder: Path, *, overwrite: bool = False) -> dict[str, Path]:
-    """Write all files of a result; its own `save` says which."""
+    """Write all files of a result; `Classification.save` and `PixelClassification.save` say which."""
     check_folder(folder, [result.name], overwrite=overwrite)
     paths = outputs(folder, result.name)
     written: dict[str, Path] = {}
@@ -144,15 +105,12 @@ def save(result: Result, folder: Path, *, overwrite: bool = False) -> dict[str, 
 
 
 def kinds_of(result: Result) -> list[str]:
-    """Kinds of files that a result has beside the record."""
+    """Kinds of files that a result has, without the record."""
     return list(_writers(result))
 
 
-Writer = Callable[[Path], object]
-
-
 def _writers(result: Result) -> dict[str, Writer]:
-    """What writes each kind of file, in the order of writing."""
+    """A function that writes each kind of file, in the order of writing."""
     tags = provenance(result)
     writers: dict[str, Writer] = {}
     if result.card.task in ('single-label', 'segmentation'):
@@ -163,7 +121,7 @@ def _writers(result: Result) -> dict[str, Writer]:
     if isinstance(result, Scored):
         if result.card.task == 'multi-label':
             writers['labels'] = lambda path: _write_labels(result, path, tags)
-        writers['scores'] = _whole(lambda path: write_scores(result, path, tags))
+        writers['scores'] = _whole(lambda path: _write_scores(result, path, tags))
         writers['tiles'] = _whole(lambda path: write_tiles(result, path, {'geores': json.dumps(tags)}))
     elif result.info.options.get('probabilities'):
         writers['probabilities'] = lambda path: _write_probabilities(result, path, tags)
@@ -176,7 +134,7 @@ def _writers(result: Result) -> dict[str, Writer]:
 
 
 def _whole(write: Writer) -> Writer:
-    """A writer whose file appears complete or not at all."""
+    """Have a writer's file appear complete or not at all."""
 
     def write_whole(path: Path) -> None:
         with whole_files([path]) as (partial,):
@@ -216,7 +174,7 @@ def _write_polygons(result: Result, path: Path) -> None:
 
 
 def provenance(result: 'Scored | PixelClassification') -> dict[str, Any]:
-    """Where a result comes from, for tags and metadata."""
+    """Model, versions, inputs and options of a result, for tags and metadata."""
     return {
         'model': result.card.name,
         'model_sha256': result.card.sha256,
@@ -233,70 +191,26 @@ def provenance(result: 'Scored | PixelClassification') -> dict[str, Any]:
     }
 
 
-def write_scores(result: Scored, path: Path, tags: dict[str, Any]) -> None:
-    """Write cell means as a cloud-optimised GeoTIFF, one band a label; NaN is nodata.
-
-    Streams through an uncompressed file beside it, so that memory does not grow with the scene.
-    """
-    rows, cols = result.plan.tiling.cell_shape
-    plain = path.with_suffix('.plain.tif')
-    profile = {
-        'driver': 'GTiff',
-        'dtype': 'float32',
-        'count': len(result.card.labels),
-        'height': rows,
-        'width': cols,
-        'nodata': np.nan,
-        'transform': result.cell_grid.affine,
-        'crs': result.grid.crs.to_wkt() if result.grid.crs is not None else None,
-        'tiled': True,
-        'blockxsize': BLOCK,
-        'blockysize': BLOCK,
-        'bigtiff': 'if_safer',
-        'sparse_ok': True,
-    }
-    try:
-        with rasterio.open(plain, 'w', **profile) as file:
-            for band, label in enumerate(result.card.labels, start=1):
-                file.set_band_description(band, label)
-            file.update_tags(**{f'GEORES_{key.upper()}': _text(value) for key, value in tags.items()})
-            for part_rows, part_cols in _blocks(rows, cols):
-                means, _ = result.table.cells(part_rows, part_cols)
-                file.write(means, window=Window.from_slices(part_rows, part_cols))
-        rasterio.shutil.copy(
-            plain,
-            path,
-            driver='COG',
-            compress='deflate',
-            predictor='yes',
-            bigtiff='if_safer',
-            overview_resampling='average',
-        )
-        _verify(plain, path)
-    finally:
-        plain.unlink(missing_ok=True)
-
-
-def _verify(plain: Path, path: Path) -> None:
-    """Compare checksums: GDAL may close a file that a full disk cut short without an error."""
-    with rasterio.open(plain) as before, rasterio.open(path) as after:
-        for band in before.indexes:
-            if before.checksum(band) != after.checksum(band):
-                raise WriteError(f'{path} was not written whole: is the disk full?')
-
-
-def _blocks(rows: int, cols: int) -> Iterator[tuple[slice, slice]]:
-    for row in range(0, rows, BLOCK):
-        for col in range(0, cols, BLOCK):
-            yield slice(row, min(row + BLOCK, rows)), slice(col, min(col + BLOCK, cols))
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _write_scores(result: Scored, path: Path, tags: dict[str, Any]) -> None:
+    """Write the mean scores of cells as a cloud-optimised GeoTIFF, one band per label; NaN is nodata."""
+    labels = result.card.labels
+    with cog(
+        path,
+        result.cell_grid,
+        dtype='float32',
+        nodata=np.nan,
+        overviews='average',
+        descriptions=labels,
+        tags=tag_names(tags),
+        predictor=True,
+    ) as bands:
+        for rows, cols in cell_blocks(result):
+            means, _ = result.table.cells(rows, cols)
+            bands.write(rows, cols, means)
 
 
 def _entry(result: Result, paths: dict[str, Path]) -> dict[str, Any]:
-    """What `run.json` says of a scene."""
+    """The entry of a scene in `run.json`."""
     info = result.info
     return provenance(result) | {
         'device': info.device,
@@ -314,56 +228,49 @@ def _entry(result: Result, paths: dict[str, Path]) -> dict[str, Any]:
 
 
 def legend_values(result: Result) -> dict[str, str]:
-    """Values of the class map and their labels, as JSON has them; empty where there is no such map."""
+    """Labels by value of the class map, for JSON; empty where the result has no class map."""
     if result.card.task not in ('single-label', 'segmentation'):
         return {}
     return {str(value): label for value, label in result.legend.names.items()}
 
 
-SIDE = 8
-"""Tiles along each axis that are looked at."""
-SHOWN = 3
-
-
-def blank_note(prepared: PreparedScene, valid_share: float, min_valid: float) -> str | None:
-    """Say why, where nothing was classified; None where something was.
+def draw_map(result: 'Classification | PixelClassification') -> Sheet:
+    """Draw the scene beside its classes, a small map per label, or the first value of a regression.
 
     Args:
-        prepared: The scene that was worked through.
-        valid_share: Share of it that was classified.
-        min_valid: Share of a tile's pixels that had to be valid.
+        result: what to draw.
     """
-    if valid_share > 0:
-        return None
-    empty = [names for names in _sources(prepared) if _is_empty(prepared, names)]
-    if empty:
-        bands = prepared.scene.band
-        said = [f'{", ".join(names)} in {bands(names[0]).raster.path}' for names in empty]
-        more = [f'{len(said) - SHOWN} more'] if len(said) > SHOWN else []
-        listed = ' and '.join(said[:SHOWN] + more)
-        return f'nothing was classified: a sample has no valid pixel of {listed}'
-    if prepared.card.task == 'segmentation':
-        return (
-            'nothing was classified: no pixel is valid in every band; nodata, a mask and what lies outside '
-            'an area of interest are not'
-        )
-    return (
-        f'nothing was classified: in no tile {min_valid:.0%} of the pixels are valid (min_valid) '
-        'in every band; nodata, a mask and what lies outside an area of interest are not'
-    )
+    picture = stretched_picture(result.look.assemble(result.plan, result.store))
+    frame = Frame.of(result.grid, result.gsd)
+    name, note = result.card.name, str(result.sureness or '')
+    if isinstance(result, PixelClassification):
+        areas = dict(zip(result.areas['label'], result.areas.iloc[:, 3], strict=True))
+        return draw_classes(
+            picture, _thinned_classes(result), result.legend, frame,
+            title=result.name, name=name, shares=result.shares, areas=areas, note=note,
+        )  # fmt: skip
+    rows, cols = result.plan.tiling.cell_shape
+    stride = result.plan.tiling.stride
+    drawn: dict[str, Any] = {'title': result.name, 'note': note, 'covers': (rows * stride, cols * stride)}
+    cells, step = (slice(0, rows), slice(0, cols)), -(-max(rows, cols) // MOST)
+    tile = f'tiles of {result.plan.tiling.tile} pixels'
+    if result.card.task == 'multi-label':
+        present = label_cells(result, *cells)[:, ::step, ::step]
+        shares, what = result.shares, f'of {tile}'
+        return draw_labels(picture, present, result.legend, frame, shares=shares, what=what, **drawn)
+    if result.card.task == 'single-label':
+        classes = class_cells(result, *cells)[::step, ::step]
+        drawn |= {'name': f'{name}: {tile}', 'shares': result.shares}
+        return draw_classes(picture, classes, result.legend, frame, **drawn)
+    values = result.table.cells(*cells)[0][0, ::step, ::step]
+    label = result.card.labels[0]
+    drawn |= {'name': f'{name}: {label}, mean {result.means[label]:.4g}', 'quantity': label}
+    return draw_values(picture, values, frame, **drawn)
 
 
-def _sources(prepared: PreparedScene) -> list[list[str]]:
-    """The model's bands, those of one raster together."""
-    groups: dict[int, list[str]] = {}
-    for name in prepared.card.bands:
-        groups.setdefault(id(prepared.scene.band(name).raster), []).append(name)
-    return list(groups.values())
-
-
-def _is_empty(prepared: PreparedScene, names: list[str]) -> bool:
-    """Whether a sample of these bands alone, without mask and area, has no valid pixel."""
-    layout = prepared.layout
-    reader = GridReader(prepared.scene, names, layout.target.grid, resampling=prepared.card.resampling)
-    _, valid = sample_tiles(reader, layout.samples, side=SIDE, strict=False)
-    return not valid.any()
+def _thinned_classes(result: PixelClassification) -> NDArray[np.integer[Any]]:
+    """The class map at the size of a picture: every n-th pixel."""
+    height, width = result.grid.shape.yx
+    step = -(-max(height, width) // MOST)
+    values: NDArray[np.integer[Any]] = result.table.read('classes', slice(0, height), slice(0, width), step)
+    return values

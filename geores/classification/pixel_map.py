@@ -1,4 +1,4 @@
-"""What classifying a scene with a model that labels pixels gives: a class map, and how sure it is."""
+"""The result of classifying a scene pixel by pixel: a class map, its confidence and its areas."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from geores.card import ModelCard
 from geores.cartography.areas import Tally, area_table
 from geores.classification.confidence import Confidence
-from geores.classification.rasters import read_all, read_lazily, written_on
+from geores.classification.rasters import georeferenced, read_all, read_lazily
 from geores.classification.scored import RunInfo
 from geores.classification.shown import Shown
 from geores.inference.cells import Quicklook
@@ -42,7 +42,7 @@ __all__ = ['PixelClassification']
 
 @dataclass(frozen=True, repr=False)
 class PixelClassification(Shown):
-    """A scene whose pixels have labels.
+    """A scene classified pixel by pixel.
 
     Attributes:
         scene: what was classified.
@@ -52,8 +52,8 @@ class PixelClassification(Shown):
         plan: blocks and chunks.
         store: results of the chunks.
         look: how the picture of the scene was kept.
-        info: how it came about.
-        work: what was computed, by which probabilities are computed when they are asked for.
+        info: how the result was computed.
+        work: what was computed; probabilities are computed by it when they are asked for.
     """
 
     scene: Scene
@@ -105,7 +105,7 @@ class PixelClassification(Shown):
 
     def _raster(self, name: str, dtype: Any) -> xr.DataArray:  # noqa: ANN401 - a numpy type
         lazy = self.scene.is_lazy
-        return written_on(
+        return georeferenced(
             read_lazily(self.table, name, dtype) if lazy else read_all(self.table, name), self.grid, name
         )
 
@@ -117,16 +117,16 @@ class PixelClassification(Shown):
         not asked of `classify`.
 
         Raises:
-            UsageError: dask is not installed.
+            UsageError: if dask is not installed.
         """
         kept = self.info.options.get('probabilities')
         table = self.table if kept else PixelTable(self.plan, self._probable().defer())
         stored = read_lazily(table, 'probabilities', np.uint8, len(self.card.labels))
-        array = written_on(stored, self.grid, 'scores', self.card.labels)
+        array = georeferenced(stored, self.grid, 'scores', self.card.labels)
         return (array.where(array != NO_PROBABILITY) / PROBABILITY_STEPS).astype(np.float32)
 
     def _probable(self) -> SceneWork:
-        """The same work with probabilities kept."""
+        """The same work, which keeps probabilities too."""
         from geores.runtime.predictor import Predictor
 
         step: Any = self.work.step
@@ -147,8 +147,8 @@ class PixelClassification(Shown):
     def areas(self) -> 'pd.DataFrame':
         """Mapped areas, largest first: `label`, `value`, `pixels`, `area_m2`, `share`.
 
-        Without CRS the column is `area_px`. They are what the map shows, and no estimate of what is there:
-        errors of the map are not corrected (see `geores.accuracy`).
+        Without a CRS the column is `area_px`. They are what the map shows, not an estimate of the truth:
+        errors of the map are not corrected (`geores.accuracy` does so).
         """
         return area_table(self.legend, self.tally)
 
@@ -162,7 +162,7 @@ class PixelClassification(Shown):
 
     @property
     def figures(self) -> dict[str, dict[str, float | None]]:
-        """What JSON says of the whole scene: shares under 'labels'."""
+        """Figures of the whole scene for JSON: shares under 'labels'."""
         return {'labels': dict(self.shares)}
 
     @property
@@ -172,7 +172,7 @@ class PixelClassification(Shown):
 
     @cached_property
     def sureness(self) -> Confidence | None:
-        """How sure the labels are; None where there is none."""
+        """Confidence of the pixels' labels; None where there is none."""
         counts = self.table.counts.sum(axis=0)
         return Confidence.of(np.arange(len(counts)) / STEPS, counts, 'pixels')
 
@@ -190,21 +190,21 @@ class PixelClassification(Shown):
         return draw_map(self)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
-        """Write ``<name>_classes.tif`` with its style, ``<name>_confidence.tif``, a picture and ``run.json``.
+        """Write `<name>_classes.tif` with its style, `<name>_confidence.tif`, a picture and `run.json`.
 
-        With `probabilities`, ``<name>_probabilities.tif``; with `polygons`, ``<name>_polygons.gpkg`` or
-        ``.parquet``.
+        With `probabilities`, `<name>_probabilities.tif`; with `polygons`, `<name>_polygons.gpkg` or
+        `.parquet`.
 
         Args:
             folder: created where absent.
             overwrite: replace files of an earlier run.
 
         Returns:
-            Paths under ``classes``, ``confidence``, ``map``, ``run`` and what else was asked for.
+            Paths under `classes`, `confidence`, `map`, `run` and what else was asked for.
 
         Raises:
-            OutputError: a file of that name exists, or the folder cannot be written.
-            WriteError: writing failed, as on a full disk; no file is left half written.
+            OutputError: if a file of that name exists, or the folder cannot be written.
+            WriteError: if writing failed, as on a full disk; no file is left half written.
         """
         from geores.classification.outputs import save
 

@@ -15,10 +15,17 @@ from odc.geo.geobox import GeoBox
 from geores.cartography.class_raster import confidence_values
 from geores.classification.confidence import Confidence
 from geores.classification.outputs import save
-from geores.classification.rasters import cell_blocks, class_cells, confidence_cells, written_on
+from geores.classification.rasters import (
+    cell_array,
+    cell_blocks,
+    class_cells,
+    confidence_cells,
+    georeferenced,
+    lazy_cells,
+)
 from geores.classification.scored import Scored
 from geores.classification.shown import Shown
-from geores.classification.tables import cell_array, lazy_cells, tile_frame
+from geores.classification.tables import tile_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +37,7 @@ __all__ = ['Classification']
 
 @dataclass(frozen=True, repr=False)
 class Classification(Scored, Shown):
-    """A classified scene: what its attributes are is said at `Scored`."""
+    """A scene classified tile by tile; `Scored` describes the attributes."""
 
     @property
     def name(self) -> str:
@@ -44,10 +51,10 @@ class Classification(Scored, Shown):
 
     @cached_property
     def scores(self) -> xr.DataArray:
-        """Cell means: (label, y, x) float32, NaN where invalid, with ``valid_share`` (y, x) beside.
+        """Mean scores of the cells: (label, y, x) float32, NaN where there is no data.
 
-        Coordinates are cell centres; ``rio.crs`` is the grid's CRS. Backed by dask exactly when the
-        scene is.
+        Coordinates are cell centres and `valid_share` (y, x), the share of valid pixels of each cell;
+        `rio.crs` is the grid's CRS. Backed by dask exactly when the scene is.
         """
         if self.scene.is_lazy:
             means, share = lazy_cells(self.table, len(self.card.labels))
@@ -58,27 +65,27 @@ class Classification(Scored, Shown):
 
     @cached_property
     def classes(self) -> xr.DataArray:
-        """The strongest label of each cell: (y, x) uint8 (uint16 above 254 labels), 0 = none.
+        """The class map: the dominant label of each cell, (y, x) uint8 (uint16 above 254 labels), 0 = none.
 
         0 stands for no data, and for cells where no label reaches its threshold.
         """
         rows, cols = self.plan.tiling.cell_shape
         values = class_cells(self, slice(0, rows), slice(0, cols))
-        written: xr.DataArray = written_on(values, self.cell_grid, 'classes').rio.write_nodata(0)
+        written: xr.DataArray = georeferenced(values, self.cell_grid, 'classes').rio.write_nodata(0)
         return written
 
     @cached_property
     def confidence(self) -> xr.DataArray:
-        """Mean score of the strongest label of each cell: (y, x) float32, NaN where there is no data."""
+        """Mean score of the best label of each cell: (y, x) float32, NaN where there is no data."""
         rows, cols = self.plan.tiling.cell_shape
         values = confidence_cells(self, slice(0, rows), slice(0, cols))
-        return written_on(values, self.cell_grid, 'confidence')
+        return georeferenced(values, self.cell_grid, 'confidence')
 
     @cached_property
     def tiles(self) -> gpd.GeoDataFrame:
-        """Every tile: polygon, a column of scores per label, ``labels``, ``valid_share``, ``area``.
+        """One row per tile: its polygon, one column of scores per label, `labels`, `valid_share`, `area`.
 
-        ``label`` and ``score`` are the strongest label and its score; a regression has neither.
+        `label` and `score` are the label of the highest score and that score; a regression has neither.
         """
         rows, cols = self.plan.tiling.shape
         return tile_frame(self, slice(0, rows), slice(0, cols))
@@ -87,8 +94,8 @@ class Classification(Scored, Shown):
     def areas(self) -> 'pd.DataFrame':
         """Areas of the tiles with each label, largest first: `label`, `value`, `area_m2`, `share`.
 
-        Areas of tiles, not of what they show: a tile that a river crosses counts whole. Without CRS the
-        column is `area_px`.
+        These are areas of whole tiles, not of what they show: a tile that a river crosses counts whole.
+        Without a CRS the column is `area_px`.
         """
         import pandas as pd
 
@@ -105,7 +112,7 @@ class Classification(Scored, Shown):
 
     @cached_property
     def sureness(self) -> Confidence | None:
-        """How sure the labels of the tiles are; None for models of several labels or of values."""
+        """Confidence of the tiles' labels; None for multi-label models and regressions."""
         if self.card.task != 'single-label':
             return None
         best, owned = [], []
@@ -133,19 +140,19 @@ class Classification(Scored, Shown):
     def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
         """Write the files of a result.
 
-        Always ``<name>_scores.tif``, ``<name>_tiles.parquet``, ``<name>_map.png`` and ``run.json``. With one
-        label per tile ``<name>_classes.tif`` and ``<name>_confidence.tif`` (and `polygons`, where asked
-        for); with any number of them ``<name>_labels.tif``.
+        Always `<name>_scores.tif`, `<name>_tiles.parquet`, `<name>_map.png` and `run.json`. With one
+        label per tile `<name>_classes.tif` and `<name>_confidence.tif` (and `polygons`, where asked
+        for); with any number of them `<name>_labels.tif`.
 
         Args:
             folder: created where absent.
             overwrite: replace files of an earlier run.
 
         Returns:
-            Paths under ``scores``, ``tiles``, ``map``, ``run`` and the kinds above.
+            Paths under `scores`, `tiles`, `map`, `run` and the kinds above.
 
         Raises:
-            OutputError: a file of that name exists, or the folder cannot be written.
-            WriteError: writing failed, as on a full disk; no file is left half written.
+            OutputError: if a file of that name exists, or the folder cannot be written.
+            WriteError: if writing failed, as on a full disk; no file is left half written.
         """
         return save(self, Path(folder), overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""Scores of a scene's tiles, read a window at a time, and shares of area."""
+"""Scores of the tiles of a scene, which may be more than memory holds, and shares of area."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from geores.card import ModelCard
-from geores.classification.options import assign, limits
+from geores.classification.options import assign_labels, label_thresholds
 from geores.inference.cells import Quicklook, TileTable
 from geores.inference.plan import TilePlan
 from geores.inference.store import ChunkStore
@@ -22,14 +22,14 @@ __all__ = ['RunInfo', 'Scored']
 
 @dataclass(frozen=True)
 class RunInfo:
-    """How a result came about.
+    """How a result was computed.
 
     Attributes:
         device: where the network ran.
         precision: of the forward pass.
-        seconds: from reading the first pixel to the last score, of this run.
-        tiles: tiles worked through in this run; fewer than all where one was resumed.
-        options: what was asked for.
+        seconds: duration of this run, from the first pixel read to the last score.
+        tiles: tiles computed in this run; fewer than all where an earlier run was resumed.
+        options: options of the user that have a value.
         key: everything that decides the scores.
         notes: what the user should know, one sentence each.
     """
@@ -44,25 +44,25 @@ class RunInfo:
 
     @property
     def tiles_per_second(self) -> float:
-        """Speed of this run."""
+        """Tiles computed per second in this run."""
         return self.tiles / self.seconds if self.seconds > 0 else 0.0
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A scene whose tiles have scores, which may be more than memory holds.
+    """The scores of all tiles of a scene, read from a store a window at a time.
 
     Attributes:
         scene: what was classified.
         card: of the model that did.
         grid: the target grid.
-        gsd: metres on the ground a pixel of it; None where the scene has no CRS.
+        gsd: metres on the ground per pixel of the target grid; None where the scene has no CRS.
         plan: tiles and chunks.
         store: results of the chunks.
         look: how the picture of the scene was kept.
-        threshold: least score for a label, where one was given for all.
-        top_k: most labels a tile, where given.
-        info: how it came about.
+        threshold: threshold given by the user for all labels; None where there is none.
+        top_k: most labels per tile; None where not given.
+        info: how the result was computed.
     """
 
     scene: Scene
@@ -98,20 +98,20 @@ class Scored:
         return 1.0 if self.gsd is None else self.gsd**2
 
     @cached_property
-    def limits(self) -> NDArray[np.float32]:
-        """The least score that earns each label, (K,)."""
-        return limits(self.card, self.threshold)
+    def thresholds(self) -> NDArray[np.float32]:
+        """The threshold of each label, (K,)."""
+        return label_thresholds(self.card, self.threshold)
 
     @property
     def label_count(self) -> int | None:
-        """Most labels a tile carries; None for any number."""
+        """Most labels per tile; None for any number."""
         return self.top_k or (1 if self.card.task == 'single-label' else None)
 
     @cached_property
     def shares(self) -> dict[str, float]:
         """Share of the classified area that carries each label, largest first.
 
-        Areas are counted in valid pixels of the tiles that own them; with a multi-label model the
+        Areas are counted in valid pixels, each of which belongs to one tile. With a multi-label model the
         shares may add up to more than 1. A regression has no labels and no shares: see `means`.
         """
         if self.card.task == 'regression':
@@ -123,25 +123,25 @@ class Scored:
 
     @property
     def figures(self) -> dict[str, dict[str, float | None]]:
-        """What JSON says of the whole scene: shares under 'labels', or a regression's 'means'."""
+        """Figures of the whole scene for JSON: shares under 'labels', or a regression's 'means'."""
         if self.card.task != 'regression':
             return {'labels': dict(self.shares)}
         return {'means': {label: None if np.isnan(mean) else mean for label, mean in self.means.items()}}
 
     @property
     def valid_share(self) -> float:
-        """Share of the grid's pixels that are valid and lie in a classified tile."""
+        """Share of the grid's pixels that are valid and lie in a classified tile, from 0 to 1."""
         return self._pixels[1] / (self.plan.tiling.height * self.plan.tiling.width)
 
     @cached_property
     def _pixels(self) -> tuple[NDArray[np.float64], int]:
-        """Owned valid pixels of the tiles that earn each label, (K,), and of all classified tiles."""
+        """Valid pixels owned by the tiles that earn each label, (K,), and by all classified tiles."""
         labelled, classified = np.zeros(len(self.card.labels)), 0
         count = 1 if self.card.task == 'single-label' else self.label_count
         for rows, cols in self.blocks():
             scores = self.table.read('scores', rows, cols)
             owned = self.table.read('owned', rows, cols)
-            earned = assign(scores, self.limits, count)
+            earned = assign_labels(scores, self.thresholds, count)
             labelled += (earned * owned[..., None]).sum(axis=(0, 1))
             classified += int(owned[~np.isnan(scores[..., 0])].sum())
         return labelled, classified
@@ -150,7 +150,7 @@ class Scored:
     def means(self) -> dict[str, float]:
         """Mean score of each label, or mean value of a regression, over the classified area.
 
-        A tile counts by the valid pixels that it owns; NaN where nothing was classified.
+        Tiles are weighted by the valid pixels that they own; NaN where nothing was classified.
         """
         total, classified = np.zeros(len(self.card.labels)), self._pixels[1]
         for rows, cols in self.blocks():
@@ -160,5 +160,5 @@ class Scored:
         return dict(zip(self.card.labels, means.tolist(), strict=True))
 
     def blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Blocks of tiles, a chunk each."""
+        """Rows and columns of tiles of each chunk."""
         return ((chunk.rows, chunk.cols) for chunk in self.plan)

@@ -1,4 +1,4 @@
-"""Which of the models that ship suits a scene."""
+"""Choosing the model for a scene, and telling where a scene lies outside a model's training data."""
 
 import math
 from calendar import month_name
@@ -26,30 +26,32 @@ LABEL_TILES = frozenset({'single-label', 'multi-label'})
 """Tasks that give labels to tiles."""
 
 CLASSIFYING = LABEL_TILES | {'segmentation'}
-"""Tasks that give labels."""
+"""Tasks that give labels to tiles or pixels."""
 
 FAR = math.log(1.5)
-"""How far outside a model's range of pixel sizes a scene is worth a word, as a logarithm."""
+"""Distance from a model's range of pixel sizes beyond which a note is given, as a logarithm of the ratio."""
 
 
 def choose_model(
     scene: Scene, cards: Sequence[ModelCard] | None = None, tasks: Collection[str] = CLASSIFYING
 ) -> tuple[ModelCard, str]:
-    """The classification model for a scene, and why.
+    """Choose the model for a scene.
 
-    Of those whose bands the scene has, the one whose range of pixel sizes is nearest to the scene's;
-    among equals one that labels pixels before those that label tiles, then the one that uses most bands.
+    Among the models whose bands the scene has, the one wins whose range of pixel sizes is nearest to the
+    scene's; among equals a model that labels pixels before one that labels tiles, then the one that uses
+    most bands.
 
     Args:
         scene: the scene.
-        cards: to choose from; those that ship where not given.
-        tasks: what they may do.
+        cards: models to choose from; None for those that ship.
+        tasks: that the model may have.
 
     Returns:
         A card, and a sentence that says why it was chosen.
 
     Raises:
-        BandError: the scene has not the bands of any model.
+        BandError: if the scene lacks bands of every model.
+        ModelNotFoundError: if there is no model of these tasks.
     """
     cards = shipped_models() if cards is None else cards
     cards = [card for card in cards if card.task in tasks]
@@ -64,15 +66,15 @@ def choose_model(
 
 
 def fitting_cards(scene: Scene, cards: Sequence[ModelCard], what: str) -> list[ModelCard]:
-    """Those of some cards whose bands a scene has.
+    """The cards whose bands a scene has.
 
     Args:
         scene: the scene.
         cards: to choose from.
-        what: they are, for the error.
+        what: what the cards describe, for the message.
 
     Raises:
-        BandError: the scene has not the bands of any.
+        BandError: if the scene lacks bands of every card.
     """
     fitting = [card for card in cards if not scene.missing(card.bands)]
     if not fitting:
@@ -103,7 +105,7 @@ def check_classifies(card: ModelCard) -> None:
 
 
 def levels_differ(scene: Scene, card: ModelCard) -> tuple[str, ...]:
-    """What to tell where a model was trained on another processing level than the scene's; often nothing."""
+    """Notes about a scene of another processing level than the model was trained on; empty where it fits."""
     level = scene.processing_level
     if level is None or level in card.processing_level or not _LEVELS & set(card.processing_level.split()):
         return ()
@@ -114,10 +116,10 @@ def levels_differ(scene: Scene, card: ModelCard) -> tuple[str, ...]:
 
 
 def outside_training(scene: Scene, card: ModelCard) -> tuple[str, ...]:
-    """Where a scene lies outside what a card says of its training images; often nothing.
+    """Notes about a scene that differs from a model's training images; empty where it does not.
 
-    Season and latitude are compared where the card says them (`domain`) and the scene has a date or a CRS;
-    pixel sizes always.
+    Latitude and season are compared where the card states them (`domain`) and the scene has a CRS or a
+    date; pixel sizes are always compared.
 
     Args:
         scene: the scene.
@@ -135,7 +137,7 @@ def outside_training(scene: Scene, card: ModelCard) -> tuple[str, ...]:
     if 'months' in domain and scene.date is not None:
         month = int(scene.date[5:7])
         if month not in domain['months']:
-            known = ', '.join(month_name[int(one)] for one in sorted(domain['months']))
+            known = ', '.join(month_name[int(number)] for number in sorted(domain['months']))
             notes.append(
                 f'the scene was taken in {month_name[month]}, and {card.name} was trained on {known}'
             )
@@ -147,11 +149,11 @@ def outside_training(scene: Scene, card: ModelCard) -> tuple[str, ...]:
 
 
 def off_range(native: float | None, gsd: tuple[float, float]) -> float:
-    """How many times coarser or finer a scene is than a model's range, as a logarithm; 0 up to 5 %.
+    """Logarithm of how many times coarser or finer a scene is than a model's range; 0 up to 5 %.
 
     Args:
-        native: Metres a pixel of the scene; None where unknown, which suits every model.
-        gsd: Smallest and largest that the model takes.
+        native: metres per pixel of the scene; None where unknown, which suits every model.
+        gsd: smallest and largest pixel size that the model takes, metres.
     """
     if native is None:
         return 0.0

@@ -1,4 +1,4 @@
-"""How a result shows itself: in three lines, in a notebook, as a figure."""
+"""How a result displays itself: as three lines of text, as HTML in a notebook, as a figure."""
 
 import base64
 from abc import ABC, abstractmethod
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 __all__ = ['Shown', 'map_legend']
 
 SHOWN = 4
-"""Most labels in a line."""
+"""Most labels in the line of figures."""
 
 
 def map_legend(card: ModelCard, colours: str | Path | None = None) -> Legend:
-    """Labels and colours of a model's maps.
+    """The legend of a model's maps.
 
     Args:
         card: of the model, which may bring colours.
-        colours: file of other colours for some labels.
+        colours: file with other colours for some of the labels.
 
     Raises:
-        UsageError: the file is not usable.
+        UsageError: if the file cannot be read, or names other labels.
     """
     legend = Legend.of(card.labels, card.colours)
     return legend if colours is None else legend.recoloured(read_colours(Path(colours)), str(colours))
 
 
 class Shown(ABC):
-    """A result that can be looked at."""
+    """A result that can be printed, shown in a notebook and drawn."""
 
-    # Results are frozen dataclasses, whose fields these are.
+    # Fields of the frozen dataclasses that results are.
     card: ModelCard
     info: 'RunInfo'
     grid: GeoBox
@@ -62,12 +62,12 @@ class Shown(ABC):
     @property
     @abstractmethod
     def valid_share(self) -> float:
-        """Share of the grid's pixels that were classified."""
+        """Share of the grid's pixels that were classified, from 0 to 1."""
 
     @property
     @abstractmethod
     def sureness(self) -> Confidence | None:
-        """How sure the labels are; None where there is none."""
+        """Confidence of the labels; None where the model gives none."""
 
     @cached_property
     def legend(self) -> Legend:

@@ -1,11 +1,14 @@
-"""What classifying computes of a scene: scores of tiles, or labels of pixels, over one path."""
+"""The work of a classification: scores of tiles, or labels of pixels, along one path.
+
+`prepare_classification` decides everything from headers and a sample of the pixels; `ClassifyWork` then
+computes, at once or chunk by chunk when something of the result is asked for.
+"""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from geores.card import ModelCard
-from geores.classification.options import ClassifyOptions, check_task
-from geores.classification.outputs import blank_note
+from geores.classification.options import ClassifyOptions
 from geores.classification.pixel_map import PixelClassification
 from geores.classification.result import Classification
 from geores.classification.scored import RunInfo
@@ -15,8 +18,9 @@ from geores.inference.cells import VectorSink
 from geores.inference.layout import SceneLayout, lay_out_scene
 from geores.inference.pixels import ClassSink, LabelPixels
 from geores.inference.prepared import PreparedScene, header_key, prepare_scene
+from geores.inference.reader import GridReader
 from geores.inference.store import ChunkStore
-from geores.inference.units import needs_dark_subtraction
+from geores.inference.units import needs_dark_subtraction, sample_tiles
 from geores.inference.work import Progress, RunTime, SceneWork
 from geores.scenes import Scene, gdal_env
 
@@ -24,17 +28,31 @@ if TYPE_CHECKING:
     from geores.model import Model
     from geores.runtime.predictor import Predictor
 
-__all__ = ['ClassifyWork', 'label_pixels', 'lay_out', 'prepare', 'score_tiles', 'step_key']
+__all__ = [
+    'ClassifyWork',
+    'explain_empty_result',
+    'known_key',
+    'label_pixels',
+    'layout_for',
+    'prepare_classification',
+    'score_tiles',
+    'step_key',
+]
+
+SAMPLE_SIDE = 8
+"""Tiles along each axis that are sampled where nothing was classified."""
+SHOWN = 3
+"""Rasters without valid pixels that a note names."""
 
 
 @dataclass(frozen=True)
 class ClassifyWork:
-    """Everything decided, nothing computed yet.
+    """A classification about which everything is decided and nothing is computed yet.
 
     Attributes:
         work: what is computed and kept.
-        options: what was asked for.
-        device: where, as torch names it.
+        options: of the user.
+        device: where the network runs, as torch names it.
         precision: of the forward pass.
         notes: what the user should know, one sentence each.
     """
@@ -48,17 +66,17 @@ class ClassifyWork:
     def run(
         self, store: ChunkStore, progress: Progress | None = None
     ) -> Classification | PixelClassification:
-        """Compute what the store does not hold yet; `SceneWork.run` says what is raised."""
+        """Compute what the store does not hold yet; `SceneWork.run` describes what is raised."""
         took = self.work.run(store, progress)
         result = self._result(store, took)
         with gdal_env():
-            note = blank_note(self.work.prepared, result.valid_share, self.options.min_valid)
+            note = explain_empty_result(self.work.prepared, result.valid_share, self.options.min_valid)
         if note is None:
             return result
         return replace(result, info=replace(result.info, notes=(*result.info.notes, note)))
 
     def defer(self) -> Classification | PixelClassification:
-        """Compute nothing yet: each chunk is computed when something of it is asked for."""
+        """A result whose chunks are computed when something of them is asked for."""
         return self._result(self.work.defer(), RunTime(0.0, 0))
 
     def _result(self, store: ChunkStore, took: RunTime) -> Classification | PixelClassification:
@@ -88,7 +106,7 @@ class ClassifyWork:
         return Classification(**parts, threshold=options.threshold, top_k=options.top_k)
 
 
-def prepare(
+def prepare_classification(
     scene: Scene, model: 'Model', options: ClassifyOptions, *, notes: tuple[str, ...] = ()
 ) -> ClassifyWork:
     """Decide grid, tiles, units and precision, from headers and a sample of the pixels.
@@ -96,12 +114,12 @@ def prepare(
     Args:
         scene: the scene.
         model: on its device.
-        options: what is asked for.
-        notes: to begin with, such as why the model was chosen.
+        options: of the user.
+        notes: that come first, such as why the model was chosen.
 
     Raises:
-        UsageError: an option does not fit the scene or the model.
-        ReadError: the sample could not be read, and units depend on it.
+        UsageError: if an option does not fit the scene or the model.
+        ReadError: if the sample could not be read, and units depend on it.
     """
     card = model.card
     _check(scene, card, options)
@@ -118,7 +136,7 @@ def prepare(
 def score_tiles(
     prepared: PreparedScene, model: 'Model', options: ClassifyOptions
 ) -> tuple[SceneWork, 'Predictor']:
-    """Scores of every tile: the work, and the predictor that does it."""
+    """The work that scores every tile, and its predictor."""
     from geores.runtime.predictor import choose_predictor
 
     predictor = choose_predictor(model, options.precision, prepared.probe, compile=options.compile)
@@ -130,7 +148,7 @@ def score_tiles(
 def label_pixels(
     prepared: PreparedScene, model: 'Model', options: ClassifyOptions
 ) -> tuple[SceneWork, 'Predictor']:
-    """Labels of every pixel: the work, and the predictor that does it."""
+    """The work that labels every pixel, and its predictor."""
     from geores.runtime.predictor import choose_predictor
 
     keep = options.probabilities
@@ -147,7 +165,7 @@ def label_pixels(
 
 
 def step_key(model: 'Model', precision: str, options: ClassifyOptions) -> dict[str, Any]:
-    """What decides the bits of a network's answers beside its card and its input."""
+    """Everything that decides the bits of a network's predictions, beside its card and its input."""
     return _model_key(model, options) | {'precision': precision}
 
 
@@ -160,11 +178,11 @@ def _model_key(model: 'Model', options: ClassifyOptions) -> dict[str, Any]:
     return {'model': model.sha256, 'device': model.device.type, 'compile': options.compile}
 
 
-def lay_out(scene: Scene, card: ModelCard, options: ClassifyOptions) -> SceneLayout:
+def layout_for(scene: Scene, card: ModelCard, options: ClassifyOptions) -> SceneLayout:
     """The grid, the tiles and the mask over them, from headers alone.
 
     Raises:
-        UsageError: an option does not fit the scene or the model, or the results would be too large.
+        UsageError: if an option does not fit the scene or the model, or the results would be too large.
     """
     _check(scene, card, options)
     return lay_out_scene(scene, card, options)
@@ -172,5 +190,48 @@ def lay_out(scene: Scene, card: ModelCard, options: ClassifyOptions) -> SceneLay
 
 def _check(scene: Scene, card: ModelCard, options: ClassifyOptions) -> None:
     check_bands(scene, card)
-    check_task(card, options.threshold, options.top_k)
     options.check_for(card)
+
+
+def explain_empty_result(prepared: PreparedScene, valid_share: float, min_valid: float) -> str | None:
+    """Say why nothing of a scene was classified; None where something was.
+
+    Args:
+        prepared: the scene that was classified.
+        valid_share: share of its pixels that were classified, from 0 to 1.
+        min_valid: share of a tile's pixels that had to be valid.
+    """
+    if valid_share > 0:
+        return None
+    empty = [names for names in _bands_by_raster(prepared) if _is_empty(prepared, names)]
+    if empty:
+        bands = prepared.scene.band
+        found = [f'{", ".join(names)} in {bands(names[0]).raster.path}' for names in empty]
+        more = [f'{len(found) - SHOWN} more'] if len(found) > SHOWN else []
+        listed = ' and '.join(found[:SHOWN] + more)
+        return f'nothing was classified: a sample has no valid pixel of {listed}'
+    if prepared.card.task == 'segmentation':
+        return (
+            'nothing was classified: no pixel is valid in every band; nodata, a mask and what lies outside '
+            'an area of interest are not'
+        )
+    return (
+        f'nothing was classified: in no tile {min_valid:.0%} of the pixels are valid (min_valid) '
+        'in every band; nodata, a mask and what lies outside an area of interest are not'
+    )
+
+
+def _bands_by_raster(prepared: PreparedScene) -> list[list[str]]:
+    """The names of the model's bands, grouped by the raster that holds them."""
+    groups: dict[int, list[str]] = {}
+    for name in prepared.card.bands:
+        groups.setdefault(id(prepared.scene.band(name).raster), []).append(name)
+    return list(groups.values())
+
+
+def _is_empty(prepared: PreparedScene, names: list[str]) -> bool:
+    """Whether a sample of these bands alone, without mask and area, has no valid pixel."""
+    layout = prepared.layout
+    reader = GridReader(prepared.scene, names, layout.target.grid, resampling=prepared.card.resampling)
+    _, valid = sample_tiles(reader, layout.samples, side=SAMPLE_SIDE, strict=False)
+    return not valid.any()

@@ -1,52 +1,48 @@
-"""The table of tiles: in memory as a GeoDataFrame, on disk as GeoParquet in row groups.
-
-Cell means as georeferenced xarray, from numpy or dask.
-"""
+"""The table of tiles: in memory as a GeoDataFrame, on disk as GeoParquet in row groups."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
-import xarray as xr
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
-from geores.classification.options import assign, names
+from geores.classification.options import assign_labels, label_names
 from geores.classification.scored import Scored
-from geores.inference.cells import TileTable
 
-if TYPE_CHECKING:
-    import dask.array as da
-
-__all__ = ['Cells', 'cell_array', 'geo_metadata', 'lazy_cells', 'tile_frame', 'tile_outlines', 'write_tiles']
+__all__ = ['geo_metadata', 'tile_frame', 'tile_outlines', 'write_tiles']
 
 GROUP_ROWS = 16_384
+"""Rows that are gathered before a row group is written."""
 
 
 def tile_frame(result: Scored, rows: slice, cols: slice) -> gpd.GeoDataFrame:
-    """A block of tiles, one row each, row-major.
+    """The table of a block of tiles, one row per tile, in row-major order.
 
-    Columns: ``row``, ``col``; a float32 column per label, NaN for skipped tiles; ``labels``, those
-    that the tile earns, best first, ``label``, the strongest of all, and ``score``, its score (a regression
-    has none of these three); ``valid_share`` of its pixels; ``area`` in
-    square metres (pixels where the scene has no CRS) of the valid pixels that it owns; ``geometry``,
-    its outline.
+    Columns: `row`, `col`; one float32 column per label, NaN for skipped tiles; `labels`, those that the
+    tile earns, best first; `label`, the one of the highest score, and `score` (a regression has none of
+    these three); `valid_share` of the tile's pixels; `area` of the valid pixels that the tile owns, in
+    square metres (in pixels where the scene has no CRS); `geometry`, the tile's outline.
+
+    Args:
+        result: scores of the scene.
+        rows: of tiles.
+        cols: of tiles.
     """
     tiling = result.plan.tiling
     scores = result.table.read('scores', rows, cols).reshape(-1, len(result.card.labels))
     row, col = (part.ravel() for part in np.mgrid[rows, cols])
     pixels = (tiling.y.stops - tiling.y.starts)[row] * (tiling.x.stops - tiling.x.starts)[col]
-    earned = assign(scores, result.limits, result.label_count)
+    earned = assign_labels(scores, result.thresholds, result.label_count)
     columns: dict[str, Any] = {'row': row.astype(np.int32), 'col': col.astype(np.int32)}
     columns |= {label: scores[:, k] for k, label in enumerate(result.card.labels)}
     if result.card.task != 'regression':
-        columns['labels'] = names(scores, earned, result.card.labels)
+        columns['labels'] = label_names(scores, earned, result.card.labels)
         best = np.where(np.isnan(scores), -1, scores).argmax(axis=1)
         seen = ~np.isnan(scores[:, 0])
         columns['label'] = np.where(seen, np.asarray(result.card.labels, dtype=object)[best], None)
@@ -64,9 +60,9 @@ def tile_outlines(
     """Tiles as polygons in the grid's CRS, (n,).
 
     Args:
-        result: whose tiles.
-        row: of each tile, (n,); all tiles, row-major, where not given.
-        col: of each tile, likewise.
+        result: scores of the scene.
+        row: row of each tile, (n,); None for all tiles in row-major order.
+        col: column of each tile, likewise.
     """
     tiling, affine = result.plan.tiling, result.grid.affine
     if row is None or col is None:
@@ -83,11 +79,11 @@ def tile_outlines(
 
 
 def write_tiles(result: Scored, path: Path, metadata: dict[str, str]) -> None:
-    """Write the table as GeoParquet 1.1, a few thousand rows at a time.
+    """Write the table of all tiles as GeoParquet 1.1, a few thousand rows at a time.
 
     Args:
-        result: whose tiles.
-        path: the file.
+        result: scores of the scene.
+        path: to write to.
         metadata: further keys of the file's metadata.
     """
     extra = metadata | {'geo': json.dumps(geo_metadata(result))}
@@ -104,7 +100,7 @@ def write_tiles(result: Scored, path: Path, metadata: dict[str, str]) -> None:
 
 
 def _tables(result: Scored) -> Iterator[pa.Table]:
-    """Rows of tiles gathered to row groups."""
+    """The table in row groups."""
     held: list[pa.Table] = []
     for rows, cols in result.blocks():
         frame = tile_frame(result, rows, cols)
@@ -124,7 +120,7 @@ def _tables(result: Scored) -> Iterator[pa.Table]:
 
 
 def geo_metadata(result: Scored) -> dict[str, Any]:
-    """The ``geo`` metadata of GeoParquet."""
+    """The `geo` metadata that GeoParquet asks for."""
     box = result.grid.extent.boundingbox
     crs = result.grid.crs
     column = {
@@ -134,45 +130,3 @@ def geo_metadata(result: Scored) -> dict[str, Any]:
         'crs': None if crs is None else crs.proj.to_json_dict(),
     }
     return {'version': '1.1.0', 'primary_column': 'geometry', 'columns': {'geometry': column}}
-
-
-Cells: TypeAlias = 'NDArray[np.float32] | da.Array'
-
-
-def lazy_cells(table: TileTable, labels: int) -> tuple[Cells, Cells]:
-    """Cell means and valid shares as dask arrays, a block for each chunk."""
-    import dask.array as da
-    from dask.delayed import delayed
-
-    def row_of(row: int) -> list[tuple[Cells, Cells]]:
-        blocks = []
-        for col in range(table.plan.shape[1]):
-            rows, cols = table.plan.cells(table.plan.chunk(row, col))
-            shape = (rows.stop - rows.start, cols.stop - cols.start)
-            both = delayed(table.cells, pure=False, nout=2)(rows, cols)
-            means = da.from_delayed(both[0], (labels, *shape), np.float32)
-            blocks.append((means, da.from_delayed(both[1], shape, np.float32)))
-        return blocks
-
-    grid = [row_of(row) for row in range(table.plan.shape[0])]
-    means = da.block([[block[0] for block in line] for line in grid])
-    return means, da.block([[block[1] for block in line] for line in grid])
-
-
-def cell_array(means: Cells, share: Cells, labels: tuple[str, ...], grid: GeoBox) -> xr.DataArray:
-    """Cell means as a georeferenced array, from numpy or dask."""
-    import rioxarray  # noqa: F401 - adds .rio
-
-    rows, cols = grid.shape.yx
-    xs = grid.affine.c + grid.affine.a * (np.arange(cols) + 0.5)
-    ys = grid.affine.f + grid.affine.e * (np.arange(rows) + 0.5)
-    array = xr.DataArray(
-        means,
-        dims=('label', 'y', 'x'),
-        coords={'label': list(labels), 'y': ys, 'x': xs, 'valid_share': (('y', 'x'), share)},
-        name='scores',
-    )
-    if grid.crs is not None:
-        array = array.rio.write_crs(str(grid.crs))
-    written: xr.DataArray = array.rio.write_transform(grid.affine)
-    return written

@@ -1,10 +1,12 @@
-"""The command line: one module a command."""
+"""The command line: one module per command."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from geores import __version__
 from geores.cli import (
     accuracy,
     ask,
@@ -31,7 +33,18 @@ _CommandUsageError, _CommandError = typer.BadParameter.__mro__[1:3]
 STOPPED = 130
 _STOPPED_LINE = 'geores: stopped; finished work is kept, run again to continue'
 
+
+class SortedGroup(TyperGroup):
+    """Commands that its help lists by name."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - click's, or typer's copy of it
+        """Names of the commands, sorted."""
+        return sorted(super().list_commands(ctx))
+
+
 app = typer.Typer(
+    cls=SortedGroup,
+    context_settings={'help_option_names': ['-h', '--help']},
     help='From a satellite scene of any size to labels and answers.',
     add_completion=False,
     rich_markup_mode=None,
@@ -49,9 +62,9 @@ app.command(name='info')(info.info)
 app.command(name='models')(info.models)
 app.add_typer(questions.app, name='questions')
 app.command(name='sample')(sample.sample)
-app.command(name='verify-model')(verify.verify_model)
 app.command(name='split')(split.split)
 app.command(name='verify')(verify.verify)
+app.command(name='verify-model')(verify.verify_model)
 
 
 @app.command(
@@ -66,12 +79,22 @@ def train(context: typer.Context) -> None:
     run(context.args)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f'geores {__version__}')
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
 def options(
     context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option('--version', callback=_print_version, is_eager=True, help='Show the version and exit.'),
+    ] = False,
     debug: Annotated[bool, typer.Option('--debug', help='Show tracebacks of errors.')] = False,
 ) -> None:
-    """Show the help where no command is given; ``--debug`` is read by `main` itself."""
+    """Show the help where no command is given; `--debug` is read by `main` itself."""
     if context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -90,7 +113,7 @@ def main() -> None:
 
 
 def _report(error: BaseException) -> int:
-    """Say what went wrong, on one line; the exit code."""
+    """Print an error on one line, and return the exit code."""
     if isinstance(error, typer.Abort | KeyboardInterrupt):
         print(_STOPPED_LINE, file=sys.stderr)
         return STOPPED

@@ -31,7 +31,7 @@ def accuracy(
         Option(help='Mapped m² of each class, such as "Water=2e6,Forest=9e7"; else from the design.'),
     ] = None,
     design: Annotated[str | None, Option(help='JSON of `geores sample` [beside SAMPLE].')] = None,
-    out: Annotated[Path | None, Option(help='Folder for CSV, JSON and a plot.')] = None,
+    out: Annotated[Path | None, Option('--out', '-o', help='Folder for CSV, JSON and a plot.')] = None,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace files in --out.')] = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object: all figures.')] = False,
 ) -> None:
@@ -90,7 +90,7 @@ def _print(report: 'AccuracyReport', paths: dict[str, Path]) -> None:
 
 
 def _table(*columns: str, title: str) -> 'Table':
-    """A narrow table whose columns but the first hold numbers."""
+    """A narrow table with numbers in all columns but the first."""
     from rich import box
     from rich.table import Table
 
@@ -101,7 +101,7 @@ def _table(*columns: str, title: str) -> 'Table':
 
 
 def _matrix(report: 'AccuracyReport', cells: list[list[str]], title: str) -> 'Table':
-    """Reference classes go by their numbers, so that there is room for many."""
+    """A table of an error matrix; reference classes appear by number, so that there is room for many."""
     numbers = [str(place) for place in range(1, len(report.classes) + 1)]
     table = _table('map \\ reference', *numbers, title=title)
     for number, name, row in zip(numbers, report.classes, cells, strict=True):

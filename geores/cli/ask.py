@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geores.cli import common as options_of
+from geores.cli import common
 from geores.cli.common import keeping, listed, numbers, parse_size, progress_bar
-from geores.cli.printing import show_answer_done
+from geores.cli.printing import print_earlier_answer
 from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Option = typer.Option
 
 MAX_FILE = 16 * 2**20
 """Largest file of questions, in bytes."""
-LEAVE = ('', 'q', 'quit', 'exit')
+LEAVE_WORDS = ('', 'q', 'quit', 'exit')
 
 
 def ask(
@@ -40,34 +40,36 @@ def ask(
     ] = None,
     model: Annotated[str, Option(help='Name or path of a VQA bundle; auto picks by pixel size.')] = 'auto',
     questions: Annotated[
-        str | None, Option(metavar='FILE|-', help='Text file of questions, one a line; - for standard input.')
+        str | None,
+        Option(metavar='FILE|-', help='Text file of questions, one per line; - for standard input.'),
     ] = None,
-    out: Annotated[Path | None, Option(help='Folder for evidence and maps.')] = None,
-    tile: options_of.Tile = None,
-    resolution: options_of.Resolution = None,
-    bands: options_of.Bands = None,
-    bbox: options_of.Bbox = None,
-    bbox_crs: options_of.BboxCrs = None,
-    aoi: options_of.Aoi = None,
-    mask: options_of.Mask = None,
-    mask_values: options_of.MaskValues = None,
-    clouds: options_of.Clouds = False,
-    atmosphere: options_of.Atmosphere = 'auto',
-    min_valid: options_of.MinValid = 0.5,
+    out: Annotated[Path | None, Option('--out', '-o', help='Folder for evidence and maps.')] = None,
+    tile: common.Tile = None,
+    resolution: common.Resolution = None,
+    bands: common.Bands = None,
+    bbox: common.Bbox = None,
+    bbox_crs: common.BboxCrs = None,
+    aoi: common.Aoi = None,
+    mask: common.Mask = None,
+    mask_values: common.MaskValues = None,
+    clouds: common.Clouds = False,
+    atmosphere: common.Atmosphere = 'auto',
+    min_valid: common.MinValid = 0.5,
     top_k: Annotated[
         int | None, Option(help='Most tiles that count as evidence [all that carry it].')
     ] = None,
-    batch_size: options_of.BatchSize = None,
-    device: options_of.Device = 'auto',
-    precision: options_of.Precision = 'auto',
-    workers: options_of.Workers = None,
-    resume: options_of.Resume = True,
+    batch_size: common.BatchSize = None,
+    device: common.Device = 'auto',
+    precision: common.Precision = 'auto',
+    workers: common.Workers = None,
+    resume: common.Resume = True,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace answers in --out.')] = False,
-    max_output: options_of.MaxOutput = '8G',
-    allow_vrt: options_of.AllowVrt = False,
-    as_json: Annotated[bool, Option('--json', help='One JSON object a line, one a question.')] = False,
+    max_output: common.MaxOutput = '8G',
+    allow_vrt: common.AllowVrt = False,
+    quiet: common.Quiet = False,
+    as_json: Annotated[bool, Option('--json', help='One JSON object per line, one per question.')] = False,
 ) -> None:
-    """Ask questions about a scene; every tile is looked at once for all of them."""
+    """Ask questions about a scene; every tile is encoded once for all of them."""
     asked = _questions(question or [], questions)
     options: dict[str, Any] = {
         'tile': tile,
@@ -88,7 +90,7 @@ def ask(
         'max_output': parse_size(max_output),
     }
     place = (scene, listed(bands), allow_vrt)
-    _run(place, asked, model, options, out, resume=resume, overwrite=overwrite, as_json=as_json)
+    _run(place, asked, model, options, out, resume=resume, overwrite=overwrite, quiet=quiet, as_json=as_json)
 
 
 def _questions(given: list[str], source: str | None) -> list[str] | None:
@@ -105,9 +107,9 @@ def _questions(given: list[str], source: str | None) -> list[str] | None:
             )
         return None
     asked = given if source is None else _lines(source)
-    for number, one in enumerate(asked, start=1):
+    for number, text in enumerate(asked, start=1):
         try:
-            check_scene_questions([one])
+            check_scene_questions([text])
         except UsageError as error:
             where = f'question {number} of {source}: ' if source is not None else ''
             raise type(error)(f'{where}{error}') from error
@@ -115,7 +117,7 @@ def _questions(given: list[str], source: str | None) -> list[str] | None:
 
 
 def _lines(source: str) -> list[str]:
-    """Questions of a file or of standard input, one a line; empty lines are passed over."""
+    """Questions of a file or of standard input, one per line; empty lines are skipped."""
     name = 'standard input' if source == '-' else source
     try:
         text = _bytes(source).decode('utf-8-sig')
@@ -124,15 +126,15 @@ def _lines(source: str) -> list[str]:
             f'{name} is no text in UTF-8 (byte {error.start}): give a text file of questions'
         ) from error
     if '\0' in text:
-        raise UsageError(f'{name} is no text: give a text file of questions, one a line')
+        raise UsageError(f'{name} is no text: give a text file of questions, one per line')
     asked = [line.strip() for line in text.splitlines() if line.strip()]
     if not asked:
-        raise UsageError(f'{name} holds no question: write one a line')
+        raise UsageError(f'{name} holds no question: write one per line')
     return asked
 
 
 def _bytes(source: str) -> bytes:
-    """What a file of questions holds."""
+    """The bytes of a file of questions, or of standard input."""
     try:
         if source == '-':
             if sys.stdin is None or sys.stdin.closed:
@@ -161,6 +163,7 @@ def _run(
     *,
     resume: bool,
     overwrite: bool,
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Look at the scene, then answer what is asked or what is typed."""
@@ -174,14 +177,17 @@ def _run(
         loaded, why = load_vqa(scene, model, wanted.device)
         if out is not None and asked is not None and not overwrite:
             for entry in (before := done_before(out, scene, loaded, wanted, top_k, asked)):
-                show_answer_done(entry, out, as_json=as_json)
+                print_earlier_answer(entry, out, as_json=as_json)
             if before:
                 return
         if out is not None:
             check_answer_folder(out, scene, loaded, asked or [], overwrite=overwrite)
         with ExitStack() as stack:
             folder = None if out is None else features_folder(out, scene.name)
-            with keeping(scene.name, folder) as kept, progress_bar(scene.name, shown=not as_json) as bar:
+            with (
+                keeping(scene.name, folder) as kept,
+                progress_bar(scene.name, shown=not as_json, quiet=quiet) as bar,
+            ):
                 progress = kept.watch(bar)
                 opening = open_session(
                     scene, loaded, wanted, out, notes=why, top_k=top_k, resume=resume, progress=progress
@@ -193,16 +199,18 @@ def _run(
             if asked is None:
                 _prompt(session, out, show, overwrite=overwrite)
             else:
-                _answer_all(session, asked, out, show, shown=not as_json)
+                _answer_all(session, asked, out, show, shown=not as_json, quiet=quiet)
 
 
-def _answer_all(session: 'QASession', asked: list[str], out: Path | None, show: Show, *, shown: bool) -> None:
+def _answer_all(
+    session: 'QASession', asked: list[str], out: Path | None, show: Show, *, shown: bool, quiet: bool
+) -> None:
     """Answer all questions, with their files where there is a folder for them."""
     from geores.asking.files import write_answers
 
     answers = session.answer(asked)
     if out is not None:
-        with progress_bar('evidence', shown=shown, unit='answers') as drawn:
+        with progress_bar('evidence', shown=shown, quiet=quiet, unit='answers') as drawn:
             answers = write_answers(answers, session.scored, out, done=lambda: drawn(1, len(asked)))
     for answer in answers:
         show(answer)
@@ -218,7 +226,7 @@ def _prompt(session: 'QASession', out: Path | None, show: Show, *, overwrite: bo
             line = input()
         except EOFError:
             return
-        if line.strip().lower() in LEAVE:
+        if line.strip().lower() in LEAVE_WORDS:
             return
         try:
             show(_answer_typed(session, line, out, written, overwrite=overwrite))
@@ -252,7 +260,7 @@ def _print_notes(session: 'QASession') -> None:
 
 
 def _print(answer: 'SceneAnswer') -> None:
-    """The answer in words, with what it rests on."""
+    """Print an answer in words, with its notes and files."""
     from rich.console import Console
 
     from geores.asking.understand import how_sure

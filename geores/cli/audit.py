@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geores.cli import common
 from geores.cli.common import listed, progress_bar
 from geores.errors import OutputError, UsageError
 
@@ -18,6 +19,7 @@ __all__ = ['audit']
 
 Option = typer.Option
 _WORST = 5
+"""Labels whose drift is printed."""
 
 
 def audit(
@@ -45,12 +47,13 @@ def audit(
         str | None, Option('--id', metavar='COLUMN', help='Column of ids [id, patch_id, name ...].')
     ] = None,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace --map.')] = False,
+    quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
 ) -> None:
     """Say whether a split can be trusted: how near its parts come to each other, and what they share.
 
-    Distances are geodesics between the middles of rows. Moran's I tells how far labels resemble those of
-    neighbours: where it has faded is a buffer after which a test is of ground that is new.
+    Distances are geodesics between the centres of rows. Moran's I tells how far away labels still resemble
+    each other: a buffer as wide as the distance where it has faded makes a test of new ground.
     """
     from geores.audit import AuditOptions, audit_split
     from geores.audit.report import write_map
@@ -63,7 +66,7 @@ def audit(
         if map_.suffix.lower() != '.png':
             raise OutputError(f'{map_}: the map is a .png')
         check_free([map_], overwrite=overwrite)
-    with progress_bar('images', shown=not as_json and images is not None) as progress:
+    with progress_bar('images', shown=not as_json and images is not None, quiet=quiet) as progress:
         report = audit_split(read_source(split, layer, id_), options, progress)
     if map_ is not None:
         with whole_files([map_]) as (partial,):
@@ -76,7 +79,7 @@ def audit(
 
 def _numbers(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(one) for one in listed(text) or [])
+        return tuple(float(number) for number in listed(text) or [])
     except ValueError as error:
         raise UsageError(f'--radii takes numbers separated by commas, not {text!r}') from error
 
@@ -84,9 +87,9 @@ def _numbers(text: str) -> tuple[float, ...]:
 def _print(report: 'AuditReport', map_: Path | None) -> None:
     from rich.console import Console
 
-    told = Console(stderr=True, highlight=False, markup=False)
+    notes = Console(stderr=True, highlight=False, markup=False)
     for note in report.notes:
-        told.print(f'note: {note}', style='dim', soft_wrap=True)
+        notes.print(f'note: {note}', style='dim', soft_wrap=True)
     console = Console(highlight=False, markup=False)
     sizes = ', '.join(f'{count:,} {part}' for part, count in report.balance.sizes.items() if count)
     console.print(f'{len(report.names):,} rows at {report.places:,} places: {sizes}', soft_wrap=True)

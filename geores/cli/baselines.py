@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geores.cli import common
 from geores.cli.common import listed
 from geores.errors import UsageError
 
@@ -20,7 +21,7 @@ Option = typer.Option
 
 
 def baselines(
-    folder: Annotated[str, typer.Argument(metavar='FOLDER', help='Images in one folder a class.')],
+    folder: Annotated[str, typer.Argument(metavar='FOLDER', help='Images in one folder per class.')],
     dataset: Annotated[
         str, Option(help='folder, or resisc45: NWPU-RESISC45 by its own protocol (ten repeats).')
     ] = 'folder',
@@ -57,12 +58,13 @@ def baselines(
     seed: Annotated[int, Option(help='Of the draws and of training.')] = 0,
     device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
     out: Annotated[
-        Path | None, Option(help='Folder for table and plots; finished runs are kept in it.')
+        Path | None, Option('--out', '-o', help='Folder for table and plots; finished runs are kept in it.')
     ] = None,
     resume: Annotated[bool, Option(help='Continue unfinished work in --out.')] = True,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace results in --out.')] = False,
+    quiet: common.Quiet = False,
     as_json: Annotated[
-        bool, Option('--json', help='One JSON object a line, one a method and ratio.')
+        bool, Option('--json', help='One JSON object per line, one per method and ratio.')
     ] = False,
 ) -> None:
     """Measure baselines on a labelled set: colour histogram and deep features with a linear SVM, fine-tuning.
@@ -100,7 +102,7 @@ def baselines(
         resume=resume,
         overwrite=overwrite,
         notice=lambda note: print(f'note: {note}', file=sys.stderr, flush=True),
-        progress=None if as_json else _progress,
+        progress=None if as_json or quiet else _progress,
     )
     if as_json:
         for record in table.records():

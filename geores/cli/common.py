@@ -1,10 +1,6 @@
-"""What commands share: reading lists and sizes from options, and the progress bar.
+"""What commands share: options, reading lists and sizes from them, and what is shown while they work."""
 
-Options of commands that look at scenes.
-
-What a command says while it works: a bar, plain lines where there is no terminal, and what is kept.
-"""
-
+import os
 import re
 import sys
 import time
@@ -30,16 +26,18 @@ __all__ = [
     'BboxCrs',
     'Clouds',
     'Device',
-    'Kept',
+    'KeptWork',
     'Mask',
     'MaskValues',
     'MaxOutput',
     'MinValid',
     'Precision',
+    'Quiet',
     'Resolution',
     'Resume',
     'Tile',
     'Workers',
+    'cores',
     'keeping',
     'listed',
     'numbers',
@@ -48,35 +46,16 @@ __all__ = [
 ]
 
 UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
+"""Bytes of a unit of sizes."""
 
-
-def listed(text: str | None) -> list[str] | None:
-    """Names separated by commas."""
-    return None if text is None else [name.strip() for name in text.split(',') if name.strip()]
-
-
-def numbers(text: str | None, option: str) -> list[int] | None:
-    """Whole numbers separated by commas."""
-    names = listed(text)
-    try:
-        return None if names is None else [int(name) for name in names]
-    except ValueError as error:
-        raise UsageError(f'{option} takes whole numbers separated by commas, not {text!r}') from error
-
-
-def parse_size(text: str) -> int:
-    """Bytes of a size such as ``500M``, ``8G`` or ``1.5TB``."""
-    match = re.fullmatch(r'(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?', text.strip(), re.IGNORECASE)
-    if match is None:
-        raise UsageError(f'a size is a number with K, M, G or T, such as 8G, not {text!r}')
-    return int(float(match[1]) * UNITS[match[2].upper()])
-
+EVERY_SECONDS = 30.0
+"""Time from one plain line of progress to the next."""
 
 Box = tuple[float, float, float, float]
 Option = typer.Option
 
 Tile = Annotated[int | None, Option(help="Pixels of a tile [the model's input size].")]
-Resolution = Annotated[float | None, Option(help='Metres a pixel [what the model takes].')]
+Resolution = Annotated[float | None, Option(help='Metres per pixel [what the model takes].')]
 Bands = Annotated[str | None, Option(help='Names of the bands in file order, by commas.')]
 Bbox = Annotated[Box | None, Option(metavar='W S E N', help='Part of the scene, in its CRS.')]
 BboxCrs = Annotated[str | None, Option(help='CRS of --bbox, such as EPSG:4326.')]
@@ -98,19 +77,58 @@ Precision = Annotated[str, Option(help='auto, fp32, bf16 or fp16.')]
 Workers = Annotated[int | None, Option(help='Threads [the cores].')]
 Resume = Annotated[bool, Option(help='Continue unfinished work in --out.')]
 MaxOutput = Annotated[str, Option(help='Largest size of the results of a scene.')]
+Quiet = Annotated[bool, Option('--quiet', '-q', help='Show no progress.')]
 AllowVrt = Annotated[bool, Option('--allow-vrt', help='Open GDAL virtual rasters.')]
 
 
-EVERY_SECONDS = 30.0
-"""From one plain line to the next."""
+def listed(text: str | None) -> list[str] | None:
+    """Names of a text, separated by commas; None of None."""
+    return None if text is None else [name.strip() for name in text.split(',') if name.strip()]
+
+
+def numbers(text: str | None, option: str) -> list[int] | None:
+    """Whole numbers of a text, separated by commas; None of None."""
+    names = listed(text)
+    try:
+        return None if names is None else [int(name) for name in names]
+    except ValueError as error:
+        raise UsageError(f'{option} takes whole numbers separated by commas, not {text!r}') from error
+
+
+def cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as ``500M``, ``8G`` or ``1.5TB``."""
+    match = re.fullmatch(r'(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?', text.strip(), re.IGNORECASE)
+    if match is None:
+        raise UsageError(f'a size is a number with K, M, G or T, such as 8G, not {text!r}')
+    return int(float(match[1]) * UNITS[match[2].upper()])
 
 
 @contextmanager
-def progress_bar(name: str, *, shown: bool = True, unit: str = 'tiles') -> Iterator['Progress']:
-    """A bar on standard error with tiles, or what `unit` says, a second and the time left.
+def progress_bar(
+    name: str, *, shown: bool = True, quiet: bool = False, unit: str = 'tiles'
+) -> Iterator['Progress']:
+    """Show progress on standard error: what is done, how fast, and the time left.
 
-    Where standard error is no terminal, a plain line every 30 s says the same, whatever `shown` says.
+    A terminal gets a bar; anything else, such as a log file, a plain line every 30 s, which does not
+    depend on `shown`.
+
+    Args:
+        name: of what is worked on.
+        shown: whether a terminal gets a bar.
+        quiet: whether to show nothing at all.
+        unit: what is counted.
+
+    Yields:
+        What is called with the number just done, and of all.
     """
+    if quiet:
+        yield lambda done, total: None
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -144,23 +162,23 @@ def progress_bar(name: str, *, shown: bool = True, unit: str = 'tiles') -> Itera
 
 
 class _Lines:
-    """Plain lines for logs."""
+    """Progress as plain lines for logs."""
 
     def __init__(self, name: str, unit: str) -> None:
         self.name, self.unit = name, unit
         self.done = self.before = 0
         self.start: float | None = None
-        self.said = time.monotonic()
+        self.printed = time.monotonic()
 
     def advance(self, count: int, total: int) -> None:
-        """Count on, and say so where the last line is 30 s old."""
+        """Add to the count, and print a line where the last one is 30 s old."""
         now = time.monotonic()
         self.done += count
-        if self.start is None:  # what comes first was finished before
+        if self.start is None:  # the first call counts what an earlier run finished: it tells no speed
             self.start, self.before = now, self.done
-        if now - self.said < EVERY_SECONDS or self.done >= total:
+        if now - self.printed < EVERY_SECONDS or self.done >= total:
             return
-        self.said = now
+        self.printed = now
         share = f'{100 * self.done / max(total, 1):.0f} %'
         line = f'{self.name}: {self.done:,} of {total:,} {self.unit} ({share})'
         speed = (self.done - self.before) / max(now - self.start, 1e-9)
@@ -177,8 +195,8 @@ def _duration(seconds: float) -> str:
     return f'{minutes} min' if minutes < 90 else f'{minutes // 60} h {minutes % 60} min'
 
 
-class Kept:
-    """Counts what a run has finished, of which nothing is lost where it stops."""
+class KeptWork:
+    """Counts the tiles that a run has finished, which are kept where it stops."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
@@ -186,7 +204,7 @@ class Kept:
         self._started = False
 
     def watch(self, progress: 'Progress') -> 'Progress':
-        """The same progress, counted; says what a run that continues had before."""
+        """Wrap what is called with progress so that it counts, and says what an earlier run had finished."""
 
         def advance(tiles: int, total: int) -> None:
             self.done, self.total = self.done + tiles, total
@@ -202,7 +220,7 @@ class Kept:
         return advance
 
     def tell(self) -> None:
-        """Say what is kept, where anything is."""
+        """Say how many tiles are kept, if any."""
         if self.done and self.folder.is_dir():
             print(
                 f'geores: {self.name}: stopped: {self.done:,} of {self.total:,} tiles are kept in '
@@ -213,14 +231,14 @@ class Kept:
 
 
 @contextmanager
-def keeping(name: str, folder: Path | None) -> Iterator[Kept]:
-    """Say what is kept where the block is left by an error or an interrupt.
+def keeping(name: str, folder: Path | None) -> Iterator[KeptWork]:
+    """Say how much work is kept where the block is left by an error or an interrupt.
 
     Args:
         name: of the scene.
         folder: of unfinished work; None where nothing is kept.
     """
-    kept = Kept(name, folder or Path())
+    kept = KeptWork(name, folder or Path())
     try:
         yield kept
     except (GeoresError, KeyboardInterrupt):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geores.cli import common
 from geores.cli.common import progress_bar
 from geores.errors import GeoresError
 
@@ -18,6 +19,7 @@ __all__ = ['app']
 KINDS = {'s2': 'Sentinel-2 patches', 's1': 'Sentinel-1 patches', 'map': 'reference maps'}
 ONLY_PRESENT = 'For a part of the data set: leave out rows of the metadata of which nothing is there.'
 SHOWN = 5
+"""Faults that are named."""
 
 app = typer.Typer(help='Convert a data set from one layout on disk to another.', no_args_is_help=True)
 Option = typer.Option
@@ -42,19 +44,20 @@ def reben(
     only_present: Annotated[bool, Option('--only-present', help=ONLY_PRESENT)] = False,
     jobs: Annotated[int | None, Option(help='Processes [the cores].')] = None,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace DST, or unfinished other work.')] = False,
+    quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
 ) -> None:
-    """Convert BigEarthNet v2.0 (reBEN); a run that was stopped goes on where it was."""
+    """Convert BigEarthNet v2.0 (reBEN); a run that was stopped continues when the command is given again."""
     from geores.converting.convert import convert_reben
 
-    with progress_bar(folder.name, shown=not as_json, unit='patches') as progress:
+    with progress_bar(folder.name, shown=not as_json, quiet=quiet, unit='patches') as progress:
         done = convert_reben(
             source,
             folder,
             form,
             metadata=metadata,
             only_present=only_present,
-            jobs=cores() if jobs is None else jobs,
+            jobs=common.cores() if jobs is None else jobs,
             overwrite=overwrite,
             progress=progress,
         )
@@ -66,29 +69,14 @@ def reben(
         )
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
-def left_out_shown(rows: int) -> None:
-    """Say how many rows of the metadata were left out, if any.
-
-    Args:
-        rows: Their number.
-    """
+def print_left_out(rows: int) -> None:
+    """Print how many rows of the metadata were left out, if any."""
     if rows:
         print(f'{rows:,} rows of the metadata left out, for nothing of them is there')
 
 
-def faults_shown(faults: 'list[Any]') -> None:
-    """Name the first faults on standard error.
-
-    Args:
-        faults: Each with `patch` and `reason`.
-    """
+def print_faults(faults: 'list[Any]') -> None:
+    """Name the first faults, each with its patch and reason, on standard error."""
     for fault in faults[:SHOWN]:
         print(f'{fault.patch}: {fault.reason}', file=sys.stderr)
     if len(faults) > SHOWN:
@@ -114,5 +102,5 @@ def _show(done: 'Conversion', *, as_json: bool) -> None:
         f'{done.folder} ({done.form}): {counts}; written and read again in {done.seconds:.1f} s '
         f'({rate:,.0f}/s)'
     )
-    left_out_shown(done.left_out)
-    faults_shown(done.faults)
+    print_left_out(done.left_out)
+    print_faults(done.faults)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geores.cli import common
 from geores.cli.common import listed, progress_bar
 from geores.errors import UsageError
 
@@ -38,9 +39,9 @@ FIGURES = {
 }
 _WIDEST = 32
 HEADS = {
-    'support': 'true',
-    'predicted': 'said',
-    'threshold': 'from',
+    'support': 'support',
+    'predicted': 'pred.',
+    'threshold': 'thr.',
     'ap': 'AP',
     'f1': 'F1',
     'precision': 'prec.',
@@ -59,15 +60,15 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar='DATA...',
-            help='Folder with a folder a class; folder of GeoTIFF patches with labels.csv; BigEarthNet v2.0 '
-            '(reBEN); or scenes, with --labels. For a model that answers questions: folder in the layout of '
-            'RSVQA.',
+            help='Folder with one folder per class; folder of GeoTIFF patches with labels.csv; BigEarthNet '
+            'v2.0 (reBEN); or scenes, with --labels. For a model that answers questions: folder in the '
+            'layout of RSVQA.',
         ),
     ],
     labels: Annotated[str | None, Option(help='Vector file of polygons or points over the scenes.')] = None,
     column: Annotated[str | None, Option(help='Its column of classes.')] = None,
     resolution: Annotated[
-        float | None, Option(help='Metres a pixel of scenes [what the model takes].')
+        float | None, Option(help='Metres per pixel of scenes [what the model takes].')
     ] = None,
     stride: Annotated[int | None, Option(help='Pixels from tile to tile of scenes [the tile].')] = None,
     min_share: Annotated[
@@ -88,7 +89,7 @@ def evaluate(
         str | None, Option(help='Names of the bands in file order, by commas, where GeoTIFFs do not say.')
     ] = None,
     mode: Annotated[
-        str | None, Option(help="scene (one label an image) or multi-label [the model's].")
+        str | None, Option(help="scene (one label per image) or multi-label [the model's].")
     ] = None,
     split: Annotated[
         str,
@@ -126,8 +127,9 @@ def evaluate(
     workers: Annotated[int, Option(help='Processes that read images beside this one.')] = 0,
     bootstrap: Annotated[int, Option(help='Drawings of images for 95 % intervals; 0 for none.')] = 1000,
     seed: Annotated[int, Option(help='Of the drawings and the question-only model.')] = 0,
-    out: Annotated[Path | None, Option(help='Folder for tables and plots.')] = None,
+    out: Annotated[Path | None, Option('--out', '-o', help='Folder for tables and plots.')] = None,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace results in --out.')] = False,
+    quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='Print one JSON object.')] = False,
 ) -> None:
     """Measure how well MODEL answers on labelled DATA."""
@@ -165,10 +167,10 @@ def evaluate(
     )
     if out is not None:
         evaluator.check_output(out, overwrite=overwrite)
-    with progress_bar(evaluator.model.name, shown=not as_json, unit='images') as progress:
+    with progress_bar(evaluator.model.name, shown=not as_json, quiet=quiet, unit='images') as progress:
         found = evaluator.run(progress)
     paths = {} if out is None else found.save(out, overwrite=overwrite)
-    _tell(found)
+    _print_notes(found)
     if as_json:
         _print_json(found, paths)
     else:
@@ -189,8 +191,8 @@ def _pairs(text: str | None) -> dict[str, str]:
     return pairs
 
 
-def _tell(found: 'Evaluation | VQAEvaluation') -> None:
-    """Notes and warnings, on standard error."""
+def _print_notes(found: 'Evaluation | VQAEvaluation') -> None:
+    """Print notes and warnings on standard error."""
     for kind, lines in (('note', found.notes), ('warning', found.warnings)):
         for line in lines:
             print(f'geores: {kind}: {line}', file=sys.stderr)
@@ -204,7 +206,7 @@ def _print_json(found: 'Evaluation | VQAEvaluation', paths: dict[str, Path]) -> 
 
 
 def _print_answers(found: 'VQAEvaluation', paths: dict[str, Path]) -> None:
-    """Model beside majority and question-only model, by kind of question."""
+    """Print the model beside the majority and question-only baselines, per question type."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)
@@ -216,12 +218,12 @@ def _print_answers(found: 'VQAEvaluation', paths: dict[str, Path]) -> None:
     console.print(gain)
     console.print(f'expected calibration error: {_number(found.metrics["ece"])}')
     if len(found.per_source) > 1:
-        console.print(_right(_rows('source', found.per_source)))
+        console.print(_right_aligned(_frame_table('source', found.per_source)))
     _print_paths(console, paths)
 
 
 def _print_labels(found: 'Evaluation', paths: dict[str, Path]) -> None:
-    """Tables of figures, of labels and, where there are several, of sources."""
+    """Print tables of figures, of labels and, where there are several, of sources."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -234,10 +236,12 @@ def _print_labels(found: 'Evaluation', paths: dict[str, Path]) -> None:
             limits = found.intervals.get(name)
             span = '' if limits is None else f'{_number(limits[0])} to {_number(limits[1])}'
             table.add_row(text, _number(found.metrics[name]), span)
-    console.print(_right(table))
-    console.print(_right(_rows('label', found.per_class)))
+    console.print(_right_aligned(table))
+    console.print(_right_aligned(_frame_table('label', found.per_class)))
     if len(found.per_source) > 1:
-        console.print(_right(_rows('source', found.per_source[_brief(found.per_source)])))
+        console.print(
+            _right_aligned(_frame_table('source', found.per_source[_brief_columns(found.per_source)]))
+        )
     _print_paths(console, paths)
 
 
@@ -246,12 +250,12 @@ def _print_paths(console: 'Console', paths: dict[str, Path]) -> None:
         console.print(f'{kind.replace("_", " ")}: {path}', soft_wrap=True)
 
 
-def _brief(frame: 'pd.DataFrame') -> list[str]:
+def _brief_columns(frame: 'pd.DataFrame') -> list[str]:
     wanted = ('images', 'accuracy', 'f1_micro', 'f1_macro', 'ap_micro', 'ap_macro', 'ece')
     return [name for name in wanted if name in frame]
 
 
-def _rows(first: str, frame: 'pd.DataFrame') -> 'Table':
+def _frame_table(first: str, frame: 'pd.DataFrame') -> 'Table':
     from rich import box
     from rich.table import Table
 
@@ -262,7 +266,7 @@ def _rows(first: str, frame: 'pd.DataFrame') -> 'Table':
     return table
 
 
-def _right(table: 'Table') -> 'Table':
+def _right_aligned(table: 'Table') -> 'Table':
     for column in table.columns[1:]:
         column.justify = 'right'
     return table

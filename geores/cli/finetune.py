@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geores.cli import common
 from geores.cli.common import listed, numbers, progress_bar
 from geores.cli.messages import print_messages
 from geores.errors import UsageError
@@ -31,7 +32,7 @@ def finetune(
     ],
     labels: Annotated[Path, Option(help='Vector file of polygons or points, in any CRS.')],
     column: Annotated[str, Option(help='Column of the file that holds the class.')],
-    out: Annotated[Path, Option(help='Folder for the bundle, its report and figure.')],
+    out: Annotated[Path, Option('--out', '-o', help='Folder for the bundle, its report and figure.')],
     base: Annotated[
         str, Option(help='Name or path of the bundle to start from; auto picks by bands and pixel size.')
     ] = 'auto',
@@ -48,7 +49,7 @@ def finetune(
         float, Option(help='Tiles with a smaller share of valid pixels are left out.')
     ] = 0.5,
     min_tiles: Annotated[int, Option(help='Classes with fewer tiles are dropped.')] = 10,
-    resolution: Annotated[float | None, Option(help='Metres a pixel [what the base takes].')] = None,
+    resolution: Annotated[float | None, Option(help='Metres per pixel [what the base takes].')] = None,
     bands: Annotated[str | None, Option(help='Names of the bands in file order, by commas.')] = None,
     mask: Annotated[
         list[str] | None,
@@ -66,7 +67,7 @@ def finetune(
     val_share: Annotated[float, Option(help='Part kept for validation.')] = 0.2,
     epochs: Annotated[int | None, Option(help='Passes over the tiles [about 600 steps, 10 to 40].')] = None,
     learning_rate: Annotated[
-        float | None, Option(help='After warm-up [5e-4; 2e-4 with fewer than 100 tiles a class].')
+        float | None, Option(help='After warm-up [5e-4; 2e-4 with fewer than 100 tiles per class].')
     ] = None,
     batch_size: Annotated[int, Option(help='Tiles in a step.')] = 32,
     seed: Annotated[int, Option(help='Of split and training.')] = 0,
@@ -78,6 +79,7 @@ def finetune(
     resume: Annotated[
         bool, Option('--resume/--no-resume', help='Go on where the same command was stopped.')
     ] = True,
+    quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='The report as one JSON object.')] = False,
 ) -> None:
     """Train a model of your own classes on SCENE and labelled polygons or points, and say how good it is.
@@ -116,7 +118,7 @@ def finetune(
     check_bundle_path(out, overwrite=overwrite)
     try:
         plan = _planned(scenes, labels, column, base, options, listed(bands))
-        _run(plan, out, overwrite=overwrite, resume=resume, as_json=as_json)
+        _run(plan, out, overwrite=overwrite, resume=resume, quiet=quiet, as_json=as_json)
     except KeyboardInterrupt:
         print('geores: stopped; nothing was written', file=sys.stderr)
         sys.exit(STOPPED)
@@ -146,13 +148,15 @@ def _planned(
     return plan
 
 
-def _run(plan: 'FinetunePlan', out: Path, *, overwrite: bool, resume: bool, as_json: bool) -> None:
+def _run(
+    plan: 'FinetunePlan', out: Path, *, overwrite: bool, resume: bool, quiet: bool, as_json: bool
+) -> None:
     from geores.training.finetune_options import FinetuneWork
 
     with print_messages():
         work = FinetuneWork(out, plan.fingerprint(), resume=resume)
     try:
-        with print_messages(), progress_bar('training', shown=not as_json) as progress:
+        with print_messages(), progress_bar('training', shown=not as_json, quiet=quiet) as progress:
             result = plan.run(progress, work)
         result.save(out, overwrite=overwrite)
         work.remove()
@@ -214,8 +218,8 @@ def _classes(score: 'SplitScore') -> 'Table':
         column.justify = 'right'
     for label, row in score.to_dict()['per_class'].items():
         shares = (row['users_accuracy'], row['producers_accuracy'], row['f1'])
-        said = ('-' if share is None else f'{share:.1%}' for share in shares)
-        table.add_row(label, str(row['train_tiles']), str(row['validation_tiles']), *said)
+        cells = ('-' if share is None else f'{share:.1%}' for share in shares)
+        table.add_row(label, str(row['train_tiles']), str(row['validation_tiles']), *cells)
     return table
 
 

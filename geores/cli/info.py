@@ -1,7 +1,4 @@
-"""`geores info`: what a scene's headers say.
-
-`geores models`: the bundles that ship and those of other packages.
-"""
+"""`geores info`: what a scene's headers say. `geores models`: the bundles that are known by name."""
 
 import json
 import sys
@@ -18,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ['info', 'models']
 
+HEADLINE_METRICS = ('accuracy', 'f1_micro', 'f1_macro', 'ap_micro', 'ap_macro', 'mae', 'rmse', 'r2')
+"""Metrics that people compare models by."""
+
 COLUMNS = ('name', 'resolution', 'dtype', 'shape', 'nodata', 'units', 'compression')
 
 
@@ -25,7 +25,7 @@ def info(
     scenes: Annotated[list[str], typer.Argument(metavar='SCENE...', help='Raster, folder or product.')],
     bands: Annotated[str | None, typer.Option(help='Names of the bands in file order, by commas.')] = None,
     allow_vrt: Annotated[bool, typer.Option(help='Open GDAL virtual rasters.')] = False,
-    as_json: Annotated[bool, typer.Option('--json', help='One JSON object a line, one a scene.')] = False,
+    as_json: Annotated[bool, typer.Option('--json', help='One JSON object per line, one per scene.')] = False,
 ) -> None:
     """Say what a scene is, from its headers: bands, CRS, pixel size, and the model that suits it."""
     from geores.classification.select import choose_model
@@ -75,12 +75,9 @@ def _text(value: object, between: str = 'x') -> str:
     return '' if value is None else str(value)
 
 
-TOLD = ('accuracy', 'f1_micro', 'f1_macro', 'ap_micro', 'ap_macro', 'mae', 'rmse', 'r2')
-
-
 def models(
     as_json: Annotated[
-        bool, typer.Option('--json', help='One JSON object a line: the card, its package and folder.')
+        bool, typer.Option('--json', help='One JSON object per line: the card, its package and folder.')
     ] = False,
 ) -> None:
     """List the models known by name: labels, bands, licence, measured metrics, where they come from."""
@@ -120,10 +117,10 @@ def _table(bundle: 'Bundle') -> 'Table':
 
 
 def _metrics(metrics: 'Mapping[str, object]') -> str:
-    """The figures that people compare by, and what they were measured on."""
-    shown = [f'{name} {value:.3f}' for name, value in metrics.items() if _told(name, value)]
+    """The headline metrics, and the split that they were measured on."""
+    shown = [
+        f'{name} {value:.3f}'
+        for name, value in metrics.items()
+        if name in HEADLINE_METRICS and isinstance(value, float)
+    ]
     return f'{", ".join(shown)} ({metrics.get("split", "split unknown")})'
-
-
-def _told(name: str, value: object) -> bool:
-    return name in TOLD and isinstance(value, float)

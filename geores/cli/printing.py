@@ -1,84 +1,12 @@
-"""What a command prints of results that stand already.
+"""How results are printed: as one JSON object per line, or as notes, a table and paths.
 
-A classification as the terminal shows it: as one JSON object, or as notes, a table and paths.
+A result of this run is printed from itself, a result of an earlier run from its entry in `run.json`.
 """
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-__all__ = ['print_json', 'print_result', 'show_answer_done', 'show_done']
-
-
-def show_done(name: str, entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
-    """Print what a classification gave, from its record.
-
-    Args:
-        name: of the scene.
-        entry: what the record says of it.
-        folder: of the results.
-        as_json: as one JSON object a line, with ``done_before``.
-    """
-    from rich.console import Console
-    from rich.table import Table
-
-    from geores.classification.classify import DONE, as_printed
-
-    record = as_printed(entry, folder, name)
-    if as_json:
-        print(json.dumps(record), flush=True)
-        return
-    console = Console(highlight=False, markup=False)  # paths may hold brackets
-    for note in record.get('notes', []):
-        console.print(f'note: {note}', style='dim', soft_wrap=True)
-    for kind in ('labels', 'means'):
-        if isinstance(figures := record.get(kind), dict):
-            head = ('label', 'share of valid area') if kind == 'labels' else ('value', 'mean of valid area')
-            table = Table(*head, title=f'{name} ({record.get("model")})')
-            for label, figure in figures.items():
-                table.add_row(label, _in_words(figure, share=kind == 'labels'))
-            console.print(table)
-    console.print(f'{DONE}: {record["tiles"]:,} tiles; --overwrite computes them again', soft_wrap=True)
-    _print_outputs(console, record)
-
-
-def show_answer_done(entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
-    """Print an answer that was given before, from its record.
-
-    Args:
-        entry: what the record says of the question.
-        folder: of the results.
-        as_json: as one JSON object a line, with ``done_before``.
-    """
-    from rich.console import Console
-
-    from geores.asking.understand import how_sure
-    from geores.classification.classify import DONE, as_printed
-
-    record = as_printed(entry, folder)
-    if as_json:
-        print(json.dumps(record), flush=True)
-        return
-    console = Console(highlight=False, markup=False)
-    console.print(record['question'], style='bold', soft_wrap=True)
-    console.print(f'  {record["text"]}{how_sure(record["probability"])}', soft_wrap=True)
-    for note in record.get('notes', []):
-        console.print(f'  note: {note}', style='dim', soft_wrap=True)
-    console.print(f'  {DONE}; --overwrite computes it again', soft_wrap=True)
-    _print_outputs(console, record, indent='  ')
-
-
-def _in_words(figure: float | None, *, share: bool) -> str:
-    if figure is None:
-        return ''
-    return f'{figure:.1%}' if share else f'{figure:.4g}'
-
-
-def _print_outputs(console: Any, record: Mapping[str, Any], indent: str = '') -> None:  # noqa: ANN401
-    for kind, path in record['outputs'].items():
-        console.print(f'{indent}{kind}: {path}', soft_wrap=True)
-
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -88,9 +16,10 @@ if TYPE_CHECKING:
 
     Result = Classification | PixelClassification
 
+__all__ = ['print_earlier', 'print_earlier_answer', 'print_json', 'print_result']
 
 _OF_TILES = {'single-label': ' of tiles', 'multi-label': ' of tiles with it'}
-"""What areas and shares are of, by the model's task; of pixels they are what they seem."""
+"""What areas and shares measure, by the model's task; models that label pixels need no such words."""
 
 
 def print_json(result: 'Result', out: Path) -> None:
@@ -99,7 +28,7 @@ def print_json(result: 'Result', out: Path) -> None:
 
 
 def print_result(result: 'Result', out: Path) -> None:
-    """Print notes, a table of labels with their areas and shares, and where the files lie."""
+    """Print notes, a table of labels with areas and shares, and where the files lie."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)  # paths may hold brackets
@@ -120,7 +49,7 @@ def print_result(result: 'Result', out: Path) -> None:
 
 
 def _record(result: 'Result', out: Path) -> dict[str, Any]:
-    """What ``--json`` prints."""
+    """The JSON object of a result."""
     from geores.classification.outputs import kinds_of, legend_values, outputs
 
     paths = outputs(out, result.name)
@@ -168,7 +97,7 @@ def _table(result: 'Result') -> 'Table':
 
 
 def _remarks(result: 'Result') -> list[str]:
-    """What keeps the numbers from being misread."""
+    """Sentences that keep the numbers from being misread."""
     lines = []
     if result.card.task in ('single-label', 'multi-label'):
         tile = result.plan.tiling.y.tile
@@ -181,3 +110,72 @@ def _remarks(result: 'Result') -> list[str]:
     if result.sureness is not None:
         lines.append(str(result.sureness))
     return lines
+
+
+def print_earlier(name: str, entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
+    """Print the result of an earlier run from its record.
+
+    Args:
+        name: of the scene.
+        entry: of the scene in the record.
+        folder: of the results.
+        as_json: as one JSON object on a line, with `done_before`.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from geores.classification.earlier_runs import DONE, as_printed
+
+    record = as_printed(entry, folder, name)
+    if as_json:
+        print(json.dumps(record), flush=True)
+        return
+    console = Console(highlight=False, markup=False)  # paths may hold brackets
+    for note in record.get('notes', []):
+        console.print(f'note: {note}', style='dim', soft_wrap=True)
+    for kind in ('labels', 'means'):
+        if isinstance(figures := record.get(kind), dict):
+            head = ('label', 'share of valid area') if kind == 'labels' else ('value', 'mean of valid area')
+            table = Table(*head, title=f'{name} ({record.get("model")})')
+            for label, figure in figures.items():
+                table.add_row(label, _in_words(figure, share=kind == 'labels'))
+            console.print(table)
+    console.print(f'{DONE}: {record["tiles"]:,} tiles; --overwrite computes them again', soft_wrap=True)
+    _print_outputs(console, record)
+
+
+def print_earlier_answer(entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
+    """Print the answer of an earlier run from its record.
+
+    Args:
+        entry: of the question in the record.
+        folder: of the results.
+        as_json: as one JSON object on a line, with `done_before`.
+    """
+    from rich.console import Console
+
+    from geores.asking.understand import how_sure
+    from geores.classification.earlier_runs import DONE, as_printed
+
+    record = as_printed(entry, folder)
+    if as_json:
+        print(json.dumps(record), flush=True)
+        return
+    console = Console(highlight=False, markup=False)
+    console.print(record['question'], style='bold', soft_wrap=True)
+    console.print(f'  {record["text"]}{how_sure(record["probability"])}', soft_wrap=True)
+    for note in record.get('notes', []):
+        console.print(f'  note: {note}', style='dim', soft_wrap=True)
+    console.print(f'  {DONE}; --overwrite computes it again', soft_wrap=True)
+    _print_outputs(console, record, indent='  ')
+
+
+def _in_words(figure: float | None, *, share: bool) -> str:
+    if figure is None:
+        return ''
+    return f'{figure:.1%}' if share else f'{figure:.4g}'
+
+
+def _print_outputs(console: Any, record: Mapping[str, Any], indent: str = '') -> None:  # noqa: ANN401
+    for kind, path in record['outputs'].items():
+        console.print(f'{indent}{kind}: {path}', soft_wrap=True)

@@ -1,14 +1,6 @@
-"""`geores questions from-labels`: questions and answers from the labels of images.
-
-`geores questions make`: questions and answers from scenes and OpenStreetMap.
-
-`geores questions stats`: what a set of questions holds.
-
-`geores questions`: questions and answers about imagery, made and described.
-"""
+"""`geores questions`: make questions and answers about imagery, and describe sets of them."""
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geores.cli import common
 from geores.cli.common import listed, numbers, progress_bar
 from geores.errors import UsageError
 
@@ -27,18 +20,31 @@ if TYPE_CHECKING:
 __all__ = ['app', 'from_labels', 'make', 'stats']
 
 Option = typer.Option
+Box = tuple[float, float, float, float]
+Pair = tuple[float, float]
+
+SHOWN = 6
+"""Answers per question type that the table of `stats` shows."""
+
+app = typer.Typer(
+    help='Make questions and answers about imagery, and describe sets of them.',
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
+@app.command(name='from-labels')
 def from_labels(
     data: Annotated[
         Path,
         typer.Argument(
             metavar='DATA',
-            help='Folder with multilabels.csv or labels.csv, or with a folder a class; or a Parquet table.',
+            help='Folder with multilabels.csv or labels.csv, or with one folder per class; '
+            'or a Parquet table.',
         ),
     ],
-    out: Annotated[Path, Option(help='Folder for the questions.')],
-    questions: Annotated[int, Option(help='Most questions an image.')] = 25,
+    out: Annotated[Path, Option('--out', '-o', help='Folder for the questions.')],
+    questions: Annotated[int, Option(help='Most questions per image.')] = 25,
     seed: Annotated[int, Option(help='Of all draws.')] = 0,
     hierarchy: Annotated[
         str | None, Option(help='What labels decide: clc43, reben19, multilabel17, eurosat10 or a YAML file.')
@@ -57,6 +63,7 @@ def from_labels(
     style: Annotated[str | None, Option(help="Wordings: english or released [the mode's].")] = None,
     images: Annotated[bool, Option(help='Copy the images into the folder.')] = True,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace questions in --out.')] = False,
+    quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
 ) -> None:
     """Make questions and answers from labels alone, in the layout of RSVQA."""
@@ -73,12 +80,13 @@ def from_labels(
         style=style,  # type: ignore[arg-type]
         images=images,
     )
-    with progress_bar(data.name, shown=not as_json, unit='images') as progress:
+    with progress_bar(data.name, shown=not as_json, quiet=quiet, unit='images') as progress:
         made = questions_from_labels(data, out, options, overwrite=overwrite, progress=progress)
     print(json.dumps(asdict(made))) if as_json else _print_label_set(made)
 
 
 def _print_label_set(made: 'LabelQuestionSet') -> None:
+    """Print numbers of questions and answers, and where they lie."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)
@@ -91,10 +99,7 @@ def _print_label_set(made: 'LabelQuestionSet') -> None:
     console.print(f'questions: {made.folder}', soft_wrap=True)
 
 
-Box = tuple[float, float, float, float]
-Pair = tuple[float, float]
-
-
+@app.command(name='make')
 def make(
     scenes: Annotated[
         list[str],
@@ -107,9 +112,9 @@ def make(
         list[str],
         Option(help='.osm.pbf, GeoPackage, GeoParquet, Shapefile, GeoJSON or Overpass JSON (repeatable).'),
     ],
-    out: Annotated[Path, Option(help='Folder for the dataset.')],
+    out: Annotated[Path, Option('--out', '-o', help='Folder for the dataset.')],
     tile: Annotated[int, Option(help='Pixels of a tile.')] = 256,
-    questions: Annotated[int, Option(help='Questions a tile.')] = 100,
+    questions: Annotated[int, Option(help='Questions per tile.')] = 100,
     seed: Annotated[int, Option(help='Gives other questions.')] = 0,
     mode: Annotated[str, Option(help='corrected, or faithful to the published generator.')] = 'corrected',
     balance: Annotated[
@@ -128,14 +133,14 @@ def make(
         Pair | None,
         Option(
             metavar='MEDIUM LARGE',
-            help='Square metres from which on [100 500 below 2 m a pixel, 3000 10000].',
+            help='Square metres from which on [100 500 below 2 m per pixel, 3000 10000].',
         ),
     ] = None,
     bands: Annotated[str | None, Option(help='Names of the bands in file order, by commas.')] = None,
     stretch: Annotated[
         Pair | None, Option(metavar='LOW HIGH', help='Numbers shown black and white [percentiles 2 and 98].')
     ] = None,
-    resolution: Annotated[float | None, Option(help="Metres a pixel [the scene's].")] = None,
+    resolution: Annotated[float | None, Option(help="Metres per pixel [the scene's].")] = None,
     bbox: Annotated[Box | None, Option(metavar='W S E N', help='Part of the scene, in its CRS.')] = None,
     bbox_crs: Annotated[str | None, Option(help='CRS of --bbox, such as EPSG:4326.')] = None,
     mask: Annotated[str | None, Option(help='Raster of what to leave out: SCL, or any but 0.')] = None,
@@ -151,6 +156,7 @@ def make(
     jobs: Annotated[int | None, Option(help='Processes [the cores].')] = None,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace the dataset in --out.')] = False,
     allow_vrt: Annotated[bool, Option('--allow-vrt', help='Open GDAL virtual rasters.')] = False,
+    quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object on one line.')] = False,
 ) -> None:
     """Cut scenes into tiles and ask questions of each, with answers from OpenStreetMap.
@@ -187,13 +193,13 @@ def make(
         raise UsageError(f'jobs has to be at least 1, not {jobs}')
     if preview < 0:
         raise UsageError(f'preview has to be 0 or more, not {preview}')
-    with progress_bar(out.name, shown=not as_json) as progress:
+    with progress_bar(out.name, shown=not as_json, quiet=quiet) as progress:
         made = make_questions(
             scenes,
             osm,
             out,
             options,
-            jobs=jobs or _cores(),
+            jobs=jobs or common.cores(),
             preview=preview,
             overwrite=overwrite,
             progress=progress,
@@ -208,10 +214,6 @@ def _fractions(text: str) -> tuple[float, ...]:
         raise UsageError(f"fractions are numbers such as '0.7,0.15,0.15', not {text!r}") from error
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
 def _print_json(made: 'QuestionSet') -> None:
     record = {
         'out': str(made.folder),
@@ -224,7 +226,7 @@ def _print_json(made: 'QuestionSet') -> None:
 
 
 def _print_set(made: 'QuestionSet') -> None:
-    """Notes, a table of questions by type, tiles by part, and where the dataset lies."""
+    """Print notes, a table of questions per type, tiles per part, and where the dataset lies."""
     from rich.console import Console
     from rich.table import Table
 
@@ -244,16 +246,14 @@ def _print_set(made: 'QuestionSet') -> None:
     console.print(f'dataset: {made.folder} (ODbL: see ATTRIBUTION.txt)', soft_wrap=True)
 
 
-TOLD = 6
-
-
+@app.command(name='stats')
 def stats(
     folder: Annotated[Path, typer.Argument(metavar='DIR', help='Folder of questions in the RSVQA layout.')],
     encoding: Annotated[
-        str, typer.Option(help='How numbers are counted: raw, lr or hr (the bins of RSVQA), or auto.')
+        str, Option(help='How numbers are counted: raw, lr or hr (the bins of RSVQA), or auto.')
     ] = 'auto',
-    plot: Annotated[Path | None, typer.Option(metavar='FILE', help='Draw them: PNG, PDF, SVG.')] = None,
-    as_json: Annotated[bool, typer.Option('--json', help='One JSON object.')] = False,
+    plot: Annotated[Path | None, Option(metavar='FILE', help='Draw them: PNG, PDF, SVG.')] = None,
+    as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
 ) -> None:
     """Describe questions: types, answers, and how much the question alone gives away."""
     from geores.question_sets.stats import describe_questions, plot_stats
@@ -281,11 +281,13 @@ def _print_stats(folder: Path, found: 'QuestionStats', encoding: str) -> None:
         soft_wrap=True,
     )
     answers = Table('type', 'questions', 'share', 'texts', 'answers')
-    for name, one in found.types.items():
-        shown = [f'{text} {number / one.questions:.1%}' for text, number in list(one.answers.items())[:TOLD]]
-        more = [f'{len(one.answers) - TOLD:,} more'] if len(one.answers) > TOLD else []
+    for name, kind in found.types.items():
+        shown = [
+            f'{text} {number / kind.questions:.1%}' for text, number in list(kind.answers.items())[:SHOWN]
+        ]
+        more = [f'{len(kind.answers) - SHOWN:,} more'] if len(kind.answers) > SHOWN else []
         answers.add_row(
-            name, f'{one.questions:,}', f'{one.share:.1%}', f'{one.texts:,}', ', '.join(shown + more)
+            name, f'{kind.questions:,}', f'{kind.share:.1%}', f'{kind.texts:,}', ', '.join(shown + more)
         )
     console.print(answers)
     bias = Table(
@@ -297,14 +299,14 @@ def _print_stats(folder: Path, found: 'QuestionStats', encoding: str) -> None:
         title='Answering with the commonest answer (left out: that of other images)',
         title_justify='left',
     )
-    for name, one in found.types.items():
-        bias.add_row(name, *_row(one.bias))
-    bias.add_row('all questions', *_row(found.bias))
-    bias.add_row('mean of types', *_row(found.mean_bias))
+    for name, kind in found.types.items():
+        bias.add_row(name, *_bias_cells(kind.bias))
+    bias.add_row('all questions', *_bias_cells(found.bias))
+    bias.add_row('mean of types', *_bias_cells(found.mean_bias))
     console.print(bias)
 
 
-def _row(bias: 'Bias') -> list[str]:
+def _bias_cells(bias: 'Bias') -> list[str]:
     figures = (
         bias.type_resubstitution,
         bias.type_left_out,
@@ -312,13 +314,3 @@ def _row(bias: 'Bias') -> list[str]:
         bias.text_left_out,
     )
     return [f'{figure:.1%}' for figure in figures]
-
-
-app = typer.Typer(
-    help='Make questions and answers about imagery, and describe sets of them.',
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-app.command(name='from-labels')(from_labels)
-app.command(name='make')(make)
-app.command(name='stats')(stats)

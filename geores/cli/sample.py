@@ -21,7 +21,9 @@ def sample(
             metavar='MAP', help='Raster of classes, or _scores.tif or _tiles.parquet of classify.'
         ),
     ],
-    out: Annotated[Path, Option(help='GeoPackage for the points; the design goes into a .json beside it.')],
+    out: Annotated[
+        Path, Option('--out', '-o', help='GeoPackage for the points; the design goes into a .json beside it.')
+    ],
     size: Annotated[int | None, Option(help='Points in all.')] = None,
     standard_error: Annotated[
         float | None, Option(help='Of overall accuracy, such as 0.01; instead of --size.')

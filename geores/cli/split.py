@@ -26,7 +26,9 @@ def split(
             'folder of georeferenced rasters.',
         ),
     ],
-    out: Annotated[Path, Option(help='.parquet, .gpkg, .geojson or .csv for the rows with column split.')],
+    out: Annotated[
+        Path, Option('--out', '-o', help='.parquet, .gpkg, .geojson or .csv for the rows with column split.')
+    ],
     method: Annotated[
         str, Option(help='reben (official), blocks, hexagons, clusters, regions or random.')
     ] = 'blocks',
@@ -54,7 +56,7 @@ def split(
     overwrite: Annotated[bool, Option('--overwrite', help='Replace --out.')] = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
 ) -> None:
-    """Split rows by where they lie, so that the test says how a model does on ground it has not seen.
+    """Split rows by where they lie, so that the test shows how a model does on ground it has not seen.
 
     Neighbouring patches look alike: a model tested beside its training patches looks better than it is.
     Blocks, hexagons, clusters and regions go to one part each; --buffer keeps the parts apart. Test rows all
@@ -91,7 +93,7 @@ def split(
 
 def _fractions(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(one) for one in listed(text) or [])
+        return tuple(float(share) for share in listed(text) or [])
     except ValueError as error:
         raise UsageError(
             f'--fractions takes numbers separated by commas, such as 0.8,0.1,0.1, not {text!r}'
@@ -102,9 +104,9 @@ def _print(result: 'SplitResult', out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    told = Console(stderr=True, highlight=False, markup=False)
+    notes = Console(stderr=True, highlight=False, markup=False)
     for note in result.notes:
-        told.print(f'note: {note}', style='dim', soft_wrap=True)
+        notes.print(f'note: {note}', style='dim', soft_wrap=True)
     balance = result.balance
     table = Table('', *balance.sizes, title=result.source.name)
     for column in table.columns[1:]:

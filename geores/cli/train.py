@@ -1,11 +1,11 @@
-"""`geores train`: fit a task as a YAML file says."""
+"""`geores train`: fit a task as a YAML configuration describes."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from geores.cli.info import TOLD
+from geores.cli.info import HEADLINE_METRICS
 from geores.cli.messages import print_messages
 from geores.errors import UsageError
 
@@ -15,23 +15,23 @@ KINDS = {'geores.tasks': 'task', 'geores.datasets': 'datamodule', 'geores.archit
 
 
 def train(args: list[str]) -> None:
-    """Fit a task as a configuration says, or list what one can name (`--list`).
+    """Fit a task as a configuration describes, or list what a configuration can name (`--list`).
 
-    With `--folds N --out DIR` it is fitted once a fold, and then on everything, with the folds' figures
-    on the card.
+    With `--folds N --out DIR` the task is fitted once per fold and then on everything; the card states the
+    figures of the folds.
 
     Args:
-        args: As given after `geores train`, untouched.
+        args: as given after `geores train`, untouched.
 
     Raises:
-        UsageError: The configuration or what it names is not usable.
+        UsageError: if the configuration or what it names is not usable.
     """
     if '--list' in args:
         _list(as_json='--json' in args)
         return
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument('--folds', type=int)
-    parser.add_argument('--out', type=Path)
+    parser.add_argument('--out', '-o', type=Path)
     try:
         own, rest = parser.parse_known_args(args)
     except SystemExit:
@@ -52,13 +52,13 @@ def train(args: list[str]) -> None:
         shown = ', '.join(
             f'{name} {value:.3f} ± {figures[name + "_std"]:.3f}'
             for name, value in figures.items()
-            if name in TOLD
+            if name in HEADLINE_METRICS
         )
         print(f'{source}: {shown} ({figures["split"]})')
 
 
 def _list(*, as_json: bool) -> None:
-    """Tasks, datamodules and architectures that packages declare; none of them is imported."""
+    """Print the tasks, datamodules and architectures that packages declare, without importing them."""
     from geores.plugins import find_plugins
 
     rows = []

@@ -1,7 +1,4 @@
-"""`geores verify`: whether a data set on disk is whole.
-
-`geores verify-model`: a known answer for whoever has the file of a published model.
-"""
+"""`geores verify`: whether a data set on disk is whole. `geores verify-model`: whether a model's file is."""
 
 import json
 from dataclasses import asdict
@@ -10,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geores.cli import common
 from geores.cli.common import progress_bar
-from geores.cli.convert import KINDS, ONLY_PRESENT, cores, faults_shown, left_out_shown
-from geores.errors import GeoresError
+from geores.cli.convert import KINDS, ONLY_PRESENT, print_faults, print_left_out
+from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
     from geores.converting.verify import Verification
@@ -22,6 +20,9 @@ __all__ = ['verify', 'verify_model']
 
 Option = typer.Option
 
+FAILED = 1
+"""Exit code where a model's file is not what its card says."""
+
 
 def verify(
     path: Annotated[Path, typer.Argument(metavar='PATH', help='What `geores convert` wrote, or reads.')],
@@ -30,17 +31,18 @@ def verify(
     ] = None,
     only_present: Annotated[bool, Option('--only-present', help=ONLY_PRESENT)] = False,
     jobs: Annotated[int | None, Option(help='Processes [the cores].')] = None,
+    quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
 ) -> None:
     """Read every patch of a reBEN store, compare checksums and counts, and name what is broken."""
     from geores.converting.verify import verify_reben
 
-    with progress_bar(path.name, shown=not as_json, unit='patches') as progress:
+    with progress_bar(path.name, shown=not as_json, quiet=quiet, unit='patches') as progress:
         found = verify_reben(
             path,
             metadata=metadata,
             only_present=only_present,
-            jobs=cores() if jobs is None else jobs,
+            jobs=common.cores() if jobs is None else jobs,
             progress=progress,
         )
     _show(found, as_json=as_json)
@@ -73,13 +75,10 @@ def _show(found: 'Verification', *, as_json: bool) -> None:
         if found.table is None
         else f'counted against {found.table}'
     )
-    left_out_shown(found.left_out)
-    faults_shown(found.faults)
+    print_left_out(found.left_out)
+    print_faults(found.faults)
     if not found.faults:
         print('all is well')
-
-
-FAILED = 1
 
 
 def verify_model(
@@ -92,19 +91,19 @@ def verify_model(
     batch_size: Annotated[int, Option(help='Patches in one forward pass.')] = 64,
     workers: Annotated[int, Option(help='Processes that read patches.')] = 0,
     device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
+    quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
 ) -> None:
     """Say whether a model's file is what its card says: hash, tensors, order of bands, and figures on reBEN.
 
     Ends with exit code 1 where tensors do not match or figures are not the published ones.
     """
-    from geores.errors import UsageError
-    from geores.hub import verify_model as pipeline
+    from geores.hub.verify_model import verify_model as check_model
 
     if split not in {'train', 'val', 'test'}:
         raise UsageError(f"--split has to be 'train', 'val' or 'test', not {split!r}")
-    with progress_bar(Path(model).name, shown=not as_json) as progress:
-        found = pipeline.verify_model(
+    with progress_bar(Path(model).name, shown=not as_json, quiet=quiet) as progress:
+        found = check_model(
             model,
             data,
             split=split,  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
-"""Addresses of models on the Hugging Face Hub, and fetching them.
+"""Published models: their address on the Hugging Face Hub, fetching them, and reading their snapshot.
 
-From the snapshot of a published model to its card and its weights under the names of its network.
+A snapshot holds the publishers' configuration and weights. Reading it makes the card that geores needs, and
+puts the weights under the names of the network.
 """
 
 import json
@@ -33,17 +34,24 @@ __all__ = [
 ]
 
 PREFIX = 'hf:'
+"""Start of an address on the Hub."""
+CONFIG_FILE = 'config.json'
+WRAPPERS = ('model.', 'vision_encoder.')
+"""Prefixes of tensor names: a Lightning module and, in it, ConfigILM around the network of timm."""
+
 _FILES = ('card.json', 'config.json', 'model.safetensors', 'README.md')
+_NAMED = 5
+"""Tensors that a message names."""
 _ADDRESS = re.compile(r'hf:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?', re.ASCII)
 
 
 @dataclass(frozen=True)
 class HubAddress:
-    """A repository of the Hub, and which revision of it.
+    """A repository on the Hub at a revision.
 
     Attributes:
-        repo: Owner and name.
-        revision: Commit, tag or branch; None takes the newest.
+        repo: owner and name.
+        revision: commit, tag or branch; None for the newest.
     """
 
     repo: str
@@ -54,7 +62,7 @@ class HubAddress:
         """Read an address such as `hf:owner/name` or `hf:owner/name@revision`.
 
         Raises:
-            UsageError: It is no such address.
+            UsageError: if the text is no such address.
         """
         match = _ADDRESS.fullmatch(text.strip())
         if match is None:
@@ -65,20 +73,20 @@ class HubAddress:
 
 
 def fetch(address: HubAddress) -> Path:
-    """Bring a model's files to this machine, or find them in the Hub's cache.
+    """Download a model's files, or find them in the Hub's cache.
 
-    The Hub's own settings hold: `HF_HUB_OFFLINE=1` looks into the cache alone, `HF_HOME` says where that
-    is. Nothing but card, configuration, description and safetensors is fetched.
+    The Hub's own settings apply: with `HF_HUB_OFFLINE=1` only the cache is used, `HF_HOME` sets where it is.
+    Only card, configuration, description and safetensors are downloaded.
 
     Args:
-        address: What to fetch.
+        address: of the model.
 
     Returns:
-        The snapshot's folder.
+        The folder of the snapshot.
 
     Raises:
-        ModelNotFoundError: There is no such repository or revision, or it has to be asked for.
-        ReadError: The Hub cannot be reached and the cache does not hold it.
+        ModelNotFoundError: if there is no such repository or revision, or access has to be requested.
+        ReadError: if the Hub cannot be reached and the cache does not hold the model.
     """
     require('huggingface_hub')
     import huggingface_hub
@@ -90,7 +98,7 @@ def fetch(address: HubAddress) -> Path:
         )
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
         raise ModelNotFoundError(f'{_shown(address)}: {_reason(error)}') from error
-    except Exception as error:  # whatever network, disk or client make of it
+    except Exception as error:  # network, disk and client raise errors of many kinds
         raise ReadError(
             f'{_shown(address)} cannot be fetched and is not in the cache of the Hub ({_reason(error)}): '
             'try again with a network, or give the folder of a snapshot'
@@ -106,23 +114,16 @@ def _reason(error: Exception) -> str:
     return ' '.join(str(error).split())[:300] or type(error).__name__
 
 
-CONFIG_FILE = 'config.json'
-WRAPPERS = ('model.', 'vision_encoder.')
-"""What stands before the names of timm: a Lightning module and ConfigILM around the network."""
-
-_NAMED = 5
-
-
 @dataclass(frozen=True)
 class Snapshot:
-    """A published model as its files give it.
+    """A published model as read from its files.
 
     Attributes:
-        card: With the SHA-256 of the weights file.
-        tensors: Under the network's own names.
-        prefix: What stood before these names.
-        missing: Tensors of the network that the file lacks, or has in another shape.
-        unexpected: Tensors of the file that are not the network's.
+        card: with the SHA-256 of the weights file.
+        tensors: under the network's own names.
+        prefix: of these names in the file.
+        missing: names of tensors that the file lacks, or has in another shape.
+        unexpected: names of tensors that the network does not have.
     """
 
     card: ModelCard
@@ -133,17 +134,17 @@ class Snapshot:
 
     @property
     def matches(self) -> bool:
-        """Whether every tensor has its place."""
+        """Whether the file has exactly the tensors of the network."""
         return not self.missing and not self.unexpected
 
     def require_match(self, path: Path) -> None:
-        """Refuse a file that is of another network.
+        """Refuse a file of another network.
 
         Args:
-            path: For the message.
+            path: of the file, for the message.
 
         Raises:
-            BundleError: A tensor is missing or unexpected; names the first of them.
+            BundleError: if tensors are missing or unexpected; the message names the first of them.
         """
         problems = [
             f'{what}: {", ".join(names[:_NAMED])}'
@@ -157,20 +158,20 @@ class Snapshot:
 
 
 def is_snapshot(folder: Path) -> bool:
-    """Whether a folder is that of a published model: a configuration, and no card of geores."""
+    """Whether a folder is a snapshot: it has a configuration, and no card of geores."""
     return (folder / CONFIG_FILE).is_file() and not (folder / CARD_FILE).is_file()
 
 
 def load_snapshot(folder: Path, name: str = '') -> tuple[ModelCard, nn.Module]:
-    """Card and network of a published model.
+    """Load card and network of a published model.
 
     Args:
-        folder: With `config.json` and `model.safetensors`.
-        name: How it was asked for, which may say which model and release it is.
+        folder: with `config.json` and `model.safetensors`.
+        name: as the user gave it, which may tell model and release.
 
     Raises:
-        BundleError: The files are incomplete or damaged, of a model that is not known, or tensors do not
-            match the network that the configuration names; these are named.
+        BundleError: if the files are incomplete or damaged, the model is not known, or tensors do not match
+            the network that the configuration names; the message names them.
     """
     snapshot = read_snapshot(folder, name)
     snapshot.require_match(folder / WEIGHTS_FILE)
@@ -178,14 +179,14 @@ def load_snapshot(folder: Path, name: str = '') -> tuple[ModelCard, nn.Module]:
 
 
 def read_snapshot(folder: Path, name: str = '') -> Snapshot:
-    """Read a published model without insisting that its tensors match.
+    """Read a published model whose tensors may not match its network.
 
     Args:
-        folder: As in `load_snapshot`.
-        name: As in `load_snapshot`.
+        folder: as in `load_snapshot`.
+        name: as in `load_snapshot`.
 
     Raises:
-        BundleError: The files are incomplete or damaged, or of a model that is not known.
+        BundleError: if the files are incomplete or damaged, or the model is not known.
     """
     weights = folder / WEIGHTS_FILE
     config = _config(folder / CONFIG_FILE)
@@ -195,12 +196,14 @@ def read_snapshot(folder: Path, name: str = '') -> Snapshot:
         wanted = models.create(card.architecture, **card.architecture_kwargs).state_dict()
     prefix = _prefix(wanted, tensors)
     tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
-    missing = [key for key, one in wanted.items() if key not in tensors or tensors[key].shape != one.shape]
+    missing = [
+        key for key, tensor in wanted.items() if key not in tensors or tensors[key].shape != tensor.shape
+    ]
     return Snapshot(card, tensors, prefix, tuple(missing), tuple(sorted(tensors.keys() - wanted.keys())))
 
 
 def _prefix(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """The wrappers' names under which most of the tensors are the network's."""
+    """The combination of wrapper prefixes under which most of the network's tensors are found."""
     outer, inner = WRAPPERS
     prefixes = ('', inner, outer, outer + inner)
     return max(prefixes, key=lambda prefix: sum(prefix + name in found for name in wanted))
@@ -211,7 +214,7 @@ def _config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f'{path}: cannot be read: {error}') from error
-    # The Hub's mixin keeps arguments by name where it does not flatten a single one.
+    # The Hub's mixin stores several arguments by name, and the fields of a single one directly.
     if isinstance(config, dict) and isinstance(config.get('config'), dict):
         config = config['config']
     if not isinstance(config, dict) or not isinstance(config.get('timm_model_name'), str):

@@ -1,9 +1,7 @@
-"""Figures that the cards of published models state, on reBEN's recommended test split.
+"""What the published models of BigEarthNet v2 (reBEN) do not state: bands, labels, normalisation and figures.
 
-What the published models of BigEarthNet v2 do not say themselves: bands, labels, normalisation.
-
-The models are `BIFOLD-BigEarthNetv2-0/<architecture>-<s1|s2|all>-v<release>`: the order of bands is another
-in each release (the organisation's card), labels are sorted by name (logits of the training code), images
+The models are `BIFOLD-BigEarthNetv2-0/<architecture>-<s1|s2|all>-v<release>`. The order of bands differs
+between releases (the organisation's card); labels are sorted by name (logits of the training code); images
 are normalised by the statistics `120_nearest` of the training split (Clasen et al. 2024, reBEN).
 """
 
@@ -71,7 +69,7 @@ PUBLISHED: Mapping[str, Mapping[str, float]] = {
         'f1_micro': 0.758917,
     },
 }
-
+"""Model -> figures that its card states, on the recommended test split."""
 
 _OLD_S2 = ('B02', 'B03', 'B04', 'B08', 'B05', 'B06', 'B07', 'B11', 'B12', 'B8A')
 _NEW_S2 = ('B02', 'B03', 'B04', 'B05', 'B06', 'B07', 'B08', 'B8A', 'B11', 'B12')
@@ -84,7 +82,7 @@ BANDS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ('0.2.0', 's2'): _NEW_S2,
     ('0.2.0', 'all'): ('VV', 'VH', *_NEW_S2),
 }
-"""(release, sensors) -> bands in the order of the input."""
+"""(release, sensors) -> bands in the order of the network's input."""
 
 _UNITS = {'s1': 'dB', 's2': 'reflectance*10000', 'all': 'reflectance*10000, dB'}
 _SENSORS = {'s1': 'Sentinel-1', 's2': 'Sentinel-2', 'all': 'Sentinel-1 and Sentinel-2'}
@@ -96,7 +94,7 @@ _TRAINED = (
 
 
 class Release(NamedTuple):
-    """Which published model: its name, `s1`, `s2` or `all`, and its release."""
+    """A published model: its architecture, its sensors ('s1', 's2' or 'all') and its release."""
 
     model: str
     sensors: str
@@ -104,19 +102,19 @@ class Release(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As the repository is named."""
+        """The name of the repository."""
         return f'{self.model}-{self.sensors}-v{self.version}'
 
 
 def release_of(folder: Path, name: str = '') -> Release:
-    """Which model and release a snapshot is, by how it was asked for, its path or its description.
+    """Find out model and release of a snapshot, by the name that the user gave, its path or its description.
 
     Args:
-        folder: The snapshot; the Hub's cache names the repository in its path.
-        name: How it was asked for.
+        folder: of the snapshot; the Hub's cache has the repository's name in the path.
+        name: as the user gave it.
 
     Raises:
-        BundleError: Nothing says so, or a release whose order of bands is not known.
+        BundleError: if none of them tells, or the order of bands of that release is not known.
     """
     for text in (name, *folder.parts[::-1], *folder.resolve().parts[::-1], _described(folder)):
         if match := _NAME.search(text):
@@ -135,7 +133,7 @@ def release_of(folder: Path, name: str = '') -> Release:
 
 
 def _described(folder: Path) -> str:
-    """The one model that a snapshot's description names; nothing where it names several."""
+    """The model that a snapshot's description names; empty where it names none or several."""
     readme = folder / 'README.md'
     text = readme.read_text(encoding='utf-8', errors='replace') if readme.is_file() else ''
     names = {match[0] for match in _NAME.finditer(text)}
@@ -146,16 +144,16 @@ def make_card(config: Mapping[str, Any], release: Release, folder: Path) -> Mode
     """The card of a published model.
 
     Args:
-        config: Its `config.json` (ConfigILM's `ILMConfiguration`).
-        release: Which model it is.
-        folder: Of the snapshot, for messages.
+        config: its `config.json` (ConfigILM's `ILMConfiguration`).
+        release: model and release.
+        folder: of the snapshot, for messages.
 
     Raises:
-        BundleError: The configuration contradicts the release, or its network is not known.
+        BundleError: if the configuration contradicts the release, or its network is not known.
     """
     bands = BANDS[release.version, release.sensors]
     size = config.get('image_size', 120)
-    _check(config, bands, release, folder)
+    _check_config(config, bands, release, folder)
     mean, std = official_statistics(bands)
     architecture = config['timm_model_name']
     kwargs: dict[str, Any] = {'in_chans': len(bands), 'num_classes': len(LABELS)}
@@ -190,7 +188,7 @@ def make_card(config: Mapping[str, Any], release: Release, folder: Path) -> Mode
     )
 
 
-def _check(config: Mapping[str, Any], bands: tuple[str, ...], release: Release, folder: Path) -> None:
+def _check_config(config: Mapping[str, Any], bands: tuple[str, ...], release: Release, folder: Path) -> None:
     architecture, names = config['timm_model_name'], config.get('class_names')
     if architecture not in models.architectures():
         raise BundleError(
@@ -204,7 +202,7 @@ def _check(config: Mapping[str, Any], bands: tuple[str, ...], release: Release, 
     size = config.get('image_size', 120)
     if isinstance(size, bool) or not isinstance(size, int) or not 16 <= size <= 1024:
         raise BundleError(f'{folder}: image_size is {size!r}, and has to be a number of pixels')
-    unnamed = [str(index) for index in range(len(LABELS))]  # as ConfigILM fills it in
+    unnamed = [str(index) for index in range(len(LABELS))]  # ConfigILM's default
     if names is not None and list(names) not in (unnamed, list(LABELS)):
         raise BundleError(
             f'{folder}: class_names are not the 19 classes of reBEN in the order of their names'

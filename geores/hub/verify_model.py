@@ -1,4 +1,4 @@
-"""Whether a model's file is what its card says, for whoever has the real file of a published model."""
+"""Verifying that a model's file is what its card says, for users who have the file of a published model."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,35 +23,35 @@ from geores.weight_files import WEIGHTS_FILE, read_weights
 __all__ = ['TEST_PATCHES', 'TOLERANCE', 'ModelVerification', 'verify_model']
 
 TEST_PATCHES = 119_825
-"""Patches of reBEN's recommended test split."""
+"""Number of patches of reBEN's recommended test split."""
 
 TOLERANCE = 0.005
-"""Most by which a figure may differ from the published one and count as the same."""
+"""Largest difference from a published figure that counts as agreement."""
 
 FIGURES = ('ap_macro', 'ap_micro', 'f1_macro', 'f1_micro')
 
-Split = Literal['train', 'val', 'test']
+SplitName = Literal['train', 'val', 'test']
 
 
 @dataclass(frozen=True)
 class ModelVerification:
-    """What was found out about a model's file.
+    """What verifying a model's file has shown.
 
     Attributes:
-        name: Of the model.
-        sha256: Of the weights file.
-        architecture: That its tensors were held against.
-        matched: Number of tensors of the network that the file has.
-        prefix: What stands before their names in the file.
-        missing: Tensors of the network that it lacks.
-        unexpected: Tensors that are not the network's.
-        bands: In the order that the input is taken to have.
-        labels: In the order of the logits.
-        patches: Number of patches that were measured on; 0 where there was no data.
-        split: Of the data.
-        measured: Figures on these patches.
-        published: Figures of the published card, on the recommended test split.
-        orders: Order of bands of each release -> macro AP that it gives; the model's own is to be best.
+        name: of the model.
+        sha256: of the weights file.
+        architecture: with which the tensors were compared.
+        matched: number of tensors of the network that the file has.
+        prefix: of their names in the file.
+        missing: names of tensors that the file lacks.
+        unexpected: names of tensors that the network does not have.
+        bands: in the assumed order of the input.
+        labels: in the order of the logits.
+        patches: number of patches that figures were measured on; 0 without data.
+        split: of the data.
+        measured: figures on these patches.
+        published: figures of the published card, on the recommended test split.
+        orders: release -> macro AP with its order of bands; that of the model's own should be the best.
     """
 
     name: str
@@ -71,7 +71,7 @@ class ModelVerification:
 
     @property
     def keys_match(self) -> bool:
-        """Whether every tensor has its place."""
+        """Whether the file has exactly the tensors of the network."""
         return not self.missing and not self.unexpected
 
     @property
@@ -81,18 +81,18 @@ class ModelVerification:
 
     @property
     def agrees(self) -> bool | None:
-        """Whether the figures are the published ones; None where they cannot be compared."""
+        """Whether the figures agree with the published ones; None where they cannot be compared."""
         if not self.comparable:
             return None
         return all(abs(self.measured[name] - value) <= TOLERANCE for name, value in self.published.items())
 
     @property
     def passed(self) -> bool:
-        """Whether nothing speaks against the file."""
+        """Whether tensors match and no figure disagrees."""
         return self.keys_match and self.agrees is not False
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain JSON values."""
+        """All fields and verdicts as plain JSON values."""
         verdict = {'keys_match': self.keys_match, 'comparable': self.comparable, 'agrees': self.agrees}
         return asdict(self) | verdict | {'passed': self.passed}
 
@@ -101,42 +101,42 @@ def verify_model(
     model: str | Path,
     data: str | Path | None = None,
     *,
-    split: Split = 'test',
+    split: SplitName = 'test',
     metadata: str | Path | None = None,
     batch_size: int = 64,
     num_workers: int = 0,
     device: str = 'auto',
     progress: Callable[[int, int], None] | None = None,
 ) -> ModelVerification:
-    """Hold a model's file against what is known of it, and measure it on reBEN.
+    """Compare a model's file with what is known of it, and measure its figures on reBEN.
 
     Args:
-        model: As in `load_model`: `hf:owner/name@revision`, a snapshot's folder, or a bundle.
-        data: Root of reBEN, as in `geores.datasets.ReBEN`; None measures nothing.
+        model: as in `load_model`: `hf:owner/name@revision`, the folder of a snapshot, or a bundle.
+        data: root of reBEN, as in `geores.datasets.ReBEN`; None to measure nothing.
         split: 'train', 'val' or 'test'; published figures are of 'test'.
-        metadata: reBEN's table, where it is not beside the data.
-        batch_size: Patches in one forward pass.
-        num_workers: Processes that read patches.
+        metadata: table of reBEN, where it is not beside the data.
+        batch_size: patches in one forward pass.
+        num_workers: processes that read patches.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
-        progress: Called with the number of patches just measured, and of all.
+        progress: called with the number of patches just measured, and of all.
 
     Raises:
-        UsageError: The model or the data are not usable, or the model has other labels than reBEN.
-        ReadError: The model cannot be fetched.
+        UsageError: if the model or the data cannot be used, or the model has other labels than reBEN.
+        ReadError: if the model cannot be downloaded.
     """
     if batch_size < 1:
         raise UsageError(f'batch size must be at least 1, not {batch_size}')
     folder = find_bundle(model)
-    found = _look(folder, str(model))
+    found = _compare_files(folder, str(model))
     if data is None or not found.keys_match:
         return found
-    patches = _patches(load_model(folder).card, data, split, metadata)
+    patches = _open_patches(load_model(folder).card, data, split, metadata)
     loaded = load_model(model, pick_device(device))
-    orders = _orders(loaded.card, folder, str(model))
+    orders = _band_orders(loaded.card, folder, str(model))
     loader = DataLoader(patches, batch_size, num_workers=num_workers, collate_fn=collate)
     scores, target = _scores(loaded, orders, loader, len(patches), progress or (lambda done, of: None))
     thresholds = torch.tensor(loaded.card.thresholds)
-    reports = {name: multi_label_report(one, target, thresholds) for name, one in scores.items()}
+    reports = {name: multi_label_report(values, target, thresholds) for name, values in scores.items()}
     own = reports[next(iter(orders))]
     return replace(
         found,
@@ -147,15 +147,15 @@ def verify_model(
     )
 
 
-def _look(folder: Path, name: str) -> ModelVerification:
-    """What the files alone say."""
+def _compare_files(folder: Path, name: str) -> ModelVerification:
+    """Verify what the files alone tell: the tensors against the network."""
     if is_snapshot(folder):
         snapshot = read_snapshot(folder, name)
         card, prefix = snapshot.card, snapshot.prefix
         missing, unexpected = snapshot.missing, snapshot.unexpected
         matched = len(snapshot.tensors.keys() - set(unexpected) - set(missing))
     else:
-        card = load_model(folder).card  # which raises where a tensor has no place
+        card = load_model(folder).card  # raises where tensors do not match
         prefix, matched = '', len(read_weights(folder / WEIGHTS_FILE))
         missing = unexpected = ()
     return ModelVerification(
@@ -172,7 +172,7 @@ def _look(folder: Path, name: str) -> ModelVerification:
     )
 
 
-def _patches(card: ModelCard, data: str | Path, split: Split, metadata: str | Path | None) -> ReBEN:
+def _open_patches(card: ModelCard, data: str | Path, split: SplitName, metadata: str | Path | None) -> ReBEN:
     patches = ReBEN(data, split, card.bands, metadata=metadata)
     if tuple(patches.labels) != tuple(card.labels):
         raise UsageError(f'model {card.name!r} has other labels than reBEN: its figures there mean nothing')
@@ -185,8 +185,8 @@ def _patches(card: ModelCard, data: str | Path, split: Split, metadata: str | Pa
     return patches
 
 
-def _orders(card: ModelCard, folder: Path, name: str) -> Mapping[str, Sequence[str]]:
-    """Orders of bands to try by name, the model's own first."""
+def _band_orders(card: ModelCard, folder: Path, name: str) -> Mapping[str, Sequence[str]]:
+    """Orders of bands to measure, by release; the model's own comes first."""
     if not is_snapshot(folder):
         return {'card': card.bands}
     release = release_of(folder, name)
@@ -201,17 +201,17 @@ def _scores(
     count: int,
     progress: Callable[[int, int], None],
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """Scores (N, K) by each order of bands, and targets (N, K)."""
+    """Scores (N, K) for each order of bands, and targets (N, K)."""
     bands = list(model.card.bands)
-    places = {name: [bands.index(band) for band in order] for name, order in orders.items()}
+    indices = {name: [bands.index(band) for band in order] for name, order in orders.items()}
     found: dict[str, list[torch.Tensor]] = {name: [] for name in orders}
     targets = []
     progress(0, count)
     with torch.inference_mode():
         for batch in loader:
             images = model.normalise(batch['image'].to(model.device))
-            for name, place in places.items():
-                found[name].append(model.activate(model.network(images[:, place])).cpu())
+            for name, index in indices.items():
+                found[name].append(model.activate(model.network(images[:, index])).cpu())
             targets.append(batch['label'])
             progress(len(images), count)
     return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(targets)

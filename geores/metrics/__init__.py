@@ -1,7 +1,7 @@
 """Metrics: pure functions on tensors, and a torchmetrics class on top.
 
-One convention throughout, where scikit-learn counts zero: what has no true example (a class, or an
-image when averaging over images) has no score. It is NaN in scores per class and left out of means.
+One convention holds throughout, where scikit-learn counts zero: a class without true examples, or an image
+without them when averaging over images, has no score. It is NaN in scores per class and left out of means.
 """
 
 from importlib import import_module

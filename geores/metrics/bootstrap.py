@@ -1,4 +1,4 @@
-"""How far figures would move with other samples of the same kind."""
+"""Bootstrap intervals: how far figures would move with other samples of the same kind."""
 
 from collections.abc import Iterator
 
@@ -8,30 +8,35 @@ from torch import Tensor
 from geores.errors import UsageError
 from geores.metrics.confusion import Counts, check_multi_label, fbeta, precision, recall
 
+__all__ = ['LEVEL', 'bootstrap_intervals', 'bootstrap_weights', 'weighted_average_precision']
+
 LEVEL = 0.95
-_ELEMENTS = 2**22  # most that an array holds: replicates by samples by labels
+"""Level of the intervals."""
+
+_ELEMENTS = 2**22
+"""Most elements of an array of replicates, samples and labels, which bounds the memory."""
 
 
 def bootstrap_intervals(
     scores: Tensor, predictions: Tensor, target: Tensor, replicates: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % percentile intervals of figures, over samples drawn with replacement.
+    """95 % percentile intervals of figures (Efron and Tibshirani 1993, chapter 13).
 
-    Efron and Tibshirani 1993, chapter 13. Samples count as independent: neighbouring tiles of one
-    scene are not, and their intervals are too narrow.
+    Samples are drawn with replacement, as if they were independent. Neighbouring tiles of one scene are not,
+    and their intervals are too narrow.
 
     Args:
         scores: (N, K), 0 to 1.
-        predictions: (N, K) of 0 and 1: what was said.
+        predictions: (N, K) of 0 and 1.
         target: (N, K) of 0 and 1.
-        replicates: Drawings.
-        seed: Of the drawings.
+        replicates: number of drawings.
+        seed: of the drawings.
 
     Returns:
-        `ap_`, `f1_`, `precision_` and `recall_`, micro and macro, each with a low and a high value.
+        Lower and upper limit of `ap_`, `f1_`, `precision_` and `recall_`, each `micro` and `macro`.
 
     Raises:
-        UsageError: Shapes differ, values are out of range, or there are no samples or replicates.
+        UsageError: if shapes differ, values are out of range, or there are no samples or replicates.
     """
     check_multi_label(scores, target)
     check_multi_label(predictions, target)
@@ -52,13 +57,13 @@ def bootstrap_intervals(
 
 
 def bootstrap_weights(samples: int, replicates: int, seed: int, size: int) -> Iterator[Tensor]:
-    """How often each sample is drawn in each replicate.
+    """Number of times that each sample is drawn in each replicate.
 
     Args:
-        samples: N, of which as many are drawn with replacement.
-        replicates: How many times.
-        seed: Of the drawings.
-        size: Replicates at a time, which changes nothing but memory.
+        samples: n, of which N are drawn with replacement.
+        replicates: number of drawings.
+        seed: of the drawings.
+        size: replicates at a time, which changes nothing but the memory.
 
     Yields:
         (size or the rest, N), float64.
@@ -72,7 +77,7 @@ def bootstrap_weights(samples: int, replicates: int, seed: int, size: int) -> It
 
 
 def weighted_average_precision(scores: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Average precision of each label where samples count several times, as `average_precision`.
+    """Average precision per label where samples count several times; with weights of 1 `average_precision`.
 
     Args:
         scores: (N, K).
@@ -86,19 +91,21 @@ def weighted_average_precision(scores: Tensor, target: Tensor, weights: Tensor) 
     for label in range(scores.shape[1]):
         ranked, order = scores[:, label].sort(descending=True)
         drawn = weights[:, order]
-        # Equal scores are said together.
+        # Equal scores are one step of the curve: no threshold lies between them.
         ends = torch.cat([ranked[:-1] > ranked[1:], torch.ones(1, dtype=torch.bool)])
         hits = (drawn * target[order, label]).cumsum(1)[:, ends]
-        said = drawn.cumsum(1)[:, ends]
+        predicted = drawn.cumsum(1)[:, ends]
         steps = hits.diff(dim=1, prepend=torch.zeros_like(hits[:, :1]))
-        values.append((steps * hits / said.clamp_min(1e-12)).sum(1) / hits[:, -1])
+        values.append((steps * hits / predicted.clamp_min(1e-12)).sum(1) / hits[:, -1])
     return torch.stack(values, 1)
 
 
 def _figures(scores: Tensor, predictions: Tensor, target: Tensor, weights: Tensor) -> dict[str, Tensor]:
-    """Each figure of each replicate, (R,)."""
-    said, true = predictions.bool(), target.bool()
-    counted = Counts(*(weights @ part.double() for part in (said & true, said & ~true, ~said & true)))
+    """Figures by name, one value per replicate, (R,)."""
+    predicted, true = predictions.bool(), target.bool()
+    counted = Counts(
+        *(weights @ part.double() for part in (predicted & true, predicted & ~true, ~predicted & true))
+    )
     total = Counts(*(part.sum(1) for part in counted))
     every = weights.repeat_interleave(scores.shape[1], 1)
     flat = scores.reshape(-1, 1), target.reshape(-1, 1)

@@ -1,8 +1,6 @@
-"""Checks of what metrics are given.
+"""Predictions against ground truth: confusion matrices, counts, precision, recall and F-beta.
 
-What is true against what was said.
-
-Precision, recall and F-beta from counts of right and wrong decisions.
+The checks of what metrics are given stand here too, since every metric of this package makes them.
 """
 
 from typing import Literal, NamedTuple
@@ -13,16 +11,166 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix, 
 
 from geores.errors import UsageError
 
+__all__ = [
+    'Average',
+    'Counts',
+    'check_multi_label',
+    'check_single_label',
+    'confusion_matrix',
+    'count_classes',
+    'count_labels',
+    'fbeta',
+    'label_matrices',
+    'precision',
+    'recall',
+]
+
+Average = Literal['macro', 'micro', 'samples', 'none']
+
+
+def confusion_matrix(scores: Tensor, target: Tensor) -> Tensor:
+    """Confusion matrix: samples per true class (rows) and predicted class (columns), by torchmetrics.
+
+    The prediction is the class of the highest score.
+
+    Args:
+        scores: (N, K).
+        target: (N,) indices of the true classes.
+
+    Returns:
+        (K, K), int64.
+
+    Raises:
+        UsageError: if shapes do not fit or indices are out of range.
+    """
+    check_single_label(scores, target)
+    classes = scores.shape[1]
+    matrix: Tensor = multiclass_confusion_matrix(scores.argmax(1), target, classes, validate_args=False)
+    return matrix
+
+
+def label_matrices(predictions: Tensor, target: Tensor) -> Tensor:
+    """One 2 x 2 confusion matrix per label: ground truth (rows: no, yes) against prediction (columns).
+
+    Args:
+        predictions: (N, K) of 0 and 1.
+        target: (N, K) of 0 and 1.
+
+    Returns:
+        (K, 2, 2), int64: [[true negatives, false positives], [false negatives, true positives]].
+
+    Raises:
+        UsageError: if shapes differ or values are out of range.
+    """
+    check_multi_label(predictions, target)
+    labels = predictions.shape[1]
+    matrices: Tensor = multilabel_confusion_matrix(
+        predictions.long(), target.long(), labels, validate_args=False
+    )
+    return matrices
+
+
+class Counts(NamedTuple):
+    """True positives, false positives and false negatives, counted over one axis or more.
+
+    Their shape is (K,) where samples were counted, (N,) where labels were, and () where both were.
+    """
+
+    tp: Tensor
+    fp: Tensor
+    fn: Tensor
+
+
+def count_labels(predictions: Tensor, target: Tensor, average: Average = 'none') -> Counts:
+    """Count right and wrong multi-label predictions.
+
+    Args:
+        predictions: (N, K) of 0 and 1.
+        target: (N, K) of 0 and 1.
+        average: how the counts will be averaged: 'macro' and 'none' count per label, 'samples' per sample,
+            'micro' over both.
+
+    Raises:
+        UsageError: if shapes differ or values are out of range.
+    """
+    check_multi_label(predictions, target)
+    dims = {'macro': (0,), 'none': (0,), 'samples': (1,), 'micro': (0, 1)}
+    if average not in dims:
+        raise UsageError(f'average has to be one of {", ".join(dims)}, not {average!r}')
+    predicted, true = predictions.bool(), target.bool()
+    hits, false, missed = predicted & true, predicted & ~true, ~predicted & true
+    return Counts(*(part.sum(dims[average]) for part in (hits, false, missed)))
+
+
+def count_classes(scores: Tensor, target: Tensor, average: Average = 'none') -> Counts:
+    """Count right and wrong single-label predictions: the class of the highest score of each sample.
+
+    Args:
+        scores: (N, K).
+        target: (N,) indices of the true classes.
+        average: as in `count_labels`.
+
+    Raises:
+        UsageError: if shapes do not fit or indices are out of range.
+    """
+    check_single_label(scores, target)
+    classes = scores.shape[1]
+    predictions = torch.nn.functional.one_hot(scores.argmax(1), classes)
+    return count_labels(predictions, torch.nn.functional.one_hot(target, classes), average)
+
+
+def precision(counts: Counts, average: Average = 'none') -> Tensor:
+    """Precision: the share of predictions that are true; 0 where nothing was predicted.
+
+    Args:
+        counts: counted for the same average.
+        average: 'macro' and 'samples' take the mean over labels or samples that have true examples.
+    """
+    return _reduce(counts.tp / (counts.tp + counts.fp).clamp_min(1), counts, average)
+
+
+def recall(counts: Counts, average: Average = 'none') -> Tensor:
+    """Recall: the share of the ground truth that was predicted.
+
+    Args:
+        counts: counted for the same average.
+        average: as in `precision`.
+    """
+    return _reduce(counts.tp / (counts.tp + counts.fn).clamp_min(1), counts, average)
+
+
+def fbeta(counts: Counts, average: Average = 'none', beta: float = 1.0) -> Tensor:
+    """F-beta: the weighted harmonic mean of precision and recall.
+
+    Args:
+        counts: counted for the same average.
+        average: as in `precision`.
+        beta: how much more recall counts than precision.
+
+    Raises:
+        UsageError: if `beta` is not above 0.
+    """
+    if beta <= 0:
+        raise UsageError(f'beta has to be above 0, not {beta}')
+    hits = (1 + beta**2) * counts.tp
+    score = hits / (hits + beta**2 * counts.fn + counts.fp).clamp_min(1e-9)
+    return _reduce(score, counts, average)
+
+
+def _reduce(score: Tensor, counts: Counts, average: Average) -> Tensor:
+    score = score.where(counts.tp + counts.fn > 0, torch.nan)
+    return score.nanmean() if average in {'macro', 'samples'} else score
+
 
 def check_multi_label(scores: Tensor, target: Tensor) -> None:
-    """Check multi-label scores or predictions and what is true.
+    """Check multi-label scores or predictions against their ground truth.
 
     Args:
         scores: (N, K), 0 to 1.
         target: (N, K) of 0 and 1.
 
     Raises:
-        UsageError: Shapes differ, or values are out of range.
+        UsageError: if shapes differ, or values are out of range.
     """
     if scores.ndim != 2 or scores.shape != target.shape:
         raise UsageError(
@@ -36,14 +184,14 @@ def check_multi_label(scores: Tensor, target: Tensor) -> None:
 
 
 def check_single_label(scores: Tensor, target: Tensor) -> None:
-    """Check single-label scores and what is true.
+    """Check single-label scores against their ground truth.
 
     Args:
         scores: (N, K).
         target: (N,) class indices, 0 to K - 1.
 
     Raises:
-        UsageError: Shapes do not fit, or indices are out of range.
+        UsageError: if shapes do not fit, or indices are out of range.
     """
     if scores.ndim != 2 or target.shape != scores.shape[:1]:
         raise UsageError(
@@ -53,134 +201,3 @@ def check_single_label(scores: Tensor, target: Tensor) -> None:
         raise UsageError('scores hold NaN')
     if target.is_floating_point() or not ((target >= 0) & (target < scores.shape[1])).all():
         raise UsageError(f'target has to hold class indices from 0 to {scores.shape[1] - 1}')
-
-
-def confusion_matrix(scores: Tensor, target: Tensor) -> Tensor:
-    """Samples by their class (rows) and the best class of their scores (columns), by torchmetrics.
-
-    Args:
-        scores: (N, K).
-        target: (N,) class indices.
-
-    Returns:
-        (K, K), int64.
-
-    Raises:
-        UsageError: Shapes do not fit or indices are out of range.
-    """
-    check_single_label(scores, target)
-    classes = scores.shape[1]
-    matrix: Tensor = multiclass_confusion_matrix(scores.argmax(1), target, classes, validate_args=False)
-    return matrix
-
-
-def label_matrices(predictions: Tensor, target: Tensor) -> Tensor:
-    """For each label: samples by whether it is true (rows: no, yes) and was said (columns: no, yes).
-
-    Args:
-        predictions: (N, K) of 0 and 1.
-        target: (N, K) of 0 and 1.
-
-    Returns:
-        (K, 2, 2), int64: [[true negatives, false positives], [false negatives, true positives]].
-
-    Raises:
-        UsageError: Shapes differ or values are out of range.
-    """
-    check_multi_label(predictions, target)
-    labels = predictions.shape[1]
-    matrices: Tensor = multilabel_confusion_matrix(
-        predictions.long(), target.long(), labels, validate_args=False
-    )
-    return matrices
-
-
-Average = Literal['macro', 'micro', 'samples', 'none']
-
-
-class Counts(NamedTuple):
-    """Decisions counted along some axis: over samples (K,), over labels (N,), or over both ()."""
-
-    tp: Tensor
-    fp: Tensor
-    fn: Tensor
-
-
-def count_labels(predictions: Tensor, target: Tensor, average: Average = 'none') -> Counts:
-    """Count multi-label decisions.
-
-    Args:
-        predictions: (N, K) of 0 and 1.
-        target: (N, K) of 0 and 1.
-        average: How they will be averaged: by label ('macro', 'none'), by sample, or not at all.
-
-    Raises:
-        UsageError: Shapes differ or values are out of range.
-    """
-    check_multi_label(predictions, target)
-    dims = {'macro': (0,), 'none': (0,), 'samples': (1,), 'micro': (0, 1)}
-    if average not in dims:
-        raise UsageError(f'average has to be one of {", ".join(dims)}, not {average!r}')
-    said, true = predictions.bool(), target.bool()
-    hits, false, missed = said & true, said & ~true, ~said & true
-    return Counts(*(part.sum(dims[average]) for part in (hits, false, missed)))
-
-
-def count_classes(scores: Tensor, target: Tensor, average: Average = 'none') -> Counts:
-    """Count single-label decisions: the best class of each sample.
-
-    Args:
-        scores: (N, K).
-        target: (N,) class indices.
-        average: As in `count_labels`.
-
-    Raises:
-        UsageError: Shapes do not fit or indices are out of range.
-    """
-    check_single_label(scores, target)
-    classes = scores.shape[1]
-    predictions = torch.nn.functional.one_hot(scores.argmax(1), classes)
-    return count_labels(predictions, torch.nn.functional.one_hot(target, classes), average)
-
-
-def precision(counts: Counts, average: Average = 'none') -> Tensor:
-    """Share of what was said that is true; 0 where nothing was said.
-
-    Args:
-        counts: Counted for the same average.
-        average: 'macro' and 'samples' take the mean over what has true examples.
-    """
-    return _reduce(counts.tp / (counts.tp + counts.fp).clamp_min(1), counts, average)
-
-
-def recall(counts: Counts, average: Average = 'none') -> Tensor:
-    """Share of what is true that was said.
-
-    Args:
-        counts: Counted for the same average.
-        average: As in `precision`.
-    """
-    return _reduce(counts.tp / (counts.tp + counts.fn).clamp_min(1), counts, average)
-
-
-def fbeta(counts: Counts, average: Average = 'none', beta: float = 1.0) -> Tensor:
-    """Weighted harmonic mean of precision and recall.
-
-    Args:
-        counts: Counted for the same average.
-        average: As in `precision`.
-        beta: How much more recall counts than precision.
-
-    Raises:
-        UsageError: `beta` is not above 0.
-    """
-    if beta <= 0:
-        raise UsageError(f'beta has to be above 0, not {beta}')
-    hits = (1 + beta**2) * counts.tp
-    score = hits / (hits + beta**2 * counts.fn + counts.fp).clamp_min(1e-9)
-    return _reduce(score, counts, average)
-
-
-def _reduce(score: Tensor, counts: Counts, average: Average) -> Tensor:
-    score = score.where(counts.tp + counts.fn > 0, torch.nan)
-    return score.nanmean() if average in {'macro', 'samples'} else score

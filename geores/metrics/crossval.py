@@ -1,4 +1,4 @@
-"""Figures of cross-validation: each fold scored with thresholds that it did not choose."""
+"""Figures of cross-validation: each fold is scored with thresholds that it did not choose."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,14 +10,16 @@ from torch import Tensor
 from geores.metrics.ranking import best_thresholds
 from geores.metrics.report import multi_label_report, single_label_report
 
+__all__ = ['Evidence', 'Figures', 'Scores', 'cross_validated', 'summarised']
+
 
 class Scores(NamedTuple):
-    """What a model said of images that it was not trained on.
+    """Scores of a model on images that it was not trained on.
 
     Attributes:
         values: (N, K), 0 to 1.
         target: (N, K) of 0 and 1, or (N,) class indices.
-        sources: N names of where the images come from.
+        sources: name of the data set of each image, N in all.
     """
 
     values: Tensor
@@ -25,19 +27,19 @@ class Scores(NamedTuple):
     sources: list[str]
 
     def of(self, source: str | None) -> 'Scores':
-        """Those of one source; None gives all.
+        """Scores of the images of one source.
 
         Args:
-            source: One of the names.
+            source: one of the names; None for all.
         """
         kept = [index for index, name in enumerate(self.sources) if source in {None, name}]
         return Scores(self.values[kept], self.target[kept], [self.sources[index] for index in kept])
 
     def report(self, thresholds: Tensor | None) -> dict[str, float]:
-        """Name of the figure -> its value.
+        """Value of each figure.
 
         Args:
-            thresholds: (K,) of multi-label scores; None for single labels.
+            thresholds: (K,) for multi-label scores; None for single-label scores.
         """
         if thresholds is None:
             return single_label_report(self.values, self.target)
@@ -45,12 +47,12 @@ class Scores(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What was measured of a model that answers questions, on images that it was not trained on.
+    """Figures of a model that answers questions, on images that it was not trained on.
 
     Attributes:
-        metrics: Source -> name of the figure -> value.
-        questions: How many.
-        temperature: By which its logits are divided.
+        metrics: source -> name of the figure -> value.
+        questions: number of questions.
+        temperature: by which the logits are divided.
     """
 
     metrics: dict[str, dict[str, Any]]
@@ -59,13 +61,13 @@ class Figures(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What cross-validation says about a model that is then trained on everything.
+    """What a card states about a model that was cross-validated and then trained on everything.
 
     Attributes:
-        thresholds: (K,), tuned on all folds; None for single labels.
-        metrics: Source -> name of the figure -> mean over folds; `<name>_std` is the standard deviation.
-        split_id: Names folds and seed.
-        calibration: As on a card; None where nothing was calibrated.
+        thresholds: (K,), tuned on all folds; None for single-label models.
+        metrics: source -> name of the figure -> mean over folds; `<name>_std` is the standard deviation.
+        split_id: of the folds and their seed.
+        calibration: as on a card; None where nothing was calibrated.
     """
 
     thresholds: Tensor | None
@@ -75,13 +77,13 @@ class Evidence(NamedTuple):
 
 
 def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
-    """Put folds together.
+    """Sum up the folds of a model that classifies.
 
     A fold of a multi-label model is scored with thresholds tuned on the other folds.
 
     Args:
-        folds: Of each, the scores of the part that was kept from training.
-        split_id: Names folds and seed.
+        folds: scores of the held-out part of each fold.
+        split_id: of the folds and their seed.
     """
     multi = folds[0].target.ndim == 2
     thresholds = [_tuned([*folds[:k], *folds[k + 1 :]]) if multi else None for k in range(len(folds))]
@@ -98,16 +100,18 @@ def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
 
 
 def summarised(folds: Sequence[Figures], split_id: str) -> Evidence:
-    """Put figures of folds together; the temperature is the folds' geometric mean.
+    """Sum up the folds of a model that answers questions.
+
+    The temperature is the geometric mean over the folds, since it divides logits.
 
     Args:
-        folds: Of each, what was measured on the part that was kept from training.
-        split_id: Names folds and seed.
+        folds: figures of the held-out part of each fold.
+        split_id: of the folds and their seed.
     """
     count = sum(fold.questions for fold in folds)
     metrics = {}
     for source, first in folds[0].metrics.items():
-        # A fold may lack a figure, such as that of a kind that nobody asked about there.
+        # A fold may lack a figure, such as that of a question type that does not occur in it.
         figures = [
             {name: value for name, value in fold.metrics[source].items() if isinstance(value, float)}
             for fold in folds
@@ -120,12 +124,14 @@ def summarised(folds: Sequence[Figures], split_id: str) -> Evidence:
 
 
 def _tuned(folds: Sequence[Scores]) -> Tensor:
+    """Thresholds that are best on several folds together, (K,)."""
     return best_thresholds(
         torch.cat([fold.values for fold in folds]), torch.cat([fold.target for fold in folds])
     )
 
 
 def _spread(figures: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Mean and standard deviation of each figure over folds."""
     spread = {}
     for name in dict.fromkeys(name for figure in figures for name in figure):
         values = [figure.get(name, float('nan')) for figure in figures]

@@ -1,6 +1,6 @@
-"""Figures of decisions as the threshold moves.
+"""Curves of figures: over thresholds, and of scores against observed shares (calibration).
 
-Whether a score of 0.8 is right in 80 of 100 cases.
+A score is calibrated where 80 of 100 predictions with a score of 0.8 are right.
 """
 
 from typing import Literal, NamedTuple
@@ -11,11 +11,21 @@ from torch import Tensor
 from geores.errors import UsageError
 from geores.metrics.confusion import Counts, check_multi_label, check_single_label, fbeta, precision, recall
 
+__all__ = [
+    'Reliability',
+    'ThresholdCurve',
+    'expected_calibration_error',
+    'reliability_curve',
+    'threshold_curve',
+    'top_label',
+    'top_scores',
+]
+
 
 class ThresholdCurve(NamedTuple):
-    """Precision, recall and F1 at thresholds (T,): (T, K), or (T,) of all labels together.
+    """Precision, recall and F1 at thresholds (T,): (T, K), or (T,) for all labels together.
 
-    Precision is NaN where nothing is said at that threshold or above.
+    Precision is NaN where no score reaches the threshold.
     """
 
     thresholds: Tensor
@@ -30,16 +40,16 @@ def threshold_curve(
     thresholds: Tensor | None = None,
     average: Literal['micro', 'none'] = 'none',
 ) -> ThresholdCurve:
-    """What precision, recall and F1 would be at other thresholds.
+    """Precision, recall and F1 at each of several thresholds.
 
     Args:
-        scores: (N, K), 0 to 1; a label is said where its score is at or above the threshold.
+        scores: (N, K), 0 to 1; a label is predicted where its score reaches the threshold.
         target: (N, K) of 0 and 1.
         thresholds: (T,); None takes 0.01, 0.02 ... 0.99.
         average: 'micro' counts all labels together.
 
     Raises:
-        UsageError: Shapes differ, or values are out of range.
+        UsageError: if shapes differ, or values are out of range.
     """
     check_multi_label(scores, target)
     if average not in {'micro', 'none'}:
@@ -47,21 +57,21 @@ def threshold_curve(
     if thresholds is None:
         thresholds = torch.arange(1, 100, device=scores.device) / 100
     at = thresholds.to(scores.dtype)
-    said = _reaching(scores, at)
-    # A score of what is not true is put below every threshold.
+    predicted = _reaching(scores, at)
+    # Scores of false labels go below every threshold, so that only true positives are counted.
     tp = _reaching(scores.where(target.bool(), -torch.inf), at)
     true = target.long().sum(0).expand_as(tp)
     if average == 'micro':
-        said, tp, true = said.sum(1), tp.sum(1), true.sum(1)
-    counts = Counts(tp, said - tp, true - tp)
-    precise = precision(counts).where(said > 0, torch.nan)
+        predicted, tp, true = predicted.sum(1), tp.sum(1), true.sum(1)
+    counts = Counts(tp, predicted - tp, true - tp)
+    precise = precision(counts).where(predicted > 0, torch.nan)
     return ThresholdCurve(thresholds, precise, recall(counts), fbeta(counts))
 
 
 def top_scores(scores: Tensor) -> Tensor:
-    """Scores of the best class of each sample, 0 elsewhere.
+    """Scores in which only the best class of each sample keeps its score; the others are 0.
 
-    With them `threshold_curve` shows what a single-label model gains where it may decline to answer.
+    Given these, `threshold_curve` shows what a single-label model gains where it may decline to predict.
 
     Args:
         scores: (N, K).
@@ -70,7 +80,7 @@ def top_scores(scores: Tensor) -> Tensor:
         (N, K).
 
     Raises:
-        UsageError: Scores hold NaN or are not (N, K).
+        UsageError: if scores hold NaN or are not (N, K).
     """
     check_single_label(scores, torch.zeros(len(scores), dtype=torch.long, device=scores.device))
     best = torch.nn.functional.one_hot(scores.argmax(1), scores.shape[1])
@@ -78,16 +88,16 @@ def top_scores(scores: Tensor) -> Tensor:
 
 
 def _reaching(scores: Tensor, thresholds: Tensor) -> Tensor:
-    """How many scores of each label are at or above each threshold: (T, K)."""
+    """Number of scores of each label that reach each threshold, (T, K)."""
     ranked = scores.T.contiguous().sort(dim=1).values
     at = thresholds.expand(len(ranked), -1).contiguous()
     return (len(scores) - torch.searchsorted(ranked, at)).T
 
 
 class Reliability(NamedTuple):
-    """Scores and what is true of them, in bins of equal width from 0 to 1.
+    """Scores against observed shares, in B bins of equal width from 0 to 1.
 
-    `score` is the mean score and `share` the share that is true, (B, K), NaN in empty bins; `samples`
+    `score` is the mean score and `share` the share of true labels, (B, K), NaN in empty bins; `samples`
     is (B, K) and `edges` (B + 1,).
     """
 
@@ -98,18 +108,18 @@ class Reliability(NamedTuple):
 
 
 def reliability_curve(scores: Tensor, target: Tensor, bins: int = 10) -> Reliability:
-    """Mean score against the share that is true, in bins of equal width (Niculescu-Mizil and Caruana 2005).
+    """Mean score against the share of true labels per bin (Niculescu-Mizil and Caruana 2005).
 
-    A bin holds its upper edge, as in scikit-learn's `calibration_curve`. All labels together are
-    the curve of `scores.reshape(-1, 1)`; the usual curve of a single-label model is that of `top_label`.
+    A bin includes its upper edge, as in scikit-learn's `calibration_curve`. For all labels together give
+    `scores.reshape(-1, 1)`; the usual curve of a single-label model is that of `top_label`.
 
     Args:
         scores: (N, K), 0 to 1.
         target: (N, K) of 0 and 1.
-        bins: How many.
+        bins: number of bins.
 
     Raises:
-        UsageError: Shapes differ, values are out of range, or there are no bins.
+        UsageError: if shapes differ, values are out of range, or there are no bins.
     """
     check_multi_label(scores, target)
     if bins < 1:
@@ -126,10 +136,10 @@ def reliability_curve(scores: Tensor, target: Tensor, bins: int = 10) -> Reliabi
 
 
 def expected_calibration_error(curve: Reliability) -> Tensor:
-    """Mean distance of score and share that is true, weighted by the bins' samples (Guo et al. 2017, eq. 3).
+    """Mean distance of score and observed share, weighted by the samples per bin (Guo et al. 2017, eq. 3).
 
     Args:
-        curve: Of `reliability_curve`.
+        curve: of `reliability_curve`.
 
     Returns:
         (K,), NaN without samples.
@@ -139,17 +149,17 @@ def expected_calibration_error(curve: Reliability) -> Tensor:
 
 
 def top_label(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Score of the best class of each sample, and whether it is the right one.
+    """Score of the best class of each sample, and whether that class is the true one.
 
     Args:
         scores: (N, K).
-        target: (N,) class indices.
+        target: (N,) indices of the true classes.
 
     Returns:
-        Scores (N, 1), and (N, 1) of 0 and 1: what `reliability_curve` takes.
+        Scores (N, 1) and targets (N, 1) of 0 and 1, as `reliability_curve` takes them.
 
     Raises:
-        UsageError: Shapes do not fit or indices are out of range.
+        UsageError: if shapes do not fit or indices are out of range.
     """
     check_single_label(scores, target)
     best, classes = scores.max(1, keepdim=True)

@@ -76,7 +76,7 @@ def estimate_map(counts: ArrayLike, areas: ArrayLike, units: ArrayLike | None = 
             it strata count as far larger than their samples, as in Olofsson et al. (2014).
 
     Raises:
-        UsageError: shapes differ, numbers are negative, or a stratum has fewer than 2 sample units
+        UsageError: if shapes differ, numbers are negative, or a stratum has fewer than 2 sample units
             (and more pixels than that).
 
     Example:

@@ -1,4 +1,4 @@
-"""Figures of class maps: per class and over all pixels."""
+"""Figures of class maps, per class and over all pixels."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ from torchmetrics.classification import (
 __all__ = ['IGNORED', 'MEANS', 'PixelReport']
 
 IGNORED = 255
-"""Class of pixels that do not count."""
+"""Class index of pixels that are ignored."""
 MEANS = ('accuracy', 'miou', 'f1_macro', 'accuracy_macro')
-"""Figures of all classes together."""
+"""Figures over all classes."""
 
 
 class PixelReport:
     """Accuracy, intersection over union and F1 of class maps over many batches and processes.
 
     Args:
-        labels: In the order of the classes.
+        labels: in the order of the class indices.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -46,8 +46,8 @@ class PixelReport:
         """Count a batch.
 
         Args:
-            predicted: (N, H, W), the class of each pixel.
-            target: (N, H, W), likewise; 255 does not count.
+            predicted: (N, H, W), predicted class of each pixel.
+            target: (N, H, W), true class of each pixel; 255 is ignored.
         """
         self.parts.update(predicted, target)
 
@@ -56,9 +56,8 @@ class PixelReport:
 
         Returns:
             `accuracy` of all pixels; `miou`, `f1_macro` and `accuracy_macro`, means over the classes that
-            the ground truth or the prediction has; and `iou_`, `f1_` and `accuracy_` of each of these
-            with its label behind, where accuracy is the share of its pixels that are found. Nothing
-            where nothing counted.
+            occur in ground truth or prediction; and per class `iou_<label>`, `f1_<label>` and
+            `accuracy_<label>`, the share of its pixels that are found. Empty where all pixels are ignored.
         """
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'The ``compute`` method', UserWarning)
@@ -90,7 +89,7 @@ class PixelReport:
         """Move to a device.
 
         Args:
-            device: That the classes will be on.
+            device: that the predictions will be on.
         """
         self.parts.to(device)
         return self

@@ -1,58 +1,16 @@
-"""How far a network that labels pixels looks.
-
-Metrics of scores as such, before any threshold.
-"""
+"""Metrics of scores as rankings, before any threshold, and the thresholds that they suggest."""
 
 import warnings
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.functional.classification import binary_average_precision, multilabel_average_precision
 
 from geores.errors import UsageError
 from geores.metrics.confusion import check_multi_label
 
-__all__ = ['context_of']
-
-
-def context_of(network: nn.Module, bands: int, alignment: int, size: int) -> int | None:
-    """The margin around a pixel on which its logits depend, measured.
-
-    The gradient of one pixel's logits is 0 wherever its label does not depend on. Every place of a pixel
-    within the alignment is asked.
-
-    Args:
-        network: Takes (1, bands, size, size); put in evaluation mode, and left in the mode it was in.
-        bands: Number of bands.
-        alignment: Of its windows, in pixels.
-        size: Height and width to measure on, a multiple of the alignment.
-
-    Returns:
-        In pixels; None if it reaches the edge of such a window, and so may look farther.
-    """
-    mode = network.training
-    network.eval()
-    middle = size // 2 // alignment * alignment
-    reach = 0
-    generator = torch.Generator().manual_seed(0)
-    try:
-        for place in range(middle, middle + alignment):
-            images = torch.randn(1, bands, size, size, generator=generator).requires_grad_()
-            with torch.enable_grad():
-                logits: Tensor = network(images)
-                (gradient,) = torch.autograd.grad(logits[0, :, place, place].sum(), images)
-            touched = gradient[0].abs().amax(0) > 0
-            for line in (touched.any(0), touched.any(1)):
-                places = line.nonzero().flatten()
-                if not len(places):
-                    continue
-                if places[0] == 0 or places[-1] == size - 1:
-                    return None
-                reach = max(reach, place - int(places[0]), int(places[-1]) - place)
-    finally:
-        network.train(mode)
-    return reach
+__all__ = ['average_precision', 'best_thresholds']
 
 
 def average_precision(
@@ -64,10 +22,10 @@ def average_precision(
         scores: (N, K), 0 to 1.
         target: (N, K) of 0 and 1.
         average: 'micro' ranks all scores together; 'macro' is the mean over labels that have true
-            examples; 'none' gives (K,), NaN for those that have none.
+            examples; 'none' gives (K,), NaN for labels that have none.
 
     Raises:
-        UsageError: Shapes differ, or values are out of range.
+        UsageError: if shapes differ, or values are out of range.
     """
     check_multi_label(scores, target)
     if average not in {'macro', 'micro', 'none'}:
@@ -88,21 +46,21 @@ def average_precision(
 
 
 def best_thresholds(scores: Tensor, target: Tensor, beta: float = 1.0) -> Tensor:
-    """The threshold per label from which on saying it gives the best F-beta.
+    """The threshold per label that gives the best F-beta.
 
-    Thresholds lie midway between two scores, so that rounding does not flip a decision. A label
+    Thresholds lie midway between two scores, so that rounding does not flip a prediction. A label
     without true examples gets 0.5.
 
     Args:
-        scores: (N, K), 0 to 1; a label is said where its score is at or above the threshold.
+        scores: (N, K), 0 to 1; a label is predicted where its score reaches the threshold.
         target: (N, K) of 0 and 1.
-        beta: How much more recall counts than precision.
+        beta: how much more recall counts than precision.
 
     Returns:
         (K,), above 0 and below 1.
 
     Raises:
-        UsageError: Shapes differ, values are out of range, or there are no samples.
+        UsageError: if shapes differ, values are out of range, or there are no samples.
     """
     check_multi_label(scores, target)
     if not len(scores):
@@ -110,10 +68,10 @@ def best_thresholds(scores: Tensor, target: Tensor, beta: float = 1.0) -> Tensor
     ranked, order = scores.double().sort(dim=0, descending=True)
     true = target.gather(0, order).double()
     hits = true.cumsum(0)
-    said = torch.arange(1, len(scores) + 1, device=scores.device)[:, None]
-    score = (1 + beta**2) * hits / (said + beta**2 * true.sum(0))
+    predicted = torch.arange(1, len(scores) + 1, device=scores.device)[:, None]
+    score = (1 + beta**2) * hits / (predicted + beta**2 * true.sum(0))
     following = torch.cat([ranked[1:], torch.zeros_like(ranked[:1])])
-    # Between equal scores there is no cut.
+    # No threshold lies between equal scores.
     best = score.where(ranked > following, -1).argmax(0, keepdim=True)
     cut = ((ranked + following) / 2).gather(0, best)[0]
     return cut.where(true.any(0), 0.5).clamp(1e-4, 1 - 1e-4).float()

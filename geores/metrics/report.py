@@ -1,4 +1,4 @@
-"""The figures that training logs and cards keep."""
+"""The figures that training logs and model cards keep."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,6 +11,8 @@ from torchmetrics.utilities import dim_zero_cat
 from geores.metrics.confusion import Average, count_classes, count_labels, fbeta, precision, recall
 from geores.metrics.ranking import average_precision
 
+__all__ = ['SceneReport', 'multi_label_report', 'single_label_report']
+
 _AVERAGES: tuple[Average, ...] = ('micro', 'macro', 'samples')
 
 
@@ -20,13 +22,13 @@ def multi_label_report(scores: Tensor, target: Tensor, thresholds: Tensor | floa
     Args:
         scores: (N, K), 0 to 1.
         target: (N, K) of 0 and 1.
-        thresholds: From which score on a label is said: one, or (K,).
+        thresholds: decision threshold, one for all labels or (K,).
 
     Returns:
         `ap_macro`, `ap_micro`, and `f1_`, `precision_`, `recall_` micro, macro and samples.
 
     Raises:
-        UsageError: Shapes differ, or values are out of range.
+        UsageError: if shapes differ, or values are out of range.
     """
     report = {
         'ap_macro': average_precision(scores, target, 'macro'),
@@ -53,7 +55,7 @@ def single_label_report(scores: Tensor, target: Tensor) -> dict[str, float]:
         and `ap_micro` (each class against the others).
 
     Raises:
-        UsageError: Shapes do not fit, or values are out of range.
+        UsageError: if shapes do not fit, or values are out of range.
     """
     counts = count_classes(scores, target)
     one_hot = torch.nn.functional.one_hot(target, scores.shape[1])
@@ -68,7 +70,7 @@ def single_label_report(scores: Tensor, target: Tensor) -> dict[str, float]:
 
 
 class SceneReport(Metric):
-    """The report of either task over many batches and processes.
+    """The multi-label or single-label report over many batches and processes.
 
     Args:
         task: 'multi-label' or 'single-label'.
@@ -98,5 +100,5 @@ class SceneReport(Metric):
         self.target.append(target.detach())
 
     def compute(self) -> dict[str, float]:
-        """Name of the figure -> its value, over all samples kept."""
+        """Value of each figure over all samples kept."""
         return self._report(dim_zero_cat(self.scores), dim_zero_cat(self.target))

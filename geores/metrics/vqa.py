@@ -1,7 +1,7 @@
-"""Scores of visual question answering: accuracy by question type, error of numbers, and what knows no image.
+"""Scores of visual question answering: accuracy per question type, errors of numbers, and baselines.
 
-Accuracy by type, AA (mean of the types) and OA (of all questions) are those of Lobry et al. 2020, section V.
-Answers are text, so that one that training never gave is simply wrong: it cannot be left out by accident.
+Accuracy per type, AA (mean over types) and OA (over all questions) are those of Lobry et al. 2020, section V.
+Answers are text, so that one that training never gave counts as wrong and cannot be left out by accident.
 """
 
 from collections import Counter, defaultdict
@@ -29,11 +29,11 @@ Key = TypeVar('Key', bound=Hashable)
 
 
 class VQAScores(NamedTuple):
-    """Shares of questions answered right.
+    """Shares of questions that are answered right.
 
     Attributes:
-        by_type: Accuracy of each question type that there is.
-        counts: Questions of each type.
+        by_type: accuracy per question type.
+        counts: number of questions per type.
         average: AA, the mean over types.
         overall: OA, over all questions.
     """
@@ -45,15 +45,17 @@ class VQAScores(NamedTuple):
 
 
 class NumericError(NamedTuple):
-    """How far numbers are from the truth, 0 where the answer's range holds it.
+    """Errors of answers that are numbers or ranges of numbers.
+
+    The error of a range is its distance to the true number, 0 where the range contains it.
 
     Attributes:
-        asked: Questions whose true answer is a number.
-        answered: Those answered with a number or a range; the others enter none of the following.
-        inside: Share of them whose range holds the true number.
-        mean: Mean distance from the range to the true number, in its unit.
-        median: Median of the same.
-        log: Mean absolute difference of log10(1 + number), from the nearer end of the range.
+        asked: number of questions whose true answer is a number.
+        answered: number of those answered with a number or a range; only they enter the following.
+        inside: share of answers whose range contains the true number.
+        mean: mean error, in the unit of the number.
+        median: median error.
+        log: mean error of log10(1 + number).
     """
 
     asked: int
@@ -65,7 +67,7 @@ class NumericError(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Gain in accuracy of one model over another, and an interval of it."""
+    """Gain in accuracy of one model over another, with an interval."""
 
     mean: float
     low: float
@@ -73,15 +75,15 @@ class Difference(NamedTuple):
 
 
 def vqa_scores(predictions: Sequence[str], answers: Sequence[str], types: Sequence[str]) -> VQAScores:
-    """Accuracy by question type, their mean (AA), and over all questions (OA).
+    """Accuracy per question type, their mean (AA), and over all questions (OA).
 
     Args:
-        predictions: Encoded answers of a model, one a question.
-        answers: Encoded true answers, also those that the model cannot give.
-        types: Question types.
+        predictions: encoded answers of a model, one per question.
+        answers: encoded true answers, also those that the model cannot give.
+        types: question types.
 
     Raises:
-        UsageError: Lengths differ, or there are no questions.
+        UsageError: if lengths differ, or there are no questions.
     """
     _check_lengths(predictions, answers, types)
     right, counts = Counter[str](), Counter(types)
@@ -95,20 +97,20 @@ def vqa_scores(predictions: Sequence[str], answers: Sequence[str], types: Sequen
 def numeric_error(
     predictions: Sequence[str], answers: Sequence[str], bounds: Callable[[str], Interval | None]
 ) -> NumericError:
-    """How far answered numbers are from true ones.
+    """Errors of numbers in answers. Questions whose true answer is no number are left out.
 
     Args:
-        predictions: Encoded answers of a model.
-        answers: True ones, best as raw numbers ('449'); of a range the nearer end counts.
-        bounds: Smallest and largest number of an answer, None for what is none, such as
-            `AnswerEncoding.bounds`. Questions whose true answer is no number are left out.
+        predictions: encoded answers of a model.
+        answers: true answers, best as raw numbers ('449'); of a range the nearer end counts.
+        bounds: gives the smallest and largest number of an answer, or None where it is no number, such as
+            `AnswerEncoding.bounds`.
 
     Returns:
-        The error; NaN throughout where nothing is answered with a number. Give one question type at a time:
-        counts and square metres have no common mean.
+        The errors, NaN where no answer is a number. Give one question type at a time, since counts and
+        square metres have no common mean.
 
     Raises:
-        UsageError: Lengths differ, or there are no questions.
+        UsageError: if lengths differ, or there are no questions.
     """
     _check_lengths(predictions, answers)
     pairs = [
@@ -116,7 +118,7 @@ def numeric_error(
         for prediction, answer in zip(predictions, answers, strict=True)
         if (true := bounds(answer)) is not None
     ]
-    known = [(said, true) for said, true in pairs if said is not None]
+    known = [(predicted, true) for predicted, true in pairs if predicted is not None]
     if not known:
         return NumericError(len(pairs), 0, *[np.nan] * 4)
     ranges = np.array(known, np.float64)
@@ -133,14 +135,14 @@ def numeric_error(
 
 
 def majority_answers(answers: Sequence[str], groups: Sequence[Key]) -> dict[Key, str]:
-    """Most frequent answer of each group; of equally frequent ones the first by its text.
+    """Most frequent answer per group; of equally frequent answers the first by alphabet.
 
     Args:
-        answers: Of the training part.
-        groups: Such as each question's type, or its text.
+        answers: of the training part.
+        groups: group of each answer, such as its question's type or text.
 
     Raises:
-        UsageError: Lengths differ, or there are no answers.
+        UsageError: if lengths differ, or there are no answers.
     """
     _check_lengths(answers, groups)
     seen: dict[Key, Counter[str]] = defaultdict(Counter)
@@ -150,15 +152,16 @@ def majority_answers(answers: Sequence[str], groups: Sequence[Key]) -> dict[Key,
 
 
 def majority_baseline(answers: Sequence[str], types: Sequence[str], asked: Sequence[str]) -> list[str]:
-    """What one says who knows but the type of a question: the answer that it mostly has in training.
+    """Majority baseline: answer each question with the most frequent training answer of its type.
 
     Args:
-        answers: Encoded, of the training part.
-        types: Question types of the training part.
-        asked: Types of the questions to answer; one that training lacks gets the most frequent answer of all.
+        answers: encoded answers of the training part.
+        types: question types of the training part.
+        asked: types of the questions to answer; a type that training lacks gets the most frequent answer
+            of all.
 
     Raises:
-        UsageError: Lengths differ, or there are no training answers.
+        UsageError: if lengths differ, or there are no training answers.
     """
     _check_lengths(answers, types)
     table = majority_answers(answers, types)
@@ -177,27 +180,27 @@ def paired_difference(
 ) -> Difference:
     """How much more often the first model is right than the second, on the same questions.
 
-    Questions of one image are not independent, so that whole images are drawn anew (cluster bootstrap,
-    percentile interval).
+    Questions about one image are not independent, so whole images are drawn with replacement (cluster
+    bootstrap, percentile interval).
 
     Args:
-        first: Whether each question is answered right.
-        second: The same of the other model.
-        images: Which image each question is on.
-        draws: Of the bootstrap.
-        level: Of the interval.
-        seed: Of the draws.
+        first: whether the first model answers each question right.
+        second: whether the second model does.
+        images: image of each question.
+        draws: number of bootstrap replicates.
+        level: of the interval.
+        seed: of the draws.
 
     Raises:
-        UsageError: Lengths differ, there are no questions, or the level is not between 0 and 1.
+        UsageError: if lengths differ, there are no questions, or the level is not between 0 and 1.
     """
     _check_lengths(first, second, images)
     if not 0 < level < 1 or draws < 1:
         raise UsageError(f'level has to be between 0 and 1 and draws 1 or more, not {level} and {draws}')
     gains: dict[Hashable, list[int]] = defaultdict(list)
-    for one, other, image in zip(first, second, images, strict=True):
-        gains[image].append(int(bool(one)) - int(bool(other)))
-    sums = np.array([(sum(some), len(some)) for some in gains.values()], np.float64)
+    for right, other, image in zip(first, second, images, strict=True):
+        gains[image].append(int(bool(right)) - int(bool(other)))
+    sums = np.array([(sum(gain), len(gain)) for gain in gains.values()], np.float64)
     drawn = np.random.default_rng(seed).integers(len(sums), size=(draws, len(sums)))
     totals = sums[drawn].sum(axis=1)
     low, high = np.quantile(totals[:, 0] / totals[:, 1], [(1 - level) / 2, (1 + level) / 2])
@@ -205,9 +208,11 @@ def paired_difference(
 
 
 def _gaps(ranges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distances between two ranges each, (N, 2, 2): 0 where they share a number."""
-    said, true = ranges[:, 0], ranges[:, 1]
-    gaps: NDArray[np.float64] = np.maximum(0, np.maximum(true[:, 0] - said[:, 1], said[:, 0] - true[:, 1]))
+    """Distances between the predicted and the true range, (N, 2, 2); 0 where they overlap."""
+    predicted, true = ranges[:, 0], ranges[:, 1]
+    gaps: NDArray[np.float64] = np.maximum(
+        0, np.maximum(true[:, 0] - predicted[:, 1], predicted[:, 0] - true[:, 1])
+    )
     return gaps
 
 

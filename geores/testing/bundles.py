@@ -15,24 +15,24 @@ __all__ = ['check_bundle']
 
 PICKLES = frozenset({'.pt', '.pth', '.ckpt', '.pkl', '.pickle', '.bin', '.joblib'})
 TOLERANCE = 1e-4
-"""Most that a score may move with the size of the batch, relative to the largest score."""
+"""Most by which a score may change with the size of the batch, relative to the largest score."""
 
 QUESTION = 'Is there a water area?'
-"""That bundles which answer questions are asked."""
+"""Question that is put to bundles that answer questions."""
 
 
 def check_bundle(path: str | Path, max_mb: float = 100.0) -> None:
     """Check that a bundle can be handed on.
 
-    It loads from card and safetensors alone, is not larger than packages may be, and answers made-up
-    images with finite scores of the range that its card says, whatever other images are in the batch.
+    It loads from card and safetensors alone, is no larger than packages may be, and gives made-up images
+    finite scores in the range that its card states, whatever other images are in the batch.
 
     Args:
-        path: Folder of the bundle, or the name of one that is installed.
-        max_mb: Most megabytes of all files in its folder; 100 is what PyPI takes.
+        path: folder of the bundle, or name of one that is installed.
+        max_mb: most megabytes of all files in its folder; PyPI accepts 100.
 
     Raises:
-        AssertionError: A rule is broken; the message says which and what to do.
+        AssertionError: if a rule is broken; the message says which and what to do.
     """
     try:
         folder = find_bundle(path)
@@ -58,18 +58,18 @@ def _check_files(folder: Path, max_mb: float) -> None:
 
 
 def _images(model: Model) -> NDArray[np.float32]:
-    """Noise of the card's statistics, even images, and very dark and very bright ones; 16 in all."""
+    """16 images: noise with the card's statistics, uniform ones, very dark and very bright ones."""
     card = model.card
     shape = (len(card.bands), card.input_size, card.input_size)
     mean, std = (np.reshape(values, (-1, 1, 1)) for values in (card.mean, card.std))
     noise = np.random.default_rng(0).normal(size=(11, *shape)) * np.linspace(0.2, 2, 11)[:, None, None, None]
-    even = [np.full(shape, level) for level in (-10, -3, 0, 3, 10)]
-    images = np.asarray([mean + std * image for image in (*noise, *even)], np.float32)
+    uniform = [np.full(shape, level) for level in (-10, -3, 0, 3, 10)]
+    images = np.asarray([mean + std * image for image in (*noise, *uniform)], np.float32)
     return images.clip(0, 255) if isinstance(model, VQAModel) else images
 
 
 def _scores(model: Model, images: NDArray[np.float32], batch_size: int = 64) -> NDArray[np.float32]:
-    """What a model says of images; one that answers questions is asked the same of each."""
+    """Scores of images; a model that answers questions is asked the same question about each."""
     if not isinstance(model, VQAModel):
         return model.predict(images, batch_size)
     features = model.encode(images, batch_size)

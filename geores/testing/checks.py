@@ -1,9 +1,4 @@
-"""How a check fails.
-
-What a sample has to hold to be learnt from, by the dataset's task.
-
-Watches a task learn one batch.
-"""
+"""Parts of the checks: how one fails, what labels, masks and questions hold, and whether a task learns."""
 
 import math
 from collections.abc import Mapping
@@ -15,14 +10,21 @@ from torch import Tensor
 
 __all__ = ['KINDS', 'OneBatch', 'check_label', 'check_mask', 'check_question', 'require', 'sequence_of_names']
 
+KINDS = ('multi-label', 'single-label', 'regression', 'segmentation')
+"""Tasks of datasets with labels or masks."""
+IGNORED = 255
+"""Class index of pixels that are ignored."""
+FALL = 0.1
+"""Share of its first value by which the loss has to fall, at least."""
+
 
 def require(holds: object, broken: str, remedy: str) -> None:
-    """Raise `AssertionError` with both sentences where something does not hold.
+    """Raise `AssertionError` with both sentences where a condition does not hold.
 
     Args:
-        holds: Whatever is true or false.
-        broken: What is wrong.
-        remedy: What to do about it.
+        holds: the condition, true or false.
+        broken: what is wrong.
+        remedy: what to do about it.
     """
     if not holds:
         raise AssertionError(f'{broken}: {remedy}')
@@ -32,9 +34,9 @@ def sequence_of_names(owner: object, name: str, meaning: str) -> tuple[str, ...]
     """An attribute that has to hold one or more names, each once.
 
     Args:
-        owner: Of the attribute.
-        name: Of the attribute.
-        meaning: What the names are, for the remedy.
+        owner: of the attribute.
+        name: of the attribute.
+        meaning: what the names are, for the message.
     """
     kind = type(owner).__name__
     values: Any = getattr(owner, name, None)
@@ -42,25 +44,23 @@ def sequence_of_names(owner: object, name: str, meaning: str) -> tuple[str, ...]
     require(values is not None, f'{kind} has no attribute {name!r}', remedy)
     listed = isinstance(values, (tuple, list)) and len(values) > 0
     require(
-        listed and all(isinstance(one, str) and one for one in values), f'{kind}.{name} is {values!r}', remedy
+        listed and all(isinstance(value, str) and value for value in values),
+        f'{kind}.{name} is {values!r}',
+        remedy,
     )
     require(len(set(values)) == len(values), f'{kind}.{name} holds a name twice ({values!r})', remedy)
     return tuple(values)
-
-
-KINDS = ('multi-label', 'single-label', 'regression', 'segmentation')
-IGNORED = 255
 
 
 def check_label(label: Any, task: str, labels: tuple[str, ...], where: str) -> None:  # noqa: ANN401
     """Check the label of a sample.
 
     Args:
-        label: A class index, int64, -1 where unknown ('single-label'); 0 or 1 a label, float32 (K,)
-            ('multi-label'); or a value each, float32 (K,), finite ('regression').
-        task: Of the dataset.
-        labels: Of the dataset, K.
-        where: The sample, for the message.
+        label: by task: a class index, int64, -1 where unknown ('single-label'); 0 or 1 per label, float32
+            (K,) ('multi-label'); finite values, float32 (K,) ('regression').
+        task: of the dataset.
+        labels: of the dataset, K names.
+        where: the sample, for the message.
     """
     single = task == 'single-label'
     count, dtype = len(labels), torch.int64 if single else torch.float32
@@ -86,10 +86,10 @@ def check_mask(mask: Any, image: Tensor, count: int, where: str) -> None:  # noq
     """Check the mask of a sample.
 
     Args:
-        mask: Class indices, int64 (H, W), 255 where unknown.
-        image: Of the sample, (C, H, W).
-        count: Number of labels.
-        where: The sample, for the message.
+        mask: class indices, int64 (H, W), 255 where unknown.
+        image: of the sample, (C, H, W).
+        count: number of labels.
+        where: the sample, for the message.
     """
     shape = tuple(image.shape[1:])
     remedy = f'make it torch.int64 of the shape of the image, {shape}'
@@ -102,11 +102,11 @@ def check_mask(mask: Any, image: Tensor, count: int, where: str) -> None:  # noq
 
 
 def check_question(sample: dict[str, Any], where: str) -> None:
-    """Check question and answer of a sample.
+    """Check the question and the answer of a sample.
 
     Args:
-        sample: With `question`.
-        where: The sample, for the message.
+        sample: with `question`.
+        where: the sample, for the message.
     """
     for key in ('question', 'answer'):
         text = sample.get(key)
@@ -114,15 +114,11 @@ def check_question(sample: dict[str, Any], where: str) -> None:
         require(good, f'{where}: {key!r} is {text!r}', 'give text that is not empty')
 
 
-FALL = 0.1
-"""Least share of its first value by which the loss has to fall."""
-
-
 class OneBatch(Callback):
-    """Shows a task the first batch again and again, and keeps what comes of it.
+    """Trains a task on its first batch again and again, and records the losses.
 
     Args:
-        steps: How often it will be shown.
+        steps: how often the batch will be shown.
     """
 
     def __init__(self, steps: int) -> None:
@@ -140,7 +136,7 @@ class OneBatch(Callback):
         batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """Put the first batch in the place of each other."""
+        """Replace each batch by the first one."""
         require(
             isinstance(batch, dict) and isinstance(batch.get('image'), Tensor),
             f'a batch of the data is {type(batch).__name__}',
@@ -166,7 +162,7 @@ class OneBatch(Callback):
         batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """Keep the loss, and whether the first step has changed anything."""
+        """Record the loss, and whether the first step has changed any weights."""
         loss = outputs.get('loss') if isinstance(outputs, Mapping) else outputs
         require(
             isinstance(loss, Tensor),
@@ -189,7 +185,7 @@ class OneBatch(Callback):
         """Raise `AssertionError` where the task has not learnt.
 
         Args:
-            task: That was trained.
+            task: that was trained.
         """
         require(
             len(self.losses) == self.steps,
@@ -216,6 +212,7 @@ class OneBatch(Callback):
 
 
 def _trained(task: LightningModule) -> dict[str, torch.nn.Parameter]:
+    """Weights of a task that are trained, by name."""
     return {name: part for name, part in task.named_parameters() if part.requires_grad}
 
 

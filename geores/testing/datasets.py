@@ -15,7 +15,7 @@ from geores.testing.checks import KINDS, check_label, check_mask, check_question
 __all__ = ['check_dataset']
 
 _STATED = frozenset({'red', 'green', 'blue', *SENTINEL2_BANDS})
-"""Bands whose units are settled: 8-bit numbers, or Sentinel-2's digital numbers."""
+"""Bands whose units are known: 8-bit numbers, or digital numbers of Sentinel-2."""
 
 
 def check_dataset(dataset: Any, samples: int = 16) -> None:  # noqa: ANN401 - of any class
@@ -27,12 +27,12 @@ def check_dataset(dataset: Any, samples: int = 16) -> None:  # noqa: ANN401 - of
     a worker process, and its samples can be stacked to a batch.
 
     Args:
-        dataset: With `__len__`, `__getitem__`, `bands`, `ids` and, for labels and masks, `task`
+        dataset: with `__len__`, `__getitem__`, `bands`, `ids` and, for labels and masks, `task`
             ('multi-label', 'single-label', 'regression', 'segmentation') and `labels`.
-        samples: How many to look at, evenly spread.
+        samples: number of samples to check, evenly spread.
 
     Raises:
-        AssertionError: A rule is broken; the message says which, where and what to do.
+        AssertionError: if a rule is broken; the message says which, where and what to do.
     """
     count = _length(dataset)
     bands = sequence_of_names(dataset, 'bands', 'bands')
@@ -59,7 +59,7 @@ def _ids(dataset: Any, count: int) -> list[str]:  # noqa: ANN401
     require(ids is not None, f"{type(dataset).__name__} has no attribute 'ids'", remedy)
     ids = list(ids or ())
     require(len(ids) == count, f'there are {len(ids)} ids for {count} samples', remedy)
-    require(all(isinstance(one, str) for one in ids), 'ids are not all text', remedy)
+    require(all(isinstance(name, str) for name in ids), 'ids are not all text', remedy)
     most, times = Counter(ids).most_common(1)[0]
     require(times == 1, f'id {most!r} stands for {times} samples', remedy)
     return ids
@@ -119,7 +119,7 @@ def _check_image(image: Any, bands: tuple[str, ...], where: str) -> None:  # noq
 
 
 def _check_units(bands: tuple[str, ...], images: list[Tensor]) -> None:
-    """Images are never normalised, for the task does so by what the card says."""
+    """Check that images are not normalised: the task does so by the statistics that the card states."""
     remedy = "leave images in the data's own units: the task normalises them, and the card says how"
     pixels = torch.cat([image.flatten(1) for image in images], dim=1)
     spread = pixels.std(dim=1) if pixels.shape[1] > 1 else torch.zeros(len(pixels))

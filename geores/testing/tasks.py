@@ -1,4 +1,4 @@
-"""The contract of a task: it learns, it validates, and what it exports answers as it does."""
+"""The contract of a task: it learns, it validates, and the bundle that it exports predicts as it does."""
 
 import logging
 import tempfile
@@ -23,7 +23,7 @@ from geores.testing.checks import OneBatch, require
 __all__ = ['check_task']
 
 TOLERANCE = 0.02
-"""Most that a score of the bundle may differ from the task's, which float16 weights explain."""
+"""Most by which scores of bundle and task may differ, which float16 weights explain."""
 
 _EXPORTED = ('network', 'architecture', 'architecture_kwargs', 'bands', 'labels', 'task', 'mean', 'std')
 
@@ -32,18 +32,18 @@ def check_task(task: LightningModule, datamodule: LightningDataModule, steps: in
     """Check that a Lightning task keeps to the contract of geores; this trains it.
 
     One training step changes the weights; the loss is finite, and falls when one batch is shown again
-    and again; validation logs figures; and the bundle that it exports loads and answers as the task
+    and again; validation logs figures; and the bundle that it exports loads and predicts as the task
     does. A task exports itself by a method `export_bundle(folder)`, or has what a card is made of:
     `network`, `architecture`, `architecture_kwargs`, `bands`, `labels`, `task`, `mean` and `std`. Called
     on images in the data's units it gives logits; `scores(logits)` gives what a bundle predicts.
 
     Args:
-        task: A fresh one.
-        datamodule: With data for it, which may be few.
-        steps: How often the batch is shown.
+        task: a task that has not been trained.
+        datamodule: with data for it; a few samples are enough.
+        steps: how often the batch is shown.
 
     Raises:
-        AssertionError: A rule is broken; the message says which and what to do.
+        AssertionError: if a rule is broken; the message says which and what to do.
     """
     watch = OneBatch(steps)
     with _quiet():
@@ -61,7 +61,7 @@ def check_task(task: LightningModule, datamodule: LightningDataModule, steps: in
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what Lightning says of few workers, short epochs and products of its makers."""
+    """Mute Lightning's notes about few workers, short epochs and other products."""
     loggers = [logging.getLogger(name) for name in ('lightning.pytorch', 'lightning.fabric')]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
