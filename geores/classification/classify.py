@@ -157,7 +157,7 @@ def classify_many(
         >>> for outcome in geores.classify_many(['a.tif', 'b.tif'], out='maps'):  # doctest: +SKIP
         ...     print(outcome.name, outcome.error or outcome.result.shares)
     """
-    wanted, folder = ClassifyOptions.of(options), Path(out)
+    wanted, folder = ClassifyOptions.from_options(options), Path(out)
     opened = _open_scenes(scenes, beside, bands, allow_vrt=allow_vrt)
     names = [scene.name for scene in opened]
     done = {} if overwrite else finished_scenes(folder, names)
