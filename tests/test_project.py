@@ -1,4 +1,4 @@
-"""What stands around the code: pages for contributors, followed word for word, and what pages say is there."""
+"""What stands around the code: pages for contributors, followed word for word, and what pages say of it."""
 
 import re
 from pathlib import Path
