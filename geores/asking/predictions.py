@@ -4,6 +4,7 @@
 of answers into `TilePredictions`, and `TileAreas` says how much ground each tile stands for.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -73,7 +74,7 @@ class Bins:
     def mean(self) -> Floats:
         """Expected number of each range."""
         wide = self.top > self.low
-        ratio = np.log(np.where(wide, self.top / np.maximum(self.low, 1e-9), np.e))
+        ratio = np.log(np.where(wide, self.top / np.maximum(self.low, 1e-9), math.e))
         return np.where(wide, (self.top - self.low) / ratio, self.low)
 
     def at(self, place: NDArray[np.int64], part: Floats) -> Floats:
