@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from geores import load_model
-from geores.asking import combine as common_error
+from geores.asking import combine
 from geores.asking.area_estimator import SHARES, covered_shares
 from geores.asking.combine import area
 from geores.asking.predictions import TileAreas
@@ -107,9 +107,9 @@ def main() -> None:
     parser.add_argument('root')
     parser.add_argument('--bundles', type=Path, required=True)
     parser.add_argument('--mosaics', type=int, default=3, help='a fold')
-    parser.add_argument('--correlation', type=float, default=common_error.CORRELATION)
+    parser.add_argument('--correlation', type=float, default=combine.CORRELATION)
     options = parser.parse_args()
-    common_error.CORRELATION = options.correlation
+    combine.CORRELATION = options.correlation
     areas(options.root, options.bundles, options.mosaics)
 
 

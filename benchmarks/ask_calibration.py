@@ -24,7 +24,7 @@ import torch
 from scipy.stats import norm
 
 from geores import load_model
-from geores.asking import combine as common_error
+from geores.asking import combine
 from geores.asking.combine import SceneEstimate, area, compare_counts, count, presence
 from geores.asking.predictions import AnswerTable, Bins, TileAreas, TilePredictions
 from geores.datasets import RSVQADataModule
@@ -222,9 +222,9 @@ def main() -> None:
     parser.add_argument('--bundles', type=Path, required=True)
     parser.add_argument('--variant', choices=['lr', 'hr'], default='hr')
     parser.add_argument('--near', type=float, default=1500.0, help='metres')
-    parser.add_argument('--correlation', type=float, default=common_error.CORRELATION)
+    parser.add_argument('--correlation', type=float, default=combine.CORRELATION)
     options = parser.parse_args()
-    common_error.CORRELATION = options.correlation
+    combine.CORRELATION = options.correlation
     images = look(options.root, options.variant, options.bundles)
     print(f'{len(images)} images')
     correlations(images, np.random.default_rng(0))

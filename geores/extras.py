@@ -5,11 +5,12 @@ reBEN formats need more. What is missing is said in one line that names the extr
 """
 
 from importlib import import_module
+from types import ModuleType
 from typing import Final
 
 from geores.errors import UsageError
 
-__all__ = ['EXTRAS', 'MissingExtraError', 'missing_extra', 'require']
+__all__ = ['EXTRAS', 'MissingExtraError', 'import_extra', 'missing_extra']
 
 EXTRAS: Final = {
     'dask': 'dask',
@@ -34,10 +35,9 @@ EXTRAS: Final = {
 class MissingExtraError(UsageError, ImportError):
     """What was asked for needs a package that is not installed; the message names its extra."""
 
-    def __init__(self, module: str) -> None:
-        super().__init__(
-            f'this needs the package {module}, which is not installed: pip install "geores[{EXTRAS[module]}]"'
-        )
+    def __init__(self, module: str, need: str | None = None) -> None:
+        need = need or f'this needs the package {module}, which is not installed'
+        super().__init__(f'{need}: pip install "geores[{EXTRAS[module]}]"')
         self.name = module
 
 
@@ -56,19 +56,17 @@ def missing_extra(error: ImportError) -> MissingExtraError | None:
     return MissingExtraError(module)
 
 
-def require(*modules: str) -> None:
-    """Import modules, or say which extra brings the one that is missing.
+def import_extra(module: str, need: str | None = None) -> ModuleType:
+    """Import a module that an extra brings, or say which extra does.
 
     Args:
-        modules: names of modules, of `EXTRAS`.
+        module: name of the module, within one of `EXTRAS`.
+        need: what needs it, as the message says it; None says that this does.
 
     Raises:
-        MissingExtraError: if one is not installed.
+        MissingExtraError: if it cannot be imported.
     """
-    for module in modules:
-        try:
-            import_module(module)
-        except ModuleNotFoundError as error:
-            if (missing := missing_extra(error)) is None:
-                raise
-            raise missing from error
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(module.partition('.')[0], need) from error

@@ -5,7 +5,6 @@ Pickles are refused, for they can run code on loading.
 
 import hashlib
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from geores.errors import BundleError, UsageError
+from geores.errors import BundleError
+from geores.extras import import_extra
 
 __all__ = [
     'ONNX',
@@ -126,12 +126,9 @@ def require_onnx(name: str) -> ModuleType:
         name: 'onnx' or 'onnxruntime'.
 
     Raises:
-        UsageError: if it is not installed.
+        MissingExtraError: if it is not installed.
     """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise UsageError(f'ONNX files need the package {name}: pip install "geores[onnx]"') from error
+    return import_extra(name, f'ONNX files need the package {name}')
 
 
 def onnx_weights(path: str | Path) -> dict[str, Tensor]:

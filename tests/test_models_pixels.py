@@ -4,7 +4,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx import save as save_onnx
 
-from geores import models, weight_files
+from geores import extras, models
 from geores.errors import BundleError, UsageError
 from geores.metrics.receptive_field import measure_context
 from geores.tasks.start import start_from
@@ -121,7 +121,7 @@ def test_what_is_no_onnx_file_is_refused(tmp_path, monkeypatch):
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(weight_files, 'import_module', missing)
+    monkeypatch.setattr(extras, 'import_module', missing)
     with pytest.raises(UsageError, match='pip install "geores\\[onnx\\]"'):
         onnx_weights(path)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from geores.bigearthnet.patch_values import SIDE, Piece, ValueFormatError, expand_into, layout_of, sides
 from geores.bigearthnet.stores import native_form
 from geores.errors import DatasetError, ReadError
+from geores.extras import import_extra
 
 if TYPE_CHECKING:
     import lmdb
@@ -152,6 +153,7 @@ class _Opened:
     """An LMDB environment with the process that opened it; a process may open it only once."""
 
     def __init__(self, path: Path, readahead: bool) -> None:
+        import_extra('lmdb')
         import lmdb
 
         self.process = os.getpid()

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from geores.cartography.class_raster import ABSENT, PRESENT
 from geores.classification.options import dominant_label
 from geores.classification.scored import Scored
-from geores.errors import UsageError
+from geores.extras import import_extra
 from geores.inference.cells import TileTable
 from geores.inference.pixels import PixelTable, class_dtype
 
@@ -57,13 +57,11 @@ def read_lazily(table: PixelTable, name: str, dtype: DTypeLike, bands: int | Non
         bands: number of its bands; None for a raster without that axis.
 
     Raises:
-        UsageError: if dask is not installed.
+        MissingExtraError: if dask is not installed.
     """
-    try:
-        import dask.array as da
-        from dask.delayed import delayed
-    except ImportError as error:
-        raise UsageError('reading lazily needs dask: pip install "geores[dask]"') from error
+    import_extra('dask.array', 'reading lazily needs dask')
+    import dask.array as da
+    from dask.delayed import delayed
 
     def block(row: int, col: int) -> Any:  # noqa: ANN401 - da.Array
         rows, cols = table.plan.owned(table.plan.chunk(row, col))

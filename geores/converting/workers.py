@@ -163,7 +163,7 @@ class ConvertChunk:
         """Return checksums, faults, and encoded patches that the parent has to write."""
         chunk = PatchChunk(task.number)
         store = task.store or self.store
-        assert store is not None  # noqa: S101
+        assert store is not None  # noqa: S101 - for the type alone: a task without a store comes where one is shared
         for name in task.names:
             arrays, faults = read_patch(store, name)
             chunk.faults += faults

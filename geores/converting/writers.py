@@ -19,6 +19,7 @@ from geores.bigearthnet.tiffs import TiffStore
 from geores.bigearthnet.tile_grid import parse_tile
 from geores.converting.journal import Journal, PatchChunk
 from geores.errors import GeoresError, UsageError, WriteError
+from geores.extras import import_extra
 from geores.scenes import gdal_env
 
 if TYPE_CHECKING:
@@ -174,6 +175,7 @@ class LmdbWriter:
         return LmdbStore(self.folder, readahead=True)
 
     def _open(self) -> 'lmdb.Environment':
+        import_extra('lmdb')
         import lmdb
 
         # The work folder is locked against other writers, so LMDB needs no lock file of its own.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from geores import models
 from geores.card import CARD_FILE, ModelCard
 from geores.errors import BundleError, ModelNotFoundError, ReadError, UsageError
-from geores.extras import require
+from geores.extras import import_extra
 from geores.hub.reben import make_card, release_of
 from geores.rebuild import rebuild
 from geores.weight_files import WEIGHTS_FILE, read_weights, sha256_of
@@ -88,8 +88,7 @@ def fetch(address: HubAddress) -> Path:
         ModelNotFoundError: if there is no such repository or revision, or access has to be requested.
         ReadError: if the Hub cannot be reached and the cache does not hold the model.
     """
-    require('huggingface_hub')
-    import huggingface_hub
+    huggingface_hub = import_extra('huggingface_hub')
     from huggingface_hub import errors
 
     try:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geores.errors import UsageError
+from geores.extras import import_extra
 from geores.models.registry import register
 
 __all__ = ['DynamicWorldNetwork', 'EncoderDecoder']
@@ -60,13 +61,8 @@ class EncoderDecoder(nn.Module):
         unknown = sorted(kwargs.keys() - _ARGUMENTS)
         if unknown:
             raise UsageError(f'architecture {decoder!r} takes no argument {unknown[0]!r}')
-        try:
-            import segmentation_models_pytorch as smp
-        except ImportError as error:
-            raise UsageError(
-                f'architecture {decoder!r} needs segmentation_models_pytorch: '
-                'pip install "geores[segmentation]"'
-            ) from error
+        module = 'segmentation_models_pytorch'
+        smp = import_extra(module, f'architecture {decoder!r} needs {module}')
         self.network = getattr(smp, _DECODERS[decoder])(
             encoder_name=f'tu-{encoder_name}',
             encoder_weights=None,

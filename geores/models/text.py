@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from geores.errors import UsageError
-from geores.extras import require
+from geores.extras import import_extra
 
 __all__ = ['RecurrentText', 'TextEncoder', 'TransformerText', 'make_text_encoder']
 
@@ -128,7 +128,7 @@ class TransformerText(TextEncoder):
         frozen: bool = True,
     ) -> None:
         super().__init__()
-        require('transformers')
+        import_extra('transformers')
         from transformers import AutoConfig, AutoModel
 
         if start is not None:

@@ -1,1 +1,1 @@
-"""The pipelines behind `geores questions`."""
+"""Data sets of questions about scenes: what `geores questions` does."""

@@ -102,7 +102,7 @@ def _chosen(kept: Sequence[DatasetTile], options: MakeOptions, part: str) -> Ite
     surveys = [TileSurvey.from_dict(one.record.pop('survey')) for one in kept]
     kilometres = [one.record['kilometres'] for one in kept]
     rng = Random(f'{options.seed}/{part}')  # noqa: S311 - no secrets
-    assert maker.pool is not None  # noqa: S101
+    assert maker.pool is not None  # noqa: S101 - for the type alone: tiles are surveyed where there is one
     yield from choose_questions(maker.pool, surveys, kilometres, options.questions, maker.balance, rng)
 
 

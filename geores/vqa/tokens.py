@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geores.errors import UsageError
-from geores.extras import require
+from geores.extras import import_extra
 
 __all__ = ['Tokenizer']
 
@@ -30,7 +30,7 @@ class Tokenizer:
     """
 
     def __init__(self, definition: Mapping[str, Any], max_tokens: int = MAX_TOKENS) -> None:
-        require('transformers')
+        import_extra('transformers')
         # Here, for reading cards and listing models needs no tokenizer.
         from tokenizers import Tokenizer as Definition
         from transformers import PreTrainedTokenizerFast
