@@ -8,37 +8,26 @@ what was at the top is on the left. The answer stays true, and no question is lo
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from geores.datasets._module import Pixels, open_geotiff, read_geotiff, read_rgb
+from geores.datasets.rsvqa import RSVQA
 from geores.errors import DatasetError
 from geores.vqa.answers import AnswerVocabulary
 
-if TYPE_CHECKING:
-    from geores.datasets.rsvqa import RSVQA
-
 __all__ = [
-    'BRIGHTEST',
     'TURNS',
     'QuestionBatches',
     'QuestionSampler',
     'Turning',
     'load',
     'names_side',
-    'read_picture',
     'turn_image',
     'turn_question',
 ]
-
-COLOURS = ('B04', 'B03', 'B02')
-BRIGHTEST = 4096.0
-"""Reflectance times 10,000 that becomes 255, as for the bundle `vqa-sentinel2`."""
 
 Turning = Literal['none', 'guard', 'words']
 """No turns; no turn if a question names a side; words turned along."""
@@ -53,34 +42,6 @@ _SIDES = re.compile(
 )
 Sample = dict[str, Any]
 Item = TypeVar('Item')
-
-
-def read_picture(path: Path, size: int | None = None) -> Pixels:
-    """Read an image in 8-bit colour.
-
-    Args:
-        path: JPEG, PNG or TIFF in 8-bit colour; or a GeoTIFF of Sentinel-2 with bands described as B04, B03
-            and B02, whose reflectances times 10,000 from 0 to `BRIGHTEST` become 0 to 255.
-        size: height and width of the result.
-
-    Returns:
-        (3, H, W), uint8, red, green, blue.
-
-    Raises:
-        DatasetError: if it cannot be read, or is of another kind.
-    """
-    if path.suffix.lower() not in {'.tif', '.tiff'} or not _holds_reflectance(path):
-        return read_rgb(path, size)
-    values = read_geotiff(path, COLOURS, size).astype(np.float32)
-    return np.asarray((values * (255 / BRIGHTEST)).round().clip(0, 255), np.uint8)
-
-
-def _holds_reflectance(path: Path) -> bool:
-    try:
-        with open_geotiff(path) as file:
-            return file.dtypes[0] == 'uint16' and set(COLOURS) <= set(file.descriptions)
-    except DatasetError:
-        return False  # `read_rgb` says what is wrong
 
 
 def names_side(question: str) -> bool:
@@ -196,7 +157,7 @@ class QuestionBatches(Dataset[Sample]):
 
     def __init__(
         self,
-        questions: 'RSVQA',
+        questions: RSVQA,
         vocabulary: AnswerVocabulary,
         turning: Turning = 'none',
         *,

@@ -11,14 +11,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geores.datasets._module import ImageStore, NonGeoDataset, Pixels, Sample
+from geores.datasets._module import (
+    ImageStore,
+    NonGeoDataset,
+    Pixels,
+    Sample,
+    open_geotiff,
+    read_geotiff,
+    read_rgb,
+)
 from geores.datasets._rsvqa_files import ImageEntry, QuestionEntry, QuestionFolder, read_question_folder
-from geores.datasets._rsvqa_loading import read_picture
 from geores.datasets._rsvqa_split import MERCATOR, image_bounds
 from geores.errors import DatasetError
 from geores.vqa.answers import AnswerEncoding, Style, Variant
 
-__all__ = ['RSVQA']
+__all__ = ['RSVQA', 'read_picture']
+
+COLOURS = ('B04', 'B03', 'B02')
+BRIGHTEST = 4096.0
+"""Reflectance times 10,000 that becomes 255, as for the bundle `vqa-sentinel2`."""
 
 
 class RSVQA(NonGeoDataset):
@@ -209,3 +220,31 @@ def _read_from(reader: Callable[[str], Pixels], path: Path) -> Pixels:
             f'image {path}: {pixels.dtype} of shape {pixels.shape}, and uint8 (3, H, W) is needed'
         )
     return pixels
+
+
+def read_picture(path: Path, size: int | None = None) -> Pixels:
+    """Read an image in 8-bit colour.
+
+    Args:
+        path: JPEG, PNG or TIFF in 8-bit colour; or a GeoTIFF of Sentinel-2 with bands described as B04, B03
+            and B02, whose reflectances times 10,000 from 0 to `BRIGHTEST` become 0 to 255.
+        size: height and width of the result.
+
+    Returns:
+        (3, H, W), uint8, red, green, blue.
+
+    Raises:
+        DatasetError: if it cannot be read, or is of another kind.
+    """
+    if path.suffix.lower() not in {'.tif', '.tiff'} or not _holds_reflectance(path):
+        return read_rgb(path, size)
+    values = read_geotiff(path, COLOURS, size).astype(np.float32)
+    return np.asarray((values * (255 / BRIGHTEST)).round().clip(0, 255), np.uint8)
+
+
+def _holds_reflectance(path: Path) -> bool:
+    try:
+        with open_geotiff(path) as file:
+            return file.dtypes[0] == 'uint16' and set(COLOURS) <= set(file.descriptions)
+    except DatasetError:
+        return False  # `read_rgb` says what is wrong

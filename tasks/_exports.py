@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
 from geores.card import ModelCard
@@ -17,7 +17,7 @@ from geores.tasks.segmentation import SemanticSegmentation
 from geores.tasks.vqa import VisualQuestionAnswering
 from geores.vqa.comparison import ModelComparison
 
-__all__ = ['ExportSegmentation', 'ExportVQABundle', 'best_temperature']
+__all__ = ['ExportSegmentation', 'ExportVQABundle', 'best_temperature', 'export_type']
 
 _logger = logging.getLogger(__name__)
 
@@ -236,3 +236,9 @@ def _metrics(comparison: ModelComparison, data: Any, monitored: bool) -> dict[st
 
 def _rounded(value: float) -> float | None:
     return round(value, 4) if value == value else None
+
+
+def export_type(task: LightningModule) -> type[ExportBundle] | None:
+    """The callback that writes the bundle of a task of geores; None for other tasks."""
+    kinds = (ExportSegmentation, ExportVQABundle, ExportBundle)
+    return next((kind for kind in kinds if isinstance(task, kind.task_type)), None)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import torch
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
@@ -173,13 +173,6 @@ class SceneClassification(LightningModule):
         images = (images - self.mean) / self.std
         logits: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
         return logits
-
-    @staticmethod
-    def export_type() -> type[Callback]:
-        """The callback that writes the bundle where a configuration names none; it takes a card's text."""
-        from geores.tasks.export import ExportBundle  # which imports this module
-
-        return ExportBundle
 
     def scores(self, logits: Tensor) -> Tensor:
         """Probabilities of logits.

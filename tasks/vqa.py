@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
@@ -233,13 +233,6 @@ class VisualQuestionAnswering(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Keep a frozen encoder's statistics: Lightning trains each part in the mode in which it finds it."""
         self.train()
-
-    @staticmethod
-    def export_type() -> type[Callback]:
-        """The callback that writes the bundle where a configuration names none; it takes a card's text."""
-        from geores.tasks._exports import ExportVQABundle  # which imports this module
-
-        return ExportVQABundle
 
     def features(self, batch: Mapping[str, Any]) -> Tensor:
         """Feature maps of a batch's images: (N, D, h, w)."""

@@ -20,9 +20,8 @@ import geores.classification.outputs
 import geores.classification.tables  # noqa: F401
 from geores.card import ModelCard
 from geores.classification.outputs import work_folder
-from geores.classification.pixel_map import PixelClassification
-from geores.classification.result import Classification
-from geores.classification.scored import RunInfo
+from geores.classification.result import Classification, PixelClassification
+from geores.classification.scene_result import RunInfo
 from geores.grid import Blocks, Tiling
 from geores.inference import ChunkWork, FolderStore, GridReader, Plan, Quicklook, VectorSink, run
 from geores.inference.pixels import ClassSink

@@ -17,8 +17,7 @@ from geores.asking.files import answered_before, check_answers_writable, write_a
 from geores.asking.session import QASession
 from geores.classification.earlier_runs import changed_inputs
 from geores.classification.options import ClassifyOptions
-from geores.classification.pixel_map import PixelClassification
-from geores.classification.result import Classification
+from geores.classification.result import Classification, PixelClassification
 from geores.classification.steps import known_key, prepare_classification
 from geores.errors import UsageError
 from geores.inference.plan import lay_out_scene

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from geores.classification.earlier_runs import DONE, finished_scenes, refuse_other_run
 from geores.classification.options import ClassifyOptions
 from geores.classification.outputs import check_folder, work_folder
-from geores.classification.pixel_map import PixelClassification
-from geores.classification.result import Classification
+from geores.classification.result import Result
 from geores.classification.scored import check_classifies, choose_model
 from geores.classification.steps import known_key, layout_for, prepare_classification
 from geores.errors import GeoresError, UsageError
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ['SceneOutcome', 'classified_into', 'classify', 'classify_many', 'model_for']
 
-Result: TypeAlias = Classification | PixelClassification
 Watch: TypeAlias = Callable[[str, Path], AbstractContextManager[Progress | None]]
 
 

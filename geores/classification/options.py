@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.card import ModelCard
-from geores.classification.shown import map_legend
+from geores.classification.scene_result import map_legend
 from geores.errors import UsageError
 from geores.inference.masks import NO_MASK
 from geores.inference.plan import SceneOptions

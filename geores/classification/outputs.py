@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +18,14 @@ from geores.cartography.cog import cog, tag_names
 from geores.cartography.picture import MOST, draw_classes, draw_labels, draw_values
 from geores.cartography.polygons import write_polygons
 from geores.cartography.sheet import Frame, Sheet, stretched_picture
-from geores.classification.pixel_map import PixelClassification
+from geores.classification.pixel_map import PixelMap
+from geores.classification.scene_result import SceneResult
 from geores.classification.scored import Scored
 from geores.classification.tables import cell_blocks, class_cells, label_cells, write_tiles
 from geores.errors import OutputError, without_secrets
 from geores.io.records import check_record, update_record
 from geores.io.whole_files import check_writable, failing, whole_files
 from geores.scenes import gdal_env
-
-if TYPE_CHECKING:
-    from geores.classification.result import Classification
 
 __all__ = [
     'check_folder',
@@ -41,7 +39,6 @@ __all__ = [
 ]
 
 
-Result: TypeAlias = 'Classification | PixelClassification'
 Writer: TypeAlias = Callable[[Path], object]
 
 RUN = 'run.json'
@@ -89,7 +86,7 @@ def check_folder(folder: Path, names: list[str], *, overwrite: bool) -> None:
             raise OutputError(f'{taken[0]} exists: give --overwrite to replace it, or another --out')
 
 
-def save(result: Result, folder: Path, *, overwrite: bool = False) -> dict[str, Path]:
+def save(result: SceneResult, folder: Path, *, overwrite: bool = False) -> dict[str, Path]:
     """Write all files of a result; `Classification.save` and `PixelClassification.save` say which."""
     check_folder(folder, [result.name], overwrite=overwrite)
     paths = outputs(folder, result.name)
@@ -103,12 +100,12 @@ def save(result: Result, folder: Path, *, overwrite: bool = False) -> dict[str, 
     return written | {'run': paths['run']}
 
 
-def kinds_of(result: Result) -> list[str]:
+def kinds_of(result: SceneResult) -> list[str]:
     """Kinds of files that a result has, without the record."""
     return list(_writers(result))
 
 
-def _writers(result: Result) -> dict[str, Writer]:
+def _writers(result: SceneResult) -> dict[str, Writer]:
     """A function that writes each kind of file, in the order of writing."""
     tags = provenance(result)
     writers: dict[str, Writer] = {}
@@ -122,7 +119,7 @@ def _writers(result: Result) -> dict[str, Writer]:
             writers['labels'] = lambda path: _write_labels(result, path, tags)
         writers['scores'] = _whole(lambda path: _write_scores(result, path, tags))
         writers['tiles'] = _whole(lambda path: write_tiles(result, path, {'geores': json.dumps(tags)}))
-    elif result.info.options.get('probabilities'):
+    elif isinstance(result, PixelMap) and result.info.options.get('probabilities'):
         writers['probabilities'] = lambda path: _write_probabilities(result, path, tags)
     polygons = result.info.options.get('polygons')
     if polygons is not None:
@@ -142,7 +139,7 @@ def _whole(write: Writer) -> Writer:
     return write_whole
 
 
-def _write_confidence(result: Result, path: Path, tags: dict[str, Any]) -> None:
+def _write_confidence(result: SceneResult, path: Path, tags: dict[str, Any]) -> None:
     with confidence_raster(path, result.class_grid, tags) as raster:
         for rows, cols, values in result.confidence_blocks():
             raster.write(rows, cols, values)
@@ -154,13 +151,13 @@ def _write_labels(result: Scored, path: Path, tags: dict[str, Any]) -> None:
             raster.write(rows, cols, label_cells(result, rows, cols))
 
 
-def _write_probabilities(result: 'PixelClassification', path: Path, tags: dict[str, Any]) -> None:
+def _write_probabilities(result: PixelMap, path: Path, tags: dict[str, Any]) -> None:
     with probability_raster(path, result.grid, result.card.labels, tags) as raster:
         for rows, cols, values in result.table.blocks('probabilities'):
             raster.write(rows, cols, values)
 
 
-def _write_polygons(result: Result, path: Path) -> None:
+def _write_polygons(result: SceneResult, path: Path) -> None:
     paths, options = outputs(path.parent, result.name), result.info.options
     write_polygons(
         paths['classes'],
@@ -172,14 +169,14 @@ def _write_polygons(result: Result, path: Path) -> None:
     )
 
 
-def provenance(result: 'Scored | PixelClassification') -> dict[str, Any]:
+def provenance(result: Scored | SceneResult) -> dict[str, Any]:
     """Model, versions, inputs and options of a result, for tags and metadata."""
     return {
         'model': result.card.name,
         'model_sha256': result.card.sha256,
         'licence_of_weights': result.card.licence,
         'geores_version': version('geores'),
-        'scene': result.name,
+        'scene': result.scene.name,
         'inputs': [
             {'path': raster.path, 'fingerprint': raster.fingerprint} for raster in result.scene.rasters
         ],
@@ -208,7 +205,7 @@ def _write_scores(result: Scored, path: Path, tags: dict[str, Any]) -> None:
             bands.write(rows, cols, means)
 
 
-def _entry(result: Result, paths: dict[str, Path]) -> dict[str, Any]:
+def _entry(result: SceneResult, paths: dict[str, Path]) -> dict[str, Any]:
     """The entry of a scene in `run.json`."""
     info = result.info
     return provenance(result) | {
@@ -226,14 +223,14 @@ def _entry(result: Result, paths: dict[str, Path]) -> dict[str, Any]:
     }
 
 
-def legend_values(result: Result) -> dict[str, str]:
+def legend_values(result: SceneResult) -> dict[str, str]:
     """Labels by value of the class map, for JSON; empty where the result has no class map."""
     if result.card.task not in ('single-label', 'segmentation'):
         return {}
     return {str(value): label for value, label in result.legend.names.items()}
 
 
-def draw_map(result: 'Classification | PixelClassification') -> Sheet:
+def draw_map(result: SceneResult) -> Sheet:
     """Draw the scene beside its classes, a small map per label, or the first value of a regression.
 
     Args:
@@ -242,12 +239,14 @@ def draw_map(result: 'Classification | PixelClassification') -> Sheet:
     picture = stretched_picture(result.look.assemble(result.plan, result.store))
     frame = Frame.of(result.grid, result.gsd)
     name, note = result.card.name, str(result.sureness or '')
-    if isinstance(result, PixelClassification):
+    if isinstance(result, PixelMap):
         areas = dict(zip(result.areas['label'], result.areas.iloc[:, 3], strict=True))
         return draw_classes(
             picture, _thinned_classes(result), result.legend, frame,
             title=result.name, name=name, shares=result.shares, areas=areas, note=note,
         )  # fmt: skip
+    if not isinstance(result, Scored):
+        raise TypeError(f'{type(result).__name__} has neither pixels nor tiles to draw')
     rows, cols = result.plan.tiling.cell_shape
     stride = result.plan.tiling.stride
     drawn: dict[str, Any] = {'title': result.name, 'note': note, 'covers': (rows * stride, cols * stride)}
@@ -267,7 +266,7 @@ def draw_map(result: 'Classification | PixelClassification') -> Sheet:
     return draw_values(picture, values, frame, **drawn)
 
 
-def _thinned_classes(result: PixelClassification) -> NDArray[np.integer[Any]]:
+def _thinned_classes(result: PixelMap) -> NDArray[np.integer[Any]]:
     """The class map at the size of a picture: every n-th pixel."""
     height, width = result.grid.shape.yx
     step = -(-max(height, width) // MOST)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from geores.card import ModelCard
 from geores.cartography.areas import Tally, area_table
-from geores.classification.scored import RunInfo
-from geores.classification.shown import Confidence, Shown
+from geores.classification.scene_result import Confidence, RunInfo, SceneResult
 from geores.classification.tables import georeferenced, read_all, read_lazily
 from geores.inference.cells import Quicklook
 from geores.inference.pixels import (
@@ -34,14 +32,12 @@ from geores.scenes import Scene
 if TYPE_CHECKING:
     import pandas as pd
 
-    from geores.cartography.sheet import Sheet
-
-__all__ = ['PixelClassification']
+__all__ = ['PixelMap']
 
 
 @dataclass(frozen=True, repr=False)
-class PixelClassification(Shown):
-    """A scene classified pixel by pixel.
+class PixelMap(SceneResult):
+    """The class map of a scene, pixel by pixel: what a `PixelClassification` draws and saves.
 
     Attributes:
         scene: what was classified.
@@ -182,29 +178,3 @@ class PixelClassification(Shown):
     def confidence_blocks(self) -> Iterator[tuple[slice, slice, NDArray[np.uint8]]]:
         """Confidences times 255 in pieces that partition the grid, 0 where there is no data."""
         return self.table.blocks('confidence')
-
-    def _draw(self) -> 'Sheet':
-        from geores.classification.outputs import draw_map
-
-        return draw_map(self)
-
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
-        """Write `<name>_classes.tif` with its style, `<name>_confidence.tif`, a picture and `run.json`.
-
-        With `probabilities`, `<name>_probabilities.tif`; with `polygons`, `<name>_polygons.gpkg` or
-        `.parquet`.
-
-        Args:
-            folder: created where absent.
-            overwrite: replace files of an earlier run.
-
-        Returns:
-            Paths under `classes`, `confidence`, `map`, `run` and what else was asked for.
-
-        Raises:
-            OutputError: if a file of that name exists, or the folder cannot be written.
-            WriteError: if writing failed, as on a full disk; no file is left half written.
-        """
-        from geores.classification.outputs import save
-
-        return save(self, Path(folder), overwrite=overwrite)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import geopandas as gpd
 import numpy as np
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from geores.cartography.class_raster import confidence_values
-from geores.classification.outputs import save
+from geores.classification.outputs import draw_map, save
+from geores.classification.pixel_map import PixelMap
+from geores.classification.scene_result import Confidence, SceneResult
 from geores.classification.scored import Scored
-from geores.classification.shown import Confidence, Shown
 from geores.classification.tables import (
     cell_array,
     cell_blocks,
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
 
     from geores.cartography.sheet import Sheet
 
-__all__ = ['Classification']
+__all__ = ['Classification', 'PixelClassification', 'Result']
 
 
 @dataclass(frozen=True, repr=False)
-class Classification(Scored, Shown):
+class Classification(Scored, SceneResult):
     """A scene classified tile by tile; `Scored` describes the attributes."""
 
     @property
@@ -132,8 +133,6 @@ class Classification(Scored, Shown):
         )
 
     def _draw(self) -> 'Sheet':
-        from geores.classification.outputs import draw_map
-
         return draw_map(self)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
@@ -155,3 +154,34 @@ class Classification(Scored, Shown):
             WriteError: if writing failed, as on a full disk; no file is left half written.
         """
         return save(self, Path(folder), overwrite=overwrite)
+
+
+@dataclass(frozen=True, repr=False)
+class PixelClassification(PixelMap):
+    """A scene classified pixel by pixel; `PixelMap` describes the attributes."""
+
+    def _draw(self) -> 'Sheet':
+        return draw_map(self)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
+        """Write `<name>_classes.tif` with its style, `<name>_confidence.tif`, a picture and `run.json`.
+
+        With `probabilities`, `<name>_probabilities.tif`; with `polygons`, `<name>_polygons.gpkg` or
+        `.parquet`.
+
+        Args:
+            folder: created where absent.
+            overwrite: replace files of an earlier run.
+
+        Returns:
+            Paths under `classes`, `confidence`, `map`, `run` and what else was asked for.
+
+        Raises:
+            OutputError: if a file of that name exists, or the folder cannot be written.
+            WriteError: if writing failed, as on a full disk; no file is left half written.
+        """
+        return save(self, Path(folder), overwrite=overwrite)
+
+
+Result: TypeAlias = Classification | PixelClassification
+"""What `classify` returns: labels by tile, or by pixel."""

@@ -2,10 +2,9 @@
 
 import math
 from calendar import month_name
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -14,6 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from geores.card import ModelCard, shipped_models
 from geores.classification.options import assign_labels, label_thresholds
+from geores.classification.scene_result import RunInfo
 from geores.errors import BandError, ModelNotFoundError, UsageError
 from geores.inference.cells import Quicklook, TileTable
 from geores.inference.plan import TilePlan
@@ -23,7 +23,6 @@ from geores.scenes import Scene
 __all__ = [
     'CLASSIFYING',
     'LABEL_TILES',
-    'RunInfo',
     'Scored',
     'check_bands',
     'check_classifies',
@@ -183,34 +182,6 @@ def _why(scene: Scene, card: ModelCard) -> str:
     span = f'{low:g} m' if low == high else f'{low:g} to {high:g} m'
     fits = 'suit' if off_range(scene.gsd, card.gsd) == 0 else 'will be brought to'
     return f'{bands}, and pixels of {scene.gsd:.3g} m {fits} its {span}'
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """How a result was computed.
-
-    Attributes:
-        device: where the network ran.
-        precision: of the forward pass.
-        seconds: duration of this run, from the first pixel read to the last score.
-        tiles: tiles computed in this run; fewer than all where an earlier run was resumed.
-        options: options of the user that have a value.
-        key: everything that decides the scores.
-        notes: what the user should know, one sentence each.
-    """
-
-    device: str
-    precision: str
-    seconds: float
-    tiles: int
-    options: Mapping[str, Any]
-    key: Mapping[str, Any]
-    notes: tuple[str, ...]
-
-    @property
-    def tiles_per_second(self) -> float:
-        """Tiles computed per second in this run."""
-        return self.tiles / self.seconds if self.seconds > 0 else 0.0
 
 
 @dataclass(frozen=True)

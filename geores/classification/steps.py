@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from geores.card import ModelCard
 from geores.classification.options import ClassifyOptions
-from geores.classification.pixel_map import PixelClassification
-from geores.classification.result import Classification
-from geores.classification.scored import RunInfo, check_bands, levels_differ, outside_training
+from geores.classification.result import Classification, PixelClassification
+from geores.classification.scene_result import RunInfo
+from geores.classification.scored import check_bands, levels_differ, outside_training
 from geores.grid import Blocks
 from geores.inference.cells import VectorSink
 from geores.inference.pixels import ClassSink, LabelPixels

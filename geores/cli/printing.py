@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from geores.classification.pixel_map import PixelClassification
-    from geores.classification.result import Classification
-
-    Result = Classification | PixelClassification
+    from geores.classification.result import Result
 
 __all__ = ['print_earlier', 'print_earlier_answer', 'print_json', 'print_result']
 

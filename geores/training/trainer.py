@@ -24,6 +24,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from geores.scenes.bands import SENTINEL1_BANDS, SENTINEL2_BANDS
+from geores.tasks._exports import export_type
 from geores.training.batches import Generators, Order, serve_in_order
 from geores.training.checkpoints import Checkpoints, Ending
 from geores.training.run_folders import TrainingRun, describe_position, latest_checkpoint
@@ -304,8 +305,8 @@ def quiet_trainer() -> Iterator[None]:
 def default_export(task: Any, data: Any, name: str) -> tuple[Callback, str] | None:  # noqa: ANN401
     """Make the callback that writes the bundle of a task whose configuration names none.
 
-    A task says which by a method `export_type()`: a class like `geores.tasks.ExportBundle`. A datamodule says
-    in `card_text`, a mapping, what it knows of the card.
+    A task that is not of geores says which by a method `export_type()`: a class like
+    `geores.tasks.ExportBundle`. A datamodule says in `card_text`, a mapping, what it knows of the card.
 
     Args:
         task: the Lightning module.
@@ -316,9 +317,8 @@ def default_export(task: Any, data: Any, name: str) -> tuple[Callback, str] | No
         The callback, and a sentence on what on the card was guessed or is unknown; None where the task or the
         data do not say how to export.
     """
-    if not hasattr(task, 'export_type') or not all(
-        hasattr(data, one) for one in ('split', 'bands', 'dataset')
-    ):
+    kind: Any = task.export_type() if hasattr(task, 'export_type') else export_type(task)
+    if kind is None or not all(hasattr(data, one) for one in ('split', 'bands', 'dataset')):
         return None
     bands = tuple(data.bands)
     known = dict(getattr(data, 'card_text', {}))
@@ -334,7 +334,7 @@ def default_export(task: Any, data: Any, name: str) -> tuple[Callback, str] | No
         'licence': UNKNOWN,
     }
     unknown = [key for key in text if key not in {**known, **guessed, 'description': ''}]
-    export: Any = task.export_type()(name=_name(name), **{**text, **guessed, **known})
+    export: Any = kind(name=_name(name), **{**text, **guessed, **known})
     export.needs_figures = False
     parts = [
         f'guessed from the bands: {", ".join(f"{key} {value}" for key, value in guessed.items())}'

@@ -1,7 +1,8 @@
-"""How a result shows itself: in lines of text with its confidence, as HTML in a notebook, as a figure."""
+"""What every result of a scene has: how it was computed, its confidence, and how it shows itself."""
 
 import base64
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +16,17 @@ from odc.geo.geobox import GeoBox
 from geores.card import ModelCard
 from geores.cartography.areas import Legend
 from geores.cartography.colours import read_colours
+from geores.inference.cells import Quicklook
+from geores.inference.plan import AnyPlan
+from geores.inference.reader import ChunkStore
+from geores.scenes import Scene
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from geores.cartography.sheet import Sheet
-    from geores.classification.scored import RunInfo
 
-__all__ = ['Confidence', 'Shown', 'map_legend']
+__all__ = ['Confidence', 'RunInfo', 'SceneResult', 'map_legend']
 
 LOW = 0.5
 """A best label with less than half of the probability is more likely wrong than right."""
@@ -90,19 +94,61 @@ def map_legend(card: ModelCard, colours: str | Path | None = None) -> Legend:
     return legend if colours is None else legend.recoloured(read_colours(Path(colours)), str(colours))
 
 
-class Shown(ABC):
-    """A result that can be printed, shown in a notebook and drawn."""
+@dataclass(frozen=True)
+class RunInfo:
+    """How a result was computed.
+
+    Attributes:
+        device: where the network ran.
+        precision: of the forward pass.
+        seconds: duration of this run, from the first pixel read to the last score.
+        tiles: tiles computed in this run; fewer than all where an earlier run was resumed.
+        options: options of the user that have a value.
+        key: everything that decides the scores.
+        notes: what the user should know, one sentence each.
+    """
+
+    device: str
+    precision: str
+    seconds: float
+    tiles: int
+    options: Mapping[str, Any]
+    key: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+    @property
+    def tiles_per_second(self) -> float:
+        """Tiles computed per second in this run."""
+        return self.tiles / self.seconds if self.seconds > 0 else 0.0
+
+
+class SceneResult(ABC):
+    """A result of classifying a scene: it can be printed, shown in a notebook, drawn and saved."""
 
     # Fields of the frozen dataclasses that results are.
+    scene: Scene
     card: ModelCard
-    info: 'RunInfo'
     grid: GeoBox
     gsd: float | None
+    plan: AnyPlan
+    store: ChunkStore
+    look: Quicklook
+    info: RunInfo
 
     @property
     @abstractmethod
     def name(self) -> str:
         """The scene's name, with which file names begin."""
+
+    @property
+    @abstractmethod
+    def class_grid(self) -> GeoBox:
+        """The grid of the class map."""
+
+    @property
+    @abstractmethod
+    def shares(self) -> dict[str, float]:
+        """Share of the valid area that carries each label, largest first."""
 
     @property
     @abstractmethod
@@ -118,6 +164,14 @@ class Shown(ABC):
     @abstractmethod
     def sureness(self) -> Confidence | None:
         """Confidence of the labels; None where the model gives none."""
+
+    @abstractmethod
+    def class_blocks(self) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
+        """The class map in pieces that partition its grid."""
+
+    @abstractmethod
+    def confidence_blocks(self) -> Iterator[tuple[slice, slice, NDArray[np.uint8]]]:
+        """Confidences times 255 in pieces that partition that grid, 0 where there is no data."""
 
     @cached_property
     def legend(self) -> Legend:
