@@ -46,12 +46,15 @@ def main():
     folder, kills = Path(sys.argv[1]), int(sys.argv[2])
     path, values = folder / 'a_classes.tif', class_array()
     draw = np.random.default_rng(0)
+    start = time.perf_counter()
+    write_classes(path, blocks(values), grid(values.shape), Legend.of(labels_of(0)), {'turn': 0})
+    took = time.perf_counter() - start  # machines differ, and one may be busy
     found = []
     for _ in range(kills):
         child = os.fork()
         if not child:
             write_on(path, values)
-        time.sleep(0.1 + 0.3 * draw.random())
+        time.sleep(0.5 * took + 3 * took * draw.random())
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         found.append(path.exists())

@@ -260,6 +260,7 @@ def test_mask_file_that_is_a_virtual_raster_is_refused(tmp_path):
         open_scene(path)
 
 
+@pytest.mark.timing
 def test_terabytes_declared_open_at_once(tmp_path):
     path = tmp_path / 'huge.tif'
     options = {'tiled': True, 'blockxsize': 8192, 'blockysize': 8192, 'sparse_ok': True, 'bigtiff': 'yes'}
