@@ -30,7 +30,7 @@ from geores.converting.workers import (
 )
 from geores.converting.writers import FORMATS, Writer, writer_for
 from geores.errors import DatasetError, JournalError, ReadError, UsageError, WriteError
-from geores.io.whole_files import failing
+from geores.io.whole_files import failing, put_folder
 
 __all__ = ['FAULTS', 'Conversion', 'convert_reben']
 
@@ -198,8 +198,6 @@ def _list_faults(path: Path, faults: list[Fault]) -> None:
 
 def _publish(work: Path, folder: Path) -> None:
     """Move the result to its destination and remove the work folder."""
-    from geores.bundle import put_folder
-
     put_folder(work / 'store', folder)
     shutil.rmtree(work)
 
