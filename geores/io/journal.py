@@ -8,6 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -60,6 +61,7 @@ class Journal:
         self._path = folder / JOURNAL_FILE
         self._key: dict[str, Any] = json.loads(json.dumps(dict(key)))
         self._lock = lock_beside(folder)
+        self._made = [one for one in folder.parents if not one.exists()]
         with failing(folder, kept=True):
             folder.parent.mkdir(parents=True, exist_ok=True)
             if not self._lock.acquire():
@@ -69,11 +71,11 @@ class Journal:
             try:
                 if resume:
                     self._load(overwrite=overwrite)
-                else:
-                    remove_tree(folder)
+                elif folder.is_dir():
+                    self._drop()
                 self._start()
             except BaseException:
-                self._lock.release()
+                self._release()
                 raise
 
     def __enter__(self) -> Self:
@@ -111,13 +113,20 @@ class Journal:
             files = (path for path in self.folder.rglob('*') if path != self._path)
             if not self.records and not any(path.is_symlink() or path.is_file() for path in files):
                 remove_tree(self.folder)
-            self._lock.release()
+            self._release()
 
     def remove(self) -> None:
         """Remove the folder, since the results stand elsewhere now, and let go of it."""
         if self._lock.held:
             remove_tree(self.folder)
-            self._lock.release()
+            self._release()
+
+    def _release(self) -> None:
+        """Unlock the folder; folders above it that were made and are empty do not stay."""
+        self._lock.release()
+        for folder in self._made:
+            with suppress(OSError):  # it holds the work, or results
+                folder.rmdir()
 
     def _load(self, *, overwrite: bool) -> None:
         """Read what the folder holds, or drop it where it is of no use."""
@@ -164,6 +173,8 @@ class Journal:
             _logger.warning(
                 f'{self.folder}: unfinished work of another version of geores is dropped, and begun anew'
             )
+        elif self._path.is_file():
+            _logger.info(f'{self.folder}: unfinished work is dropped, and begun anew')
         remove_tree(self.folder)
 
     def _start(self) -> None:

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from geores.errors import UsageError
+from geores.io.whole_files import check_folder_free
 from geores.osm import Ground, load_mapping, read_osm
 from geores.osm.features import default_limits
 from geores.question_sets.layout import TileLayout, describe_inputs, lay_out_tiles, open_reader
 from geores.question_sets.objects import Counting, SceneObjects
 from geores.question_sets.options import MakeOptions, TileSplit, assign_parts
 from geores.question_sets.tiles import TOO_FEW, TileMaker, tile_name
-from geores.question_sets.workers import FEW, Workers, WorkFolder, check_dataset_folder, warm_up
+from geores.question_sets.workers import FEW, Workers, WorkFolder, warm_up
 from geores.question_sets.write import PARTS, DatasetTile, write_dataset
 from geores.questions.choosing import ChosenQuestion, choose_questions
 from geores.questions.tile_questions import Pool, TileSurvey, Vocabulary, draw_pool
@@ -169,6 +170,7 @@ def make_questions(
     *,
     jobs: int = 1,
     preview: int = 0,
+    resume: bool = True,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> QuestionSet:
@@ -183,7 +185,8 @@ def make_questions(
         options: options, see `MakeOptions`.
         jobs: number of processes.
         preview: number of pictures of tiles to draw.
-        overwrite: whether to replace a dataset in ``out``.
+        resume: whether to continue unfinished work.
+        overwrite: whether to replace a dataset in ``out``, and to drop unfinished work of other inputs.
         progress: called with the number of tiles just finished and of all tiles.
 
     Raises:
@@ -193,7 +196,7 @@ def make_questions(
     """
     options = options or MakeOptions()
     out = Path(out)
-    check_dataset_folder(out, overwrite=overwrite)
+    check_folder_free(out, overwrite=overwrite, kind='dataset of questions', marks=['manifest.json'])
     inputs = describe_inputs(scenes, osm, options)
     layouts = _layouts(scenes, options)
     if sum(len(layout.tiles) for layout in layouts) <= FEW:
@@ -201,7 +204,7 @@ def make_questions(
     if jobs > 1:
         warm_up()
     makers = prepare_makers(layouts, osm, options)
-    with WorkFolder(out, inputs.key(options, layouts), overwrite=overwrite) as work:
+    with WorkFolder(out, inputs.key(options, layouts), resume=resume, overwrite=overwrite) as work:
         for maker in makers:
             maker.folder = work.tiles
         check_split(makers, options)
