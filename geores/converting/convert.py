@@ -23,11 +23,11 @@ from geores.converting.workers import (
     chunk_count,
     chunk_of,
     chunk_tasks,
-    ordered_map,
 )
 from geores.converting.writers import FORMATS, Writer, writer_for
 from geores.errors import DatasetError, ReadError, UsageError, WriteError
 from geores.io.journal import Journal
+from geores.io.process_map import ordered_map
 from geores.io.whole_files import failing, put_folder
 
 __all__ = ['FAULTS', 'Conversion', 'convert_reben']
