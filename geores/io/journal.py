@@ -17,7 +17,7 @@ from geores.errors import InputChangedError, JournalError, OutputError
 from geores.io.locks import lock_beside
 from geores.io.whole_files import failing, remove_tree
 
-__all__ = ['JOURNAL_FILE', 'Journal']
+__all__ = ['JOURNAL_FILE', 'Journal', 'holds_work']
 
 _logger = logging.getLogger(__name__)
 
@@ -196,3 +196,12 @@ class Journal:
                 raise
         finally:
             os.close(descriptor)
+
+
+def holds_work(folder: Path) -> bool:
+    """Whether unfinished work may lie in a folder, which is not so behind a link.
+
+    Args:
+        folder: of a journal.
+    """
+    return folder.is_dir() and not folder.is_symlink()

@@ -22,7 +22,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix,
 
 from geores.classification.outputs import check_folder
 from geores.errors import JournalError, OutputError, UsageError
-from geores.io.journal import Journal
+from geores.io.journal import Journal, holds_work
 from geores.io.whole_files import whole_files
 
 __all__ = [
@@ -291,7 +291,7 @@ def check_baselines(folder: Path, *, overwrite: bool) -> None:
     """
     check_folder(folder, [], overwrite=overwrite)
     taken = [path for path in baseline_files(folder).values() if path.exists()]
-    if taken and not overwrite and not work_folder(folder).exists():
+    if taken and not overwrite and not holds_work(work_folder(folder)):
         raise OutputError(f'{taken[0]} exists: give --overwrite to replace it, or another --out')
 
 
