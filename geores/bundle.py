@@ -6,8 +6,7 @@ Training writes them, inference reads them, and nothing else passes between the 
 import difflib
 import importlib.metadata
 import os
-import shutil
-import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from geores import plugins
 from geores.card import CARD_FILE, WEIGHTS, ModelCard, list_models
 from geores.errors import BundleError, GeoresError, ModelNotFoundError, OutputError, UsageError
 from geores.hub import PREFIX, HubAddress, fetch, is_snapshot, load_snapshot
+from geores.io.whole_files import check_folder_free, whole_folder
 from geores.model import Model
 from geores.rebuild import rebuild, try_forward
 from geores.runtime.onnx import ARCHITECTURE, ONNX_FILE, OnnxNetwork, read_onnx
@@ -138,6 +138,7 @@ def save_bundle(
     dtype: torch.dtype = torch.float16,
     *,
     overwrite: bool = False,
+    add: Callable[[Path], object] | None = None,
 ) -> Path:
     """Write a bundle; the folder stands there complete or not at all.
 
@@ -150,6 +151,7 @@ def save_bundle(
         dtype: type in which to keep matrices and kernels; vectors (biases, statistics) stay float32. An ONNX
             file is kept as it is.
         overwrite: replace a bundle that stands there.
+        add: called with the folder before it takes its name, to write further files into it.
 
     Returns:
         The folder.
@@ -157,10 +159,12 @@ def save_bundle(
     Raises:
         BundleError: if the card does not rebuild this network.
         OutputError: if the path is taken or cannot be written.
+        WriteError: if the finished folder could not take its name, or `add` could not write.
     """
     folder = Path(path)
-    if folder.exists() and not (overwrite and (folder / CARD_FILE).is_file()):
+    if os.path.lexists(folder) and not overwrite:
         raise OutputError(f'{folder} exists already: choose another path or overwrite a bundle')
+    check_folder_free(folder, overwrite=overwrite, kind='bundle', marks=[CARD_FILE])
     if isinstance(network, nn.Module):
         tensors = {name: _stored(tensor, dtype) for name, tensor in network.state_dict().items()}
         shared = getattr(network, 'shared', None)
@@ -169,39 +173,17 @@ def save_bundle(
     else:
         _onnx_network(Path(network), card)
         file, content = ONNX_FILE, Path(network).read_bytes()
-    part = folder.parent / f'.{folder.name}-{uuid.uuid4().hex}'
-    try:
-        part.mkdir(parents=True)
-        (part / file).write_bytes(content)
-        version = importlib.metadata.version('geores')
-        card = replace(card, sha256=sha256_of(part / file), geores_version=version)
-        card.save(part / CARD_FILE)
-        put_folder(part, folder)
-    except OSError as error:
-        raise OutputError(f'{folder}: cannot be written: {error.strerror or error}') from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with whole_folder(folder) as part:
+        try:
+            (part / file).write_bytes(content)
+            version = importlib.metadata.version('geores')
+            card = replace(card, sha256=sha256_of(part / file), geores_version=version)
+            card.save(part / CARD_FILE)
+        except OSError as error:
+            raise OutputError(f'{folder}: cannot be written: {error.strerror or error}') from error
+        if add is not None:
+            add(part)
     return folder
-
-
-def put_folder(part: Path, folder: Path) -> None:
-    """Give a finished folder its own name, in the place of one that stands there.
-
-    Args:
-        part: the folder under its name for the time being, on the same file system.
-        folder: its own name.
-    """
-    # A folder that is not empty cannot be replaced in one step, so the old one steps aside.
-    old = part.with_name(part.name + '-old')
-    if folder.exists():
-        os.replace(folder, old)
-    try:
-        os.replace(part, folder)
-    except OSError:
-        if old.exists():
-            os.replace(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:

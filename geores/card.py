@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, Self
 from geores import plugins
 from geores.card_fields import ACTIVATIONS, COLUMNS, FIELDS
 from geores.errors import BundleError
+from geores.io.whole_files import write_whole
 
 FORMAT_VERSION = 3
 CARD_FILE = 'card.json'
@@ -216,7 +217,7 @@ class ModelCard:
             path: the file to write.
         """
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        Path(path).write_text(text + '\n', encoding='utf-8')
+        write_whole(Path(path), text + '\n')
 
 
 def _lengths(card: ModelCard) -> Iterable[tuple[str, int, str, int]]:

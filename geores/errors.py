@@ -14,6 +14,7 @@ __all__ = [
     'BundleError',
     'DatasetError',
     'GeoresError',
+    'InputChangedError',
     'JournalError',
     'ModelNotFoundError',
     'OutputError',
@@ -66,6 +67,10 @@ class JournalError(UsageError):
 
 class ReadError(GeoresError, OSError):
     """Pixels could not be read; carries the path and the window."""
+
+
+class InputChangedError(ReadError):
+    """An input was changed while it was read: what was computed would be a mixture, and is dropped."""
 
 
 class WriteError(GeoresError, OSError):

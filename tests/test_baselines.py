@@ -215,8 +215,8 @@ def stopped(images, out, **options):
 def test_finished_runs_are_kept(images, tmp_path):
     out, done = tmp_path / 'out', []
     stopped(images, out)
-    assert hold_files(out) == {'.baselines.partial/runs.jsonl'}
-    with (work_folder(out) / 'runs.jsonl').open('a') as file:
+    assert hold_files(out) == {'.baselines.partial/journal.jsonl'}
+    with (work_folder(out) / 'journal.jsonl').open('a') as file:
         file.write('{"method": "col')  # a kill in the middle of a line
     table = geores.baselines(images, **QUICK, out=out, progress=lambda run, *_: done.append(run.key))
     assert len(table.runs) == 10
@@ -231,7 +231,7 @@ def test_finished_runs_are_kept(images, tmp_path):
 def test_runs_stopped_twice(images, tmp_path):
     out = tmp_path / 'out'
     stopped(images, out)
-    with (work_folder(out) / 'runs.jsonl').open('a') as file:
+    with (work_folder(out) / 'journal.jsonl').open('a') as file:
         file.write('{"method": "col')
     with pytest.raises(StoppedError):
         geores.baselines(images, **QUICK, out=out, progress=stop_after(5))
@@ -251,7 +251,7 @@ def test_unfinished_work_of_other_options(images, tmp_path):
 def test_damaged_work(images, tmp_path):
     out = tmp_path / 'out'
     stopped(images, out)
-    path = work_folder(out) / 'runs.jsonl'
+    path = work_folder(out) / 'journal.jsonl'
     path.write_text(path.read_text().replace('"kappa"', '"kapa"'))
     with pytest.raises(JournalError, match='damaged'):
         geores.baselines(images, **QUICK, out=out)
@@ -276,4 +276,4 @@ def test_stopping_in_the_middle_of_fine_tuning(geores, images, encoder, tmp_path
     )
     assert answer.code == 130
     assert 'run again to continue' in answer.err
-    assert len((tmp_path / 'out/.baselines.partial/runs.jsonl').read_text().splitlines()) == 11
+    assert len((tmp_path / 'out/.baselines.partial/journal.jsonl').read_text().splitlines()) == 11

@@ -41,7 +41,7 @@ def test_a_scene_that_fails_stops_no_other(bundle, scenes, tmp_path):
     scenes = [scenes[1], scenes[0]]
     work = tmp_path / 'o' / '.one.partial'
     work.mkdir(parents=True)
-    (work / 'journal.json').write_text('{}')
+    (work / 'journal.jsonl').write_text('{}\n')
     outcomes = classify_many(scenes, bundle, out=tmp_path / 'o')
     first, second = next(outcomes), next(outcomes)
     assert (first.name, first.error) == ('two', None)

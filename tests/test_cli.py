@@ -197,9 +197,9 @@ def test_several_scenes(classified, scene, tmp_path):
 def test_a_later_scene_that_cannot_be_used_has_failed(geores, bundle, scene, tmp_path):
     """Exit 2 would say that nothing was written."""
     other = write_scene(tmp_path / 'other.tif', height=64, width=64, seed=1)
-    journal = tmp_path / 'out' / '.other.partial' / 'journal.json'
+    journal = tmp_path / 'out' / '.other.partial' / 'journal.jsonl'
     journal.parent.mkdir(parents=True)
-    journal.write_text('{}')
+    journal.write_text('{}\n')
     answer = geores('classify', scene, other, '--out', tmp_path / 'out', '--model', bundle)
     assert answer.code == 1
     assert '--no-resume' in answer.err

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from geores.bigearthnet.opening import open_store
+from geores.bigearthnet.opening import CHECKSUMS, open_store
 from geores.bigearthnet.patch_id import modality
 from geores.bigearthnet.patch_values import bands_of
 from geores.converting import workers
@@ -21,6 +21,7 @@ from geores.converting.journal import partial_folder
 from geores.converting.verify import verify_reben
 from geores.datasets import ReBEN
 from geores.errors import DatasetError, JournalError, OutputError, ReadError, WriteError
+from geores.io.journal import Journal
 
 from .fixtures import hold_files
 from .reben_fixtures import SHARED, make_reben, needs_shared, real_lmdb
@@ -280,6 +281,9 @@ class TestRefusals:
     def test_overwrite_replaces(self, released, stored, tmp_path):
         (tmp_path / 'out').mkdir()
         (tmp_path / 'out/old').write_text('')
+        with pytest.raises(OutputError, match='is no converted data set, and nothing else is replaced'):
+            convert_reben(released, tmp_path / 'out', 'lmdb', overwrite=True)
+        (tmp_path / 'out' / CHECKSUMS).write_text('')
         convert_reben(released, tmp_path / 'out', 'lmdb', overwrite=True)
         assert values(tmp_path / 'out') == values(stored)
         assert not (tmp_path / 'out/old').exists()
@@ -329,12 +333,15 @@ class TestRefusals:
 
     def test_unfinished_work_of_another_kind(self, released, tmp_path):
         work = partial_folder(tmp_path / 'out')
-        (work / 'store').mkdir(parents=True)
-        (work / 'journal.jsonl').write_text('{"source": "other"}\n')
-        with pytest.raises(JournalError, match='--overwrite to start anew'):
-            convert_reben(released, tmp_path / 'out', 'lmdb')
-        convert_reben(released, tmp_path / 'out', 'lmdb', overwrite=True)
-        assert not work.exists()
+        for options in ({'overwrite': True}, {'resume': False}):
+            with Journal(work, {'source': 'other'}) as journal:
+                journal.add({'number': 0, 'sums': {}, 'faults': []})
+                (work / 'store').mkdir()
+            with pytest.raises(JournalError, match='--overwrite to start anew'):
+                convert_reben(released, tmp_path / 'out', 'lmdb')
+            convert_reben(released, tmp_path / 'out', 'lmdb', **options)
+            assert not work.exists()
+            shutil.rmtree(tmp_path / 'out')
 
 
 class TestVerify:

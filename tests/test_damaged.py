@@ -65,7 +65,7 @@ def test_damaged_blocks(geores, bundle, tmp_path, how):
     failed(replace(answer, err=error), path)
     assert not [name for name in hold_files(out) if not name.startswith('.damaged.partial')]
     journal = out / '.damaged.partial'
-    assert (journal / 'journal.json').exists()
+    assert (journal / 'journal.jsonl').exists()
     assert list(journal.glob('*.safetensors'))
     again = geores('classify', path, '--out', out, '--model', bundle, '--workers', 1)
     assert (again.code, again.out) == (answer.code, answer.out)
@@ -78,7 +78,7 @@ def test_damaged_block_where_the_scene_is_sampled(geores, bundle, tmp_path):
     damage(path, 'zeroed', block=6)  # a quarter of the way down and across
     out = tmp_path / 'out'
     failed(geores('classify', path, '--out', out, '--model', bundle, '--workers', 1), path)
-    assert hold_files(out) >= {'.damaged.partial/journal.json'}
+    assert hold_files(out) >= {'.damaged.partial/journal.jsonl'}
     assert all(name.startswith('.damaged.partial') for name in hold_files(out))
 
 

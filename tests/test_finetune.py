@@ -276,9 +276,9 @@ def test_scene_without_the_bands_of_the_base(run, place, tmp_path):
 
 def test_output_that_is_taken(run, tmp_path):
     (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'file').write_text('')
     refused(run(), 'exists: give --overwrite', tmp_path, 'mine')
     refused(run('--overwrite'), 'no bundle', tmp_path, 'mine')
-    (tmp_path / 'mine' / 'file').write_text('')
     answer = run(out=tmp_path / 'mine' / 'file' / 'below')
     refused(answer, 'cannot be written', tmp_path, 'mine')
 

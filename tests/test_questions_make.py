@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from geores.cli import app
 from geores.errors import GeoresError, JournalError, OutputError, ReadError, UsageError
+from geores.io.process_map import ProcessMap
 from geores.question_sets.make import make_questions
 from geores.question_sets.options import MakeOptions
-from geores.question_sets.workers import Workers
 from geores.questions.balance import QuestionBalance, answer_class, parse_balance
 from geores.questions.grammar import parse
 
@@ -120,7 +120,7 @@ def test_another_process_and_hash_seed_do_not_matter(made, inputs, tmp_path):
 def test_several_processes_make_the_same_files(made, inputs, tmp_path, monkeypatch):
     # Work is given to the other process before it has started, or this one would do all of so little.
     monkeypatch.setattr('geores.question_sets.make.FEW', 0)
-    monkeypatch.setattr(Workers, '_room', lambda self: 2)
+    monkeypatch.setattr(ProcessMap, '_room', lambda self, waiting: len(waiting) < 2)
     make_questions([inputs[0]], inputs[1], tmp_path / 'out', SMALL, jobs=2)
     assert contents(tmp_path / 'out') == contents(made)
 

@@ -86,7 +86,7 @@ def test_killed_command(geores, bundle, tmp_path):
     wait_for(process, out, '.scene.partial/*.safetensors')
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert '.scene.partial/journal.json' in hold_files(out)
+    assert '.scene.partial/journal.jsonl' in hold_files(out)
     assert not FINAL & hold_files(out)
     answer = geores(*args, '--out', out, '--json')
     assert answer.code == 0, answer
@@ -215,7 +215,7 @@ def test_journal_of_another_mask(geores, bundle, stopped, tmp_path):
 
 
 def test_damaged_journal(geores, bundle, stopped, tmp_path):
-    (tmp_path / 'out' / '.scene.partial' / 'journal.json').write_text('{"scene": ')
+    (tmp_path / 'out' / '.scene.partial' / 'journal.jsonl').write_text('{"scene": \n')
     assert 'damaged' in refused(geores, tmp_path, *stopped, '--model', bundle)
 
 
@@ -249,31 +249,37 @@ def arrays(value):
 
 
 def test_store_keeps_chunks(tmp_path):
-    store = FolderStore(tmp_path / 'work', {'a': 1})
-    store.put(3, arrays(0.5))
-    again = FolderStore(tmp_path / 'work', {'a': 1})
-    assert again.done() == {3}
-    np.testing.assert_array_equal(again.get(3)['scores'], arrays(0.5)['scores'])
+    with FolderStore(tmp_path / 'work', {'a': 1}) as store:
+        store.put(3, arrays(0.5))
+    with FolderStore(tmp_path / 'work', {'a': 1}) as again:
+        assert again.done() == {3}
+        np.testing.assert_array_equal(again.get(3)['scores'], arrays(0.5)['scores'])
     with pytest.raises(JournalError, match='another a, b'):
         FolderStore(tmp_path / 'work', {'b': 1})
     assert again.done() == {3}
-    assert FolderStore(tmp_path / 'work', {'b': 1}, resume=False).done() == set()
+    for options in ({'resume': False}, {'overwrite': True}):
+        with FolderStore(tmp_path / 'work', {'b': 1}, **options) as other:
+            assert other.done() == set()
+        with FolderStore(tmp_path / 'work', {'a': 1}) as store:
+            store.put(3, arrays(0.5))
 
 
 @pytest.mark.parametrize('left', [b'', b'\0' * 50, b'unfinished'])
 def test_store_ignores_what_was_not_finished(tmp_path, left):
-    store = FolderStore(tmp_path / 'work', {'a': 1})
-    store.put(0, arrays(1))
-    (tmp_path / 'work' / '00000001.safetensors').write_bytes(left)
-    (tmp_path / 'work' / '00000002.tmp').write_bytes(left)
-    assert store.done() == {0}
+    with FolderStore(tmp_path / 'work', {'a': 1}) as store:
+        store.put(0, arrays(1))
+        (tmp_path / 'work' / '00000001.safetensors').write_bytes(left)
+        (tmp_path / 'work' / '00000002.tmp').write_bytes(left)
+        assert store.done() == {0}
 
 
 def test_store_does_not_adopt_chunks_without_a_journal(tmp_path):
     """As a kill during the removal of a folder leaves them."""
-    FolderStore(tmp_path / 'work', {'a': 1}).put(0, arrays(1))
-    (tmp_path / 'work' / 'journal.json').unlink()
-    assert FolderStore(tmp_path / 'work', {'b': 1}).done() == set()
+    with FolderStore(tmp_path / 'work', {'a': 1}) as store:
+        store.put(0, arrays(1))
+    (tmp_path / 'work' / 'journal.jsonl').unlink()
+    with FolderStore(tmp_path / 'work', {'b': 1}) as store:
+        assert store.done() == set()
 
 
 def test_interrupt_keeps_work(geores, bundle, scene, tmp_path, monkeypatch):

@@ -94,7 +94,7 @@ def test_killed_at_any_place_it_ends_as_if_left_alone(run, tmp_path, monkeypatch
     assert report == other_report
 
 
-def test_another_training_begins_anew(run, tmp_path, monkeypatch):
+def test_another_training_begins_anew_when_asked_to(run, tmp_path, monkeypatch):
     monkeypatch.setattr('geores.training.checkpoints.SHARE', 1e9)
     given, calls = SceneClassification.training_step, []
 
@@ -109,6 +109,11 @@ def test_another_training_begins_anew(run, tmp_path, monkeypatch):
         run()
     assert (tmp_path / '.mine.training').is_dir()
     answer = run('--epochs', '1')
+    assert answer.code == 2
+    assert 'another about.options.epochs' in answer.err
+    assert '--no-resume' in answer.err
+    assert (tmp_path / '.mine.training').is_dir(), 'hours of training are not dropped unasked'
+    answer = run('--epochs', '1', '--no-resume')
     assert answer.code == 0, answer.err
-    assert 'is dropped, for it was another one' in answer.err
+    assert 'unfinished work is dropped' in answer.err
     assert [path.name for path in tmp_path.iterdir()] == ['mine']

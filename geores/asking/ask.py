@@ -140,7 +140,7 @@ def ask(
         check_answer_folder(folder, scene, loaded, questions, classified, overwrite=overwrite)
     with open_session(
         scene, loaded, wanted, folder, notes=why, top_k=top_k, classified=classified, resume=resume,
-        progress=progress,
+        overwrite=overwrite, progress=progress,
     ) as session:  # fmt: skip
         answers = session.answer(questions)
         if folder is not None:
@@ -160,6 +160,7 @@ def open_session(
     top_k: int | None = None,
     classified: Classification | None = None,
     resume: bool = True,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[QASession]:
     """Encode the tiles of a scene, then answer questions until the block ends.
@@ -168,7 +169,7 @@ def open_session(
     """
     job = prepare_encoding(scene, model, options, notes=notes)
     estimator = make_area_estimator(scene, model, options, classified)
-    with encode_tiles(job, folder, resume=resume, progress=progress) as scored:
+    with encode_tiles(job, folder, resume=resume, overwrite=overwrite, progress=progress) as scored:
         yield QASession(scored, model, estimator, top_k)
 
 

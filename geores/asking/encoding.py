@@ -141,7 +141,12 @@ def features_folder(folder: Path, name: str) -> Path:
 
 @contextmanager
 def encode_tiles(
-    work: ClassifyWork, folder: Path | None, *, resume: bool = True, progress: Progress | None = None
+    work: ClassifyWork,
+    folder: Path | None,
+    *,
+    resume: bool = True,
+    overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> Iterator['Classification']:
     """Encode every tile; the features are there until the block ends, and stay if it fails.
 
@@ -150,6 +155,7 @@ def encode_tiles(
         folder: folder for unfinished work, so that a killed run can continue; None for a temporary folder,
             because features can be larger than memory.
         resume: continue unfinished work in the folder.
+        overwrite: drop unfinished work of another run.
         progress: called as tiles are finished.
 
     Yields:
@@ -160,13 +166,13 @@ def encode_tiles(
         WriteError: if features could not be written.
     """
     with TemporaryDirectory(prefix='geores-') as temporary:
-        place = Path(temporary) if folder is None else folder
-        store = work.work.open_store(features_folder(place, work.work.prepared.scene.name), resume=resume)
-        result = work.run(store, progress)
-        if not isinstance(result, Classification):
-            raise TypeError('encoding gives tiles')
-        yield result
-        store.remove()  # not where the block was left by an error: answering goes on from there
+        place = features_folder(Path(temporary) if folder is None else folder, work.work.prepared.scene.name)
+        with work.work.open_store(place, resume=resume, overwrite=overwrite) as store:
+            result = work.run(store, progress)
+            if not isinstance(result, Classification):
+                raise TypeError('encoding gives tiles')
+            yield result
+            store.remove()  # not where the block was left by an error: answering goes on from there
 
 
 NEAR = 4.0

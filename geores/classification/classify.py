@@ -89,7 +89,7 @@ def classify(
         return replace(result, info=replace(result.info, notes=(*result.info.notes, note)))
     check_folder(Path(out), [scene.name], overwrite=overwrite)
     with classified_into(
-        scene, loaded, wanted, Path(out), notes=why, resume=resume, progress=progress
+        scene, loaded, wanted, Path(out), notes=why, resume=resume, overwrite=overwrite, progress=progress
     ) as result:
         return replace(result, store=MemoryStore.copy_of(result.store))
 
@@ -182,7 +182,14 @@ def classify_many(
                     scene,
                     watched as progress,
                     classified_into(
-                        scene, loaded, wanted, folder, notes=why, resume=resume, progress=progress
+                        scene,
+                        loaded,
+                        wanted,
+                        folder,
+                        notes=why,
+                        resume=resume,
+                        overwrite=overwrite,
+                        progress=progress,
                     ) as result,
                 ):
                     yield SceneOutcome(scene.name, result)
@@ -230,6 +237,7 @@ def classified_into(
     *,
     notes: tuple[str, ...] = (),
     resume: bool = True,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Result]:
     """Classify a scene and write its files, replacing those of an earlier run.
@@ -244,16 +252,18 @@ def classified_into(
         folder: for the results.
         notes: that come first, such as why the model was chosen.
         resume: whether to continue unfinished work in the folder.
+        overwrite: whether to drop unfinished work of another run.
         progress: called with the number of tiles just finished, and of all.
     """
     work = prepare_classification(scene, model, options, notes=notes)
-    store = work.work.open_store(work_folder(folder, scene.name), resume=resume)
-    result = work.run(store, progress)
-    result.save(folder, overwrite=True)
-    try:
-        yield result
-    finally:
-        store.remove()
+    place = work_folder(folder, scene.name)
+    with work.work.open_store(place, resume=resume, overwrite=overwrite) as store:
+        result = work.run(store, progress)
+        result.save(folder, overwrite=True)
+        try:
+            yield result
+        finally:
+            store.remove()
 
 
 def model_for(

@@ -9,6 +9,7 @@ from typing import Any
 from geores.classification.options import ClassifyOptions
 from geores.classification.outputs import RUN, work_folder
 from geores.errors import OutputError
+from geores.io.journal import holds_work
 from geores.io.records import read_record
 
 __all__ = ['DONE', 'as_printed', 'changed_inputs', 'finished_scenes', 'refuse_other_run']
@@ -46,7 +47,7 @@ def finished_scenes(folder: Path, names: Sequence[str]) -> dict[str, dict[str, A
     return {
         name: scenes[name]
         for name in names
-        if name in scenes and _stands(folder, scenes[name]) and not work_folder(folder, name).exists()
+        if name in scenes and _stands(folder, scenes[name]) and not holds_work(work_folder(folder, name))
     }
 
 

@@ -5,6 +5,7 @@ classified with, so that a later run can tell whether the files are what it woul
 """
 
 import json
+import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ from geores.classification.scene_result import SceneResult
 from geores.classification.scored import Scored
 from geores.classification.tables import cell_blocks, class_cells, label_cells, write_tiles
 from geores.errors import OutputError, without_secrets
+from geores.io.journal import holds_work
 from geores.io.records import check_record, update_record
 from geores.io.whole_files import check_writable, failing, whole_files
 from geores.scenes import gdal_env
@@ -81,8 +83,8 @@ def check_folder(folder: Path, names: list[str], *, overwrite: bool) -> None:
     check_record(folder / RUN, overwrite=overwrite)
     for name in names:
         paths = outputs(folder, name)
-        taken = [path for kind, path in paths.items() if kind != 'run' and path.exists()]
-        if taken and not overwrite and not work_folder(folder, name).exists():
+        taken = [path for kind, path in paths.items() if kind != 'run' and os.path.lexists(path)]
+        if taken and not overwrite and not holds_work(work_folder(folder, name)):
             raise OutputError(f'{taken[0]} exists: give --overwrite to replace it, or another --out')
 
 

@@ -190,7 +190,15 @@ def _run(
             ):
                 progress = kept.watch(bar)
                 opening = open_session(
-                    scene, loaded, wanted, out, notes=why, top_k=top_k, resume=resume, progress=progress
+                    scene,
+                    loaded,
+                    wanted,
+                    out,
+                    notes=why,
+                    top_k=top_k,
+                    resume=resume,
+                    overwrite=overwrite,
+                    progress=progress,
                 )
                 session = stack.enter_context(opening)
             if not as_json:

@@ -59,7 +59,7 @@ def baselines(
     out: Annotated[
         Path | None, Option('--out', '-o', help='Folder for table and plots; finished runs are kept in it.')
     ] = None,
-    resume: Annotated[bool, Option(help='Continue unfinished work in --out.')] = True,
+    resume: common.Resume = True,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace results in --out.')] = False,
     quiet: common.Quiet = False,
     as_json: Annotated[

@@ -43,7 +43,8 @@ def reben(
     ] = None,
     only_present: Annotated[bool, Option('--only-present', help=ONLY_PRESENT)] = False,
     jobs: Annotated[int | None, Option(help='Processes [the cores].')] = None,
-    overwrite: Annotated[bool, Option('--overwrite', help='Replace DST, or unfinished other work.')] = False,
+    resume: common.Resume = True,
+    overwrite: Annotated[bool, Option('--overwrite', help='Replace DST.')] = False,
     quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
 ) -> None:
@@ -58,6 +59,7 @@ def reben(
             metadata=metadata,
             only_present=only_present,
             jobs=common.cores() if jobs is None else jobs,
+            resume=resume,
             overwrite=overwrite,
             progress=progress,
         )

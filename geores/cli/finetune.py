@@ -9,7 +9,7 @@ import typer
 
 from geores.cli import common
 from geores.cli.common import listed, numbers, print_messages, progress_bar
-from geores.errors import UsageError
+from geores.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,9 +75,7 @@ def finetune(
         str | None, Option(help="Of the weights, for the card [the base's, as far as your data allow].")
     ] = None,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace a bundle at --out.')] = False,
-    resume: Annotated[
-        bool, Option('--resume/--no-resume', help='Go on where the same command was stopped.')
-    ] = True,
+    resume: common.Resume = True,
     quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='The report as one JSON object.')] = False,
 ) -> None:
@@ -153,12 +151,14 @@ def _run(
     from geores.training.finetune_options import FinetuneWork
 
     with print_messages():
-        work = FinetuneWork(out, plan.fingerprint(), resume=resume)
+        work = FinetuneWork(out, plan.fingerprint(), resume=resume, overwrite=overwrite)
     try:
         with print_messages(), progress_bar('training', shown=not as_json, quiet=quiet) as progress:
             result = plan.run(progress, work)
         result.save(out, overwrite=overwrite)
         work.remove()
+    except OutputError:  # a disk that fails takes nothing of what was learnt
+        raise
     except UsageError:  # such as a divergence, to which the same way would lead again
         work.remove()
         raise

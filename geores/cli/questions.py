@@ -154,6 +154,7 @@ def make(
     buffer: Annotated[float | None, Option(help='Metres between parts [half a tile].')] = None,
     preview: Annotated[int, Option(help='Pictures of tiles to make.')] = 0,
     jobs: Annotated[int | None, Option(help='Processes [the cores].')] = None,
+    resume: common.Resume = True,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace the dataset in --out.')] = False,
     allow_vrt: Annotated[bool, Option('--allow-vrt', help='Open GDAL virtual rasters.')] = False,
     quiet: common.Quiet = False,
@@ -201,6 +202,7 @@ def make(
             options,
             jobs=jobs or common.cores(),
             preview=preview,
+            resume=resume,
             overwrite=overwrite,
             progress=progress,
         )

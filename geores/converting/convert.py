@@ -2,19 +2,16 @@
 
 import csv
 import hashlib
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from geores.bigearthnet.stores import PatchStore
 from geores.converting.journal import (
-    Journal,
+    PatchJournal,
     check_destination,
     check_space,
     count_by_kind,
-    locked,
     partial_folder,
 )
 from geores.converting.sources import Fault, TarStore, open_source
@@ -26,16 +23,16 @@ from geores.converting.workers import (
     chunk_count,
     chunk_of,
     chunk_tasks,
-    ordered_map,
 )
 from geores.converting.writers import FORMATS, Writer, writer_for
-from geores.errors import DatasetError, JournalError, ReadError, UsageError, WriteError
-from geores.io.whole_files import failing
+from geores.errors import DatasetError, ReadError, UsageError, WriteError
+from geores.io.journal import Journal
+from geores.io.process_map import ordered_map
+from geores.io.whole_files import failing, put_folder
 
 __all__ = ['FAULTS', 'Conversion', 'convert_reben']
 
 FAULTS = 'faults.csv'
-JOURNAL = 'journal.jsonl'
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,7 @@ def convert_reben(
     metadata: Path | None = None,
     only_present: bool = False,
     jobs: int = 1,
+    resume: bool = True,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Conversion:
@@ -89,7 +87,9 @@ def convert_reben(
         only_present: leave out metadata rows with no patch in the source, also in the copied table; for parts
             of the data set.
         jobs: number of worker processes.
-        overwrite: replace what stands at `folder`, and begin anew where unfinished work is of something else.
+        resume: continue unfinished work.
+        overwrite: replace the result of an earlier conversion, and begin anew where unfinished work is of
+            something else.
         progress: called with the number of patches just done and the total.
 
     Raises:
@@ -111,49 +111,40 @@ def convert_reben(
     missing, left_out = ([], 0) if table is None else missing_patches(names, table, only_present=only_present)
     work = partial_folder(folder)
     jobs = min(jobs, chunk_count(names))
-    with failing(folder.absolute().parent):
-        work.parent.mkdir(parents=True, exist_ok=True)
-        with locked(work):
-            journal, writer = _start_or_resume(work, source, form, names, overwrite=overwrite)
-            _convert_chunks(store, names, journal, writer, jobs, progress or _silent)
-            _finish(work, journal, writer, names, jobs, progress or _silent)
-            faults = sorted([*missing, *(fault for chunk in journal.chunks for fault in chunk.faults)])
-            if table is not None:
-                copy_tables(table, work / 'store', names if only_present else None)
-            if faults:
-                _list_faults(work / 'store' / FAULTS, faults)
-            _publish(work, folder)
+    with (
+        failing(folder.absolute().parent),
+        _open_journal(work, source, form, names, resume=resume, overwrite=overwrite) as kept,
+    ):
+        journal, writer = PatchJournal(kept), writer_for(form, work / 'store', names)
+        (work / 'store').mkdir(exist_ok=True)
+        check_space(work, names)
+        writer.prepare(journal)
+        _convert_chunks(store, names, journal, writer, jobs, progress or _silent)
+        _finish(kept, journal, writer, names, jobs, progress or _silent)
+        faults = sorted([*missing, *(fault for chunk in journal.chunks for fault in chunk.faults)])
+        if table is not None:
+            copy_tables(table, work / 'store', names if only_present else None)
+        if faults:
+            _list_faults(work / 'store' / FAULTS, faults)
+        put_folder(work / 'store', folder)
+        kept.remove()
     seconds = time.perf_counter() - began
     return Conversion(folder, form, count_by_kind(journal.sums), faults, seconds, left_out)
 
 
-def _start_or_resume(
-    work: Path, source: Path, form: str, names: list[str], *, overwrite: bool
-) -> tuple[Journal, Writer]:
-    """Resume unfinished work of the same kind, or start anew."""
+def _open_journal(
+    work: Path, source: Path, form: str, names: list[str], *, resume: bool, overwrite: bool
+) -> Journal:
+    """Open the journal of unfinished work of the same kind, or of new work."""
     digest = hashlib.sha256('\n'.join(names).encode()).hexdigest()
-    key: dict[str, Any] = {'source': str(source.resolve()), 'format': form, 'names': digest}
-    store = work / 'store'
-    if work.exists() and (not store.exists() or (overwrite and not _can_resume(work, key))):
-        shutil.rmtree(work)
-    store.mkdir(parents=True, exist_ok=True)
-    check_space(work, names)
-    journal, writer = Journal(work / JOURNAL, key), writer_for(form, store, names)
-    writer.prepare(journal)
-    return journal, writer
-
-
-def _can_resume(work: Path, key: dict[str, Any]) -> bool:
-    """Whether unfinished work has this key and can be resumed."""
-    try:
-        Journal(work / JOURNAL, key)
-    except (JournalError, ValueError, KeyError):
-        return False
-    return True
+    key = {'source': str(source.resolve()), 'format': form, 'names': digest}
+    # A kill between the last two steps leaves a journal of what stands in its place already.
+    resume = resume and (not work.exists() or (work / 'store').exists())
+    return Journal(work, key, resume=resume, overwrite=overwrite)
 
 
 def _convert_chunks(
-    store: PatchStore, names: list[str], journal: Journal, writer: Writer, jobs: int, progress: Progress
+    store: PatchStore, names: list[str], journal: PatchJournal, writer: Writer, jobs: int, progress: Progress
 ) -> None:
     """Convert the chunks that the journal does not list yet."""
     first, total = len(journal.chunks), 2 * len(names)
@@ -168,7 +159,7 @@ def _convert_chunks(
 
 
 def _finish(
-    work: Path, journal: Journal, writer: Writer, names: list[str], jobs: int, progress: Progress
+    kept: Journal, journal: PatchJournal, writer: Writer, names: list[str], jobs: int, progress: Progress
 ) -> None:
     """Write the checksums, then read everything back and compare."""
     sums = journal.sums
@@ -181,7 +172,7 @@ def _finish(
     for number, faults in ordered_map(CheckChunk(written), chunk_tasks(list(sums), written, sums=sums), jobs):
         if faults:
             # Otherwise the next run would take it for finished work.
-            shutil.rmtree(work)
+            kept.remove()
             raise WriteError(
                 f'patch {faults[0].patch} was not written as it was read ({faults[0].reason}): is the '
                 'disk sound? What was written is removed'
@@ -194,14 +185,6 @@ def _list_faults(path: Path, faults: list[Fault]) -> None:
         writer = csv.writer(file)
         writer.writerow(['patch', 'reason'])
         writer.writerows([fault.patch, fault.reason] for fault in faults)
-
-
-def _publish(work: Path, folder: Path) -> None:
-    """Move the result to its destination and remove the work folder."""
-    from geores.bundle import put_folder
-
-    put_folder(work / 'store', folder)
-    shutil.rmtree(work)
 
 
 def _silent(_: int, __: int) -> None:

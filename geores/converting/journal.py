@@ -1,31 +1,27 @@
-"""State of a conversion on disk: the journal of finished chunks, the work folder and its lock.
+"""State of a conversion on disk: the journal of finished chunks, and the work folder.
 
 A conversion that was killed resumes after the last chunk in its journal.
 """
 
-import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock, Timeout
-
+from geores.bigearthnet.lmdb_store import LMDB_FILE
+from geores.bigearthnet.opening import CHECKSUMS
 from geores.bigearthnet.patch_id import modality
 from geores.converting.sources import Fault
 from geores.errors import JournalError, OutputError
-from geores.io.whole_files import check_writable
+from geores.io.journal import Journal
+from geores.io.whole_files import check_folder_free
 
 __all__ = [
-    'Journal',
     'PatchChunk',
+    'PatchJournal',
     'check_destination',
     'check_space',
     'count_by_kind',
-    'locked',
     'partial_folder',
 ]
 
@@ -51,24 +47,28 @@ class PatchChunk:
     values: dict[str, bytes] = field(default_factory=dict)
 
 
-class Journal:
-    """Append-only file of finished chunks, one JSON line per chunk.
+class PatchJournal:
+    """Finished chunks of a conversion, in the journal of its work folder.
 
     Args:
-        path: path of the file, which is created if missing.
-        key: identity of the work (source, format, names). A file with another key is refused.
+        journal: the journal.
+
+    Attributes:
+        chunks: finished chunks, in order.
 
     Raises:
-        JournalError: if the file has another key.
+        JournalError: if a record of the journal is no chunk.
     """
 
-    def __init__(self, path: Path, key: dict[str, Any]) -> None:
-        self.path = path
-        self.chunks: list[PatchChunk] = []
-        if path.exists():
-            self._read(key)
-        if not path.exists():
-            self._append(key)
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        try:
+            self.chunks = [
+                PatchChunk(one['number'], one['sums'], [Fault(**fault) for fault in one['faults']])
+                for one in journal.records
+            ]
+        except (TypeError, KeyError) as error:
+            raise JournalError(f'{journal.folder} is damaged: give --no-resume to start anew') from error
 
     def add(self, chunk: PatchChunk) -> None:
         """Record that a chunk is finished.
@@ -76,7 +76,7 @@ class Journal:
         Args:
             chunk: the next chunk.
         """
-        self._append({
+        self._journal.add({
             'number': chunk.number,
             'sums': chunk.sums,
             'faults': [asdict(fault) for fault in chunk.faults],
@@ -86,8 +86,7 @@ class Journal:
     def drop_last(self) -> None:
         """Remove the last chunk, which was recorded but not written."""
         self.chunks.pop()
-        lines = self.path.read_bytes().splitlines(keepends=True)
-        os.truncate(self.path, sum(map(len, lines[: len(self.chunks) + 1])))
+        self._journal.drop_last()
 
     @property
     def sums(self) -> dict[str, int]:
@@ -98,31 +97,6 @@ class Journal:
     def entries(self) -> int:
         """Number of patches written so far."""
         return sum(len(chunk.sums) for chunk in self.chunks)
-
-    def _append(self, record: dict[str, Any]) -> None:
-        with self.path.open('ab') as file:
-            file.write(json.dumps(record).encode() + b'\n')
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _read(self, key: dict[str, Any]) -> None:
-        """Read the finished lines, and truncate a line that a kill cut short."""
-        data = self.path.read_bytes()
-        whole = data[: data.rfind(b'\n') + 1]
-        if not whole:
-            self.path.unlink()
-            return
-        os.truncate(self.path, len(whole))
-        first, *lines = whole.splitlines()
-        if json.loads(first) != key:
-            raise JournalError(
-                f'{self.path.parent} holds unfinished work on another source, list of patches or format: '
-                'give --overwrite to start anew, or another destination'
-            )
-        for line in lines:
-            record = json.loads(line)
-            faults = [Fault(**fault) for fault in record['faults']]
-            self.chunks.append(PatchChunk(record['number'], record['sums'], faults))
 
 
 def partial_folder(folder: Path) -> Path:
@@ -140,18 +114,14 @@ def check_destination(folder: Path, source: Path, *, overwrite: bool) -> None:
     Args:
         folder: destination folder.
         source: path that is read.
-        overwrite: whether an existing folder may be replaced.
+        overwrite: whether the result of an earlier conversion may be replaced.
 
     Raises:
         OutputError: if the destination exists, is a file, holds the source, or cannot be written.
     """
     if folder.resolve() == source.resolve() or folder.resolve() in source.resolve().parents:
         raise OutputError(f'{folder}: is or holds the source {source}; name another destination')
-    check_writable(folder, folder.absolute().parent)
-    if folder.is_file():
-        raise OutputError(f'{folder} is a file: name a folder')
-    if folder.exists() and not overwrite:
-        raise OutputError(f'{folder} exists: give --overwrite to replace it, or another destination')
+    check_folder_free(folder, overwrite=overwrite, kind='converted data set', marks=[CHECKSUMS, LMDB_FILE])
 
 
 def check_space(folder: Path, names: list[str]) -> None:
@@ -172,28 +142,6 @@ def check_space(folder: Path, names: list[str]) -> None:
             f'{folder.parent}: the result takes {needed / 2**30:,.1f} GiB, and '
             f'{free / 2**30:,.1f} GiB of the disk are free'
         )
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock the work folder against a second conversion.
-
-    Args:
-        folder: the work folder.
-
-    Raises:
-        OutputError: if another conversion holds the lock.
-    """
-    lock = FileLock(folder.with_name(f'{folder.name}.lock'))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise OutputError(f'{folder}: another conversion is at work there; wait for it') from None
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
 
 
 def count_by_kind(names: 'list[str] | Mapping[str, int]') -> dict[str, int]:

@@ -14,8 +14,9 @@ from geores.bigearthnet.opening import CHECKSUMS, read_checksums
 from geores.bigearthnet.patch_id import MAP_SUFFIX, PatchId, S1Name, modality
 from geores.converting.journal import count_by_kind
 from geores.converting.sources import Fault, open_source
-from geores.converting.workers import CheckChunk, Progress, chunk_count, chunk_tasks, ordered_map
+from geores.converting.workers import CheckChunk, Progress, chunk_count, chunk_tasks
 from geores.errors import DatasetError, UsageError
+from geores.io.process_map import ordered_map
 
 __all__ = ['Verification', 'copy_tables', 'missing_patches', 'tables_for', 'verify_reben']
 

@@ -1,22 +1,14 @@
-"""Worker processes of a conversion: an ordered parallel map, and the work on chunks of patches."""
+"""What worker processes of a conversion do with chunks of patches."""
 
-import multiprocessing
-import os
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import wait
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from geores.bigearthnet.opening import checksum
 from geores.bigearthnet.stores import PatchStore
 from geores.converting.journal import PatchChunk
 from geores.converting.sources import Fault, TarStore, read_patch
 from geores.converting.writers import Writer
-from geores.errors import GeoresError
 
 __all__ = [
     'CHUNK',
@@ -27,70 +19,15 @@ __all__ = [
     'chunk_count',
     'chunk_of',
     'chunk_tasks',
-    'ordered_map',
 ]
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 CHUNK = 128
 """Patches per chunk: about 18 MB, one LMDB transaction."""
-_AHEAD = 3
-"""Tasks submitted ahead per process; bounds the results held in memory."""
-_FUNCTIONS: list[Callable[[Any], Any]] = []
-"""The function of this worker process, kept so that it is pickled once and not per task."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of patches done since the last call, and the total."""
-
-
-def ordered_map(function: Callable[[Item], Result], tasks: Iterable[Item], jobs: int) -> Iterator[Result]:
-    """Apply a function to tasks in parallel, and yield the results in order.
-
-    Args:
-        function: function to apply; it is pickled once per process.
-        tasks: inputs of the function.
-        jobs: number of processes; 1 runs in this one.
-
-    Raises:
-        GeoresError: if a worker process died, for example when memory runs out.
-    """
-    if jobs == 1:
-        yield from map(function, tasks)
-        return
-    # Forking would copy locks that threads hold, and open LMDB environments.
-    context = multiprocessing.get_context('spawn')
-    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(function,))
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for task in tasks:
-            waiting.append(executor.submit(_call, task))
-            if len(waiting) >= jobs * _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise GeoresError(
-            'a worker process died, perhaps for want of memory; run again to continue, with fewer --jobs'
-        ) from error
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _start(function: Callable[[Any], Any]) -> None:
-    """Keep the function, and exit when the parent process is killed."""
-    _FUNCTIONS[:] = [function]
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_watch, args=(parent.sentinel,), daemon=True).start()
-
-
-def _call(task: Any) -> Any:  # noqa: ANN401
-    return _FUNCTIONS[0](task)
-
-
-def _watch(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from geores.bigearthnet.patch_id import PATCH_SIDE, PatchId, S1Name, modality, p
 from geores.bigearthnet.patch_values import encode_patch
 from geores.bigearthnet.stores import PatchStore
 from geores.bigearthnet.tiffs import TiffStore
-from geores.converting.journal import Journal, PatchChunk
+from geores.converting.journal import PatchChunk, PatchJournal
 from geores.errors import GeoresError, UsageError, WriteError
 from geores.extras import import_extra
 from geores.scenes import gdal_env
@@ -48,7 +48,7 @@ class TiffWriter:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def prepare(self, journal: Journal) -> None:
+    def prepare(self, journal: PatchJournal) -> None:
         """No-op: TIFFs have no shared state to prepare."""
 
     def write(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> bytes | None:
@@ -98,7 +98,7 @@ class TiffWriter:
     def commit(self, chunk: PatchChunk) -> None:
         """No-op: workers have written the files."""
 
-    def finish(self, journal: Journal) -> None:
+    def finish(self, journal: PatchJournal) -> None:
         """Write the checksums."""
         write_checksums(self.folder / CHECKSUMS, journal.sums.items())
 
@@ -123,7 +123,7 @@ class LmdbWriter:
         self.folder = folder
         self._size = 2**20 + _MAX_PATCH_BYTES * len(names)
 
-    def prepare(self, journal: Journal) -> None:
+    def prepare(self, journal: PatchJournal) -> None:
         """Drop the last chunk of the journal if its transaction was not committed."""
         if not journal.chunks:
             (self.folder / LMDB_FILE).unlink(missing_ok=True)
@@ -136,7 +136,7 @@ class LmdbWriter:
         if entries != journal.entries:
             raise WriteError(
                 f'{self.folder}: unfinished work holds {entries} patches, and its journal says '
-                f'{journal.entries}: give --overwrite to start anew'
+                f'{journal.entries}: give --no-resume to start anew'
             )
 
     def write(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> bytes | None:
@@ -163,7 +163,7 @@ class LmdbWriter:
         except lmdb.Error as error:
             raise WriteError(f'{self.folder} cannot be written: {error}') from error
 
-    def finish(self, journal: Journal) -> None:
+    def finish(self, journal: PatchJournal) -> None:
         """Write the checksums; an LMDB itself has none."""
         if not (self.folder / LMDB_FILE).exists():
             self._open().close()
@@ -184,7 +184,7 @@ class LmdbWriter:
 class Writer(Protocol):
     """Writes one layout; it is pickled into the worker processes."""
 
-    def prepare(self, journal: Journal) -> None:
+    def prepare(self, journal: PatchJournal) -> None:
         """Prepare the files that all chunks share, and make them and the journal agree.
 
         Args:
@@ -216,7 +216,7 @@ class Writer(Protocol):
         """
         ...
 
-    def finish(self, journal: Journal) -> None:
+    def finish(self, journal: PatchJournal) -> None:
         """Write files about the whole result, such as checksums.
 
         Args:

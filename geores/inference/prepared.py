@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.card import ModelCard
-from geores.errors import OutputError
 from geores.grid import Blocks, Tiling
 from geores.inference.cells import Quicklook
 from geores.inference.clouds import cloud_note
@@ -26,6 +25,7 @@ from geores.inference.engine import ChunkWork, LazyStore, Sink, Step, run
 from geores.inference.plan import AnyPlan, Plan, SceneLayout, SceneOptions, lay_out_scene, plan_chunks
 from geores.inference.reader import ChunkStore, FolderStore, GridReader, UnitTransform
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
+from geores.io.whole_files import check_writable
 from geores.scenes import Scene, gdal_env
 
 __all__ = ['PreparedScene', 'Progress', 'RunTime', 'SceneWork', 'header_key', 'prepare_scene']
@@ -261,22 +261,20 @@ class SceneWork:
         sinks = (*self.sinks, prepared.look)
         return ChunkWork(prepared.plan, prepared.reader, self.step, sinks, prepared.card.fill)
 
-    def open_store(self, folder: Path, *, resume: bool) -> FolderStore:
-        """Open the journal of this work in a folder, whose parent is created.
+    def open_store(self, folder: Path, *, resume: bool, overwrite: bool = False) -> FolderStore:
+        """Open the journal of this work in a folder, which is created with those above it.
 
         Args:
             folder: folder of the finished chunks.
             resume: continue what the folder holds, else begin anew.
+            overwrite: drop work of another run instead of refusing it.
 
         Raises:
-            OutputError: if the folder cannot be created.
+            OutputError: if the folder cannot be created, or another process is at work there.
             JournalError: if it holds work of another run.
         """
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f'{folder.parent} cannot be created: {error.strerror}') from error
-        return FolderStore(folder, self.key, resume=resume)
+        check_writable(folder, folder.parent)
+        return FolderStore(folder, self.key, resume=resume, overwrite=overwrite)
 
     def run(self, store: ChunkStore, progress: Progress | None = None) -> RunTime:
         """Compute what the store does not hold yet.
@@ -287,6 +285,7 @@ class SceneWork:
 
         Raises:
             ReadError: if the scene could not be read to the end; finished chunks stay in the store.
+            InputChangedError: if a file was changed meanwhile, so that the chunks would be a mixture.
             WriteError: if the store could not be written.
         """
         from geores.runtime.base import one_thread_each
@@ -311,6 +310,7 @@ class SceneWork:
                 on_start=lambda tiles: report(tiles, count),
                 on_chunk=on_chunk,
             )
+        prepared.reader.check_sources(ends=True)
         return RunTime(time.perf_counter() - start, finished)
 
     def defer(self) -> LazyStore:

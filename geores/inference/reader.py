@@ -1,20 +1,15 @@
 """Windows of a scene on a target grid in a model's units, and the store of finished chunks.
 
-Finished chunks are kept in memory, or in a folder that outlives a killed process and is the journal of a
-run: `journal.json` says what the run is; each finished chunk is one safetensors file that appears whole or
-not at all.
+Finished chunks are kept in memory, or in the journal of a run (`geores.io.journal`), a folder that outlives a
+killed process: each finished chunk is one safetensors file that appears whole or not at all.
 """
 
-import errno
-import json
-import os
-import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -22,14 +17,17 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from shapely.geometry.base import BaseGeometry
 
-from geores.errors import JournalError, WriteError
+from geores.errors import ReadError
 from geores.inference.layer import BlockCache, Layer
 from geores.inference.resampling import open_layer
+from geores.io.journal import Journal
+from geores.io.whole_files import failing, write_whole
 from geores.scenes import Raster, Scene
 from geores.scenes.gdal import ungeoreferenced
+from geores.scenes.raster import FileRaster
 
 __all__ = [
     'CACHE_BYTES',
@@ -86,31 +84,35 @@ class MemoryStore:
 
 
 class FolderStore:
-    """Chunks as files in a folder, under a journal that says which run they belong to.
+    """Chunks as files in the journal of a run, which this process locks until it is closed or removed.
+
+    As a context manager it is closed at the end.
 
     Args:
-        folder: created where absent; its parent must exist.
+        folder: of the journal, created where absent.
         key: everything that decides the results: scene, weights, grid, options, version.
         resume: continue what the folder holds, else begin anew.
+        overwrite: drop work of another run instead of refusing it.
 
     Raises:
         JournalError: if the folder holds work of another run; says what differs.
+        OutputError: if another process is at work there.
         WriteError: if the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, key: Mapping[str, Any], *, resume: bool = True) -> None:
+    def __init__(
+        self, folder: Path, key: Mapping[str, Any], *, resume: bool = True, overwrite: bool = False
+    ) -> None:
         self.folder = folder
-        journal = folder / 'journal.json'
-        with _writing(folder):
-            # Chunks without a journal are what is left of a folder whose removal was interrupted.
-            if folder.exists() and not (resume and journal.exists()):
-                shutil.rmtree(folder)
-        if journal.exists():
-            _check(journal, key)
-        with _writing(folder):
-            folder.mkdir(exist_ok=True)
-            if not journal.exists():
-                _replace(journal, lambda path: path.write_text(json.dumps(key, indent=1)))
+        self._journal = Journal(folder, key, resume=resume, overwrite=overwrite)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._journal.__exit__(kind, error, trace)
 
     def done(self) -> set[int]:
         """List the indices of the chunks whose files are whole."""
@@ -123,18 +125,21 @@ class FolderStore:
     def put(self, index: int, arrays: Arrays) -> None:
         """Write a finished chunk."""
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        with _writing(self.folder):
-            stated = {'crc32': _checksum(contiguous)}
-            _replace(self._path(index), lambda path: save_file(contiguous, path, stated))
+        with failing(self.folder, kept=True):
+            write_whole(self._path(index), save(contiguous, {'crc32': _checksum(contiguous)}))
 
     def get(self, index: int) -> Arrays:
         """Read a finished chunk."""
         arrays: Arrays = load_file(self._path(index))
         return arrays
 
+    def close(self) -> None:
+        """Let another process continue."""
+        self._journal.close()
+
     def remove(self) -> None:
         """Delete the folder: the results stand elsewhere now."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._journal.remove()
 
     def _path(self, index: int) -> Path:
         return self.folder / f'{index:08d}.safetensors'
@@ -155,45 +160,6 @@ def _checksum(arrays: Arrays) -> str:
     for name in sorted(arrays):
         total = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), total))
     return f'{total:08x}'
-
-
-def _check(journal: Path, key: Mapping[str, Any]) -> None:
-    """Refuse to mix results of two runs."""
-    try:
-        held = json.loads(journal.read_text())
-    except ValueError:
-        held = None
-    if not isinstance(held, dict):
-        raise JournalError(f'{journal} is damaged: start over with --no-resume')
-    wanted = json.loads(json.dumps(key))
-    differs = sorted(name for name in held.keys() | wanted if held.get(name) != wanted.get(name))
-    if differs:
-        raise JournalError(
-            f'{journal.parent} holds unfinished work of a run with another {", ".join(differs)}: '
-            'start over with --no-resume, or repeat that run to finish it'
-        )
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write under another name, flush to disk, and give the file its own name."""
-    partial = path.with_suffix('.tmp')
-    write(partial)
-    with partial.open('rb') as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn errors of the file system into a `WriteError`."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        what = 'the disk is full' if full or 'No space' in str(error) else str(error)
-        raise WriteError(
-            f'cannot write to {path}: {what}; finished work is kept, run again to continue'
-        ) from error
 
 
 CACHE_BYTES = 256 * 2**20
@@ -336,7 +302,27 @@ class GridReader:
 
         Raises:
             ReadError: if a source could not be read; it carries the path and the window.
+            InputChangedError: if a source was changed since it was opened.
         """
+        try:
+            values, valid = self._read(rows, cols)
+        except ReadError:
+            self.check_sources()  # a file that is being overwritten looks like a damaged one
+            raise
+        self.check_sources()
+        return values, valid
+
+    def check_sources(self, *, ends: bool = False) -> None:
+        """Raise `InputChangedError` if a file that is read was changed since it was opened.
+
+        Args:
+            ends: compare the first and last bytes too, which takes longer than to ask for size and time.
+        """
+        for layer in self._all_layers:
+            if isinstance(layer.raster, FileRaster):
+                layer.raster.check_unchanged(ends=ends)
+
+    def _read(self, rows: slice, cols: slice) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         shape = (rows.stop - rows.start, cols.stop - cols.start)
         alone = len(self._layers) == 1  # then its bands are the ones asked for, in their order
         values = np.empty((0 if alone else len(self.bands), *shape), np.float32)

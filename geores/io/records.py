@@ -2,19 +2,16 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from geores.errors import OutputError
-from geores.io.whole_files import whole_files
+from geores.io.locks import lock_beside
+from geores.io.whole_files import failing, write_whole
 
 __all__ = ['check_record', 'read_record', 'update_record']
-
-LOCK_SECONDS = 60
 
 
 def check_record(path: Path, *, overwrite: bool) -> None:
@@ -30,12 +27,12 @@ def update_record(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         WriteError: if writing failed, as on a full disk; the file is as it was.
     """
-    with _alone(path.with_name(f'.{path.stem}.lock')):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with failing(path.parent), lock_beside(path):
         scenes = read_record(path) or {}
         yield scenes
-        with whole_files([path]) as (partial,):
-            text = json.dumps({'geores_version': version('geores'), 'scenes': scenes}, indent=1)
-            partial.write_text(f'{text}\n')
+        text = json.dumps({'geores_version': version('geores'), 'scenes': scenes}, indent=1)
+        write_whole(path, f'{text}\n')
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -48,15 +45,3 @@ def read_record(path: Path) -> dict[str, Any] | None:
         return None
     known = isinstance(scenes, dict) and all(isinstance(entry, dict) for entry in scenes.values())
     return scenes if known else None
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Keep other processes from writing the record, of which each run changes a part."""
-    with FileLock(lock, timeout=LOCK_SECONDS):
-        try:
-            yield
-        finally:
-            # While it is held: who waits for it notices and makes another. Windows does so by itself.
-            with suppress(PermissionError):
-                lock.unlink(missing_ok=True)

@@ -130,21 +130,21 @@ class Experiment:
         if folder is not None:
             self._check_apart(folder)
             check_baselines(folder, overwrite=overwrite)
-        journal = RunJournal(folder, self.key, resume=resume)
-        if notice is not None:
-            for note in self.notes:
-                notice(note)
-        wanted = self._wanted()
-        for count, (method, ratio, repeat) in enumerate(wanted, start=1):
-            if (method, ratio, repeat) not in journal.runs:
-                journal.add(self._one(method, ratio, repeat))
-                if progress is not None:
-                    progress(journal.runs[method, ratio, repeat], count, len(wanted))
-        runs = sorted((journal.runs[key] for key in wanted), key=self._order)
-        table = BaselineTable(runs, self.dataset.labels, self.rows, self.info, self.notes)
-        if folder is not None:
-            table.save(folder, overwrite=True)
-            journal.remove()
+        with RunJournal(folder, self.key, resume=resume, overwrite=overwrite) as journal:
+            if notice is not None:
+                for note in self.notes:
+                    notice(note)
+            wanted = self._wanted()
+            for count, (method, ratio, repeat) in enumerate(wanted, start=1):
+                if (method, ratio, repeat) not in journal.runs:
+                    journal.add(self._one(method, ratio, repeat))
+                    if progress is not None:
+                        progress(journal.runs[method, ratio, repeat], count, len(wanted))
+            runs = sorted((journal.runs[key] for key in wanted), key=self._order)
+            table = BaselineTable(runs, self.dataset.labels, self.rows, self.info, self.notes)
+            if folder is not None:
+                table.save(folder, overwrite=True)
+                journal.remove()
         return table
 
     def _wanted(self) -> list[tuple[str, float, int]]:

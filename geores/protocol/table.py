@@ -5,12 +5,11 @@ Finished runs are kept on disk, so that a killed command resumes.
 
 import json
 import math
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -22,7 +21,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix, f1_score
 
 from geores.classification.outputs import check_folder
-from geores.errors import JournalError, OutputError, UsageError, WriteError
+from geores.errors import JournalError, OutputError, UsageError
+from geores.io.journal import Journal, holds_work
 from geores.io.whole_files import whole_files
 
 __all__ = [
@@ -35,8 +35,6 @@ __all__ = [
     'write_accuracy',
     'write_confusion',
 ]
-
-RUNS_FILE = 'runs.jsonl'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,45 +99,43 @@ def work_folder(folder: Path) -> Path:
 
 
 class RunJournal:
-    """Finished runs in a file with one JSON object per line; the first line holds the options.
+    """Finished runs, in the journal of a folder or in memory; as a context manager it is closed at the end.
 
     Args:
-        folder: folder of the results; nothing is made before the first run is added. None keeps runs in
-            memory alone.
-        key: options that all runs of the file share.
-        resume: go on from runs that the file holds; else it is replaced by the first run added.
+        folder: folder of the results. None keeps runs in memory alone.
+        key: options that all runs share.
+        resume: go on from runs that the journal holds.
+        overwrite: drop runs of other options instead of refusing them.
 
     Raises:
-        JournalError: if the file is of other options, or damaged.
+        JournalError: if the journal is of other options, or damaged.
+        OutputError: if another process is at work there.
     """
 
-    def __init__(self, folder: Path | None, key: Mapping[str, Any], *, resume: bool = True) -> None:
-        self._path = None if folder is None else work_folder(folder) / RUNS_FILE
-        self._key: dict[str, Any] = json.loads(json.dumps(dict(key)))
+    def __init__(
+        self, folder: Path | None, key: Mapping[str, Any], *, resume: bool = True, overwrite: bool = False
+    ) -> None:
         self.runs: dict[tuple[str, float, int], BaselineRun] = {}
-        if self._path is not None and resume and self._path.exists():
-            self._load(self._path)
-        self._fresh = not self.runs
+        self._journal = None
+        if folder is not None:
+            self._journal = Journal(work_folder(folder), key, resume=resume, overwrite=overwrite)
+            try:
+                found = [BaselineRun(**one) for one in self._journal.records]
+            except TypeError as error:
+                self._journal.close()
+                raise JournalError(
+                    f'{work_folder(folder)} is damaged: give --no-resume to start anew'
+                ) from error
+            self.runs = {run.key: run for run in found}
 
-    def _load(self, path: Path) -> None:
-        try:
-            text = path.read_text(encoding='utf-8')
-            lines = text.split('\n')[:-1]  # what a kill cut short has no end
-            records = [json.loads(line) for line in lines]
-            held, runs = (
-                dict(records[0]) if records else self._key,
-                [BaselineRun(**one) for one in records[1:]],
-            )
-        except (OSError, ValueError, TypeError) as error:
-            raise JournalError(f'{path} is damaged: start over with --no-resume') from error
-        differs = sorted(name for name in held.keys() | self._key if held.get(name) != self._key.get(name))
-        if differs:
-            raise JournalError(
-                f'{path.parent.parent} holds unfinished work of a run with another {", ".join(differs)}: '
-                'start over with --no-resume, or repeat that run to finish it'
-            )
-        self.runs = {run.key: run for run in runs}
-        os.truncate(path, len(''.join(f'{line}\n' for line in lines).encode()))
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._journal is not None:
+            self._journal.close()
 
     def add(self, run: BaselineRun) -> None:
         """Keep a run, on the disk where there is a folder.
@@ -151,35 +147,13 @@ class RunJournal:
             WriteError: if it cannot be written.
         """
         self.runs[run.key] = run
-        if self._path is None:
-            return
-        try:
-            if self._fresh:
-                self._start(self._path)
-            with self._path.open('a', encoding='utf-8') as file:
-                _put(file, asdict(run))
-        except OSError as error:
-            raise WriteError(
-                f'cannot write to {self._path}: {error.strerror or error}; finished runs are kept, run '
-                'again to continue'
-            ) from error
-        self._fresh = False
-
-    def _start(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open('w', encoding='utf-8') as file:
-            _put(file, self._key)
+        if self._journal is not None:
+            self._journal.add(asdict(run))
 
     def remove(self) -> None:
-        """Remove the file and its folder: the work is finished."""
-        if self._path is not None:
-            shutil.rmtree(self._path.parent, ignore_errors=True)
-
-
-def _put(file: Any, record: Mapping[str, Any]) -> None:  # noqa: ANN401 - an open text file
-    file.write(json.dumps(record) + '\n')
-    file.flush()
-    os.fsync(file.fileno())
+        """Remove the journal: the work is finished."""
+        if self._journal is not None:
+            self._journal.remove()
 
 
 FIGURES = ('accuracy', 'kappa', 'f1_macro')
@@ -317,7 +291,7 @@ def check_baselines(folder: Path, *, overwrite: bool) -> None:
     """
     check_folder(folder, [], overwrite=overwrite)
     taken = [path for path in baseline_files(folder).values() if path.exists()]
-    if taken and not overwrite and not work_folder(folder).exists():
+    if taken and not overwrite and not holds_work(work_folder(folder)):
         raise OutputError(f'{taken[0]} exists: give --overwrite to replace it, or another --out')
 
 

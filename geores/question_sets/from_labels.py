@@ -10,7 +10,6 @@ import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import groupby
@@ -22,8 +21,7 @@ from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geores.errors import DatasetError, ReadError
-from geores.io.whole_files import failing
-from geores.question_sets.workers import check_dataset_folder
+from geores.io.whole_files import check_folder_free, whole_folder
 from geores.questions.balance import Level
 from geores.questions.grammar import Style
 from geores.questions.label_questions import LabelQuestion, Mode, label_questions
@@ -190,7 +188,7 @@ def questions_from_labels(
     """
     options = options or LabelOptions()
     data, out = Path(data), Path(out)
-    check_dataset_folder(out, overwrite=overwrite)
+    check_folder_free(out, overwrite=overwrite, kind='dataset of questions', marks=['manifest.json'])
     found = read_labelled(data)
     scheme = load_scheme(options.hierarchy) if options.hierarchy else scheme_for(found.names, found.single)
     drawn = label_questions(
@@ -203,7 +201,7 @@ def questions_from_labels(
         kinds=options.kinds,
         style=options.style,
     )
-    with _complete_folder(out) as folder:
+    with whole_folder(out) as folder:
         made = _write(folder, found, scheme, drawn, options, progress)
         counts = {name: value for name, value in asdict(made).items() if name != 'folder'}
         manifest = _manifest(data, found, scheme, options) | counts
@@ -294,19 +292,3 @@ def _manifest(data: Path, found: LabelledSet, scheme: LabelScheme, options: Labe
         'labels_sha256': hashlib.sha256(table.encode()).hexdigest(),
         'options': asdict(options) | {'hierarchy': scheme.name},
     }
-
-
-@contextmanager
-def _complete_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder to write into; renamed to `out` on success, removed otherwise."""
-    partial = out.with_name(f'.{out.name}.partial')
-    with failing(out):
-        try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            yield partial
-            if out.is_dir():
-                shutil.rmtree(out)
-            partial.replace(out)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)

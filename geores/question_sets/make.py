@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from geores.errors import UsageError
+from geores.io.process_map import ProcessMap, warm_up
+from geores.io.whole_files import check_folder_free
 from geores.osm import Ground, load_mapping, read_osm
 from geores.osm.features import default_limits
 from geores.question_sets.layout import TileLayout, describe_inputs, lay_out_tiles, open_reader
 from geores.question_sets.objects import Counting, SceneObjects
 from geores.question_sets.options import MakeOptions, TileSplit, assign_parts
 from geores.question_sets.tiles import TOO_FEW, TileMaker, tile_name
-from geores.question_sets.workers import FEW, Workers, WorkFolder, check_dataset_folder, warm_up
+from geores.question_sets.work import WorkFolder
 from geores.question_sets.write import PARTS, DatasetTile, write_dataset
 from geores.questions.choosing import ChosenQuestion, choose_questions
 from geores.questions.tile_questions import Pool, TileSurvey, Vocabulary, draw_pool
@@ -28,6 +30,8 @@ from geores.questions.tile_questions import Pool, TileSurvey, Vocabulary, draw_p
 __all__ = ['QuestionSet', 'check_split', 'keep_tiles', 'make_questions', 'prepare_makers']
 
 Tile = tuple[int, int]
+FEW = 64
+"""Number of tiles up to which starting processes takes longer than it saves."""
 TILES_AT_ONCE = 16
 """Number of tiles per work item when questions are put into words."""
 
@@ -38,7 +42,7 @@ def check_split(makers: Sequence[TileMaker], options: MakeOptions) -> None:
 
 
 def keep_tiles(
-    makers: Sequence[TileMaker], options: MakeOptions, workers: Workers
+    makers: Sequence[TileMaker], options: MakeOptions, workers: ProcessMap[list[TileMaker]]
 ) -> tuple[list[DatasetTile], Counter[str], tuple[str, ...]]:
     """Choose the tiles of the dataset, with their parts and questions.
 
@@ -91,7 +95,7 @@ def _check_any(tiles: Sequence[object], dropped: Counter[str]) -> None:
         )
 
 
-def _ask(kept: Sequence[DatasetTile], options: MakeOptions, workers: Workers) -> None:
+def _ask(kept: Sequence[DatasetTile], options: MakeOptions, workers: ProcessMap[list[TileMaker]]) -> None:
     """Assign questions within each part, and put them into words."""
     chosen: list[list[ChosenQuestion]] = [[] for _ in kept]
     for part in PARTS:
@@ -99,10 +103,10 @@ def _ask(kept: Sequence[DatasetTile], options: MakeOptions, workers: Workers) ->
         if members:
             for index, asked in zip(members, _chosen([kept[i] for i in members], options, part), strict=True):
                 chosen[index] = asked
-    places = {id(maker): place for place, maker in enumerate(workers.makers)}
+    places = {id(maker): place for place, maker in enumerate(workers.state)}
     work = [(places[id(one.maker)], one.tile, asked) for one, asked in zip(kept, chosen, strict=True)]
     shares = [(start, work[start : start + TILES_AT_ONCE]) for start in range(0, len(work), TILES_AT_ONCE)]
-    for start, worded in workers.run(_word, shares):
+    for start, worded in workers.map(_word, shares):
         for one, questions in zip(kept[start:], worded, strict=False):
             one.record['questions'] = questions
 
@@ -169,6 +173,7 @@ def make_questions(
     *,
     jobs: int = 1,
     preview: int = 0,
+    resume: bool = True,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> QuestionSet:
@@ -183,7 +188,8 @@ def make_questions(
         options: options, see `MakeOptions`.
         jobs: number of processes.
         preview: number of pictures of tiles to draw.
-        overwrite: whether to replace a dataset in ``out``.
+        resume: whether to continue unfinished work.
+        overwrite: whether to replace a dataset in ``out``, and to drop unfinished work of other inputs.
         progress: called with the number of tiles just finished and of all tiles.
 
     Raises:
@@ -193,19 +199,19 @@ def make_questions(
     """
     options = options or MakeOptions()
     out = Path(out)
-    check_dataset_folder(out, overwrite=overwrite)
+    check_folder_free(out, overwrite=overwrite, kind='dataset of questions', marks=['manifest.json'])
     inputs = describe_inputs(scenes, osm, options)
     layouts = _layouts(scenes, options)
     if sum(len(layout.tiles) for layout in layouts) <= FEW:
         jobs = 1
     if jobs > 1:
-        warm_up()
+        warm_up(__name__)
     makers = prepare_makers(layouts, osm, options)
-    with WorkFolder(out, inputs.key(options, layouts), overwrite=overwrite) as work:
+    with WorkFolder(out, inputs.key(options, layouts), resume=resume, overwrite=overwrite) as work:
         for maker in makers:
             maker.folder = work.tiles
         check_split(makers, options)
-        with Workers(makers, jobs) as workers:
+        with ProcessMap(makers, jobs, helping=True) as workers:
             _make_all(workers, progress or (lambda done, total: None))
             kept, dropped, split_notes = keep_tiles(makers, options, workers)
         write_dataset(work, kept, dropped, inputs, options, makers, notes=split_notes, preview=preview)
@@ -288,13 +294,13 @@ def _pool(makers: Sequence[TileMaker], options: MakeOptions) -> Pool:
     return draw_pool(makers[0].vocabulary, together, options.questions, rng)
 
 
-def _make_all(workers: Workers, progress: Progress) -> None:
+def _make_all(workers: ProcessMap[list[TileMaker]], progress: Progress) -> None:
     """Make the tiles that are not made yet, in this process and others."""
-    tiles = [(place, tile) for place, maker in enumerate(workers.makers) for tile in maker.layout.tiles]
-    todo = [(place, tile) for place, tile in tiles if not workers.makers[place].path(*tile).exists()]
+    tiles = [(place, tile) for place, maker in enumerate(workers.state) for tile in maker.layout.tiles]
+    todo = [(place, tile) for place, tile in tiles if not workers.state[place].path(*tile).exists()]
     progress(len(tiles) - len(todo), len(tiles))
     shares = [todo[start : start + AT_ONCE] for start in range(0, len(todo), AT_ONCE)]
-    for done in workers.run(_make_some, shares):
+    for done in workers.map(_make_some, shares):
         progress(done, len(tiles))
 
 

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geores.errors import DatasetError, OutputError, UsageError, WriteError
+from geores.errors import DatasetError, OutputError, UsageError
+from geores.io.whole_files import whole_files
 from geores.questions.official import Official, read_official
 
 if TYPE_CHECKING:
@@ -271,14 +272,10 @@ def plot_stats(stats: QuestionStats, path: str | Path) -> None:
         bias.invert_yaxis()
         bias.set_title('accuracy of the commonest answer of other images', fontsize=9, loc='left')
     figure.suptitle(f'{stats.questions:,} questions about {stats.images:,} images')
-    partial = path.with_name(f'.{path.stem}.partial{path.suffix}')
-    try:
+    if not path.parent.is_dir():
+        raise OutputError(f'{path} cannot be written: {path.parent} is no folder')
+    with whole_files([path]) as (partial,):
         figure.savefig(partial, dpi=120)
-        partial.replace(path)
-    except OSError as error:
-        raise WriteError(f'{path} cannot be written: {error}') from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _plot_answers(axes: 'Axes', name: str, answers: dict[str, int], share: float) -> None:

@@ -1,7 +1,6 @@
 """Make one tile of a dataset: its image, its objects and its questions."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,7 +12,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from geores.io.whole_files import failing
+from geores.io.whole_files import failing, write_whole
 from geores.osm.features import HIGH_RESOLUTION
 from geores.question_sets.layout import TileLayout, open_reader
 from geores.question_sets.objects import Counting, SceneObjects
@@ -99,9 +98,7 @@ class TileMaker:
         with failing(self.folder):
             if record['why'] is None:
                 self._write_image(path.with_suffix('.tif'), pixels, row, col)
-            partial = path.with_suffix('.partial')
-            partial.write_text(json.dumps(record))
-            os.replace(partial, path)
+            write_whole(path, json.dumps(record))
 
     def image(self, row: int, col: int) -> tuple[NDArray[np.uint8], float]:
         """Red, green and blue of a tile, (3, h, w), and the share of valid pixels."""

@@ -19,7 +19,7 @@ from geores.osm.features import HIGH_RESOLUTION
 from geores.question_sets.layout import Inputs
 from geores.question_sets.options import MakeOptions
 from geores.question_sets.tiles import TileMaker, tile_name
-from geores.question_sets.workers import WorkFolder
+from geores.question_sets.work import WorkFolder
 from geores.questions.official import answer_record, image_record, question_record, write_official
 from geores.scenes import gdal_env
 

@@ -6,14 +6,14 @@ Keys beyond the schema are kept.
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from geores.errors import DatasetError, OutputError, WriteError
+from geores.errors import DatasetError, OutputError
+from geores.io.whole_files import whole_files
 
 __all__ = ['Official', 'answer_record', 'image_record', 'question_record', 'read_official', 'write_official']
 
@@ -156,24 +156,11 @@ def write_official(
     """
     folder = Path(folder)
     paths = [folder / f'{prefix}{kind}.json' for kind in KINDS]
-    partials = [path.with_name(f'.{path.name}.partial') for path in paths]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            for kind, partial, records in zip(KINDS, partials, (images, questions, answers), strict=True):
-                file = stack.enter_context(partial.open('w', encoding='utf-8', newline='\n'))
-                _write(file, kind, records)
-                file.flush()
-                os.fsync(file.fileno())
-        for partial, path in zip(partials, paths, strict=True):
-            partial.replace(path)
-    except OutputError:
-        raise
-    except OSError as error:
-        raise WriteError(f'cannot write to {folder}: {error}') from error
-    finally:
-        for partial in partials:
-            partial.unlink(missing_ok=True)
+    with whole_files(paths) as partials, ExitStack() as stack:
+        for kind, partial, records in zip(KINDS, partials, (images, questions, answers), strict=True):
+            file = stack.enter_context(partial.open('w', encoding='utf-8', newline='\n'))
+            _write(file, kind, records)
+            file.flush()
     return paths
 
 

@@ -15,7 +15,7 @@ from rasterio import DatasetReader
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from geores.errors import ReadError, SceneError, UsageError, without_secrets
+from geores.errors import InputChangedError, ReadError, SceneError, UsageError, without_secrets
 from geores.scenes.gdal import is_remote, open_dataset, reading_env
 from geores.scenes.header import Header, read_header
 
@@ -114,6 +114,7 @@ class FileRaster:
     is_lazy = False
 
     def __init__(self, path: str, *, nodata: float | None = None, header: Header | None = None) -> None:
+        self._state = None if is_remote(path) else _file_state(path)
         self.header = header or read_header(path)
         self.path = without_secrets(path)
         self._address = path
@@ -140,6 +141,30 @@ class FileRaster:
         if is_remote(self._address):
             return _remote_fingerprint(self._address, self.header.driver)
         return _file_fingerprint(self._address)
+
+    def check_unchanged(self, *, ends: bool = False) -> None:
+        """Check that a local file is still the one that was opened; of a remote one nothing is asked.
+
+        Args:
+            ends: compare the first and last bytes too, and not only size and time of change.
+
+        Raises:
+            InputChangedError: if it was changed or replaced.
+            ReadError: if it is gone.
+        """
+        if self._state is None:
+            return
+        try:
+            same = _file_state(self._address) == self._state
+            same = same and (not ends or _file_fingerprint(self._address) == self.fingerprint)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ReadError(f'{self.path}: cannot be read any more ({reason})') from error
+        if not same:
+            raise InputChangedError(
+                f'{self.path}: was changed while it was read; what was computed of it is dropped: run again '
+                'when the file is complete'
+            )
 
     def read(self, indexes: Sequence[int], rows: slice, cols: slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Read a window of some bands: see `Raster.read`."""
@@ -319,6 +344,12 @@ def _blocks(offset: int, length: int, step: int) -> tuple[list[int], list[int]]:
     """Find where blocks start and end within a window, the first and last of them cut by its edges."""
     edges = [0, *range(step - offset % step, length, step), length]
     return (edges[:-1], edges[1:]) if length else ([], [])
+
+
+def _file_state(path: str) -> tuple[int, int]:
+    """Size and time of change of a file."""
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
 
 
 def _file_fingerprint(path: str) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from geores.errors import OutputError, UsageError
+from geores.io.whole_files import write_whole
 from geores.metrics.crossval import Evidence, Figures, Scores, cross_validated, summarised
 from geores.training.train import train
 
@@ -75,12 +75,10 @@ def _fold(args: Sequence[str], own: Sequence[str], folder: Path) -> Scores | Fig
     # A bundle without scores is of a run that was killed between the two, if that began it.
     again = begun.is_file() and begun.read_text(encoding='utf-8') == key
     if not folder.exists():
-        begun.write_text(key, encoding='utf-8')
+        write_whole(begun, key)
     scores = _fit(args, own, folder, None, overwrite=again)
-    part = kept.with_suffix('.part')
     tensors, text = _packed(scores)
-    save_file(tensors, part, {'key': key, **text})
-    os.replace(part, kept)
+    write_whole(kept, save(tensors, {'key': key, **text}))
     begun.unlink(missing_ok=True)
     return scores
 
@@ -146,4 +144,4 @@ def _placed(args: Sequence[str], fold: str, scratch: Path) -> list[str]:
 def _write(path: Path, evidence: Evidence) -> None:
     thresholds = None if evidence.thresholds is None else evidence.thresholds.tolist()
     record = {'split_id': evidence.split_id, 'thresholds': thresholds, 'metrics': evidence.metrics}
-    path.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
+    write_whole(path, json.dumps(record, indent=2) + '\n')

@@ -3,21 +3,19 @@
 The work lies in a folder beside the future bundle, so that the same command resumes after it was stopped.
 """
 
-import hashlib
 import json
 import logging
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from filelock import FileLock, Timeout
-
 from geores.classification.options import MIN_TILE
-from geores.errors import OutputError, UsageError
+from geores.errors import UsageError
+from geores.io.journal import Journal
 from geores.io.named_options import NamedOptions
+from geores.io.whole_files import write_whole
 from geores.training.batches import Generators
 from geores.training.checkpoints import Checkpoints
 from geores.training.run_folders import SavedCheckpoint, describe_position, fingerprints, latest_checkpoint
@@ -113,9 +111,7 @@ class StageWork:
         """Keep plain values under a name."""
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            part = self.folder / f'.{name}.part'
-            part.write_text(json.dumps(values), encoding='utf-8')
-            part.replace(self.folder / f'{name}.json')
+            write_whole(self.folder / f'{name}.json', json.dumps(values))
 
     def keep_checkpoints(self, trainer: Any, order: Any) -> SavedCheckpoint | None:  # noqa: ANN401 - Trainer and Order
         """Have a trainer write checkpoints; the one to go on from.
@@ -141,41 +137,24 @@ class FinetuneWork(StageWork):
         out: the bundle's folder.
         about: everything that the result depends on, as plain values.
         resume: continue the work that an earlier run of the same command kept.
+        overwrite: drop the work of another training instead of refusing it.
 
     Raises:
-        OutputError: if another process uses the folder, or it cannot be written.
+        JournalError: if the work is of another training; says what differs.
+        OutputError: if another process uses the folder.
+        WriteError: if it cannot be written.
     """
 
-    def __init__(self, out: Path, about: dict[str, Any], *, resume: bool = True) -> None:
+    def __init__(
+        self, out: Path, about: dict[str, Any], *, resume: bool = True, overwrite: bool = False
+    ) -> None:
         folder = out.absolute().parent / f'.{out.name}.training'
         super().__init__(folder)
-        key = hashlib.sha256(json.dumps(fingerprints(about), sort_keys=True).encode()).hexdigest()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(folder / '.lock', timeout=0)
-            self._lock.acquire()
-            found = self.result('key')
-            if found is not None and (not resume or found['key'] != key):
-                _logger.info(
-                    f'an unfinished training of {out} is dropped'
-                    + (', for it was another one' if resume else '')
-                )
-                for path in folder.iterdir():
-                    if path.name != '.lock':
-                        shutil.rmtree(path) if path.is_dir() else path.unlink()
-            self.keep('key', {'key': key})
-        except Timeout:
-            raise OutputError(
-                f'{out}: another process trains it: wait for it, or choose another --out'
-            ) from None
-        except OSError as error:
-            raise OutputError(f'{folder}: cannot be written: {error.strerror or error}') from error
+        self._journal = Journal(folder, fingerprints(about), resume=resume, overwrite=overwrite)
 
     def release(self) -> None:
         """Unlock the folder, and remove it if nothing has been kept yet."""
-        if self.folder is not None and {path.name for path in self.folder.glob('*')} <= {'key.json', '.lock'}:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self._lock.release(force=True)
+        self._journal.close()
 
     @property
     def keeps(self) -> bool:
@@ -184,6 +163,4 @@ class FinetuneWork(StageWork):
 
     def remove(self) -> None:
         """Remove all work, once the bundle is written."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self.release()
+        self._journal.remove()

@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from geores.card import CARD_FILE, ModelCard
-from geores.errors import OutputError
-from geores.io.whole_files import check_writable, failing
+from geores.io.whole_files import check_folder_free
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -183,23 +180,20 @@ class Finetuned:
             OutputError: if the path is taken, or cannot be written.
             WriteError: if writing failed, as on a full disk.
         """
-        from geores.bundle import put_folder, save_bundle
+        from geores.bundle import save_bundle
 
         folder = Path(path)
         check_bundle_path(folder, overwrite=overwrite)
         card = replace(self.card, name=_name(folder))
-        part = folder.absolute().parent / f'.{folder.name}-{uuid.uuid4().hex}.partial'
-        try:
-            with failing(folder):
-                save_bundle(part, self.model.network, card)
-                text = json.dumps(
-                    self.report | {'model': card.name}, indent=1, ensure_ascii=False, allow_nan=False
-                )
-                (part / REPORT_FILE).write_text(text + '\n', encoding='utf-8')
-                write_error_matrix(self.scores, part / FIGURE_FILE)
-                put_folder(part, folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+
+        def report(part: Path) -> None:
+            text = json.dumps(
+                self.report | {'model': card.name}, indent=1, ensure_ascii=False, allow_nan=False
+            )
+            (part / REPORT_FILE).write_text(text + '\n', encoding='utf-8')
+            write_error_matrix(self.scores, part / FIGURE_FILE)
+
+        save_bundle(folder, self.model.network, card, overwrite=True, add=report)
         return folder
 
 
@@ -210,12 +204,7 @@ def check_bundle_path(folder: Path, *, overwrite: bool) -> None:
         folder: to write.
         overwrite: whether a bundle that stands there may be replaced.
     """
-    check_writable(folder, folder.absolute().parent)
-    if folder.exists():
-        if not overwrite:
-            raise OutputError(f'{folder} exists: give --overwrite to replace it, or another --out')
-        if not (folder / CARD_FILE).is_file():
-            raise OutputError(f'{folder} is no bundle, and nothing else is replaced: choose another --out')
+    check_folder_free(folder, overwrite=overwrite, kind='bundle', marks=[CARD_FILE])
 
 
 def count_tiles(strata: list[str], indices: list[int], labels: tuple[str, ...]) -> dict[str, int]:

@@ -6,7 +6,6 @@ A checkpoint is written complete or not at all, and reading one never runs code 
 import hashlib
 import json
 import logging
-import os
 import pickle
 import re
 import shutil
@@ -17,10 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from filelock import FileLock, Timeout
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from geores.errors import OutputError
+from geores.io.locks import PathLock
+from geores.io.whole_files import whole_files, write_whole
 
 __all__ = [
     'RECORD',
@@ -106,7 +106,7 @@ class TrainingRun:
         exporting: whether that one was stopped after training.
     """
 
-    def __init__(self, folder: Path, lock: FileLock, settings: Mapping[str, str], state: str | None) -> None:
+    def __init__(self, folder: Path, lock: PathLock, settings: Mapping[str, str], state: str | None) -> None:
         self.folder = folder
         self.resumed = state is not None
         self.exporting = state == 'exporting'
@@ -128,9 +128,7 @@ class TrainingRun:
     def mark(self, state: str) -> None:
         """Record the state of the run: 'running', 'exporting' or 'finished'."""
         record = {'state': state, 'settings': self._settings}
-        part = self.folder / f'.{RECORD}.part'
-        part.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
-        part.replace(self.folder / RECORD)
+        write_whole(self.folder / RECORD, json.dumps(record, indent=1) + '\n')
 
     def finish(self, *, remove: bool) -> None:
         """Mark the run as finished, and unlock its folder.
@@ -141,26 +139,20 @@ class TrainingRun:
         self.mark('finished')
         if remove:
             shutil.rmtree(self.checkpoints, ignore_errors=True)
-        self.release(remove=True)
+        self.release()
 
     def fail(self) -> None:
         """Unlock a run that ended with an error; without a checkpoint it cannot be resumed and is removed."""
         if not any(self.checkpoints.glob('*.ckpt')):
             (self.folder / RECORD).unlink(missing_ok=True)
-            self.release(remove=True)
+            self.release()
             if not any(self.folder.iterdir()):
                 self.folder.rmdir()
         self.release()
 
-    def release(self, *, remove: bool = False) -> None:
-        """Unlock the folder.
-
-        Args:
-            remove: the file by which it was held.
-        """
-        if remove and self._lock.is_locked:
-            Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release(force=True)
+    def release(self) -> None:
+        """Unlock the folder."""
+        self._lock.release()
 
 
 def claim(root: Path, settings: Mapping[str, str], *, resume: bool = True) -> TrainingRun:
@@ -189,7 +181,7 @@ def claim(root: Path, settings: Mapping[str, str], *, resume: bool = True) -> Tr
                 break
             except FileExistsError:
                 number += 1
-        lock = FileLock(folder / _LOCK, timeout=0)
+        lock = PathLock(folder / _LOCK)
         lock.acquire()
         return TrainingRun(folder, lock, settings, None)
     except OSError as error:
@@ -209,10 +201,8 @@ def _continued(folder: Path, settings: Mapping[str, str], *, newest: bool) -> Tr
     other = _differing(record['settings'], settings)
     if other and not newest:
         return None
-    lock = FileLock(folder / _LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
+    lock = PathLock(folder / _LOCK)
+    if not lock.acquire():
         if not other:
             _logger.info(f'{folder} is being trained by another process: this run gets a folder of its own')
         return None
@@ -302,16 +292,8 @@ class WholeFiles(TorchCheckpointIO):
             storage_options: None.
         """
         place = Path(path)
-        part = place.with_name(f'.{place.name}.part')
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open('wb') as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(place)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole_files([place]) as (part,), part.open('wb') as file:
+            torch.save(checkpoint, file)
 
 
 def describe_position(kept: SavedCheckpoint) -> str:

@@ -23,6 +23,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from geores.io.whole_files import whole_files
 from geores.scenes.bands import SENTINEL1_BANDS, SENTINEL2_BANDS
 from geores.tasks._exports import export_type
 from geores.training.batches import Generators, Order, serve_in_order
@@ -228,7 +229,7 @@ class LogRows(Callback):
         if not kept or not writers or not trainer.is_global_zero:
             return
         keys = sorted(kept[0])
-        with self.path.open('w', newline='', encoding='utf-8') as file:
+        with whole_files([self.path]) as (part,), part.open('w', newline='', encoding='utf-8') as file:
             writer = csv.DictWriter(file, fieldnames=keys)
             writer.writeheader()
             writer.writerows(kept)

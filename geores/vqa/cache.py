@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geores.errors import OutputError, UsageError
+from geores.io.whole_files import check_writable, whole_folder
 
 __all__ = ['TURNS', 'FeatureCache', 'feature_key', 'turned']
 
@@ -99,23 +98,14 @@ class FeatureCache:
 
         Raises:
             UsageError: if features are not finite as float16.
-            OutputError: if the file cannot be written.
+            OutputError: if the file cannot be written there, or would not fit.
+            WriteError: if writing failed.
         """
         if self.path.is_file():
             return False
-        part = self.path.parent.with_name(f'.{self.path.parent.name}-{uuid.uuid4().hex}')
-        try:
-            part.mkdir(parents=True)
+        check_writable(self.path.parent, self.path.parent.parent)
+        with whole_folder(self.path.parent, keep=True) as part:  # another run may finish first, with the same
             self._write(part, encode, image, count, turns, watch)
-            try:
-                os.replace(part, self.path.parent)
-            except OSError:
-                if not self.path.is_file():  # otherwise another run finished first, with the same features
-                    raise
-        except OSError as error:
-            raise OutputError(f'{self.path.parent}: cannot be written: {error.strerror or error}') from error
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
         return True
 
     def _write(
