@@ -1,6 +1,5 @@
 """What a raster file or an xarray object says about itself: read once, without any pixels."""
 
-import os
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -172,9 +171,6 @@ def read_header(path: str, *, allow_vrt: bool = False) -> Header:
         SceneError: if it cannot be opened, or has no grid of its own.
     """
     driver = find_driver(path, allow_vrt=allow_vrt)
-    if os.path.isfile(f'{path}.msk'):
-        # GDAL opens this one by itself, with any driver.
-        find_driver(f'{path}.msk', allow_vrt=allow_vrt)
     with open_dataset(path, driver, quiet=True) as dataset:
         _check(dataset, path)
         structure = dataset.tags(ns='IMAGE_STRUCTURE')
