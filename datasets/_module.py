@@ -3,7 +3,7 @@
 This is the only module that imports torchgeo, whose module names move between releases.
 """
 
-import warnings
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,8 @@ from torchgeo.datasets import RESISC45 as TorchgeoRESISC45  # noqa: N811
 from torchgeo.datasets import NonGeoDataset
 
 from geores.datasets._sampling import ProcessSampler, process_count
-from geores.errors import DatasetError
+from geores.errors import DatasetError, SceneError
+from geores.scenes.gdal import open_dataset
 from geores.splits import Split, group_folds, near_duplicates, read_split, stratified_split
 
 __all__ = [
@@ -155,10 +156,8 @@ def open_geotiff(path: Path) -> rasterio.DatasetReader:
         DatasetError: if it is not there or not a GeoTIFF.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
-            return rasterio.open(path, driver='GTiff')
-    except rasterio.errors.RasterioError as error:
+        return open_dataset(os.path.abspath(path), 'GTiff', quiet=True)
+    except SceneError as error:
         raise DatasetError(f'{path}: the image cannot be read: {error}') from error
 
 

@@ -17,8 +17,9 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
 from shapely.geometry.base import BaseGeometry
 
-from geores.errors import UsageError
+from geores.errors import SceneError, UsageError
 from geores.scenes import Scene
+from geores.scenes.vectors import read_vector
 
 __all__ = ['Target', 'coarser', 'coarser_by', 'reproject_near', 'target_grid']
 
@@ -206,10 +207,9 @@ def _box(bbox: Sequence[float], crs: str | None, grid: GeoBox) -> tuple[float, .
 def _area(path: str | Path, grid: GeoBox) -> BaseGeometry:
     """Read the union of a file's polygons, in the grid's CRS."""
     try:
-        frame = gpd.read_file(path)
-    except Exception as error:
-        reason = ' '.join(str(error).split())
-        raise UsageError(f'area of interest {path} cannot be read: {reason}') from error
+        frame = read_vector(path)
+    except SceneError as error:
+        raise UsageError(f'area of interest {path} cannot be read: {error}') from error
     polygons = getattr(frame, 'geometry', gpd.GeoSeries())
     polygons = polygons[polygons.geom_type.isin(['Polygon', 'MultiPolygon']) & ~polygons.is_empty]
     if polygons.empty:

@@ -225,13 +225,11 @@ def _features(document: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - whatever
     raise SceneError(f'is JSON of type {kind!r} and no GeoJSON: convert it, as with `ogr2ogr out.gpkg`')
 
 
-def _geojson_crs(document: dict[str, Any]) -> CRS | None:
+def _geojson_crs(document: dict[str, Any]) -> CRS:
     """The CRS that GeoJSON of before 2016 names; a link to one is not followed."""
-    if 'crs' not in document:
-        return CRS('EPSG:4326')
-    stated = document['crs']
+    stated = document.get('crs')
     if stated is None:
-        return None
+        return CRS('EPSG:4326')
     kind = str(stated.get('type', '')).lower()
     properties = stated.get('properties') or {}
     name = f'EPSG:{properties.get("code")}' if kind == 'epsg' else str(properties.get('name', ''))
