@@ -40,6 +40,9 @@ __all__ = [
     'read_rgb',
 ]
 
+_BITS_PER_SAMPLE = 258
+"""Tag of TIFF 6.0."""
+
 Pixels = NDArray[Any]
 """An image as an array (C, H, W)."""
 
@@ -64,6 +67,10 @@ class ImageStore:
 
     def __getitem__(self, index: int) -> Pixels:
         return self._read(self.paths[index]) if self._pixels is None else self._pixels[index]
+
+    def valid(self, index: int) -> NDArray[np.bool_] | None:
+        """Which pixels (H, W) of an image are valid; None where all are."""
+        return None
 
     def load(self) -> None:
         """Decode all images if they fit in the budget.
@@ -105,6 +112,11 @@ def read_rgb(path: Path, size: int | None = None) -> Pixels:
         with Image.open(path, formats=('JPEG', 'PNG', 'TIFF')) as image:
             if image.mode not in {'RGB', 'RGBA', 'L', 'P'}:
                 raise DatasetError(f'{path}: mode {image.mode}, and 8-bit colour is needed')
+            if (bits := _bits(image)) > 8:  # Pillow would keep the high byte alone
+                raise DatasetError(
+                    f'{path}: {bits} bits a colour, and 8 are needed: stretch it first, as with '
+                    '`gdal_translate -ot Byte -scale`, or take it as GeoTIFF patches'
+                )
             picture = image.convert('RGB')
     except DatasetError:
         raise
@@ -115,6 +127,16 @@ def read_rgb(path: Path, size: int | None = None) -> Pixels:
         method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
         picture = picture.resize((size, size), method)
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits of a colour in the file of an open image, which Pillow's mode does not tell."""
+    tags = getattr(image, 'tag_v2', None)
+    if tags is not None:
+        stated = tags.get(_BITS_PER_SAMPLE, 8)
+        return int(max(stated) if isinstance(stated, tuple) else stated)
+    raw = [part for tile in image.tile for part in np.ravel(np.array(tile[3], object))]
+    return 16 if any(';16' in str(part) for part in raw) else 8
 
 
 def read_geotiff(path: Path, bands: Sequence[str], size: int | None = None) -> Pixels:
@@ -329,12 +351,16 @@ class ImageDataModule(LightningDataModule):
 
     @cached_property
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each band over the training images, in their units."""
-        total = np.zeros((2, len(self.bands)))
+        """Mean and standard deviation of each band over the valid pixels of the training images, in their units."""
+        total, weight = np.zeros((2, len(self.bands))), 0.0
         for index in self.split.train:
-            pixels = self.dataset.images[index].astype(np.float64)
-            total += pixels.mean((1, 2)), (pixels**2).mean((1, 2))
-        mean, square = total / len(self.split.train)
+            pixels, share = self.dataset.images[index].astype(np.float64), 1.0
+            valid = self.dataset.images.valid(index)
+            if valid is not None:
+                pixels, share = pixels[:, valid][:, None], float(valid.mean())
+            total += pixels.mean((1, 2)) * share, (pixels**2).mean((1, 2)) * share
+            weight += share
+        mean, square = total / weight
         return mean.tolist(), np.sqrt(np.maximum(square - mean**2, 1e-12)).tolist()
 
     @property

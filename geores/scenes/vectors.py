@@ -112,8 +112,8 @@ def list_layers(path: str | os.PathLike[str]) -> list[VectorLayer]:
 
 def read_vector(
     path: str | os.PathLike[str],
-    *,
     layer: str | None = None,
+    *,
     bounds: tuple[float, float, float, float] | None = None,
 ) -> pd.DataFrame:
     """Read a layer of a vector file.
