@@ -351,11 +351,12 @@ class ImageDataModule(LightningDataModule):
 
     @cached_property
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each band over the valid pixels of the training images, in their units."""
+        """Mean and standard deviation of each band over the training images' valid pixels, in their units."""
         total, weight = np.zeros((2, len(self.bands))), 0.0
+        known = getattr(self.dataset.images, 'valid', None)  # stores of other packages may have none
         for index in self.split.train:
             pixels, share = self.dataset.images[index].astype(np.float64), 1.0
-            valid = self.dataset.images.valid(index)
+            valid = known(index) if known is not None else None
             if valid is not None:
                 pixels, share = pixels[:, valid][:, None], float(valid.mean())
             total += pixels.mean((1, 2)) * share, (pixels**2).mean((1, 2)) * share

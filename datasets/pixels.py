@@ -18,6 +18,7 @@ from geores.datasets._module import (
     open_geotiff,
     read_geotiff,
 )
+from geores.datasets._patch_store import PatchStore
 from geores.datasets.patches import _descriptions
 from geores.errors import DatasetError
 from geores.metrics.confusion import IGNORED

@@ -187,7 +187,7 @@ def _metric_crs(native: GeoBox) -> tuple[str, str | None]:
         return ('EPSG:5041', None) if pole > 0 else ('EPSG:5042', None)
     if max(box.span_x, box.span_y) > LARGEST:
         raise UsageError(
-            f'the scene spans {box.span_x:.0f} x {box.span_y:.0f} degrees, too much for one projection in metres: '
+            f'the scene spans {box.span_x:.0f} x {box.span_y:.0f} degrees, too many for one projection: '
             'cut a part out of it, or reproject it first, as with `gdalwarp -t_srs EPSG:6933` (equal area)'
         )
     if box.span_x <= WIDEST:

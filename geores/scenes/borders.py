@@ -1,6 +1,7 @@
 """Blank borders: pixels of fill about a scene that no nodata value, mask or alpha marks.
 
-Mosaics and warped scenes often have 0 or -9999 beyond the ground that was seen, and lose the tag that says so.
+Mosaics and warped scenes have 0 or -9999 beyond the ground that was seen, and often lose the tag that says
+so.
 """
 
 from collections.abc import Sequence

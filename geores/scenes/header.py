@@ -208,7 +208,7 @@ def read_header(path: str, *, allow_vrt: bool = False) -> Header:
 
 
 def known_crs(crs: rasterio.CRS | None) -> CRS | None:
-    """Name a CRS by its EPSG code where it is exactly that one; None for one that is of no use on the Earth."""
+    """Name a CRS by its EPSG code where it is exactly that one; None for one of no use on the Earth."""
     if not crs or crs_fault(crs.to_wkt()):
         return None
     code = crs.to_epsg(confidence_threshold=100)

@@ -72,7 +72,7 @@ def _open_one(source: Source, bands: Sequence[str] | None, allow_vrt: bool) -> S
         return scene_from_folder(path, bands=bands)
     if _METADATA.fullmatch(os.path.basename(path)) and not is_remote(path):
         raise SceneError(
-            f'{path}: is the metadata of a Sentinel-2 product; give its folder, {os.path.dirname(path) or "."}'
+            f'{path}: is the metadata of a product; give its folder, {os.path.dirname(path) or "."}'
         )
     return scene_from_file(path, bands=bands, allow_vrt=allow_vrt)
 

@@ -233,7 +233,7 @@ class FileRaster:
     def _not_nodata(
         self, handle: DatasetReader, indexes: Sequence[int], window: Window, values: np.ndarray
     ) -> np.ndarray | None:
-        """Find the pixels that are not nodata; bands that are not wanted are read where only they can tell."""
+        """Find the pixels that are not nodata; other bands are read where only they can tell."""
         valid = valid_values(values, [self._nodata[index - 1] for index in indexes], each=self._each)
         others = [index for index in self.header.data_indexes if index not in indexes]
         if valid is None or not others or self._each:
