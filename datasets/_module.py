@@ -352,16 +352,15 @@ class ImageDataModule(LightningDataModule):
     @cached_property
     def statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each band over the training images' valid pixels, in their units."""
-        total, weight = np.zeros((2, len(self.bands))), 0.0
+        total = np.zeros((2, len(self.bands)))
         known = getattr(self.dataset.images, 'valid', None)  # stores of other packages may have none
         for index in self.split.train:
-            pixels, share = self.dataset.images[index].astype(np.float64), 1.0
+            pixels = self.dataset.images[index].astype(np.float64)
             valid = known(index) if known is not None else None
             if valid is not None:
-                pixels, share = pixels[:, valid][:, None], float(valid.mean())
-            total += pixels.mean((1, 2)) * share, (pixels**2).mean((1, 2)) * share
-            weight += share
-        mean, square = total / weight
+                pixels = pixels[:, valid][:, None]
+            total += pixels.mean((1, 2)), (pixels**2).mean((1, 2))
+        mean, square = total / len(self.split.train)
         return mean.tolist(), np.sqrt(np.maximum(square - mean**2, 1e-12)).tolist()
 
     @property

@@ -26,7 +26,8 @@ class PatchStore(ImageStore):
         read: reads a file without invalid pixels as (C, H, W).
         bands: descriptions of the bands, in channel order; without descriptions, all bands in their order.
         size: height and width of the images; None leaves them.
-        fill: value of invalid pixels in each band; None takes the mean of all valid ones.
+        fill: value of invalid pixels in each band; None takes the mean over the images of
+            the means of their valid pixels.
         budget: maximum number of bytes to hold in memory.
     """
 
@@ -50,13 +51,12 @@ class PatchStore(ImageStore):
         """Value of invalid pixels in each band, (C,)."""
         if self._given is not None:
             return np.asarray(self._given, np.float64)
-        total, count = np.zeros(len(self._bands)), 0
+        total = np.zeros(len(self._bands))
         for path in self.paths:
             found = self._incomplete(path)
             pixels = self._whole(path) if found is None else found[0][:, found[1]]
-            total += pixels.reshape(len(self._bands), -1).sum(axis=1, dtype=np.float64)
-            count += pixels[0].size
-        filled: NDArray[np.float64] = total / max(count, 1)
+            total += pixels.reshape(len(self._bands), -1).mean(axis=1, dtype=np.float64)
+        filled: NDArray[np.float64] = total / len(self.paths)
         return filled
 
     def valid(self, index: int) -> NDArray[np.bool_] | None:
@@ -115,8 +115,8 @@ class PatchStore(ImageStore):
         rasterio.warp.reproject(
             np.where(valid, pixels, np.nan).astype(np.float32),
             resized,
-            src_transform=Affine.scale(size / cols, -size / rows),
-            dst_transform=Affine.scale(1, -1),
+            src_transform=Affine(size / cols, 0, 0, 0, -size / rows, size),
+            dst_transform=Affine(1, 0, 0, 0, -1, size),
             src_crs='EPSG:3857',
             dst_crs='EPSG:3857',
             src_nodata=np.nan,

@@ -144,4 +144,5 @@ def _thinned(look: NDArray[np.generic], shape: NDArray[np.int64]) -> NDArray[np.
         np.linspace(0, have - 1, int(want)).round().astype(int)
         for have, want in zip(look.shape, shape, strict=True)
     )
-    return look[np.ix_(rows, cols)]
+    thinned: NDArray[np.generic] = look[np.ix_(rows, cols)]
+    return thinned
