@@ -3,7 +3,7 @@
 This is the only module that imports torchgeo, whose module names move between releases.
 """
 
-import warnings
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,8 @@ from torchgeo.datasets import RESISC45 as TorchgeoRESISC45  # noqa: N811
 from torchgeo.datasets import NonGeoDataset
 
 from geores.datasets._sampling import ProcessSampler, process_count
-from geores.errors import DatasetError
+from geores.errors import DatasetError, SceneError
+from geores.scenes.gdal import open_dataset
 from geores.splits import Split, group_folds, near_duplicates, read_split, stratified_split
 
 __all__ = [
@@ -38,6 +39,9 @@ __all__ = [
     'read_geotiff',
     'read_rgb',
 ]
+
+_BITS_PER_SAMPLE = 258
+"""Tag of TIFF 6.0."""
 
 Pixels = NDArray[Any]
 """An image as an array (C, H, W)."""
@@ -63,6 +67,10 @@ class ImageStore:
 
     def __getitem__(self, index: int) -> Pixels:
         return self._read(self.paths[index]) if self._pixels is None else self._pixels[index]
+
+    def valid(self, index: int) -> NDArray[np.bool_] | None:
+        """Which pixels (H, W) of an image are valid; None where all are."""
+        return None
 
     def load(self) -> None:
         """Decode all images if they fit in the budget.
@@ -104,6 +112,11 @@ def read_rgb(path: Path, size: int | None = None) -> Pixels:
         with Image.open(path, formats=('JPEG', 'PNG', 'TIFF')) as image:
             if image.mode not in {'RGB', 'RGBA', 'L', 'P'}:
                 raise DatasetError(f'{path}: mode {image.mode}, and 8-bit colour is needed')
+            if (bits := _bits(image)) > 8:  # Pillow would keep the high byte alone
+                raise DatasetError(
+                    f'{path}: {bits} bits a colour, and 8 are needed: stretch it first, as with '
+                    '`gdal_translate -ot Byte -scale`, or take it as GeoTIFF patches'
+                )
             picture = image.convert('RGB')
     except DatasetError:
         raise
@@ -114,6 +127,16 @@ def read_rgb(path: Path, size: int | None = None) -> Pixels:
         method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
         picture = picture.resize((size, size), method)
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits of a colour in the file of an open image, which Pillow's mode does not tell."""
+    tags = getattr(image, 'tag_v2', None)
+    if tags is not None:
+        stated = tags.get(_BITS_PER_SAMPLE, 8)
+        return int(max(stated) if isinstance(stated, tuple) else stated)
+    raw = [part for tile in image.tile for part in np.ravel(np.array(tile[3], object))]
+    return 16 if any(';16' in str(part) for part in raw) else 8
 
 
 def read_geotiff(path: Path, bands: Sequence[str], size: int | None = None) -> Pixels:
@@ -155,10 +178,8 @@ def open_geotiff(path: Path) -> rasterio.DatasetReader:
         DatasetError: if it is not there or not a GeoTIFF.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
-            return rasterio.open(path, driver='GTiff')
-    except rasterio.errors.RasterioError as error:
+        return open_dataset(os.path.abspath(path), 'GTiff', quiet=True)
+    except SceneError as error:
         raise DatasetError(f'{path}: the image cannot be read: {error}') from error
 
 
@@ -330,10 +351,14 @@ class ImageDataModule(LightningDataModule):
 
     @cached_property
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each band over the training images, in their units."""
+        """Mean and standard deviation of each band over the training images' valid pixels, in their units."""
         total = np.zeros((2, len(self.bands)))
+        known = getattr(self.dataset.images, 'valid', None)  # stores of other packages may have none
         for index in self.split.train:
             pixels = self.dataset.images[index].astype(np.float64)
+            valid = known(index) if known is not None else None
+            if valid is not None:
+                pixels = pixels[:, valid][:, None]
             total += pixels.mean((1, 2)), (pixels**2).mean((1, 2))
         mean, square = total / len(self.split.train)
         return mean.tolist(), np.sqrt(np.maximum(square - mean**2, 1e-12)).tolist()

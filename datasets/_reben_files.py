@@ -182,6 +182,8 @@ class PatchImages:
         for bands, start in self._runs:
             names = self._s1 if bands is self._of_s1 and self._s1 is not None else self.ids
             self._filling.fill(names[index], bands, image[start : start + len(bands)])
+            if bands is self._of_s1:
+                self._check_decibels(index, image[start : start + len(bands)])
         return image
 
     def batch(self, indices: Sequence[int], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -212,6 +214,9 @@ class PatchImages:
             names = self._s1 if bands is self._of_s1 and self._s1 is not None else self.ids
             part = out[:, start : start + len(bands)]
             self._filling.read_batch([names[index] for index in indices], bands, part)
+            if bands is self._of_s1:
+                for index, planes in zip(indices, part, strict=True):
+                    self._check_decibels(index, planes)
         return out
 
     @property
@@ -231,7 +236,28 @@ class PatchImages:
         arrays = self.store.read(self.ids[index], self._of_s2) if self._of_s2 else {}
         if self._of_s1 and self._s1 is not None:
             arrays = arrays | self.store.read(self._s1[index], self._of_s1)
+            self._check_decibels(index, np.stack([arrays[band] for band in self._of_s1]))
         return arrays
+
+    def _check_decibels(self, index: int, planes: NDArray[np.float32]) -> None:
+        """Refuse backscatter that is not in dB, in which hardly a pixel is above 0 and none without end.
+
+        Args:
+            index: index of the patch.
+            planes: bands of Sentinel-1 in the order asked for, (C, H, W).
+        """
+        name = self.ids[index] if self._s1 is None else self._s1[index]
+        for band, low, high in zip(self._of_s1, planes.min((1, 2)), planes.max((1, 2)), strict=True):
+            if not (np.isfinite(low) and np.isfinite(high)):
+                raise DatasetError(
+                    f'{self.store.path}: {band} of {name} holds NaN or an infinite number, the dB of no '
+                    'backscatter: mask or leave out the patch'
+                )
+            if low >= 0 and high > 0:
+                raise DatasetError(
+                    f'{self.store.path}: {band} of {name} has no value below 0 ({low:.3g} to {high:.3g}), so '
+                    'that it is not in dB but on a linear scale: take 10 log10 of it'
+                )
 
     def sample(self, index: int) -> dict[str, Any]:
         """Read one patch in the form of a sample.

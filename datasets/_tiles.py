@@ -22,6 +22,7 @@ from geores.inference.masks import open_mask
 from geores.inference.target import target_grid
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.scenes import Scene, gdal_env, open_scene
+from geores.scenes.borders import without_border
 
 __all__ = [
     'Masks',
@@ -220,13 +221,15 @@ def lay_grid(
             'choose a smaller tile'
         )
     masked = None if mask is None else open_mask(fspath(mask), mask_values, target.grid)
-    reader = GridReader(scene, spec.bands, target.grid, resampling=spec.resampling, mask=masked)
+    with gdal_env():
+        scene, border, blank = without_border(scene, spec.bands)
+    reader = GridReader(scene, spec.bands, target.grid, resampling=spec.resampling, mask=masked, blank=blank)
     card = cast('ModelCard', spec)  # unit conversion reads only fields that a spec has
     tiling = Tiling(height, width, spec.size, spec.size)
     with gdal_env():
         sample, valid = sample_tiles(reader, tiling, side=4 if needs_sample(scene, card) else 0)
         converted, told = unit_transforms(scene, card, spec.bands, sample, valid, linear=spec.linear_s1)
-    notes = tuple(f'{scene.name}: {note}' for note in (*scene.notes, *target.notes, *told))
+    notes = tuple(f'{scene.name}: {note}' for note in (*scene.notes, *target.notes, *border, *told))
     return SceneGrid(scene, target.grid, target.gsd or wanted.gsd, reader.with_transforms(converted), notes)
 
 

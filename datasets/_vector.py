@@ -9,14 +9,14 @@ from typing import Literal, Self, TypeAlias
 
 import geopandas as gpd
 import numpy as np
-import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
-from geores.errors import DatasetError
+from geores.errors import DatasetError, SceneError
 from geores.inference.target import reproject_near
+from geores.scenes.vectors import list_layers, read_vector
 
 __all__ = ['LabelledFeatures', 'Labels', 'read_labelled_features']
 
@@ -133,17 +133,14 @@ def _load(labels: Labels, layer: str | None) -> tuple[gpd.GeoDataFrame, str]:
     if not path.exists():
         raise DatasetError(f'{path}: no such vector file of labels{_near(path)}')
     try:
-        layers = [str(one) for one in pyogrio.list_layers(path)[:, 0]]
+        layers = [one.name for one in list_layers(path)]
         if layer is None and len(layers) > 1:
             raise DatasetError(f'{path}: has several layers, name one: {", ".join(layers)}')
         if layer is not None and layer not in layers:
             raise DatasetError(f'{path}: has no layer {layer!r}{_hint(layer, layers)}')
-        frame = gpd.read_file(path, layer=layer)
-    except DatasetError:
-        raise
-    except Exception as error:  # whatever GDAL makes of a file that is no vector file
-        reason = ' '.join(str(error).split())
-        raise DatasetError(f'{path}: the labels cannot be read: {reason}') from error
+        frame = read_vector(path, layer=layer)
+    except SceneError as error:
+        raise DatasetError(f'{path}: the labels cannot be read: {error}') from error
     if not isinstance(frame, gpd.GeoDataFrame):
         raise DatasetError(f'{path}: has no geometries, and polygons or points are needed')
     return frame, path.name

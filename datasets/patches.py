@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from geores.datasets._module import (
     ImageDataModule,
-    ImageStore,
     LabelledImages,
     NonGeoDataset,
     Sample,
     open_geotiff,
     read_geotiff,
 )
+from geores.datasets._patch_store import PatchStore
 from geores.datasets._tiles import read_rows
 from geores.errors import DatasetError
 
@@ -42,6 +42,8 @@ class GeoTIFFPatches(NonGeoDataset):
         unlabelled: keep patches whose label is empty; theirs is -1. Otherwise they are only counted
             (`left_out`).
         budget: maximum number of bytes of images to hold in memory.
+        fill: value of invalid pixels (declared nodata, masked, NaN) in each band, such as a card's; the mean
+            of the valid ones by default.
 
     Raises:
         DatasetError: if the root, the table, a column, a file or a band is missing.
@@ -56,6 +58,7 @@ class GeoTIFFPatches(NonGeoDataset):
         size: int | None = None,
         unlabelled: bool = False,
         budget: int = 2**31,
+        fill: Sequence[float] | None = None,
     ) -> None:
         root = Path(root)
         rows = _read_table(root)
@@ -77,7 +80,8 @@ class GeoTIFFPatches(NonGeoDataset):
         self.ids = [f'{source}/{name}' for name in kept]
         self.sources = [source] * len(kept)
         self.strata = list(kept.values())
-        self.images = ImageStore(paths, partial(read_geotiff, bands=self.bands, size=size), budget)
+        read = partial(read_geotiff, bands=self.bands, size=size)
+        self.images = PatchStore(paths, read, self.bands, size, fill, budget)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -12,13 +12,13 @@ from rasterio.errors import RasterioError
 
 from geores.datasets._module import (
     ImageDataModule,
-    ImageStore,
     LabelledImages,
     NonGeoDataset,
     Sample,
     open_geotiff,
     read_geotiff,
 )
+from geores.datasets._patch_store import PatchStore
 from geores.datasets.patches import _descriptions
 from geores.errors import DatasetError
 from geores.metrics.confusion import IGNORED
@@ -34,7 +34,7 @@ class GeoTIFFPairs(NonGeoDataset):
     Without a folder `images`, the images lie in the root itself. Bands are named by their descriptions in the
     files. A class map holds i for its i-th label, and 0, 255 or its nodata value for unknown pixels. Its
     labels are the category names of its band from value 1 on, as `geores classify` writes them; if `labels`
-    are given, these names are looked up among them. Pixels where a band of the image is nodata are unknown.
+    are given, these names are looked up among them. Pixels where the image is nodata are unknown.
 
     A sample has `image` (C, H, W) float32 in the files' units, `mask` (H, W) int64 indices of `labels`
     (255: unknown), `bands`, `source` (name of the root's folder) and `id` (source/file name).
@@ -81,7 +81,8 @@ class GeoTIFFPairs(NonGeoDataset):
         self.strata = [source] * len(paths)
         # Only pixels have classes, so the split treats all images as labelled alike.
         self.targets: NDArray[Any] = np.zeros(len(paths), np.int64)
-        self.images = ImageStore(paths, partial(read_geotiff, bands=self.bands), budget)
+        read = partial(read_geotiff, bands=self.bands)
+        self.images = PatchStore(paths, read, self.bands, None, None, budget)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -104,7 +105,7 @@ class GeoTIFFPairs(NonGeoDataset):
             shape: height and width of its image.
 
         Returns:
-            (H, W): places in the labels, 255 where nothing is known or a band of the image is nodata.
+            (H, W): places in the labels, 255 where nothing is known or the image is nodata.
 
         Raises:
             DatasetError: if the class map cannot be read, is of another shape, or holds a class without a
@@ -128,16 +129,10 @@ class GeoTIFFPairs(NonGeoDataset):
         classes = np.full(values.shape, IGNORED, np.int64)
         for value, place in table.items():
             classes[values == value] = place
-        classes[~self._valid(index)] = IGNORED
+        valid = self.images.valid(index)
+        if valid is not None:
+            classes[~valid] = IGNORED
         return classes
-
-    def _valid(self, index: int) -> NDArray[np.bool_]:
-        path = self.images.paths[index]
-        with open_geotiff(path) as source:
-            if all(value is None for value in source.nodatavals):
-                return np.ones(source.shape, bool)
-            indexes = [source.descriptions.index(band) + 1 for band in self.bands]
-            return np.asarray((source.read_masks(indexes) > 0).all(0))
 
     def _places(self, path: Path) -> Mapping[int, int]:
         """Map the values of a class map to indices of labels."""

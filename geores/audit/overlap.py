@@ -106,20 +106,15 @@ def find_duplicates(
 
 
 def _images(paths: list[Path], progress: Callable[[int, int], None]) -> Iterator[NDArray[np.generic]]:
-    import warnings
+    from rasterio.errors import RasterioError
 
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
-
-    from geores.scenes import gdal_env
+    from geores.scenes.gdal import gdal_env, open_raster
 
     for path in paths:
         try:
-            with warnings.catch_warnings(), gdal_env():
-                warnings.simplefilter('ignore', NotGeoreferencedWarning)
-                with rasterio.open(path) as file:
-                    height, width = (min(max(side, 32), SIDE) for side in file.shape)
-                    pixels = file.read(out_shape=(file.count, height, width))
+            with gdal_env(), open_raster(path) as file:
+                height, width = (min(max(side, 32), SIDE) for side in file.shape)
+                pixels = file.read(out_shape=(file.count, height, width))
         except RasterioError as error:
             raise ReadError(f'{path} cannot be read: {" ".join(str(error).split())}') from error
         progress(1, len(paths))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from geores.cartography.areas import NODATA, Legend, say_area, say_share
 from geores.cartography.class_raster import PRESENT
 from geores.cartography.sheet import EMPTY, Frame, Sheet, draw_north, draw_scale_bar
+from geores.scenes.gdal import open_raster
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -37,10 +38,9 @@ def read_classes(path: Path, most: int = MOST) -> NDArray[np.integer]:
         path: `<name>_classes.tif`.
         most: most pixels along its longer side.
     """
-    import rasterio
     from rasterio.enums import Resampling
 
-    with rasterio.open(path) as file:
+    with open_raster(path) as file:
         shrink = max(1.0, max(file.shape) / most)
         shape = tuple(max(1, round(side / shrink)) for side in file.shape)
         values: NDArray[np.integer] = file.read(1, out_shape=shape, resampling=Resampling.mode)

@@ -27,6 +27,7 @@ from geores.cartography.areas import NODATA, Legend, row_areas
 from geores.cartography.gis_files import write_polygon_style
 from geores.errors import UsageError
 from geores.io.whole_files import whole_files
+from geores.scenes.gdal import open_raster
 
 __all__ = [
     'KINDS',
@@ -319,7 +320,7 @@ def class_polygons(
         Columns `label`, `value`, `area_m2` (`area_px` without a CRS), `confidence` where given (0 to 1)
         and `geometry`.
     """
-    with rasterio.open(classes) as file:
+    with open_raster(classes) as file:
         values, affine, crs = file.read(1), file.transform, file.crs
     shape = values.shape
     areas, unit, _ = row_areas(affine, shape, None if crs is None else CRS.from_user_input(crs.to_wkt()))
@@ -359,7 +360,7 @@ def _placed(polygons: NDArray[np.object_], affine: Affine) -> NDArray[np.object_
 def _mean_confidence(parts: Sequence[Outlines], path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Mean confidence of each polygon, 0 to 1."""
     edges, count = Edges.together(parts), sum(len(part.values) for part in parts)
-    with rasterio.open(path) as file:
+    with open_raster(path) as file:
         if file.shape != shape:
             raise UsageError(f'{path} has {file.shape} rows and columns, the class map {shape}')
         total = edges.raster_sums(_rows(file), shape[1], count)

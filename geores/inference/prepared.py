@@ -27,6 +27,7 @@ from geores.inference.reader import ChunkStore, FolderStore, GridReader, UnitTra
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.io.whole_files import check_writable
 from geores.scenes import Scene, gdal_env
+from geores.scenes.borders import without_border
 
 __all__ = ['PreparedScene', 'Progress', 'RunTime', 'SceneWork', 'header_key', 'prepare_scene']
 
@@ -88,9 +89,17 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
     layout = lay_out_scene(scene, card, options)
     target, tiling = layout.target, layout.tiling
     workers = _workers(options)
+    with gdal_env():
+        scene, about_border, blank = without_border(scene, card.bands)
     mask, about_mask = layout.mask.make_mask(scene, target, workers=workers)
     reader = GridReader(
-        scene, card.bands, target.grid, resampling=card.resampling, mask=mask, area=target.area
+        scene,
+        card.bands,
+        target.grid,
+        resampling=card.resampling,
+        mask=mask,
+        area=target.area,
+        blank=blank,
     )
     # A lazy scene is not looked at, for that would compute part of it, unless its units demand it.
     decides, few = needs_sample(scene, card), 0 if scene.is_lazy else 2
@@ -112,6 +121,7 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
     cloudy = cloud_note(scene, target) if mask is None and options.mask is None else ()
     plan = _plan(tiling, reader, options, device)
     key = header_key(scene, card, options, layout) | {
+        'border': list(about_border),
         'units': {band: asdict(transform) for band, transform in converted.items()},
         'batch-size': plan.batch_size,
         'chunks': list(plan.chunk_shape),
@@ -126,7 +136,15 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
         probe=_probe(card, sample, valid, converted),
         workers=workers,
         key=key,
-        notes=(*scene.notes, *target.notes, *about_mask, *cloudy, *about_units, *_remarks(tiling, card)),
+        notes=(
+            *scene.notes,
+            *target.notes,
+            *about_border,
+            *about_mask,
+            *cloudy,
+            *about_units,
+            *_remarks(tiling, card),
+        ),
     )
 
 

@@ -224,6 +224,7 @@ class GridReader:
         transforms: a band's `UnitTransform`, where its numbers need one.
         mask: makes pixels invalid.
         area: polygon in the grid's CRS; pixels whose centre lies outside are invalid.
+        blank: stored value that marks pixels as invalid where all bands have it.
         cache_bytes: most memory for decoded source blocks.
     """
 
@@ -237,6 +238,7 @@ class GridReader:
         transforms: Mapping[str, UnitTransform] | None = None,
         mask: Mask | None = None,
         area: BaseGeometry | None = None,
+        blank: float | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.scene = scene
@@ -254,6 +256,7 @@ class GridReader:
             None if mask is None else open_layer(mask.raster, [mask.index], target, 'nearest-always', cache)
         )
         self._area = area
+        self._blank = blank
 
     def with_transforms(self, transforms: Mapping[str, UnitTransform]) -> 'GridReader':
         """Make a reader with other transforms that shares this one's decoded blocks."""
@@ -335,6 +338,8 @@ class GridReader:
                 values[positions] = part
             if part_valid is not None:
                 valid &= part_valid
+        if self._blank is not None:
+            valid &= ~(values == np.float32(self._blank)).all(0)
         for band, transform in zip(values, self._transforms, strict=True):
             transform.apply(band)
         return values, valid & self._allowed(rows, cols, shape)

@@ -17,13 +17,21 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
 from shapely.geometry.base import BaseGeometry
 
-from geores.errors import UsageError
+from geores.errors import SceneError, UsageError
 from geores.scenes import Scene
+from geores.scenes.vectors import read_vector
 
 __all__ = ['Target', 'coarser', 'coarser_by', 'reproject_near', 'target_grid']
 
 SLACK = 0.05
 """How far a scene's pixel may lie outside a model's range before it is resampled, as a share."""
+
+WIDEST = 12.0
+"""Degrees of longitude up to which one UTM zone serves a scene, twice a zone's width."""
+LARGEST = 60.0
+"""Degrees along either axis up to which an equal-area projection about the middle serves a scene."""
+UTM_SOUTH, UTM_NORTH = -80.0, 84.0
+"""Latitudes between which there are UTM zones."""
 
 EDGE_STEPS = 256
 """Into how many steps a polygon's edge is cut, at the least, over the width of the place it is brought to."""
@@ -60,7 +68,7 @@ def target_grid(
     """Choose the grid on which a model sees a scene.
 
     The scene's own pixels where the model takes their size, else pixels of the nearest size that it
-    takes; in the scene's CRS, or in the UTM zone of its centre where that is geographic.
+    takes; in the scene's CRS, or in one in metres where that is geographic (see `_metric_crs`).
 
     Args:
         scene: a scene with the bands that will be read.
@@ -136,9 +144,11 @@ def _clamped(native: float, gsd: tuple[float, float]) -> float:
 def _upright(native: GeoBox, gsd: float | None) -> tuple[GeoBox, tuple[str, ...]]:
     """Turn a grid north up, and bring a geographic one to metres."""
     if native.crs is not None and native.crs.geographic:
+        native = _within_earth(native)
+        crs, name = _metric_crs(native)
         # odc-geo takes a number here too, though its annotation does not say so.
-        upright = _within_earth(native).to_crs('utm', resolution=gsd or 'auto')  # type: ignore[arg-type]
-        return upright, (f'geographic coordinates are brought to {upright.crs}',)
+        upright = native.to_crs(crs, resolution=gsd or 'auto')  # type: ignore[arg-type]
+        return upright, (f'geographic coordinates are brought to {name or upright.crs}',)
     transform = native.affine
     if transform.b == transform.d == 0 and transform.a > 0 > transform.e:
         return _square(native)
@@ -159,6 +169,34 @@ def _within_earth(native: GeoBox) -> GeoBox:
         raise UsageError(f'latitudes from {box.bottom:.6g} to {box.top:.6g} are none: mend the scene')
     turns = np.floor(((box.left + box.right) / 2 + 180) / 360)
     return GeoBox(native.shape, Affine.translation(-360 * turns, 0) @ native.affine, native.crs)
+
+
+def _metric_crs(native: GeoBox) -> tuple[str, str | None]:
+    """Choose the CRS in metres for a geographic grid, and what to call it where that is not its code.
+
+    A UTM zone; beyond 84 degrees north and 80 south universal polar stereographic; Lambert's equal-area
+    projection where a zone is too narrow.
+
+    Raises:
+        UsageError: if the grid is too large for any of these.
+    """
+    box = native.extent.boundingbox
+    latitude, longitude = (box.bottom + box.top) / 2, (box.left + box.right) / 2
+    pole = 1 if latitude > UTM_NORTH else -1 if latitude < UTM_SOUTH else 0
+    if pole and min(abs(box.bottom), abs(box.top)) > 90 - LARGEST / 2:
+        return ('EPSG:5041', None) if pole > 0 else ('EPSG:5042', None)
+    if max(box.span_x, box.span_y) > LARGEST:
+        raise UsageError(
+            f'the scene spans {box.span_x:.0f} x {box.span_y:.0f} degrees, too many for one projection: '
+            'cut a part out of it, or reproject it first, as with `gdalwarp -t_srs EPSG:6933` (equal area)'
+        )
+    if box.span_x <= WIDEST:
+        return 'utm', None
+    place = f'+lat_0={latitude:.6g} +lon_0={longitude:.6g}'
+    return (
+        f'+proj=laea {place} +datum=WGS84 +units=m +type=crs',
+        f'an equal-area projection about {latitude:.4g}, {longitude:.4g} (too wide for a UTM zone)',
+    )
 
 
 def _square(native: GeoBox) -> tuple[GeoBox, tuple[str, ...]]:
@@ -206,10 +244,9 @@ def _box(bbox: Sequence[float], crs: str | None, grid: GeoBox) -> tuple[float, .
 def _area(path: str | Path, grid: GeoBox) -> BaseGeometry:
     """Read the union of a file's polygons, in the grid's CRS."""
     try:
-        frame = gpd.read_file(path)
-    except Exception as error:
-        reason = ' '.join(str(error).split())
-        raise UsageError(f'area of interest {path} cannot be read: {reason}') from error
+        frame = read_vector(path)
+    except SceneError as error:
+        raise UsageError(f'area of interest {path} cannot be read: {error}') from error
     polygons = getattr(frame, 'geometry', gpd.GeoSeries())
     polygons = polygons[polygons.geom_type.isin(['Polygon', 'MultiPolygon']) & ~polygons.is_empty]
     if polygons.empty:

@@ -25,6 +25,8 @@ from geores.map_accuracy.class_names import Census, ClassMap, TableMap, category
 from geores.map_accuracy.strata import Design
 from geores.scenes import FileRaster
 from geores.scenes.gdal import is_remote
+from geores.scenes.vectors import read_vector
+from geores.splits.files import read_text_table
 
 __all__ = [
     'RasterMap',
@@ -39,6 +41,7 @@ __all__ = [
 
 MOST_CLASSES = 256
 BLOCK_VALUES = 2**20
+_TEXTS = {'.csv', '.tsv', '.txt'}
 
 
 def open_class_map(path: str | Path, classes: Mapping[int, str] | None = None) -> ClassMap:
@@ -216,12 +219,17 @@ def read_sample(path: str | Path) -> pd.DataFrame:
     if not Path(path).is_file():
         raise UsageError(f'{path}: no such file; check the path')
     try:
-        frame: pd.DataFrame = gpd.read_file(path)
-    except Exception as error:
-        raise UsageError(f'{path} cannot be read as a sample: {" ".join(str(error).split())}') from error
+        frame = _read_text(Path(path)) if Path(path).suffix.lower() in _TEXTS else read_vector(path)
+    except (ValueError, OSError) as error:
+        reason = ' '.join(str(error).split())
+        raise UsageError(f'{path} cannot be read as a sample: {reason}') from error
     if frame.empty:
         raise UsageError(f'{path} holds no points')
     return frame
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    return read_text_table(path, '\t' if path.suffix.lower() == '.tsv' else ',')
 
 
 def column_of(frame: pd.DataFrame, column: str, option: str) -> 'pd.Series[str]':

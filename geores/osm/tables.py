@@ -9,7 +9,6 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pyogrio
 import shapely
 from pyproj import Transformer
 from pyproj.exceptions import ProjError
@@ -17,6 +16,7 @@ from pyproj.exceptions import ProjError
 from geores.errors import ReadError, UsageError
 from geores.osm.features import OSMObject
 from geores.osm.mapping import TagMapping
+from geores.scenes.vectors import list_layers, read_vector
 
 __all__ = ['read_table']
 
@@ -61,14 +61,11 @@ def read_table(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]
 
 def _frames(path: Path, box: Box) -> Iterator[gpd.GeoDataFrame]:
     try:
-        if path.suffix.lower() in ('.parquet', '.geoparquet'):
-            frame = gpd.read_parquet(path)
-            yield _lonlat(frame, path, box)
-            return
-        for layer, kind in pyogrio.list_layers(path):
-            if kind is not None:
-                window = _window(pyogrio.read_info(path, layer=layer)['crs'], box)
-                yield _lonlat(gpd.read_file(path, layer=layer, bbox=window), path, box)
+        for layer in list_layers(path):
+            if layer.has_geometry:
+                frame = read_vector(path, layer=layer.name, bounds=_window(layer.crs, box))
+                if isinstance(frame, gpd.GeoDataFrame):
+                    yield _lonlat(frame, path, box)
     except UsageError:
         raise
     except Exception as error:

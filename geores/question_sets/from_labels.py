@@ -6,8 +6,8 @@ questions and writes them.
 
 import hashlib
 import json
+import os
 import shutil
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,9 +16,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import rasterio
 from PIL import Image
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 
 from geores.errors import DatasetError, ReadError
 from geores.io.whole_files import check_folder_free, whole_folder
@@ -27,6 +26,7 @@ from geores.questions.grammar import Style
 from geores.questions.label_questions import LabelQuestion, Mode, label_questions
 from geores.questions.labels import LabelScheme, load_scheme, scheme_for
 from geores.questions.official import answer_record, image_record, question_record, write_official
+from geores.scenes.gdal import open_dataset
 
 __all__ = ['LabelOptions', 'LabelQuestionSet', 'LabelledSet', 'questions_from_labels', 'read_labelled']
 
@@ -263,7 +263,7 @@ def _put_image(path: Path, folder: Path, number: int) -> tuple[str, dict[str, An
         if suffix == '.png':
             shutil.copyfile(path, folder / f'{number}.png')
         else:
-            with Image.open(path) as image:
+            with Image.open(path, formats=('JPEG', 'PNG', 'TIFF')) as image:
                 image.convert('RGB').save(folder / f'{number}.png')
     except (OSError, RasterioError) as error:
         raise ReadError(f'{path}: cannot be copied: {error}') from error
@@ -272,14 +272,12 @@ def _put_image(path: Path, folder: Path, number: int) -> tuple[str, dict[str, An
 
 def _header(path: Path) -> dict[str, Any]:
     """Sensor, corner and pixel size, as keywords of `image_record`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', NotGeoreferencedWarning)
-        with rasterio.open(path, driver='GTiff') as file:
-            sensor = 'S2' if 'B02' in file.descriptions else 'unknown'
-            if file.crs is None:
-                return {'sensor': sensor}
-            corner = (file.transform.c, file.transform.f)
-            return {'sensor': sensor, 'upper_left': corner, 'resolution': f'{file.transform.a:g}m'}
+    with open_dataset(os.path.abspath(path), 'GTiff', quiet=True) as file:
+        sensor = 'S2' if 'B02' in file.descriptions else 'unknown'
+        if file.crs is None:
+            return {'sensor': sensor}
+        corner = (file.transform.c, file.transform.f)
+        return {'sensor': sensor, 'upper_left': corner, 'resolution': f'{file.transform.a:g}m'}
 
 
 def _manifest(data: Path, found: LabelledSet, scheme: LabelScheme, options: LabelOptions) -> dict[str, Any]:

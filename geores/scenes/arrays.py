@@ -88,6 +88,10 @@ class ArrayRaster:
         seen: np.ndarray = values.ravel() if valid is None else values[valid]
         return seen
 
+    def with_border(self, value: float) -> 'ArrayRaster':
+        """Make a raster of the same array whose pixels are invalid where all bands have this value."""
+        return ArrayRaster(self.array, self.geobox, self.path, value)
+
     def close(self) -> None:
         """Do nothing: the array belongs to the caller."""
 

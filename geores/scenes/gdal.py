@@ -1,7 +1,9 @@
-"""GDAL as geores uses it: which drivers may open a file, and with which options.
+"""The one door for rasters: which drivers may open a file, with which options, and what may lie beside it.
 
 GDAL picks a driver by a file's content, so that a VRT renamed `.tif` would read any file on the
 machine. Here the driver is chosen from the first bytes, against a list, and named on opening.
+Overviews and masks beside a file are opened by GDAL on its own, with any driver: what they may be is
+checked here before (`open_dataset`). The door for vector files is `geores.scenes.vectors`.
 """
 
 import os
@@ -23,6 +25,7 @@ __all__ = [
     'gdal_env',
     'is_remote',
     'open_dataset',
+    'open_raster',
     'reading_env',
     'ungeoreferenced',
 ]
@@ -61,13 +64,18 @@ _SOUND: Final = {
     'GDAL_PNG_WHOLE_IMAGE_OPTIM': 'NO',
 }
 
-_REMOTE_OPTIONS: Final = {
-    'GDAL_DISABLE_READDIR_ON_OPEN': 'EMPTY_DIR',
-    'GDAL_HTTP_MAX_RETRY': '3',
-    'GDAL_HTTP_RETRY_DELAY': '1',
-}
+_REMOTE_OPTIONS: Final = {'GDAL_HTTP_MAX_RETRY': '3', 'GDAL_HTTP_RETRY_DELAY': '1'}
 
-_filters_lock = threading.Lock()
+# Beside a local file, only names that `_check_side_files` knows are looked for, in upper or lower case;
+# beside a remote one, none.
+_LOCAL_SIDE: Final = {'GDAL_DISABLE_READDIR_ON_OPEN': 'TRUE'}
+_REMOTE_SIDE: Final = {'GDAL_DISABLE_READDIR_ON_OPEN': 'EMPTY_DIR'}
+
+_GEOTIFFS_BESIDE: Final = ('.ovr', '.OVR', '.msk', '.MSK')
+_ERDAS_BESIDE: Final = ('.aux', '.AUX')
+_ERDAS: Final = b'EHFA_HEADER_TAG'
+
+_filters_lock = threading.RLock()
 
 
 def gdal_env(cache_bytes: int = CACHE_BYTES) -> rasterio.Env:
@@ -86,7 +94,8 @@ def gdal_env(cache_bytes: int = CACHE_BYTES) -> rasterio.Env:
 
 def reading_env(*, remote: bool = False) -> rasterio.Env:
     """Return the environment in which one dataset is opened or read; cheap, for any thread."""
-    return rasterio.Env(**(_unless_set_by_user(_REMOTE_OPTIONS) if remote else {}), **_SOUND)
+    options = _unless_set_by_user(_REMOTE_OPTIONS) | _REMOTE_SIDE if remote else _LOCAL_SIDE
+    return rasterio.Env(**options, **_SOUND)
 
 
 @contextmanager
@@ -118,9 +127,9 @@ def find_driver(path: str, *, allow_vrt: bool = False) -> str:
     if is_remote(path):
         return 'GTiff'
     head = _first_bytes(path)
-    for magic, driver in _MAGIC:
-        if head.startswith(magic):
-            return driver
+    driver = _magic_driver(head)
+    if driver is not None:
+        return driver
     if head.startswith(b'PK\x03\x04'):
         raise SceneError(f'{path}: is a zip archive; unpack it and give what is inside')
     if b'<VRTDataset' not in head:
@@ -137,8 +146,24 @@ def find_driver(path: str, *, allow_vrt: bool = False) -> str:
     return 'VRT'
 
 
+def open_raster(path: str | os.PathLike[str]) -> rasterio.DatasetReader:
+    """Open a local raster of a format that is allowed, georeferenced or not.
+
+    Args:
+        path: a local GeoTIFF, JPEG 2000, PNG or JPEG file.
+
+    Raises:
+        SceneError: as in `find_driver` and `open_dataset`.
+    """
+    local = os.path.abspath(path)
+    return open_dataset(local, find_driver(local), quiet=True)
+
+
 def open_dataset(path: str, driver: str, *, quiet: bool = False) -> rasterio.DatasetReader:
     """Open a dataset with the driver named, for the calling thread alone.
+
+    Overviews (`.ovr`), masks (`.msk`) and what the metadata name as `OVERVIEW_FILE` have to be GeoTIFFs in
+    the folder of the file, and no links to elsewhere; the same goes for what lies beside these.
 
     Args:
         path: a local file or a remote path.
@@ -146,19 +171,73 @@ def open_dataset(path: str, driver: str, *, quiet: bool = False) -> rasterio.Dat
         quiet: do not warn about a missing geotransform.
 
     Raises:
-        SceneError: if GDAL cannot open it.
+        SceneError: if GDAL cannot open it, or a file beside it is not of these.
     """
     if quiet:
         with ungeoreferenced():
             return open_dataset(path, driver)
+    remote = is_remote(path)
+    if driver != 'VRT' and not remote:
+        _check_side_files(path)
     try:
-        with reading_env(remote=is_remote(path)):
+        with reading_env(remote=remote):
             # As a `Path`, a local name that looks like a URL stays a name.
-            source = path if is_remote(path) else Path(path)
-            return rasterio.open(source, driver=driver, sharing=False)
+            dataset = rasterio.open(path if remote else Path(path), driver=driver, sharing=False)
     except RasterioError as error:
-        reason = 'check the address and the network' if is_remote(path) else 'it is damaged or incomplete'
+        reason = 'check the address and the network' if remote else 'it is damaged or incomplete'
         raise SceneError(f'{path}: GDAL cannot open it as {driver} ({error}): {reason}') from error
+    if driver != 'VRT':
+        try:
+            _check_overview_file(dataset, path)
+        except SceneError:
+            dataset.close()
+            raise
+    return dataset
+
+
+def _check_side_files(path: str) -> None:
+    """Refuse files beside a raster that GDAL would open with it and that are no GeoTIFFs of that folder."""
+    for ending in _GEOTIFFS_BESIDE:
+        _check_side_file(f'{path}{ending}', path)
+    for stem in (path, os.path.splitext(path)[0]):
+        for ending in _ERDAS_BESIDE:
+            if os.path.isfile(stem + ending) and _first_bytes(stem + ending).startswith(_ERDAS):
+                raise SceneError(
+                    f'{stem}{ending}: is an ERDAS file beside {path}, which may name other files; move it '
+                    'away, and make overviews with `gdaladdo -ro` if they are wanted'
+                )
+
+
+def _check_side_file(side: str, path: str) -> None:
+    if not os.path.lexists(side):
+        return
+    if os.path.islink(side) and not os.path.islink(path):
+        raise SceneError(f'{side}: is a link beside {path}, which is none; put the file itself there')
+    if not os.path.isfile(side) or _magic_driver(_first_bytes(side)) != 'GTiff':
+        raise SceneError(
+            f'{side}: lies beside {path} as its overviews or mask, and is no GeoTIFF; move it away'
+        )
+    open_dataset(side, 'GTiff', quiet=True).close()
+
+
+def _check_overview_file(dataset: rasterio.DatasetReader, path: str) -> None:
+    """Refuse overviews that the metadata of a file, or `.aux.xml` beside it, place elsewhere."""
+    named = dataset.get_tag_item('OVERVIEW_FILE', 'OVERVIEWS') or dataset.tags(ns='OVERVIEWS').get(
+        'OVERVIEW_FILE'
+    )
+    if not named:
+        return
+    folder = os.path.dirname(os.path.abspath(path))
+    if is_remote(path) or named.startswith('/vsi') or os.path.dirname(os.path.abspath(named)) != folder:
+        raise SceneError(
+            f'{path}: its metadata (or {os.path.basename(path)}.aux.xml) name overviews elsewhere, {named}; '
+            'only a GeoTIFF in the same folder is read as such: take OVERVIEW_FILE out of the metadata'
+        )
+    _check_side_file(os.path.abspath(named), path)
+
+
+def _magic_driver(head: bytes) -> str | None:
+    return next((driver for magic, driver in _MAGIC if head.startswith(magic)), None)
 
 
 def _unless_set_by_user(options: dict[str, Any]) -> dict[str, Any]:
@@ -166,6 +245,11 @@ def _unless_set_by_user(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _first_bytes(path: str) -> bytes:
+    if path.startswith('/vsi'):
+        raise SceneError(
+            f"{path}: is inside an archive or another of GDAL's virtual file systems, which are not opened; "
+            'unpack it and give the file itself'
+        )
     if not os.path.isfile(path):
         what = 'is not a file' if os.path.exists(path) else 'no such file'
         raise SceneError(f'{path}: {what}; check the path')

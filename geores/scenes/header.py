@@ -1,24 +1,26 @@
 """What a raster file or an xarray object says about itself: read once, without any pixels."""
 
-import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
+import pyproj
 import rasterio
 import rioxarray  # noqa: F401 - gives arrays their `.rio`
 import xarray as xr
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError, ProjError
 from rasterio import DatasetReader
 from rasterio.enums import ColorInterp, MaskFlags
 
 from geores.errors import SceneError, UsageError
 from geores.scenes.gdal import find_driver, open_dataset
 
-__all__ = ['Header', 'geobox_of', 'known_crs', 'read_header', 'spatial_dims']
+__all__ = ['Header', 'crs_fault', 'geobox_of', 'known_crs', 'read_header', 'spatial_dims']
 
 _Y_NAMES: Final = ('y', 'latitude', 'lat', 'northing')
 _X_NAMES: Final = ('x', 'longitude', 'lon', 'easting')
@@ -76,13 +78,15 @@ def _affine(array: xr.DataArray, y: str, x: str, path: str) -> Affine:
 
 def _axis(values: np.ndarray, step: float | None, where: str) -> tuple[float, float]:
     """Return the first coordinate of an evenly spaced axis and its step."""
+    # Coordinates in single precision are off by their own rounding.
+    rounding = 2 * float(np.abs(np.spacing(values)).max()) if values.dtype.kind == 'f' else 0.0
     values = values.astype(float)
     if len(values) > 1:
         step = float(values[-1] - values[0]) / (len(values) - 1)
     if not step:
         raise SceneError(f'{where} does not tell the size of a pixel; state it with rio.write_transform')
     even = values[0] + step * np.arange(len(values))
-    if not bool(np.all(np.abs(values - even) <= _TOLERANCE * abs(step))):
+    if not bool(np.all(np.abs(values - even) <= _TOLERANCE * abs(step) + rounding)):
         raise SceneError(f'{where} is not evenly spaced; reproject the array to a regular grid first')
     return float(values[0]), step
 
@@ -134,6 +138,7 @@ class Header:
         compression: such as 'DEFLATE', or None.
         shares_blocks: whether a block holds all the bands (interleaved by pixel).
         has_overviews: whether coarser copies of its pixels can be read for little.
+        notes: what the user should be told about where it lies.
     """
 
     path: str
@@ -153,6 +158,7 @@ class Header:
     compression: str | None
     shares_blocks: bool
     has_overviews: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def is_georeferenced(self) -> bool:
@@ -172,9 +178,6 @@ def read_header(path: str, *, allow_vrt: bool = False) -> Header:
         SceneError: if it cannot be opened, or has no grid of its own.
     """
     driver = find_driver(path, allow_vrt=allow_vrt)
-    if os.path.isfile(f'{path}.msk'):
-        # GDAL opens this one by itself, with any driver.
-        find_driver(f'{path}.msk', allow_vrt=allow_vrt)
     with open_dataset(path, driver, quiet=True) as dataset:
         _check(dataset, path)
         structure = dataset.tags(ns='IMAGE_STRUCTURE')
@@ -200,15 +203,52 @@ def read_header(path: str, *, allow_vrt: bool = False) -> Header:
             compression=structure.get('COMPRESSION'),
             shares_blocks=structure.get('INTERLEAVE') == 'PIXEL',
             has_overviews=bool(dataset.overviews(1)),
+            notes=_notes(dataset),
         )
 
 
 def known_crs(crs: rasterio.CRS | None) -> CRS | None:
-    """Name a CRS by its EPSG code where it is exactly that one."""
-    if not crs:
+    """Name a CRS by its EPSG code where it is exactly that one; None for one of no use on the Earth."""
+    if not crs or crs_fault(crs.to_wkt()):
         return None
     code = crs.to_epsg(confidence_threshold=100)
     return CRS(crs if code is None else f'EPSG:{code}')
+
+
+@lru_cache(maxsize=64)
+def crs_fault(wkt: str) -> str | None:
+    """Say why places in a CRS cannot be found on the Earth; None where they can.
+
+    Args:
+        wkt: the CRS.
+
+    Example:
+        >>> crs_fault('LOCAL_CS["site",UNIT["metre",1]]')
+        "CRS 'site' is a local one"
+    """
+    try:
+        crs = pyproj.CRS.from_wkt(wkt)
+    except CRSError as error:
+        return f'the CRS cannot be understood ({" ".join(str(error).split())[:100]})'
+    if not (crs.is_geographic or crs.is_projected):
+        kind = 'a local one' if crs.is_engineering else f'a {crs.type_name}'
+        return f'CRS {crs.name!r} is {kind}'
+    try:
+        pyproj.Transformer.from_crs(crs, 'EPSG:4326', always_xy=True)
+    except ProjError:
+        return f'CRS {crs.name!r} cannot be brought to longitude and latitude on the Earth'
+    return None
+
+
+def _notes(dataset: DatasetReader) -> tuple[str, ...]:
+    if dataset.crs and (fault := crs_fault(dataset.crs.to_wkt())):
+        return (f'{fault}: the file is taken as one without CRS; `gdal_edit -a_srs` states another',)
+    if dataset.transform.is_identity and dataset.rpcs is not None:
+        return (
+            'placed by rational polynomial coefficients (RPCs) only, and taken as one without place: '
+            'orthorectify it first, as with `gdalwarp -rpc`',
+        )
+    return ()
 
 
 def _check(dataset: DatasetReader, path: str) -> None:

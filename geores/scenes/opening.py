@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import xarray as xr
 
@@ -11,9 +12,12 @@ from geores.errors import SceneError, UsageError
 from geores.scenes.arrays import scene_from_array
 from geores.scenes.assembly import scene_from_file, scene_from_folder
 from geores.scenes.gdal import is_remote
+from geores.scenes.raster import FileRaster
 from geores.scenes.scene import Scene, merge_scenes
 
 __all__ = ['Source', 'open_scene']
+
+_METADATA: Final = re.compile(r'MTD_(MSIL1C|MSIL2A|TL|DS)\.xml')
 
 Source = str | os.PathLike[str] | xr.DataArray | xr.Dataset
 
@@ -50,7 +54,12 @@ def open_scene(
             raise UsageError('no source given: name at least one file, folder or array')
         scene = scenes[0] if len(scenes) == 1 else merge_scenes(scenes)
         scene = scene if bands is None else scene.select(bands)
-    return replace(scene, name=_file_name(name or scene.name))
+    said = [
+        note for raster in scene.rasters if isinstance(raster, FileRaster) for note in raster.header.notes
+    ]
+    return replace(
+        scene, name=_file_name(name or scene.name), notes=tuple(dict.fromkeys([*scene.notes, *said]))
+    )
 
 
 def _open_one(source: Source, bands: Sequence[str] | None, allow_vrt: bool) -> Scene:
@@ -61,6 +70,10 @@ def _open_one(source: Source, bands: Sequence[str] | None, allow_vrt: bool) -> S
         raise SceneError("'': is not a path; give a raster file or a folder of band files")
     if not is_remote(path) and os.path.isdir(path):
         return scene_from_folder(path, bands=bands)
+    if _METADATA.fullmatch(os.path.basename(path)) and not is_remote(path):
+        raise SceneError(
+            f'{path}: is the metadata of a product; give its folder, {os.path.dirname(path) or "."}'
+        )
     return scene_from_file(path, bands=bands, allow_vrt=allow_vrt)
 
 

@@ -24,6 +24,10 @@ __all__ = ['FileRaster', 'Raster', 'valid_values']
 _END_BYTES: Final = 64 * 1024
 """How much of either end of a local file goes into its fingerprint."""
 
+_LEAST: Final = -900.0
+_MOST: Final = 1e30
+"""Between these lie all measurements: reflectances, digital numbers, dB, degrees."""
+
 
 class Raster(Protocol):
     """One or several bands on one grid.
@@ -67,8 +71,8 @@ class Raster(Protocol):
             cols: columns of the native grid.
 
         Returns:
-            Values (bands, rows, cols) in the native type, and validity (rows, cols), True where
-            every one of these bands is valid, or None when all pixels are.
+            Values (bands, rows, cols) in the native type, and validity (rows, cols), or None when all
+            pixels are valid: see `valid_values`.
 
         Raises:
             ReadError: if pixels cannot be read; never zeros in their place.
@@ -104,7 +108,8 @@ class FileRaster:
 
     Args:
         path: a local file or a remote path.
-        nodata: value of invalid pixels for bands of integers that state none.
+        nodata: value of invalid pixels, in any band of integers, that its product says.
+        border: value that marks invalid pixels where it is in all bands, for bands that state none.
         header: its header, if that has been read already.
 
     Raises:
@@ -113,7 +118,14 @@ class FileRaster:
 
     is_lazy = False
 
-    def __init__(self, path: str, *, nodata: float | None = None, header: Header | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        nodata: float | None = None,
+        border: float | None = None,
+        header: Header | None = None,
+    ) -> None:
         self._state = None if is_remote(path) else _file_state(path)
         self.header = header or read_header(path)
         self.path = without_secrets(path)
@@ -123,6 +135,8 @@ class FileRaster:
         self.dtype = self.header.dtype
         self.block_shape = self.header.block_shape
         implied = nodata if self.dtype.kind in 'iu' else None
+        self._each = implied is not None
+        implied = border if implied is None else implied
         stated = self.header.nodata
         self._nodata = tuple(implied if value is None else value for value in stated)
         self._start_handles()
@@ -174,10 +188,10 @@ class FileRaster:
                 handle = self._handle()
                 values = handle.read(list(indexes), window=window, out_dtype=self.dtype)
                 marked = self._marked(handle, indexes, window, values)
+                valid = self._not_nodata(handle, indexes, window, values)
         except (RasterioError, OSError) as error:
             raise ReadError(self._message(window, error)) from error
-        nodata = [self._nodata[index - 1] for index in indexes]
-        return values, _unless_all(marked, valid_values(values, nodata))
+        return values, _unless_all(marked, valid)
 
     def read_coarse(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Read the whole of a band coarsely: see `Raster.read_coarse`."""
@@ -200,6 +214,10 @@ class FileRaster:
         values, valid = self.read_coarse(index, side)
         seen: np.ndarray = values.ravel() if valid is None else values[valid]
         return seen
+
+    def with_border(self, value: float) -> 'FileRaster':
+        """Make a raster of the same file whose pixels are invalid where all bands have this value."""
+        return FileRaster(self._address, border=value, header=self.header)
 
     def close(self) -> None:
         """Close the handles of all threads, none of which may be reading; reads open new ones."""
@@ -237,6 +255,20 @@ class FileRaster:
             valid = _both(valid, handle.dataset_mask(window=window) > 0)
         return _both(valid, self._held(handle, indexes, window, values))
 
+    def _not_nodata(
+        self, handle: DatasetReader, indexes: Sequence[int], window: Window, values: np.ndarray
+    ) -> np.ndarray | None:
+        """Find the pixels that are not nodata; other bands are read where only they can tell."""
+        valid = valid_values(values, [self._nodata[index - 1] for index in indexes], each=self._each)
+        others = [index for index in self.header.data_indexes if index not in indexes]
+        if valid is None or not others or self._each:
+            return valid
+        marks = [self._nodata[index - 1] for index in (*indexes, *others)]
+        if any(mark is None or _is_no_measurement(mark) for mark in marks):
+            return valid
+        more = handle.read(others, window=window, out_dtype=self.dtype)
+        return valid_values(np.concatenate([values, more]), marks)
+
     def _held(
         self, handle: DatasetReader, indexes: Sequence[int], window: Window, values: np.ndarray
     ) -> np.ndarray | None:
@@ -265,23 +297,38 @@ class FileRaster:
         self._start_handles()
 
 
-def valid_values(values: np.ndarray, nodata: Sequence[float | None]) -> np.ndarray | None:
-    """Find the pixels that are neither nodata nor, in floating point, NaN or infinite.
+def valid_values(
+    values: np.ndarray, nodata: Sequence[float | None], *, each: bool = False
+) -> np.ndarray | None:
+    """Find the pixels that are valid by their values.
+
+    A pixel is nodata where all bands are, as in GDAL's mask of a dataset: 0 in one band of several is dark
+    water. It is invalid too where any band is NaN, infinite, or holds a nodata value that no measurement
+    can be, such as -9999.
 
     Args:
         values: bands (bands, rows, cols).
         nodata: nodata value of each band, or None.
+        each: whether nodata in any band makes a pixel invalid.
 
     Returns:
-        True where all bands are valid (rows, cols), or None when every pixel is.
+        Validity (rows, cols), or None when every pixel is valid.
     """
-    valid = None
+    valid, empty = None, None
     for band, mark in zip(values, nodata, strict=True):
         if band.dtype.kind == 'f':
             valid = _both(valid, np.isfinite(band))
-        if mark is not None and _representable(mark, band.dtype):
-            valid = _both(valid, band != band.dtype.type(mark))
-    return _unless_all(valid)
+        known = mark is not None and _representable(mark, band.dtype)
+        marked = band == band.dtype.type(mark) if known else np.zeros(band.shape, bool)
+        if mark is not None and (each or _is_no_measurement(mark)):
+            valid = _both(valid, ~marked)
+        empty = _both(empty, marked)
+    return _unless_all(valid, None if empty is None else ~empty)
+
+
+def _is_no_measurement(nodata: float) -> bool:
+    """Whether no band of any sensor can hold this number: fill such as -999, -9999, -32768 or -3.4e38."""
+    return nodata <= _LEAST or not nodata < _MOST
 
 
 def _representable(value: float, dtype: np.dtype) -> bool:

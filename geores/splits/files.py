@@ -159,15 +159,14 @@ def read_split(path: str | Path) -> SplitFile:
 
 
 def _load(path: Path) -> 'pd.DataFrame':
-    import geopandas as gpd
     import pandas as pd
+
+    from geores.scenes.vectors import read_vector
 
     if not path.is_file():
         raise DatasetError(f'{path}: no such file of a split')
     try:
-        if path.suffix in {'.parquet', '.geoparquet'}:
-            return pd.read_parquet(path)
-        return read_text_table(path) if path.suffix == '.csv' else pd.DataFrame(gpd.read_file(path))
+        return read_text_table(path) if path.suffix == '.csv' else pd.DataFrame(read_vector(path))
     except Exception as error:  # whatever readers make of another file
         raise DatasetError(f'{path}: cannot be read as a split: {" ".join(str(error).split())}') from error
 

@@ -1,7 +1,6 @@
 """Read georeferenced rows to split or audit: vector files, tables, reBEN metadata, folders of rasters."""
 
 import json
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geores.errors import DatasetError
+from geores.errors import DatasetError, SceneError
 from geores.splits.buffer import Lonlat, lonlat
 from geores.splits.files import id_column, read_text_table
 from geores.splits.reben import is_patch_id
@@ -62,19 +61,15 @@ def read_rasters(folder: Path) -> 'GeoDataFrame':
 
 def _outline(path: Path) -> shapely.Polygon:
     """Outline in longitude and latitude; across the antimeridian, longitudes go beyond 180."""
-    import rasterio
     from pyproj import Transformer
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-    from geores.scenes import gdal_env
+    from geores.scenes.gdal import gdal_env, open_raster
 
     try:
-        with warnings.catch_warnings(), gdal_env():
-            warnings.simplefilter('ignore', NotGeoreferencedWarning)  # refused below, with its name
-            with rasterio.open(path) as file:
-                crs, transform, width, height = file.crs, file.transform, file.width, file.height
-    except RasterioError as error:
-        raise DatasetError(f'{path} cannot be read: {" ".join(str(error).split())}') from error
+        with gdal_env(), open_raster(path) as file:
+            crs, transform, width, height = file.crs, file.transform, file.width, file.height
+    except SceneError as error:
+        raise DatasetError(f'{path} cannot be read: {error}') from error
     if crs is None or transform.is_identity:
         raise DatasetError(f'{path} has no CRS or no place on the ground: leave it out or georeference it')
     corners = np.array([transform @ corner for corner in ((0, 0), (width, 0), (width, height), (0, height))])
@@ -204,16 +199,13 @@ def _reben(source: Source) -> Source:
 
 
 def _read_table(path: Path, layer: str | None) -> 'pd.DataFrame':
-    import geopandas as gpd
+    from geores.scenes.vectors import read_vector
 
     try:
-        if path.suffix.lower() in {'.parquet', '.geoparquet', '.pq'}:
-            return _read_parquet(path)
         if path.suffix.lower() in {'.csv', '.txt', '.tsv'}:
             return read_text_table(path, '\t' if path.suffix.lower() == '.tsv' else ',')
         _check_layers(path, layer)
-        frame: pd.DataFrame = gpd.read_file(path, layer=layer)
-        return frame
+        return read_vector(path, layer=layer)
     except DatasetError:
         raise
     except Exception as error:  # whatever readers make of a file of another kind
@@ -221,21 +213,10 @@ def _read_table(path: Path, layer: str | None) -> 'pd.DataFrame':
 
 
 def _check_layers(path: Path, layer: str | None) -> None:
-    import pyogrio
+    from geores.scenes.vectors import list_layers
 
-    layers = [str(one) for one in pyogrio.list_layers(path)[:, 0]]
+    layers = [one.name for one in list_layers(path)]
     if layer is None and len(layers) > 1:
         raise DatasetError(f'{path} has several layers, name one by --layer: {", ".join(layers)}')
     if layer is not None and layer not in layers:
         raise DatasetError(f'{path} has no layer {layer!r}; it has {", ".join(layers)}')
-
-
-def _read_parquet(path: Path) -> 'pd.DataFrame':
-    import geopandas as gpd
-    import pandas as pd
-    import pyarrow.parquet as pq
-
-    if b'geo' in (pq.read_schema(path).metadata or {}):
-        frame: pd.DataFrame = gpd.read_parquet(path)
-        return frame
-    return pd.read_parquet(path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.errors import DatasetError
+from geores.errors import DatasetError, SceneError
 from geores.io.whole_files import check_free, whole_files
 from geores.splits.assignment import DROPPED, LEFT_OUT, PARTS, Partition, check_fractions, split_id
 from geores.splits.buffer import apply_buffer, check_buffer
@@ -244,6 +244,8 @@ def _content_ids(source: Source) -> list[str]:
 def _regions(source: Source, options: SplitOptions) -> list[Any]:
     import geopandas as gpd
 
+    from geores.scenes.vectors import read_vector
+
     if options.regions is None:
         if options.region_column is None:
             raise DatasetError(
@@ -251,12 +253,9 @@ def _regions(source: Source, options: SplitOptions) -> list[Any]:
             )
         return source.column(options.region_column, '--region-column')
     try:
-        suffix = Path(options.regions).suffix
-        polygons = (gpd.read_parquet if suffix == '.parquet' else gpd.read_file)(options.regions)
-    except Exception as error:  # whatever GDAL makes of another file
-        raise DatasetError(
-            f'{options.regions} cannot be read as regions: {" ".join(str(error).split())}'
-        ) from error
+        polygons = read_vector(options.regions)
+    except SceneError as error:
+        raise DatasetError(f'{options.regions} cannot be read as regions: {error}') from error
     if not isinstance(polygons, gpd.GeoDataFrame):
         raise DatasetError(f'{options.regions} holds no polygons')
     return list(regions_of(source.places, polygons, options.region_column))

@@ -1,0 +1,128 @@
+"""Patches of GeoTIFFs whose invalid pixels are told and filled, as inference tells and fills them."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import rasterio.warp
+from affine import Affine
+from numpy.typing import NDArray
+
+from geores.datasets._module import ImageStore, Pixels
+from geores.errors import DatasetError, SceneError
+from geores.scenes import FileRaster, gdal_env
+
+__all__ = ['PatchStore']
+
+
+class PatchStore(ImageStore):
+    """Images of which invalid pixels get the value of `fill`.
+
+    A pixel is invalid as in `geores.scenes.raster.valid_values`, or by the mask or alpha of its file.
+
+    Args:
+        paths: paths of GeoTIFFs.
+        read: reads a file without invalid pixels as (C, H, W).
+        bands: descriptions of the bands, in channel order; without descriptions, all bands in their order.
+        size: height and width of the images; None leaves them.
+        fill: value of invalid pixels in each band; None takes the mean over the images of
+            the means of their valid pixels.
+        budget: maximum number of bytes to hold in memory.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        read: Callable[[Path], Pixels],
+        bands: Sequence[str],
+        size: int | None,
+        fill: Sequence[float] | None,
+        budget: int = 2**31,
+    ) -> None:
+        super().__init__(paths, self._filled, budget)
+        self._whole = read
+        self._bands = tuple(bands)
+        self._size = size
+        self._given = fill
+
+    @cached_property
+    def fill(self) -> NDArray[np.float64]:
+        """Value of invalid pixels in each band, (C,)."""
+        if self._given is not None:
+            return np.asarray(self._given, np.float64)
+        total = np.zeros(len(self._bands))
+        for path in self.paths:
+            found = self._incomplete(path)
+            pixels = self._whole(path) if found is None else found[0][:, found[1]]
+            total += pixels.reshape(len(self._bands), -1).mean(axis=1, dtype=np.float64)
+        filled: NDArray[np.float64] = total / len(self.paths)
+        return filled
+
+    def valid(self, index: int) -> NDArray[np.bool_] | None:
+        """Which pixels (H, W) of an image are valid; None where all are."""
+        found = self._incomplete(self.paths[index])
+        return None if found is None else found[1]
+
+    def _filled(self, path: Path) -> Pixels:
+        found = self._incomplete(path)
+        if found is None:
+            return self._whole(path)
+        pixels, valid = found
+        values = self.fill[:, None, None]
+        filled = np.where(valid, pixels, values if pixels.dtype.kind == 'f' else np.rint(values))
+        return filled.astype(pixels.dtype)
+
+    def _incomplete(self, path: Path) -> tuple[Pixels, NDArray[np.bool_]] | None:
+        """Read pixels (C, H, W) and validity (H, W) of a file; None where all pixels are valid."""
+        try:
+            with gdal_env():
+                raster = FileRaster(str(path.absolute()))
+                header = raster.header
+                marked = (
+                    header.has_mask or header.alpha is not None or header.nodata != (None,) * header.count
+                )
+                if not marked and header.dtype.kind != 'f':
+                    return None
+                rows, cols = raster.geobox.shape
+                pixels, valid = raster.read(self._indexes(raster), slice(0, rows), slice(0, cols))
+                raster.close()
+        except SceneError as error:
+            raise DatasetError(f'{path}: the image cannot be read: {error}') from error
+        if valid is None:
+            return None
+        if not valid.any():
+            raise DatasetError(f'{path}: has no valid pixel (all are nodata, masked or NaN): leave it out')
+        return (
+            (pixels, valid) if self._size in {None, rows == cols and rows} else self._resized(pixels, valid)
+        )
+
+    def _indexes(self, raster: FileRaster) -> list[int]:
+        names = raster.header.descriptions
+        if not any(names) and len(raster.header.data_indexes) == len(self._bands):
+            return list(raster.header.data_indexes)
+        for band in self._bands:
+            if band not in names:
+                raise DatasetError(f'{raster.path}: has no band described as {band!r}')
+        return [names.index(band) + 1 for band in self._bands]
+
+    def _resized(self, pixels: Pixels, valid: NDArray[np.bool_]) -> tuple[Pixels, NDArray[np.bool_]]:
+        """Bring an image to the size wanted by its valid pixels alone: by average where it shrinks."""
+        size = self._size or 1
+        rows, cols = valid.shape
+        method = rasterio.enums.Resampling['average' if size < min(rows, cols) else 'bilinear']
+        resized = np.full((len(pixels), size, size), np.nan, np.float32)
+        rasterio.warp.reproject(
+            np.where(valid, pixels, np.nan).astype(np.float32),
+            resized,
+            src_transform=Affine(size / cols, 0, 0, 0, -size / rows, size),
+            dst_transform=Affine(1, 0, 0, 0, -1, size),
+            src_crs='EPSG:3857',
+            dst_crs='EPSG:3857',
+            src_nodata=np.nan,
+            dst_nodata=np.nan,
+            resampling=method,
+        )
+        known = ~np.isnan(resized).any(0)
+        values = np.nan_to_num(resized)
+        return (values if pixels.dtype.kind == 'f' else np.rint(values)).astype(pixels.dtype), known

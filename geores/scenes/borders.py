@@ -1,0 +1,148 @@
+"""Blank borders: pixels of fill about a scene that no nodata value, mask or alpha marks.
+
+Mosaics and warped scenes have 0 or -9999 beyond the ground that was seen, and often lose the tag that says
+so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from geores.errors import ReadError
+from geores.scenes.arrays import ArrayRaster
+from geores.scenes.raster import FileRaster, Raster
+from geores.scenes.scene import Scene
+
+__all__ = ['find_border', 'without_border']
+
+LEAST_SHARE: Final = 0.01
+"""Least share of the scene that a border takes."""
+LOOK_PIXELS: Final = 256
+"""Longest side of the look at a raster that can be read coarsely for little."""
+POINTS: Final = 16
+"""Pixels along each axis that are read of larger rasters without overviews."""
+SMALL: Final = 2**22
+FILL_BELOW: Final = -900.0
+"""Numbers below it are fill and no measurements."""
+
+
+def without_border(scene: Scene, bands: Sequence[str]) -> tuple[Scene, tuple[str, ...], float | None]:
+    """Make the pixels of an unmarked blank border invalid.
+
+    Args:
+        scene: the scene.
+        bands: the bands that will be read.
+
+    Returns:
+        The scene, whose one raster has the border as nodata; notes on it; and the value of the border where
+        the bands lie in several rasters, so that only their reader can tell it.
+
+    A scene that cannot be read is left for its reader to find.
+    """
+    try:
+        found = find_border(scene, bands)
+    except ReadError:
+        found = None
+    if found is None:
+        return scene, (), None
+    value, share = found
+    note = (
+        f'{share * 100:.0f} % of the scene, at its edges, is {value:g} in every band, and no nodata value is '
+        'stated: left out as nodata (`gdal_edit -a_nodata` states one)'
+    )
+    rasters = {id(band.raster): band.raster for band in map(scene.band, bands)}
+    if len(rasters) > 1 and value >= FILL_BELOW:
+        return scene, (note,), value
+    marked = {key: _with_border(raster, value) for key, raster in rasters.items()}
+    changed = {
+        name: replace(band, raster=marked.get(id(band.raster), band.raster))
+        for name, band in scene.bands.items()
+    }
+    return replace(scene, bands=changed), (note,), None
+
+
+def find_border(scene: Scene, bands: Sequence[str]) -> tuple[float, float] | None:
+    """Find the value of a blank border, and its share of the scene; None where there is none.
+
+    It is 0, the greatest whole number of 16 bits or more, or a number below -900, in every band, in pixels
+    that are connected to an edge.
+
+    Args:
+        scene: the scene.
+        bands: the bands that will be read.
+
+    Raises:
+        ReadError: if the scene cannot be read.
+    """
+    chosen = [scene.band(name) for name in bands]
+    rasters = [band.raster for band in chosen]
+    boxes = {tuple(raster.geobox.boundingbox.bbox) for raster in rasters}
+    if len(boxes) > 1 or scene.is_lazy or any(map(_is_marked, rasters)):
+        return None
+    looks = [_look(band.raster, band.index) for band in chosen]
+    shape = np.min([look.shape for look in looks], axis=0)
+    stack = np.stack([_thinned(look, shape) for look in looks])
+    first = stack[0]
+    edges = np.concatenate([first[0], first[-1], first[:, 0], first[:, -1]])
+    best = None
+    for value in np.unique(edges[np.isfinite(edges)]):
+        if not _is_fill(float(value), rasters[0].dtype):
+            continue
+        share = _connected_share((stack == value).all(0))
+        if LEAST_SHARE <= share < 1 and (best is None or share > best[1]):
+            best = float(value), share
+    return best
+
+
+def _is_marked(raster: Raster) -> bool:
+    if isinstance(raster, FileRaster):
+        header = raster.header
+        return header.alpha is not None or header.has_mask or raster.nodata is not None
+    return raster.nodata is not None or not isinstance(raster, ArrayRaster)
+
+
+def _with_border(raster: Raster, value: float) -> Raster:
+    return raster.with_border(value) if isinstance(raster, FileRaster | ArrayRaster) else raster
+
+
+def _is_fill(value: float, dtype: np.dtype) -> bool:
+    greatest = np.iinfo(dtype).max if dtype.kind in 'iu' and dtype.itemsize > 1 else None
+    return value == 0 or value <= FILL_BELOW or value == greatest
+
+
+def _connected_share(blank: NDArray[np.bool_]) -> float:
+    """Share of the pixels that are blank and connected to an edge by such pixels."""
+    parts, _ = ndimage.label(blank)
+    edges = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+    return float(np.isin(parts, np.unique(edges[edges > 0])).mean())
+
+
+def _look(raster: Raster, index: int) -> NDArray[np.generic]:
+    """See a band coarsely, (rows, cols)."""
+    rows, cols = raster.geobox.shape
+    quick = rows * cols <= SMALL or not isinstance(raster, FileRaster)
+    if quick or (isinstance(raster, FileRaster) and _decodes_coarsely(raster)):
+        return raster.read_coarse(index, LOOK_PIXELS)[0]
+    at = [np.unique(np.linspace(0, size - 1, POINTS).astype(int)) for size in (rows, cols)]
+    seen = [
+        [raster.read([index], slice(row, row + 1), slice(col, col + 1))[0][0, 0, 0] for col in at[1]]
+        for row in at[0]
+    ]
+    return np.array(seen)
+
+
+def _decodes_coarsely(raster: FileRaster) -> bool:
+    return raster.header.has_overviews or raster.header.driver == 'JP2OpenJPEG'
+
+
+def _thinned(look: NDArray[np.generic], shape: NDArray[np.int64]) -> NDArray[np.generic]:
+    rows, cols = (
+        np.linspace(0, have - 1, int(want)).round().astype(int)
+        for have, want in zip(look.shape, shape, strict=True)
+    )
+    thinned: NDArray[np.generic] = look[np.ix_(rows, cols)]
+    return thinned
