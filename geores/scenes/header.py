@@ -2,7 +2,8 @@
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -134,6 +135,8 @@ class Header:
         compression: such as 'DEFLATE', or None.
         shares_blocks: whether a block holds all the bands (interleaved by pixel).
         has_overviews: whether coarser copies of its pixels can be read for little.
+        tags: what the file states of the whole in its tags, keys in small letters.
+        wavelengths: of each band in nm where its tags state one, or None.
     """
 
     path: str
@@ -153,6 +156,8 @@ class Header:
     compression: str | None
     shares_blocks: bool
     has_overviews: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+    wavelengths: tuple[float | None, ...] = ()
 
     @property
     def is_georeferenced(self) -> bool:
@@ -200,7 +205,22 @@ def read_header(path: str, *, allow_vrt: bool = False) -> Header:
             compression=structure.get('COMPRESSION'),
             shares_blocks=structure.get('INTERLEAVE') == 'PIXEL',
             has_overviews=bool(dataset.overviews(1)),
+            tags={key.lower(): value for key, value in dataset.tags().items()},
+            wavelengths=tuple(_wavelength(dataset, index) for index in dataset.indexes),
         )
+
+
+def _wavelength(dataset: DatasetReader, index: int) -> float | None:
+    """Central wavelength of a band in nm, as its tags state it in one of the usual ways."""
+    tags = {key.lower(): value for key, value in dataset.tags(index).items()}
+    tags |= {key.lower(): value for key, value in dataset.tags(index, ns='IMAGERY').items()}
+    for key in ('central_wavelength_um', 'center_wavelength', 'central_wavelength', 'wavelength'):
+        try:
+            value = float(tags[key].split()[0])
+        except (KeyError, ValueError, IndexError):
+            continue
+        return value * 1000 if value < 100 else value  # micrometres, as STAC has it
+    return None
 
 
 def known_crs(crs: rasterio.CRS | None) -> CRS | None:
