@@ -22,6 +22,7 @@ from geores.inference.masks import open_mask
 from geores.inference.target import target_grid
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.scenes import Scene, gdal_env, open_scene
+from geores.scenes.offset import settle_offset
 
 __all__ = [
     'Masks',
@@ -209,6 +210,8 @@ def lay_grid(
         DatasetError: if the scene has no CRS, or is smaller than a tile.
         ReadError: if the pixels that tell the units cannot be read.
     """
+    if spec.units != '8-bit' or spec.display_range:
+        scene = settle_offset(scene)
     wanted = scene.select(spec.bands)
     if wanted.gsd is None:
         raise DatasetError(f'{scene.name}: has no CRS, so labels cannot be laid over it')

@@ -17,10 +17,11 @@ from geores.scenes.assembly import BandSource, assemble
 from geores.scenes.bands import Spelling, band_of_stem, choose_bands, spell, translated
 from geores.scenes.files import named_by_user, offset_of
 from geores.scenes.header import geobox_of, spatial_dims
-from geores.scenes.identify import Clues, identify, name_bands
+from geores.scenes.identify import identify, name_bands
 from geores.scenes.product import product_of_text
 from geores.scenes.raster import valid_values
 from geores.scenes.scene import Scene, ground_size
+from geores.scenes.signs import Clues
 
 __all__ = ['ArrayRaster', 'scene_from_array']
 
@@ -173,7 +174,7 @@ def _clues(
     grids: Sequence[GeoBox],
     texts: Sequence[str],
 ) -> Clues:
-    """Collect what an object says of itself: attributes and scalar coordinates, as STAC readers leave them."""
+    """Collect what an object says of itself in attributes and scalar coordinates, as STAC readers do."""
     first = places[0][0]
     stated: dict[str, Any] = {str(key): value for key, value in first.attrs.items()}
     stated |= {str(key): value for key, value in source.attrs.items()}
@@ -199,7 +200,7 @@ _PLAIN: Final = (str, bool, int, float, np.str_, np.bool_, np.integer, np.floati
 
 
 def _wavelength(array: xr.DataArray, at: int) -> float | None:
-    """Wavelength of a band in nm, where a coordinate along the bands or an attribute states it (in um in STAC)."""
+    """Wavelength of a band in nm, where a coordinate or an attribute states it (in um in STAC)."""
     stated = array.coords.get('center_wavelength', array.attrs.get('center_wavelength'))
     if stated is None:
         return None

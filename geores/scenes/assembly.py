@@ -210,8 +210,8 @@ def _of_sensor(
             else f'of {sensor.name} without its processing level'
         )
         note = (
-            f'digital numbers {what} have no scale here: give the product with its metadata, or --sensor with '
-            'the level (sensor=)'
+            f'digital numbers {what} have no scale here: give the product with its metadata, or --sensor '
+            'with the level (sensor=)'
         )
         return _Meaning(note=note)
     note = None

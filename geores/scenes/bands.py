@@ -1,6 +1,6 @@
 """Names of bands: how files spell them, which of them mean the same, and what their user calls them.
 
-Which sensor's bands they are, and with that which names a raster's bands get, `geores.scenes.identify` decides.
+Which sensor's bands they are, and so which names a raster's bands get, `geores.scenes.identify` decides.
 """
 
 import re

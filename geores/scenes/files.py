@@ -22,7 +22,7 @@ from geores.scenes.bands import (
 )
 from geores.scenes.gdal import is_remote
 from geores.scenes.header import Header, read_header
-from geores.scenes.identify import Clues, Identity, identify, name_bands
+from geores.scenes.identify import Identity, identify, name_bands
 from geores.scenes.offset import known_offset, parse_offset
 from geores.scenes.product import (
     find_mask,
@@ -35,6 +35,7 @@ from geores.scenes.product import (
 from geores.scenes.raster import FileRaster
 from geores.scenes.scene import Offset, Scene, ground_size
 from geores.scenes.sensors import OPTICAL, SENSORS, SENTINEL1, SENTINEL2, landsat
+from geores.scenes.signs import Clues
 
 __all__ = ['named_by_user', 'offset_of', 'scene_from_file', 'scene_from_folder']
 
@@ -84,6 +85,7 @@ def scene_from_file(
         product = find_product(Path(path), of_band[0])
     else:
         product = find_product(Path(path), stem) if product_of_text(stem) else None
+        product = replace(product, name=stem) if product else None
     clues = _clues([header], [stem], of_band[1] if of_band else None)
     identity = identify(clues, product, asked=sensor)
     naming = name_bands(clues, header.data_indexes, identity)
@@ -229,7 +231,7 @@ def _only_image(path: Path, listed: Sequence[Path]) -> Path:
         return images[0]
     if images:
         raise SceneError(
-            f'{path}: holds {len(images)} images and no band files; give one of them, such as {images[0].name}'
+            f'{path}: holds {len(images)} images and no band files; give one, such as {images[0].name}'
         )
     raise SceneError(
         f'{path}: holds no band files such as B02.tif or *_B02.jp2; '

@@ -1,9 +1,9 @@
 """Sentinel-2's offset: whether 1,000 has to be taken off the digital numbers, decided from all evidence.
 
-From processing baseline 04.00 on (25 January 2022, and reprocessed older products) Sentinel-2's digital numbers
-are 1,000 larger than reflectance times 10,000. Catalogues hand out copies with and without it. What is stated is
-checked against the pixels: with the offset hardly a pixel lies below about 850, and without it dark ones do in
-nearly every scene.
+From processing baseline 04.00 on (25 January 2022, and reprocessed older products) Sentinel-2's digital
+numbers are 1,000 larger than reflectance times 10,000. Catalogues hand out copies with and without it. What is
+stated is checked against the pixels: with the offset hardly a pixel lies below about 850, and without it dark
+ones do in nearly every scene.
 """
 
 import re
@@ -22,7 +22,7 @@ from geores.scenes.product import Product
 from geores.scenes.scene import Band, Offset, Scene
 from geores.scenes.sensors import SENTINEL2
 
-__all__ = ['OFFSET', 'known_offset', 'parse_offset', 'settle_offset']
+__all__ = ['OFFSET', 'checked_offset', 'known_offset', 'parse_offset', 'settle_offset']
 
 OFFSET: Final = -1000.0
 """What baselines from 04.00 on are to have added, in digital numbers."""
@@ -47,13 +47,13 @@ BRIGHTEST: Final = 2.0
 """Floating point pixels that lie below it are reflectances of 0 to 1."""
 
 BROAD: Final = 200
-"""Pixels along each side from which on a scene is taken to hold something dark; a field may hold nothing dark."""
+"""Pixels along each side from which on a scene is taken to hold something dark; a field may hold nothing."""
 
 WINDOWS, WINDOW = 3, 192
 """How many windows are looked at along each axis, and their side in pixels."""
 
 LOOKED_AT: Final = ('B12', 'B11', 'B8A', 'B08', 'B05', 'B04', 'B10', 'B02')
-"""The darkest bands first; blue and coastal are bright at the top of the atmosphere, and show nothing alone."""
+"""The darkest bands first; blue is bright at the top of the atmosphere, and shows nothing alone."""
 
 Verdict = Literal['in', 'out', 'open']
 
@@ -162,8 +162,8 @@ def settle_offset(scene: Scene) -> Scene:
     """Check what is stated about Sentinel-2's offset against a sample of the pixels.
 
     Args:
-        scene: any scene; one of another sensor, or whose user has said the offset, stays as it is. A scene that
-            dask computes is looked at only where nothing states the offset.
+        scene: any scene; one of another sensor, or whose user has said the offset, stays as it is. A scene
+            that dask computes is looked at only where nothing states the offset.
 
     Returns:
         The scene with the offsets that its pixels bear out, and a note that says so.
@@ -179,6 +179,18 @@ def settle_offset(scene: Scene) -> Scene:
     look = _look(bands)
     decided = _decided(scene.name, known, look, floats=all(b.raster.dtype.kind == 'f' for b in bands))
     return _with_offset(scene, bands, decided, look)
+
+
+def checked_offset(scene: Scene) -> Scene:
+    """Settle the offset, with what would have to be said as the scene's question instead of an error.
+
+    Args:
+        scene: any scene.
+    """
+    try:
+        return settle_offset(scene)
+    except UsageError as error:
+        return replace(scene, question=str(error))
 
 
 def _reflective(scene: Scene) -> list[Band]:

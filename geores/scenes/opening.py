@@ -39,7 +39,7 @@ def open_scene(
         name: name of the scene; the product id, tile and date, or file stem unless given.
         allow_vrt: whether a GDAL virtual raster, which reads other files, may be opened.
         sensor: which sensor it is of, with its level where there are several, such as 'sentinel-2-l2a',
-            'landsat-8-l2', 'hls-s30', 'planetscope-sr', 'naip' or 'rgb'; decided from the source unless given.
+            'landsat-8-l2', 'hls-s30', 'planetscope-sr', 'naip' or 'rgb'; decided from the source if None.
         offset: what is to be added to Sentinel-2's digital numbers: 'none' or -1000; 'auto' decides it.
 
     Raises:

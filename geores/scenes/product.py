@@ -264,7 +264,7 @@ _REFLECTANCE: Final = re.compile(r'REFLECTANCE_(MULT|ADD)_BAND_(\w+)')
 
 
 def _with_landsat_metadata(root: Path, named: Product) -> Product:
-    """Read a product's MTL.txt, which has the scale of each reflective band, and at level 1 the sun's height."""
+    """Read a product's MTL.txt, which has the scales of bands, and at level 1 the sun's height."""
     files = sorted(file for file in root.glob('*_MTL.txt') if named.name.startswith(file.name[:-8]))
     if not files:
         return named
@@ -290,7 +290,7 @@ def _with_landsat_metadata(root: Path, named: Product) -> Product:
 
 
 def _with_planet_metadata(root: Path, named: Product) -> Product:
-    """Read the coefficients that bring PlanetScope's radiances to reflectance from the XML file beside them."""
+    """Read what brings PlanetScope's radiances to reflectance from the XML file beside them."""
     if named.level == SURFACE or named.is_picture:
         return named
     files = [file for file in sorted(root.glob('*_metadata*.xml')) if file.name[:20] == named.name[:20]]

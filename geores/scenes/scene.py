@@ -52,8 +52,8 @@ class Offset:
 
     Attributes:
         value: what is to be added to them: -1000 or 0; the least of the bands where they differ.
-        basis: what tells: 'user', 'metadata', 'baseline', 'flag' (of a catalogue, or of a name), 'pixels', 'date'
-            (of acquisition, which is no more than likely) or 'unknown'.
+        basis: what tells: 'user', 'metadata', 'baseline', 'flag' (of a catalogue, or of a name), 'pixels',
+            'date' (of acquisition, which is no more than likely) or 'unknown'.
         note: what the user should be told.
     """
 

@@ -1,7 +1,7 @@
 """Sensors that geores knows: what they call their bands, how their products store values, and their pixels.
 
 Sources: ESA, Sentinel-2 Products Specification Document (2021) and User Handbook (2015); USGS, Landsat 8-9
-Collection 2 Level 1 and Level 2 Data Format Control Books (2021 on); NASA LP DAAC, HLS Product User Guide v2.0
+Collection 2 Level 1 and Level 2 Data Format Control Books (2021); NASA LP DAAC, HLS Product User Guide v2.0
 (2022); Planet, PlanetScope Product Specifications (2023); USDA, NAIP metadata. Common names of bands are
 those of STAC's extension `eo`.
 """
