@@ -145,19 +145,30 @@ class SceneGrid:
         return (xs - affine.c) / affine.a, (ys - affine.f) / affine.e
 
 
-def opened(scenes: Scenes, bands: Sequence[str] | None = None) -> list[Scene]:
+def opened(
+    scenes: Scenes,
+    bands: Sequence[str] | None = None,
+    *,
+    sensor: str | None = None,
+    offset: str | float = 'auto',
+) -> list[Scene]:
     """Open scenes that are given as paths.
 
     Args:
         scenes: one scene or several.
         bands: names of the bands in file order, where the files do not say.
+        sensor: which sensor they are of: see `geores.open_scene`.
+        offset: of Sentinel-2's digital numbers: see `geores.open_scene`.
 
     Raises:
         DatasetError: if there is none, or two have one name, which would give tiles of one id.
         UsageError: if one cannot be opened.
     """
     given = [scenes] if isinstance(scenes, str | PathLike | Scene) else list(scenes)
-    found = [scene if isinstance(scene, Scene) else open_scene(scene, bands=bands) for scene in given]
+    found = [
+        scene if isinstance(scene, Scene) else open_scene(scene, bands=bands, sensor=sensor, offset=offset)
+        for scene in given
+    ]
     names = [scene.name for scene in found]
     if not names:
         raise DatasetError('no scene is given: name at least one')

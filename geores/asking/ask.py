@@ -89,6 +89,8 @@ def ask(
     *,
     bands: Sequence[str] | None = None,
     allow_vrt: bool = False,
+    sensor: str | None = None,
+    offset: str | float = 'auto',
     out: str | Path | None = None,
     resume: bool = True,
     overwrite: bool = False,

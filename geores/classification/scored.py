@@ -143,8 +143,8 @@ def check_bands(scene: Scene, card: ModelCard) -> None:
             f'model {card.name!r} needs {", ".join(card.bands)}; {scene.name} has '
             f'{", ".join(scene.bands)} and lacks {", ".join(missing)}: '
             + (f'{scene.question}; ' if scene.question else '')
-            + 'name the bands in file order with --bands (--with-bands for another source), or choose another '
-            'model'
+            + 'name the bands in file order with --bands (--with-bands for another source), or choose '
+            'another model'
         )
 
 

@@ -91,7 +91,7 @@ def ask(
         'workers': workers,
         'max_output': parse_size(max_output),
     }
-    place = {
+    place: dict[str, Any] = {
         'source': scene,
         'bands': listed(bands),
         'allow_vrt': allow_vrt,
@@ -163,7 +163,7 @@ def _bytes(source: str) -> bytes:
 
 
 def _run(
-    place: tuple[str, list[str] | None, bool],
+    place: dict[str, Any],
     asked: list[str] | None,
     model: str,
     options: dict[str, Any],

@@ -91,8 +91,8 @@ def target_grid(
         if resolution is None and scene.gsd > gsd[1] * COARSEST * (1 + SLACK):
             raise UsageError(
                 f'{scene.name}: pixels of {scene.gsd:.4g} m are {scene.gsd / gsd[1]:.3g} times coarser than '
-                f'the {gsd[1]:g} m that the model takes at most, and show what it has not learnt: give a finer '
-                f'scene, or force it with --resolution {gsd[1]:g} (resolution=)'
+                f'the {gsd[1]:g} m that the model takes at most, and show what it has not learnt: give finer '
+                f'pixels, or force it with --resolution {gsd[1]:g} (resolution=)'
             )
         size = resolution or _clamped(scene.gsd, gsd)
         if size <= 0:

@@ -1,8 +1,8 @@
 """Which sensor a source is of, at which level, and what its bands are called: decided here from all evidence.
 
 Evidence is what a user says, product metadata, names of files and products, attributes (STAC, xarray, tags
-of files), spellings and wavelengths of bands, colour interpretation, nodata and pixel size. Where it disagrees
-or does not suffice nothing is assumed: bands keep their own names, and what is to be said is a question.
+of files), spellings and wavelengths of bands, colour interpretation, nodata and pixel size. Where it
+disagrees or does not suffice nothing is assumed: bands keep their own names, and what is to be said is a question.
 """
 
 import re

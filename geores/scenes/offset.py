@@ -1,8 +1,8 @@
 """Sentinel-2's offset: whether 1,000 has to be taken off the digital numbers, decided from all evidence.
 
 From processing baseline 04.00 on (25 January 2022, and reprocessed older products) Sentinel-2's digital
-numbers are 1,000 larger than reflectance times 10,000. Catalogues hand out copies with and without it. What is
-stated is checked against the pixels: with the offset hardly a pixel lies below about 850, and without it dark
+numbers are 1,000 larger than reflectance times 10,000. Catalogues hand out copies with and without it. What
+is stated is checked against the pixels: with the offset hardly a pixel lies below about 850, and without it dark
 ones do in nearly every scene.
 """
 

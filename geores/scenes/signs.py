@@ -171,7 +171,7 @@ def _numbered(match: re.Match[str]) -> str:
 
 
 def _of_bands(clues: Clues) -> list[Sign]:
-    """What spellings and wavelengths of the bands tell, with pixel size and nodata where sensors share them."""
+    """What spellings and wavelengths of bands tell, with pixel size and nodata where sensors share them."""
     said = clues.spellings
     common = {one.common for one in said} - {None}
     numbered = [one for one in said if one.number and one.word != 'placeholder']
