@@ -129,7 +129,7 @@ def with_item(folder, **properties):
     return folder
 
 
-# name: (how it is made, sensor, level, bands, units of the first band, offset, scale of it, word in the evidence)
+# name: (how it is made, sensor, level, bands, units of the first band, offset, its scale, word in the evidence)
 LAYOUTS = {
     'SAFE, L1C, baseline in its name': (
         lambda f: write_safe(f, 'L1C'),
@@ -516,6 +516,23 @@ LAYOUTS = {
         None,
         'planet',
     ),
+    'PlanetScope, exported with other colours': (
+        lambda f: stack(
+            f,
+            f'{PS}_SR',
+            dark(4),
+            resolution=3.0,
+            photometric='MINISBLACK',
+            colors=['red', 'green', 'blue', 'undefined'],
+        ),
+        'PlanetScope',
+        'surface reflectance',
+        [*RGB, 'nir'],
+        'reflectance',
+        None,
+        1e-4,
+        'name',
+    ),
     'NAIP': (
         lambda f: (
             stack(
@@ -853,6 +870,20 @@ def test_what_dask_computes_is_looked_at_only_where_nothing_states_the_offset(tm
     assert settle_offset(open_scene(source)).offset.value == -1000
     stated = cube(lifted()[0], **{'s2:processing_baseline': '02.09'}).chunk({'y': 64})
     assert settle_offset(open_scene(stated)).offset.value == 0
+    fractions = cube(lifted()[0] / 1e4, dtype='float64', **{'s2:processing_baseline': '05.09'}).chunk(
+        {'y': 64}
+    )
+    band = settle_offset(open_scene(fractions)).band('B04')
+    assert (band.scale, band.offset) == (1.0, pytest.approx(-0.1))
+
+
+def test_reflectances_that_have_lost_the_offset_already_stay():
+    source = cube(dark()[0] / 1e4, dtype='float32')
+    scene = settle_offset(open_scene(source))
+    assert (scene.offset.value, scene.band('B04').scale) == (0, None)
+    assert any('it is out already' in note for note in scene.notes)
+    with pytest.raises(UsageError, match=r'0\.1 is taken off'):
+        settle_offset(open_scene(cube(bright()[0] / 1e4, dtype='float32')))
 
 
 def test_readme_of_the_table_names_every_layout():

@@ -2,7 +2,8 @@
 
 Evidence is what a user says, product metadata, names of files and products, attributes (STAC, xarray, tags
 of files), spellings and wavelengths of bands, colour interpretation, nodata and pixel size. Where it
-disagrees or does not suffice nothing is assumed: bands keep their own names, and what is to be said is a question.
+disagrees or does not suffice nothing is assumed: bands keep their own names, and what is to be said is a
+question.
 """
 
 import re
@@ -181,8 +182,13 @@ def name_bands(clues: Clues, indexes: Sequence[int], identity: Identity) -> Nami
     order = SENSORS[sensor].orders.get(count) if sensor in SENSORS else None
     if identity.product is not None and identity.product.is_picture:
         order = None
-    if colours and (order is None or set(order) != DISPLAY | {'nir'} or count == 3):
-        return Naming(dict(zip(colours, indexes, strict=True)), sensor=sensor)
+    if colours and (
+        order is None or any(c in DISPLAY and c != o for c, o in zip(colours, order, strict=True))
+    ):
+        # What a file states of itself counts for more than what its kind has by custom.
+        rest = 'nir' if order is not None and 'nir' in order and count == 4 else None
+        names = [color if color in clues.colors else rest or color for color in colours]
+        return Naming(dict(zip(names, indexes, strict=True)), sensor=sensor)
     if order is not None:
         return Naming(dict(zip(order, indexes, strict=True)), is_stated=True, sensor=sensor)
     if clues.dtype == np.uint8 and count in {3, 4}:

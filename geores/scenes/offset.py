@@ -2,8 +2,8 @@
 
 From processing baseline 04.00 on (25 January 2022, and reprocessed older products) Sentinel-2's digital
 numbers are 1,000 larger than reflectance times 10,000. Catalogues hand out copies with and without it. What
-is stated is checked against the pixels: with the offset hardly a pixel lies below about 850, and without it dark
-ones do in nearly every scene.
+is stated is checked against the pixels: with the offset hardly a pixel lies below about 850, and without it
+dark ones do in nearly every scene.
 """
 
 import re
@@ -174,8 +174,9 @@ def settle_offset(scene: Scene) -> Scene:
     known, bands = scene.offset, _reflective(scene)
     if known is None or known.basis == 'user' or not bands:
         return scene
-    if scene.is_lazy and known.basis in {'metadata', 'baseline', 'flag'}:
-        return _with_offset(scene, bands, known, _Look(fractions=False)) if known.value else scene
+    whole = all(band.raster.dtype.kind != 'f' or band.scale is not None for band in bands)
+    if scene.is_lazy and known.basis in {'metadata', 'baseline', 'flag'} and (whole or not known.value):
+        return scene
     look = _look(bands)
     decided = _decided(scene.name, known, look, floats=all(b.raster.dtype.kind == 'f' for b in bands))
     return _with_offset(scene, bands, decided, look)

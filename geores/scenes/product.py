@@ -109,8 +109,8 @@ _PATTERNS: Final = tuple(
         (r'(?<![A-Z0-9])L[CTEO](?P<number>[4-9])\d{13}[A-Z]{3}\d\d', 'Landsat'),
         (r'(?<![A-Z])landsat[ _-]?(?P<number>[4-9])(?![0-9])', 'Landsat'),
         (
-            rf'(?<!\d){_DAY}_\d{{6}}_(?:\d{{2}}_)?[0-9a-f]{{4}}(?:_(?:[13][AB])(?:_(?P<asset>Analytic|Visual)'
-            r'(?:MS)?(?P<surface>_SR)?)?)?(?![0-9])',
+            rf'(?<!\d){_DAY}_\d{{6}}_(?:\d{{2}}_)?[0-9a-f]{{4}}_[13][AB](?![A-Z0-9])(?:_(?P<asset>Analytic|Visual)'
+            r'(?:MS)?(?P<surface>_SR)?)?',
             PLANETSCOPE,
         ),
         (r'(?<![A-Z0-9])[13][AB]_(?P<asset>Analytic|Visual)(?:MS)?(?P<surface>_SR)?', PLANETSCOPE),
