@@ -23,6 +23,7 @@ from geores.inference.target import target_grid
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.scenes import Scene, gdal_env, open_scene
 from geores.scenes.borders import without_border
+from geores.scenes.offset import settle_offset
 
 __all__ = [
     'Masks',
@@ -145,19 +146,30 @@ class SceneGrid:
         return (xs - affine.c) / affine.a, (ys - affine.f) / affine.e
 
 
-def opened(scenes: Scenes, bands: Sequence[str] | None = None) -> list[Scene]:
+def opened(
+    scenes: Scenes,
+    bands: Sequence[str] | None = None,
+    *,
+    sensor: str | None = None,
+    offset: str | float = 'auto',
+) -> list[Scene]:
     """Open scenes that are given as paths.
 
     Args:
         scenes: one scene or several.
         bands: names of the bands in file order, where the files do not say.
+        sensor: which sensor they are of: see `geores.open_scene`.
+        offset: of Sentinel-2's digital numbers: see `geores.open_scene`.
 
     Raises:
         DatasetError: if there is none, or two have one name, which would give tiles of one id.
         UsageError: if one cannot be opened.
     """
     given = [scenes] if isinstance(scenes, str | PathLike | Scene) else list(scenes)
-    found = [scene if isinstance(scene, Scene) else open_scene(scene, bands=bands) for scene in given]
+    found = [
+        scene if isinstance(scene, Scene) else open_scene(scene, bands=bands, sensor=sensor, offset=offset)
+        for scene in given
+    ]
     names = [scene.name for scene in found]
     if not names:
         raise DatasetError('no scene is given: name at least one')
@@ -210,6 +222,8 @@ def lay_grid(
         DatasetError: if the scene has no CRS, or is smaller than a tile.
         ReadError: if the pixels that tell the units cannot be read.
     """
+    if spec.units != '8-bit' or spec.display_range:
+        scene = settle_offset(scene)
     wanted = scene.select(spec.bands)
     if wanted.gsd is None:
         raise DatasetError(f'{scene.name}: has no CRS, so labels cannot be laid over it')

@@ -118,7 +118,7 @@ def test_stems_name_single_bands_but_landsat_is_not_sentinel2(tmp_path):
     assert (list(scene.bands), scene.name, scene.date) == (['B8A'], 'T33UUU_20170216T102101', '2017-02-16')
     path = write_tiff(tmp_path / 'LC08_L1TP_193023_20170216_B4.tif', pixels())
     scene = open_scene(path)
-    assert (list(scene.bands), scene.sensor) == (['band1'], None)
+    assert (list(scene.bands), scene.sensor, scene.processing_level) == (['red'], 'Landsat 8', 'L1')
 
 
 def test_stac_names_of_sentinel2(tmp_path):

@@ -88,6 +88,8 @@ def ask(
     *,
     bands: Sequence[str] | None = None,
     allow_vrt: bool = False,
+    sensor: str | None = None,
+    offset: str | float = 'auto',
     out: str | Path | None = None,
     resume: bool = True,
     overwrite: bool = False,
@@ -108,6 +110,8 @@ def ask(
             scene's pixel size.
         bands: names of the bands in file order, for files that do not name them.
         allow_vrt: whether a GDAL virtual raster, which can read other files, may be opened.
+        sensor: which sensor the scene is of, where that is not to be decided from it: see `open_scene`.
+        offset: what is to be added to Sentinel-2's digital numbers, 'none' or -1000; 'auto' decides it.
         out: folder for evidence (GeoParquet), maps (PNG) and ``answers.json``; unfinished work is kept there
             too, so that a killed run can continue.
         resume: continue unfinished work in ``out``.
@@ -132,7 +136,7 @@ def ask(
         options = _taken_over(scene) | options
         scene = scene.scene
     elif not isinstance(scene, Scene):
-        scene = open_scene(scene, bands=bands, allow_vrt=allow_vrt)
+        scene = open_scene(scene, bands=bands, allow_vrt=allow_vrt, sensor=sensor, offset=offset)
     wanted, top_k = ask_options(options)
     loaded, why = load_vqa(scene, model, wanted.device)
     folder = None if out is None else Path(out)

@@ -21,7 +21,7 @@ from geores.asking.understand import Known, known_categories, known_types
 from geores.card import ModelCard, list_models
 from geores.classification.options import ClassifyOptions
 from geores.classification.result import Classification
-from geores.classification.scored import check_bands, fitting_cards, levels_differ, off_range
+from geores.classification.scored import check_bands, fitting_cards, levels_differ, off_range, unfit
 from geores.classification.steps import ClassifyWork, step_key
 from geores.errors import GeoresError, ModelNotFoundError, UsageError
 from geores.inference.engine import Region
@@ -223,9 +223,12 @@ def choose_vqa(scene: Scene, cards: Sequence[ModelCard] | None = None) -> tuple[
     cards = [card for card in (list_models() if cards is None else cards) if card.task == 'vqa']
     if not cards:
         raise ModelNotFoundError('no VQA model is installed: give --model a bundle')
-    fitting = fitting_cards(scene, cards, 'VQA model')
+    # Where bands are missing everywhere, that is what is to be said.
+    fitting = [card for card in cards if not scene.missing(card.bands)] or fitting_cards(
+        scene, cards, 'VQA model'
+    )
     best = min(fitting, key=lambda card: off_range(scene.gsd, card.gsd))
-    if off_range(scene.gsd, best.gsd) > math.log(NEAR):
+    if off_range(scene.gsd, best.gsd) > math.log(NEAR) or unfit(scene, best):
         spans = '; '.join(f'{card.name} takes {_span(card)}' for card in fitting)
         raise ModelNotFoundError(
             f'no VQA model is for pixels of {scene.gsd:.3g} m: {spans}; give --model or another scene'

@@ -31,6 +31,8 @@ def classify(
     *,
     bands: Sequence[str] | None = None,
     allow_vrt: bool = False,
+    sensor: str | None = None,
+    offset: str | float = 'auto',
     out: str | Path | None = None,
     resume: bool = True,
     overwrite: bool = False,
@@ -46,6 +48,8 @@ def classify(
             suits the scene's bands and pixel size.
         bands: names of the bands in file order, where the file does not say.
         allow_vrt: whether a GDAL virtual raster, which can read other files, may be opened.
+        sensor: which sensor the scene is of, where that is not to be decided from it: see `open_scene`.
+        offset: what is to be added to Sentinel-2's digital numbers, 'none' or -1000; 'auto' decides it.
         out: folder for the results; unfinished work is kept there too, so that a killed run continues.
             Without it everything stays in memory, and a dask-backed scene is computed only when
             something of the result is asked for.
@@ -75,7 +79,7 @@ def classify(
     """
     wanted = ClassifyOptions.from_options(options)
     if not isinstance(scene, Scene):
-        scene = open_scene(scene, bands=bands, allow_vrt=allow_vrt)
+        scene = open_scene(scene, bands=bands, allow_vrt=allow_vrt, sensor=sensor, offset=offset)
     loaded, why = model_for(scene, model, wanted.device)
     if out is None:
         work = prepare_classification(scene, loaded, wanted, notes=why)
@@ -120,6 +124,8 @@ def classify_many(
     beside: Sequence[Source | Scene] = (),
     bands: Sequence[str] | None = None,
     allow_vrt: bool = False,
+    sensor: str | None = None,
+    offset: str | float = 'auto',
     resume: bool = True,
     overwrite: bool = False,
     watch: Watch | None = None,
@@ -137,6 +143,8 @@ def classify_many(
         beside: further sources of the same place as every scene, such as Sentinel-1.
         bands: names of the bands of each scene in file order, where the files do not say.
         allow_vrt: as in `classify`.
+        sensor: as in `classify`, of each scene; sources beside them are decided from what they are.
+        offset: as in `classify`.
         resume: as in `classify`.
         overwrite: as in `classify`.
         watch: given the name of a scene and the folder of its unfinished work, a context manager that is
@@ -156,7 +164,7 @@ def classify_many(
         ...     print(outcome.name, outcome.error or outcome.result.shares)
     """
     wanted, folder = ClassifyOptions.from_options(options), Path(out)
-    opened = _open_scenes(scenes, beside, bands, allow_vrt=allow_vrt)
+    opened = _open_scenes(scenes, beside, bands, allow_vrt=allow_vrt, sensor=sensor, offset=offset)
     names = [scene.name for scene in opened]
     done = {} if overwrite else finished_scenes(folder, names)
     check_folder(folder, [name for name in names if name not in done], overwrite=overwrite)
@@ -211,12 +219,18 @@ def _open_scenes(
     bands: Sequence[str] | None,
     *,
     allow_vrt: bool,
+    sensor: str | None,
+    offset: str | float,
 ) -> list[Scene]:
     """Open every scene, merged with the sources beside it, and refuse two scenes of one name."""
     others = [one if isinstance(one, Scene) else open_scene(one, allow_vrt=allow_vrt) for one in beside]
     opened: dict[str, Scene] = {}
     for source in sources:
-        scene = source if isinstance(source, Scene) else open_scene(source, bands=bands, allow_vrt=allow_vrt)
+        scene = (
+            source
+            if isinstance(source, Scene)
+            else open_scene(source, bands=bands, allow_vrt=allow_vrt, sensor=sensor, offset=offset)
+        )
         scene = merge_scenes([scene, *others]) if others else scene
         if scene.name in opened:
             given = source if isinstance(source, str | Path) else 'a scene'

@@ -18,7 +18,9 @@ from geores.errors import BandError, ModelNotFoundError, UsageError
 from geores.inference.cells import Quicklook, TileTable
 from geores.inference.plan import TilePlan
 from geores.inference.reader import ChunkStore
+from geores.inference.target import SLACK
 from geores.scenes import Scene
+from geores.scenes.sensors import SENSORS
 
 __all__ = [
     'CLASSIFYING',
@@ -31,6 +33,7 @@ __all__ = [
     'levels_differ',
     'off_range',
     'outside_training',
+    'unfit',
 ]
 
 _LEVELS = frozenset({'L1C', 'L2A'})
@@ -41,6 +44,9 @@ LABEL_TILES = frozenset({'single-label', 'multi-label'})
 CLASSIFYING = LABEL_TILES | {'segmentation'}
 """Tasks that give labels to tiles or pixels."""
 
+UNASKED = 2.0
+"""How many times coarser than a model's range a scene may be for the model to be taken unasked."""
+
 FAR = math.log(1.5)
 """Distance from a model's range of pixel sizes beyond which a note is given, as a logarithm of the ratio."""
 
@@ -50,7 +56,7 @@ def choose_model(
 ) -> tuple[ModelCard, str]:
     """Choose the model for a scene.
 
-    Among the models whose bands the scene has, the one wins whose range of pixel sizes is nearest to the
+    Among the models that fit the scene (`unfit`), the one wins whose range of pixel sizes is nearest to the
     scene's; among equals a model that labels pixels before one that labels tiles, then the one that uses
     most bands.
 
@@ -63,7 +69,7 @@ def choose_model(
         A card, and a sentence that says why it was chosen.
 
     Raises:
-        BandError: if the scene lacks bands of every model.
+        BandError: if no model fits the scene; it says what each is missing.
         ModelNotFoundError: if there is no model of these tasks.
     """
     cards = shipped_models() if cards is None else cards
@@ -73,13 +79,13 @@ def choose_model(
     fitting = fitting_cards(scene, cards, 'model')
     best = min(
         fitting,
-        key=lambda card: (off_range(scene.gsd, card.gsd), card.task != 'segmentation', -len(card.bands)),
+        key=lambda card: (off_range(_pixel(scene), card.gsd), card.task != 'segmentation', -len(card.bands)),
     )
     return best, f'{best.name} chosen: {_why(scene, best)}'
 
 
 def fitting_cards(scene: Scene, cards: Sequence[ModelCard], what: str) -> list[ModelCard]:
-    """The cards whose bands a scene has.
+    """The cards that fit a scene by bands, units and pixel size.
 
     Args:
         scene: the scene.
@@ -87,16 +93,45 @@ def fitting_cards(scene: Scene, cards: Sequence[ModelCard], what: str) -> list[M
         what: what the cards describe, for the message.
 
     Raises:
-        BandError: if the scene lacks bands of every card.
+        BandError: if none fits; it says what each is missing.
     """
-    fitting = [card for card in cards if not scene.missing(card.bands)]
+    reasons = {card.name: unfit(scene, card) for card in cards}
+    fitting = [card for card in cards if reasons[card.name] is None]
     if not fitting:
-        needs = '; '.join(f'{card.name} needs {", ".join(card.bands)}' for card in cards)
+        needs = '; '.join(f'{name} {reason}' for name, reason in reasons.items())
+        what_first = f'{scene.question}; ' if scene.question else ''
         raise BandError(
-            f'no {what} fits the bands of {scene.name} ({", ".join(scene.bands)}): {needs}; '
+            f'no {what} fits {scene.name} ({", ".join(scene.bands)}): {what_first}{needs}; '
             'name the bands in file order with --bands, or give --model'
         )
     return fitting
+
+
+def unfit(scene: Scene, card: ModelCard) -> str | None:
+    """What keeps a model from being taken for a scene unasked; None where it fits.
+
+    Args:
+        scene: the scene.
+        card: the model's card.
+    """
+    missing = scene.missing(card.bands)
+    if missing:
+        return f'lacks {", ".join(missing)} of its {len(card.bands)} bands'
+    pixel, (low, high) = _pixel(scene), card.gsd
+    if pixel is not None and pixel > high * UNASKED * (1 + SLACK):
+        span = f'{low:g} m' if low == high else f'{low:g} to {high:g} m'
+        return f'takes pixels of {span}, and those of the scene have {pixel:.3g} m'
+    pictures = [name for name in card.bands if scene.band(name).units == '8-bit']
+    if card.units.startswith('reflectance') and pictures:
+        return f'takes reflectance, and {", ".join(pictures)} are 8-bit values of a picture'
+    return None
+
+
+def _pixel(scene: Scene) -> float | None:
+    """Size of a scene's pixels in metres; that of its sensor's finest where the scene does not place them."""
+    if scene.gsd is None and scene.sensor in SENSORS and SENSORS[scene.sensor].pixels:
+        return min(SENSORS[scene.sensor].pixels)
+    return scene.gsd
 
 
 def check_bands(scene: Scene, card: ModelCard) -> None:
@@ -106,8 +141,9 @@ def check_bands(scene: Scene, card: ModelCard) -> None:
         raise BandError(
             f'model {card.name!r} needs {", ".join(card.bands)}; {scene.name} has '
             f'{", ".join(scene.bands)} and lacks {", ".join(missing)}: '
-            'name the bands in file order with --bands (--with-bands for another source), or choose another '
-            'model'
+            + (f'{scene.question}; ' if scene.question else '')
+            + 'name the bands in file order with --bands (--with-bands for another source), or choose '
+            'another model'
         )
 
 
@@ -120,7 +156,11 @@ def check_classifies(card: ModelCard) -> None:
 def levels_differ(scene: Scene, card: ModelCard) -> tuple[str, ...]:
     """Notes about a scene of another processing level than the model was trained on; empty where it fits."""
     level = scene.processing_level
-    if level is None or level in card.processing_level or not _LEVELS & set(card.processing_level.split()):
+    if (
+        level not in _LEVELS
+        or level in card.processing_level
+        or not _LEVELS & set(card.processing_level.split())
+    ):
         return ()
     return (
         f'the scene is {level}, and {card.name} was trained on {card.processing_level}: its scores are less '

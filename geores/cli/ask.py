@@ -47,6 +47,8 @@ def ask(
     tile: common.Tile = None,
     resolution: common.Resolution = None,
     bands: common.Bands = None,
+    sensor: common.Sensor = None,
+    offset: common.Offset = 'auto',
     bbox: common.Bbox = None,
     bbox_crs: common.BboxCrs = None,
     aoi: common.Aoi = None,
@@ -89,7 +91,13 @@ def ask(
         'workers': workers,
         'max_output': parse_size(max_output),
     }
-    place = (scene, listed(bands), allow_vrt)
+    place: dict[str, Any] = {
+        'source': scene,
+        'bands': listed(bands),
+        'allow_vrt': allow_vrt,
+        'sensor': sensor,
+        'offset': offset,
+    }
     _run(place, asked, model, options, out, resume=resume, overwrite=overwrite, quiet=quiet, as_json=as_json)
 
 
@@ -155,7 +163,7 @@ def _bytes(source: str) -> bytes:
 
 
 def _run(
-    place: tuple[str, list[str] | None, bool],
+    place: dict[str, Any],
     asked: list[str] | None,
     model: str,
     options: dict[str, Any],
@@ -172,8 +180,7 @@ def _run(
     from geores.scenes import open_scene
 
     wanted, top_k = ask_options(options)
-    path, bands, allow_vrt = place
-    with open_scene(path, bands=bands, allow_vrt=allow_vrt) as scene:
+    with open_scene(**place) as scene:
         loaded, why = load_vqa(scene, model, wanted.device)
         if out is not None and asked is not None and not overwrite:
             for entry in (before := done_before(out, scene, loaded, wanted, top_k, asked)):

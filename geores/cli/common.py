@@ -37,10 +37,12 @@ __all__ = [
     'MaskValues',
     'MaxOutput',
     'MinValid',
+    'Offset',
     'Precision',
     'Quiet',
     'Resolution',
     'Resume',
+    'Sensor',
     'Tile',
     'Workers',
     'cores',
@@ -100,6 +102,12 @@ Option = typer.Option
 Tile = Annotated[int | None, Option(help="Pixels of a tile [the model's input size].")]
 Resolution = Annotated[float | None, Option(help='Metres per pixel [what the model takes].')]
 Bands = Annotated[str | None, Option(help='Names of the bands in file order, by commas.')]
+Sensor = Annotated[
+    str | None, Option(help='Sensor, and level: sentinel-2-l2a, landsat-8-l2, planetscope ... [decided].')
+]
+Offset = Annotated[
+    str, Option(help="What is added to Sentinel-2's digital numbers: auto (decided), none or -1000.")
+]
 Bbox = Annotated[Box | None, Option(metavar='W S E N', help='Part of the scene, in its CRS.')]
 BboxCrs = Annotated[str | None, Option(help='CRS of --bbox, such as EPSG:4326.')]
 Aoi = Annotated[str | None, Option(help='Vector file: only what lies inside counts.')]

@@ -88,6 +88,8 @@ def evaluate(
     bands: Annotated[
         str | None, Option(help='Names of the bands in file order, by commas, where GeoTIFFs do not say.')
     ] = None,
+    sensor: common.Sensor = None,
+    offset: common.Offset = 'auto',
     mode: Annotated[
         str | None, Option(help="scene (one label per image) or multi-label [the model's].")
     ] = None,
@@ -145,6 +147,8 @@ def evaluate(
     from geores.evaluation.report import Evaluation
     from geores.evaluation.run import prepare
 
+    # What is said of scenes goes on only where it is said: other data take no such options.
+    said = {name: v for name, v in (('sensor', sensor), ('offset', offset)) if v not in {None, 'auto'}}
     evaluator = prepare(
         model,
         data,
@@ -163,6 +167,7 @@ def evaluate(
         bootstrap=bootstrap,
         seed=seed,
         reben={name: value for name, value in reben.items() if value},
+        **said,
         **{name: value for name, value in tiles.items() if value is not None},
     )
     if out is not None:

@@ -50,6 +50,8 @@ def finetune(
     min_tiles: Annotated[int, Option(help='Classes with fewer tiles are dropped.')] = 10,
     resolution: Annotated[float | None, Option(help='Metres per pixel [what the base takes].')] = None,
     bands: Annotated[str | None, Option(help='Names of the bands in file order, by commas.')] = None,
+    sensor: common.Sensor = None,
+    offset: common.Offset = 'auto',
     mask: Annotated[
         list[str] | None,
         Option(help='Raster of what to leave out: SCL, or any but 0; one, or one for each scene.'),
@@ -114,7 +116,8 @@ def finetune(
     )
     check_bundle_path(out, overwrite=overwrite)
     try:
-        plan = _planned(scenes, labels, column, base, options, listed(bands))
+        said = {'bands': listed(bands), 'sensor': sensor, 'offset': offset}
+        plan = _planned(scenes, labels, column, base, options, said)
         _run(plan, out, overwrite=overwrite, resume=resume, quiet=quiet, as_json=as_json)
     except KeyboardInterrupt:
         print('geores: stopped; nothing was written', file=sys.stderr)
@@ -127,12 +130,12 @@ def _planned(
     column: str,
     base: str,
     options: Any,  # noqa: ANN401 - FinetuneOptions
-    bands: list[str] | None,
+    said: dict[str, Any],
 ) -> 'FinetunePlan':
     """Check and read everything, and say what will be trained on."""
     from geores.training.finetune import plan_finetune
 
-    plan = plan_finetune(scenes, labels, column, base, options, bands=bands)
+    plan = plan_finetune(scenes, labels, column, base, options, **said)
     for note in plan.notes:
         print(f'note: {note}', file=sys.stderr, flush=True)
     for kind, split in plan.splits.items():

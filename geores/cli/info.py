@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geores.cli import common
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -24,19 +26,25 @@ COLUMNS = ('name', 'resolution', 'dtype', 'shape', 'nodata', 'units', 'compressi
 def info(
     scenes: Annotated[list[str], typer.Argument(metavar='SCENE...', help='Raster, folder or product.')],
     bands: Annotated[str | None, typer.Option(help='Names of the bands in file order, by commas.')] = None,
+    sensor: common.Sensor = None,
+    offset: common.Offset = 'auto',
     allow_vrt: Annotated[bool, typer.Option(help='Open GDAL virtual rasters.')] = False,
     as_json: Annotated[bool, typer.Option('--json', help='One JSON object per line, one per scene.')] = False,
 ) -> None:
-    """Say what a scene is, from its headers: bands, CRS, pixel size, and the model that suits it."""
+    """Say what a scene is, by which evidence, and the model that suits it."""
     from geores.classification.scored import choose_model
     from geores.cli.common import listed
     from geores.errors import BandError
     from geores.inference.masks import mask_in_words
     from geores.scenes import open_scene
+    from geores.scenes.offset import checked_offset
     from geores.scenes.scene import describe
 
     for path in scenes:
-        scene = open_scene(path, bands=listed(bands), allow_vrt=allow_vrt)
+        # The one look at pixels: a few windows, where Sentinel-2's offset is to be checked.
+        scene = checked_offset(
+            open_scene(path, bands=listed(bands), allow_vrt=allow_vrt, sensor=sensor, offset=offset)
+        )
         described = describe(scene) | {'mask': mask_in_words(scene)}
         try:
             described['model'] = choose_model(scene)[1]
@@ -57,7 +65,7 @@ def _print(described: dict[str, object]) -> None:
     rows = described.pop('bands')
     for key, value in described.items():
         if value not in (None, [], ()):
-            text = _text(value, between='; ' if key == 'notes' else ', ')
+            text = _text(value, between='; ' if key in {'notes', 'evidence'} else ', ')
             console.print(Text.assemble((key, 'bold'), f': {text}'), soft_wrap=True)
     if not isinstance(rows, list) or not rows:
         return

@@ -137,6 +137,7 @@ def make(
         ),
     ] = None,
     bands: Annotated[str | None, Option(help='Names of the bands in file order, by commas.')] = None,
+    sensor: common.Sensor = None,
     stretch: Annotated[
         Pair | None, Option(metavar='LOW HIGH', help='Numbers shown black and white [percentiles 2 and 98].')
     ] = None,
@@ -178,6 +179,7 @@ def make(
         next_to=next_to,
         sizes=sizes,
         bands=listed(bands),
+        sensor=sensor,
         stretch=stretch,
         resolution=resolution,
         bbox=bbox,

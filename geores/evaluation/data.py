@@ -62,6 +62,8 @@ def find_datasets(
     *,
     mode: Mode | None = None,
     bands: Sequence[str] | None = None,
+    sensor: str | None = None,
+    offset: str | float = 'auto',
     labels: str | PathLike[str] | None = None,
     column: str | None = None,
     split: str = 'all',
@@ -76,6 +78,8 @@ def find_datasets(
             with `labels`, scenes; or one folder of BigEarthNet v2.0.
         mode: 'scene' for one label an image, 'multi-label' for any number; None takes the model's.
         bands: names of the bands in the order of the files, where GeoTIFFs do not describe them.
+        sensor: which sensor scenes are of: see `geores.open_scene`.
+        offset: of Sentinel-2's digital numbers in scenes: see `geores.open_scene`.
         labels: vector file of polygons or points over the scenes.
         column: column of the vector file, with the class.
         split: official part to open, if the data has any.
@@ -95,7 +99,8 @@ def find_datasets(
     check_bands(card, bands)
     if labels is not None or column is not None or tiles:
         as_then = {} if split == 'all' else dict(card.tiles or {})  # a part of what was cut for training
-        return [_scene_tiles(card, paths, labels, column, bands, as_then | tiles)]
+        said = {'bands': bands, 'sensor': sensor, 'offset': offset}
+        return [_scene_tiles(card, paths, labels, column, said, as_then | tiles)]
     folders = [Path(path) for path in paths]
     official = find_reben(card, folders, split, reben or {})
     if official is not None:
@@ -224,7 +229,7 @@ def _scene_tiles(
     paths: Sequence[str | PathLike[str]],
     labels: str | PathLike[str] | None,
     column: str | None,
-    bands: Sequence[str] | None,
+    said: Mapping[str, Any],
     tiles: Mapping[str, Any],
 ) -> 'LabelledImages':
     from geores.datasets import SceneTiles
@@ -232,7 +237,7 @@ def _scene_tiles(
 
     if labels is None or column is None:
         raise UsageError('scenes need a vector file of labels and its column: --labels FILE --column NAME')
-    scenes = [open_scene(path, bands=bands) for path in paths]
+    scenes = [open_scene(path, **said) for path in paths]
     return cast('LabelledImages', SceneTiles.for_card(card, scenes, labels, column, task=card.task, **tiles))
 
 

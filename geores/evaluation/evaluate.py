@@ -55,6 +55,8 @@ class Evaluator:
         column: str | None = None,
         mode: Mode | None = None,
         bands: Sequence[str] | None = None,
+        sensor: str | None = None,
+        offset: str | float = 'auto',
         split: Part = 'all',
         label_map: Mapping[str, str] | None = None,
         ignore_unknown: bool = False,
@@ -75,6 +77,8 @@ class Evaluator:
             column: column of the vector file, with the class.
             mode: 'scene' or 'multi-label'; None takes the model's.
             bands: names of the bands in the order of the files, where GeoTIFFs do not describe them.
+            sensor: which sensor scenes are of, where that is not to be decided: see `geores.open_scene`.
+            offset: what is to be added to Sentinel-2's digital numbers: see `geores.open_scene`.
             split: 'val' or 'train' takes that part of the split on the model's card, where the data is
                 what was split there; of BigEarthNet, 'train', 'val' and 'test' are the official parts.
             label_map: label of the data -> label of the model, where they differ.
@@ -94,6 +98,7 @@ class Evaluator:
         card = model.card
         check_part(split)
         given: dict[str, Any] = {'mode': mode, 'bands': bands, 'labels': labels, 'column': column}
+        given |= {'sensor': sensor, 'offset': offset}
         datasets = find_datasets(card, data, split=split, reben=reben, **given, **tiles)
         labelled = bring_to_labels(card, datasets, label_map, ignore_unknown=ignore_unknown)
         labelled, warnings = take_part(card, labelled, split, _names(data, labelled))

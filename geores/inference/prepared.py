@@ -28,6 +28,7 @@ from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.io.whole_files import check_writable
 from geores.scenes import Scene, gdal_env
 from geores.scenes.borders import without_border
+from geores.scenes.offset import settle_offset
 
 __all__ = ['PreparedScene', 'Progress', 'RunTime', 'SceneWork', 'header_key', 'prepare_scene']
 
@@ -87,6 +88,9 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
         ReadError: if the sample could not be read, and units depend on it.
     """
     layout = lay_out_scene(scene, card, options)
+    key = header_key(scene, card, options, layout)
+    if card.units != '8-bit' or card.display_range:
+        scene = settle_offset(scene)
     target, tiling = layout.target, layout.tiling
     workers = _workers(options)
     with gdal_env():
@@ -120,7 +124,7 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
         )
     cloudy = cloud_note(scene, target) if mask is None and options.mask is None else ()
     plan = _plan(tiling, reader, options, device)
-    key = header_key(scene, card, options, layout) | {
+    key |= {
         'border': list(about_border),
         'units': {band: asdict(transform) for band, transform in converted.items()},
         'batch-size': plan.batch_size,

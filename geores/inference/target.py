@@ -21,7 +21,7 @@ from geores.errors import SceneError, UsageError
 from geores.scenes import Scene
 from geores.scenes.vectors import read_vector
 
-__all__ = ['Target', 'coarser', 'coarser_by', 'reproject_near', 'target_grid']
+__all__ = ['SLACK', 'Target', 'coarser', 'coarser_by', 'reproject_near', 'target_grid']
 
 SLACK = 0.05
 """How far a scene's pixel may lie outside a model's range before it is resampled, as a share."""
@@ -32,6 +32,8 @@ LARGEST = 60.0
 """Degrees along either axis up to which an equal-area projection about the middle serves a scene."""
 UTM_SOUTH, UTM_NORTH = -80.0, 84.0
 """Latitudes between which there are UTM zones."""
+COARSEST = 2.5
+"""How many times coarser than a model's range a scene may be: coarser ones show other things."""
 
 EDGE_STEPS = 256
 """Into how many steps a polygon's edge is cut, at the least, over the width of the place it is brought to."""
@@ -79,8 +81,8 @@ def target_grid(
         aoi: vector file; the grid is cut to its bounds, and pixels outside its polygons are invalid.
 
     Raises:
-        UsageError: if there is no resolution to take, a source lies elsewhere, or nothing of the scene lies
-            in the box or area.
+        UsageError: if there is no resolution to take, pixels are far coarser than the model's, a source lies
+            elsewhere, or nothing of the scene lies in the box or area.
     """
     bare = [raster.path for raster in scene.rasters if raster.geobox.crs is None]
     if 0 < len(bare) < len(scene.rasters):
@@ -93,6 +95,12 @@ def target_grid(
             )
         grid, size = native, None
     else:
+        if resolution is None and scene.gsd > gsd[1] * COARSEST * (1 + SLACK):
+            raise UsageError(
+                f'{scene.name}: pixels of {scene.gsd:.4g} m are {scene.gsd / gsd[1]:.3g} times coarser than '
+                f'the {gsd[1]:g} m that the model takes at most, and show what it has not learnt: give finer '
+                f'pixels, or force it with --resolution {gsd[1]:g} (resolution=)'
+            )
         size = resolution or _clamped(scene.gsd, gsd)
         if size <= 0:
             raise UsageError(f'resolution must be above 0 metres, not {size}')

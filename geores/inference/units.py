@@ -236,14 +236,23 @@ def _reflectances(
             converted[name] = UnitTransform(gain, bias, 0.0 if falls else None)
         elif np.issubdtype(band.raster.dtype, np.floating):
             unstated.append(name)
+    whole = [name for name, band in bands.items() if band.scale is None and name not in unstated]
+    assumed = (
+        (f'no scale stated: the whole numbers of {", ".join(whole)} are taken as reflectance times 10,000',)
+        if whole
+        else ()
+    )
     if not unstated:
-        return converted, ()
+        return converted, assumed
     pixels = np.concatenate([samples[name] for name in unstated])
     fractions = bool(len(pixels)) and float(np.percentile(pixels, 99)) <= BRIGHTEST
     gain = 1e4 if fractions else 1.0
     converted |= {name: UnitTransform(gain, 0.0, 0.0) for name in unstated}
     kind = 'reflectance from 0 to 1' if fractions else 'reflectance times 10,000'
-    return converted, (f'the scene states no scale: its floating point pixels are taken as {kind}',)
+    return converted, (
+        *assumed,
+        f'the scene states no scale: its floating point pixels are taken as {kind}',
+    )
 
 
 def needs_dark_subtraction(scene: Scene, card: ModelCard, atmosphere: str = 'auto') -> bool:

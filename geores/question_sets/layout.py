@@ -109,7 +109,7 @@ def lay_out_tiles(source: str, options: MakeOptions) -> TileLayout:
         SceneError: if the scene cannot be opened.
         UsageError: if the scene has no CRS, or is smaller than a tile.
     """
-    with open_scene(source, bands=options.bands, allow_vrt=options.allow_vrt) as scene:
+    with open_scene(source, bands=options.bands, allow_vrt=options.allow_vrt, sensor=options.sensor) as scene:
         if scene.crs is None:
             raise UsageError(
                 f'{source} has no CRS, so objects cannot be laid over it: state its CRS in the file'
@@ -147,7 +147,7 @@ def lay_out_tiles(source: str, options: MakeOptions) -> TileLayout:
 
 def open_reader(layout: TileLayout, options: MakeOptions) -> GridReader:
     """A reader of the tiles of a scene that converts pixels to 0 to 255."""
-    scene = open_scene(layout.source, bands=options.bands, allow_vrt=options.allow_vrt)
+    scene = open_scene(layout.source, bands=options.bands, allow_vrt=options.allow_vrt, sensor=options.sensor)
     mask = None
     if options.mask is not None:
         mask = open_mask(options.mask, options.mask_values, layout.grid)
@@ -241,7 +241,9 @@ def describe_inputs(scenes: Sequence[str], osm: Sequence[str], options: MakeOpti
     mapping = load_mapping(options.mapping)
     rasters = []
     for scene in scenes:
-        with open_scene(scene, bands=options.bands, allow_vrt=options.allow_vrt) as opened:
+        with open_scene(
+            scene, bands=options.bands, allow_vrt=options.allow_vrt, sensor=options.sensor
+        ) as opened:
             rasters += [
                 _digest(raster.path, raster.fingerprint if is_remote(raster.path) else None)
                 for raster in opened.rasters

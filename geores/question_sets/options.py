@@ -32,6 +32,7 @@ class MakeOptions:
     next_to: float | None = None
     sizes: Sequence[float] | None = None
     bands: Sequence[str] | None = None
+    sensor: str | None = None
     stretch: Sequence[float] | None = None
     resolution: float | None = None
     bbox: Sequence[float] | None = None
@@ -92,6 +93,8 @@ class MakeOptions:
         options = asdict(self)
         for name in ('fractions', 'block_size', 'buffer', 'mapping', 'mask', 'allow_vrt'):
             del options[name]
+        if self.sensor is None:
+            del options['sensor']
         return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -14,11 +14,14 @@ from rasterio.errors import RasterioError
 
 from geores.errors import ReadError, SceneError, UsageError, without_secrets
 from geores.scenes.assembly import BandSource, assemble
-from geores.scenes.bands import Naming, band_of_stem, canonical_name, choose_bands, name_bands
+from geores.scenes.bands import Spelling, band_of_stem, choose_bands, spell, translated
+from geores.scenes.files import named_by_user, offset_of
 from geores.scenes.header import geobox_of, spatial_dims
+from geores.scenes.identify import identify, name_bands
 from geores.scenes.product import product_of_text
 from geores.scenes.raster import valid_values
-from geores.scenes.scene import Scene
+from geores.scenes.scene import Scene, ground_size
+from geores.scenes.signs import Clues
 
 __all__ = ['ArrayRaster', 'scene_from_array']
 
@@ -96,41 +99,121 @@ class ArrayRaster:
         """Do nothing: the array belongs to the caller."""
 
 
-def scene_from_array(source: xr.DataArray | xr.Dataset, *, bands: Sequence[str] | None = None) -> Scene:
+def scene_from_array(
+    source: xr.DataArray | xr.Dataset,
+    *,
+    bands: Sequence[str] | None = None,
+    sensor: str | None = None,
+    offset: str | float = 'auto',
+) -> Scene:
     """Make a scene of an xarray object.
 
     Args:
         source: a DataArray (band, y, x) or (y, x), or a Dataset with a variable for each band;
             other dimensions, such as time, must have length 1.
         bands: names for the bands, or a choice among those that are named: see `open_scene`.
+        sensor: which sensor the user says it is of.
+        offset: what the user says of Sentinel-2's offset.
 
     Raises:
         UsageError: if it has other dimensions.
         SceneError: if its coordinates are not a regular grid.
     """
     if isinstance(source, xr.DataArray):
-        sources, notes = _band_sources(source, bands)
-        return _assemble(_stem(source), source, sources, notes)
-    # A grid mapping kept as a variable belongs to each of the bands.
-    source = source.set_coords([name for name in source.data_vars if not source[name].ndim])
-    sources, notes = {}, ()
-    for variable in source.data_vars.values():
-        more, notes = _band_sources(variable, None)
-        if clash := sources.keys() & more.keys():
-            raise UsageError(f'<Dataset>: has band {min(clash)!r} twice; rename or drop one')
-        sources |= more
-    if not sources:
+        layers = [_as_bands(_numeric(source), f'<{_stem(source)}>')]
+    else:
+        # A grid mapping kept as a variable belongs to each of the bands.
+        source = source.set_coords([name for name in source.data_vars if not source[name].ndim])
+        layers = [_as_bands(_numeric(array), f'<{_stem(array)}>') for array in source.data_vars.values()]
+    if not layers:
         raise SceneError('<Dataset>: holds no variables; give one with a variable for each band')
-    scene = _assemble(_source_stem(source) or 'array', source, sources, notes)
-    return scene if bands is None else scene.select(bands)
-
-
-def _assemble(
-    stem: str, source: xr.DataArray | xr.Dataset, sources: Mapping[str, BandSource], notes: Sequence[str]
-) -> Scene:
+    stem = _stem(source) if isinstance(source, xr.DataArray) else _source_stem(source) or 'array'
     of_band = band_of_stem(_source_stem(source))
-    product = product_of_text(of_band[0] if of_band else _source_stem(source))
-    return assemble(stem, sources, product=product, date=_date(source), notes=notes)
+    text = of_band[0] if of_band else _source_stem(source)
+    grids = [geobox_of(layer, f'<{_stem(layer)}>') for layer in layers]
+    places = [
+        (layer, grid, at) for layer, grid in zip(layers, grids, strict=True) for at in range(len(layer))
+    ]
+    clues = _clues(source, [(layer, at) for layer, _, at in places], grids, [text, stem])
+    identity = identify(clues, product_of_text(text), asked=sensor)
+    naming = name_bands(clues, range(1, len(places) + 1), identity)
+    if isinstance(source, xr.Dataset):
+        _refuse_doubles(clues, identity.sensor)
+    rasters = {id(layer): _raster(layer, grid) for layer, grid in zip(layers, grids, strict=True)}
+    if bands is not None and (isinstance(source, xr.DataArray) or not naming.is_stated):
+        naming = choose_bands(f'<{stem}>', naming, bands)
+        identity = named_by_user(identity, naming)
+    sources = {}
+    for name, index in naming.indexes.items():
+        layer, _, at = places[index - 1]
+        scaling, units = _stated_scaling(layer, at), layer.attrs.get('units')
+        sources[name] = BandSource(rasters[id(layer)], at + 1, scaling, units)
+    known = offset_of(identity, clues, offset, date=_date(source))
+    scene = assemble(stem, sources, identity=identity, offset=known, date=_date(source), notes=naming.notes)
+    return scene if bands is None or isinstance(source, xr.DataArray) else scene.select(bands)
+
+
+def _refuse_doubles(clues: Clues, sensor: str | None) -> None:
+    """Refuse variables that name the same band."""
+    names = [translated(text, sensor) for text in clues.described if text]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise UsageError(f'<Dataset>: has band {double!r} twice; rename or drop one')
+
+
+def _numeric(array: xr.DataArray) -> xr.DataArray:
+    """Refuse what holds no numbers."""
+    if array.dtype.kind not in 'iuf':
+        raise UsageError(f'<{_stem(array)}>: holds {array.dtype} values; convert it to numbers first')
+    return array
+
+
+def _raster(array: xr.DataArray, grid: GeoBox) -> ArrayRaster:
+    return ArrayRaster(array, grid, f'<{_stem(array)}>', _nodata(array))
+
+
+def _clues(
+    source: xr.DataArray | xr.Dataset,
+    places: Sequence[tuple[xr.DataArray, int]],
+    grids: Sequence[GeoBox],
+    texts: Sequence[str],
+) -> Clues:
+    """Collect what an object says of itself in attributes and scalar coordinates, as STAC readers do."""
+    first = places[0][0]
+    stated: dict[str, Any] = {str(key): value for key, value in first.attrs.items()}
+    stated |= {str(key): value for key, value in source.attrs.items()}
+    for key, coordinate in source.coords.items():
+        if coordinate.size == 1 and coordinate.dtype.kind in 'OSUbif':
+            stated[str(key)] = coordinate.values.reshape(-1)[0]
+    attributes = {key.lower(): str(v) for key, v in stated.items() if isinstance(v, _PLAIN)}
+    described = {id(layer): _described(layer) for layer, _ in places}
+    sizes = [size for grid in grids if grid.crs is not None and (size := ground_size(grid)) is not None]
+    return Clues(
+        [described[id(layer)][at] for layer, at in places],
+        first.dtype,
+        [text for text in texts if text],
+        ['undefined'] * len(places),
+        _nodata(first),
+        min(sizes) if sizes else None,
+        attributes,
+        [_wavelength(layer, at) for layer, at in places],
+    )
+
+
+_PLAIN: Final = (str, bool, int, float, np.str_, np.bool_, np.integer, np.floating)
+
+
+def _wavelength(array: xr.DataArray, at: int) -> float | None:
+    """Wavelength of a band in nm, where a coordinate or an attribute states it (in um in STAC)."""
+    stated = array.coords.get('center_wavelength', array.attrs.get('center_wavelength'))
+    if stated is None:
+        return None
+    values = np.atleast_1d(np.asarray(stated))
+    try:
+        value = float(values[at if len(values) > 1 else 0])
+    except (TypeError, ValueError, IndexError):
+        return None
+    return None if not np.isfinite(value) else value * 1000 if value < 100 else value
 
 
 def _source_stem(source: xr.DataArray | xr.Dataset) -> str:
@@ -144,26 +227,6 @@ def _stem(array: xr.DataArray) -> str:
     if name and not _MADE_UP.search(name):
         return name
     return _source_stem(array) or 'array'
-
-
-def _band_sources(
-    array: xr.DataArray, bands: Sequence[str] | None
-) -> tuple[dict[str, BandSource], tuple[str, ...]]:
-    """Name the bands of an array and say where they are; also what to tell about the names."""
-    path = f'<{_stem(array)}>'
-    if array.dtype.kind not in 'iuf':
-        raise UsageError(f'{path}: holds {array.dtype} values; convert it to numbers first')
-    array = _as_bands(array, path)
-    naming = _naming(array)
-    if bands is not None:
-        naming = choose_bands(path, naming, bands)
-    raster = ArrayRaster(array, geobox_of(array, path), path, _nodata(array))
-    units = array.attrs.get('units')
-    sources = {
-        name: BandSource(raster, index, _stated_scaling(array, index - 1), units)
-        for name, index in naming.indexes.items()
-    }
-    return sources, naming.notes
 
 
 def _as_bands(array: xr.DataArray, path: str) -> xr.DataArray:
@@ -193,32 +256,26 @@ def _as_bands(array: xr.DataArray, path: str) -> xr.DataArray:
     return array.transpose(band, y, x)
 
 
-def _naming(array: xr.DataArray) -> Naming:
-    of_band = band_of_stem(_source_stem(array))
+def _described(array: xr.DataArray) -> list[str | None]:
+    """What an array says of each of its bands."""
     dim = array.dims[0]
     count = array.sizes[dim]
-    described: list[str | None] = [None] * count
     long_name = array.attrs.get('long_name')
     if dim in array.coords and array[dim].dtype.kind in 'OSU':
-        described = [str(label) for label in array[dim].values]
-    elif isinstance(long_name, list | tuple) and len(long_name) == count:
-        described = [str(label) for label in long_name]
-    elif count == 1:
-        described = [_single_name(array)]
-    return name_bands(
-        range(1, count + 1),
-        described,
-        colors=['undefined'] * count,
-        dtype=array.dtype,
-        file_band=of_band[1] if of_band else None,
-    )
+        return [str(label) for label in array[dim].values]
+    if isinstance(long_name, list | tuple) and len(long_name) == count:
+        return [str(label) for label in long_name]
+    if count == 1:
+        of_band = band_of_stem(_source_stem(array))
+        return [_single_name(array) or (of_band[1] if of_band else None)]
+    return [None] * count
 
 
 def _single_name(array: xr.DataArray) -> str | None:
     """Name an array's only band: canonically if anything does, else as the array is called."""
     words = [str(word) for word in (array.name, array.attrs.get('long_name')) if word]
     words = [word for word in words if not _MADE_UP.search(word)]
-    return next((word for word in words if canonical_name(word)), words[0] if words else None)
+    return next((word for word in words if spell(word) != Spelling()), words[0] if words else None)
 
 
 def _nodata(array: xr.DataArray) -> float | None:

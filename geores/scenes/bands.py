@@ -1,29 +1,29 @@
-"""Names of bands: how files spell them, which of them mean the same, and which a raster's bands get.
+"""Names of bands: how files spell them, which of them mean the same, and what their user calls them.
 
-`name_bands` names the bands of one raster by what it says of itself or looks like, `choose_bands` by what
-its user says.
+Which sensor's bands they are, and so which names a raster's bands get, `geores.scenes.identify` decides.
 """
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
-
 from geores.errors import UsageError
+from geores.scenes.sensors import SENSORS, SENTINEL2_LIKE
 
 __all__ = [
     'SENTINEL1_BANDS',
     'SENTINEL2_BANDS',
+    'SENTINEL2_NUMBERS',
     'WAVELENGTHS',
     'Naming',
+    'Spelling',
     'band_of_stem',
     'canonical_name',
     'choose_bands',
     'find_name',
-    'name_bands',
-    'sensor_of',
+    'spell',
+    'translated',
 ]
 
 SENTINEL2_BANDS: Final = {
@@ -63,29 +63,135 @@ WAVELENGTHS: Final = {
 SENTINEL1_BANDS: Final = ('VV', 'VH', 'HH', 'HV')
 
 _COMMON: Final = {common: band for band, common in SENTINEL2_BANDS.items()}
+SENTINEL2_NUMBERS: Final[Mapping[str, str]] = _COMMON
+"""Sentinel-2's own name of each band by its common name."""
 
-_OTHER_SPELLINGS: Final = {
+_WORDS: Final = {
+    'red': 'red',
+    'green': 'green',
+    'blue': 'blue',
+    'alpha': 'alpha',
+    'coastal': 'coastal',
+    'coastal aerosol': 'coastal',
+    'coastal blue': 'coastal',
+    'ultra blue': 'coastal',
+    'green i': 'green_i',
+    'greeni': 'green_i',
+    'yellow': 'yellow',
+    'rededge': 'rededge',
+    'red edge': 'rededge',
+    'nir': 'nir',
+    'near infrared': 'nir',
+    'near infra red': 'nir',
+    'nir08': 'nir08',
+    'nir8a': 'nir08',
+    'nir narrow': 'nir08',
+    'narrow nir': 'nir08',
+    'nir09': 'nir09',
+    'water vapour': 'nir09',
+    'cirrus': 'cirrus',
+    'pan': 'pan',
+    'panchromatic': 'pan',
+    'swir16': 'swir16',
+    'swir22': 'swir22',
+    'lwir': 'lwir',
+    'lwir11': 'lwir11',
+    'lwir12': 'lwir12',
+    **{f'swir{gap}{number}': name for gap in ('', ' ') for number, name in ((1, 'swir16'), (2, 'swir22'))},
+    **{
+        f'{word}{number}': name
+        for word in ('rededge', 'red edge ', 'vegetation red edge ')
+        for number, name in ((1, 'rededge1'), (2, 'rededge2'), (3, 'rededge3'), (4, 'nir08'))
+    },
     'rededge071': 'rededge1',
     'rededge075': 'rededge2',
     'rededge074': 'rededge2',
     'rededge078': 'rededge3',
-    'rededge4': 'nir08',
-    'nir8a': 'nir08',
-    'nir_narrow': 'nir08',
-    'swir1': 'swir16',
-    'swir2': 'swir22',
 }
+"""Common names by how files spell them, in small letters and with blanks between the words."""
+
+_NOISE: Final = frozenset(
+    ['band', 'vis', 'sr', 'toa', 'boa', 'surface', 'reflectance', 'channel', 'nm', 'um', 'the', 'of', 'in']
+)
 
 _S2 = r'B(0?[1-9]|1[0-2]|8A)'
-_RESOLUTION = r'(?:[_ ]?(?P<metres>10|20|60)m)?'
+_RESOLUTION = r'(?:[_ ]?(?P<metres>10|15|20|30|60)m)?'
 _S2_NAME: Final = re.compile(rf'{_S2}{_RESOLUTION}(?:[\s,;:(].*)?', re.IGNORECASE | re.DOTALL)
 _S1_NAME: Final = re.compile(r'(?:.*[_ ])?(VV|VH|HH|HV)(?:[_ ]db)?', re.IGNORECASE)
-_STEM: Final = re.compile(rf'(?P<before>.*[_.-])?(?P<band>{_S2}|VV|VH|HH|HV){_RESOLUTION}')
-_LANDSAT_STEM: Final = re.compile(r'L[COTEM]0[4-9]_')
+_NUMBERED: Final = re.compile(
+    r'(?:(?P<prefix>SR|ST|TOA|BOA|OLI|TIRS|ETM|TM|MSI)[_ -]?)?(?P<word>band|channel|b)[_ -]?'
+    rf'(?P<number>\d{{1,2}}(?:A|_VCID_[12])?){_RESOLUTION}(?P<rest>$|[\s,;:_(-].*)',
+    re.IGNORECASE | re.DOTALL,
+)
+_NANOMETRES: Final = re.compile(
+    r'(?<![\d.])(\d{3,4}(?:\.\d+)?|\d?\.\d+)\s*(nm|nanometers|um|µm|μm|micrometers)', re.I
+)
+_BAND = r'(?:(?:SR|ST)_)?B(?:0?[1-9]|1[0-2]|8A)(?:_VCID_[12])?'
+_COLOUR = r'red|green|blue|nir|nir08|nir09|coastal|rededge[1-3]?|swir16|swir22'
+_STEM: Final = re.compile(rf'(?P<before>.*[_.-])?(?P<band>{_BAND}|VV|VH|HH|HV){_RESOLUTION}')
+_OTHER_STEM: Final = re.compile(
+    rf'(?P<before>.*[_.-])?(?P<band>vv|vh|hh|hv|{_COLOUR})(?:\.rtc)?(?:-\d{{8}}t\w+-\d{{8}}t\w+(?:-\w+)*)?'
+)
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """What a text says of a band.
+
+    Attributes:
+        number: its number without leading zeros ('4', '8A', '6_VCID_1'), or None.
+        word: how the number is written: 'padded' (B04), 'plain' (B4), or 'placeholder' (b4, Band 4, Band_4).
+        prefix: what stands before it, such as 'SR' or 'ST', or None.
+        common: common name, such as 'red', or polarisation, or None.
+        wavelength: in nm, or None.
+    """
+
+    number: str | None = None
+    word: str | None = None
+    prefix: str | None = None
+    common: str | None = None
+    wavelength: float | None = None
+
+
+def spell(text: str | None) -> Spelling:
+    """Read what a description, a coordinate or a file's name says of a band.
+
+    Example:
+        >>> spell('SR_B4').number, spell('Band 1 (Red)').common, spell('vis-red').common, spell('NDVI')
+        ('4', 'red', 'red', Spelling(number=None, word=None, prefix=None, common=None, wavelength=None))
+    """
+    text = (text or '').strip()
+    wavelength = _wavelength(text)
+    if match := _NUMBERED.fullmatch(text):
+        number = match['number'].upper()
+        letter = match['word'] in {'b', 'B'}
+        plain = match['word'] == 'B' or match['prefix'] or number.endswith('A')
+        word = 'padded' if letter and number.startswith('0') else 'plain' if plain else 'placeholder'
+        prefix = match['prefix'].upper() if match['prefix'] else None
+        return Spelling(number.lstrip('0') or None, word, prefix, _common(match['rest']), wavelength)
+    if match := _S1_NAME.fullmatch(text):
+        return Spelling(common=match[1].upper())
+    return Spelling(common=_common(text), wavelength=wavelength)
+
+
+def _common(text: str) -> str | None:
+    """Find the common name that a text consists of, but for words that say nothing about it."""
+    text = _NANOMETRES.sub(' ', text.lower())
+    words = [word for word in re.split(r'[^a-z0-9]+', text) if word]
+    whole = ' '.join(words)
+    short = ' '.join(word for word in words if word not in _NOISE)
+    return _WORDS.get(whole) or _WORDS.get(short) or _WORDS.get(re.sub(r' \d$', '', short))
+
+
+def _wavelength(text: str) -> float | None:
+    match = _NANOMETRES.search(text)
+    if match is None:
+        return None
+    return float(match[1]) * (1.0 if match[2].lower().startswith('n') else 1000.0)
 
 
 def canonical_name(text: str) -> str | None:
-    """Give the name that geores uses for a band, or None for one that it does not know.
+    """Give the name that geores uses for a band of Sentinel-2, Sentinel-1 or a colour; None for others.
 
     Args:
         text: a description, a coordinate or a user's word, such as 'b2', 'B02_10m',
@@ -100,66 +206,64 @@ def canonical_name(text: str) -> str | None:
         return f'B{match[1].upper().zfill(2)}'
     if match := _S1_NAME.fullmatch(text):
         return match[1].upper()
-    word = text.lower()
-    word = _OTHER_SPELLINGS.get(word, word)
-    return word if word in _COMMON or word == 'alpha' else None
+    return _common(text)
 
 
 def band_of_stem(stem: str) -> tuple[str, str, int | None] | None:
     """Split the stem of a band file's name, or return None when it names no band.
 
     Args:
-        stem: such as 'T33UUU_20170216T102101_B02_10m' or 'B02'.
+        stem: such as 'T33UUU_20170216T102101_B02_10m', 'LC08_L2SP_193023_20210310_20210317_02_T1_SR_B4' or
+            'B02'.
 
     Returns:
-        What precedes the band, the band's canonical name, and the resolution in m that the name
-        states. Landsat's files give None: its B04 is another band than Sentinel-2's.
+        What precedes the band, the band as the name spells it, and the resolution in m that the name states.
     """
-    match = _STEM.fullmatch(stem)
-    if match is None or _LANDSAT_STEM.match(stem):
+    match = _STEM.fullmatch(stem) or _OTHER_STEM.fullmatch(stem)
+    if match is None:
         return None
-    name = canonical_name(match['band'])
-    metres = match['metres']
-    return (match['before'] or '', name or '', int(metres) if metres else None)
+    metres = match.groupdict().get('metres')
+    return match['before'] or '', match['band'], int(metres) if metres else None
 
 
-def _is_sentinel2_like(names: Collection[str]) -> bool:
-    """Whether bands under common names are Sentinel-2's rather than those of a plain image.
+def translated(name: str, sensor: str | None) -> str:
+    """Give the name that a band has in scenes of a sensor.
 
-    Several satellites and every aerial camera have a 'red'; the red edge, or a wide near-infrared
-    beside a short-wave infrared, tell Sentinel-2.
+    Args:
+        name: as a user or a file has it, such as 'B4'.
+        sensor: a name of `SENSORS`, or None, for which numbers are Sentinel-2's.
     """
-    present = set(names)
-    red_edge = {'rededge1', 'rededge2', 'rededge3', 'nir09'}
-    return bool(present & red_edge) or ('nir' in present and bool(present & {'swir16', 'swir22'}))
+    numbers = SENSORS[sensor].numbers if sensor in SENSORS else {}
+    if numbers and sensor not in SENTINEL2_LIKE:
+        said = spell(name)
+        return numbers.get(said.number or '') or said.common or name
+    return canonical_name(name) or name
 
 
-def find_name(name: str, names: Collection[str], *, sensor: str | None = None) -> str | None:
+def find_name(name: str, names: Collection[str], *, sentinel2: Collection[str] = ()) -> str | None:
     """Find a band among others by its name or an alias.
 
     Args:
         name: as a user or a model's card has it.
         names: names of the bands that there are.
-        sensor: where they come from, if known otherwise than by their names; 'B04' is sought as
-            'red' in Sentinel-2 only.
+        sentinel2: those of them that come from Sentinel-2, or are made like its bands: 'B04' is sought as
+            'red' among these only.
 
     Returns:
         The one of `names` that is meant, or None.
     """
+    if name in names:
+        return name
     known = canonical_name(name) or name
-    wanted = [name, known, _COMMON.get(known)]
-    if known in SENTINEL2_BANDS and 'Sentinel-2' in {sensor, sensor_of(names)}:
-        wanted.append(SENTINEL2_BANDS[known])
-    return next((other for other in wanted if other in names), None)
-
-
-def sensor_of(names: Collection[str]) -> str | None:
-    """Name the sensor that bands of these canonical names come from, where they tell."""
-    if any(name in SENTINEL2_BANDS for name in names) or _is_sentinel2_like(names):
-        return 'Sentinel-2'
-    if any(name in SENTINEL1_BANDS for name in names):
-        return 'Sentinel-1'
-    return None
+    for wanted in (known, _COMMON.get(known)):
+        if wanted in names:
+            return wanted
+    common = SENTINEL2_BANDS.get(known)
+    if common in sentinel2:
+        return common
+    # Sensors of one near infrared call it either way; Sentinel-2 has both.
+    other = {'nir': 'nir08', 'nir08': 'nir'}.get(known)
+    return other if other in names and other not in sentinel2 else None
 
 
 @dataclass(frozen=True)
@@ -170,51 +274,13 @@ class Naming:
         indexes: 1-based index of each band by its name, in order.
         is_stated: whether the raster itself gives the names.
         notes: what the user should know about them.
+        sensor: the sensor whose bands they are, where known.
     """
 
     indexes: Mapping[str, int]
     is_stated: bool = False
     notes: tuple[str, ...] = ()
-
-
-def name_bands(
-    indexes: Sequence[int],
-    described: Sequence[str | None],
-    *,
-    colors: Sequence[str],
-    dtype: np.dtype,
-    file_band: str | None = None,
-) -> Naming:
-    """Name bands by description, by the file's name, by colour interpretation, or by number.
-
-    Args:
-        indexes: 1-based indexes of the bands, alpha left out.
-        described: description of each of these, or None.
-        colors: colour interpretation of each of these.
-        dtype: type of the values: three or four unnamed bands of 8 bits are taken to be colours.
-        file_band: band that the file's name gives.
-    """
-    numbers = [f'band{index}' for index in indexes]
-    names = [
-        canonical_name(text) or text.strip() or number if text else number
-        for text, number in zip(described, numbers, strict=True)
-    ]
-    if names != numbers and len(set(names)) == len(names):
-        return Naming(dict(zip(names, indexes, strict=True)), is_stated=True)
-    if file_band and len(indexes) == 1:
-        return Naming({file_band: indexes[0]}, is_stated=True)
-    if {'red', 'green', 'blue'} <= set(colors):
-        known = {color for color in colors if canonical_name(color) and colors.count(color) == 1}
-        names = [color if color in known else number for color, number in zip(colors, numbers, strict=True)]
-        return Naming(dict(zip(names, indexes, strict=True)))
-    if dtype == np.uint8 and len(indexes) in {3, 4}:
-        names = ['red', 'green', 'blue', *numbers[3:]]
-        note = 'bands are taken to be red, green, blue: nothing says so; --bands (bands=) names them'
-        return Naming(dict(zip(names, indexes, strict=True)), notes=(note,))
-    note = f'bands have no names: called {", ".join(numbers)}; --bands (bands=) names them'
-    if 'palette' in colors:
-        note += '; colours come from a palette: expand it first with `gdal_translate -expand rgb`'
-    return Naming(dict(zip(numbers, indexes, strict=True)), notes=(note,))
+    sensor: str | None = None
 
 
 def choose_bands(path: str, naming: Naming, bands: Sequence[str], *, alpha: int | None = None) -> Naming:
@@ -230,12 +296,16 @@ def choose_bands(path: str, naming: Naming, bands: Sequence[str], *, alpha: int 
     Raises:
         UsageError: if their number is not that of the bands, or one comes twice.
     """
-    wanted = [canonical_name(band) or band for band in bands]
+    wanted = [translated(band, naming.sensor) for band in bands]
     if len(set(wanted)) < len(wanted) or not wanted:
         raise UsageError(f'--bands {",".join(bands)}: name at least one band and each once')
-    own = [find_name(name, naming.indexes) for name in wanted]
+    sentinel2 = naming.indexes if naming.sensor in SENTINEL2_LIKE else ()
+    own = [
+        given if given in naming.indexes else find_name(name, naming.indexes, sentinel2=sentinel2)
+        for given, name in zip(bands, wanted, strict=True)
+    ]
     if naming.is_stated and None not in own:
-        return Naming({name: naming.indexes[name] for name in own if name}, is_stated=True)
+        return replace(naming, indexes={name: naming.indexes[name] for name in own if name})
     indexes = list(naming.indexes.values())
     if alpha is not None and 'alpha' in wanted:
         indexes = sorted([*indexes, alpha])
@@ -246,4 +316,6 @@ def choose_bands(path: str, naming: Naming, bands: Sequence[str], *, alpha: int 
             'give one name for each'
         )
     named = zip(wanted, indexes, strict=True)
-    return Naming({name: index for name, index in named if index != alpha}, is_stated=True)
+    return Naming(
+        {name: index for name, index in named if index != alpha}, is_stated=True, sensor=naming.sensor
+    )

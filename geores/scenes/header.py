@@ -1,7 +1,8 @@
 """What a raster file or an xarray object says about itself: read once, without any pixels."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
@@ -139,6 +140,8 @@ class Header:
         shares_blocks: whether a block holds all the bands (interleaved by pixel).
         has_overviews: whether coarser copies of its pixels can be read for little.
         notes: what the user should be told about where it lies.
+        tags: what the file states of the whole in its tags, keys in small letters.
+        wavelengths: of each band in nm where its tags state one, or None.
     """
 
     path: str
@@ -159,6 +162,8 @@ class Header:
     shares_blocks: bool
     has_overviews: bool = False
     notes: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    wavelengths: tuple[float | None, ...] = ()
 
     @property
     def is_georeferenced(self) -> bool:
@@ -204,7 +209,22 @@ def read_header(path: str, *, allow_vrt: bool = False) -> Header:
             shares_blocks=structure.get('INTERLEAVE') == 'PIXEL',
             has_overviews=bool(dataset.overviews(1)),
             notes=_notes(dataset),
+            tags={key.lower(): value for key, value in dataset.tags().items()},
+            wavelengths=tuple(_wavelength(dataset, index) for index in dataset.indexes),
         )
+
+
+def _wavelength(dataset: DatasetReader, index: int) -> float | None:
+    """Central wavelength of a band in nm, as its tags state it in one of the usual ways."""
+    tags = {key.lower(): value for key, value in dataset.tags(index).items()}
+    tags |= {key.lower(): value for key, value in dataset.tags(index, ns='IMAGERY').items()}
+    for key in ('central_wavelength_um', 'center_wavelength', 'central_wavelength', 'wavelength'):
+        try:
+            value = float(tags[key].split()[0])
+        except (KeyError, ValueError, IndexError):
+            continue
+        return value * 1000 if value < 100 else value  # micrometres, as STAC has it
+    return None
 
 
 def known_crs(crs: rasterio.CRS | None) -> CRS | None:

@@ -10,7 +10,7 @@ import xarray as xr
 
 from geores.errors import SceneError, UsageError
 from geores.scenes.arrays import scene_from_array
-from geores.scenes.assembly import scene_from_file, scene_from_folder
+from geores.scenes.files import scene_from_file, scene_from_folder
 from geores.scenes.gdal import is_remote
 from geores.scenes.raster import FileRaster
 from geores.scenes.scene import Scene, merge_scenes
@@ -28,6 +28,8 @@ def open_scene(
     bands: Sequence[str] | None = None,
     name: str | None = None,
     allow_vrt: bool = False,
+    sensor: str | None = None,
+    offset: str | float = 'auto',
 ) -> Scene:
     """Open a scene; only headers are read.
 
@@ -40,6 +42,9 @@ def open_scene(
             source names its bands itself, those to keep, in this order.
         name: name of the scene; the product id, tile and date, or file stem unless given.
         allow_vrt: whether a GDAL virtual raster, which reads other files, may be opened.
+        sensor: which sensor it is of, with its level where there are several, such as 'sentinel-2-l2a',
+            'landsat-8-l2', 'hls-s30', 'planetscope-sr', 'naip' or 'rgb'; decided from the source if None.
+        offset: what is to be added to Sentinel-2's digital numbers: 'none' or -1000; 'auto' decides it.
 
     Raises:
         SceneError: if a source is missing, not a raster, or of a format that is not allowed.
@@ -47,9 +52,9 @@ def open_scene(
         UsageError: if the number of names is not that of the bands, or sources share a band.
     """
     if isinstance(source, str | os.PathLike | xr.DataArray | xr.Dataset):
-        scene = _open_one(source, bands, allow_vrt)
+        scene = _open_one(source, bands, allow_vrt, sensor, offset)
     else:
-        scenes = [_open_one(one, None, allow_vrt) for one in source]
+        scenes = [_open_one(one, None, allow_vrt, sensor, offset) for one in source]
         if not scenes:
             raise UsageError('no source given: name at least one file, folder or array')
         scene = scenes[0] if len(scenes) == 1 else merge_scenes(scenes)
@@ -62,19 +67,21 @@ def open_scene(
     )
 
 
-def _open_one(source: Source, bands: Sequence[str] | None, allow_vrt: bool) -> Scene:
+def _open_one(
+    source: Source, bands: Sequence[str] | None, allow_vrt: bool, sensor: str | None, offset: str | float
+) -> Scene:
     if isinstance(source, xr.DataArray | xr.Dataset):
-        return scene_from_array(source, bands=bands)
+        return scene_from_array(source, bands=bands, sensor=sensor, offset=offset)
     path = os.fspath(source)
     if not path.strip():
         raise SceneError("'': is not a path; give a raster file or a folder of band files")
     if not is_remote(path) and os.path.isdir(path):
-        return scene_from_folder(path, bands=bands)
+        return scene_from_folder(path, bands=bands, sensor=sensor, offset=offset)
     if _METADATA.fullmatch(os.path.basename(path)) and not is_remote(path):
         raise SceneError(
             f'{path}: is the metadata of a product; give its folder, {os.path.dirname(path) or "."}'
         )
-    return scene_from_file(path, bands=bands, allow_vrt=allow_vrt)
+    return scene_from_file(path, bands=bands, allow_vrt=allow_vrt, sensor=sensor, offset=offset)
 
 
 def _file_name(text: str) -> str:

@@ -3,11 +3,13 @@
 Masks are Sentinel-2's scene classification, or a raster named as a cloud mask.
 """
 
+import json
 import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
@@ -15,6 +17,7 @@ from xml.etree import ElementTree
 from geores.errors import SceneError
 from geores.scenes.bands import SENTINEL2_BANDS
 from geores.scenes.scene import SceneMask
+from geores.scenes.sensors import NAIP, PLANETSCOPE, SENTINEL1, SENTINEL2, SURFACE, landsat
 
 __all__ = [
     'CLOUD_MASK',
@@ -25,6 +28,7 @@ __all__ = [
     'mask_kind',
     'product_of_text',
     'product_root',
+    'stac_attributes',
 ]
 
 SCL: Final = 'SCL'
@@ -76,18 +80,49 @@ def _rank(file: Path, kind: str, prefix: str) -> tuple[bool, bool, int]:
     return not file.stem.startswith(prefix), kind != SCL, metres[0] if metres else 0
 
 
-_PRODUCT: Final = re.compile(
-    r'S2[A-D]_MSI(?P<level>L1C|L2A)_(?P<date>\d{8})T\d{6}_N(?P<baseline>\d{4})_R\d{3}_T\w{5}'
+_DAY = r'(?P<date>\d{4}[01]\d[0-3]\d)'
+_PATTERNS: Final = tuple(
+    (re.compile(pattern, re.IGNORECASE), what)
+    for pattern, what in (
+        (
+            rf'S2[A-D]_MSI(?P<level>L1C|L2A)_{_DAY}T\d{{6}}(?:_N(?P<baseline>\d{{4}}))?_R\d{{3}}_T\w{{5}}',
+            SENTINEL2,
+        ),
+        # Earth Search; the number counts products of the day.
+        (rf'S2[A-D]_\d{{1,2}}[A-Z]{{3}}_{_DAY}_\d+_(?P<level>L1C|L2A)', SENTINEL2),
+        (rf'S2[A-D]_T\d{{2}}[A-Z]{{3}}_{_DAY}T\d{{6}}_(?P<level>L1C|L2A)', SENTINEL2),
+        (
+            rf'HLS[._-]?(?P<kind>[SL])30(?:[._-]T\d{{2}}[A-Z]{{3}}[._-](?:(?P<ordinal>\d{{7}})|{_DAY})T\d{{6}})?',
+            'HLS',
+        ),
+        # Earth Engine; the second time is that of processing.
+        (rf'(?<![A-Z0-9]){_DAY}T\d{{6}}_\d{{8}}T\d{{6}}_T\d{{2}}[A-Z]{{3}}(?![A-Z0-9])', SENTINEL2),
+        (rf'(?<![A-Z0-9])T\d{{2}}[A-Z]{{3}}_{_DAY}T\d{{6}}', SENTINEL2),
+        (rf'S1[A-D]_[A-Z0-9]{{2}}_[A-Z0-9_]{{4}}_[A-Z0-9]{{4}}_{_DAY}T\d{{6}}', SENTINEL1),
+        (rf'S1[A-D]_(?:IW|EW|S\d)_{_DAY}T\d{{6}}_[DS][VH][PRO]_RTC\d\d', SENTINEL1),
+        (r's1[a-d]-(?:iw|ew|s\d)-\w+-(?:vv|vh|hh|hv)-(?P<date>\d{8})t\d{6}', SENTINEL1),
+        (
+            rf'(?<![A-Z0-9])L[COTE]0(?P<number>[4-9])_(?:(?P<level>L[12])(?:TP|GT|GS|SP|SR)_)?\d{{6}}_{_DAY}',
+            'Landsat',
+        ),
+        (r'(?<![A-Z0-9])L[COTE]0?(?P<number>[4-9])(?![0-9])', 'Landsat'),
+        (r'(?<![A-Z0-9])L[CTEO](?P<number>[4-9])\d{13}[A-Z]{3}\d\d', 'Landsat'),
+        (r'(?<![A-Z])landsat[ _-]?(?P<number>[4-9])(?![0-9])', 'Landsat'),
+        (
+            rf'(?<!\d){_DAY}_\d{{6}}_(?:\d{{2}}_)?[0-9a-f]{{4}}_[13][AB](?![A-Z0-9])(?:_(?P<asset>Analytic|Visual)'
+            r'(?:MS)?(?P<surface>_SR)?)?',
+            PLANETSCOPE,
+        ),
+        (r'(?<![A-Z0-9])[13][AB]_(?P<asset>Analytic|Visual)(?:MS)?(?P<surface>_SR)?', PLANETSCOPE),
+        (r'(?<![A-Z0-9])m_\d{7}_[ns][ew]_\d{1,2}_[\dh.]{1,3}_(?P<date>\d{8})', NAIP),
+    )
 )
-_TILE: Final = re.compile(r'(?<![A-Z0-9])T\d{2}[A-Z]{3}_(?P<date>\d{8})T\d{6}')
-_SENTINEL1: Final = re.compile(r'S1[A-D]_[A-Z0-9]{2}_[A-Z0-9_]{4}_[A-Z0-9]{4}_(?P<date>\d{8})T\d{6}')
-_INSIDE_PRODUCT: Final = re.compile(r'R[126]0m|IMG_DATA|GRANULE|L(?:1C|2A)_T\w+')
+"""Names of products, and the sensor that each tells; earlier ones count for more."""
+_INSIDE_PRODUCT: Final = re.compile(r'R[126]0m|IMG_DATA|GRANULE|L(?:1C|2A)_T\w+|measurement')
 
-_FIRST_OFFSET_BASELINE: Final = 400
-_FIRST_OFFSET_DAY: Final = '2022-01-25'
-_OFFSET: Final = -1000.0
-_USER_BASELINE: Final = 9999
-_MAX_XML_BYTES: Final = 16 * 2**20
+_MAX_TEXT_BYTES: Final = 16 * 2**20
+_MAX_ITEM_BYTES: Final = 2**20
+_MOST_ITEMS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -96,26 +131,28 @@ class Product:
 
     Attributes:
         name: product id, or tile and date.
-        sensor: 'Sentinel-2' or 'Sentinel-1'.
-        level: 'L1C', 'L2A' or None.
+        sensor: a name of `geores.scenes.sensors.SENSORS`.
+        evidence: what tells the sensor.
+        level: processing level, or None.
         date: day of acquisition (YYYY-MM-DD), or None.
-        quantification: digital numbers per unit of reflectance.
-        offsets: what to add to a band's digital numbers first, by name of the band.
-        note: how the offset is known.
+        baseline: Sentinel-2's processing baseline, 509 for 05.09, where it is stated.
+        quantification: digital numbers per unit of Sentinel-2's reflectance.
+        offsets: what metadata state is to be added to a Sentinel-2 band's digital numbers first, by name of
+            the band; None where no metadata were found.
+        scalings: scale and offset of reflectance that metadata state, by the number or common name of a band.
+        is_picture: whether it is a picture for display.
     """
 
     name: str
     sensor: str
+    evidence: str = ''
     level: str | None = None
     date: str | None = None
+    baseline: int | None = None
     quantification: float = 10000.0
     offsets: Mapping[str, float] | None = None
-    note: str | None = None
-
-    def scale_and_offset(self, band: str) -> tuple[float, float]:
-        """Return what turns digital numbers of a Sentinel-2 band into reflectance."""
-        added = (self.offsets or {}).get(band, 0.0)
-        return 1 / self.quantification, added / self.quantification
+    scalings: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    is_picture: bool = False
 
 
 def product_root(path: Path) -> Path:
@@ -131,7 +168,7 @@ def find_product(path: Path, prefix: str) -> Product | None:
     """Find out which product a file or folder belongs to.
 
     Args:
-        path: a band file or a folder.
+        path: a raster file or a folder.
         prefix: what precedes the band in the names of the files, where they share it.
 
     Raises:
@@ -143,6 +180,10 @@ def find_product(path: Path, prefix: str) -> Product | None:
         metadata = root / f'MTD_MSI{level}.xml'
         if metadata.is_file():
             return _from_metadata(metadata, level, named)
+    if named is not None and named.sensor.startswith('Landsat'):
+        return _with_landsat_metadata(root, named)
+    if named is not None and named.sensor == PLANETSCOPE:
+        return _with_planet_metadata(root, named)
     return named
 
 
@@ -151,41 +192,43 @@ def product_of_text(*texts: str) -> Product | None:
 
     A product id in any of them counts for more than a tile and date in another.
     """
-    for pattern in (_PRODUCT, _TILE, _SENTINEL1):
+    for pattern, what in _PATTERNS:
         for text in texts:
             if match := pattern.search(text):
-                name = text.removesuffix('.SAFE').strip('_.-')
-                return _identified(name, match)
+                return _identified(text.removesuffix('.SAFE').strip('_.-'), match, what)
     return None
 
 
-def _identified(name: str, match: re.Match[str]) -> Product:
-    date = match['date']
-    day = f'{date[:4]}-{date[4:6]}-{date[6:8]}'
-    if match.re is _PRODUCT:
-        product = Product(name, 'Sentinel-2', match['level'], day)
-        return _with_baseline(product, int(match['baseline']))
-    if match.re is _TILE:
-        return _without_baseline(Product(name, 'Sentinel-2', None, day))
-    return Product(name, 'Sentinel-1', None, day)
+def _identified(name: str, match: re.Match[str], what: str) -> Product:
+    found = match.groupdict()
+    level = (found.get('level') or '').upper() or None
+    if what == 'HLS':
+        sensor, level = f'HLS {found["kind"].upper()}30', SURFACE
+    elif what == 'Landsat':
+        sensor = landsat(int(found['number']))
+    else:
+        sensor = what
+        level = SURFACE if found.get('surface') else level
+    baseline = found.get('baseline')
+    return Product(
+        name,
+        sensor,
+        f'the name {match[0]} is of {sensor}',
+        level,
+        _day(found.get('date'), found.get('ordinal')),
+        int(baseline) if baseline else None,
+        is_picture=(found.get('asset') or '').lower() == 'visual',
+    )
 
 
-def _with_baseline(product: Product, baseline: int) -> Product:
-    if baseline == _USER_BASELINE:
-        note = 'processing baseline not stated (N9999): reflectance = DN / 10000 without offset'
-        return replace(product, note=note)
-    if baseline < _FIRST_OFFSET_BASELINE:
-        return product
-    note = f'offset of {_OFFSET:.0f} applied: processing baseline {baseline / 100:05.2f}'
-    return replace(product, offsets=dict.fromkeys(SENTINEL2_BANDS, _OFFSET), note=note)
-
-
-def _without_baseline(product: Product) -> Product:
-    if (product.date or '') < _FIRST_OFFSET_DAY:
-        note = 'processing baseline not stated: reflectance = DN / 10000 without offset'
-        return replace(product, note=note)
-    note = f'offset of {_OFFSET:.0f} applied: sensed after processing baseline 04.00 began'
-    return replace(product, offsets=dict.fromkeys(SENTINEL2_BANDS, _OFFSET), note=note)
+def _day(date: str | None, ordinal: str | None) -> str | None:
+    """Bring a date, or a year and day of the year, to YYYY-MM-DD; None for what is no date."""
+    try:
+        if ordinal:
+            return datetime.strptime(f'{ordinal}+0000', '%Y%j%z').date().isoformat()
+        return datetime.strptime(f'{date}+0000', '%Y%m%d%z').date().isoformat() if date else None
+    except ValueError:
+        return None
 
 
 def _from_metadata(path: Path, level: str, named: Product | None) -> Product:
@@ -205,16 +248,63 @@ def _from_metadata(path: Path, level: str, named: Product | None) -> Product:
         raise SceneError(f'{path}: holds no usable scale and offsets ({error}); restore it') from error
     uri = values.get('PRODUCT_URI', '').removesuffix('.SAFE')
     date = values.get('DATATAKE_SENSING_START') or values.get('PRODUCT_START_TIME') or ''
-    note = f'offset of {min(offsets.values(), default=0):.0f} applied, as the product states'
     return Product(
         name=uri or (named.name if named else path.parent.name.removesuffix('.SAFE')),
-        sensor='Sentinel-2',
+        sensor=SENTINEL2,
+        evidence=f'{path.name} describes a product of Sentinel-2',
         level=level,
         date=date[:10] or (named.date if named else None),
         quantification=quantification,
-        offsets=offsets or None,
-        note=note if any(offsets.values()) else None,
+        offsets=offsets,
     )
+
+
+_ENTRY: Final = re.compile(r'^\s*(\w+)\s*=\s*"?([^"\n]*?)"?\s*$', re.MULTILINE)
+_REFLECTANCE: Final = re.compile(r'REFLECTANCE_(MULT|ADD)_BAND_(\w+)')
+
+
+def _with_landsat_metadata(root: Path, named: Product) -> Product:
+    """Read a product's MTL.txt, which has the scales of bands, and at level 1 the sun's height."""
+    files = sorted(file for file in root.glob('*_MTL.txt') if named.name.startswith(file.name[:-8]))
+    if not files:
+        return named
+    text = _read(files[0]).decode('utf-8', 'replace')
+    if named.level == 'L2':
+        # Level 2 repeats the entries of level 1, of which its reflectance was made.
+        start = text.find('GROUP = LEVEL2_SURFACE_REFLECTANCE_PARAMETERS')
+        text = text[start : text.find('END_GROUP', start)] if start >= 0 else ''
+    entries = dict(_ENTRY.findall(text))
+    scales: dict[str, dict[str, float]] = {}
+    try:
+        # Level 1 is to be divided by the sine of the sun's height besides.
+        height = (
+            1.0 if named.level == 'L2' else math.sin(math.radians(float(entries.get('SUN_ELEVATION', 90))))
+        )
+        for key, value in entries.items():
+            if match := _REFLECTANCE.fullmatch(key):
+                scales.setdefault(match[2], {})[match[1]] = float(value) / height
+    except (ValueError, ZeroDivisionError) as error:
+        raise SceneError(f'{files[0]}: holds no usable scales ({error}); restore or remove it') from error
+    scalings = {number: (of['MULT'], of['ADD']) for number, of in scales.items() if len(of) == 2}
+    return replace(named, scalings=scalings, evidence=f'{named.evidence}, and {files[0].name} has its scales')
+
+
+def _with_planet_metadata(root: Path, named: Product) -> Product:
+    """Read what brings PlanetScope's radiances to reflectance from the XML file beside them."""
+    if named.level == SURFACE or named.is_picture:
+        return named
+    files = [file for file in sorted(root.glob('*_metadata*.xml')) if file.name[:20] == named.name[:20]]
+    if not files:
+        return named
+    scalings: dict[str, tuple[float, float]] = {}
+    for element in _parse(files[0]).iter():
+        values = {child.tag.rpartition('}')[2]: (child.text or '').strip() for child in element}
+        if {'bandNumber', 'reflectanceCoefficient'} <= values.keys():
+            try:
+                scalings[values['bandNumber']] = (float(values['reflectanceCoefficient']), 0.0)
+            except ValueError as error:
+                raise SceneError(f'{files[0]}: holds no usable scales ({error}); restore it') from error
+    return replace(named, scalings=scalings, level='top of atmosphere' if scalings else None)
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
@@ -227,11 +317,43 @@ class _NoDoctype(ElementTree.TreeBuilder):
 
 def _parse(path: Path) -> ElementTree.Element:
     try:
-        if path.stat().st_size > _MAX_XML_BYTES:
-            raise SceneError(f'is larger than {_MAX_XML_BYTES} bytes')
         parser = ElementTree.XMLParser(target=_NoDoctype())  # noqa: S314
-        return ElementTree.fromstring(path.read_bytes(), parser)  # noqa: S314
+        return ElementTree.fromstring(_read(path), parser)  # noqa: S314
     except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:
         raise SceneError(
             f'{path}: is not a readable product metadata file ({error}); restore or remove it'
         ) from error
+
+
+def _read(path: Path) -> bytes:
+    """Read a file of metadata, which is never large."""
+    try:
+        if path.stat().st_size > _MAX_TEXT_BYTES:
+            raise SceneError(f'{path}: is larger than {_MAX_TEXT_BYTES} bytes; restore or remove it')
+        return path.read_bytes()
+    except OSError as error:
+        raise SceneError(f'{path}: cannot be read ({error.strerror}); restore or remove it') from error
+
+
+def stac_attributes(folder: Path) -> dict[str, str]:
+    """Read the properties of the STAC item that lies in a folder beside its rasters, if one does.
+
+    Returns:
+        Properties with keys in small letters, and `id`; empty where there are several items or none.
+    """
+    items = []
+    for file in sorted(folder.glob('*.json'))[:_MOST_ITEMS]:
+        try:
+            item = json.loads(_read(file)) if file.stat().st_size <= _MAX_ITEM_BYTES else None
+        except (ValueError, OSError, RecursionError):
+            continue  # some other file of JSON
+        if (
+            isinstance(item, dict)
+            and item.get('type') == 'Feature'
+            and isinstance(item.get('properties'), dict)
+        ):
+            items.append(item)
+    if len(items) != 1:
+        return {}
+    properties = items[0]['properties'] | {key: items[0].get(key) for key in ('id', 'collection')}
+    return {str(k).lower(): str(v) for k, v in properties.items() if isinstance(v, str | int | float | bool)}

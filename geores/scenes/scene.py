@@ -18,8 +18,9 @@ from pyproj import Geod, Transformer
 from geores.errors import BandError, UsageError
 from geores.scenes.bands import SENTINEL1_BANDS, find_name
 from geores.scenes.raster import FileRaster, Raster
+from geores.scenes.sensors import SENTINEL2_LIKE
 
-__all__ = ['Band', 'Scene', 'SceneMask', 'describe', 'merge_scenes', 'notes_on_grid']
+__all__ = ['Band', 'Offset', 'Scene', 'SceneMask', 'describe', 'ground_size', 'merge_scenes', 'notes_on_grid']
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Band:
         scale: physical value = stored value * scale + offset; None when nothing states it.
         offset: see `scale`; both are None or neither is.
         units: units of the physical value: 'reflectance', 'dB', '8-bit' (0-255), or None when unknown.
+        sensor: name of the sensor that it comes from, where known.
     """
 
     name: str
@@ -41,6 +43,23 @@ class Band:
     scale: float | None = None
     offset: float | None = None
     units: str | None = None
+    sensor: str | None = None
+
+
+@dataclass(frozen=True)
+class Offset:
+    """What is known of the offset of Sentinel-2's digital numbers.
+
+    Attributes:
+        value: what is to be added to them: -1000 or 0; the least of the bands where they differ.
+        basis: what tells: 'user', 'metadata', 'baseline', 'flag' (of a catalogue, or of a name), 'pixels',
+            'date' (of acquisition, which is no more than likely) or 'unknown'.
+        note: what the user should be told.
+    """
+
+    value: float
+    basis: str
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,10 @@ class Scene:
         date: day of acquisition (YYYY-MM-DD), where known.
         notes: what the user should be told, one sentence each.
         mask: says where the ground is not seen, where the source brings such a mask.
+        evidence: what tells the sensor, the bands and the units, one phrase each.
+        offset: what is known of Sentinel-2's offset; None for other sensors. `geores.scenes.offset` checks it
+            against the pixels.
+        question: what has to be said before the bands or units can be relied on, or None.
     """
 
     name: str
@@ -83,6 +106,9 @@ class Scene:
     date: str | None = None
     notes: tuple[str, ...] = ()
     mask: SceneMask | None = None
+    evidence: tuple[str, ...] = ()
+    offset: Offset | None = None
+    question: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -145,7 +171,7 @@ class Scene:
 
         The root of width times height where they differ; None without a CRS.
         """
-        return _ground_size(self.geobox)
+        return ground_size(self.geobox)
 
     @property
     def nodata(self) -> float | None:
@@ -208,7 +234,8 @@ class Scene:
             raster.close()
 
     def _find(self, name: str) -> Band | None:
-        found = find_name(name, self.bands, sensor=self.sensor)
+        sentinel2 = {band.name for band in self.bands.values() if band.sensor in SENTINEL2_LIKE}
+        found = find_name(name, self.bands, sentinel2=sentinel2)
         return None if found is None else self.bands[found]
 
 
@@ -238,10 +265,14 @@ def merge_scenes(scenes: Sequence[Scene], name: str | None = None) -> Scene:
         bands=bands,
         notes=tuple(notes),
         mask=next((scene.mask for scene in scenes if scene.mask is not None), None),
+        evidence=tuple(dict.fromkeys(phrase for scene in scenes for phrase in scene.evidence)),
+        offset=next((scene.offset for scene in scenes if scene.offset is not None), None),
+        question=next((scene.question for scene in scenes if scene.question is not None), None),
     )
 
 
-def _ground_size(geobox: GeoBox) -> float | None:
+def ground_size(geobox: GeoBox) -> float | None:
+    """Side in metres on the ground of a pixel at the centre of a grid; None without a CRS."""
     if geobox.crs is None:
         return None
     rows, cols = geobox.shape
@@ -274,7 +305,8 @@ def describe(scene: Scene) -> dict[str, Any]:
     """Describe a scene by what its headers say; nothing is read.
 
     Returns:
-        JSON-able: `name`, `sensor`, `processing_level`, `units`, `date`, `crs`, `size` (columns and
+        JSON-able: `name`, `sensor`, `processing_level`, `units`, `offset` (of Sentinel-2's digital numbers),
+        `evidence` (what tells these), `question` (what has to be said), `date`, `crs`, `size` (columns and
         rows), `gsd` (m), `bounds` (in the CRS: left, bottom, right, top), `mask` (kind and path of the one
         that the scene brings), `bands` (a dict for each,
         with the resolution in units of its CRS) and `notes`.
@@ -286,6 +318,9 @@ def describe(scene: Scene) -> dict[str, Any]:
         'sensor': scene.sensor,
         'processing_level': scene.processing_level,
         'units': scene.units,
+        'offset': None if scene.offset is None else scene.offset.value,
+        'evidence': list(scene.evidence),
+        'question': scene.question,
         'date': scene.date,
         'crs': None if scene.crs is None else str(scene.crs),
         'size': [cols, rows],

@@ -159,10 +159,12 @@ def plan_finetune(
     options: FinetuneOptions,
     *,
     bands: Sequence[str] | None = None,
+    sensor: str | None = None,
+    offset: str | float = 'auto',
 ) -> FinetunePlan:
     """Check everything and read the tiles; see `finetune` for arguments and errors."""
     device = pick_device(options.device)
-    scenes = opened(scene, bands)
+    scenes = opened(scene, bands, sensor=sensor, offset=offset)
     start, chosen = str(base), []
     if start == 'auto':
         card, why = choose_model(scenes[0], tasks=LABEL_TILES)
@@ -330,6 +332,8 @@ def finetune(
     base: str | Path = 'auto',
     *,
     bands: Sequence[str] | None = None,
+    sensor: str | None = None,
+    offset: str | float = 'auto',
     progress: Progress | None = None,
     **options: Any,  # noqa: ANN401 - checked by name and value
 ) -> Finetuned:
@@ -350,6 +354,8 @@ def finetune(
         base: name or path of the bundle whose architecture, bands, units and weights are taken; ``auto``
             for the one that ships and suits the scene's bands and pixel size.
         bands: names of the bands in file order, where the files do not say.
+        sensor: which sensor the scenes are of, where that is not to be decided from them: see `open_scene`.
+        offset: what is to be added to Sentinel-2's digital numbers, 'none' or -1000; 'auto' decides it.
         progress: called with the number of tiles just trained on and of all tiles to train on.
         **options: ``tile`` (pixels; the base's input size), ``resolution`` (metres a pixel), ``stride``
             (pixels from tile to tile; half a tile), ``placement`` (``grid``, ``centred`` on each polygon or
@@ -370,4 +376,5 @@ def finetune(
         ReadError: if a scene could not be read.
     """
     wanted = FinetuneOptions.from_options(options)
-    return plan_finetune(scene, labels, column, base, wanted, bands=bands).run(progress)
+    plan = plan_finetune(scene, labels, column, base, wanted, bands=bands, sensor=sensor, offset=offset)
+    return plan.run(progress)
