@@ -3,14 +3,12 @@
 This is the only module that imports torchgeo, whose module names move between releases.
 """
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-import rasterio
 import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
@@ -34,8 +32,6 @@ __all__ = [
     'Sample',
     'TorchgeoRESISC45',
     'collate',
-    'open_geotiff',
-    'read_geotiff',
     'read_rgb',
 ]
 
@@ -114,52 +110,6 @@ def read_rgb(path: Path, size: int | None = None) -> Pixels:
         method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
         picture = picture.resize((size, size), method)
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
-
-
-def read_geotiff(path: Path, bands: Sequence[str], size: int | None = None) -> Pixels:
-    """Read bands of a GeoTIFF by their descriptions.
-
-    Args:
-        path: the file.
-        bands: descriptions of the bands, in channel order.
-        size: height and width of the result, by average for shrinking and bilinear otherwise.
-
-    Returns:
-        (C, H, W) in the data type of the file.
-
-    Raises:
-        DatasetError: if it cannot be read or lacks a band.
-    """
-    with open_geotiff(path) as source:
-        missing = [band for band in bands if band not in source.descriptions]
-        if missing:
-            raise DatasetError(f'{path}: has no band described as {missing[0]!r}')
-        indexes = [source.descriptions.index(band) + 1 for band in bands]
-        shape = None if size is None else (len(bands), size, size)
-        shrinks = size is not None and size < min(source.shape)
-        method = rasterio.enums.Resampling['average' if shrinks else 'bilinear']
-        try:
-            pixels: Pixels = source.read(indexes, out_shape=shape, resampling=method)
-        except rasterio.errors.RasterioError as error:
-            raise DatasetError(f'{path}: the image cannot be read: {error}') from error
-    return pixels
-
-
-def open_geotiff(path: Path) -> rasterio.DatasetReader:
-    """Open a GeoTIFF, georeferenced or not; other formats are refused.
-
-    Args:
-        path: the file.
-
-    Raises:
-        DatasetError: if it is not there or not a GeoTIFF.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
-            return rasterio.open(path, driver='GTiff')
-    except rasterio.errors.RasterioError as error:
-        raise DatasetError(f'{path}: the image cannot be read: {error}') from error
 
 
 Sample = dict[str, Any]

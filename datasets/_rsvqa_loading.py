@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from geores.datasets._module import Pixels, open_geotiff, read_geotiff, read_rgb
+from geores.datasets._geotiff import open_geotiff, read_geotiff
+from geores.datasets._module import Pixels, read_rgb
 from geores.errors import DatasetError
 from geores.vqa.answers import AnswerVocabulary
 

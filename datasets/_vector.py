@@ -9,7 +9,6 @@ from typing import Literal, Self, TypeAlias
 
 import geopandas as gpd
 import numpy as np
-import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
@@ -17,6 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from geores.errors import DatasetError
 from geores.inference.target import reproject_near
+from geores.io.tables import read_vector, vector_layers
 
 __all__ = ['LabelledFeatures', 'Labels', 'read_labelled_features']
 
@@ -133,12 +133,12 @@ def _load(labels: Labels, layer: str | None) -> tuple[gpd.GeoDataFrame, str]:
     if not path.exists():
         raise DatasetError(f'{path}: no such vector file of labels{_near(path)}')
     try:
-        layers = [str(one) for one in pyogrio.list_layers(path)[:, 0]]
+        layers = vector_layers(path)
         if layer is None and len(layers) > 1:
             raise DatasetError(f'{path}: has several layers, name one: {", ".join(layers)}')
         if layer is not None and layer not in layers:
             raise DatasetError(f'{path}: has no layer {layer!r}{_hint(layer, layers)}')
-        frame = gpd.read_file(path, layer=layer)
+        frame = read_vector(path, layer)
     except DatasetError:
         raise
     except Exception as error:  # whatever GDAL makes of a file that is no vector file

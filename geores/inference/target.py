@@ -18,6 +18,7 @@ from pyproj.exceptions import CRSError, ProjError
 from shapely.geometry.base import BaseGeometry
 
 from geores.errors import UsageError
+from geores.io.tables import read_vector
 from geores.scenes import Scene
 
 __all__ = ['Target', 'coarser', 'coarser_by', 'reproject_near', 'target_grid']
@@ -206,7 +207,7 @@ def _box(bbox: Sequence[float], crs: str | None, grid: GeoBox) -> tuple[float, .
 def _area(path: str | Path, grid: GeoBox) -> BaseGeometry:
     """Read the union of a file's polygons, in the grid's CRS."""
     try:
-        frame = gpd.read_file(path)
+        frame = read_vector(path)
     except Exception as error:
         reason = ' '.join(str(error).split())
         raise UsageError(f'area of interest {path} cannot be read: {reason}') from error

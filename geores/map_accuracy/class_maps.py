@@ -21,6 +21,7 @@ from pyproj.exceptions import ProjError
 
 from geores.cartography.areas import SLACK, row_areas
 from geores.errors import UsageError
+from geores.io.tables import read_text_table, read_vector
 from geores.map_accuracy.class_names import Census, ClassMap, TableMap, category_names
 from geores.map_accuracy.strata import Design
 from geores.scenes import FileRaster
@@ -216,7 +217,7 @@ def read_sample(path: str | Path) -> pd.DataFrame:
     if not Path(path).is_file():
         raise UsageError(f'{path}: no such file; check the path')
     try:
-        frame: pd.DataFrame = gpd.read_file(path)
+        frame = read_text_table(Path(path)) if Path(path).suffix.lower() == '.csv' else read_vector(path)
     except Exception as error:
         raise UsageError(f'{path} cannot be read as a sample: {" ".join(str(error).split())}') from error
     if frame.empty:

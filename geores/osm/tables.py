@@ -15,6 +15,7 @@ from pyproj import Transformer
 from pyproj.exceptions import ProjError
 
 from geores.errors import ReadError, UsageError
+from geores.io.tables import PARQUET, read_vector, vector_layers
 from geores.osm.features import OSMObject
 from geores.osm.mapping import TagMapping
 
@@ -61,14 +62,14 @@ def read_table(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]
 
 def _frames(path: Path, box: Box) -> Iterator[gpd.GeoDataFrame]:
     try:
-        if path.suffix.lower() in ('.parquet', '.geoparquet'):
-            frame = gpd.read_parquet(path)
-            yield _lonlat(frame, path, box)
+        if path.suffix.lower() in PARQUET:
+            yield _lonlat(gpd.read_parquet(path), path, box)
             return
-        for layer, kind in pyogrio.list_layers(path):
-            if kind is not None:
-                window = _window(pyogrio.read_info(path, layer=layer)['crs'], box)
-                yield _lonlat(gpd.read_file(path, layer=layer, bbox=window), path, box)
+        for layer in vector_layers(path):
+            window = _window(pyogrio.read_info(path, layer=layer)['crs'], box)
+            frame = read_vector(path, layer, bbox=window)
+            if isinstance(frame, gpd.GeoDataFrame):
+                yield _lonlat(frame, path, box)
     except UsageError:
         raise
     except Exception as error:

@@ -11,8 +11,10 @@ import shapely
 from numpy.typing import NDArray
 
 from geores.errors import DatasetError
+from geores.io.listing import visible_files
+from geores.io.tables import PARQUET, read_text_table, read_vector, vector_layers
 from geores.splits.buffer import Lonlat, lonlat
-from geores.splits.files import id_column, read_text_table
+from geores.splits.files import id_column
 from geores.splits.reben import is_patch_id
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ def raster_files(folder: Path) -> list[Path]:
     Args:
         folder: folder to search.
     """
-    return sorted(path for path in folder.rglob('*') if path.suffix.lower() in RASTERS and path.is_file())
+    found = visible_files(folder, '**/*')
+    return [path for path in found if path.suffix.lower() in RASTERS and path.is_file()]
 
 
 def read_rasters(folder: Path) -> 'GeoDataFrame':
@@ -204,16 +207,12 @@ def _reben(source: Source) -> Source:
 
 
 def _read_table(path: Path, layer: str | None) -> 'pd.DataFrame':
-    import geopandas as gpd
-
     try:
-        if path.suffix.lower() in {'.parquet', '.geoparquet', '.pq'}:
-            return _read_parquet(path)
         if path.suffix.lower() in {'.csv', '.txt', '.tsv'}:
-            return read_text_table(path, '\t' if path.suffix.lower() == '.tsv' else ',')
-        _check_layers(path, layer)
-        frame: pd.DataFrame = gpd.read_file(path, layer=layer)
-        return frame
+            return read_text_table(path, '\t' if path.suffix.lower() == '.tsv' else None)
+        if path.suffix.lower() not in PARQUET:
+            _check_layers(path, layer)
+        return read_vector(path, layer)
     except DatasetError:
         raise
     except Exception as error:  # whatever readers make of a file of another kind
@@ -221,21 +220,8 @@ def _read_table(path: Path, layer: str | None) -> 'pd.DataFrame':
 
 
 def _check_layers(path: Path, layer: str | None) -> None:
-    import pyogrio
-
-    layers = [str(one) for one in pyogrio.list_layers(path)[:, 0]]
+    layers = vector_layers(path)
     if layer is None and len(layers) > 1:
         raise DatasetError(f'{path} has several layers, name one by --layer: {", ".join(layers)}')
     if layer is not None and layer not in layers:
         raise DatasetError(f'{path} has no layer {layer!r}; it has {", ".join(layers)}')
-
-
-def _read_parquet(path: Path) -> 'pd.DataFrame':
-    import geopandas as gpd
-    import pandas as pd
-    import pyarrow.parquet as pq
-
-    if b'geo' in (pq.read_schema(path).metadata or {}):
-        frame: pd.DataFrame = gpd.read_parquet(path)
-        return frame
-    return pd.read_parquet(path)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.errors import DatasetError
+from geores.io.tables import read_vector
 from geores.io.whole_files import check_free, whole_files
 from geores.splits.assignment import DROPPED, LEFT_OUT, PARTS, Partition, check_fractions, split_id
 from geores.splits.buffer import apply_buffer, check_buffer
@@ -251,8 +252,7 @@ def _regions(source: Source, options: SplitOptions) -> list[Any]:
             )
         return source.column(options.region_column, '--region-column')
     try:
-        suffix = Path(options.regions).suffix
-        polygons = (gpd.read_parquet if suffix == '.parquet' else gpd.read_file)(options.regions)
+        polygons = read_vector(options.regions)
     except Exception as error:  # whatever GDAL makes of another file
         raise DatasetError(
             f'{options.regions} cannot be read as regions: {" ".join(str(error).split())}'
