@@ -6,7 +6,7 @@ This is the only module that imports torchgeo, whose module names move between r
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Subset, default_collate
 from torchgeo.datasets import RESISC45 as TorchgeoRESISC45  # noqa: N811
 from torchgeo.datasets import NonGeoDataset
 
+from geores.datasets._checks import check_classes, say_copies
 from geores.datasets._sampling import ProcessSampler, process_count
 from geores.errors import DatasetError
 from geores.splits import Split, group_folds, near_duplicates, read_split, stratified_split
@@ -178,12 +179,16 @@ class ImageDataModule(LightningDataModule):
     """Splits a dataset by strata and loads batches; in distributed training each process gets its share.
 
     Attributes:
+        fixed_labels: whether labels are a nomenclature's, of which some may have no images.
+        parts_by_image: whether parts are of single images, so that near duplicates may come into different
+            parts; not so where parts are of ground.
         card_text: defaults for the card of a model that is trained on the data: `sensor`,
             `processing_level`, `units`, `gsd`, `training_data`, `licence`, `resampling`, `display_stretch`.
 
     Args:
         batch_size: images per batch.
-        val_share: share kept for validation; 0 trains on everything.
+        val_share: share kept for validation, in which near duplicates stay on one side; 0 trains on
+            everything.
         seed: random seed of the split and of the training order, which depends on seed and epoch alone.
         num_workers: number of reader processes; 0 is best for images held in memory.
         folds: cross-validation by this many folds, in which near duplicates stay together; it takes the place
@@ -192,6 +197,9 @@ class ImageDataModule(LightningDataModule):
         split: table of ids and parts, such as `geores split` writes, that says what trains, validates and
             tests; it takes the place of `val_share` and `folds`.
     """
+
+    fixed_labels: ClassVar[bool] = False
+    parts_by_image: ClassVar[bool] = True
 
     @property
     def card_text(self) -> Mapping[str, Any]:
@@ -209,6 +217,11 @@ class ImageDataModule(LightningDataModule):
         split: str | None = None,
     ) -> None:
         super().__init__()
+        if split is not None and folds is not None:
+            raise DatasetError(
+                f'folds and split ({split}) do not go together: the parts would be the same in every '
+                'fold; leave one of them out'
+            )
         self.batch_size = batch_size
         self.val_share = val_share
         self.seed = seed
@@ -237,8 +250,18 @@ class ImageDataModule(LightningDataModule):
             return Split(given.train, val, given.id, tuple(test))
         split = self._divide(known)
         unlabelled = set(range(len(data))) - set(known)
+        if unlabelled and split.val and self.parts_by_image:  # a teacher would answer for copies
+            kept = {self.groups[known[index]] for index in split.val}
+            unlabelled = {index for index in unlabelled if self.groups[index] not in kept}
         train = sorted({known[index] for index in split.train} | unlabelled)
         return Split(train, [known[index] for index in split.val], split.id)
+
+    @cached_property
+    def groups(self) -> list[int]:
+        """Group of each sample: near duplicates share one."""
+        images = self.dataset.images
+        images.load()
+        return near_duplicates(images[index] for index in range(len(images))).tolist()
 
     def _divide(self, known: list[int]) -> Split:
         """Split the labelled samples; indices count among them."""
@@ -247,11 +270,11 @@ class ImageDataModule(LightningDataModule):
         if self.folds is None:
             if self.val_share == 0:
                 return Split(list(range(len(ids))), [], 'everything')
-            return stratified_split(ids, strata, self.val_share, self.seed)
+            groups = [self.groups[index] for index in known] if self.parts_by_image else None
+            return stratified_split(ids, strata, self.val_share, self.seed, groups)
         if not 1 <= self.fold <= self.folds:
             raise DatasetError(f'fold has to be from 1 to {self.folds}, not {self.fold}')
-        data.images.load()
-        groups = near_duplicates(data.images[index] for index in known).tolist()
+        groups = [self.groups[index] for index in known]
         return group_folds(ids, strata, groups, self.folds, self.seed)[self.fold - 1]
 
     @property
@@ -270,13 +293,27 @@ class ImageDataModule(LightningDataModule):
         return self.dataset.task
 
     def setup(self, stage: str | None = None) -> None:
-        """Split, and decode the images if they fit in memory.
+        """Split, decode the images if they fit in memory, and check what is trained on.
 
         Args:
-            stage: ignored.
+            stage: stage of Lightning; before 'fit' and None the classes are checked.
+
+        Raises:
+            DatasetError: if there is one class alone, or one without training images.
         """
-        self.dataset.images.load()
-        self.split  # noqa: B018
+        data = self.dataset
+        data.images.load()
+        split = self.split
+        if stage not in {None, 'fit'}:
+            return
+        if self.task in {'single-label', 'multi-label'}:
+            check_classes(self.labels, data.targets, split, fixed=self.fixed_labels)
+        elif self.task == 'segmentation' and len(self.labels) < 2:
+            raise DatasetError(
+                f'all pixels are of one class ({", ".join(self.labels)}): label another one too'
+            )
+        if self.parts_by_image and split.val:
+            say_copies(data.ids, self.groups, split)
 
     @cached_property
     def statistics(self) -> tuple[list[float], list[float]]:

@@ -212,6 +212,9 @@ class ReBENDataModule(ImageDataModule):
             'only_present': only_present,
         }
 
+    fixed_labels = True
+    parts_by_image = False
+
     @property
     def card_text(self) -> Mapping[str, Any]:
         """Defaults from the release, by the sensors of the bands."""

@@ -10,7 +10,7 @@ from geores.errors import DatasetError, UsageError
 from geores.evaluation.data import Labelled
 from geores.evaluation.names import trained_on
 from geores.evaluation.reben import warn_of_training
-from geores.splits import Split, block_split, stratified_split
+from geores.splits import Split, block_split, near_duplicates, stratified_split
 
 __all__ = ['Part', 'check_part', 'take_part']
 
@@ -46,7 +46,8 @@ def take_part(
         raise UsageError(
             "split has to be 'all', 'train' or 'val' for data without official parts, not 'test'"
         )
-    split = _split_of_card(card, labelled)
+    asked = part != 'all' or bool(trained_on(card, names))
+    split = _split_of_card(card, labelled, look=asked)
     if split is None and part != 'all':
         as_then = '' if labelled.bounds is None else ', cut as then'
         raise UsageError(
@@ -84,14 +85,22 @@ def check_part(part: str) -> None:
         raise UsageError(f"split has to be 'all', 'train', 'val' or 'test', not {part!r}")
 
 
-def _split_of_card(card: ModelCard, labelled: Labelled) -> Split | None:
-    """Remake the split that the card names, as positions in `labelled.indices`; None for other data."""
+def _split_of_card(card: ModelCard, labelled: Labelled, *, look: bool) -> Split | None:
+    """Remake the split that the card names, as positions in `labelled.indices`; None for other data.
+
+    Near duplicates were kept on one side: where the split cannot be made of the names alone, and if asked to
+    `look`, images are read to find them.
+    """
     ids = [labelled.ids[index] for index in labelled.indices]
     strata = [labelled.strata[index] for index in labelled.indices]
     stratified, blocks = _STRATIFIED.fullmatch(card.split_id), _BLOCKS.fullmatch(card.split_id)
     try:
         if stratified is not None:
-            split = stratified_split(ids, strata, float(stratified['share']), int(stratified['seed']))
+            options = float(stratified['share']), int(stratified['seed'])
+            split = stratified_split(ids, strata, *options)
+            if split.id != card.split_id and look:
+                images = (labelled.dataset[index]['image'].numpy() for index in labelled.indices)
+                split = stratified_split(ids, strata, *options, near_duplicates(images).tolist())
         elif blocks is not None and labelled.bounds is not None:
             split = block_split(
                 ids,

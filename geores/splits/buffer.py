@@ -239,6 +239,8 @@ _PRIORITY = (PARTS.index('test'), PARTS.index('validation'), PARTS.index('train'
 """Parts by which of them keeps its rows where two come too close."""
 _SIDE = 32
 _COEFFICIENTS = 8
+_SHADE = 0.005
+"""Part of the brightest mean by which images without texture may differ, as by compression."""
 _CHUNK = 1024
 """Images that are compared with all others at once; bounds the memory of the comparison."""
 
@@ -316,16 +318,25 @@ def perceptual_hash(image: Pixels) -> NDArray[np.bool_]:
     Returns:
         (64,) bool.
     """
-    grey = image.mean(0, dtype=np.float64)
-    rows, cols = (np.linspace(0, side, _SIDE + 1).astype(int)[:-1] for side in grey.shape)
-    small = np.add.reduceat(np.add.reduceat(grey, rows, axis=0), cols, axis=1)
+    small = _thumbnail(image).mean(0)
     low = dctn(small)[:_COEFFICIENTS, :_COEFFICIENTS].ravel()
     bits: NDArray[np.bool_] = low > np.median(low[1:])
     return bits
 
 
+def _thumbnail(image: Pixels) -> NDArray[np.float64]:
+    """Sums of pixels in 32 x 32 cells, (C, 32, 32); what is not finite counts as 0."""
+    pixels = np.nan_to_num(image.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    rows, cols = (np.linspace(0, side, _SIDE + 1).astype(int)[:-1] for side in pixels.shape[1:])
+    cells: NDArray[np.float64] = np.add.reduceat(np.add.reduceat(pixels, rows, axis=1), cols, axis=2)
+    return cells
+
+
 def near_duplicates(images: Iterable[Pixels], distance: int = 6) -> NDArray[np.int64]:
     """Group images whose perceptual hashes differ in few bits, directly or through a chain of images.
+
+    A hash knows neither colour nor brightness, so two images of which one is brighter than its own contrast
+    explains are no duplicates: water and sand without any texture hash alike.
 
     Args:
         images: images of shape (C, H, W).
@@ -335,14 +346,25 @@ def near_duplicates(images: Iterable[Pixels], distance: int = 6) -> NDArray[np.i
         (N,), number of each image's group, from 0.
     """
     # With bits as -1 and 1, the dot product of two hashes is 64 - 2 * (Hamming distance).
-    signs = np.array([perceptual_hash(image) for image in images], dtype=np.float32) * 2 - 1
-    if not len(signs):
+    hashes, levels, contrasts = [], [], []
+    for image in images:
+        hashes.append(perceptual_hash(image))
+        pixels = np.nan_to_num(image.reshape(len(image), -1).astype(np.float64), posinf=0.0, neginf=0.0)
+        levels.append(pixels.mean(axis=1))
+        contrasts.append(pixels.std(axis=1).max())
+    if not hashes:
         return np.empty(0, dtype=np.int64)
+    signs = np.array(hashes, dtype=np.float32) * 2 - 1
+    bands = min(map(len, levels))
+    level, contrast = np.array([one[:bands] for one in levels]), np.array(contrasts)
     pairs = [
         np.argwhere(signs[start : start + _CHUNK] @ signs.T >= signs.shape[1] - 2 * distance)
         + np.array((start, 0))
         for start in range(0, len(signs), _CHUNK)
     ]
     first, second = np.concatenate(pairs).T
+    apart = np.abs(level[first] - level[second]).max(axis=1)
+    room = np.maximum(contrast[first], contrast[second]) + _SHADE * np.abs(level).max()
+    first, second = first[apart <= room], second[apart <= room]
     near = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(len(signs),) * 2)
     return np.asarray(connected_components(near, directed=False)[1], dtype=np.int64)
