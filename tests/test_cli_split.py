@@ -90,7 +90,7 @@ def test_the_official_split_of_reben(geores, tmp_path):
     assert answer.code == 0
     assert 'kept as split_before: 25 of 90 rows are in the same part' in ' '.join(answer.err.split())
     frame = pd.read_parquet(out)
-    assert frame['split'].value_counts().to_dict() == {'test': 46, 'train': 25, 'validation': 19}
+    assert frame['split'].value_counts().to_dict() == {'test': 46, 'train': 25, 'val': 19}
     assert set(frame['split_before']) == {'train'}
     answer = geores(
         'split',
@@ -104,7 +104,7 @@ def test_the_official_split_of_reben(geores, tmp_path):
         '--out',
         out,
     )
-    assert answer.records[0]['sizes'] == {'train': 17, 'validation': 11, 'test': 46, 'dropped': 16}
+    assert answer.records[0]['sizes'] == {'train': 17, 'val': 11, 'test': 46, 'dropped': 16}
 
 
 def test_a_folder_of_rasters(geores, tmp_path):

@@ -40,6 +40,7 @@ __all__ = [
     'near_duplicates',
     'nearest',
     'perceptual_hash',
+    'spacing',
 ]
 
 Positions: TypeAlias = Any
@@ -235,7 +236,7 @@ def local_crs(places: Lonlat) -> CRS:
 
 Pixels = NDArray[np.generic]
 
-_PRIORITY = (PARTS.index('test'), PARTS.index('validation'), PARTS.index('train'))
+_PRIORITY = (PARTS.index('test'), PARTS.index('val'), PARTS.index('train'))
 """Parts by which of them keeps its rows where two come too close."""
 _SIDE = 32
 _COEFFICIENTS = 8
@@ -303,6 +304,19 @@ def check_buffer(buffer: float) -> None:
     """
     if not 0 <= buffer < np.inf:
         raise DatasetError(f'buffer has to be 0 metres or more, not {buffer}')
+
+
+def spacing(places: Lonlat) -> float:
+    """Median distance from a place to its nearest neighbour; infinite for a single place.
+
+    Args:
+        places: (N, 2), without repeats.
+    """
+    if len(places) < 2:
+        return float('inf')
+    points = ecef(places)
+    sample = points[:: max(1, len(points) // 20_000)]
+    return float(np.median(KDTree(points).query(sample, k=2, workers=-1)[0][:, 1]))
 
 
 def perceptual_hash(image: Pixels) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from geores.errors import DatasetError, OutputError
 from geores.io.tables import check_keys, read_text_table, read_vector
-from geores.splits.assignment import DROPPED, PARTS, split_id
+from geores.splits.assignment import DROPPED, PARTS, part_name, split_id
 from geores.splits.buffer import lonlat
 from geores.splits.stratified import Split
 
@@ -47,7 +47,7 @@ class SplitFile:
     """A split that was read from a file.
 
     Attributes:
-        parts: part of each id: 'train', 'validation', 'test' or 'dropped'.
+        parts: part of each id: 'train', 'val', 'test' or 'dropped'.
         id: id of the split: the name of the file and a hash of its content.
     """
 
@@ -77,7 +77,7 @@ class SplitFile:
             rows[self.parts[name]].append(index)
         if not rows['train']:
             raise DatasetError(f'split {self.id}: none of {len(ids):,} samples is in train')
-        return Split(rows['train'], rows['validation'], self.id, tuple(rows['test']))
+        return Split(rows['train'], rows['val'], self.id, tuple(rows['test']))
 
 
 def _shortened(ids: Sequence[str], known: dict[str, str]) -> list[str]:
@@ -130,7 +130,8 @@ def read_split(path: str | Path) -> SplitFile:
     lines = range(2, len(frame) + 2) if Path(path).suffix.lower() == '.csv' else None  # below the headings
     for keys in ({column: frame[column]}, {column: frame[column], 'split': frame['split']}):
         check_keys(f'{path}: a split has a column of ids without gaps and repeats', keys, lines)
-    parts = dict(zip(frame[column].astype(str), frame['split'].astype(str), strict=True))
+    names = [part_name(name) for name in frame['split'].astype(str)]
+    parts = dict(zip(frame[column].astype(str), names, strict=True))
     odd = sorted(set(parts.values()) - {*PARTS, DROPPED})
     if odd:
         raise DatasetError(f'{path}: split is one of {", ".join((*PARTS, DROPPED))}, not {odd[0]!r}')

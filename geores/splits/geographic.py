@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from geores.errors import DatasetError
 from geores.splits.assignment import (
@@ -87,6 +89,7 @@ def geographic_split(
     block_crs: object = None,
     cluster_count: int | None = None,
     regions: Sequence[Any] | None = None,
+    together: Sequence[int] | None = None,
 ) -> Partition:
     """Split rows by location.
 
@@ -97,7 +100,7 @@ def geographic_split(
         positions: GeoDataFrame or GeoSeries with a CRS, or (N, 2) longitudes and latitudes.
         method: 'blocks' (square cells), 'hexagons', 'clusters' (k-means), 'regions', or 'random' (rows one
             by one, for comparison).
-        fractions: fractions of (train, validation, test) or of (train, test).
+        fractions: fractions of (train, val, test) or of (train, test).
         labels: labels to balance between parts: one or a list of them per row, or (N, K) of 0 and 1.
         buffer: minimum distance in metres between the centres of rows in different parts; closer rows are
             dropped as in `apply_buffer`.
@@ -107,6 +110,7 @@ def geographic_split(
         block_crs: projected CRS of the block grid; see `squares`.
         cluster_count: number of clusters.
         regions: name of each row's region; rows without one ('' or None) are dropped.
+        together: group of each row, such as of near duplicates; rows of one group go to one part.
 
     Returns:
         The split.
@@ -128,6 +132,8 @@ def geographic_split(
         regions=regions,
         seed=seed,
     )
+    if together is not None:
+        groups = _joined(groups, together, names)
     codes = _assign(groups, matrix, names, wanted, seed)
     codes = apply_buffer(places, codes, buffer)
     used = {'blocks': block_size, 'hexagons': block_size, 'clusters': cluster_count}.get(method)
@@ -179,6 +185,30 @@ def ground_groups(
         cells = (squares if method == 'blocks' else hexagons)(places, block_size or 0.0, block_crs)
     known, owners = np.unique(cells, axis=0, return_inverse=True)
     return [str(cell) for cell in known.tolist()], owners.ravel().astype(np.int64)
+
+
+def _joined(groups: Groups | None, together: Sequence[int], names: list[str]) -> Groups:
+    """Join the groups of ground that share a group of rows; each takes the name of its first one."""
+    if len(together) != len(names):
+        raise DatasetError(f'{len(together)} groups are given for {len(names)} rows')
+    known, owners = (names, np.arange(len(names))) if groups is None else groups
+    first: dict[int, int] = {}
+    links = [
+        (first.setdefault(group, int(owner)), int(owner))
+        for group, owner in zip(together, owners, strict=True)
+        if owner >= 0
+    ]
+    one, other = np.array(links, np.int64).reshape(-1, 2).T
+    linked = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(known),) * 2)
+    parts = connected_components(linked, directed=False)[1]
+    titles: dict[int, str] = {}
+    for name, part in sorted(zip(known, parts.tolist(), strict=True)):
+        titles.setdefault(part, name)
+    order = sorted(titles, key=titles.__getitem__)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    moved = np.where(owners >= 0, place[parts[np.maximum(owners, 0)]], LEFT_OUT)
+    return [titles[part] for part in order], moved
 
 
 def _regions(regions: Sequence[Any], count: int) -> Groups:

@@ -47,7 +47,7 @@ def reben_split(ids: Any) -> NDArray[np.object_]:  # noqa: ANN401 - anything tha
         ids: (N,) patch ids, such as S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57.
 
     Returns:
-        (N,): 'train', 'validation' or 'test'.
+        (N,): 'train', 'val' or 'test'.
 
     Raises:
         DatasetError: if one is no patch id; says which.

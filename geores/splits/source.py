@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from pyproj import CRS, Transformer
 
 from geores.errors import DatasetError
 from geores.io.listing import visible_files
 from geores.io.tables import PARQUET, read_text_table, read_vector, vector_layers
-from geores.splits.buffer import Lonlat, lonlat
+from geores.splits.buffer import Lonlat, local_crs, lonlat
 from geores.splits.files import id_column
 from geores.splits.reben import is_patch_id
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from geopandas import GeoDataFrame
 
-__all__ = ['RASTERS', 'Source', 'raster_files', 'read_rasters', 'read_source']
+__all__ = ['RASTERS', 'Source', 'footprints_of', 'raster_files', 'read_rasters', 'read_source']
 
 RASTERS = {'.tif', '.tiff', '.jp2', '.png', '.jpg', '.jpeg'}
 
@@ -66,7 +67,6 @@ def read_rasters(folder: Path) -> 'GeoDataFrame':
 def _outline(path: Path) -> shapely.Polygon:
     """Outline in longitude and latitude; across the antimeridian, longitudes go beyond 180."""
     import rasterio
-    from pyproj import Transformer
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     from geores.scenes import gdal_env
@@ -99,6 +99,7 @@ class Source:
         id_column: name of the id column.
         squares: (N, 5) EPSG code and bounds of each reBEN patch; None for other data.
         notes: notes for the user.
+        path: file or folder that was read; None for other sources.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Source:
     id_column: str | None
     squares: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = ()
+    path: Path | None = None
 
     def column(self, name: str, option: str) -> list[Any]:
         """Get the values of a column.
@@ -161,7 +163,7 @@ def read_source(path: str | Path, layer: str | None = None, id_name: str | None 
         raise DatasetError(f'{path}: column {id_name!r} for --id is missing, or has gaps or repeats')
     column = id_name or id_column(frame)
     ids = None if column is None else frame[column].astype(str).tolist()
-    found = Source(path.name, frame, np.empty((0, 2)), ids, column)
+    found = Source(path.name, frame, np.empty((0, 2)), ids, column, path=path)
     try:
         return _placed(found)
     except DatasetError as error:
@@ -225,3 +227,30 @@ def _check_layers(path: Path, layer: str | None) -> None:
         raise DatasetError(f'{path} has several layers, name one by --layer: {", ".join(layers)}')
     if layer is not None and layer not in layers:
         raise DatasetError(f'{path} has no layer {layer!r}; it has {", ".join(layers)}')
+
+
+def footprints_of(source: Source) -> NDArray[np.object_] | None:
+    """Get the outlines of rows in an equal-area projection; None for point positions.
+
+    Args:
+        source: source of the rows.
+    """
+    crs = local_crs(source.places)
+    if source.squares is not None:
+        return _squares(source.squares, crs)
+    geometry = getattr(source.frame, 'geometry', None)
+    if geometry is None or not geometry.geom_type.isin(['Polygon', 'MultiPolygon']).all():
+        return None
+    shapes: NDArray[np.object_] = shapely.make_valid(np.asarray(geometry.to_crs(crs).array, object))
+    return shapes
+
+
+def _squares(squares: NDArray[np.float64], crs: CRS) -> NDArray[np.object_]:
+    corners = squares[:, [[1, 2], [3, 2], [3, 4], [1, 4]]]
+    placed = np.empty_like(corners)
+    for epsg in np.unique(squares[:, 0]):
+        rows = squares[:, 0] == epsg
+        change = Transformer.from_crs(int(epsg), crs, always_xy=True)
+        placed[rows] = np.stack(change.transform(corners[rows, :, 0], corners[rows, :, 1]), axis=-1)
+    shapes: NDArray[np.object_] = shapely.polygons(placed)
+    return shapes

@@ -116,6 +116,7 @@ class SplitScore:
         return {
             'split_id': self.split_id,
             'train_tiles': sum(self.train.values()),
+            'val_tiles': int(self.matrix.sum()),
             'validation_tiles': int(self.matrix.sum()),
             'tiles_left_out_near_validation': self.dropped,
             'kept': self.choice.kept,
@@ -128,6 +129,7 @@ class SplitScore:
             'per_class': {
                 label: {
                     'train_tiles': self.train[label],
+                    'val_tiles': int(self.matrix[index].sum()),
                     'validation_tiles': int(self.matrix[index].sum()),
                     **{name: _rounded(values[index]) for name, values in columns.items()},
                 }
