@@ -16,7 +16,7 @@ from geores.errors import DatasetError, UsageError
 from geores.evaluation.data import Labelled, Mode, Paths, bring_to_labels, find_datasets
 from geores.evaluation.files import check_files
 from geores.evaluation.report import Evaluation
-from geores.evaluation.split import Part, check_part, take_part
+from geores.evaluation.split import Part, are_known, check_part, kept_parts, take_part
 from geores.model import Model
 from geores.runtime.predictor import check_precision, choose_predictor
 
@@ -55,7 +55,7 @@ class Evaluator:
         column: str | None = None,
         mode: Mode | None = None,
         bands: Sequence[str] | None = None,
-        split: Part = 'all',
+        split: Part | None = None,
         label_map: Mapping[str, str] | None = None,
         ignore_unknown: bool = False,
         batch_size: int = 32,
@@ -75,7 +75,8 @@ class Evaluator:
             column: column of the vector file, with the class.
             mode: 'scene' or 'multi-label'; None takes the model's.
             bands: names of the bands in the order of the files, where GeoTIFFs do not describe them.
-            split: 'val' or 'train' takes that part of the split on the model's card, where the data is
+            split: None takes 'val' of a fine-tuned bundle on the scenes that it was tuned on, else 'all';
+                'val' or 'train' takes that part of the split on the model's card, where the data is
                 what was split there; of BigEarthNet, 'train', 'val' and 'test' are the official parts.
             label_map: label of the data -> label of the model, where they differ.
             ignore_unknown: leave out what the model does not know, which else is an error.
@@ -92,11 +93,15 @@ class Evaluator:
         """
         check_precision(model, precision)
         card = model.card
-        check_part(split)
+        if split is not None:
+            check_part(split)
         given: dict[str, Any] = {'mode': mode, 'bands': bands, 'labels': labels, 'column': column}
+        kept = {} if labels is None else kept_parts(model.folder)
+        if split is None:
+            split = 'val' if kept and not tiles and are_known(kept, _scenes(data, bands)) else 'all'
         datasets = find_datasets(card, data, split=split, reben=reben, **given, **tiles)
         labelled = bring_to_labels(card, datasets, label_map, ignore_unknown=ignore_unknown)
-        labelled, warnings = take_part(card, labelled, split, _names(data, labelled))
+        labelled, warnings = take_part(card, labelled, split, _names(data, labelled), kept)
         _check_units(card, datasets)
         provenance = {
             'model': card.name,
@@ -207,6 +212,13 @@ def _check_units(card: ModelCard, datasets: 'list[LabelledImages]') -> None:
 
 def _paths(data: Paths) -> list[str | PathLike[str]]:
     return [data] if isinstance(data, (str, PathLike)) else list(data)
+
+
+def _scenes(data: Paths, bands: Sequence[str] | None) -> list[str]:
+    """Names of scenes, from their headers."""
+    from geores.scenes import open_scene
+
+    return [open_scene(path, bands=bands).name for path in _paths(data)]
 
 
 def _names(data: Paths, labelled: Labelled) -> list[str]:

@@ -1,8 +1,9 @@
 """Find out whether a model was trained on the data, and keep the part that it was not trained on."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal, get_args
 
 from geores.card import ModelCard
@@ -10,9 +11,12 @@ from geores.errors import DatasetError, UsageError
 from geores.evaluation.data import Labelled
 from geores.evaluation.names import trained_on
 from geores.evaluation.reben import warn_of_training
-from geores.splits import Split, block_split, near_duplicates, stratified_split
+from geores.splits import Split, block_split, near_duplicates, read_split, stratified_split
 
-__all__ = ['Part', 'check_part', 'take_part']
+__all__ = ['Part', 'are_known', 'check_part', 'kept_parts', 'take_part']
+
+PARTS_FILE = 'split.csv'
+"""Table of a fine-tuned bundle: id, label and part of each tile."""
 
 Part = Literal['all', 'train', 'val', 'test']
 
@@ -23,7 +27,11 @@ _BLOCKS = re.compile(
 
 
 def take_part(
-    card: ModelCard, labelled: Labelled, part: Part, names: Sequence[str]
+    card: ModelCard,
+    labelled: Labelled,
+    part: Part,
+    names: Sequence[str],
+    kept: Mapping[str, str] | None = None,
 ) -> tuple[Labelled, tuple[str, ...]]:
     """Keep the requested part of the data.
 
@@ -33,6 +41,7 @@ def take_part(
         part: 'all', or 'train' or 'val': that part of the split that the card names; or an official
             part, 'test' among them, of data that has these.
         names: names under which the card may mention the data.
+        kept: part of each tile by its id, as `kept_parts` reads it.
 
     Returns:
         The data, and warnings if the model may have been trained on it.
@@ -47,7 +56,7 @@ def take_part(
             "split has to be 'all', 'train' or 'val' for data without official parts, not 'test'"
         )
     asked = part != 'all' or bool(trained_on(card, names))
-    split = _split_of_card(card, labelled, look=asked)
+    split = _split_of_tiles(card, labelled, kept or {}) or _split_of_card(card, labelled, look=asked)
     if split is None and part != 'all':
         as_then = '' if labelled.bounds is None else ', cut as then'
         raise UsageError(
@@ -70,6 +79,36 @@ def take_part(
         return chosen, (f'these images have trained {card.name}: figures are better than on new ones',)
     note = f'these images {card.name} kept for validation, where its thresholds may have been chosen'
     return replace(chosen, notes=(*chosen.notes, note)), ()
+
+
+def kept_parts(folder: Path | None) -> dict[str, str]:
+    """Part of each tile that a bundle was fine-tuned on, by its id.
+
+    Args:
+        folder: folder of the bundle.
+
+    Raises:
+        DatasetError: if the bundle's table cannot be read.
+    """
+    path = None if folder is None else folder / PARTS_FILE
+    return {} if path is None or not path.is_file() else read_split(path).parts
+
+
+def are_known(kept: Mapping[str, str], scenes: Sequence[str]) -> bool:
+    """Whether tiles of all scenes are among those that a bundle was fine-tuned on.
+
+    Args:
+        kept: part of each tile by its id.
+        scenes: names of the scenes.
+    """
+    return bool(kept) and set(scenes) <= {name.rpartition('/')[0] for name in kept}
+
+
+def _split_of_tiles(card: ModelCard, labelled: Labelled, kept: Mapping[str, str]) -> Split | None:
+    """The split that a bundle remembers, as positions in `labelled.indices`; None for other data."""
+    parts = [kept.get(labelled.ids[index]) for index in labelled.indices]
+    train, val = ([place for place, part in enumerate(parts) if part == name] for name in ('train', 'val'))
+    return Split(train, val, card.split_id) if train or val else None
 
 
 def check_part(part: str) -> None:

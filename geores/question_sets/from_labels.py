@@ -22,6 +22,7 @@ from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geores.errors import DatasetError, ReadError
+from geores.io.tables import check_keys
 from geores.io.whole_files import failing
 from geores.question_sets.workers import check_dataset_folder
 from geores.questions.balance import Level
@@ -109,6 +110,7 @@ def _table(data: Path) -> LabelledSet:
         raise DatasetError(f'{data}: needs a column labels and one of {", ".join(_ID_COLUMNS)}')
     if not all(hasattr(one, '__iter__') and not isinstance(one, str) for one in table['labels']):
         raise DatasetError(f'{data}: the column labels has to hold lists of names')
+    check_keys(data, {column: table[column]})
     labels = [tuple(str(name) for name in one) for one in table['labels']]
     return LabelledSet([str(one) for one in table[column]], labels, None, False)
 

@@ -1,5 +1,6 @@
 """The result of fine-tuning: model, scores on validation tiles, report, and plot of error matrices."""
 
+import csv
 import json
 import re
 import shutil
@@ -29,6 +30,7 @@ __all__ = ['Choice', 'Finetuned', 'KeptModel', 'SplitScore', 'check_bundle_path'
 KeptModel = Literal['linear start', 'fine-tuned']
 
 FIGURE_FILE = 'error_matrix.png'
+PARTS_FILE = 'split.csv'
 REPORT_FILE = 'report.json'
 
 NUMBERS = 30
@@ -147,11 +149,13 @@ class Finetuned:
         model: trained under the first split; give it to `geores.classify`.
         scores: one for each split that was trained under; the first is the model's own.
         about: base, scenes, labels, options, tiles of each class and notes, as the report has them.
+        parts: id, label and part of each tile, by the split of the bundle.
     """
 
     model: 'Model'
     scores: tuple[SplitScore, ...]
     about: dict[str, Any]
+    parts: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def card(self) -> ModelCard:
@@ -170,7 +174,7 @@ class Finetuned:
         }
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the bundle, with `report.json` and `error_matrix.png` beside card and weights.
+        """Write the bundle, with `report.json`, `split.csv` and `error_matrix.png` beside card and weights.
 
         The folder appears complete or not at all. The model takes the folder's name.
 
@@ -198,11 +202,24 @@ class Finetuned:
                     self.report | {'model': card.name}, indent=1, ensure_ascii=False, allow_nan=False
                 )
                 (part / REPORT_FILE).write_text(text + '\n', encoding='utf-8')
+                if self.parts:
+                    write_parts(self.parts, part / PARTS_FILE)
                 write_error_matrix(self.scores, part / FIGURE_FILE)
                 put_folder(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return folder
+
+
+def write_parts(parts: Sequence[tuple[str, str, str]], path: Path) -> None:
+    """Write which tiles trained and which were kept for validation, so that an evaluation finds them.
+
+    Args:
+        parts: id, label and part of each tile.
+        path: CSV to write.
+    """
+    with path.open('w', newline='', encoding='utf-8') as file:
+        csv.writer(file, lineterminator='\n').writerows([('id', 'label', 'split'), *parts])
 
 
 def check_bundle_path(folder: Path, *, overwrite: bool) -> None:
