@@ -1,6 +1,7 @@
 """`geores audit`: what it measures, against brute force, and its verdicts."""
 
 import resource
+import shlex
 import time
 from pathlib import Path
 
@@ -241,3 +242,53 @@ def test_an_audit_needs_parts(tmp_path):
     path = write_points(tmp_path / 'split.parquet', scattered(4), ['train'] * 4)
     with pytest.raises(DatasetError, match='two parts'):
         audited(path)
+
+
+def run_recommended(geores, command, **more):
+    words = shlex.split(command)
+    assert words[:2] == ['geores', 'split']
+    return geores(*words[1:], '--json')
+
+
+@pytest.mark.parametrize('share', [0.0, 0.005, 0.05, 0.5])
+def test_grades_and_the_command_that_mends(geores, tmp_path, share):
+    places = scattered(800)
+    parts = np.array((['train'] * 7 + ['val'] * 1 + ['test'] * 2) * 80)
+    order = np.argsort(places[:, 0])
+    parts = np.sort(parts)[np.argsort(order)]  # along stripes of longitude
+    leaking = np.flatnonzero(parts == 'test')[: round(share * (parts == 'test').sum())]
+    places[leaking] = places[np.flatnonzero(parts == 'train')[: len(leaking)]]
+    path = write_points(tmp_path / 'split.parquet', places, parts)
+    answer = geores('audit', path, '--json')
+    record = answer.records[0]
+    wanted = {0.0: 'B', 0.005: 'C', 0.05: 'D', 0.5: 'E'}[share]
+    assert (record['grade'], record['verdict']) == (wanted, 'leaks' if share else 'caution')
+    assert record['affected'] == pytest.approx(len(leaking) / (parts == 'test').sum(), abs=1e-6)
+    assert record['recommended'] in geores('audit', path).out
+    mended = run_recommended(geores, record['recommended'])
+    assert mended.code == 0, mended.err
+    again = geores('audit', mended.records[0]['outputs']['split'], '--json').records[0]
+    assert again['verdict'] != 'leaks'
+    assert again['affected'] == 0
+
+
+def test_a_sound_split_is_recommended_for_training(geores, tmp_path):
+    path = write_boxes(
+        tmp_path / 'a split.parquet', [(0, 0), (0, 100), (5000, 0), (5000, 100)], ['train'] * 2 + ['test'] * 2
+    )
+    record = geores('audit', path, '--json').records[0]
+    assert (record['verdict'], record['grade']) == ('sound', 'A')
+    assert record['recommended'] == f"geores train --config CONFIG.yaml --data.split '{path}'"
+
+
+def test_copies_are_mended_by_their_images(geores, tmp_path):
+    for row in range(60):
+        write_tiff(tmp_path / 'images' / f't{row}.tif', pixels(3, 40, 40, seed=row % 50))
+    path = write_points(tmp_path / 'split.parquet', scattered(60), ['train', 'train', 'test'] * 20)
+    record = geores('audit', path, '--images', tmp_path / 'images', '--json').records[0]
+    assert (record['verdict'], record['grade']) == ('leaks', 'E')
+    assert f'--images {tmp_path / "images"}' in record['recommended']
+    mended = run_recommended(geores, record['recommended'])
+    assert mended.code == 0, mended.err
+    again = geores('audit', mended.records[0]['outputs']['split'], '--images', tmp_path / 'images', '--json')
+    assert again.records[0]['duplicates']['groups'] == 0

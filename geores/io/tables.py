@@ -7,7 +7,7 @@ missing or stands in two rows, and which layers of a vector file hold data.
 import csv
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +134,9 @@ def read_rows(
     return rows
 
 
-def check_keys(path: Path | str, keys: dict[str, Sequence[Any]], lines: Sequence[int] | None = None) -> None:
+def check_keys(
+    path: Path | str, keys: Mapping[str, Iterable[Any]], lines: Sequence[int] | None = None
+) -> None:
     """Check that every row of a table has a key, and none that of another row.
 
     Args:
@@ -235,6 +237,7 @@ def read_vector(path: Path | str, layer: str | None = None, **options: Any) -> '
     import geopandas as gpd
 
     path = Path(path)
+    frame: pd.DataFrame
     if path.suffix.lower() in PARQUET:
         return _read_parquet(path)
     layer = layer or next(iter(vector_layers(path)), None)
@@ -243,10 +246,12 @@ def read_vector(path: Path | str, layer: str | None = None, **options: Any) -> '
     ):
         for encoding in ('utf-8', *(['cp1252'] if _language_driver(path) in _WINDOWS else [])):
             try:
-                return gpd.read_file(path, layer=layer, encoding=encoding, **options)
+                frame = gpd.read_file(path, layer=layer, encoding=encoding, **options)
             except UnicodeDecodeError:
                 continue
-    return gpd.read_file(path, layer=layer, **options)
+            return frame
+    frame = gpd.read_file(path, layer=layer, **options)
+    return frame
 
 
 def _language_driver(path: Path) -> int | None:

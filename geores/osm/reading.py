@@ -163,7 +163,7 @@ def _name(item: Any) -> str:  # noqa: ANN401 - osmium has no types
 
 def _plain(one: OSMObject) -> OSMObject:
     """An object with a polygon in place of a multipolygon of one part."""
-    parts = getattr(one.geometry, 'geoms', ())
+    parts: Any = getattr(one.geometry, 'geoms', ())
     return one._replace(geometry=parts[0]) if len(parts) == 1 else one
 
 

@@ -8,6 +8,7 @@ one saw them.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -177,7 +178,9 @@ def _row_keys(given: Any) -> list[Any]:  # noqa: ANN401
         return list(labels) if labels.is_unique else [str(row) for row in given.itertuples()]
     if hasattr(given, 'tocsr'):
         rows = given.tocsr()
-        return [(row.indices.tobytes(), row.data.tobytes()) for row in rows]
+        rows.sort_indices()
+        spans = [slice(*ends) for ends in pairwise(rows.indptr.tolist())]
+        return [(rows.indices[span].tobytes(), rows.data[span].tobytes()) for span in spans]
     array = np.asarray(given)
     if array.dtype == object:
         return [str(row) for row in array.tolist()]
