@@ -1,5 +1,6 @@
 """Find out whether a model was trained on the data, and keep the part that it was not trained on."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,12 +12,12 @@ from geores.errors import DatasetError, UsageError
 from geores.evaluation.data import Labelled
 from geores.evaluation.names import trained_on
 from geores.evaluation.reben import warn_of_training
-from geores.splits import Split, block_split, near_duplicates, read_split, stratified_split
+from geores.splits import Split, block_split, near_duplicates, stratified_split
 
 __all__ = ['Part', 'are_known', 'check_part', 'kept_parts', 'take_part']
 
-PARTS_FILE = 'split.csv'
-"""Table of a fine-tuned bundle: id, label and part of each tile."""
+REPORT_FILE = 'report.json'
+"""Report of a fine-tuned bundle, which holds the ids of the tiles of each part."""
 
 Part = Literal['all', 'train', 'val', 'test']
 
@@ -85,13 +86,15 @@ def kept_parts(folder: Path | None) -> dict[str, str]:
     """Part of each tile that a bundle was fine-tuned on, by its id.
 
     Args:
-        folder: folder of the bundle.
-
-    Raises:
-        DatasetError: if the bundle's table cannot be read.
+        folder: folder of the bundle; None, and one without such a report, remember nothing.
     """
-    path = None if folder is None else folder / PARTS_FILE
-    return {} if path is None or not path.is_file() else read_split(path).parts
+    if folder is None:
+        return {}
+    try:
+        parts = json.loads((folder / REPORT_FILE).read_text(encoding='utf-8'))['parts']
+        return {str(name): part for part in ('train', 'val') for name in parts[part]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def are_known(kept: Mapping[str, str], scenes: Sequence[str]) -> bool:

@@ -23,7 +23,7 @@ from geores.inference.prepared import Progress
 from geores.metrics import confusion_matrix, single_label_report
 from geores.runtime.base import pick_device
 from geores.scenes import Scene
-from geores.splits import DROPPED, Split, stratified_split
+from geores.splits import Split, stratified_split
 from geores.training.finetune_options import FinetuneOptions, StageWork
 from geores.training.finetune_recipe import GivenSplit, Recipe, choose, epochs_for, hold_in
 from geores.training.finetune_result import Choice, Finetuned, SplitScore, count_tiles
@@ -100,12 +100,11 @@ class FinetunePlan:
             scores.append(score)
         return Finetuned(models[0], tuple(scores), self.about, self._parts())
 
-    def _parts(self) -> tuple[tuple[str, str, str], ...]:
-        """Id, label and part of each tile, by the split of the bundle."""
+    def _parts(self) -> dict[str, list[str]]:
+        """Ids of the tiles of each part, by the split of the bundle."""
         split = next(iter(self.splits.values()))
-        parts = dict.fromkeys(split.train, 'train') | dict.fromkeys(split.val, 'val')
-        tiles = zip(self.tiles.ids, self.tiles.strata, strict=True)
-        return tuple((name, label, parts.get(index, DROPPED)) for index, (name, label) in enumerate(tiles))
+        parts = {'train': split.train, 'val': split.val}
+        return {name: [self.tiles.ids[index] for index in indices] for name, indices in parts.items()}
 
     def _hold_in(self, split: Split) -> Split | None:
         options = self.options

@@ -1,13 +1,12 @@
 """The result of fine-tuning: model, scores on validation tiles, report, and plot of error matrices."""
 
-import csv
 import json
 import re
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,7 +29,6 @@ __all__ = ['Choice', 'Finetuned', 'KeptModel', 'SplitScore', 'check_bundle_path'
 KeptModel = Literal['linear start', 'fine-tuned']
 
 FIGURE_FILE = 'error_matrix.png'
-PARTS_FILE = 'split.csv'
 REPORT_FILE = 'report.json'
 
 NUMBERS = 30
@@ -149,13 +147,14 @@ class Finetuned:
         model: trained under the first split; give it to `geores.classify`.
         scores: one for each split that was trained under; the first is the model's own.
         about: base, scenes, labels, options, tiles of each class and notes, as the report has them.
-        parts: id, label and part of each tile, by the split of the bundle.
+        parts: ids of the tiles that trained ('train') and of those kept for validation ('val'), by the split
+            of the bundle; an evaluation on the same scenes takes the latter.
     """
 
     model: 'Model'
     scores: tuple[SplitScore, ...]
     about: dict[str, Any]
-    parts: tuple[tuple[str, str, str], ...] = ()
+    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def card(self) -> ModelCard:
@@ -171,10 +170,11 @@ class Finetuned:
             'exported_split': self.scores[0].kind,
             **self.about,
             'splits': splits,
+            'parts': {name: list(ids) for name, ids in self.parts.items()},
         }
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the bundle, with `report.json`, `split.csv` and `error_matrix.png` beside card and weights.
+        """Write the bundle, with `report.json` and `error_matrix.png` beside card and weights.
 
         The folder appears complete or not at all. The model takes the folder's name.
 
@@ -202,24 +202,11 @@ class Finetuned:
                     self.report | {'model': card.name}, indent=1, ensure_ascii=False, allow_nan=False
                 )
                 (part / REPORT_FILE).write_text(text + '\n', encoding='utf-8')
-                if self.parts:
-                    write_parts(self.parts, part / PARTS_FILE)
                 write_error_matrix(self.scores, part / FIGURE_FILE)
                 put_folder(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return folder
-
-
-def write_parts(parts: Sequence[tuple[str, str, str]], path: Path) -> None:
-    """Write which tiles trained and which were kept for validation, so that an evaluation finds them.
-
-    Args:
-        parts: id, label and part of each tile.
-        path: CSV to write.
-    """
-    with path.open('w', newline='', encoding='utf-8') as file:
-        csv.writer(file, lineterminator='\n').writerows([('id', 'label', 'split'), *parts])
 
 
 def check_bundle_path(folder: Path, *, overwrite: bool) -> None:
