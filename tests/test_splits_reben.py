@@ -26,8 +26,8 @@ def test_rings_of_a_whole_tile():
 
 def test_parts_by_name():
     names = [NAME.format(26, 57), NAME.format(0, 45), NAME.format(45, 13)]
-    assert reben_split(names).tolist() == ['test', 'train', 'val']
-    assert reben_split(pd.Series(names, dtype='string')).tolist() == ['test', 'train', 'val']
+    assert reben_split(names).tolist() == ['test', 'train', 'validation']
+    assert reben_split(pd.Series(names, dtype='string')).tolist() == ['test', 'train', 'validation']
     assert reben_split([]).tolist() == []
 
 

@@ -31,6 +31,7 @@ __all__ = [
     'apply_buffer',
     'check_buffer',
     'count_pairs',
+    'drop_copies',
     'ecef',
     'geodesic',
     'keep_apart',
@@ -278,6 +279,24 @@ def apply_buffer(places: Lonlat, codes: NDArray[np.int8], buffer: float) -> NDAr
             f'a buffer of {buffer:g} m leaves a part without rows: {told} would remain of {len(codes):,}; '
             'choose a smaller buffer or larger blocks'
         )
+    return kept
+
+
+def drop_copies(groups: Sequence[int], codes: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Drop rows that have a near duplicate in another part: test rows stay, then validation rows.
+
+    Args:
+        groups: (N,) group of each row, such as of `near_duplicates`.
+        codes: (N,), index into `PARTS` per row, -1 for rows in no part.
+
+    Returns:
+        (N,), the codes with -1 for dropped rows.
+    """
+    kept, taken = codes.copy(), set[int]()
+    for part in _PRIORITY:
+        mine = np.flatnonzero(codes == part)
+        kept[[row for row in mine if groups[row] in taken]] = LEFT_OUT
+        taken |= {groups[row] for row in mine}
     return kept
 
 

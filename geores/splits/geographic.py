@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from geores.errors import DatasetError
 from geores.splits.assignment import (
@@ -19,7 +17,7 @@ from geores.splits.assignment import (
     split_id,
 )
 from geores.splits.blocks import clusters, hexagons, squares
-from geores.splits.buffer import Lonlat, Positions, apply_buffer, lonlat
+from geores.splits.buffer import Lonlat, Positions, apply_buffer, drop_copies, lonlat
 from geores.splits.stratified import check_ids, label_matrix
 
 if TYPE_CHECKING:
@@ -110,7 +108,8 @@ def geographic_split(
         block_crs: projected CRS of the block grid; see `squares`.
         cluster_count: number of clusters.
         regions: name of each row's region; rows without one ('' or None) are dropped.
-        together: group of each row, such as of near duplicates; rows of one group go to one part.
+        together: group of each row, such as of near duplicates: 'random' puts a group into one part; of blocks and
+            the like, rows that have a copy in another part are dropped as the buffer drops them.
 
     Returns:
         The split.
@@ -132,10 +131,12 @@ def geographic_split(
         regions=regions,
         seed=seed,
     )
-    if together is not None:
-        groups = _joined(groups, together, names)
+    if groups is None and together is not None:
+        groups = _joined(together, names)
     codes = _assign(groups, matrix, names, wanted, seed)
     codes = apply_buffer(places, codes, buffer)
+    if together is not None:
+        codes = drop_copies(together, codes)
     used = {'blocks': block_size, 'hexagons': block_size, 'clusters': cluster_count}.get(method)
     told = '-'.join(f'{one:g}' for one in fractions)
     title = f'{method}{"" if used is None else f"-{used:g}"}-buffer{buffer:g}m-{told}-seed{seed}'
@@ -187,28 +188,14 @@ def ground_groups(
     return [str(cell) for cell in known.tolist()], owners.ravel().astype(np.int64)
 
 
-def _joined(groups: Groups | None, together: Sequence[int], names: list[str]) -> Groups:
-    """Join the groups of ground that share a group of rows; each takes the name of its first one."""
-    if len(together) != len(names):
-        raise DatasetError(f'{len(together)} groups are given for {len(names)} rows')
-    known, owners = (names, np.arange(len(names))) if groups is None else groups
-    first: dict[int, int] = {}
-    links = [
-        (first.setdefault(group, int(owner)), int(owner))
-        for group, owner in zip(together, owners, strict=True)
-        if owner >= 0
-    ]
-    one, other = np.array(links, np.int64).reshape(-1, 2).T
-    linked = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(known),) * 2)
-    parts = connected_components(linked, directed=False)[1]
+def _joined(together: Sequence[int], names: list[str]) -> Groups:
+    """Groups of rows in the form of groups of ground; each takes the name of its first row."""
     titles: dict[int, str] = {}
-    for name, part in sorted(zip(known, parts.tolist(), strict=True)):
-        titles.setdefault(part, name)
+    for name, group in sorted(zip(names, together, strict=True)):
+        titles.setdefault(group, name)
     order = sorted(titles, key=titles.__getitem__)
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    moved = np.where(owners >= 0, place[parts[np.maximum(owners, 0)]], LEFT_OUT)
-    return [titles[part] for part in order], moved
+    place = {group: index for index, group in enumerate(order)}
+    return [titles[group] for group in order], np.array([place[group] for group in together], np.int64)
 
 
 def _regions(regions: Sequence[Any], count: int) -> Groups:

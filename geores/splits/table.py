@@ -27,7 +27,7 @@ from geores.splits.assignment import (
     split_id,
 )
 from geores.splits.blocks import check_block_crs, squares
-from geores.splits.buffer import apply_buffer, check_buffer, spacing
+from geores.splits.buffer import apply_buffer, check_buffer, drop_copies, spacing
 from geores.splits.files import check_format, write_frame
 from geores.splits.geographic import geographic_split, regions_of
 from geores.splits.images import group_images
@@ -109,7 +109,7 @@ class SplitOptions:
         clusters: number of clusters; None takes twenty, or fewer where there are few places.
         regions: path of a vector file of polygons.
         region_column: column of region names in that file, or in the input if there is no file.
-        images: folder of images that are named by id; near duplicates go to one part.
+        images: folder of images that are named by id; no near duplicates are left in two parts.
     """
 
     method: SplitMethod = 'blocks'
@@ -224,8 +224,9 @@ def make_split(source: Source, options: SplitOptions) -> SplitResult:
     values = None if options.stratify is None else source.column(options.stratify, '--stratify')
     labels = None if values is None else label_matrix(values, options.stratify or '')
     ids = source.ids or _content_ids(source)
+    together = None if options.images is None else _image_groups(source, Path(options.images))
     if options.method == 'reben':
-        parts = _reben(source, ids, options.buffer)
+        parts = _reben(source, ids, options.buffer, together)
     else:
         parts = geographic_split(
             source.places,
@@ -239,7 +240,7 @@ def make_split(source: Source, options: SplitOptions) -> SplitResult:
             block_crs=options.block_crs,
             cluster_count=options.clusters,
             regions=_regions(source, options) if options.method == 'regions' else None,
-            together=None if options.images is None else _image_groups(source, Path(options.images)),
+            together=together,
         )
     return SplitResult(
         source,
@@ -278,13 +279,15 @@ def _image_groups(source: Source, folder: Path) -> list[int]:
     return [found.get(row, len(source.ids) + row) for row in range(len(source.ids))]
 
 
-def _reben(source: Source, ids: Sequence[str], buffer: float) -> Partition:
+def _reben(source: Source, ids: Sequence[str], buffer: float, together: Sequence[int] | None) -> Partition:
     column = 'patch_id' if 'patch_id' in source.frame.columns else source.id_column
     if column is None:
         raise DatasetError(f'{source.name} has no column patch_id, which method reben needs')
     names = reben_split(source.frame[column])
+    names = np.array([part_name(name) for name in names], object)
     codes = np.select([names == part for part in PARTS], range(len(PARTS)), LEFT_OUT).astype(np.int8)
     codes = apply_buffer(source.places, codes, buffer)
+    codes = codes if together is None else drop_copies(together, codes)
     parts = Partition(codes, np.full(len(codes), LEFT_OUT), '')
     title = f'reben{f"-buffer{buffer:g}m" if buffer else ""}'
     return Partition(codes, parts.groups, split_id(title, ids, parts.names.tolist()))
@@ -330,7 +333,11 @@ def _notes(source: Source, parts: Partition, options: SplitOptions) -> tuple[str
     near = parts.counts[DROPPED] - outside
     if outside:
         notes.append(f'{outside:,} rows lie in no region and are dropped')
-    if near:
+    if near and options.images is not None:
+        notes.append(
+            f'{near:,} rows are dropped: nearer than {options.buffer:g} m to another part, or copies of its images'
+        )
+    elif near:
         notes.append(
             f'{near:,} rows nearer than {options.buffer:g} m to another part are dropped: training rows near '
             'val or test rows, val rows near test rows'
