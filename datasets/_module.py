@@ -3,14 +3,12 @@
 This is the only module that imports torchgeo, whose module names move between releases.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
-import rasterio
 import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
@@ -19,9 +17,9 @@ from torch.utils.data import DataLoader, Subset, default_collate
 from torchgeo.datasets import RESISC45 as TorchgeoRESISC45  # noqa: N811
 from torchgeo.datasets import NonGeoDataset
 
+from geores.datasets._checks import check_classes, say_copies
 from geores.datasets._sampling import ProcessSampler, process_count
-from geores.errors import DatasetError, SceneError
-from geores.scenes.gdal import open_dataset
+from geores.errors import DatasetError
 from geores.splits import Split, group_folds, near_duplicates, read_split, stratified_split
 
 __all__ = [
@@ -35,8 +33,6 @@ __all__ = [
     'Sample',
     'TorchgeoRESISC45',
     'collate',
-    'open_geotiff',
-    'read_geotiff',
     'read_rgb',
 ]
 
@@ -139,50 +135,6 @@ def _bits(image: Image.Image) -> int:
     return 16 if any(';16' in str(part) for part in raw) else 8
 
 
-def read_geotiff(path: Path, bands: Sequence[str], size: int | None = None) -> Pixels:
-    """Read bands of a GeoTIFF by their descriptions.
-
-    Args:
-        path: the file.
-        bands: descriptions of the bands, in channel order.
-        size: height and width of the result, by average for shrinking and bilinear otherwise.
-
-    Returns:
-        (C, H, W) in the data type of the file.
-
-    Raises:
-        DatasetError: if it cannot be read or lacks a band.
-    """
-    with open_geotiff(path) as source:
-        missing = [band for band in bands if band not in source.descriptions]
-        if missing:
-            raise DatasetError(f'{path}: has no band described as {missing[0]!r}')
-        indexes = [source.descriptions.index(band) + 1 for band in bands]
-        shape = None if size is None else (len(bands), size, size)
-        shrinks = size is not None and size < min(source.shape)
-        method = rasterio.enums.Resampling['average' if shrinks else 'bilinear']
-        try:
-            pixels: Pixels = source.read(indexes, out_shape=shape, resampling=method)
-        except rasterio.errors.RasterioError as error:
-            raise DatasetError(f'{path}: the image cannot be read: {error}') from error
-    return pixels
-
-
-def open_geotiff(path: Path) -> rasterio.DatasetReader:
-    """Open a GeoTIFF, georeferenced or not; other formats are refused.
-
-    Args:
-        path: the file.
-
-    Raises:
-        DatasetError: if it is not there or not a GeoTIFF.
-    """
-    try:
-        return open_dataset(os.path.abspath(path), 'GTiff', quiet=True)
-    except SceneError as error:
-        raise DatasetError(f'{path}: the image cannot be read: {error}') from error
-
-
 Sample = dict[str, Any]
 Kind = Literal['multi-label', 'single-label', 'segmentation']
 
@@ -249,12 +201,16 @@ class ImageDataModule(LightningDataModule):
     """Splits a dataset by strata and loads batches; in distributed training each process gets its share.
 
     Attributes:
+        fixed_labels: whether labels are a nomenclature's, of which some may have no images.
+        parts_by_image: whether parts are of single images, so that near duplicates may come into different
+            parts; not so where parts are of ground.
         card_text: defaults for the card of a model that is trained on the data: `sensor`,
             `processing_level`, `units`, `gsd`, `training_data`, `licence`, `resampling`, `display_stretch`.
 
     Args:
         batch_size: images per batch.
-        val_share: share kept for validation; 0 trains on everything.
+        val_share: share kept for validation, in which near duplicates stay on one side; 0 trains on
+            everything.
         seed: random seed of the split and of the training order, which depends on seed and epoch alone.
         num_workers: number of reader processes; 0 is best for images held in memory.
         folds: cross-validation by this many folds, in which near duplicates stay together; it takes the place
@@ -263,6 +219,9 @@ class ImageDataModule(LightningDataModule):
         split: table of ids and parts, such as `geores split` writes, that says what trains, validates and
             tests; it takes the place of `val_share` and `folds`.
     """
+
+    fixed_labels: ClassVar[bool] = False
+    parts_by_image: ClassVar[bool] = True
 
     @property
     def card_text(self) -> Mapping[str, Any]:
@@ -280,6 +239,11 @@ class ImageDataModule(LightningDataModule):
         split: str | None = None,
     ) -> None:
         super().__init__()
+        if split is not None and folds is not None:
+            raise DatasetError(
+                f'folds and split ({split}) do not go together: the parts would be the same in every '
+                'fold; leave one of them out'
+            )
         self.batch_size = batch_size
         self.val_share = val_share
         self.seed = seed
@@ -308,8 +272,18 @@ class ImageDataModule(LightningDataModule):
             return Split(given.train, val, given.id, tuple(test))
         split = self._divide(known)
         unlabelled = set(range(len(data))) - set(known)
+        if unlabelled and split.val and self.parts_by_image:  # a teacher would answer for copies
+            kept = {self.groups[known[index]] for index in split.val}
+            unlabelled = {index for index in unlabelled if self.groups[index] not in kept}
         train = sorted({known[index] for index in split.train} | unlabelled)
         return Split(train, [known[index] for index in split.val], split.id)
+
+    @cached_property
+    def groups(self) -> list[int]:
+        """Group of each sample: near duplicates share one."""
+        images = self.dataset.images
+        images.load()
+        return near_duplicates(images[index] for index in range(len(images))).tolist()
 
     def _divide(self, known: list[int]) -> Split:
         """Split the labelled samples; indices count among them."""
@@ -318,11 +292,11 @@ class ImageDataModule(LightningDataModule):
         if self.folds is None:
             if self.val_share == 0:
                 return Split(list(range(len(ids))), [], 'everything')
-            return stratified_split(ids, strata, self.val_share, self.seed)
+            groups = [self.groups[index] for index in known] if self.parts_by_image else None
+            return stratified_split(ids, strata, self.val_share, self.seed, groups)
         if not 1 <= self.fold <= self.folds:
             raise DatasetError(f'fold has to be from 1 to {self.folds}, not {self.fold}')
-        data.images.load()
-        groups = near_duplicates(data.images[index] for index in known).tolist()
+        groups = [self.groups[index] for index in known]
         return group_folds(ids, strata, groups, self.folds, self.seed)[self.fold - 1]
 
     @property
@@ -341,13 +315,27 @@ class ImageDataModule(LightningDataModule):
         return self.dataset.task
 
     def setup(self, stage: str | None = None) -> None:
-        """Split, and decode the images if they fit in memory.
+        """Split, decode the images if they fit in memory, and check what is trained on.
 
         Args:
-            stage: ignored.
+            stage: stage of Lightning; before 'fit' and None the classes are checked.
+
+        Raises:
+            DatasetError: if there is one class alone, or one without training images.
         """
-        self.dataset.images.load()
-        self.split  # noqa: B018
+        data = self.dataset
+        data.images.load()
+        split = self.split
+        if stage not in {None, 'fit'}:
+            return
+        if self.task in {'single-label', 'multi-label'}:
+            check_classes(self.labels, data.targets, split, fixed=self.fixed_labels)
+        elif self.task == 'segmentation' and len(self.labels) < 2:
+            raise DatasetError(
+                f'all pixels are of one class ({", ".join(self.labels)}): label another one too'
+            )
+        if self.parts_by_image and split.val:
+            say_copies(data.ids, self.groups, split)
 
     @cached_property
     def statistics(self) -> tuple[list[float], list[float]]:

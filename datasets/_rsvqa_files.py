@@ -16,6 +16,7 @@ from sys import intern
 from typing import Any
 
 from geores.errors import DatasetError
+from geores.io.listing import visible_files
 
 __all__ = [
     'ImageEntry',
@@ -118,7 +119,7 @@ def _layouts(root: Path) -> Iterator[tuple[str, list[Path]]]:
     """Yield each split with its files: images, questions and answers, or the single file of ConfigILM."""
     found = False
     for split in SPLITS:
-        names = sorted(root.glob(f'*_split_{split}_questions.json'))
+        names = visible_files(root, f'*_split_{split}_questions.json')
         flat = root / f'RSVQAxBEN_QA_{split}.json'
         if len(names) > 1:
             raise DatasetError(
@@ -132,7 +133,7 @@ def _layouts(root: Path) -> Iterator[tuple[str, list[Path]]]:
             yield split, [flat]
     if found:
         return
-    names = sorted(path for path in root.glob('*questions.json') if '_split_' not in path.name)
+    names = [path for path in visible_files(root, '*questions.json') if '_split_' not in path.name]
     if not names:
         raise DatasetError(f'{root}: holds no questions.json and no *_split_train_questions.json')
     plain = root / 'questions.json'

@@ -1,6 +1,5 @@
 """Read tiles of scenes on the grid and in the units of a model, as inference does."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -34,34 +33,12 @@ __all__ = [
     'lay_grid',
     'lay_grids',
     'opened',
-    'read_rows',
 ]
 
 Scenes = str | PathLike[str] | Scene | Sequence[str | PathLike[str] | Scene]
 """One scene or several, each a path or an open `Scene`."""
 Masks = str | PathLike[str] | Sequence[str | PathLike[str]]
 """Masks of scenes: one for all, or one for each in their order."""
-
-
-def read_rows(path: Path, columns: Sequence[str], lacking: str) -> list[dict[str, str]]:
-    """Read the rows of a CSV file as dictionaries; it may start with a byte order mark.
-
-    Args:
-        path: file to read.
-        columns: names of required columns.
-        lacking: message for a missing file.
-
-    Raises:
-        DatasetError: if the file or a column is missing.
-    """
-    if not path.is_file():
-        raise DatasetError(f'{path.absolute()}: {lacking}')
-    with path.open(newline='', encoding='utf-8-sig') as file:
-        reader = csv.DictReader(file)
-        for column in columns:
-            if column not in (reader.fieldnames or ()):
-                raise DatasetError(f'{path}: column {column!r} is missing')
-        return list(reader)
 
 
 @dataclass(frozen=True)

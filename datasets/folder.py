@@ -4,6 +4,7 @@ This is the layout of UC Merced Land Use (Yang and Newsam 2010; multi-labels of 
 AID (Xia et al. 2017; multi-labels of Hua et al. 2020) and of many other datasets.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,8 +22,11 @@ from geores.datasets._module import (
     Sample,
     read_rgb,
 )
-from geores.datasets._tiles import read_rows
 from geores.errors import DatasetError
+from geores.io.listing import visible_files
+from geores.io.tables import read_rows
+
+_logger = logging.getLogger(__name__)
 
 __all__ = ['SceneFolder', 'SceneFolderDataModule']
 
@@ -163,11 +167,15 @@ def _items(root: Path) -> list[_Item]:
     folder = root / 'images' if (root / 'images').is_dir() else root
     items = [
         _Item(path, path.parent.name, root.resolve().name)
-        for path in sorted(folder.glob('*/*'))
+        for path in visible_files(folder, '*/*')
         if path.suffix.lower() in _SUFFIXES
     ]
     if not items:
         raise DatasetError(f'{folder.absolute()}: no images in <class>/*.jpg, .png or .tif')
+    shown = {item.path.parent for item in items}
+    for other in visible_files(folder, '*'):
+        if other.is_dir() and other not in shown:
+            _logger.warning('%s: no images in it, so it is no class', other)
     return items
 
 
@@ -194,7 +202,7 @@ def _multi_labels(
 
 
 def _read_table(path: Path) -> list[dict[str, str]]:
-    table = read_rows(path, ('name', 'scene'), 'no such table; multi-label mode needs it')
+    table = read_rows(path, ('name', 'scene'), 'no such table; multi-label mode needs it', ('name', 'scene'))
     if not table or len(table[0]) < 3:
         raise DatasetError(f'{path}: has no rows or no label columns')
     return table

@@ -9,17 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geores.datasets._geotiff import band_names, open_geotiff, read_geotiff
 from geores.datasets._module import (
     ImageDataModule,
     LabelledImages,
     NonGeoDataset,
     Sample,
-    open_geotiff,
-    read_geotiff,
 )
 from geores.datasets._patch_store import PatchStore
-from geores.datasets._tiles import read_rows
 from geores.errors import DatasetError
+from geores.io.tables import read_rows
 
 __all__ = ['GeoTIFFPatches', 'GeoTIFFPatchesDataModule']
 
@@ -37,7 +36,8 @@ class GeoTIFFPatches(NonGeoDataset):
 
     Args:
         root: the folder.
-        bands: names of the bands, in channel order; None takes those of the first file.
+        bands: names of the bands, in channel order; None takes those of the first file. Where files describe
+            no band, the names of all bands in the order of the files.
         size: height and width to bring patches to; None leaves them.
         unlabelled: keep patches whose label is empty; theirs is -1. Otherwise they are only counted
             (`left_out`).
@@ -71,7 +71,7 @@ class GeoTIFFPatches(NonGeoDataset):
         for path in paths:
             if not path.is_file():
                 raise DatasetError(f'{path}: no such image, and {TABLE} names it')
-        self.bands = _descriptions(paths[0]) if bands is None else tuple(bands)
+        self.bands = band_names(paths[0]) if bands is None else tuple(bands)
         order = {label: index for index, label in enumerate(self.labels)}
         self.targets: NDArray[Any] = np.array(
             [order.get(label, UNLABELLED) for label in kept.values()], dtype=np.int64
@@ -80,7 +80,7 @@ class GeoTIFFPatches(NonGeoDataset):
         self.ids = [f'{source}/{name}' for name in kept]
         self.sources = [source] * len(kept)
         self.strata = list(kept.values())
-        read = partial(read_geotiff, bands=self.bands, size=size)
+        read = partial(read_geotiff, bands=self.bands, size=size, in_order=bands is not None)
         self.images = PatchStore(paths, read, self.bands, size, fill, budget)
 
     def __len__(self) -> int:
@@ -155,16 +155,6 @@ def _read_table(root: Path) -> dict[str, str]:
         raise DatasetError(f'{root.absolute()}: no such folder; set root to where the patches are')
     path = root / TABLE
     rows: dict[str, str] = {}
-    for row in read_rows(path, ('file', 'label'), 'no such table of labels'):
-        if row['file'] in rows:
-            raise DatasetError(f'{path}: {row["file"]} is named twice')
-        rows[row['file']] = (row['label'] or '').strip()
+    for row in read_rows(path, ('file', 'label'), 'no such table of labels', ('file',)):
+        rows[row['file'].strip()] = (row['label'] or '').strip()
     return rows
-
-
-def _descriptions(path: Path) -> tuple[str, ...]:
-    with open_geotiff(path) as source:
-        names = source.descriptions
-    if not all(names):
-        raise DatasetError(f'{path}: a band has no description; name the bands')
-    return tuple(names)

@@ -10,17 +10,16 @@ import torch
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
+from geores.datasets._geotiff import band_names, open_geotiff, read_geotiff
 from geores.datasets._module import (
     ImageDataModule,
     LabelledImages,
     NonGeoDataset,
     Sample,
-    open_geotiff,
-    read_geotiff,
 )
 from geores.datasets._patch_store import PatchStore
-from geores.datasets.patches import _descriptions
 from geores.errors import DatasetError
+from geores.io.listing import visible_files
 from geores.metrics.confusion import IGNORED
 
 __all__ = ['GeoTIFFPairs', 'GeoTIFFPairsDataModule']
@@ -41,7 +40,8 @@ class GeoTIFFPairs(NonGeoDataset):
 
     Args:
         root: the folder.
-        bands: names of the bands, in channel order; None takes those of the first file.
+        bands: names of the bands, in channel order; None takes those of the first file. Where files describe
+            no band, the names of all bands in the order of the files.
         labels: names of the classes, in their order; None takes those that the class maps name.
         unlabelled: keep images without a class map too: all their pixels are 255.
         budget: maximum number of bytes of images to hold in memory.
@@ -62,7 +62,7 @@ class GeoTIFFPairs(NonGeoDataset):
     ) -> None:
         root = Path(root)
         folder = root / IMAGES if (root / IMAGES).is_dir() else root
-        paths = sorted(folder.glob('*.tif')) if folder.is_dir() else []
+        paths = visible_files(folder, '*.tif') if folder.is_dir() else []
         if not paths:
             raise DatasetError(f'{folder.absolute()}: no image *.tif; set root to where {IMAGES}/ is')
         self._masks = [root / MASKS / path.name for path in paths]
@@ -73,7 +73,7 @@ class GeoTIFFPairs(NonGeoDataset):
                     raise DatasetError(
                         f'{mask}: no such class map; set unlabelled to train by a teacher alone'
                     )
-        self.bands = _descriptions(paths[0]) if bands is None else tuple(bands)
+        self.bands = band_names(paths[0]) if bands is None else tuple(bands)
         self.labels = tuple(labels) if labels is not None else self._names()
         source = root.resolve().name
         self.ids = [f'{source}/{path.name}' for path in paths]
@@ -81,7 +81,7 @@ class GeoTIFFPairs(NonGeoDataset):
         self.strata = [source] * len(paths)
         # Only pixels have classes, so the split treats all images as labelled alike.
         self.targets: NDArray[Any] = np.zeros(len(paths), np.int64)
-        read = partial(read_geotiff, bands=self.bands)
+        read = partial(read_geotiff, bands=self.bands, in_order=bands is not None)
         self.images = PatchStore(paths, read, self.bands, None, None, budget)
 
     def __len__(self) -> int:

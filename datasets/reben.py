@@ -17,7 +17,7 @@ from geores.bigearthnet.labels import LabelOrder, labels_in
 from geores.bigearthnet.metadata import (
     Interpolation,
     SplitName,
-    check_column,
+    check_partners,
     find_metadata,
     multi_hot_labels,
     official_statistics,
@@ -99,7 +99,7 @@ class ReBEN(NonGeoDataset):
         path = find_metadata(root, metadata)
         table = read_metadata(path, split, snow_and_clouds=snow_and_clouds)
         if set(self.bands) & set(S1_BANDS):
-            check_column(table, 's1_name', path)
+            check_partners(table, path)
         images = PatchImages(store, table, self.bands, interpolation, maps=maps)
         if only_present:
             table = table.take(images.present())
@@ -211,6 +211,9 @@ class ReBENDataModule(ImageDataModule):
             'metadata': metadata,
             'only_present': only_present,
         }
+
+    fixed_labels = True
+    parts_by_image = False
 
     @property
     def card_text(self) -> Mapping[str, Any]:

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geores.datasets._geotiff import open_geotiff, read_geotiff
 from geores.datasets._module import (
     ImageStore,
     NonGeoDataset,
     Pixels,
     Sample,
-    open_geotiff,
-    read_geotiff,
     read_rgb,
 )
 from geores.datasets._rsvqa_files import ImageEntry, QuestionEntry, QuestionFolder, read_question_folder

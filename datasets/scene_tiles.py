@@ -285,6 +285,8 @@ class SceneTilesDataModule(ImageDataModule):
         self._arguments = (scenes, label_file, column, bands, size)
         self._options = options or {}
 
+    parts_by_image = False
+
     @property
     def card_text(self) -> Mapping[str, Any]:
         """Pixel size, and units if they are given."""

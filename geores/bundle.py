@@ -52,6 +52,12 @@ def load_model(name_or_path: str | Path, device: str | torch.device = 'cpu') -> 
         ReadError: if the Hub cannot be reached, and its cache does not hold the model.
     """
     folder = find_bundle(name_or_path)
+    model = _load(folder, name_or_path, device)
+    model.folder = folder
+    return model
+
+
+def _load(folder: Path, name_or_path: str | Path, device: str | torch.device) -> Model:
     if is_snapshot(folder):
         return Model(*load_snapshot(folder, str(name_or_path)), device)
     if (folder / ONNX_FILE).is_file() and not (folder / WEIGHTS_FILE).exists():

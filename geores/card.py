@@ -92,7 +92,8 @@ class ModelCard:
             highest in degrees) and `months` (1 to 12). Scenes outside are said to be so.
         calibration: `{'temperature': value}` by which logits are divided, if calibrated.
         tiles: how tiles of scenes were cut for training: options of `geores.datasets.SceneTiles` (`stride`,
-            `placement`, `resolution`, `min_share`, `min_valid`), by which `split_id` can be made again.
+            `placement`, `resolution`, `min_share`, `min_valid`, `layer`, `linear_s1`), by which `split_id`
+            can be made again; and `dropped`, the classes that had too few tiles to be learnt.
         tokenizer: for VQA, how questions become tokens (`geores.vqa.network`).
         answer_encoding: for VQA, style and variant of the answers' texts (`geores.vqa.answers`).
         encoder: for VQA, whose feature maps the head takes. Either another bundle's, with `name`, `sha256`,

@@ -7,6 +7,7 @@ value has to be. What two fields together have to be is checked by `geores.card.
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,11 @@ from geores.vqa.answers import AnswerEncoding
 __all__ = ['ACTIVATIONS', 'COLUMNS', 'FIELDS']
 
 Check = Callable[[Any], Any]
+
+MOST_PIXELS = 4096
+"""Largest side of a model's input: one batch of it has to fit into memory."""
+MOST_NAMES = 10_000
+"""Largest number of labels or bands."""
 
 ACTIVATIONS = {
     'multi-label': ('sigmoid',),
@@ -29,7 +35,9 @@ ACTIVATIONS = {
 COLUMNS = frozenset({'row', 'col', 'label', 'labels', 'score', 'valid_share', 'area', 'geometry'})
 """Columns of a table of tiles beside those of the labels."""
 
-_TILE_OPTIONS = frozenset({'stride', 'placement', 'resolution', 'min_share', 'min_valid'})
+_TILE_OPTIONS = frozenset(
+    {'dropped', 'layer', 'linear_s1', 'min_share', 'min_valid', 'placement', 'resolution', 'stride'}
+)
 
 # What a VQA card says of its encoder: either one shared with another bundle, or one of its own.
 _SHARED = frozenset({'name', 'sha256', 'bands', 'grid'})
@@ -40,7 +48,7 @@ _OWN = frozenset({'architecture', 'architecture_kwargs', 'grid'})
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError('has to be text that is not empty')
-    return value
+    return _string(value)
 
 
 def _name(value: object) -> str:
@@ -59,15 +67,33 @@ def _one_of(*choices: str) -> Check:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f'has to hold finite numbers, not {value!r}')
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError('has to hold finite numbers, not one of more than 300 digits') from None
+    if not math.isfinite(number):
+        raise ValueError(f'has to hold finite numbers, not {value!r}')
+    return number
 
 
 def _whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f'has to be a whole number above 0, not {value!r}')
     return value
+
+
+def _side(value: object) -> int:
+    side = _whole(value)
+    if side > MOST_PIXELS:
+        raise ValueError(f'has to be at most {MOST_PIXELS:,} pixels, not {_shown(side)}')
+    return side
+
+
+def _shown(number: int) -> str:
+    """A whole number for a message, which may have hundreds of digits."""
+    return f'{number:,}' if abs(number) < 10**15 else f'one of {len(str(number))} digits'
 
 
 def _sequence(parse: Check) -> Check:
@@ -81,7 +107,9 @@ def _sequence(parse: Check) -> Check:
 
 def _names(value: object) -> tuple[str, ...]:
     names: tuple[str, ...] = _sequence(_text)(value)
-    twice = {name for name in names if names.count(name) > 1}
+    if len(names) > MOST_NAMES:
+        raise ValueError(f'has {len(names):,} names, and {MOST_NAMES:,} are the most')
+    twice = {name for name, count in Counter(names).items() if count > 1}
     if twice:
         raise ValueError(f'has {min(twice)!r} twice')
     return names
@@ -160,6 +188,8 @@ def _tiles(value: object) -> dict[str, Any]:
     unknown = sorted(tiles.keys() - _TILE_OPTIONS)
     if unknown:
         raise ValueError(f'has {unknown[0]!r}, and tiles are cut by {", ".join(sorted(_TILE_OPTIONS))}')
+    if 'dropped' in tiles:
+        tiles['dropped'] = list(_names(tiles['dropped']))
     return tiles
 
 
@@ -209,6 +239,10 @@ def _sha256(value: object) -> str:
 def _string(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError('has to be text')
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError('holds half of a character (a lone surrogate)') from None
     return value
 
 
@@ -233,8 +267,8 @@ def _positive_number(value: object) -> float:
 
 
 def _margin(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f'has to be a whole number of pixels, 0 or more, not {value!r}')
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_PIXELS:
+        raise ValueError(f'has to be a whole number of pixels, from 0 to {MOST_PIXELS:,}')
     return value
 
 
@@ -259,7 +293,7 @@ FIELDS: dict[str, Check] = {
     'display_stretch': _optional(_span(_range(0, 100))),
     'display_range': _optional(_span(_range(0, 1e5))),
     'gsd': _range(1e-3, 1e6),
-    'input_size': _whole,
+    'input_size': _side,
     'resampling': _one_of('nearest', 'bilinear'),
     'mean': _sequence(_number),
     'std': _where(_sequence(_number), lambda number: number > 0, 'above 0'),
@@ -267,7 +301,7 @@ FIELDS: dict[str, Check] = {
     'thresholds': _optional(_where(_sequence(_number), lambda number: 0 < number < 1, 'between 0 and 1')),
     'log_scale': _optional(_positive_number),
     'context': _optional(_margin),
-    'alignment': _whole,
+    'alignment': _side,
     'colours': _optional(_sequence(_colour)),
     'domain': _optional(_domain),
     'calibration': _optional(_calibration),

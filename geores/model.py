@@ -1,6 +1,7 @@
 """A loaded model: a network with its card, in the card's units."""
 
 import warnings
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -26,6 +27,9 @@ class Model:
     Raises:
         UsageError: if the device is not there.
     """
+
+    folder: Path | None = None
+    """Folder of the bundle that it was loaded from."""
 
     def __init__(self, card: ModelCard, network: nn.Module, device: str | torch.device = 'cpu') -> None:
         self.card = card

@@ -13,7 +13,7 @@ from geores import models
 from geores.errors import UsageError
 from geores.metrics import SceneReport
 from geores.tasks.augment import Augmentation
-from geores.tasks.losses import LossName, Task, balanced_weights, known, make_loss, mix, shares
+from geores.tasks.losses import LossName, Task, balanced_weights, check_options, known, make_loss, mix, shares
 from geores.tasks.schedule import SETTINGS, check_schedule, freeze_parts, make_optimizer, per_band
 from geores.tasks.start import start_from
 from geores.tasks.teachers import Teachers
@@ -91,6 +91,12 @@ class SceneClassification(LightningModule):
     ) -> None:
         super().__init__()
         check_schedule(warmup, warmup_steps, warmup_start, rate_end)
+        check_options(loss, focal_gamma, gce_q, mixup)
+        for augmentation in augment or ():
+            if augmentation.moves == 'blended' and not teachers:
+                raise UsageError(
+                    f'augment: {type(augmentation).__name__} needs teachers to answer for what it makes'
+                )
         self.save_hyperparameters(ignore=['augment'])
         self.labels, self.bands, self.task = tuple(labels), tuple(bands), task
         self.architecture = architecture

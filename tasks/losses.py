@@ -3,6 +3,7 @@
 Targets can be shares of labels, so that images can be mixed and teachers can answer with probabilities.
 """
 
+import math
 from functools import partial
 from typing import Literal, Protocol
 
@@ -13,6 +14,8 @@ from torchvision.ops import sigmoid_focal_loss
 
 from geores.errors import UsageError
 
+GAMMA, Q = 2.0, 0.7
+"""Defaults of the focal and of the generalised cross-entropy loss."""
 LossName = Literal['bce', 'ce', 'focal', 'gce']
 Task = Literal['multi-label', 'single-label']
 
@@ -92,7 +95,9 @@ def make_loss(
         'bce' if multi else 'ce': partial(
             binary_loss if multi else class_loss, label_smoothing=label_smoothing
         ),
-        'focal': partial(binary_focal_loss if multi else class_focal_loss, gamma=gamma),
+        'focal': partial(
+            binary_focal_loss if multi else class_focal_loss, gamma=gamma, label_smoothing=label_smoothing
+        ),
     }
     if not multi:
         losses['gce'] = partial(generalised_class_loss, q=q, label_smoothing=label_smoothing)
@@ -100,6 +105,27 @@ def make_loss(
     if chosen is None:
         raise UsageError(f'loss {name!r} does not fit {task}: take one of {", ".join(losses)}')
     return chosen
+
+
+def check_options(loss: LossName | None, gamma: float, q: float, mixup: float = 0.0) -> None:
+    """Check that options of a loss go with it, before anything is trained.
+
+    Args:
+        loss: name of the loss; None for the default of the task.
+        gamma: that of 'focal'.
+        q: that of 'gce'.
+        mixup: alpha of mixup.
+
+    Raises:
+        UsageError: if one would have no effect, or mixup is out of range.
+    """
+    for name, value, default, owner in (('focal_gamma', gamma, GAMMA, 'focal'), ('gce_q', q, Q, 'gce')):
+        if value != default and loss != owner:
+            raise UsageError(
+                f'{name} {value:g} goes with loss {owner!r}, not {loss or "the default"!r}: drop it'
+            )
+    if not 0 <= mixup < math.inf:
+        raise UsageError(f'mixup has to be 0 or above, not {mixup}')
 
 
 def binary_loss(
@@ -152,32 +178,43 @@ def generalised_class_loss(
     return (factors * losses).sum() / factors.sum()
 
 
-def binary_focal_loss(logits: Tensor, target: Tensor, weight: Tensor | None, gamma: float = 2.0) -> Tensor:
+def binary_focal_loss(
+    logits: Tensor, target: Tensor, weight: Tensor | None, gamma: float = 2.0, label_smoothing: float = 0.0
+) -> Tensor:
     """Focal loss of each label on its own, without its alpha.
 
     Args:
         logits: (N, K).
-        target: (N, K) of 0 and 1.
+        target: (N, K) of 0 and 1, or shares.
         weight: (K,) or None; multiplies the positives of each label.
         gamma: how strongly well-classified samples are down-weighted.
+        label_smoothing: share of the target that becomes one half.
     """
+    target = target * (1 - label_smoothing) + label_smoothing / 2
     loss: Tensor = sigmoid_focal_loss(logits, target, alpha=-1, gamma=gamma)
     return (loss if weight is None else loss * (1 + target * (weight - 1))).mean()
 
 
-def class_focal_loss(logits: Tensor, target: Tensor, weight: Tensor | None, gamma: float = 2.0) -> Tensor:
-    """Focal loss of the true class; samples with target -1 do not count.
+def class_focal_loss(
+    logits: Tensor, target: Tensor, weight: Tensor | None, gamma: float = 2.0, label_smoothing: float = 0.0
+) -> Tensor:
+    """Focal loss (Lin et al. 2017, equation 4): of the true class, or of each by its share.
 
     Args:
         logits: (N, K).
-        target: (N,) class indices.
+        target: (N,) class indices, of which -1 does not count, or (N, K) shares.
         weight: (K,) or None.
         gamma: how strongly well-classified samples are down-weighted.
+        label_smoothing: share of the target that is spread over all classes.
     """
-    kept = target >= 0
-    log = functional.log_softmax(logits[kept], dim=1).gather(1, target[kept, None])[:, 0]
-    factors = torch.ones_like(log) if weight is None else weight[target[kept]]
-    return -(factors * (1 - log.exp()) ** gamma * log).sum() / factors.sum()
+    if target.ndim == 1:
+        logits, target = logits[target >= 0], target[target >= 0]
+        target = functional.one_hot(target, logits.shape[1]).to(logits.dtype)
+    target = target * (1 - label_smoothing) + label_smoothing / logits.shape[1]
+    log = functional.log_softmax(logits, dim=1)
+    factors = target if weight is None else target * weight
+    rest = (1 - log.exp()).clamp_min(1e-12)  # else gradients of a gamma below 1 are infinite
+    return -(factors * rest**gamma * log).sum() / factors.sum()
 
 
 def balanced_weights(target: Tensor, labels: int, largest: float = 10.0) -> Tensor:

@@ -15,7 +15,7 @@ from geores.errors import UsageError
 from geores.metrics.confusion import IGNORED, MEANS, PixelReport
 from geores.tasks.augment import Augmentation
 from geores.tasks.levels import Views, ViewsOf
-from geores.tasks.losses import make_loss
+from geores.tasks.losses import check_options, make_loss
 from geores.tasks.schedule import SETTINGS, check_schedule, freeze_parts, make_optimizer, per_band
 from geores.tasks.start import start_from
 from geores.tasks.teachers import OnnxTeacher
@@ -101,6 +101,7 @@ class SemanticSegmentation(LightningModule):
     ) -> None:
         super().__init__()
         check_schedule(warmup, warmup_steps, warmup_start, rate_end)
+        check_options(loss, focal_gamma, gce_q)
         self.save_hyperparameters(ignore=['augment', 'teacher', 'views'])
         self.labels, self.bands, self.task = tuple(labels), tuple(bands), task
         _check(self.labels, teacher, loss, log_scale, mean, std, augment or [])

@@ -1,6 +1,7 @@
 """`geores audit`: what it measures, against brute force, and its verdicts."""
 
 import resource
+import shlex
 import time
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def test_distances_by_brute_force(tmp_path, corner):
     report = audited(write_points(tmp_path / 'split.parquet', places, parts), radii=(300.0, 1500.0))
     distances = all_distances(places)
     for pair in report.distances:
-        one, other = (parts == name.replace('idation', '') for name in (pair.part, pair.other))
+        one, other = (parts == name for name in (pair.part, pair.other))
         between = distances[np.ix_(one, other)]
         assert pair.minimum == pytest.approx(between.min())
         assert pair.percentile_1 == pytest.approx(np.percentile(between.min(1), 1))
@@ -64,8 +65,8 @@ def test_distances_by_brute_force(tmp_path, corner):
         assert pair.pairs_within == {'300': (between < 300).sum(), '1500': (between < 1500).sum()}
     assert [(pair.part, pair.other) for pair in report.distances] == [
         ('test', 'train'),
-        ('test', 'validation'),
-        ('validation', 'train'),
+        ('test', 'val'),
+        ('val', 'train'),
     ]
     assert report.overlaps is None
 
@@ -213,7 +214,7 @@ def test_reben_patches_are_placed_by_their_names(tmp_path):
     assert report.side == pytest.approx(1200, rel=2e-3)
     assert report.places == 91
     assert [pair.same_place_other_date for pair in report.distances] == [0, 0, 0]
-    assert 'validation touches train' in ' '.join(report.verdict.reasons)
+    assert 'val touches train' in ' '.join(report.verdict.reasons)
 
 
 @needs_reben
@@ -229,8 +230,8 @@ def test_the_published_split(tmp_path):
     assert report.places == 233_966
     assert all(overlap.rows == 0 for overlap in report.overlaps)
     told = ' '.join(report.verdict.reasons)
-    assert 'test touches validation' in told
-    assert 'validation touches train' in told
+    assert 'test touches val' in told
+    assert 'val touches train' in told
     europe = np.stack(Transformer.from_crs(4326, 3035, always_xy=True).transform(*source.places.T), axis=1)
     train, test = (report.names == part for part in ('train', 'test'))
     nearest = KDTree(europe[train]).query(europe[test])[0].min()
@@ -241,3 +242,53 @@ def test_an_audit_needs_parts(tmp_path):
     path = write_points(tmp_path / 'split.parquet', scattered(4), ['train'] * 4)
     with pytest.raises(DatasetError, match='two parts'):
         audited(path)
+
+
+def run_recommended(geores, command, **more):
+    words = shlex.split(command)
+    assert words[:2] == ['geores', 'split']
+    return geores(*words[1:], '--json')
+
+
+@pytest.mark.parametrize('share', [0.0, 0.005, 0.05, 0.5])
+def test_grades_and_the_command_that_mends(geores, tmp_path, share):
+    places = scattered(800)
+    parts = np.array((['train'] * 7 + ['val'] * 1 + ['test'] * 2) * 80)
+    order = np.argsort(places[:, 0])
+    parts = np.sort(parts)[np.argsort(order)]  # along stripes of longitude
+    leaking = np.flatnonzero(parts == 'test')[: round(share * (parts == 'test').sum())]
+    places[leaking] = places[np.flatnonzero(parts == 'train')[: len(leaking)]]
+    path = write_points(tmp_path / 'split.parquet', places, parts)
+    answer = geores('audit', path, '--json')
+    record = answer.records[0]
+    wanted = {0.0: 'B', 0.005: 'C', 0.05: 'D', 0.5: 'E'}[share]
+    assert (record['grade'], record['verdict']) == (wanted, 'leaks' if share else 'caution')
+    assert record['affected'] == pytest.approx(len(leaking) / (parts == 'test').sum(), abs=1e-6)
+    assert record['recommended'] in geores('audit', path).out
+    mended = run_recommended(geores, record['recommended'])
+    assert mended.code == 0, mended.err
+    again = geores('audit', mended.records[0]['outputs']['split'], '--json').records[0]
+    assert again['verdict'] != 'leaks'
+    assert again['affected'] == 0
+
+
+def test_a_sound_split_is_recommended_for_training(geores, tmp_path):
+    path = write_boxes(
+        tmp_path / 'a split.parquet', [(0, 0), (0, 100), (5000, 0), (5000, 100)], ['train'] * 2 + ['test'] * 2
+    )
+    record = geores('audit', path, '--json').records[0]
+    assert (record['verdict'], record['grade']) == ('sound', 'A')
+    assert record['recommended'] == f"geores train --config CONFIG.yaml --data.split '{path}'"
+
+
+def test_copies_are_mended_by_their_images(geores, tmp_path):
+    for row in range(60):
+        write_tiff(tmp_path / 'images' / f't{row}.tif', pixels(3, 40, 40, seed=row % 50))
+    path = write_points(tmp_path / 'split.parquet', scattered(60), ['train', 'train', 'test'] * 20)
+    record = geores('audit', path, '--images', tmp_path / 'images', '--json').records[0]
+    assert (record['verdict'], record['grade']) == ('leaks', 'E')
+    assert f'--images {tmp_path / "images"}' in record['recommended']
+    mended = run_recommended(geores, record['recommended'])
+    assert mended.code == 0, mended.err
+    again = geores('audit', mended.records[0]['outputs']['split'], '--images', tmp_path / 'images', '--json')
+    assert again.records[0]['duplicates']['groups'] == 0

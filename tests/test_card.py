@@ -2,6 +2,7 @@
 
 # ruff: noqa: F811 - fixtures are arguments too
 import json
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -102,3 +103,30 @@ def test_older_format_versions_are_upgraded(bundle, monkeypatch):
 def test_cards_that_are_not_json(bundle, text):
     (bundle / 'card.json').write_text(text)
     fails(bundle, 'card.json')
+
+
+@pytest.mark.parametrize(
+    ('fields', 'parts'),
+    [
+        ({'input_size': 2**63}, ["'input_size'", 'at most 4,096 pixels']),
+        ({'input_size': 10**7}, ["'input_size'", '10,000,000']),
+        ({'input_size': 20_000}, ["'input_size'", '20,000']),
+        ({'input_size': 10**400}, ["'input_size'", 'of 401 digits']),
+        ({'alignment': 10**9}, ["'alignment'", 'at most 4,096']),
+        ({'mean': [10**400, 1.0]}, ["'mean'", 'more than 300 digits']),
+        ({'gsd': [1, 10**400]}, ["'gsd'", 'more than 300 digits']),
+        ({'labels': ['\ud800', 'b', 'c']}, ["'labels'", 'surrogate']),
+        ({'description': 'a \udcff'}, ["'description'", 'surrogate']),
+        ({'labels': [f'l{n}' for n in range(30_000)]}, ["'labels'", '30,000 names']),
+        ({'labels': [f'l{n % 9_000}' for n in range(10_000)]}, ["'labels'", 'twice']),
+    ],
+)
+def test_numbers_and_texts_beyond_all_use_are_refused_at_once(tmp_path, fields, parts):
+    started = time.monotonic()
+    (tmp_path / 'card.json').write_text(json.dumps(CARD.to_dict() | fields))
+    with pytest.raises(BundleError) as error:
+        ModelCard.load(tmp_path / 'card.json')
+    for part in ['card.json', *parts]:
+        assert part in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+    assert time.monotonic() - started < 5

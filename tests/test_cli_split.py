@@ -11,7 +11,7 @@ import pytest
 import shapely
 from PIL import Image
 
-from geores.splits import PARTS
+from geores.splits import PARTS, geographic_split, read_split
 
 from .fixtures import hold_files
 from .scene_fixtures import pixels, write_tiff
@@ -90,7 +90,7 @@ def test_the_official_split_of_reben(geores, tmp_path):
     assert answer.code == 0
     assert 'kept as split_before: 25 of 90 rows are in the same part' in ' '.join(answer.err.split())
     frame = pd.read_parquet(out)
-    assert frame['split'].value_counts().to_dict() == {'test': 46, 'train': 25, 'validation': 19}
+    assert frame['split'].value_counts().to_dict() == {'test': 46, 'train': 25, 'val': 19}
     assert set(frame['split_before']) == {'train'}
     answer = geores(
         'split',
@@ -104,7 +104,7 @@ def test_the_official_split_of_reben(geores, tmp_path):
         '--out',
         out,
     )
-    assert answer.records[0]['sizes'] == {'train': 17, 'validation': 11, 'test': 46, 'dropped': 16}
+    assert answer.records[0]['sizes'] == {'train': 17, 'val': 11, 'test': 46, 'dropped': 16}
 
 
 def test_a_folder_of_rasters(geores, tmp_path):
@@ -170,7 +170,10 @@ BAD = {
     'column': (None, ('--stratify', 'class'), "has no column 'class' for --stratify; it has id, kind"),
     'geometry': (None, ('--stratify', 'geometry'), "has no column 'geometry'"),
     'method': (None, ('--method', 'magic'), "not 'magic'"),
-    'no size': (None, ('--method', 'hexagons'), 'needs --block-size'),
+    'size': (None, ('--block-size', '-5'), 'block_size has to be above 0 metres'),
+    'clusters': (None, ('--clusters', '0'), 'clusters have to be 1 or more'),
+    'block CRS': (None, ('--block-crs', 'EPSG:4326'), 'block_crs has to be a projected CRS'),
+    'images': (None, ('--images', 'nowhere'), 'nowhere: no such folder of images'),
     'id': (None, ('--id', 'kind'), "column 'kind' for --id is missing, or has gaps or repeats"),
     'reben': (None, ('--method', 'reben'), 'is no reBEN patch id'),
     'regions': (None, ('--method', 'regions'), '--region-column'),
@@ -183,7 +186,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(geores, tmp_path, name):
     frame = table() if change is None else change(table())
     path = write_input(frame, tmp_path / 'rows.parquet')
     options = options or BLOCKS
-    if name not in ('method', 'no size', 'reben', 'regions') and options != BLOCKS:
+    if name not in ('method', 'reben', 'regions') and options != BLOCKS:
         options = (*BLOCKS, *options)
     answer = geores('split', path, *options, '--out', tmp_path / 'out' / 'split.parquet')
     assert answer.code == 2
@@ -250,3 +253,58 @@ def test_text_of_geometries_can_be_audited(geores, tmp_path):
     answer = geores('audit', out)
     assert answer.code in (0, 1), answer.err
     assert 'no geometry' not in answer.err
+
+
+@pytest.mark.parametrize(
+    'options', [('--block-size', 0), ('--clusters', 0), ('--block-crs', 'x'), ('--method', 'regions')]
+)
+def test_arguments_are_checked_before_anything_is_read(geores, tmp_path, options):
+    answer = geores('split', tmp_path / 'nothing.parquet', *options, '--out', tmp_path / 'split.parquet')
+    assert answer.code == 2
+    assert 'nothing.parquet' not in answer.err
+
+
+@pytest.mark.parametrize('method', ['blocks', 'hexagons', 'clusters'])
+@pytest.mark.parametrize('shape', ['points', 'footprints'])
+def test_defaults_come_from_the_data(geores, tmp_path, method, shape):
+    frame = table()
+    if shape == 'footprints':
+        frame = frame.to_crs(frame.estimate_utm_crs())
+        frame = frame.set_geometry(frame.geometry.buffer(30, cap_style='square'))
+    path = write_input(frame, tmp_path / 'rows.parquet')
+    answer = geores('split', path, '--method', method, '--out', tmp_path / 'split.parquet', '--json')
+    assert (answer.code, answer.err) == (0, '')
+    record = answer.records[0]
+    assert all(record['sizes'][part] for part in PARTS)
+    assert record['groups'] >= 12
+    given = record['options']['clusters' if method == 'clusters' else 'block_size']
+    assert given
+    assert any(f'{given:g}' in note for note in record['notes'])
+
+
+def test_near_duplicates_go_to_one_part(geores, tmp_path):
+    frame = table(30)
+    for row in range(30):  # each row from 10 on is a copy of one of the first ten
+        write_tiff(tmp_path / 'images' / f't{row}.tif', pixels(3, 40, 40, seed=row % 10) + row // 10)
+    path = write_input(frame, tmp_path / 'rows.parquet')
+    for method in (BLOCKS, ('--method', 'random')):
+        out = tmp_path / 'split.csv'
+        options = ('--images', tmp_path / 'images', '--overwrite', '--out', out)
+        assert geores('split', path, *method, *options).code == 0
+        parts = pd.read_csv(out).set_index('id')['split']
+        for row in range(10):
+            assert len({parts[f't{copy}'] for copy in (row, row + 10, row + 20)} - {'dropped'}) == 1
+        assert set(parts) >= {'train', 'val', 'test'}
+        assert ('dropped' in set(parts)) == (method is BLOCKS)
+
+
+def test_the_former_word_is_read_and_warns(tmp_path):
+    (tmp_path / 'split.csv').write_text('id,split\na,train\nb,validation\nc,Val\n')
+    assert read_split(tmp_path / 'split.csv').parts == {'a': 'train', 'b': 'val', 'c': 'val'}
+    parts = geographic_split(scattered(60), 'random')
+    with pytest.warns(DeprecationWarning, match="'validation' is called 'val' now"):
+        assert parts.rows('validation').tolist() == parts.rows('val').tolist()
+    with pytest.warns(DeprecationWarning, match="'validation' is called 'val' now"):
+        assert parts.counts['validation'] == parts.counts['val']
+    with pytest.raises(KeyError):
+        parts.counts['holdout']

@@ -326,3 +326,41 @@ def test_training_that_diverges_leaves_nothing(run, tmp_path):
     assert answer.code == 2
     assert 'training diverged: choose a learning rate below' in answer.err.splitlines()[-1]
     assert not list(tmp_path.iterdir())
+
+
+def test_evaluate_takes_what_finetune_kept(run, geores, place, tmp_path):
+    """The next command of the README, on labels with a class that had too few tiles."""
+    labels = gpd.read_file(place / 'labels.gpkg')
+    labels.loc[len(labels)] = {'light': 'lamp', 'sure': 1, 'geometry': rect(0, 0, 24, 24)}
+    labels.loc[0, 'geometry'] = labels.geometry[0].difference(rect(0, 0, 24, 24))
+    labels.to_file(tmp_path / 'more.gpkg')
+    answer = run('--epochs', '1', '--min-tiles', '12', '--json', labels=tmp_path / 'more.gpkg')
+    assert answer.code == 0, answer.err
+    assert 'dropped: lamp' in answer.err
+    report, folder = answer.records[0], tmp_path / 'mine'
+    card = package.load_model(folder).card
+    assert card.tiles['dropped'] == ['lamp']
+    assert len(report['parts']['val']) == report['splits']['blocks']['val_tiles']
+    assert len(report['parts']['train']) == report['splits']['blocks']['train_tiles']
+    again = geores(
+        'evaluate', folder, place / 'place.tif', '--labels', tmp_path / 'more.gpkg', '--column', 'light',
+        '--bootstrap', '0', '--json',
+    )  # fmt: skip
+    assert again.code == 0, again.err
+    record = again.records[0]
+    assert (record['split'], record['images']) == ('val', report['splits']['blocks']['val_tiles'])
+    assert record['metrics']['accuracy'] == pytest.approx(report['splits']['blocks']['accuracy'], abs=1e-4)
+    found = package.evaluate(
+        folder, place / 'place.tif', labels=tmp_path / 'more.gpkg', column='light', split='all', bootstrap=0
+    )
+    assert found.provenance['split'] == 'all'
+    assert 'have trained' in found.warnings[0]
+
+
+def test_evaluate_takes_all_of_another_scene(run, place, tmp_path):
+    assert run('--epochs', '1').code == 0
+    (tmp_path / 'other.tif').write_bytes((place / 'place.tif').read_bytes())
+    found = package.evaluate(
+        tmp_path / 'mine', tmp_path / 'other.tif', labels=place / 'labels.gpkg', column='light', bootstrap=0
+    )
+    assert found.provenance['split'] == 'all'

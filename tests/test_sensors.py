@@ -129,7 +129,7 @@ def with_item(folder, **properties):
     return folder
 
 
-# name: (how it is made, sensor, level, bands, units of the first band, offset, its scale, word in the evidence)
+# name: (how it is made, sensor, level, bands, units of the first band, offset, scale, word in the evidence)
 LAYOUTS = {
     'SAFE, L1C, baseline in its name': (
         lambda f: write_safe(f, 'L1C'),

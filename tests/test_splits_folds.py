@@ -1,9 +1,13 @@
 """Cross-validation by ground, in scikit-learn's protocol."""
 
+import pickle
+
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import LeaveOneGroupOut, cross_val_score
+from scipy.sparse import csr_array
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut, cross_val_score
 
 from geores.errors import DatasetError
 from geores.splits import GeographicKFold, LeaveOneRegionOut
@@ -40,7 +44,72 @@ def test_scikit_learn_takes_it():
     cv = GeographicKFold(3, 'blocks', block_size=700, buffer=100, positions=PLACES)
     assert len(cross_val_score(LogisticRegression(), features, LABELS, cv=cv)) == cv.get_n_splits() == 3
     with pytest.raises(DatasetError, match='120 positions are given for 5 rows'):
-        next(cv.split(features[:5]))
+        next(cv.split(features[:5] + 1))  # no rows of those that were split
+
+
+FEATURES = np.random.default_rng(1).normal(size=(120, 3))
+
+
+def nested(features, labels, outer, inner, jobs=None):
+    search = GridSearchCV(LogisticRegression(), {'C': [0.1, 1.0]}, cv=inner, n_jobs=jobs)
+    return cross_val_score(search, features, labels, cv=outer, error_score='raise')
+
+
+def by_blocks(positions=PLACES, count=3):
+    return GeographicKFold(count, 'blocks', block_size=700, positions=positions)
+
+
+@pytest.mark.parametrize('form', ['array', 'list', 'frame', 'sparse'])
+def test_inner_splits_of_a_search_follow_the_rows_given(form):
+    made = {
+        'array': lambda: FEATURES,
+        'list': FEATURES.tolist,
+        'frame': lambda: pd.DataFrame(FEATURES, index=[f'r{row}' for row in range(120)]),
+        'sparse': lambda: csr_array(FEATURES),
+    }[form]()
+    assert len(nested(made, LABELS, by_blocks(), by_blocks())) == 3
+    rows = np.arange(0, 120, 2)
+    part = made[rows] if form in ('array', 'sparse') else made.iloc[rows] if form == 'frame' else made[::2]
+    theirs = by_blocks(PLACES[rows]).split(PLACES[rows], LABELS[rows])
+    for (train, test), wanted in zip(by_blocks().split(part, LABELS[rows]), theirs, strict=True):
+        assert (train.tolist(), test.tolist()) == tuple(one.tolist() for one in wanted)
+
+
+def test_positions_may_be_columns_of_the_features():
+    frame = pd.DataFrame(FEATURES).assign(lon=PLACES[:, 0], lat=PLACES[:, 1])
+    frame.columns = frame.columns.astype(str)
+    names = by_blocks(('lon', 'lat'))
+    assert len(nested(frame, LABELS, KFold(3), names)) == 3
+    found = [test.tolist() for _, test in names.split(frame, LABELS)]
+    assert found == [test.tolist() for _, test in by_blocks().split(FEATURES, LABELS)]
+    with pytest.raises(DatasetError, match="no column 'lon'"):
+        next(names.split(frame.drop(columns='lon'), LABELS))
+
+
+def test_rows_that_cannot_be_told_apart_are_refused():
+    places = PLACES + 0.001
+    same = np.zeros((120, 2))
+    list(by_blocks(places).split(same))
+    with pytest.raises(DatasetError, match='rows of X are equal and lie at different positions'):
+        next(by_blocks(places).split(same[:60]))
+
+
+def test_rows_go_to_other_processes():
+    copy = pickle.loads(pickle.dumps(by_blocks(PLACES)))  # noqa: S301
+    assert [test.tolist() for _, test in copy.split(FEATURES)] == [
+        test.tolist() for _, test in by_blocks().split(FEATURES)
+    ]
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_values_of_a_regression_need_no_labels(several):
+    values = FEATURES[:, :2] if several else FEATURES[:, 0]
+    found = cross_val_score(Ridge(), FEATURES, values, cv=by_blocks())
+    assert found.min() > 0.9
+    plain = [test.tolist() for _, test in by_blocks().split(FEATURES)]
+    assert [test.tolist() for _, test in by_blocks().split(FEATURES, values)] == plain
+    counts = np.arange(120) * 17 if not several else values
+    assert len(list(by_blocks().split(FEATURES, pd.Series(counts) if not several else counts))) == 3
 
 
 def test_leaving_a_region_out():

@@ -198,11 +198,11 @@ def test_positions_of_no_use_are_refused(positions, reason):
     ('options', 'reason'),
     [
         ({'fractions': (0.7, 0.2, 0.2)}, 'sum to 1.1'),
-        ({'fractions': (1.0,)}, 'train,test or train,validation,test'),
+        ({'fractions': (1.0,)}, 'train,test or train,val,test'),
         ({'fractions': (0.0, 1.0)}, 'from 0 to below 1'),
         ({'fractions': (np.nan, 1.0)}, 'from 0 to below 1'),
         ({'buffer': -1.0}, 'buffer has to be 0 metres or more'),
-        ({'buffer': 5e4}, 'leaves a part without rows: 0 train, 0 validation, '),
+        ({'buffer': 5e4}, 'leaves a part without rows: 0 train, 0 val, '),
         ({'method': 'blocks'}, 'needs block_size'),
         ({'method': 'blocks', 'block_size': 1e7}, 'too few for 3 parts'),
         ({'method': 'blocks', 'block_size': 0.0}, 'above 0 metres'),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,23 +17,22 @@ from geores.audit.overlap import (
     distances_between,
     drift_between,
     find_duplicates,
-    footprints_of,
     overlap_between,
-    spacing,
 )
-from geores.audit.report import AuditReport, judge
+from geores.audit.report import AuditReport, judge, recommend
 from geores.errors import DatasetError
 from geores.splits import DROPPED, PARTS, LabelMatrix, label_matrix
-from geores.splits.source import Source
+from geores.splits.assignment import part_name
+from geores.splits.buffer import spacing
+from geores.splits.source import Source, footprints_of
 from geores.splits.table import split_balance
 
 __all__ = ['AuditOptions', 'audit_split']
 
-PAIRS = (('test', 'train'), ('test', 'validation'), ('validation', 'train'))
+PAIRS = (('test', 'train'), ('test', 'val'), ('val', 'train'))
 Rows: TypeAlias = dict[str, NDArray[np.bool_]]
 RADII = (100.0, 1000.0, 5000.0, 10_000.0)
 _DATES = ('date', 'datetime', 'acquired', 'acquisition_date', 'timestamp')
-_ALSO = {'val': 'validation', 'valid': 'validation', 'training': 'train', 'testing': 'test', 'none': DROPPED}
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def audit_split(
     correlation = None if labels is None else autocorrelation(source.places, labels)
     spots = np.unique(np.rint(source.places * 1e5), axis=0) / 1e5
     apart = spacing(spots)
-    return AuditReport(
+    report = AuditReport(
         source=source,
         names=names,
         places=len(spots),
@@ -113,6 +112,7 @@ def audit_split(
         verdict=judge(distances, overlaps, drift, correlation, duplicates, side or apart),
         notes=(*source.notes, *notes),
     )
+    return replace(report, command=recommend(report, _label_column(source, options.labels), options.images))
 
 
 def _distances(
@@ -145,12 +145,11 @@ def _overlaps(
 def _parts(source: Source, column: str) -> NDArray[np.object_]:
     known = {*PARTS, DROPPED}
     texts = [_text(value) for value in source.column(column, '--column')]
-    parts = [_ALSO.get(text, text) for text in texts]
+    parts = [part_name(text) for text in texts]
     odd = sorted(set(parts) - known)
     if odd:
         raise DatasetError(
-            f'{source.name}: column {column!r} holds {odd[0]!r}; '
-            'parts are train, validation, test and dropped'
+            f'{source.name}: column {column!r} holds {odd[0]!r}; parts are train, val, test and dropped'
         )
     return np.array(parts, object)
 
@@ -161,10 +160,14 @@ def _text(value: object) -> str:
 
 
 def _labels(source: Source, name: str | None) -> tuple[LabelMatrix | None, Sequence[str]]:
-    wanted = name or next((one for one in ('labels', 'label') if one in source.frame.columns), None)
+    wanted = _label_column(source, name)
     if wanted is None:
         return None, ('no labels: name their column by --labels to see drift and spatial autocorrelation',)
     return label_matrix(source.column(wanted, '--labels'), wanted), ()
+
+
+def _label_column(source: Source, name: str | None) -> str | None:
+    return name or next((one for one in ('labels', 'label') if one in source.frame.columns), None)
 
 
 def _dates(source: Source) -> NDArray[Any] | None:

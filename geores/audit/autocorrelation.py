@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from geores.audit.overlap import spacing
 from geores.splits import LabelMatrix
-from geores.splits.buffer import Lonlat, ecef
+from geores.splits.buffer import Lonlat, ecef, spacing
 
 __all__ = ['Autocorrelation', 'autocorrelation']
 

@@ -1,6 +1,6 @@
 """Compare two parts of a split: distances, shared places, near-duplicates, footprints and labels."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
-from pyproj import CRS, Transformer
 from scipy.spatial import KDTree
 
-from geores.errors import DatasetError, ReadError
-from geores.splits import DROPPED, LabelMatrix, near_duplicates
-from geores.splits.buffer import Lonlat, count_pairs, ecef, local_crs, nearest
-from geores.splits.source import Source, raster_files
+from geores.splits import DROPPED, LabelMatrix
+from geores.splits.buffer import Lonlat, count_pairs, ecef, nearest
+from geores.splits.images import group_images
 
 __all__ = [
     'SAME_PLACE',
@@ -25,14 +23,11 @@ __all__ = [
     'distances_between',
     'drift_between',
     'find_duplicates',
-    'footprints_of',
     'jensen_shannon',
     'other_dates',
     'overlap_between',
-    'spacing',
 ]
 
-SIDE = 128
 _SHOWN = 20
 
 SAME_PLACE = 1.0
@@ -81,44 +76,19 @@ def find_duplicates(
         DatasetError: if there is no such folder, or no image belongs to a row.
         ReadError: if an image cannot be read.
     """
-    if not folder.is_dir():
-        raise DatasetError(f'{folder}: no such folder of images')
-    known: dict[str, Path] = {}
-    for path in raster_files(folder):
-        inside = path.relative_to(folder)
-        for name in (path.stem, path.name, str(inside), str(inside.with_suffix(''))):
-            known.setdefault(name, path)
-    used = [row for row, one in enumerate(ids) if one in known and names[row] != DROPPED]
-    if not used:
-        raise DatasetError(f'{folder}: no image is named after an id, such as {ids[0]!r}')
-    groups = near_duplicates(_images([known[ids[row]] for row in used], progress))
+    rows = np.flatnonzero(names != DROPPED).tolist()
+    found = group_images(folder, [ids[row] for row in rows], progress)
     members: dict[int, list[int]] = {}
-    for row, group in zip(used, groups.tolist(), strict=True):
-        members.setdefault(group, []).append(row)
-    across = [rows for rows in members.values() if len({names[row] for row in rows}) > 1]
+    for place, group in found.items():
+        members.setdefault(group, []).append(rows[place])
+    across = [same for same in members.values() if len({names[row] for row in same}) > 1]
     return Duplicates(
-        len(used),
-        int((names != DROPPED).sum()) - len(used),
+        len(found),
+        len(rows) - len(found),
         len(across),
         sum(map(len, across)),
-        tuple({ids[row]: str(names[row]) for row in rows} for rows in across[:_SHOWN]),
+        tuple({ids[row]: str(names[row]) for row in same} for same in across[:_SHOWN]),
     )
-
-
-def _images(paths: list[Path], progress: Callable[[int, int], None]) -> Iterator[NDArray[np.generic]]:
-    from rasterio.errors import RasterioError
-
-    from geores.scenes.gdal import gdal_env, open_raster
-
-    for path in paths:
-        try:
-            with gdal_env(), open_raster(path) as file:
-                height, width = (min(max(side, 32), SIDE) for side in file.shape)
-                pixels = file.read(out_shape=(file.count, height, width))
-        except RasterioError as error:
-            raise ReadError(f'{path} cannot be read: {" ".join(str(error).split())}') from error
-        progress(1, len(paths))
-        yield pixels
 
 
 @dataclass(frozen=True)
@@ -205,19 +175,6 @@ def other_dates(places: Lonlat, others: Lonlat, dates: NDArray[Any], their_dates
     return sum(bool((their_dates[there] != date).any()) for there, date in zip(found, dates, strict=True))
 
 
-def spacing(places: Lonlat) -> float:
-    """Median distance from a place to its nearest neighbour; infinite for a single place.
-
-    Args:
-        places: (N, 2), without repeats.
-    """
-    if len(places) < 2:
-        return float('inf')
-    points = ecef(places)
-    sample = points[:: max(1, len(points) // 20_000)]
-    return float(np.median(KDTree(points).query(sample, k=2, workers=-1)[0][:, 1]))
-
-
 LEAST = 1e-3
 """Share of the smaller footprint from which an overlap counts: edges are rounded, and bend in projections."""
 
@@ -245,22 +202,6 @@ class PairOverlap:
         return asdict(self)
 
 
-def footprints_of(source: Source) -> NDArray[np.object_] | None:
-    """Get the outlines of rows in an equal-area projection; None for point positions.
-
-    Args:
-        source: source of the rows.
-    """
-    crs = local_crs(source.places)
-    if source.squares is not None:
-        return _squares(source.squares, crs)
-    geometry = getattr(source.frame, 'geometry', None)
-    if geometry is None or not geometry.geom_type.isin(['Polygon', 'MultiPolygon']).all():
-        return None
-    shapes: NDArray[np.object_] = shapely.make_valid(np.asarray(geometry.to_crs(crs).array, object))
-    return shapes
-
-
 def overlap_between(
     names: tuple[str, str], shapes: NDArray[np.object_], others: NDArray[np.object_]
 ) -> PairOverlap:
@@ -282,17 +223,6 @@ def overlap_between(
         pairs=int(found.sum()),
         largest=float(shares[found].max(initial=0)),
     )
-
-
-def _squares(squares: NDArray[np.float64], crs: CRS) -> NDArray[np.object_]:
-    corners = squares[:, [[1, 2], [3, 2], [3, 4], [1, 4]]]
-    placed = np.empty_like(corners)
-    for epsg in np.unique(squares[:, 0]):
-        rows = squares[:, 0] == epsg
-        change = Transformer.from_crs(int(epsg), crs, always_xy=True)
-        placed[rows] = np.stack(change.transform(corners[rows, :, 0], corners[rows, :, 1]), axis=-1)
-    shapes: NDArray[np.object_] = shapely.polygons(placed)
-    return shapes
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The result of an audit: its figures, the verdict in words, and a map of the parts."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +12,24 @@ from pyproj import Transformer
 
 from geores.audit.autocorrelation import Autocorrelation
 from geores.audit.overlap import Duplicates, PairDistances, PairDrift, PairOverlap
+from geores.errors import DatasetError
 from geores.splits import DROPPED, PARTS
 from geores.splits.buffer import local_crs
+from geores.splits.geographic import geographic_split
 from geores.splits.source import Source
 from geores.splits.table import SplitBalance
 
-__all__ = ['AuditReport', 'Verdict', 'judge', 'metres', 'write_map']
+__all__ = ['AuditReport', 'Verdict', 'judge', 'metres', 'recommend', 'write_map']
 
 TOUCHING = 1.5
 """Rows count as neighbours up to this multiple of the footprint side, or of the spacing of places."""
+GRADES = {'C': 0.01, 'D': 0.1}
+"""Grades of leaks, and the share of rows below which they are given."""
+TRIED = 50_000
+"""Number of rows that a recommended split is tried on."""
 DRIFT = 0.05
 """Jensen-Shannon divergence in bits above which the labels of two parts differ."""
-COLOURS = {'train': '#4477aa', 'validation': '#ccbb44', 'test': '#ee6677', DROPPED: '#bbbbbb'}
+COLOURS = {'train': '#4477aa', 'val': '#ccbb44', 'test': '#ee6677', DROPPED: '#bbbbbb'}
 
 
 @dataclass(frozen=True)
@@ -33,10 +40,14 @@ class Verdict:
         level: 'leaks' where parts share ground, places or images; 'caution' where they are neighbours or
             differ in labels; 'sound' otherwise.
         reasons: reasons for the verdict, one sentence each.
+        grade: 'A' sound; 'B' caution; 'C', 'D' and 'E' leaks, by `affected`: below 1 %, below 10 %, and more.
+        affected: largest share of the rows of a part that share ground, place or image with another part.
     """
 
     level: Literal['sound', 'caution', 'leaks']
     reasons: tuple[str, ...]
+    grade: Literal['A', 'B', 'C', 'D', 'E'] = 'A'
+    affected: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,7 @@ class AuditReport:
         duplicates: None without images.
         verdict: verdict with its reasons.
         notes: notes for the user.
+        command: the one command that is recommended next.
     """
 
     source: Source
@@ -72,12 +84,16 @@ class AuditReport:
     duplicates: Duplicates | None
     verdict: Verdict
     notes: tuple[str, ...]
+    command: str = ''
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
         return {
             'split': self.source.name,
             'verdict': self.verdict.level,
+            'grade': self.verdict.grade,
+            'affected': round(self.verdict.affected, 6),
+            'recommended': self.command,
             'reasons': list(self.verdict.reasons),
             'rows': len(self.names),
             'places': self.places,
@@ -124,7 +140,68 @@ def judge(
     cautions = [*_neighbours(distances, correlation, step), *_labels(drift or ())]
     apart = list(_apart(distances, step))
     level = 'leaks' if leaks else 'caution' if cautions else 'sound'
-    return Verdict(level, (*leaks, *cautions, *apart))  # type: ignore[arg-type]
+    affected = _affected(distances, overlaps, duplicates)
+    grade = 'A' if level == 'sound' else 'B' if level == 'caution' else _grade(affected)
+    return Verdict(level, (*leaks, *cautions, *apart), grade, affected)  # type: ignore[arg-type]
+
+
+def _grade(affected: float) -> str:
+    return next((grade for grade, limit in GRADES.items() if affected < limit), 'E')
+
+
+def _affected(
+    distances: Sequence[PairDistances], overlaps: Sequence[PairOverlap] | None, duplicates: Duplicates | None
+) -> float:
+    """Largest share of the rows of a part that another part gives away."""
+    rows = {(pair.part, pair.other): pair.rows for pair in distances}
+    shares = [pair.same_place / pair.rows for pair in distances]
+    shares += [pair.rows / rows[pair.part, pair.other] for pair in overlaps or ()]
+    if duplicates is not None and duplicates.images:
+        shares.append(duplicates.rows / duplicates.images)
+    return max(shares, default=0.0)
+
+
+def recommend(
+    report: 'AuditReport', labels: str | None, images: Path | None, place: Path | None = None
+) -> str:
+    """The one command that is recommended after an audit: to split anew, or to train.
+
+    Distances are such that a split by them is known to work: the widest buffer out of what the labels ask for
+    and what footprints need that leaves rows in every part.
+
+    Args:
+        report: result of the audit.
+        labels: column of the labels, if there are any.
+        images: folder of the images, if they were compared.
+        place: where the rows were read; the name of the source by default.
+    """
+    path = str(place or report.source.path or report.source.name)
+    if report.verdict.level == 'sound':
+        return f'geores train --config CONFIG.yaml --data.split {shlex.quote(path)}'
+    step = report.side or (report.spacing if np.isfinite(report.spacing) else 1.0)
+    halved = report.autocorrelation.halves_at if report.autocorrelation is not None else None
+    needed = (2 * TOUCHING * step, halved or 0.0)
+    wanted = sorted({float(f'{one * 1.05:.2g}') for one in needed if one}, reverse=True)
+    train, val = (float(f'{report.balance.share(part):.2f}') for part in ('train', 'val'))
+    fractions = (train, val, round(1 - train - val, 2))
+    options: dict[str, str] = {}
+    places = report.source.places[:: 1 + len(report.source.places) // TRIED]
+    for buffer in (*wanted, 0.0):
+        size = float(f'{max(4 * step, 3 * buffer):.2g}')
+        try:
+            geographic_split(places, 'blocks', fractions, block_size=size, buffer=buffer)
+        except DatasetError:
+            continue
+        options = {'--block-size': f'{size:g}', '--buffer': f'{buffer:g}'}
+        break
+    command = ['geores', 'split', path, '--method', 'blocks' if options else 'clusters']
+    command += [text for pair in options.items() for text in pair]
+    command += ['--fractions', ','.join(f'{one:g}' for one in fractions)]
+    command += [] if labels is None else ['--stratify', labels]
+    command += [] if images is None else ['--images', str(images)]
+    out = Path(path)
+    suffix = out.suffix if out.suffix.lower() in ('.parquet', '.gpkg', '.geojson', '.csv') else '.parquet'
+    return shlex.join([*command, '--out', str(out.with_name(f'{out.stem}-apart{suffix}'))])
 
 
 def _leaks(

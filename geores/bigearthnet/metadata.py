@@ -19,6 +19,7 @@ __all__ = [
     'Interpolation',
     'SplitName',
     'check_column',
+    'check_partners',
     'find_metadata',
     'multi_hot_labels',
     'official_statistics',
@@ -184,6 +185,7 @@ def _read(path: Path) -> pa.Table:
     for name in (*_NEEDED, *_FLAGS):
         check_column(table, name, path)
     _check_types(table, path)
+    _check_twice(table, path)
     wanted = [name for name in (*_NEEDED, *_FLAGS, 's1_name', 'country') if name in table.column_names]
     return table.select(wanted)
 
@@ -195,8 +197,44 @@ def _check_types(table: pa.Table, path: Path) -> None:
         (_FLAGS, pa.types.is_boolean, 'true or false'),
     ):
         for name in names:
-            if not holds(table.schema.field(name).type) or table[name].null_count:
+            if holds(table.schema.field(name).type) and table[name].null_count:
+                row = int(np.flatnonzero(table[name].is_null().to_numpy())[0]) + 1
+                raise DatasetError(
+                    f'{path}: column {name!r} has to hold {kind} in every row, and row {row} has none'
+                )
+            if not holds(table.schema.field(name).type):
                 raise DatasetError(f'{path}: column {name!r} has to hold {kind} in every row')
+
+
+def _check_twice(table: pa.Table, path: Path) -> None:
+    """Check that no patch stands in two rows: it would count twice."""
+    names = table['patch_id']
+    if pc.count_distinct(names).as_py() < len(names):
+        counts = pc.value_counts(names)
+        twice = counts.filter(pc.greater(counts.field('counts'), 1))[0]['values'].as_py()
+        rows = np.flatnonzero(pc.equal(names, twice).to_numpy()) + 1
+        raise DatasetError(
+            f'{path}: patch {twice} is named twice, in rows {rows[0]} and {rows[1]}: drop one of them'
+        )
+
+
+def check_partners(table: pa.Table, path: Path) -> None:
+    """Check that every patch of Sentinel-2 names one of Sentinel-1.
+
+    Args:
+        table: as `read_metadata` gives it.
+        path: path of the table, for messages.
+
+    Raises:
+        DatasetError: if the column `s1_name` is missing, or a patch has none.
+    """
+    check_column(table, 's1_name', path)
+    names = table['s1_name']
+    if names.null_count:
+        row = int(np.flatnonzero(names.is_null().to_numpy())[0])
+        raise DatasetError(
+            f'{path}: patch {table["patch_id"][row]} has no s1_name, and Sentinel-1 is asked for'
+        )
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -19,7 +19,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from geores.errors import UsageError
+from geores.errors import DatasetError, UsageError
+from geores.io.tables import decode
 
 __all__ = [
     'CLEAR',
@@ -180,8 +181,8 @@ def read_colours(path: str | Path) -> dict[str, str]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise UsageError(f'{path} is too large for a file of colours')
-        text = path.read_text(encoding='utf-8-sig')
-    except (OSError, UnicodeDecodeError) as error:
+        text = decode(path)
+    except (OSError, DatasetError) as error:
         raise UsageError(f'{path} cannot be read as a file of colours: {error}') from error
     found = _parse(path, text)
     if not found:

@@ -32,7 +32,7 @@ def audit(
     radii: Annotated[
         str, Option(help='Metres within which pairs across parts are counted.')
     ] = '100,1000,5000,10000',
-    column: Annotated[str, Option(help='Column with parts: train, validation, test.')] = 'split',
+    column: Annotated[str, Option(help='Column with parts: train, val, test.')] = 'split',
     labels: Annotated[
         str | None, Option(metavar='COLUMN', help='Label or list of labels [labels or label].')
     ] = None,
@@ -100,9 +100,10 @@ def _print(report: 'AuditReport', map_: Path | None) -> None:
         console.print(
             f'{found.images:,} images compared: {found.groups:,} groups of near duplicates across parts'
         )
-    console.print(f'verdict: {report.verdict.level}', style='bold')
+    console.print(f'verdict: {report.verdict.level}, grade {report.verdict.grade} (A to E)', style='bold')
     for reason in report.verdict.reasons:
         console.print(f'- {reason}', soft_wrap=True)
+    console.print(f'recommended: {report.command}', soft_wrap=True)
     if map_ is not None:
         console.print(f'map: {map_}', soft_wrap=True)
 

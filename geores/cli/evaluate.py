@@ -94,12 +94,12 @@ def evaluate(
         str | None, Option(help="scene (one label per image) or multi-label [the model's].")
     ] = None,
     split: Annotated[
-        str,
+        str | None,
         Option(
             help="all, or val or train: that part of the model's own split of this data; or test of reBEN, "
-            'test or test_phili of RSVQA.'
+            'test or test_phili of RSVQA [val of a fine-tuned bundle on its own scenes, else all].'
         ),
-    ] = 'all',
+    ] = None,
     train: Annotated[
         list[str] | None,
         Option(

@@ -32,7 +32,7 @@ def split(
     method: Annotated[
         str, Option(help='reben (official), blocks, hexagons, clusters, regions or random.')
     ] = 'blocks',
-    fractions: Annotated[str, Option(help='Of train,validation,test, or of train,test.')] = '0.7,0.15,0.15',
+    fractions: Annotated[str, Option(help='Of train,val,test, or of train,test.')] = '0.7,0.15,0.15',
     buffer: Annotated[
         float, Option(help='Metres between the middles of rows of different parts; nearer ones are dropped.')
     ] = 0.0,
@@ -40,14 +40,20 @@ def split(
         str | None, Option(metavar='COLUMN', help='Label or list of labels to hold even.')
     ] = None,
     seed: Annotated[int, Option(help='Gives another split.')] = 0,
-    block_size: Annotated[float | None, Option(help='Metres of a block, or from hexagon to hexagon.')] = None,
+    block_size: Annotated[
+        float | None, Option(help='Metres of a block, or from hexagon to hexagon [four footprints].')
+    ] = None,
     block_crs: Annotated[
         str | None, Option(help='Equal-area CRS of the blocks [one about the middle of the rows].')
     ] = None,
-    clusters: Annotated[int | None, Option(help='How many clusters.')] = None,
+    clusters: Annotated[int | None, Option(help='How many clusters [20].')] = None,
     regions: Annotated[str | None, Option(metavar='FILE', help='Polygons of regions.')] = None,
     region_column: Annotated[
         str | None, Option(help="Column with regions' names, of --regions or else of INPUT.")
+    ] = None,
+    images: Annotated[
+        str | None,
+        Option(metavar='DIR', help='Images named after the ids; near duplicates go to one part.'),
     ] = None,
     layer: Annotated[str | None, Option(help='Layer of INPUT.')] = None,
     id_: Annotated[
@@ -60,7 +66,7 @@ def split(
 
     Neighbouring patches look alike: a model tested beside its training patches looks better than it is.
     Blocks, hexagons, clusters and regions go to one part each; --buffer keeps the parts apart. Test rows all
-    stay; validation rows near a test row are dropped, then training rows near either. `geores audit` says
+    stay; val rows near a test row are dropped, then training rows near either. `geores audit` says
     whether a split can be trusted, and how wide a buffer should be.
     """
     from geores.io.whole_files import check_free
@@ -79,6 +85,7 @@ def split(
         clusters=clusters,
         regions=regions,
         region_column=region_column,
+        images=images,
     )
     options.check()
     check_suffix(out)

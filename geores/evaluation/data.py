@@ -99,6 +99,7 @@ def find_datasets(
     check_bands(card, bands)
     if labels is not None or column is not None or tiles:
         as_then = {} if split == 'all' else dict(card.tiles or {})  # a part of what was cut for training
+        as_then.pop('dropped', None)
         said = {'bands': bands, 'sensor': sensor, 'offset': offset}
         return [_scene_tiles(card, paths, labels, column, said, as_then | tiles)]
     folders = [Path(path) for path in paths]
@@ -133,7 +134,9 @@ def bring_to_labels(
     """
     found = sorted({label for dataset in datasets for label in dataset.labels})
     meaning, unknown = meanings(found, card.labels, label_map or {})
-    if unknown and not ignore_unknown:
+    dropped = set((card.tiles or {}).get('dropped', ()))
+    if set(unknown) - dropped and not ignore_unknown:
+        unknown = [label for label in unknown if label not in dropped]
         raise UsageError(
             f'the data has labels that {card.name} does not know: {", ".join(unknown)}; map them by '
             f'--label-map "{unknown[0]}=LABEL", or leave them out by --ignore-unknown; it knows '

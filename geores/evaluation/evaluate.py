@@ -16,7 +16,7 @@ from geores.errors import DatasetError, UsageError
 from geores.evaluation.data import Labelled, Mode, Paths, bring_to_labels, find_datasets
 from geores.evaluation.files import check_files
 from geores.evaluation.report import Evaluation
-from geores.evaluation.split import Part, check_part, take_part
+from geores.evaluation.split import Part, are_known, check_part, kept_parts, take_part
 from geores.model import Model
 from geores.runtime.predictor import check_precision, choose_predictor
 
@@ -96,12 +96,16 @@ class Evaluator:
         """
         check_precision(model, precision)
         card = model.card
-        check_part(split)
+        if split is not None:
+            check_part(split)
         given: dict[str, Any] = {'mode': mode, 'bands': bands, 'labels': labels, 'column': column}
         given |= {'sensor': sensor, 'offset': offset}
+        kept = {} if labels is None else kept_parts(model.folder)
+        if split is None:
+            split = 'val' if kept and not tiles and are_known(kept, _scenes(data, bands)) else 'all'
         datasets = find_datasets(card, data, split=split, reben=reben, **given, **tiles)
         labelled = bring_to_labels(card, datasets, label_map, ignore_unknown=ignore_unknown)
-        labelled, warnings = take_part(card, labelled, split, _names(data, labelled))
+        labelled, warnings = take_part(card, labelled, split, _names(data, labelled), kept)
         _check_units(card, datasets)
         provenance = {
             'model': card.name,
@@ -212,6 +216,13 @@ def _check_units(card: ModelCard, datasets: 'list[LabelledImages]') -> None:
 
 def _paths(data: Paths) -> list[str | PathLike[str]]:
     return [data] if isinstance(data, (str, PathLike)) else list(data)
+
+
+def _scenes(data: Paths, bands: Sequence[str] | None) -> list[str]:
+    """Names of scenes, from their headers."""
+    from geores.scenes import open_scene
+
+    return [open_scene(path, bands=bands).name for path in _paths(data)]
 
 
 def _names(data: Paths, labelled: Labelled) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
 from geores.evaluation.names import trained_on
+from geores.io.listing import visible_files
 from geores.vqa.answers import UNKNOWN
 from geores.vqa.comparison import kind_of
 
@@ -61,7 +62,7 @@ def holds_questions(folder: str | PathLike[str]) -> bool:
     Args:
         folder: path that need not exist.
     """
-    return any(any(Path(folder).glob(name)) for name in ('*questions.json', 'RSVQAxBEN_QA_*.json'))
+    return any(visible_files(Path(folder), name) for name in ('*questions.json', 'RSVQAxBEN_QA_*.json'))
 
 
 def find_questions(

@@ -56,7 +56,8 @@ def read_as(
     Returns:
         The dataset.
     """
-    from geores.datasets._module import ImageStore, read_geotiff
+    from geores.datasets._geotiff import read_geotiff
+    from geores.datasets._module import ImageStore
 
     wanted, size = card.bands, card.input_size
     # Partial functions, unlike closures, can be sent to the processes that read.
@@ -71,7 +72,7 @@ def read_as(
 
 
 def _read_named(path: Path, names: Sequence[str], bands: Sequence[str], size: int) -> 'Pixels':
-    from geores.datasets._module import open_geotiff
+    from geores.datasets._geotiff import open_geotiff
 
     with open_geotiff(path) as source:
         if source.count != len(names):

@@ -91,6 +91,8 @@ def prepare(
         least = int(name == 'batch_size')
         if value < least:
             raise UsageError(f'{name} has to be {least} or more, not {value}')
+    if options.get('split') is None:
+        options.pop('split', None)
     loaded = model if isinstance(model, Model) else load_model(model, pick_device(device))
     if loaded.card.task == 'vqa':
         from geores.evaluation.question_evaluate import VQAEvaluator

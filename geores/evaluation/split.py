@@ -1,8 +1,10 @@
 """Find out whether a model was trained on the data, and keep the part that it was not trained on."""
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal, get_args
 
 from geores.card import ModelCard
@@ -10,9 +12,12 @@ from geores.errors import DatasetError, UsageError
 from geores.evaluation.data import Labelled
 from geores.evaluation.names import trained_on
 from geores.evaluation.reben import warn_of_training
-from geores.splits import Split, block_split, stratified_split
+from geores.splits import Split, block_split, near_duplicates, stratified_split
 
-__all__ = ['Part', 'check_part', 'take_part']
+__all__ = ['Part', 'are_known', 'check_part', 'kept_parts', 'take_part']
+
+REPORT_FILE = 'report.json'
+"""Report of a fine-tuned bundle, which holds the ids of the tiles of each part."""
 
 Part = Literal['all', 'train', 'val', 'test']
 
@@ -23,7 +28,11 @@ _BLOCKS = re.compile(
 
 
 def take_part(
-    card: ModelCard, labelled: Labelled, part: Part, names: Sequence[str]
+    card: ModelCard,
+    labelled: Labelled,
+    part: Part,
+    names: Sequence[str],
+    kept: Mapping[str, str] | None = None,
 ) -> tuple[Labelled, tuple[str, ...]]:
     """Keep the requested part of the data.
 
@@ -33,6 +42,7 @@ def take_part(
         part: 'all', or 'train' or 'val': that part of the split that the card names; or an official
             part, 'test' among them, of data that has these.
         names: names under which the card may mention the data.
+        kept: part of each tile by its id, as `kept_parts` reads it.
 
     Returns:
         The data, and warnings if the model may have been trained on it.
@@ -46,7 +56,8 @@ def take_part(
         raise UsageError(
             "split has to be 'all', 'train' or 'val' for data without official parts, not 'test'"
         )
-    split = _split_of_card(card, labelled)
+    asked = part != 'all' or bool(trained_on(card, names))
+    split = _split_of_tiles(card, labelled, kept or {}) or _split_of_card(card, labelled, look=asked)
     if split is None and part != 'all':
         as_then = '' if labelled.bounds is None else ', cut as then'
         raise UsageError(
@@ -71,6 +82,38 @@ def take_part(
     return replace(chosen, notes=(*chosen.notes, note)), ()
 
 
+def kept_parts(folder: Path | None) -> dict[str, str]:
+    """Part of each tile that a bundle was fine-tuned on, by its id.
+
+    Args:
+        folder: folder of the bundle; None, and one without such a report, remember nothing.
+    """
+    if folder is None:
+        return {}
+    try:
+        parts = json.loads((folder / REPORT_FILE).read_text(encoding='utf-8'))['parts']
+        return {str(name): part for part in ('train', 'val') for name in parts[part]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def are_known(kept: Mapping[str, str], scenes: Sequence[str]) -> bool:
+    """Whether tiles of all scenes are among those that a bundle was fine-tuned on.
+
+    Args:
+        kept: part of each tile by its id.
+        scenes: names of the scenes.
+    """
+    return bool(kept) and set(scenes) <= {name.rpartition('/')[0] for name in kept}
+
+
+def _split_of_tiles(card: ModelCard, labelled: Labelled, kept: Mapping[str, str]) -> Split | None:
+    """The split that a bundle remembers, as positions in `labelled.indices`; None for other data."""
+    parts = [kept.get(labelled.ids[index]) for index in labelled.indices]
+    train, val = ([place for place, part in enumerate(parts) if part == name] for name in ('train', 'val'))
+    return Split(train, val, card.split_id) if train or val else None
+
+
 def check_part(part: str) -> None:
     """Check that a part of this name exists.
 
@@ -84,14 +127,22 @@ def check_part(part: str) -> None:
         raise UsageError(f"split has to be 'all', 'train', 'val' or 'test', not {part!r}")
 
 
-def _split_of_card(card: ModelCard, labelled: Labelled) -> Split | None:
-    """Remake the split that the card names, as positions in `labelled.indices`; None for other data."""
+def _split_of_card(card: ModelCard, labelled: Labelled, *, look: bool) -> Split | None:
+    """Remake the split that the card names, as positions in `labelled.indices`; None for other data.
+
+    Near duplicates were kept on one side: where the split cannot be made of the names alone, and if asked to
+    `look`, images are read to find them.
+    """
     ids = [labelled.ids[index] for index in labelled.indices]
     strata = [labelled.strata[index] for index in labelled.indices]
     stratified, blocks = _STRATIFIED.fullmatch(card.split_id), _BLOCKS.fullmatch(card.split_id)
     try:
         if stratified is not None:
-            split = stratified_split(ids, strata, float(stratified['share']), int(stratified['seed']))
+            options = float(stratified['share']), int(stratified['seed'])
+            split = stratified_split(ids, strata, *options)
+            if split.id != card.split_id and look:
+                images = (labelled.dataset[index]['image'].numpy() for index in labelled.indices)
+                split = stratified_split(ids, strata, *options, near_duplicates(images).tolist())
         elif blocks is not None and labelled.bounds is not None:
             split = block_split(
                 ids,

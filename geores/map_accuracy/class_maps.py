@@ -21,12 +21,12 @@ from pyproj.exceptions import ProjError
 
 from geores.cartography.areas import SLACK, row_areas
 from geores.errors import UsageError
+from geores.io.tables import read_text_table
 from geores.map_accuracy.class_names import Census, ClassMap, TableMap, category_names
 from geores.map_accuracy.strata import Design
 from geores.scenes import FileRaster
 from geores.scenes.gdal import is_remote
 from geores.scenes.vectors import read_vector
-from geores.splits.files import read_text_table
 
 __all__ = [
     'RasterMap',
@@ -219,17 +219,13 @@ def read_sample(path: str | Path) -> pd.DataFrame:
     if not Path(path).is_file():
         raise UsageError(f'{path}: no such file; check the path')
     try:
-        frame = _read_text(Path(path)) if Path(path).suffix.lower() in _TEXTS else read_vector(path)
+        frame = read_text_table(Path(path)) if Path(path).suffix.lower() in _TEXTS else read_vector(path)
     except (ValueError, OSError) as error:
         reason = ' '.join(str(error).split())
         raise UsageError(f'{path} cannot be read as a sample: {reason}') from error
     if frame.empty:
         raise UsageError(f'{path} holds no points')
     return frame
-
-
-def _read_text(path: Path) -> pd.DataFrame:
-    return read_text_table(path, '\t' if path.suffix.lower() == '.tsv' else ',')
 
 
 def column_of(frame: pd.DataFrame, column: str, option: str) -> 'pd.Series[str]':

@@ -1,23 +1,18 @@
 """OpenStreetMap objects as questions use them: id, categories, geometry, true area, size and shape.
 
-`collect` merges the objects of any files; `read_overpass` reads them from JSON of the Overpass API, made
-with `out geom` or with the nodes beside the ways.
+`collect` merges the objects of any files.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
-
-from geores.errors import UsageError
-from geores.osm.mapping import TagMapping
 
 __all__ = [
     'CIRCLE',
@@ -30,7 +25,6 @@ __all__ = [
     'OSMObject',
     'collect',
     'default_limits',
-    'read_overpass',
     'shape_of',
     'size_of',
 ]
@@ -280,91 +274,3 @@ def _whole(parts: list[BaseGeometry]) -> BaseGeometry:
         distinct = [part if part.is_valid else shapely.make_valid(part) for part in distinct]
     whole: BaseGeometry = shapely.union_all(distinct)
     return whole
-
-
-Place = tuple[float, float]
-Elements = Mapping[tuple[str, int], dict[str, Any]]
-
-
-def read_overpass(path: Path, data: Mapping[str, Any], mapping: TagMapping) -> Iterator[OSMObject]:
-    """Objects in an Overpass result that have a category.
-
-    Args:
-        path: path of the file, for messages.
-        data: parsed JSON of the file.
-        mapping: mapping from tags to categories.
-
-    Raises:
-        UsageError: if elements are not as Overpass writes them, or ways have no geometry.
-    """
-    try:
-        elements = {(str(one['type']), int(one['id'])): one for one in data['elements']}
-        found = list(_found(elements, mapping))
-    except (KeyError, TypeError, ValueError, shapely.errors.GEOSException) as error:
-        raise UsageError(
-            f'{path} has an element that is not as Overpass writes them: {type(error).__name__} {error}'
-        ) from error
-    mapped = [one for one in elements.values() if _categories(one, mapping)]
-    if mapped and not found:
-        raise UsageError(f'{path} has no geometries: ask Overpass with "out geom;" or "(._;>;); out;"')
-    yield from found
-
-
-def _categories(element: dict[str, Any], mapping: TagMapping) -> tuple[str, ...]:
-    tags = element.get('tags', {})
-    if element['type'] == 'node':
-        return ()
-    return (*mapping.categories('line', tags), *mapping.categories('area', tags))
-
-
-def _found(elements: Elements, mapping: TagMapping) -> Iterator[OSMObject]:
-    for (kind, number), element in elements.items():
-        tags = element.get('tags', {})
-        name = f'{kind}/{number}'
-        if kind == 'way':
-            places = _places(element, elements)
-            lines, areas = mapping.categories('line', tags), mapping.categories('area', tags)
-            if lines and len(set(places)) > 1:
-                yield OSMObject(name, 'line', lines, shapely.LineString(places))
-            if areas and len(places) > 3 and places[0] == places[-1] and tags.get('area') != 'no':
-                yield OSMObject(name, 'area', areas, shapely.Polygon(places))
-        elif kind == 'relation' and tags.get('type') in ('multipolygon', 'boundary'):
-            areas = mapping.categories('area', tags)
-            polygon = _multipolygon(element, elements) if areas else None
-            if polygon is not None and not polygon.is_empty:
-                yield OSMObject(name, 'area', areas, polygon)
-
-
-def _places(element: Mapping[str, Any], elements: Elements) -> list[Place]:
-    """Coordinates of a way, or of a member of a relation."""
-    if 'geometry' in element:
-        points = [point for point in element['geometry'] if point is not None]
-    else:
-        points = [elements[key] for node in element.get('nodes', ()) if (key := ('node', node)) in elements]
-    return [(float(point['lon']), float(point['lat'])) for point in points]
-
-
-def _multipolygon(relation: Mapping[str, Any], elements: Elements) -> BaseGeometry | None:
-    """The polygons of the outer members minus those of the inner members."""
-    rings: dict[str, list[shapely.LineString]] = {'outer': [], 'inner': []}
-    for member in relation.get('members', ()):
-        if member.get('type') != 'way':
-            continue
-        way = member if 'geometry' in member else elements.get(('way', int(member['ref'])))
-        places = [] if way is None else _places(way, elements)
-        if len(set(places)) > 1:
-            rings['inner' if member.get('role') == 'inner' else 'outer'].append(shapely.LineString(places))
-    outer, inner = (_filled(rings[role]) for role in ('outer', 'inner'))
-    if outer is None:
-        return None
-    whole = outer if inner is None else shapely.difference(outer, inner)
-    polygon: BaseGeometry = polygons_of([whole])[0]  # type: ignore[arg-type]
-    return polygon
-
-
-def _filled(lines: list[shapely.LineString]) -> BaseGeometry | None:
-    if not lines:
-        return None
-    faces = shapely.get_parts(shapely.polygonize(lines))
-    filled: BaseGeometry = shapely.union_all(faces)
-    return filled

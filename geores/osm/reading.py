@@ -3,7 +3,8 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import shapely
 
 from geores.errors import GeoresError, ReadError, UsageError, WriteError
 from geores.osm.clip import clip
-from geores.osm.features import Features, OSMObject, collect, read_overpass
+from geores.osm.features import Features, OSMObject, collect
 from geores.osm.mapping import TagMapping
+from geores.osm.overpass import write_overpass
 from geores.osm.tables import read_table
 
 __all__ = ['read_osm', 'read_pbf']
@@ -23,7 +25,9 @@ IN_MEMORY = 512 * 2**20
 """Size of a file in bytes from which on the locations of its nodes are kept on disk, 16 bytes per node."""
 
 
-def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]:
+def read_pbf(
+    path: Path, box: Box, mapping: TagMapping, notes: list[str] | None = None
+) -> Iterator[OSMObject]:
     """Objects of an `.osm.pbf` file (or `.osm`, `.osm.bz2`) that have a category.
 
     Areas are closed ways and multipolygon relations; a way that leaves the extract is a line through the
@@ -34,12 +38,20 @@ def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]:
         path: file to read.
         box: west, south, east, north in degrees.
         mapping: mapping from tags to categories.
+        notes: list to which notes on areas are added: those that are incomplete or have lines that cross.
 
     Raises:
         UsageError: if the package `osmium` is not installed.
         ReadError: if the file is damaged, not sorted, or not of OpenStreetMap.
         WriteError: if there is no room for temporary files.
     """
+    yield from _read_osmium(path, box, mapping, [] if notes is None else notes)
+
+
+def _read_osmium(
+    path: Path, box: Box, mapping: TagMapping, notes: list[str], overpass: Mapping[str, Any] | None = None
+) -> Iterator[OSMObject]:
+    """Objects of a file of osmium's formats, or of parsed JSON of Overpass."""
     try:
         import osmium
     except ImportError as error:
@@ -49,10 +61,16 @@ def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]:
     try:
         with tempfile.TemporaryDirectory(prefix='geores-osm-') as name:
             part = path
-            if path.suffix.lower() == '.pbf':
+            if overpass is not None:
+                part = Path(name, 'part.opl')
+                write_overpass(osmium, path, overpass, part)
+            elif path.suffix.lower() == '.pbf':
                 part = Path(name, 'part.opl')
                 clip(osmium, path, box, mapping.keys, part)
-            yield from _stream(osmium, part, box, mapping, name)
+            areas = _Areas()
+            found = _stream(osmium, part, box, mapping, name, areas)
+            yield from found if overpass is None else map(_plain, found)
+            notes += [f'{path}: {note}' for note in areas.notes()]
     except RuntimeError as error:  # osmium raises it for every fault of a file
         raise ReadError(f'{path} cannot be read as OpenStreetMap data (cut short?): {error}') from error
     except GeoresError:
@@ -65,28 +83,88 @@ def read_pbf(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]:
         ) from error
 
 
-def _stream(osmium: Any, path: Path, box: Box, mapping: TagMapping, folder: str) -> Iterator[OSMObject]:  # noqa: ANN401
+@dataclass
+class _Areas:
+    """What osmium's assembler makes of the areas of a file.
+
+    Roles of members are often wrong. The assembler goes by how rings lie, and leaves out areas that lack a
+    member or a node in the file, and those whose lines cross or do not close.
+
+    Attributes:
+        wanted: id of each area with a category that the file names -> roles of its ways; empty for a way.
+        holes: id of each area that was assembled -> whether it has an inner ring; None if no ring was found.
+    """
+
+    wanted: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    holes: dict[str, bool | None] = field(default_factory=dict)
+
+    def expect(self, item: Any) -> None:  # noqa: ANN401 - osmium has no types
+        """Note a closed way or a multipolygon, of which an area should come."""
+        if item.is_relation():
+            self.wanted[_name(item)] = tuple(one.role for one in item.members if one.type == 'w')
+        elif item.is_closed() and len(item.nodes) > 3 and item.tags.get('area') != 'no':
+            self.wanted[_name(item)] = ()
+
+    def notes(self) -> list[str]:
+        """Notes for the user, one sentence each."""
+        odd = [
+            name
+            for name, roles in self.wanted.items()
+            if roles and self.holes.get(name) is not None
+            if set(roles) - {'outer', 'inner'} or ('inner' in roles) != self.holes[name]
+        ]
+        counts = {
+            'areas lack members or nodes in the file and are left out': self.wanted.keys()
+            - self.holes.keys(),
+            'areas have lines that cross or do not close and are left out': [
+                name for name, holes in self.holes.items() if holes is None
+            ],
+            'multipolygons have members without a role or with a wrong one: how their rings lie decides': odd,
+        }
+        return [f'{len(names)} {what}' for what, names in counts.items() if names]
+
+
+def _stream(
+    osmium: Any,  # noqa: ANN401 - osmium has no types
+    path: Path,
+    box: Box,
+    mapping: TagMapping,
+    folder: str,
+    areas: _Areas,
+) -> Iterator[OSMObject]:
     keys = osmium.filter.KeyFilter(*mapping.keys)
     large = path.stat().st_size > IN_MEMORY
     storage = f'sparse_file_array,{os.path.join(folder, "nodes")}' if large else 'flex_mem'
     factory = osmium.geom.WKBFactory()
     stream = osmium.FileProcessor(str(path)).with_locations(storage).with_areas(keys).with_filter(keys)
     for item in stream:
-        kind = 'line' if item.is_way() else 'area' if item.is_area() else None
-        if kind is None:
+        if item.is_node():
             continue
-        categories = mapping.categories(kind, {tag.k: tag.v for tag in item.tags})
-        if not categories:
+        tags = {tag.k: tag.v for tag in item.tags}
+        bounds = item.is_way() or (item.is_relation() and tags.get('type') in ('multipolygon', 'boundary'))
+        if bounds and mapping.categories('area', tags):
+            areas.expect(item)
+        kind = 'line' if item.is_way() else 'area' if item.is_area() else None
+        categories = () if kind is None else mapping.categories(kind, tags)
+        if kind is None or not categories:
             continue
         geometry = _line(osmium, factory, item) if kind == 'line' else _area(osmium, factory, item)
+        if kind == 'area':
+            areas.holes[_name(item)] = None if geometry is None else item.num_rings()[1] > 0
         if geometry is not None and _meets(geometry, box):
             yield OSMObject(_name(item), kind, categories, geometry)
 
 
 def _name(item: Any) -> str:  # noqa: ANN401 - osmium has no types
-    if item.is_way():
-        return f'way/{item.id}'
+    if not item.is_area():
+        return f'{"way" if item.is_way() else "relation"}/{item.id}'
     return f'{"way" if item.from_way() else "relation"}/{item.orig_id()}'
+
+
+def _plain(one: OSMObject) -> OSMObject:
+    """An object with a polygon in place of a multipolygon of one part."""
+    parts: Any = getattr(one.geometry, 'geoms', ())
+    return one._replace(geometry=parts[0]) if len(parts) == 1 else one
 
 
 def _line(osmium: Any, factory: Any, way: Any) -> Any:  # noqa: ANN401
@@ -130,7 +208,8 @@ def read_osm(paths: Sequence[str | Path], box: Box, mapping: TagMapping) -> Feat
         UsageError: if a file is missing or of an unknown format, or no object lies in the box.
         ReadError: if a file is damaged.
     """
-    found = [one for path in paths for one in _read(Path(path), box, mapping)]
+    notes: list[str] = []
+    found = [one for path in paths for one in _read(Path(path), box, mapping, notes)]
     names = ', '.join(str(path) for path in paths)
     edges = ', '.join(f'{edge:.4f}' for edge in box)
     if not found:
@@ -138,24 +217,24 @@ def read_osm(paths: Sequence[str | Path], box: Box, mapping: TagMapping) -> Feat
             f'{names}: no object that the mapping knows lies in the area of the scenes '
             f'(west, south, east, north: {edges}): give the extract of that place'
         )
-    features = collect(found)
+    features = collect(found, notes)
     if not len(features):
         raise UsageError(f'{names}: no object has a usable geometry')
     return features
 
 
-def _read(path: Path, box: Box, mapping: TagMapping) -> Iterator[OSMObject]:
+def _read(path: Path, box: Box, mapping: TagMapping, notes: list[str]) -> Iterator[OSMObject]:
     if not path.is_file():
         raise UsageError(f'{path} is not there: give --osm a file of OpenStreetMap objects')
     suffix = path.suffix.lower()
     if suffix in OSM:
-        return read_pbf(path, box, mapping)
+        return read_pbf(path, box, mapping, notes)
     if suffix in TABLES:
         return read_table(path, box, mapping)
     if suffix == '.json':
         data = _json(path)
         if 'elements' in data:
-            return (one for one in read_overpass(path, data, mapping) if _feature_meets(one, box))
+            return _read_osmium(path, box, mapping, notes, data)
         if 'features' in data:
             return read_table(path, box, mapping)
         raise UsageError(f"{path} is neither an answer of Overpass ('elements') nor GeoJSON ('features')")
@@ -168,8 +247,3 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ReadError(f'{path} cannot be read as JSON (cut short?): {error}') from error
     return data if isinstance(data, dict) else {}
-
-
-def _feature_meets(one: OSMObject, box: Box) -> bool:
-    west, south, east, north = one.geometry.bounds
-    return bool(west <= box[2] and east >= box[0] and south <= box[3] and north >= box[1])

@@ -20,6 +20,7 @@ from PIL import Image
 from rasterio.errors import RasterioError
 
 from geores.errors import DatasetError, ReadError
+from geores.io.tables import check_keys
 from geores.io.whole_files import check_folder_free, whole_folder
 from geores.questions.balance import Level
 from geores.questions.grammar import Style
@@ -107,6 +108,7 @@ def _table(data: Path) -> LabelledSet:
         raise DatasetError(f'{data}: needs a column labels and one of {", ".join(_ID_COLUMNS)}')
     if not all(hasattr(one, '__iter__') and not isinstance(one, str) for one in table['labels']):
         raise DatasetError(f'{data}: the column labels has to hold lists of names')
+    check_keys(data, {column: table[column]})
     labels = [tuple(str(name) for name in one) for one in table['labels']]
     return LabelledSet([str(one) for one in table[column]], labels, None, False)
 

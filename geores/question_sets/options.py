@@ -12,7 +12,7 @@ from geores.errors import DatasetError, UsageError
 from geores.questions.balance import QuestionBalance, parse_balance
 from geores.splits import geographic_split
 
-__all__ = ['MODES', 'NAMES', 'MakeOptions', 'TileSplit', 'assign_parts']
+__all__ = ['MODES', 'MakeOptions', 'TileSplit', 'assign_parts']
 
 MODES = ('corrected', 'faithful')
 SMALLEST, LARGEST = 16, 4096
@@ -98,9 +98,6 @@ class MakeOptions:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
 
 
-NAMES = {'train': 'train', 'validation': 'val', 'test': 'test', 'dropped': 'dropped'}
-"""Names of parts in splits, and in the files of RSVQA."""
-
 USUAL = (0.7, 0.15, 0.15)
 BLOCK, GAP = 4.0, 0.5
 """Sides of a block and of the gap between parts, in tiles."""
@@ -166,4 +163,4 @@ def assign_parts(
         if any(one is not None for one in asked_for):
             raise UsageError(f'{why}: {smaller}, or --fractions 1 for no split') from error
         return ['train'] * len(ids), 'none', (f'no split, all is training data: {why}: {smaller} for one',)
-    return [NAMES[name] for name in parts.names], parts.id, ()
+    return parts.names.tolist(), parts.id, ()

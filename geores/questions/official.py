@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from geores.errors import DatasetError, OutputError
+from geores.io.listing import visible_files
 from geores.io.whole_files import whole_files
 
 __all__ = ['Official', 'answer_record', 'image_record', 'question_record', 'read_official', 'write_official']
@@ -200,7 +201,7 @@ def read_official(folder: str | Path) -> Official:
     folder = Path(folder)
     if not folder.is_dir():
         raise DatasetError(f'{folder}: no such folder')
-    found = sorted(folder.glob('*questions.json'))
+    found = visible_files(folder, '*questions.json')
     if not found:
         raise DatasetError(
             f'{folder}: no questions.json in it, nor one of a split as …_split_val_questions.json'

@@ -45,6 +45,10 @@ _VIRTUAL: Final = re.compile(
     r'\s*CREATE\s+VIRTUAL\s+TABLE\s.*?\sUSING\s+["\[`]?(\w+)', re.IGNORECASE | re.DOTALL
 )
 _INDEXES: Final = frozenset({'rtree', 'fts3', 'fts4', 'fts5'})
+_WINDOWS: Final = frozenset({0, 3, 87})
+"""Language drivers of dBASE files that stand for Windows-1252, or for nothing."""
+_LANGUAGE_DRIVER: Final = 29
+"""Offset of the language driver in the header of a dBASE file, in bytes."""
 _PLACES: Final = (
     'urn:',
     'epsg:',
@@ -94,7 +98,9 @@ def find_format(path: str | os.PathLike[str]) -> Format:
 
 
 def list_layers(path: str | os.PathLike[str]) -> list[VectorLayer]:
-    """List the layers of a vector file; styles and other tables of QGIS's own are none.
+    """List the layers of a vector file that hold data: those with geometries, if any has some.
+
+    Styles and projects of QGIS are none.
 
     Raises:
         SceneError: if it cannot be opened.
@@ -103,11 +109,12 @@ def list_layers(path: str | os.PathLike[str]) -> list[VectorLayer]:
     if kind in ('GeoJSON', 'GeoParquet'):
         return [VectorLayer(Path(path).stem, has_geometry=True, crs=None)]
     with _opening(path, kind) as local:
-        return [
+        found = [
             VectorLayer(str(name), geometry is not None, pyogrio.read_info(local, layer=name)['crs'])
             for name, geometry in pyogrio.list_layers(local)
             if name not in _STYLES
         ]
+    return [layer for layer in found if layer.has_geometry] or found
 
 
 def read_vector(
@@ -120,7 +127,7 @@ def read_vector(
 
     Args:
         path: a local file, or the folder of a file geodatabase.
-        layer: name of the layer; the first unless given. GeoJSON and GeoParquet name none.
+        layer: name of the layer; the first that holds data by default. GeoJSON and GeoParquet name none.
         bounds: left, bottom, right, top in the layer's CRS: features beyond them may be left out.
 
     Returns:
@@ -135,8 +142,11 @@ def read_vector(
             frame = _read_parquet(local)
         elif kind == 'GeoJSON':
             frame = _read_geojson(local)
+        elif kind == 'ESRI Shapefile':
+            frame = _read_shapefile(local, layer, bounds)
         else:
-            frame = pyogrio.read_dataframe(local, layer=layer, bbox=bounds)
+            chosen = layer or next((one.name for one in list_layers(local)), None)
+            frame = pyogrio.read_dataframe(local, layer=chosen, bbox=bounds)
     return frame
 
 
@@ -189,6 +199,33 @@ def _read_parquet(path: str) -> pd.DataFrame:
         frame: pd.DataFrame = gpd.read_parquet(path)
         return frame
     return pd.read_parquet(path)
+
+
+def _read_shapefile(
+    path: str, layer: str | None, bounds: tuple[float, float, float, float] | None
+) -> pd.DataFrame:
+    """Read a Shapefile; one that states no encoding is UTF-8 if it is valid UTF-8.
+
+    GDAL would take it as ISO 8859-1, of which Windows-1252 is the usual form.
+    """
+    file = Path(path)
+    if not any(file.with_suffix(suffix).is_file() for suffix in ('.cpg', '.CPG')):
+        for encoding in ('utf-8', *(['cp1252'] if _language_driver(file) in _WINDOWS else [])):
+            try:
+                return pyogrio.read_dataframe(path, layer=layer, bbox=bounds, encoding=encoding)
+            except UnicodeDecodeError:
+                continue
+    return pyogrio.read_dataframe(path, layer=layer, bbox=bounds)
+
+
+def _language_driver(path: Path) -> int | None:
+    """The byte by which a dBASE file names its encoding; None without such a file."""
+    for suffix in ('.dbf', '.DBF'):
+        if path.with_suffix(suffix).is_file():
+            with path.with_suffix(suffix).open('rb') as file:
+                head = file.read(_LANGUAGE_DRIVER + 1)
+            return head[_LANGUAGE_DRIVER] if len(head) > _LANGUAGE_DRIVER else None
+    return None
 
 
 def _read_geojson(path: str) -> gpd.GeoDataFrame:

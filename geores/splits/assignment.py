@@ -5,6 +5,7 @@ on the order of the rows. The result is a `Partition`, whose id names the split.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,22 +17,55 @@ from geores.splits.stratified import digest
 
 __all__ = [
     'DROPPED',
+    'FORMER',
     'LEFT_OUT',
     'PARTS',
+    'PartCounts',
     'Partition',
     'assign_groups',
     'assign_rows',
     'check_fractions',
     'hash_order',
+    'part_name',
     'split_id',
 ]
 
-PARTS = ('train', 'validation', 'test')
+PARTS = ('train', 'val', 'test')
 """Names of the parts, in the order of fractions."""
+FORMER = {'validation': 'val'}
+"""Names of parts of geores 0.1, which are understood for one more version."""
+_ALIASES = FORMER | {'valid': 'val', 'dev': 'val', 'training': 'train', 'testing': 'test', 'none': 'dropped'}
 DROPPED = 'dropped'
 """Name of the rows that are in no part."""
 LEFT_OUT = -1
 """Code of rows that are in no part."""
+
+
+def part_name(text: str) -> str:
+    """The name of a part as geores writes it, of one that people and other tools write.
+
+    Args:
+        text: such as 'validation', 'Training' or 'val'; what is no part stays as it is.
+    """
+    name = text.strip().lower()
+    name = _ALIASES.get(name, name)
+    return name if name in {*PARTS, DROPPED} else text
+
+
+class PartCounts(dict[str, int]):
+    """Number of rows per part; a part's former name warns."""
+
+    def __missing__(self, name: str) -> int:
+        """The number of a part by its former name."""
+        if name not in FORMER:
+            raise KeyError(name)
+        return self[_renamed(name)]
+
+
+def _renamed(name: str) -> str:
+    if name in FORMER:
+        warnings.warn(f'part {name!r} is called {FORMER[name]!r} now', DeprecationWarning, stacklevel=3)
+    return FORMER.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -50,21 +84,22 @@ class Partition:
 
     @property
     def names(self) -> NDArray[np.object_]:
-        """Part of each row, (N,): 'train', 'validation', 'test' or 'dropped'."""
+        """Part of each row, (N,): 'train', 'val', 'test' or 'dropped'."""
         return np.array([*PARTS, DROPPED], object)[self.codes]
 
     @property
     def counts(self) -> dict[str, int]:
         """Number of rows per part, dropped rows included."""
         counted = np.bincount(self.codes + 1, minlength=len(PARTS) + 1).tolist()
-        return dict(zip((*PARTS, DROPPED), (*counted[1:], counted[0]), strict=True))
+        return PartCounts(zip((*PARTS, DROPPED), (*counted[1:], counted[0]), strict=True))
 
     def rows(self, part: str) -> NDArray[np.int64]:
         """Indices of the rows of a part.
 
         Args:
-            part: 'train', 'validation', 'test' or 'dropped'.
+            part: 'train', 'val', 'test' or 'dropped'.
         """
+        part = _renamed(part)
         code = LEFT_OUT if part == DROPPED else PARTS.index(part)
         return np.flatnonzero(self.codes == code)
 
@@ -73,7 +108,7 @@ def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
     """Validate the fractions of a split and complete them to three.
 
     Args:
-        fractions: fractions of (train, test) or of (train, validation, test).
+        fractions: fractions of (train, test) or of (train, val, test).
 
     Returns:
         (3,), fractions of train, validation and test.
@@ -84,7 +119,7 @@ def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
     """
     told = ','.join(f'{one:g}' for one in fractions)
     if len(fractions) not in (2, 3):
-        raise DatasetError(f'fractions are of train,test or train,validation,test, not {told!r}')
+        raise DatasetError(f'fractions are of train,test or train,val,test, not {told!r}')
     if not all(math.isfinite(one) and 0 <= one < 1 for one in fractions):
         raise DatasetError(f'fractions have to be from 0 to below 1, not {told}')
     if abs(sum(fractions) - 1) > 1e-6:
@@ -103,7 +138,9 @@ def split_id(title: str, ids: Sequence[str], names: Sequence[str]) -> str:
         ids: ids of all rows, in any order.
         names: name of the part of each row.
     """
-    told = '\n'.join(sorted(f'{one}\t{part}' for one, part in zip(ids, names, strict=True)))
+    # Ids are those of geores 0.1, where the part had its former name.
+    former = {new: old for old, new in FORMER.items()}
+    told = '\n'.join(sorted(f'{one}\t{former.get(part, part)}' for one, part in zip(ids, names, strict=True)))
     return f'{title}-{digest(told)[:12]}'
 
 

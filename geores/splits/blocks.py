@@ -17,7 +17,7 @@ from geores.errors import DatasetError
 from geores.splits.buffer import Lonlat, ecef, local_crs
 from geores.splits.stratified import Split, digest
 
-__all__ = ['block_split', 'clusters', 'hexagons', 'squares']
+__all__ = ['block_split', 'check_block_crs', 'clusters', 'hexagons', 'squares']
 
 ROUNDS = 50
 """Maximum number of k-means iterations."""
@@ -133,15 +133,28 @@ def _owners(spots: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray
     return np.concatenate(parts).astype(np.int64)
 
 
-def _laid_out(places: Lonlat, size: float, crs: object) -> NDArray[np.float64]:
-    if not 0 < size < np.inf:
-        raise DatasetError(f'block_size has to be above 0 metres, not {size}')
+def check_block_crs(crs: object) -> CRS:
+    """Check that a CRS can carry blocks.
+
+    Args:
+        crs: anything that pyproj understands.
+
+    Raises:
+        DatasetError: if it is no CRS, or not projected in metres.
+    """
     try:
-        wanted = local_crs(places) if crs is None else CRS.from_user_input(crs)
+        wanted = CRS.from_user_input(crs)
     except CRSError as error:
         raise DatasetError(f'block_crs {crs!r} is no CRS') from error
     if not wanted.is_projected or wanted.axis_info[0].unit_conversion_factor != 1:
         raise DatasetError(f'block_crs has to be a projected CRS in metres, such as EPSG:3035, not {crs!r}')
+    return wanted
+
+
+def _laid_out(places: Lonlat, size: float, crs: object) -> NDArray[np.float64]:
+    if not 0 < size < np.inf:
+        raise DatasetError(f'block_size has to be above 0 metres, not {size}')
+    wanted = local_crs(places) if crs is None else check_block_crs(crs)
     x, y = Transformer.from_crs(4326, wanted, always_xy=True).transform(*places.T)
     xy = np.stack([x, y], axis=1)
     if not np.isfinite(xy).all():

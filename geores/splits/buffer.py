@@ -31,6 +31,7 @@ __all__ = [
     'apply_buffer',
     'check_buffer',
     'count_pairs',
+    'drop_copies',
     'ecef',
     'geodesic',
     'keep_apart',
@@ -40,6 +41,7 @@ __all__ = [
     'near_duplicates',
     'nearest',
     'perceptual_hash',
+    'spacing',
 ]
 
 Positions: TypeAlias = Any
@@ -235,10 +237,12 @@ def local_crs(places: Lonlat) -> CRS:
 
 Pixels = NDArray[np.generic]
 
-_PRIORITY = (PARTS.index('test'), PARTS.index('validation'), PARTS.index('train'))
+_PRIORITY = (PARTS.index('test'), PARTS.index('val'), PARTS.index('train'))
 """Parts by which of them keeps its rows where two come too close."""
 _SIDE = 32
 _COEFFICIENTS = 8
+_SHADE = 0.005
+"""Part of the brightest mean by which images without texture may differ, as by compression."""
 _CHUNK = 1024
 """Images that are compared with all others at once; bounds the memory of the comparison."""
 
@@ -278,6 +282,24 @@ def apply_buffer(places: Lonlat, codes: NDArray[np.int8], buffer: float) -> NDAr
     return kept
 
 
+def drop_copies(groups: Sequence[int], codes: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Drop rows that have a near duplicate in another part: test rows stay, then validation rows.
+
+    Args:
+        groups: (N,) group of each row, such as of `near_duplicates`.
+        codes: (N,), index into `PARTS` per row, -1 for rows in no part.
+
+    Returns:
+        (N,), the codes with -1 for dropped rows.
+    """
+    kept, taken = codes.copy(), set[int]()
+    for part in _PRIORITY:
+        mine = np.flatnonzero(codes == part)
+        kept[[row for row in mine if groups[row] in taken]] = LEFT_OUT
+        taken |= {groups[row] for row in mine}
+    return kept
+
+
 def keep_apart(places: Lonlat, codes: NDArray[np.int8], buffer: float) -> NDArray[np.int8]:
     """Former name of `apply_buffer`.
 
@@ -303,6 +325,19 @@ def check_buffer(buffer: float) -> None:
         raise DatasetError(f'buffer has to be 0 metres or more, not {buffer}')
 
 
+def spacing(places: Lonlat) -> float:
+    """Median distance from a place to its nearest neighbour; infinite for a single place.
+
+    Args:
+        places: (N, 2), without repeats.
+    """
+    if len(places) < 2:
+        return float('inf')
+    points = ecef(places)
+    sample = points[:: max(1, len(points) // 20_000)]
+    return float(np.median(KDTree(points).query(sample, k=2, workers=-1)[0][:, 1]))
+
+
 def perceptual_hash(image: Pixels) -> NDArray[np.bool_]:
     """Compute a 64-bit perceptual hash: similar images differ in few bits.
 
@@ -316,16 +351,25 @@ def perceptual_hash(image: Pixels) -> NDArray[np.bool_]:
     Returns:
         (64,) bool.
     """
-    grey = image.mean(0, dtype=np.float64)
-    rows, cols = (np.linspace(0, side, _SIDE + 1).astype(int)[:-1] for side in grey.shape)
-    small = np.add.reduceat(np.add.reduceat(grey, rows, axis=0), cols, axis=1)
+    small = _thumbnail(image).mean(0)
     low = dctn(small)[:_COEFFICIENTS, :_COEFFICIENTS].ravel()
     bits: NDArray[np.bool_] = low > np.median(low[1:])
     return bits
 
 
+def _thumbnail(image: Pixels) -> NDArray[np.float64]:
+    """Sums of pixels in 32 x 32 cells, (C, 32, 32); what is not finite counts as 0."""
+    pixels = np.nan_to_num(image.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    rows, cols = (np.linspace(0, side, _SIDE + 1).astype(int)[:-1] for side in pixels.shape[1:])
+    cells: NDArray[np.float64] = np.add.reduceat(np.add.reduceat(pixels, rows, axis=1), cols, axis=2)
+    return cells
+
+
 def near_duplicates(images: Iterable[Pixels], distance: int = 6) -> NDArray[np.int64]:
     """Group images whose perceptual hashes differ in few bits, directly or through a chain of images.
+
+    A hash knows neither colour nor brightness, so two images of which one is brighter than its own contrast
+    explains are no duplicates: water and sand without any texture hash alike.
 
     Args:
         images: images of shape (C, H, W).
@@ -335,14 +379,25 @@ def near_duplicates(images: Iterable[Pixels], distance: int = 6) -> NDArray[np.i
         (N,), number of each image's group, from 0.
     """
     # With bits as -1 and 1, the dot product of two hashes is 64 - 2 * (Hamming distance).
-    signs = np.array([perceptual_hash(image) for image in images], dtype=np.float32) * 2 - 1
-    if not len(signs):
+    hashes, levels, contrasts = [], [], []
+    for image in images:
+        hashes.append(perceptual_hash(image))
+        pixels = np.nan_to_num(image.reshape(len(image), -1).astype(np.float64), posinf=0.0, neginf=0.0)
+        levels.append(pixels.mean(axis=1))
+        contrasts.append(pixels.std(axis=1).max())
+    if not hashes:
         return np.empty(0, dtype=np.int64)
+    signs = np.array(hashes, dtype=np.float32) * 2 - 1
+    bands = min(map(len, levels))
+    level, contrast = np.array([one[:bands] for one in levels]), np.array(contrasts)
     pairs = [
         np.argwhere(signs[start : start + _CHUNK] @ signs.T >= signs.shape[1] - 2 * distance)
         + np.array((start, 0))
         for start in range(0, len(signs), _CHUNK)
     ]
     first, second = np.concatenate(pairs).T
+    apart = np.abs(level[first] - level[second]).max(axis=1)
+    room = np.maximum(contrast[first], contrast[second]) + _SHADE * np.abs(level).max()
+    first, second = first[apart <= room], second[apart <= room]
     near = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(len(signs),) * 2)
     return np.asarray(connected_components(near, directed=False)[1], dtype=np.int64)

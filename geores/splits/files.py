@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geores.errors import DatasetError, OutputError
-from geores.splits.assignment import DROPPED, PARTS, split_id
+from geores.io.tables import check_keys, read_text_table
+from geores.splits.assignment import DROPPED, PARTS, part_name, split_id
 from geores.splits.buffer import lonlat
 from geores.splits.stratified import Split
 
@@ -22,7 +23,6 @@ __all__ = [
     'check_suffix',
     'id_column',
     'read_split',
-    'read_text_table',
     'write_frame',
 ]
 
@@ -47,7 +47,7 @@ class SplitFile:
     """A split that was read from a file.
 
     Attributes:
-        parts: part of each id: 'train', 'validation', 'test' or 'dropped'.
+        parts: part of each id: 'train', 'val', 'test' or 'dropped'.
         id: id of the split: the name of the file and a hash of its content.
     """
 
@@ -77,7 +77,7 @@ class SplitFile:
             rows[self.parts[name]].append(index)
         if not rows['train']:
             raise DatasetError(f'split {self.id}: none of {len(ids):,} samples is in train')
-        return Split(rows['train'], rows['validation'], self.id, tuple(rows['test']))
+        return Split(rows['train'], rows['val'], self.id, tuple(rows['test']))
 
 
 def _shortened(ids: Sequence[str], known: dict[str, str]) -> list[str]:
@@ -108,34 +108,10 @@ def id_column(frame: 'pd.DataFrame') -> str | None:
     return None
 
 
-def read_text_table(path: Path, separator: str = ',') -> 'pd.DataFrame':
-    """Read a CSV without loss: an id such as 007 and a country code such as NA stay text.
-
-    Args:
-        path: file to read.
-        separator: separator of columns.
-
-    Returns:
-        The table. A column is numeric only if writing its numbers gives the same text; empty cells are None.
-    """
-    import pandas as pd
-
-    frame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding='utf-8-sig')
-    frame = frame.astype(object).where(frame != '', None)
-    return frame.assign(**{name: _numbers(frame[name]) for name in frame.columns})
-
-
-def _numbers(column: 'pd.Series') -> 'pd.Series':
-    texts = column.dropna()
-    for kind in (int, float):
-        if texts.empty or (kind is int and len(texts) < len(column)):  # whole numbers have no gaps
-            continue
-        try:
-            if all(str(kind(text)) == text for text in texts):
-                return column.astype(kind)
-        except ValueError:  # it is no number
-            continue
-    return column
+def _first_id(frame: 'pd.DataFrame') -> str | None:
+    """The first column of a usual name for ids, gaps and repeats or not."""
+    columns = {str(one).lower(): str(one) for one in reversed(list(frame.columns))}
+    return next((columns[name] for name in _ID_COLUMNS if name in columns), None)
 
 
 def read_split(path: str | Path) -> SplitFile:
@@ -148,10 +124,14 @@ def read_split(path: str | Path) -> SplitFile:
         DatasetError: if it cannot be read, lacks ids or the column `split`, or holds another part.
     """
     frame = _load(Path(path))
-    column = id_column(frame)
+    column = id_column(frame) or _first_id(frame)
     if 'split' not in frame.columns or column is None:
         raise DatasetError(f'{path}: a split has a column of ids (such as id) without repeats, and split')
-    parts = dict(zip(frame[column].astype(str), frame['split'].astype(str), strict=True))
+    lines = range(2, len(frame) + 2) if Path(path).suffix.lower() == '.csv' else None  # below the headings
+    for keys in ({column: frame[column]}, {column: frame[column], 'split': frame['split']}):
+        check_keys(f'{path}: a split has a column of ids without gaps and repeats', keys, lines)
+    names = [part_name(name) for name in frame['split'].astype(str)]
+    parts = dict(zip(frame[column].astype(str), names, strict=True))
     odd = sorted(set(parts.values()) - {*PARTS, DROPPED})
     if odd:
         raise DatasetError(f'{path}: split is one of {", ".join((*PARTS, DROPPED))}, not {odd[0]!r}')
@@ -166,7 +146,9 @@ def _load(path: Path) -> 'pd.DataFrame':
     if not path.is_file():
         raise DatasetError(f'{path}: no such file of a split')
     try:
-        return read_text_table(path) if path.suffix == '.csv' else pd.DataFrame(read_vector(path))
+        return read_text_table(path) if path.suffix.lower() == '.csv' else pd.DataFrame(read_vector(path))
+    except DatasetError:
+        raise
     except Exception as error:  # whatever readers make of another file
         raise DatasetError(f'{path}: cannot be read as a split: {" ".join(str(error).split())}') from error
 

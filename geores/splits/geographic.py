@@ -17,7 +17,7 @@ from geores.splits.assignment import (
     split_id,
 )
 from geores.splits.blocks import clusters, hexagons, squares
-from geores.splits.buffer import Lonlat, Positions, apply_buffer, lonlat
+from geores.splits.buffer import Lonlat, Positions, apply_buffer, drop_copies, lonlat
 from geores.splits.stratified import check_ids, label_matrix
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def geographic_split(
     block_crs: object = None,
     cluster_count: int | None = None,
     regions: Sequence[Any] | None = None,
+    together: Sequence[int] | None = None,
 ) -> Partition:
     """Split rows by location.
 
@@ -97,7 +98,7 @@ def geographic_split(
         positions: GeoDataFrame or GeoSeries with a CRS, or (N, 2) longitudes and latitudes.
         method: 'blocks' (square cells), 'hexagons', 'clusters' (k-means), 'regions', or 'random' (rows one
             by one, for comparison).
-        fractions: fractions of (train, validation, test) or of (train, test).
+        fractions: fractions of (train, val, test) or of (train, test).
         labels: labels to balance between parts: one or a list of them per row, or (N, K) of 0 and 1.
         buffer: minimum distance in metres between the centres of rows in different parts; closer rows are
             dropped as in `apply_buffer`.
@@ -107,6 +108,8 @@ def geographic_split(
         block_crs: projected CRS of the block grid; see `squares`.
         cluster_count: number of clusters.
         regions: name of each row's region; rows without one ('' or None) are dropped.
+        together: group of each row, such as of near duplicates: 'random' puts a group into one part; of blocks
+            and the like, rows that have a copy in another part are dropped as the buffer drops them.
 
     Returns:
         The split.
@@ -128,8 +131,12 @@ def geographic_split(
         regions=regions,
         seed=seed,
     )
+    if groups is None and together is not None:
+        groups = _joined(together, names)
     codes = _assign(groups, matrix, names, wanted, seed)
     codes = apply_buffer(places, codes, buffer)
+    if together is not None:
+        codes = drop_copies(together, codes)
     used = {'blocks': block_size, 'hexagons': block_size, 'clusters': cluster_count}.get(method)
     told = '-'.join(f'{one:g}' for one in fractions)
     title = f'{method}{"" if used is None else f"-{used:g}"}-buffer{buffer:g}m-{told}-seed{seed}'
@@ -179,6 +186,16 @@ def ground_groups(
         cells = (squares if method == 'blocks' else hexagons)(places, block_size or 0.0, block_crs)
     known, owners = np.unique(cells, axis=0, return_inverse=True)
     return [str(cell) for cell in known.tolist()], owners.ravel().astype(np.int64)
+
+
+def _joined(together: Sequence[int], names: list[str]) -> Groups:
+    """Groups of rows in the form of groups of ground; each takes the name of its first row."""
+    titles: dict[int, str] = {}
+    for name, group in sorted(zip(names, together, strict=True)):
+        titles.setdefault(group, name)
+    order = sorted(titles, key=titles.__getitem__)
+    place = {group: index for index, group in enumerate(order)}
+    return [titles[group] for group in order], np.array([place[group] for group in together], np.int64)
 
 
 def _regions(regions: Sequence[Any], count: int) -> Groups:

@@ -13,9 +13,11 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from geores.errors import DatasetError
-from geores.splits.assignment import PARTS
 
 __all__ = ['is_patch_id', 'reben_rings', 'reben_split']
+
+_OFFICIAL = ('train', 'validation', 'test')
+"""Names of the parts in the tables of the release, in the order of the rings."""
 
 _PATTERN = r'^S2[AB]_MSIL2A_[0-9]{8}T[0-9]{6}_N9999_R[0-9]{3}_T[0-9A-Z]{5}_[0-9]{2}_[0-9]{2}$'
 _TILE, _PATCH, _LAST = 109_800.0, 1200.0, 90
@@ -47,7 +49,7 @@ def reben_split(ids: Any) -> NDArray[np.object_]:  # noqa: ANN401 - anything tha
         ids: (N,) patch ids, such as S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57.
 
     Returns:
-        (N,): 'train', 'validation' or 'test'.
+        (N,): 'train', 'validation' or 'test', as the official table says it.
 
     Raises:
         DatasetError: if one is no patch id; says which.
@@ -65,7 +67,7 @@ def reben_split(ids: Any) -> NDArray[np.object_]:  # noqa: ANN401 - anything tha
             f'{names[int(bad.argmax())].as_py()!r} is no reBEN patch id, such as '
             'S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57: give the column of patch ids'
         )
-    parts: NDArray[np.object_] = np.array(PARTS, object)[reben_rings(*places)]
+    parts: NDArray[np.object_] = np.array(_OFFICIAL, object)[reben_rings(*places)]
     return parts
 
 

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from pyproj import CRS, Transformer
 
 from geores.errors import DatasetError, SceneError
-from geores.splits.buffer import Lonlat, lonlat
-from geores.splits.files import id_column, read_text_table
+from geores.io.listing import visible_files
+from geores.io.tables import read_text_table
+from geores.splits.buffer import Lonlat, local_crs, lonlat
+from geores.splits.files import id_column
 from geores.splits.reben import is_patch_id
 
 if TYPE_CHECKING:
     import pandas as pd
     from geopandas import GeoDataFrame
 
-__all__ = ['RASTERS', 'Source', 'raster_files', 'read_rasters', 'read_source']
+__all__ = ['RASTERS', 'Source', 'footprints_of', 'raster_files', 'read_rasters', 'read_source']
 
 RASTERS = {'.tif', '.tiff', '.jp2', '.png', '.jpg', '.jpeg'}
 
@@ -32,7 +35,8 @@ def raster_files(folder: Path) -> list[Path]:
     Args:
         folder: folder to search.
     """
-    return sorted(path for path in folder.rglob('*') if path.suffix.lower() in RASTERS and path.is_file())
+    found = visible_files(folder, '**/*')
+    return [path for path in found if path.suffix.lower() in RASTERS and path.is_file()]
 
 
 def read_rasters(folder: Path) -> 'GeoDataFrame':
@@ -91,6 +95,7 @@ class Source:
         id_column: name of the id column.
         squares: (N, 5) EPSG code and bounds of each reBEN patch; None for other data.
         notes: notes for the user.
+        path: file or folder that was read; None for other sources.
     """
 
     name: str
@@ -100,6 +105,7 @@ class Source:
     id_column: str | None
     squares: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = ()
+    path: Path | None = None
 
     def column(self, name: str, option: str) -> list[Any]:
         """Get the values of a column.
@@ -153,7 +159,7 @@ def read_source(path: str | Path, layer: str | None = None, id_name: str | None 
         raise DatasetError(f'{path}: column {id_name!r} for --id is missing, or has gaps or repeats')
     column = id_name or id_column(frame)
     ids = None if column is None else frame[column].astype(str).tolist()
-    found = Source(path.name, frame, np.empty((0, 2)), ids, column)
+    found = Source(path.name, frame, np.empty((0, 2)), ids, column, path=path)
     try:
         return _placed(found)
     except DatasetError as error:
@@ -203,7 +209,7 @@ def _read_table(path: Path, layer: str | None) -> 'pd.DataFrame':
 
     try:
         if path.suffix.lower() in {'.csv', '.txt', '.tsv'}:
-            return read_text_table(path, '\t' if path.suffix.lower() == '.tsv' else ',')
+            return read_text_table(path, '\t' if path.suffix.lower() == '.tsv' else None)
         _check_layers(path, layer)
         return read_vector(path, layer=layer)
     except DatasetError:
@@ -220,3 +226,30 @@ def _check_layers(path: Path, layer: str | None) -> None:
         raise DatasetError(f'{path} has several layers, name one by --layer: {", ".join(layers)}')
     if layer is not None and layer not in layers:
         raise DatasetError(f'{path} has no layer {layer!r}; it has {", ".join(layers)}')
+
+
+def footprints_of(source: Source) -> NDArray[np.object_] | None:
+    """Get the outlines of rows in an equal-area projection; None for point positions.
+
+    Args:
+        source: source of the rows.
+    """
+    crs = local_crs(source.places)
+    if source.squares is not None:
+        return _squares(source.squares, crs)
+    geometry = getattr(source.frame, 'geometry', None)
+    if geometry is None or not geometry.geom_type.isin(['Polygon', 'MultiPolygon']).all():
+        return None
+    shapes: NDArray[np.object_] = shapely.make_valid(np.asarray(geometry.to_crs(crs).array, object))
+    return shapes
+
+
+def _squares(squares: NDArray[np.float64], crs: CRS) -> NDArray[np.object_]:
+    corners = squares[:, [[1, 2], [3, 2], [3, 4], [1, 4]]]
+    placed = np.empty_like(corners)
+    for epsg in np.unique(squares[:, 0]):
+        rows = squares[:, 0] == epsg
+        change = Transformer.from_crs(int(epsg), crs, always_xy=True)
+        placed[rows] = np.stack(change.transform(corners[rows, :, 0], corners[rows, :, 1]), axis=-1)
+    shapes: NDArray[np.object_] = shapely.polygons(placed)
+    return shapes

@@ -2,10 +2,13 @@
 
 The splitters follow scikit-learn's protocol and go wherever it takes `cv`, such as in
 `cross_val_score(model, features, y, cv=GeographicKFold(...))`. As scikit-learn passes on features, labels and
-groups only, positions are given to the splitter, or are passed as `X`.
+groups only, positions are given to the splitter, or are passed as `X`, or are columns of `X`. In a nested
+search the inner splitter sees some of the rows: it knows them by their index or their features, as the outer
+one saw them.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +19,7 @@ from geores.errors import DatasetError
 from geores.splits.assignment import assign_groups, assign_rows, hash_order
 from geores.splits.buffer import Lonlat, Positions, check_buffer, lonlat, near
 from geores.splits.geographic import Groups, Method, ground_groups, row_names
-from geores.splits.stratified import Split, check_ids, digest, label_matrix, split_name
+from geores.splits.stratified import MAX_CLASSES, Split, check_ids, digest, label_matrix, split_name
 
 __all__ = [
     'GeographicKFold',
@@ -69,7 +72,122 @@ def group_folds(
     return splits
 
 
-class GeographicKFold:
+def _labels(y: Any) -> NDArray[np.bool_] | None:  # noqa: ANN401
+    """Matrix of labels to balance; None without labels, and for the values of a regression."""
+    if y is None:
+        return None
+    try:
+        values = np.asarray(y)
+    except ValueError:  # lists of labels, of several lengths
+        return label_matrix(y).values
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.dtype.kind not in 'biuf':
+        return label_matrix(list(y) if values.ndim == 1 else values).values
+    known = values[np.isfinite(values)] if values.dtype.kind == 'f' else values
+    if (known != np.round(known)).any() or (values.ndim == 1 and len(np.unique(known)) > MAX_CLASSES):
+        return None
+    return label_matrix(values).values
+
+
+_SEEN: dict[str, dict[Any, list[int]]] = {}
+"""Hash of positions -> key of a row of the features that came with them -> its places."""
+_MOST_SEEN = 16
+
+
+class _Located:
+    """Finds the positions of rows that are given to a splitter; splitters inherit it.
+
+    Attributes:
+        positions: positions of all rows, names of columns, or None.
+    """
+
+    positions: Positions | None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Take along what an outer splitter saw, for processes of a search."""
+        state = dict(self.__dict__)
+        if self.positions is not None and not _are_names(self.positions):
+            key = digest(lonlat(self.positions).tobytes().hex())
+            state['_seen'] = (key, _SEEN.get(key))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what an outer splitter saw."""
+        key, seen = state.pop('_seen', (None, None))
+        if seen is not None:
+            _SEEN.setdefault(key, seen)
+        self.__dict__.update(state)
+
+    def _places(self, given: Any) -> Lonlat:  # noqa: ANN401 - positions or features
+        """Positions of the rows that are given, (N, 2)."""
+        if self.positions is None:
+            return lonlat(given)
+        if _are_names(self.positions):
+            missing = [name for name in self.positions if name not in getattr(given, 'columns', ())]
+            if missing:
+                raise DatasetError(f'positions: X has no column {missing[0]!r} with longitudes or latitudes')
+            return lonlat(given[list(self.positions)].to_numpy(np.float64))
+        places = lonlat(self.positions)
+        count = given.shape[0] if hasattr(given, 'shape') else len(given)
+        key = digest(places.tobytes().hex())
+        if count == len(places):
+            while len(_SEEN) >= _MOST_SEEN:
+                del _SEEN[next(iter(_SEEN))]
+            seen: dict[Any, list[int]] = {}
+            for place, row in enumerate(_row_keys(given)):
+                seen.setdefault(row, []).append(place)
+            _SEEN[key] = seen
+            return places
+        return places[self._rows(given, count, places, _SEEN.get(key))]
+
+    def _rows(
+        self,
+        given: Any,  # noqa: ANN401
+        count: int,
+        places: Lonlat,
+        seen: dict[Any, list[int]] | None,
+    ) -> NDArray[np.int64]:
+        """Places of a part of the rows among all."""
+        index = getattr(self.positions, 'index', None)
+        labels = getattr(given, 'index', None)
+        if seen is None and index is not None and labels is not None and not callable(labels):
+            seen = {label: [place] for place, label in enumerate(index)} if index.is_unique else None
+        keys = _row_keys(given)
+        if count > len(places) or seen is None or any(row not in seen for row in keys):
+            raise DatasetError(
+                f'{len(places)} positions are given for {count} rows, not known to be some of them: '
+                'name columns of X as positions, such as ("lon", "lat"), or split all rows by them first'
+            )
+        if any(np.ptp(places[seen[row]], axis=0).any() for row in keys):
+            raise DatasetError(
+                'rows of X are equal and lie at different positions, so a part of them cannot be placed: '
+                'give X as a DataFrame, or name columns of it as positions, such as ("lon", "lat")'
+            )
+        return np.array([seen[row][0] for row in keys], np.int64)
+
+
+def _are_names(positions: Positions) -> bool:
+    return isinstance(positions, list | tuple) and all(isinstance(one, str) for one in positions)
+
+
+def _row_keys(given: Any) -> list[Any]:  # noqa: ANN401
+    """What tells rows apart: labels of an index, or else the bytes or the text of a row."""
+    labels = getattr(given, 'index', None)
+    if labels is not None and not callable(labels):
+        return list(labels) if labels.is_unique else [str(row) for row in given.itertuples()]
+    if hasattr(given, 'tocsr'):
+        rows = given.tocsr()
+        rows.sort_indices()
+        spans = [slice(*ends) for ends in pairwise(rows.indptr.tolist())]
+        return [(rows.indices[span].tobytes(), rows.data[span].tobytes()) for span in spans]
+    array = np.asarray(given)
+    if array.dtype == object:
+        return [str(row) for row in array.tolist()]
+    return [row.tobytes() for row in np.ascontiguousarray(array)]
+
+
+class GeographicKFold(_Located):
     """K folds of whole blocks, hexagons, clusters or regions of ground; each row is tested once.
 
     Training rows within the buffer of a test row are left out of that fold.
@@ -83,7 +201,9 @@ class GeographicKFold:
         buffer: minimum distance between the centres of training and test rows, in metres.
         seed: random seed.
         stratify: whether folds should hold about as much of each label of `y`.
-        positions: positions of the rows; `X` of `split` by default.
+        positions: positions of the rows; or the names of the columns of `X` with longitude and latitude, such
+        as
+            ('lon', 'lat'); `X` of `split` by default.
     """
 
     def __init__(
@@ -131,15 +251,15 @@ class GeographicKFold:
 
         Args:
             X: positions of the rows, unless the splitter knows them; features otherwise.
-            y: labels, one or a list of them per row, or (N, K).
+            y: labels, one or a list of them per row, or (N, K); values of a regression are not balanced.
             groups: names of regions, for method 'regions'.
 
         Raises:
             DatasetError: if positions or arguments are invalid, or there are fewer places than folds.
         """
-        places = _places(self.positions, X)
-        stratified = self.stratify and y is not None
-        matrix = label_matrix(y).values if stratified else np.zeros((len(places), 0), bool)
+        places = self._places(X)
+        matrix = _labels(y) if self.stratify else None
+        matrix = np.zeros((len(places), 0), bool) if matrix is None else matrix
         folds = self._folds(places, matrix, self._groups(places, groups))
         for fold in range(self.n_splits):
             yield _apart(places, np.flatnonzero(folds == fold), np.flatnonzero(folds != fold), self.buffer)
@@ -170,7 +290,7 @@ class GeographicKFold:
         return assign_groups(known, counts, shares, self.seed)[owners]
 
 
-class LeaveOneRegionOut:
+class LeaveOneRegionOut(_Located):
     """One fold per region: each region is tested once, and all others train.
 
     Args:
@@ -212,7 +332,7 @@ class LeaveOneRegionOut:
             DatasetError: if regions are missing or fewer than two, or positions are invalid.
         """
         known, owners = self._regions(groups)
-        places = _places(self.positions, X) if self.buffer else np.zeros((len(owners), 2))
+        places = self._places(X) if self.buffer else np.zeros((len(owners), 2))
         for region in range(len(known)):
             test, train = np.flatnonzero(owners == region), np.flatnonzero(owners != region)
             yield _apart(places, test, train, self.buffer)
@@ -229,13 +349,6 @@ class LeaveOneRegionOut:
 def _length(buffer: float) -> float:
     check_buffer(buffer)
     return buffer
-
-
-def _places(positions: Positions | None, given: Positions) -> Lonlat:
-    places = lonlat(given if positions is None else positions)
-    if positions is not None and len(places) != len(given):
-        raise DatasetError(f'{len(places)} positions are given for {len(given)} rows')
-    return places
 
 
 def _apart(places: Lonlat, test: NDArray[np.int64], train: NDArray[np.int64], buffer: float) -> Fold:

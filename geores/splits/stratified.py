@@ -111,7 +111,13 @@ class Split(NamedTuple):
     test: tuple[int, ...] = ()
 
 
-def stratified_split(ids: Sequence[str], strata: Sequence[str], share: float, seed: int) -> Split:
+def stratified_split(
+    ids: Sequence[str],
+    strata: Sequence[str],
+    share: float,
+    seed: int,
+    groups: Sequence[int] | None = None,
+) -> Split:
     """Keep a share of each stratum for validation.
 
     Args:
@@ -119,6 +125,8 @@ def stratified_split(ids: Sequence[str], strata: Sequence[str], share: float, se
         strata: stratum of each sample, such as its class.
         share: share kept for validation, above 0 and below 1.
         seed: random seed.
+        groups: samples of one group, such as near duplicates, stay in one part; those of a stratum that is
+            one group are split all the same.
 
     Returns:
         The split. Its id contains share, seed and a hash of the samples kept for validation.
@@ -129,14 +137,33 @@ def stratified_split(ids: Sequence[str], strata: Sequence[str], share: float, se
     if not 0 < share < 1:
         raise DatasetError(f'val_share has to be above 0 and below 1, not {share}')
     check_ids(ids)
-    groups: dict[str, list[int]] = defaultdict(list)
-    for index in sorted(range(len(ids)), key=lambda index: digest(f'{seed}:{ids[index]}')):
-        groups[strata[index]].append(index)
-    val = sorted(index for group in groups.values() for index in group[: round(share * len(group))])
+    order = sorted(range(len(ids)), key=lambda index: digest(f'{seed}:{ids[index]}'))
+    members: dict[int, list[int]] = defaultdict(list)
+    for index in order:
+        members[index if groups is None else groups[index]].append(index)
+    units: dict[str, list[list[int]]] = defaultdict(list)
+    for unit in members.values():
+        units[strata[unit[0]]].append(unit)
+    val = sorted(index for found in units.values() for unit in _kept(found, share) for index in unit)
     train = sorted(set(range(len(ids))) - set(val))
     if not train or not val:
         raise DatasetError(f'{len(ids)} samples are too few to keep {share:g} for validation')
     return Split(train, val, split_name(f'stratified-{share:g}-seed{seed}', ids, val))
+
+
+def _kept(units: list[list[int]], share: float) -> list[list[int]]:
+    """The units of a stratum that are kept for validation: the first that fit into its share."""
+    if len(units) == 1:
+        units = [[index] for index in units[0]]
+    wanted = round(share * sum(map(len, units)))
+    kept, taken = [], 0
+    for unit in units:
+        if taken + len(unit) <= wanted:
+            kept.append(unit)
+            taken += len(unit)
+    if wanted and not kept:  # each is larger than the share
+        kept = [min(units, key=len)]
+    return kept
 
 
 def split_seed(seed: int, repeat: int) -> int:

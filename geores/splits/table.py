@@ -1,24 +1,37 @@
 """Split a table by the name of a method, and count rows and labels per part: `geores split`."""
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from geores.errors import DatasetError, SceneError
 from geores.io.whole_files import check_free, whole_files
-from geores.splits.assignment import DROPPED, LEFT_OUT, PARTS, Partition, check_fractions, split_id
-from geores.splits.buffer import apply_buffer, check_buffer
+from geores.splits.assignment import (
+    DROPPED,
+    LEFT_OUT,
+    PARTS,
+    PartCounts,
+    Partition,
+    check_fractions,
+    part_name,
+    split_id,
+)
+from geores.splits.blocks import check_block_crs, squares
+from geores.splits.buffer import apply_buffer, check_buffer, drop_copies, spacing
 from geores.splits.files import check_format, write_frame
 from geores.splits.geographic import geographic_split, regions_of
+from geores.splits.images import group_images
 from geores.splits.reben import reben_split
-from geores.splits.source import Source
+from geores.splits.source import Source, footprints_of
 from geores.splits.stratified import LabelMatrix, digest, label_matrix
 
 if TYPE_CHECKING:
@@ -28,6 +41,8 @@ __all__ = ['SplitBalance', 'SplitMethod', 'SplitOptions', 'SplitResult', 'make_s
 
 SplitMethod: TypeAlias = Literal['reben', 'blocks', 'hexagons', 'clusters', 'regions', 'random']
 BEFORE = 'split_before'
+ENOUGH = 20
+"""Number of blocks or clusters that a default leaves, where there are so many places."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +88,7 @@ def split_balance(names: NDArray[np.object_], labels: LabelMatrix | None) -> Spl
             name: {part: int(by_part[part][place]) for part in parts}
             for place, name in enumerate(labels.names)
         }
-    return SplitBalance({part: int(mask.sum()) for part, mask in masks.items()}, counts)
+    return SplitBalance(PartCounts((part, int(mask.sum())) for part, mask in masks.items()), counts)
 
 
 @dataclass(frozen=True)
@@ -82,15 +97,18 @@ class SplitOptions:
 
     Attributes:
         method: name of the method.
-        fractions: fractions of train, validation and test.
+        fractions: fractions of train, val and test.
         buffer: minimum distance between the centres of rows in different parts, in metres.
         stratify: column of labels to balance between parts, one or a list per row.
         seed: random seed.
-        block_size: side of a block, or distance between hexagon centres, in metres.
+        block_size: side of a block, or distance between hexagon centres, in metres; None takes four
+        footprints,
+            or four times the distance between neighbours.
         block_crs: projected CRS of the block grid.
-        clusters: number of clusters.
+        clusters: number of clusters; None takes twenty, or fewer where there are few places.
         regions: path of a vector file of polygons.
         region_column: column of region names in that file, or in the input if there is no file.
+        images: folder of images that are named by id; no near duplicates are left in two parts.
     """
 
     method: SplitMethod = 'blocks'
@@ -103,6 +121,7 @@ class SplitOptions:
     clusters: int | None = None
     regions: str | None = None
     region_column: str | None = None
+    images: str | None = None
 
     def check(self) -> None:
         """Check the options that do not depend on the input.
@@ -116,10 +135,19 @@ class SplitOptions:
             )
         check_fractions(self.fractions)
         check_buffer(self.buffer)
-        needs = {'blocks': self.block_size, 'hexagons': self.block_size, 'clusters': self.clusters}
-        if self.method in needs and needs[self.method] is None:
-            option = '--clusters' if self.method == 'clusters' else '--block-size in metres'
-            raise DatasetError(f'method {self.method} needs {option}')
+        if self.block_size is not None and not 0 < self.block_size < math.inf:
+            raise DatasetError(f'block_size has to be above 0 metres, not {self.block_size}')
+        if self.clusters is not None and self.clusters < 1:
+            raise DatasetError(f'clusters have to be 1 or more, not {self.clusters}')
+        if self.block_crs is not None:
+            check_block_crs(self.block_crs)
+        if self.method == 'regions' and self.regions is None and self.region_column is None:
+            raise DatasetError(
+                'method regions needs --regions FILE of polygons, or --region-column of the input'
+            )
+        for path, what in ((self.regions, 'file of regions'), (self.images, 'folder of images')):
+            if path is not None and not Path(path).exists():
+                raise DatasetError(f'{path}: no such {what}')
 
 
 @dataclass(frozen=True)
@@ -191,11 +219,13 @@ def make_split(source: Source, options: SplitOptions) -> SplitResult:
             leaves a part empty.
     """
     options.check()
+    options, defaults = _with_defaults(source, options)
     values = None if options.stratify is None else source.column(options.stratify, '--stratify')
     labels = None if values is None else label_matrix(values, options.stratify or '')
     ids = source.ids or _content_ids(source)
+    together = None if options.images is None else _image_groups(source, Path(options.images))
     if options.method == 'reben':
-        parts = _reben(source, ids, options.buffer)
+        parts = _reben(source, ids, options.buffer, together)
     else:
         parts = geographic_split(
             source.places,
@@ -209,19 +239,54 @@ def make_split(source: Source, options: SplitOptions) -> SplitResult:
             block_crs=options.block_crs,
             cluster_count=options.clusters,
             regions=_regions(source, options) if options.method == 'regions' else None,
+            together=together,
         )
     return SplitResult(
-        source, parts, options, split_balance(parts.names, labels), _notes(source, parts, options)
+        source,
+        parts,
+        options,
+        split_balance(parts.names, labels),
+        (*defaults, *_notes(source, parts, options)),
     )
 
 
-def _reben(source: Source, ids: Sequence[str], buffer: float) -> Partition:
+def _with_defaults(source: Source, options: SplitOptions) -> tuple[SplitOptions, tuple[str, ...]]:
+    """Fill in what the data suggest where it is not given, and say so."""
+    spots = np.unique(np.rint(source.places * 1e5), axis=0) / 1e5
+    if options.method in ('blocks', 'hexagons') and options.block_size is None:
+        shapes = footprints_of(source)
+        side = 0.0 if shapes is None else float(np.sqrt(np.median(shapely.area(shapes))))
+        apart = spacing(spots)
+        step = max(side, apart if math.isfinite(apart) else 0.0, 1.0)
+        sizes = [float(f'{times * step:.2g}') for times in (4, 3, 2, 1)]
+        fits = (one for one in sizes if len(np.unique(squares(spots, one), axis=0)) >= ENOUGH)
+        size = next(fits, sizes[-1])
+        what = 'the side of a footprint' if side >= apart else 'the distance between neighbours'
+        note = f'block size {size:g} m: about {size / step:.0f} times {what}; --block-size sets another'
+        return replace(options, block_size=size), (note,)
+    if options.method == 'clusters' and options.clusters is None:
+        count = max(min(ENOUGH, len(spots) // 2), 1)
+        return replace(options, clusters=count), (f'{count} clusters; --clusters sets another number',)
+    return options, ()
+
+
+def _image_groups(source: Source, folder: Path) -> list[int]:
+    """Group of each row: near duplicates share one, and a row without an image has its own."""
+    if source.ids is None:
+        raise DatasetError(f'{source.name} has no column of ids, by which images are found: name it by --id')
+    found = group_images(folder, source.ids)
+    return [found.get(row, len(source.ids) + row) for row in range(len(source.ids))]
+
+
+def _reben(source: Source, ids: Sequence[str], buffer: float, together: Sequence[int] | None) -> Partition:
     column = 'patch_id' if 'patch_id' in source.frame.columns else source.id_column
     if column is None:
         raise DatasetError(f'{source.name} has no column patch_id, which method reben needs')
     names = reben_split(source.frame[column])
+    names = np.array([part_name(name) for name in names], object)
     codes = np.select([names == part for part in PARTS], range(len(PARTS)), LEFT_OUT).astype(np.int8)
     codes = apply_buffer(source.places, codes, buffer)
+    codes = codes if together is None else drop_copies(together, codes)
     parts = Partition(codes, np.full(len(codes), LEFT_OUT), '')
     title = f'reben{f"-buffer{buffer:g}m" if buffer else ""}'
     return Partition(codes, parts.groups, split_id(title, ids, parts.names.tolist()))
@@ -247,11 +312,7 @@ def _regions(source: Source, options: SplitOptions) -> list[Any]:
     from geores.scenes.vectors import read_vector
 
     if options.regions is None:
-        if options.region_column is None:
-            raise DatasetError(
-                'method regions needs --regions FILE of polygons, or --region-column of the input'
-            )
-        return source.column(options.region_column, '--region-column')
+        return source.column(options.region_column or '', '--region-column')
     try:
         polygons = read_vector(options.regions)
     except SceneError as error:
@@ -265,17 +326,25 @@ def _notes(source: Source, parts: Partition, options: SplitOptions) -> tuple[str
     notes = list(source.notes)
     if source.ids is None:
         notes.append('no column tells the rows apart: they are known by all that they hold')
+    if source.path is not None and source.path.is_dir() and options.images is None:
+        notes.append('images are not compared: --images keeps near duplicates in one part')
     outside = int((parts.groups < 0).sum()) if options.method == 'regions' else 0
     near = parts.counts[DROPPED] - outside
     if outside:
         notes.append(f'{outside:,} rows lie in no region and are dropped')
-    if near:
+    if near and options.images is not None:
+        notes.append(
+            f'{near:,} rows are dropped: nearer than {options.buffer:g} m to another part, or copies of its '
+            'images'
+        )
+    elif near:
         notes.append(
             f'{near:,} rows nearer than {options.buffer:g} m to another part are dropped: training rows near '
-            'validation or test rows, validation rows near test rows'
+            'val or test rows, val rows near test rows'
         )
     if 'split' in source.frame.columns:
-        same = int((source.frame['split'].to_numpy(object) == parts.names).sum())
+        before = np.array([part_name(str(name)) for name in source.frame['split']], object)
+        same = int((before == parts.names).sum())
         notes.append(
             f'the input has a split, kept as {BEFORE}: {same:,} of {len(parts.codes):,} rows are in the same '
             'part'

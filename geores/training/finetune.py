@@ -98,7 +98,13 @@ class FinetunePlan:
             model.card = replace(model.card, metrics={', '.join(sorted(set(self.tiles.sources))): measured})
             models.append(model)
             scores.append(score)
-        return Finetuned(models[0], tuple(scores), self.about)
+        return Finetuned(models[0], tuple(scores), self.about, self._parts())
+
+    def _parts(self) -> dict[str, list[str]]:
+        """Ids of the tiles of each part, by the split of the bundle."""
+        split = next(iter(self.splits.values()))
+        parts = {'train': split.train, 'val': split.val}
+        return {name: [self.tiles.ids[index] for index in indices] for name, indices in parts.items()}
 
     def _hold_in(self, split: Split) -> Split | None:
         options = self.options
@@ -177,7 +183,8 @@ def plan_finetune(
             raise UsageError(f'{card.name} labels pixels: take a base that labels tiles')
     for one in scenes:
         check_bands(one, card)
-    tiles, notes = _enough(_cut(card, scenes, labels, column, options), options.min_tiles, column)
+    found = _cut(card, scenes, labels, column, options)
+    tiles, notes = _enough(found, options.min_tiles, column)
     splits = {kind: _split(kind, tiles, options) for kind in options.kinds}
     notes = [*chosen, *tiles.notes, *notes, *_remarks(splits, tiles)]
     source = Path(labels).name if isinstance(labels, str | Path) else 'features'
@@ -193,7 +200,8 @@ def plan_finetune(
         'notes': notes,
         'geores_version': version('geores'),
     }
-    draft = _draft(card, tiles, scenes, source, column, options)
+    dropped = [label for label in found.labels if label not in tiles.labels]
+    draft = _draft(card, tiles, scenes, source, column, options, dropped)
     return FinetunePlan(tiles, splits, draft, start, options, device, about)
 
 
@@ -225,6 +233,12 @@ def _cutting(size: int, options: FinetuneOptions) -> dict[str, Any]:
         'min_share': options.min_share,
         'min_valid': options.min_valid,
     }
+
+
+def _remembered(dropped: Sequence[str], options: FinetuneOptions) -> dict[str, Any]:
+    """What else an evaluation on the same labels needs: classes that are no labels, and how to read."""
+    told = {'dropped': list(dropped), 'layer': options.layer, 'linear_s1': options.linear_s1}
+    return {name: value for name, value in told.items() if value}
 
 
 def _enough(tiles: SceneTiles, least: int, column: str) -> tuple[SceneTiles, list[str]]:
@@ -294,6 +308,7 @@ def _draft(
     source: str,
     column: str,
     options: FinetuneOptions,
+    dropped: Sequence[str],
 ) -> ModelCard:
     """Draft the card of the new model; this checks that the classes can be labels."""
     names = ', '.join(scene.name for scene in scenes)
@@ -314,7 +329,7 @@ def _draft(
         labels=tiles.labels,
         thresholds=None,
         calibration=None,
-        tiles=_cutting(tiles.size, options),
+        tiles=_cutting(tiles.size, options) | _remembered(dropped, options),
         split_id=next(iter(options.kinds)),
         training_data=f'{len(tiles)} tiles of {names}, labelled by column {column} of {source} (licences of '
         f"scenes and labels are the user's to state); its base {base.name}: {base.training_data}",

@@ -71,6 +71,14 @@ class GivenSplit(ImageDataModule):
         """The dataset."""
         return self._dataset
 
+    def setup(self, stage: str | None = None) -> None:
+        """Decode the images if they fit in memory; `plan_finetune` has checked the classes.
+
+        Args:
+            stage: ignored.
+        """
+        self.dataset.images.load()
+
     @cached_property
     def split(self) -> Split:
         """The split."""

@@ -3,8 +3,8 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -113,6 +113,7 @@ class SplitScore:
         return {
             'split_id': self.split_id,
             'train_tiles': sum(self.train.values()),
+            'val_tiles': int(self.matrix.sum()),
             'validation_tiles': int(self.matrix.sum()),
             'tiles_left_out_near_validation': self.dropped,
             'kept': self.choice.kept,
@@ -125,6 +126,7 @@ class SplitScore:
             'per_class': {
                 label: {
                     'train_tiles': self.train[label],
+                    'val_tiles': int(self.matrix[index].sum()),
                     'validation_tiles': int(self.matrix[index].sum()),
                     **{name: _rounded(values[index]) for name, values in columns.items()},
                 }
@@ -142,11 +144,14 @@ class Finetuned:
         model: trained under the first split; give it to `geores.classify`.
         scores: one for each split that was trained under; the first is the model's own.
         about: base, scenes, labels, options, tiles of each class and notes, as the report has them.
+        parts: ids of the tiles that trained ('train') and of those kept for validation ('val'), by the split
+            of the bundle; an evaluation on the same scenes takes the latter.
     """
 
     model: 'Model'
     scores: tuple[SplitScore, ...]
     about: dict[str, Any]
+    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def card(self) -> ModelCard:
@@ -162,6 +167,7 @@ class Finetuned:
             'exported_split': self.scores[0].kind,
             **self.about,
             'splits': splits,
+            'parts': {name: list(ids) for name, ids in self.parts.items()},
         }
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:

@@ -1,0 +1,188 @@
+"""Read tables of text as people hand them on: in any usual encoding, with any usual separator.
+
+What is decided here holds for every table: how text is decoded, what separates columns, and that no key is
+missing or stands in two rows. Vector files are read by `geores.scenes.vectors`.
+"""
+
+import csv
+import io
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geores.errors import DatasetError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    'check_keys',
+    'decode',
+    'read_rows',
+    'read_text_table',
+]
+
+_logger = logging.getLogger(__name__)
+
+_MARKS = (
+    (b'\xff\xfe\x00\x00', 'utf-32'),
+    (b'\x00\x00\xfe\xff', 'utf-32'),
+    (b'\xff\xfe', 'utf-16'),
+    (b'\xfe\xff', 'utf-16'),
+    (b'\xef\xbb\xbf', 'utf-8-sig'),
+)
+"""Byte order marks; that of UTF-32 begins like one of UTF-16."""
+_SEPARATORS = ',;\t|'
+
+
+def decode(path: Path) -> str:
+    """Read a text file in UTF-8, in UTF-16 or UTF-32 with a byte order mark, or else in Windows-1252.
+
+    Excel writes Windows-1252 as "CSV", so it is read, but a log message says so: in another code page the
+    same bytes are other letters.
+
+    Args:
+        path: file to read.
+
+    Raises:
+        DatasetError: if the text has none of these encodings.
+    """
+    data = path.read_bytes()
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), 'utf-8')
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding != 'utf-8':
+            raise DatasetError(
+                f'{path}: begins like {encoding.upper()} and is none: save it as UTF-8'
+            ) from error
+        try:
+            text = data.decode('cp1252')
+        except UnicodeDecodeError:
+            raise DatasetError(
+                f'{path}: the text is neither UTF-8 nor Windows-1252 (byte {data[error.start]:#04x} at '
+                f'{error.start}): save it as UTF-8'
+            ) from None
+        if '\0' not in text:
+            _logger.warning(
+                '%s: not UTF-8, so read as Windows-1252: save it as UTF-8 if letters are wrong', path
+            )
+    if '\0' in text:
+        raise DatasetError(f'{path}: is no text, or UTF-16 without a byte order mark: save it as UTF-8')
+    return text
+
+
+def _separator(text: str) -> str:
+    """The separator that the line of headings has most of; a comma if it has none."""
+    head = next((line for line in text.splitlines() if line.strip()), '')
+    return max(_SEPARATORS, key=head.count)
+
+
+def read_rows(
+    path: Path, columns: Sequence[str], lacking: str, keys: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """Read the rows of a CSV file as dictionaries. Columns may be separated by commas, semicolons or tabs.
+
+    Args:
+        path: file to read.
+        columns: names of required columns.
+        lacking: message for a missing file.
+        keys: columns that must not be empty, and that together tell the rows apart.
+
+    Raises:
+        DatasetError: if the file or a column is missing, its encoding is unknown, a row has more cells than
+        there are
+            columns, or a key is missing or stands in two rows.
+    """
+    if not path.is_file():
+        raise DatasetError(f'{path.absolute()}: {lacking}')
+    text = decode(path)
+    reader = csv.DictReader(io.StringIO(text, newline=''), delimiter=_separator(text), skipinitialspace=True)
+    names = [name.strip() for name in reader.fieldnames or ()]
+    reader.fieldnames = names
+    for column in columns:
+        if column not in names:
+            raise DatasetError(f'{path}: column {column!r} is missing; it has {", ".join(names) or "none"}')
+    rows, lines = [], []
+    try:
+        for row in reader:
+            if None in row:
+                raise DatasetError(
+                    f'{path}: row {reader.line_num} has more cells than there are columns: quote a cell that '
+                    'holds a separator'
+                )
+            if any(value and value.strip() for value in row.values()):
+                rows.append(row)
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise DatasetError(f'{path}: row {reader.line_num} cannot be read: {error}') from error
+    check_keys(path, {key: [row[key] for row in rows] for key in keys}, lines)
+    return rows
+
+
+def check_keys(
+    path: Path | str, keys: Mapping[str, Iterable[Any]], lines: Sequence[int] | None = None
+) -> None:
+    """Check that every row of a table has a key, and none that of another row.
+
+    Args:
+        path: file of the table, for messages.
+        keys: columns whose values together tell the rows apart, by name.
+        lines: number of each row in the file; rows are counted from 1 by default.
+
+    Raises:
+        DatasetError: says which row, and which key.
+    """
+    seen: dict[tuple[str, ...], int] = {}
+    for place, values in enumerate(zip(*keys.values(), strict=True)):
+        number = place + 1 if lines is None else lines[place]
+        key = tuple(_text(value) for value in values)
+        for name, text in zip(keys, key, strict=True):
+            if not text:
+                raise DatasetError(f'{path}: row {number} has no {name}: fill it in, or drop the row')
+        if key in seen:
+            raise DatasetError(
+                f'{path}: {"/".join(key)} is named twice, in rows {seen[key]} and {number}: drop one of them'
+            )
+        seen[key] = number
+
+
+def _text(value: object) -> str:
+    missing = value is None or value != value or str(value) == '<NA>'
+    return '' if missing else str(value).strip()
+
+
+def read_text_table(path: Path, separator: str | None = None) -> 'pd.DataFrame':
+    """Read a CSV without loss: an id such as 007 and a country code such as NA stay text.
+
+    Args:
+        path: file to read.
+        separator: separator of columns; by default that of the line of headings.
+
+    Returns:
+        The table. A column is numeric only if writing its numbers gives the same text; empty cells are None.
+
+    Raises:
+        DatasetError: if the encoding is unknown.
+    """
+    import pandas as pd
+
+    text = decode(path)
+    separator = separator or _separator(text)
+    frame = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False)
+    frame = frame.astype(object).where(frame != '', None)
+    return frame.assign(**{name: _numbers(frame[name]) for name in frame.columns})
+
+
+def _numbers(column: 'pd.Series') -> 'pd.Series':
+    texts = column.dropna()
+    for kind in (int, float):
+        if texts.empty or (kind is int and len(texts) < len(column)):  # whole numbers have no gaps
+            continue
+        try:
+            if all(str(kind(text)) == text for text in texts):
+                return column.astype(kind)
+        except ValueError:  # it is no number
+            continue
+    return column
