@@ -62,7 +62,7 @@ def classify(
             skipped; 0.5), `threshold` (for all labels), `top_k` (most labels per tile), `probabilities`
             (keep those of every label of a pixel), `polygons` ('gpkg' or 'parquet') with `min_area`
             (square metres) and `simplify` (metres), `colours` (file of labels and colours),
-            `batch_size`, `device`, `precision`, `compile`, `workers`, `max_output` (bytes), `linear_s1`
+            `batch_size`, `device`, `precision`, `runtime`, `compile`, `workers`, `max_output` (bytes), `linear_s1`
             (Sentinel-1's backscatter is calibrated on a linear scale instead of in dB), `atmosphere`
             ('auto': dark objects of an L1C scene are subtracted for a model of L2A; 'none').
 

@@ -289,7 +289,7 @@ class SceneWork:
             ReadError: if the scene could not be read to the end; finished chunks stay in the store.
             WriteError: if the store could not be written.
         """
-        from geores.runtime.base import one_thread_each
+        from geores.runtime.base import exact_float32, one_thread_each
 
         prepared = self.prepared
         count, finished = prepared.plan.tiling.count, 0
@@ -302,7 +302,7 @@ class SceneWork:
 
         prepared.reader.expect(*prepared.plan.windows())
         start = time.perf_counter()
-        with gdal_env(), one_thread_each():
+        with gdal_env(), exact_float32(), one_thread_each():
             run(
                 self.chunk_work,
                 store,
