@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from geores.card import ModelCard
 from geores.errors import UsageError
+from geores.runtime.base import exact_float32
 
 FRACTIONS = 2.0
 """Highest value of light given as fractions of 0 to 1, with glints and clouds, which exceed 1."""
@@ -104,6 +105,7 @@ class Model:
             return logits
         return logits.sigmoid() if self.card.activation == 'sigmoid' else logits.softmax(dim=1)
 
+    @exact_float32()
     @torch.inference_mode()
     def predict(self, images: ArrayLike | Tensor, batch_size: int = 64) -> NDArray[np.float32]:
         """Predict probabilities (or values) of images, computed in float32.

@@ -18,6 +18,7 @@ from geores.evaluation.files import check_files
 from geores.evaluation.report import Evaluation
 from geores.evaluation.split import Part, check_part, take_part
 from geores.model import Model
+from geores.runtime.base import exact_float32
 from geores.runtime.predictor import check_precision, choose_predictor
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ class Evaluator:
             seed=self.seed,
         )
 
+    @exact_float32()
     def _scores(self, progress: Progress | None) -> tuple[torch.Tensor, str]:
         from geores.datasets._module import collate
 

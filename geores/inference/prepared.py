@@ -160,7 +160,10 @@ def _plan(tiling: Tiling | Blocks, reader: GridReader, options: SceneOptions, de
     chunks = plan_chunks(tiling, bytes_per_pixel=round(reader.bytes_per_pixel) or 1)
     kind = 'cpu' if device == 'cpu' else 'cuda'
     if isinstance(tiling, Tiling):
-        return Plan(tiling, chunks, options.batch_size or BATCH[kind], options.min_valid)
+        fits = (
+            BATCH[kind] if kind == 'cpu' else max(1, min(BATCH[kind], BATCH_PIXELS[kind] // tiling.tile**2))
+        )
+        return Plan(tiling, chunks, options.batch_size or fits, options.min_valid)
     fits = max(1, BATCH_PIXELS[kind] // (tiling.y.tile * tiling.x.tile))
     return Plan(tiling, chunks, options.batch_size or fits, 0.0)
 

@@ -113,8 +113,8 @@ def one_thread_each() -> Iterator[None]:
 def exact_float32() -> Iterator[None]:
     """Let convolutions and products in float32 be float32 on CUDA, and not TensorFloat-32 of 10 bits.
 
-    torch's own default is TensorFloat-32 in convolutions. The setting is the process's: enter it around a whole
-    run, not in each of its threads.
+    torch's own default is TensorFloat-32 in convolutions. The setting is the process's: enter it around a
+    whole run, not in each of its threads.
     """
     parts = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
     before = [part.fp32_precision for part in parts]

@@ -1,8 +1,8 @@
 """Networks handed to runtimes that torch does not bring: OpenVINO and ONNX Runtime (`geores[fast]`).
 
 A network is traced at the size of its tiles, with its batch normalisations folded; what OpenVINO makes of it
-is kept in the user's cache, since the conversion takes seconds. Both runtimes compute each batch in one thread,
-as torch does here: batches run side by side.
+is kept in the user's cache, since the conversion takes seconds. Both runtimes compute each batch in one
+thread, as torch does here: batches run side by side.
 """
 
 import io

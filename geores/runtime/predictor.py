@@ -144,6 +144,7 @@ class Predictor:
         compile: let torch compile the network (slow to start, pays on large scenes).
         outputs: what is made of the probabilities, on the device; ``scores`` by default.
         runtime: what runs the network; torch, or ONNX Runtime for an ONNX file, where not given.
+        full: fill up batches to that size, with a tile again, where each size would be compiled by itself.
 
     Attributes:
         notes: what the user should know about the choice of the runtime, one sentence each.
@@ -157,8 +158,10 @@ class Predictor:
         compile: bool = False,
         outputs: Outputs = scores_of_tiles,
         runtime: Runtime | None = None,
+        full: int = 0,
     ) -> None:
         self.model = model
+        self.full = full
         self.runtime = runtime or make_runtime(model, precision, compile=compile)
         self.outputs = outputs
         self.notes: tuple[str, ...] = ()
@@ -174,14 +177,22 @@ class Predictor:
     @torch.inference_mode()
     def __call__(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Compute what `outputs` makes of tiles (N, C, H, W) in the card's units, which are overwritten."""
+        count = len(tiles)
+        if 0 < count < self.full:
+            tiles = np.concatenate([tiles, np.repeat(tiles[-1:], self.full - count, axis=0)])
         if self.model.device.type != 'cuda':
             arrays = self.outputs(self.probabilities(torch.from_numpy(tiles)))
-            return {name: array.numpy() for name, array in arrays.items()}
-        with torch.cuda.stream(self._stream()):
-            pinned = torch.from_numpy(tiles).pin_memory()
-            arrays = self.outputs(self.probabilities(pinned.to(self.model.device, non_blocking=True)))
-            # The copy back waits for this stream alone; it also keeps `pinned` alive long enough.
-            return {name: array.cpu().numpy() for name, array in arrays.items()}
+            return {name: array[:count].numpy() for name, array in arrays.items()}
+        try:
+            with torch.cuda.stream(self._stream()):
+                pinned = torch.from_numpy(tiles).pin_memory()
+                arrays = self.outputs(self.probabilities(pinned.to(self.model.device, non_blocking=True)))
+                # The copy back waits for this stream alone; it also keeps `pinned` alive long enough.
+                return {name: array[:count].cpu().numpy() for name, array in arrays.items()}
+        except torch.cuda.OutOfMemoryError as error:
+            raise GeoresError(
+                f'the device has no memory for {len(tiles)} tiles at once: give a smaller --batch-size'
+            ) from error
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Probabilities, or a regression's values, of images in the card's units, which are overwritten.
@@ -272,7 +283,9 @@ def choose_predictor(
     with exact_float32():
         if chosen == 'auto':
             chosen = _fastest(model, probe)
-        plain = Predictor(model, chosen, compile=compile, outputs=outputs)
+        one_size = compile or model.device.type == 'cuda'
+        full = work.batch_size if work is not None and one_size else 0
+        plain = Predictor(model, chosen, compile=compile, outputs=outputs, full=full)
         if named == 'torch' or work is None or (named == 'auto' and not len(probe)):
             return plain
         return _under_other(plain, named, probe, work)

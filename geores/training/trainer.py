@@ -98,6 +98,11 @@ class Fitting:
 
     def _run(self) -> Path:
         cli, trainer, held = self.cli, self.trainer, self.held
+        if self.configure is not None and trainer.world_size > 1:
+            raise UsageError(
+                f'--folds takes one process, and the trainer asks for {trainer.world_size}: drop '
+                'trainer.devices, num_nodes and strategy'
+            )
         export = self._export()
         path = self._keep_checkpoints() if cli.keeps else None
         if export is not None:
