@@ -205,7 +205,8 @@ def _convert(library: Any, network: nn.Module, shape: Shape, kept: Path) -> Any:
         try:
             traced = torch.jit.trace(folded, torch.zeros(TRACED, *shape), check_trace=False)  # type: ignore[no-untyped-call]
             front = FrontEndManager().load_by_framework('pytorch')
-            converted = front.convert(front.load(TorchScriptPythonDecoder(traced)))
+            decoder = TorchScriptPythonDecoder(traced)  # has to live until all is converted
+            converted = front.convert(front.load(decoder))
             converted.reshape([-1, *shape])
         except Exception as error:  # of tracing, of the front end: whatever a network does
             raise GeoresError(f'OpenVINO cannot take the network: {_one_line(error)}') from error

@@ -23,6 +23,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from geores.errors import UsageError
 from geores.scenes.bands import SENTINEL1_BANDS, SENTINEL2_BANDS
 from geores.training.batches import Generators, Order, serve_in_order
 from geores.training.checkpoints import Checkpoints, Ending
