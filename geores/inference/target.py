@@ -7,8 +7,8 @@ a resolution, a box or the polygons of a vector file.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import geopandas as gpd
 import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -19,6 +19,9 @@ from shapely.geometry.base import BaseGeometry
 
 from geores.errors import UsageError
 from geores.scenes import Scene
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 __all__ = ['Target', 'coarser', 'coarser_by', 'reproject_near', 'target_grid']
 
@@ -205,6 +208,8 @@ def _box(bbox: Sequence[float], crs: str | None, grid: GeoBox) -> tuple[float, .
 
 def _area(path: str | Path, grid: GeoBox) -> BaseGeometry:
     """Read the union of a file's polygons, in the grid's CRS."""
+    import geopandas as gpd  # which takes tenths of a second, and few runs have an area
+
     try:
         frame = gpd.read_file(path)
     except Exception as error:
@@ -270,8 +275,8 @@ def coarser_by(grid: GeoBox, step: int) -> GeoBox:
 
 
 def reproject_near(
-    geometries: gpd.GeoSeries, crs: CRS, bounds: tuple[float, float, float, float]
-) -> gpd.GeoSeries:
+    geometries: 'gpd.GeoSeries', crs: CRS, bounds: tuple[float, float, float, float]
+) -> 'gpd.GeoSeries':
     """Reproject the geometries that lie near a place to its CRS, valid there too.
 
     Edges get vertices first, for what is straight in one CRS bends in another; and what lies further from the

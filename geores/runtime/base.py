@@ -116,7 +116,8 @@ def exact_float32() -> Iterator[None]:
     torch's own default is TensorFloat-32 in convolutions. The setting is the process's: enter it around a
     whole run, not in each of its threads.
     """
-    parts = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    backends: Any = torch.backends  # its types do not know the newer settings
+    parts = (backends.cudnn.conv, backends.cuda.matmul)
     before = [part.fp32_precision for part in parts]
     try:
         for part in parts:

@@ -144,12 +144,13 @@ def to_onnx(network: nn.Module, shape: Shape) -> bytes:
     """
     import_extra('onnx')
     folded, content = fold_batch_norms(deepcopy(network)), io.BytesIO()
+    export: Any = torch.onnx.export  # its types know files by name alone
     names: Any = {'input_names': ['images'], 'output_names': ['logits']}
     batch: Any = {'dynamic_axes': {'images': {0: 'n'}, 'logits': {0: 'n'}}}
     # The newer exporter wants one more package and takes a minute for the larger networks.
     with _quiet(), one_thread_each():
         try:
-            torch.onnx.export(
+            export(
                 folded,
                 (torch.zeros(TRACED, *shape),),
                 content,
@@ -203,7 +204,7 @@ def _convert(library: Any, network: nn.Module, shape: Shape, kept: Path) -> Any:
     folded = fold_batch_norms(deepcopy(network))
     with _quiet(), one_thread_each(), torch.no_grad():
         try:
-            traced = torch.jit.trace(folded, torch.zeros(TRACED, *shape), check_trace=False)  # type: ignore[no-untyped-call]
+            traced = torch.jit.trace(folded, torch.zeros(TRACED, *shape), check_trace=False)
             front = FrontEndManager().load_by_framework('pytorch')
             decoder = TorchScriptPythonDecoder(traced)  # has to live until all is converted
             converted = front.convert(front.load(decoder))
