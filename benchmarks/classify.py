@@ -1,21 +1,21 @@
-"""Speed of `geores.classify` beside torchgeo's loop, a plain loop, reading alone and the bare forward, in one run.
+"""Speed of `geores.classify` beside torchgeo's loop, a plain loop, reading and the bare forward, in one run.
 
-    python benchmarks/classify.py SCENE [--model resnet18] [--side 3600] [--tile 120] [--repeats 5] [--json FILE]
+    python benchmarks/classify.py SCENE [--model resnet18] [--side 3600] [--repeats 5] [--json FILE]
 
 SCENE is a Sentinel-2 scene with the ten bands of the bundle `sentinel2`, as `make demo` installs one. It
 is mirrored to a square of SIDE pixels (of whole tiles, which torchgeo counts from below) and written
-uncompressed, with deflate and as JPEG 2000; every way of classifying it uses the same network: a ResNet-18 of
-random weights, or the bundle `sentinel2` or `aerial-rgb` (for which the scene's red, green and blue become 8-bit
-pixels of its size). The ways:
+uncompressed, with deflate and as JPEG 2000; every way of classifying it uses the same network: a ResNet-18
+of random weights, or the bundle `sentinel2` or `aerial-rgb` (for which the scene's red, green and blue become
+8-bit pixels of its size). The ways:
 
 * geores: by the runtime that it chooses, and by torch (`--runtime torch`, as without `geores[fast]`);
 * torchgeo: the loop of its documentation, in float32, and in geores' precision and channels-last;
 * plain: rasterio's windows and torch, one after the other, as a script would have it, in float32;
 * ceiling: cores / (CPU seconds of reading alone + of the quickest bare forward at geores' precision).
 
-`GEORES_BFLOAT16=0` forces float32 on all of them. The ways take turns, REPEATS times, so that a machine whose
-speed drifts slows all of them alike. A figure is the best of its REPEATS; where other work shares the machine,
-the ratios of CPU seconds say more, which stand beside it.
+`GEORES_BFLOAT16=0` forces float32 on all of them. The ways take turns, REPEATS times, so that a machine
+whose speed drifts slows all of them alike. A figure is the best of its REPEATS; where other work shares the
+machine, the ratios of CPU seconds say more, which stand beside it.
 """
 
 import argparse
@@ -29,6 +29,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -252,22 +253,28 @@ def forward_alone(model: Model, tile: int, tiles: int) -> float:
     for name in installed_runtimes():
         if name == 'onnxruntime' and precision != 'fp32':
             continue
-        device = torch.device('cpu')
-        made = FORWARDS.get(name)
-        if made is None:
-            other = name != 'torch'
-            made = make_exported(name, model.network, precision, shape) if other else None
-            made = FORWARDS[name] = made or EagerRuntime(model.network, precision, device)
+        if name not in FORWARDS:
+            FORWARDS[name] = (
+                EagerRuntime(model.network, precision, torch.device('cpu'))
+                if name == 'torch'
+                else make_exported(name, model.network, precision, shape)
+            )
+        forward = partial(FORWARDS[name], batch)
         rounds = max(2 * CORES, tiles // BATCH // 2)
         with torch.inference_mode(), one_thread_each(), ThreadPoolExecutor(CORES) as pool:
-            list(pool.map(lambda _: made(batch), range(CORES)))
+            list(pool.map(_call, [forward] * CORES))
             start = time.process_time()
-            list(pool.map(lambda _: made(batch), range(rounds)))
+            list(pool.map(_call, [forward] * rounds))
             found.append((time.process_time() - start) / (rounds * BATCH))
     return min(found)
 
 
-FORWARDS: dict[str, object] = {}
+FORWARDS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
+
+
+def _call(forward: Callable[[], torch.Tensor]) -> None:
+    with torch.inference_mode():
+        forward()
 
 
 def load(name: str, values: np.ndarray, tile: int, card: geores.ModelCard) -> Model:
@@ -366,18 +373,21 @@ def measure(path: Path, model: Model, tile: int, tiles: int, repeats: int) -> li
         for name, way in ways.items():
             timed(name, way)
         ceiling.append((read_alone(path, tiles), forward_alone(model, tile, tiles)))
-    rows = []
-    for name in ways:
-        rows.append({
-            'way': f'{name} ({USED["auto" if name == "geores" else "torch"]})' if 'geores' in name[:6] else name,
-            'best': round(1 / min(wall[name])),
+    best, least_work = ({name: min(some) for name, some in kept.items()} for kept in (wall, work))
+    used = {'geores': USED['auto'], 'geores, torch': USED['torch']}
+    rows: list[dict[str, object]] = [
+        {
+            'way': f'{name} ({used[name]})' if name in used else name,
+            'best': round(1 / best[name]),
             'median': round(1 / statistics.median(wall[name])),
-            'cpu_ms': round(1000 * min(work[name]), 2),
-            'ratio': f'{min(wall[name]) / min(wall["geores"]):.2f} (CPU {min(work[name]) / min(work["geores"]):.2f})',
+            'cpu_ms': round(1000 * least_work[name], 2),
+            'ratio': f'{best[name] / best["geores"]:.2f} (CPU {least_work[name] / least_work["geores"]:.2f})',
             'same': f'{float((labels[name] == labels["plain loop"]).mean()):.2%}',
-        })  # fmt: skip
+        }
+        for name in ways
+    ]
     least = min(read for read, _ in ceiling) + min(forward for _, forward in ceiling)
-    reached = f'{least / CORES / min(wall["geores"]):.2f} of it (CPU {least / min(work["geores"]):.2f})'
+    reached = f'{least / CORES / best["geores"]:.2f} of it (CPU {least / least_work["geores"]:.2f})'
     row = {'way': 'ceiling', 'best': round(CORES / least), 'median': '', 'cpu_ms': round(1000 * least, 2)}
     return [*rows, row | {'ratio': reached, 'same': ''}]
 
