@@ -175,5 +175,5 @@ class Model:
             warnings.warn(
                 f'images hold no value above {brightest:.3g}, and model {self.name!r} wants '
                 f'{self.card.units}: multiply fractions of 0 to 1 by {factor:,}',
-                stacklevel=5,  # over `predict` and the wrapper of inference_mode
+                stacklevel=6,  # over `predict` and its two wrappers
             )
