@@ -1,17 +1,25 @@
-"""Speed of `geores.classify` beside torchgeo's loop, reading alone and the bare forward, in one run.
+"""Speed of `geores.classify` beside torchgeo's loop, a plain loop, reading and the bare forward, in one run.
 
-    python benchmarks/classify.py SCENE [--side 3600] [--tile 120] [--repeats 5]
+    python benchmarks/classify.py SCENE [--model resnet18] [--side 3600] [--repeats 5] [--json FILE]
 
 SCENE is a Sentinel-2 scene with the ten bands of the bundle `sentinel2`, as `make demo` installs one. It
 is mirrored to a square of SIDE pixels (of whole tiles, which torchgeo counts from below) and written
-uncompressed, with deflate and as JPEG 2000; every way of classifying it uses the same ResNet-18.
+uncompressed, with deflate and as JPEG 2000; every way of classifying it uses the same network: a ResNet-18
+of random weights, or the bundle `sentinel2` or `aerial-rgb` (for which the scene's red, green and blue become
+8-bit pixels of its size). The ways:
 
-The ways take turns, REPEATS times, so that a machine whose speed drifts slows all of them alike. A figure
-is the best of its REPEATS, for other work on the machine can only slow it; the median stands beside it in
-brackets, and where it is far off, the machine was not quiet. Ratios are of the best.
+* geores: by the runtime that it chooses, and by torch (`--runtime torch`, as without `geores[fast]`);
+* torchgeo: the loop of its documentation, in float32, and in geores' precision and channels-last;
+* plain: rasterio's windows and torch, one after the other, as a script would have it, in float32;
+* ceiling: cores / (CPU seconds of reading alone + of the quickest bare forward at geores' precision).
+
+`GEORES_BFLOAT16=0` forces float32 on all of them. The ways take turns, REPEATS times, so that a machine
+whose speed drifts slows all of them alike. A figure is the best of its REPEATS; where other work shares the
+machine, the ratios of CPU seconds say more, which stand beside it.
 """
 
 import argparse
+import json
 import os
 import platform
 import statistics
@@ -20,8 +28,8 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +46,14 @@ import geores
 from geores.inference import GridReader
 from geores.model import Model
 from geores.models import create
-from geores.runtime.base import one_thread_each
+from geores.runtime.base import has_bfloat16, one_thread_each
+from geores.runtime.choice import make_exported
+from geores.runtime.exported import installed_runtimes
+from geores.runtime.predictor import EagerRuntime
 
 CORES = len(os.sched_getaffinity(0))
 BATCH = 16
+USED: dict[str, str] = {}  # runtime and precision of each way of geores
 GTIFF = {'driver': 'GTiff', 'tiled': True, 'blockxsize': 512, 'blockysize': 512}
 FORMATS = {
     'uncompressed': GTIFF,
@@ -51,10 +63,7 @@ FORMATS = {
     },
 }  # fmt: skip
 COARSE = {'B05', 'B06', 'B07', 'B8A', 'B11', 'B12'}  # 20 m in a Sentinel-2 product
-HEADER = (
-    'format', 'geores', 'torchgeo', 'ratio', 'torchgeo, bf16 channels-last', 'ratio', 'ceiling',
-    'of ceiling', 'reading alone, a core', 'forward alone, a core', 'same labels',
-)  # fmt: skip
+HEADER = ('format', 'way', 'tiles/s, best', 'median', 'CPU ms a tile', 'geores is faster by', 'same labels')
 
 
 def mosaic(path: str, bands: tuple[str, ...], side: int) -> np.ndarray:
@@ -71,7 +80,7 @@ def write(folder: Path, name: str, values: np.ndarray, bands: tuple[str, ...]) -
     target = folder / name.replace(' ', '')
     target.mkdir()
     if name != 'JPEG 2000':
-        _write(target / 'scene.tif', values, 10, FORMATS[name], bands)
+        _write(target / 'scene.tif', values, 10 if len(values) > 3 else 0.3, FORMATS[name], bands)
         return target / 'scene.tif'
     for band, plane in zip(bands, values, strict=True):
         size = 2 if band in COARSE else 1
@@ -81,10 +90,10 @@ def write(folder: Path, name: str, values: np.ndarray, bands: tuple[str, ...]) -
 
 
 def _write(
-    path: Path, values: np.ndarray, pixel: int, profile: dict[str, object], bands: tuple[str, ...] | None
+    path: Path, values: np.ndarray, pixel: float, profile: dict[str, object], bands: tuple[str, ...] | None
 ) -> None:
     with rasterio.open(
-        path, 'w', count=len(values), height=values.shape[1], width=values.shape[2], dtype='uint16',
+        path, 'w', count=len(values), height=values.shape[1], width=values.shape[2], dtype=values.dtype,
         crs='EPSG:32633', transform=Affine(pixel, 0, 300_000, 0, -pixel, 5_900_000), **profile,
     ) as file:  # fmt: skip
         file.write(values)
@@ -137,9 +146,10 @@ def fit_head(model: Model, tiles: np.ndarray) -> None:
     head.bias.copy_(targets.mean(0) - mean @ weight)
 
 
-def with_geores(path: Path, model: Model, tile: int) -> np.ndarray:
+def with_geores(path: Path, model: Model, tile: int, runtime: str = 'auto') -> np.ndarray:
     bands = None if path.is_dir() else model.card.bands
-    result = geores.classify(path, model, tile=tile, batch_size=BATCH, bands=bands)
+    result = geores.classify(path, model, tile=tile, batch_size=BATCH, bands=bands, runtime=runtime)
+    USED[runtime] = f'{result.info.key["runtime"]}, {result.info.precision}'
     return result.table.read('scores', *(slice(0, count) for count in result.plan.tiling.shape)).argmax(-1)
 
 
@@ -171,7 +181,7 @@ def with_torchgeo(path: Path, model: Model, tile: int, *, fast: bool) -> np.ndar
     layout = torch.channels_last if fast else torch.contiguous_format
     network = model.network.to(memory_format=layout)
     places, labels = [], []
-    with torch.inference_mode(), torch.autocast('cpu', torch.bfloat16, enabled=fast):
+    with torch.inference_mode(), torch.autocast('cpu', torch.bfloat16, enabled=fast and has_bfloat16()):
         for batch in loader:
             images = batch['image'].contiguous(memory_format=layout)
             labels.append(network(model.normalise(images)).argmax(1))
@@ -210,25 +220,91 @@ def read_alone(path: Path, tiles: int) -> float:
     return (time.process_time() - start) / tiles
 
 
+@torch.inference_mode()
+def with_plain_loop(path: Path, model: Model, tile: int) -> np.ndarray:
+    """Windows of rasterio, batches of torch, one after the other."""
+    labels = []
+    files = [path] if path.is_file() else [next(path.glob(f'*_{band}.jp2')) for band in model.card.bands]
+    opened = [rasterio.open(file) for file in files]
+    side = max(file.height for file in opened)
+    places = [(row, col) for row in range(0, side, tile) for col in range(0, side, tile)]
+    for start in range(0, len(places), BATCH):
+        images = np.stack([_tile(opened, row, col, tile, side) for row, col in places[start : start + BATCH]])
+        labels.append(model.network(model.normalise(torch.from_numpy(images))).argmax(1))
+    return torch.cat(labels).numpy().reshape(side // tile, side // tile)
+
+
+def _tile(opened: list[rasterio.DatasetReader], row: int, col: int, tile: int, side: int) -> np.ndarray:
+    parts = []
+    for file in opened:
+        scale = side // file.height
+        window = Window(col // scale, row // scale, tile // scale, tile // scale)
+        shape = (file.count, tile, tile)
+        parts.append(file.read(window=window, out_shape=shape, resampling=Resampling.bilinear))
+    return np.concatenate(parts).astype(np.float32)
+
+
 def forward_alone(model: Model, tile: int, tiles: int) -> float:
-    """CPU seconds a tile of the bare forward on ready batches, all cores at once.
+    """CPU seconds a tile of the quickest bare forward on ready batches, all cores at once."""
+    precision = 'bf16' if has_bfloat16() else 'fp32'
+    shape = (len(model.card.bands), tile, tile)
+    batch = torch.randn(BATCH, *shape)
+    found = []
+    for name in installed_runtimes():
+        if name == 'onnxruntime' and precision != 'fp32':
+            continue
+        if name not in FORWARDS:
+            FORWARDS[name] = (
+                EagerRuntime(model.network, precision, torch.device('cpu'))
+                if name == 'torch'
+                else make_exported(name, model.network, precision, shape)
+            )
+        forward = partial(FORWARDS[name], batch)
+        rounds = max(2 * CORES, tiles // BATCH // 2)
+        with torch.inference_mode(), one_thread_each(), ThreadPoolExecutor(CORES) as pool:
+            list(pool.map(_call, [forward] * CORES))
+            start = time.process_time()
+            list(pool.map(_call, [forward] * rounds))
+            found.append((time.process_time() - start) / (rounds * BATCH))
+    return min(found)
 
-    The network as it is, weights and batches in bfloat16 and channels-last beforehand.
-    """
-    network = deepcopy(model.network).to(torch.bfloat16).to(memory_format=torch.channels_last)
-    batch = torch.randn(BATCH, len(model.card.bands), tile, tile, dtype=torch.bfloat16)
-    batch = batch.contiguous(memory_format=torch.channels_last)
 
-    def forward(_: int) -> None:
-        with torch.inference_mode():
-            network(batch)
+FORWARDS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
 
-    rounds = max(2 * CORES, tiles // BATCH)
-    with one_thread_each(), ThreadPoolExecutor(CORES) as pool:
-        list(pool.map(forward, range(CORES)))
-        start = time.process_time()
-        list(pool.map(forward, range(rounds)))
-        return (time.process_time() - start) / (rounds * BATCH)
+
+def _call(forward: Callable[[], torch.Tensor]) -> None:
+    with torch.inference_mode():
+        forward()
+
+
+def load(name: str, values: np.ndarray, tile: int, card: geores.ModelCard) -> Model:
+    """The network that all ways use."""
+    return resnet18(card, values, tile) if name == 'resnet18' else geores.load_model(name)
+
+
+def as_eight_bit(values: np.ndarray, bands: tuple[str, ...]) -> np.ndarray:
+    """Red, green and blue as 8-bit pixels."""
+    rgb = values[[bands.index(band) for band in ('B04', 'B03', 'B02')]]
+    return (rgb.astype(np.float32) / 12).clip(1, 255).astype(np.uint8)
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+        processor = next(line.partition(': ')[2] for line in lines if line.startswith('model name'))
+    except (OSError, StopIteration):
+        processor = platform.processor() or platform.machine()
+    return {
+        'date': time.strftime('%Y-%m-%d'),
+        'processor': processor,
+        'cores': CORES,
+        'instructions': torch.backends.cpu.get_cpu_capability(),
+        'bfloat16': has_bfloat16(),
+        'load': round(os.getloadavg()[0], 1),
+        'torch': torch.__version__,
+        'geores': geores.__version__,
+    }
 
 
 def main() -> None:
@@ -236,61 +312,84 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('scene')
+    parser.add_argument('--model', choices=('resnet18', 'sentinel2', 'aerial-rgb'), default='resnet18')
     parser.add_argument('--side', type=int, default=3600)
-    parser.add_argument('--tile', type=int, default=120)
+    parser.add_argument('--tile', type=int, help="pixels [120, or the bundle's]")
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--formats', nargs='+', choices=FORMATS, default=list(FORMATS))
+    parser.add_argument('--json', type=Path, help='keep the figures in this file')
     args = parser.parse_args()
-    args.side -= args.side % args.tile
     warnings.simplefilter('ignore')
+    tile = args.tile or (120 if args.model == 'resnet18' else geores.load_model(args.model).card.input_size)
+    side = args.side - args.side % tile
     card = geores.load_model('sentinel2').card
-    values = mosaic(args.scene, card.bands, args.side)
-    model = resnet18(card, values, args.tile)
-    tiles = (args.side // args.tile) ** 2
-    print(f'{platform.processor() or platform.machine()}, {CORES} cores, torch {torch.__version__}')
-    print(f'{args.side} x {args.side} pixels, {len(model.card.bands)} bands, {tiles} tiles of {args.tile}')
-    print(f'tiles a second, best of {args.repeats} and (median)')
+    values = mosaic(args.scene, card.bands, side)
+    model = load(args.model, values, tile, card)
+    if args.model == 'aerial-rgb':
+        values = as_eight_bit(values, card.bands)
+    record = {
+        'machine': machine(), 'model': args.model, 'side': side, 'tile': tile, 'repeats': args.repeats,
+        'rows': [],
+    }  # fmt: skip
+    print(', '.join(f'{name} {value}' for name, value in record['machine'].items()))
+    print(f'{side} x {side} pixels, {len(model.card.bands)} bands, {(side // tile) ** 2} tiles of {tile}')
     print(f'| {" | ".join(HEADER)} |')
     print('|---' * len(HEADER) + '|')
     with tempfile.TemporaryDirectory() as folder:
         for name in args.formats:
+            if name == 'JPEG 2000' and args.model == 'aerial-rgb':
+                continue  # no such product
             path = write(Path(folder), name, values, model.card.bands)
-            print(
-                f'| {name} | {" | ".join(measure(path, model, args.tile, tiles, args.repeats))} |', flush=True
-            )
+            rows = measure(path, model, tile, (side // tile) ** 2, args.repeats)
+            record['rows'] += [{'format': name} | row for row in rows]
+            for row in rows:
+                print(f'| {name} | {" | ".join(map(str, row.values()))} |', flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(record, indent=1))
 
 
-def measure(path: Path, model: Model, tile: int, tiles: int, repeats: int) -> list[str]:
-    """The figures of one row."""
+def measure(path: Path, model: Model, tile: int, tiles: int, repeats: int) -> list[dict[str, object]]:
+    """The rows of one format."""
     labels = {}
+    wall: dict[str, list[float]] = {}
+    work: dict[str, list[float]] = {}
 
-    def timed(name: str, function: Callable[[], np.ndarray]) -> float:
-        start = time.perf_counter()
+    def timed(name: str, function: Callable[[], np.ndarray]) -> None:
+        start, used = time.perf_counter(), time.process_time()
         labels[name] = function()
-        return (time.perf_counter() - start) / tiles
+        wall.setdefault(name, []).append((time.perf_counter() - start) / tiles)
+        work.setdefault(name, []).append((time.process_time() - used) / tiles)
 
-    ways: dict[str, Callable[[], float]] = {
-        'ours': lambda: timed('ours', lambda: with_geores(path, model, tile)),
-        'plain': lambda: timed('plain', lambda: with_torchgeo(path, model, tile, fast=False)),
-        'fast': lambda: timed('fast', lambda: with_torchgeo(path, model, tile, fast=True)),
-        'read': lambda: read_alone(path, tiles),
-        'forward': lambda: forward_alone(model, tile, tiles),
+    ways: dict[str, Callable[[], np.ndarray]] = {
+        'geores': lambda: with_geores(path, model, tile),
+        'geores, torch': lambda: with_geores(path, model, tile, 'torch'),
+        'torchgeo': lambda: with_torchgeo(path, model, tile, fast=False),
+        "torchgeo, geores' precision": lambda: with_torchgeo(path, model, tile, fast=True),
+        'plain loop': lambda: with_plain_loop(path, model, tile),
     }
-    with_geores(path, model, tile)  # files and code are warm for all
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    with_geores(path, model, tile)  # files and code are warm for all, and the runtime is chosen
+    ceiling = []
     for _ in range(repeats):
         for name, way in ways.items():
-            seconds[name].append(way())
-    best = {name: min(figures) for name, figures in seconds.items()}
-    rate = {
-        name: f'{1 / best[name]:.0f} ({1 / statistics.median(figures):.0f})'
-        for name, figures in seconds.items()
-    }
-    parts = best['forward'] + best['read']  # CPU seconds a tile, which all cores share
-    figures = [rate['ours'], rate['plain'], f'{best["plain"] / best["ours"]:.1f}']
-    figures += [rate['fast'], f'{best["fast"] / best["ours"]:.1f}', f'{CORES / parts:.0f}']
-    figures += [f'{parts / CORES / best["ours"]:.2f}', rate['read'], rate['forward']]
-    return [*figures, f'{float((labels["ours"] == labels["plain"]).mean()):.1%}']
+            timed(name, way)
+        ceiling.append((read_alone(path, tiles), forward_alone(model, tile, tiles)))
+    best, least_work = ({name: min(some) for name, some in kept.items()} for kept in (wall, work))
+    used = {'geores': USED['auto'], 'geores, torch': USED['torch']}
+    rows: list[dict[str, object]] = [
+        {
+            'way': f'{name} ({used[name]})' if name in used else name,
+            'best': round(1 / best[name]),
+            'median': round(1 / statistics.median(wall[name])),
+            'cpu_ms': round(1000 * least_work[name], 2),
+            'ratio': f'{best[name] / best["geores"]:.2f} (CPU {least_work[name] / least_work["geores"]:.2f})',
+            'same': f'{float((labels[name] == labels["plain loop"]).mean()):.2%}',
+        }
+        for name in ways
+    ]
+    least = min(read for read, _ in ceiling) + min(forward for _, forward in ceiling)
+    reached = f'{least / CORES / best["geores"]:.2f} of it (CPU {least / least_work["geores"]:.2f})'
+    row = {'way': 'ceiling', 'best': round(CORES / least), 'median': '', 'cpu_ms': round(1000 * least, 2)}
+    return [*rows, row | {'ratio': reached, 'same': ''}]
 
 
 if __name__ == '__main__':

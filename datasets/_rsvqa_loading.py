@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch import Tensor, distributed
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from geores.datasets._sampling import process_count
 from geores.datasets.rsvqa import RSVQA
 from geores.errors import DatasetError
 from geores.vqa.answers import AnswerVocabulary
@@ -95,8 +96,11 @@ def _check(turn: int) -> None:
         raise DatasetError(f'turn has to be from 0 to {TURNS - 1}, not {turn!r}')
 
 
-class QuestionSampler(Sampler[list[int]]):
-    """Sampler of the questions in each batch.
+class QuestionSampler(DistributedSampler[list[int]]):
+    """Sampler of the questions in each batch; in distributed training, in each batch of this process.
+
+    All processes then draw the same batches, by seed and epoch, and take turns. Evaluation takes every
+    question once; training drops batches that would leave a process without one.
 
     Args:
         questions_of: positions of the questions, a list an image.
@@ -104,7 +108,7 @@ class QuestionSampler(Sampler[list[int]]):
         by_image: batches of images with their questions; else of questions of any images, as Lobry et al.
             2020 train.
         per_image: most questions of an image in an epoch, others each time; None takes all.
-        shuffle: another order each epoch, by torch's generator.
+        shuffle: another order each epoch, by torch's generator; with several processes by one of their own.
     """
 
     def __init__(
@@ -116,31 +120,45 @@ class QuestionSampler(Sampler[list[int]]):
         per_image: int | None = None,
         shuffle: bool = False,
     ) -> None:
+        processes = process_count()
+        rank = distributed.get_rank() if processes > 1 else 0
+        super().__init__([], processes, rank, shuffle)  # type: ignore[arg-type]
         self.questions_of = [list(some) for some in questions_of if some]
         self.batch_size = batch_size
         self.by_image = by_image
         self.per_image = per_image
-        self.shuffle = shuffle
 
     def __len__(self) -> int:
         counts = [len(some[: self.per_image]) for some in self.questions_of]
-        return -(-(len(counts) if self.by_image else sum(counts)) // self.batch_size)
+        count = -(-(len(counts) if self.by_image else sum(counts)) // self.batch_size)
+        return len(range(self.rank, self._shared(count), self.num_replicas))
 
     def __iter__(self) -> Iterator[list[int]]:
-        drawn = [self._draw(some) for some in self._ordered(self.questions_of)]
+        apart = torch.Generator().manual_seed(self.seed + self.epoch) if self.num_replicas > 1 else None
+        batches = list(self._batches(apart))
+        return iter(batches[self.rank : self._shared(len(batches)) : self.num_replicas])
+
+    def _shared(self, count: int) -> int:
+        """Number of batches that the processes share."""
+        return count - count % self.num_replicas if self.shuffle else count
+
+    def _batches(self, generator: torch.Generator | None) -> Iterator[list[int]]:
+        drawn = [self._draw(some, generator) for some in self._ordered(self.questions_of, generator)]
         if self.by_image:
             for start in range(0, len(drawn), self.batch_size):
                 yield [index for some in drawn[start : start + self.batch_size] for index in some]
             return
-        indices = self._ordered([index for some in drawn for index in some])
+        indices = self._ordered([index for some in drawn for index in some], generator)
         for start in range(0, len(indices), self.batch_size):
             yield indices[start : start + self.batch_size]
 
-    def _draw(self, some: list[int]) -> list[int]:
-        return some if self.per_image is None else self._ordered(some)[: self.per_image]
+    def _draw(self, some: list[int], generator: torch.Generator | None) -> list[int]:
+        return some if self.per_image is None else self._ordered(some, generator)[: self.per_image]
 
-    def _ordered(self, items: Sequence[Item]) -> list[Item]:
-        order = torch.randperm(len(items)).tolist() if self.shuffle else range(len(items))
+    def _ordered(self, items: Sequence[Item], generator: torch.Generator | None) -> list[Item]:
+        order = (
+            torch.randperm(len(items), generator=generator).tolist() if self.shuffle else range(len(items))
+        )
         return [items[place] for place in order]
 
 

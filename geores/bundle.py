@@ -69,7 +69,7 @@ def _load(folder: Path, name_or_path: str | Path, device: str | torch.device) ->
         raise BundleError(f'{folder}: its card says that it is an ONNX file, and it has no {ONNX_FILE}')
     tensors = read_weights(weights)
     try:
-        network = rebuild(card, tensors, partial(find_encoder, folder))
+        network = rebuild(card, tensors, partial(find_encoder, folder), tried=folder.parent == WEIGHTS)
     except GeoresError as error:
         raise BundleError(f'{folder}: {error}') from error
     _check_hash(weights, card)

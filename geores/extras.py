@@ -20,6 +20,7 @@ EXTRAS: Final = {
     'lmdb': 'reben',
     'onnx': 'onnx',
     'onnxruntime': 'onnx',
+    'openvino': 'fast',
     'osmium': 'osm',
     's2cloudless': 'clouds',
     'segmentation_models_pytorch': 'segmentation',

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from geores.card import ModelCard
 from geores.errors import UsageError
+from geores.runtime.base import exact_float32
 
 FRACTIONS = 2.0
 """Highest value of light given as fractions of 0 to 1, with glints and clouds, which exceed 1."""
@@ -108,6 +109,7 @@ class Model:
             return logits
         return logits.sigmoid() if self.card.activation == 'sigmoid' else logits.softmax(dim=1)
 
+    @exact_float32()
     @torch.inference_mode()
     def predict(self, images: ArrayLike | Tensor, batch_size: int = 64) -> NDArray[np.float32]:
         """Predict probabilities (or values) of images, computed in float32.
@@ -177,5 +179,5 @@ class Model:
             warnings.warn(
                 f'images hold no value above {brightest:.3g}, and model {self.name!r} wants '
                 f'{self.card.units}: multiply fractions of 0 to 1 by {factor:,}',
-                stacklevel=5,  # over `predict` and the wrapper of inference_mode
+                stacklevel=6,  # over `predict` and its two wrappers
             )

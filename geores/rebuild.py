@@ -16,7 +16,11 @@ __all__ = ['rebuild', 'try_forward']
 
 
 def rebuild(
-    card: ModelCard, tensors: Mapping[str, Tensor], find: Callable[[str, str], Model] | None = None
+    card: ModelCard,
+    tensors: Mapping[str, Tensor],
+    find: Callable[[str, str], Model] | None = None,
+    *,
+    tried: bool = False,
 ) -> nn.Module:
     """Build the network of a card with its weights.
 
@@ -24,6 +28,7 @@ def rebuild(
         card: the model's card.
         tensors: its weights by name, all of them and no other.
         find: gives the bundle of a name and hash, whose encoder the model shares; only VQA models do.
+        tried: whether the network is known to take what its card says, as those that ship are.
 
     Raises:
         UsageError: if they do not fit each other.
@@ -34,10 +39,21 @@ def rebuild(
     with torch.device('meta'):
         shell = models.create(card.architecture, **card.architecture_kwargs).eval()
     check_tensors(shell.state_dict(), tensors)
-    try_forward(shell, card)
-    network = models.create(card.architecture, **card.architecture_kwargs)
-    network.load_state_dict(tensors)
-    return network.float().eval()
+    if not tried:
+        try_forward(shell, card)
+    if not _is_all_in(shell, tensors):
+        shell = models.create(card.architecture, **card.architecture_kwargs)
+    # Where all is in the file, random weights need not be drawn first only to be written over.
+    shell.load_state_dict(tensors, assign=True)
+    return shell.float().eval()
+
+
+def _is_all_in(shell: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a network on the meta device holds no tensor that is not among its weights."""
+    names = {name for name, _ in (*shell.named_buffers(), *shell.named_parameters())}
+    kept = (value for module in shell.modules() for value in vars(module).values())
+    loose = (one for value in kept for one in (value if isinstance(value, list | tuple) else [value]))
+    return names <= tensors.keys() and not any(isinstance(one, Tensor) for one in loose)
 
 
 def try_forward(shell: nn.Module, card: ModelCard, device: str = 'meta') -> None:

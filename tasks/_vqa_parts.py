@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from geores.bundle import load_model
+from geores.datasets._sampling import process_count
 from geores.errors import UsageError
 from geores.model import Model
 from geores.models.features import FeatureMap
+from geores.runtime.base import exact_float32
 from geores.tasks.start import start_from
 from geores.vqa.answers import UNKNOWN
 from geores.vqa.cache import TURNS, FeatureCache, feature_key
@@ -169,8 +171,14 @@ def make_cache(
     dataset = data.dataset
     turns = 1 if data.turning == 'none' else TURNS
     names = image_identities(dataset)
-    cache = FeatureCache(folder, feature_key(encoder, mean, std, [*names, f'size {data.size}'], turns))
+    cache = FeatureCache(
+        folder, feature_key(encoder, mean, std, [*names, f'size {data.size}'], turns, device.type)
+    )
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_rank():
+        distributed.barrier()  # until the first process has filled it
+        return cache
     if cache.path.is_file():
+        _let_go()
         return cache
     encoder.to(device).eval()
     mean, std = mean.to(device), std.to(device)
@@ -182,10 +190,18 @@ def make_cache(
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task('encoding images', total=len(names))
-        cache.fill(
-            encode, dataset.image, len(names), turns, lambda done: progress.update(bar, completed=done)
-        )
+        with exact_float32():
+            cache.fill(
+                encode, dataset.image, len(names), turns, lambda done: progress.update(bar, completed=done)
+            )
+    _let_go()
     return cache
+
+
+def _let_go() -> None:
+    """Let the other processes of a distributed training go on."""
+    if process_count() > 1:
+        distributed.barrier()
 
 
 class Predictions:
@@ -245,6 +261,23 @@ class Predictions:
         for name, part in ((QUESTION_ONLY, blind), (MODEL, logits)):
             if part is not None:
                 self._logits[name].append(part.detach().float().cpu())
+
+    def gather(self) -> None:
+        """Bring together what all processes of a distributed training were asked, in each of them."""
+        if process_count() == 1:
+            return
+        mine = (self.answers, self._types, self._questions, self._ids, self._images, self._logits)
+        parts: list[Any] = [None] * process_count()
+        distributed.all_gather_object(parts, mine)
+        self.reset()
+        for answers, types, questions, ids, images, logits in parts:
+            self.answers += answers
+            self._types += types
+            self._questions += questions
+            self._ids += ids
+            self._images |= images
+            for name, some in logits.items():
+                self._logits[name] += some
 
     def logits(self) -> tuple[Tensor, Tensor]:
         """The model's, (Q, K), and the class of each true answer, (Q,), 0 where there is none."""

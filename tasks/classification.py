@@ -10,11 +10,20 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from geores import models
+from geores.datasets._sampling import process_count
 from geores.errors import UsageError
 from geores.metrics import SceneReport
 from geores.tasks.augment import Augmentation
 from geores.tasks.losses import LossName, Task, balanced_weights, check_options, known, make_loss, mix, shares
-from geores.tasks.schedule import SETTINGS, check_schedule, freeze_parts, make_optimizer, per_band
+from geores.tasks.schedule import (
+    SETTINGS,
+    check_schedule,
+    draw_apart,
+    freeze_parts,
+    make_optimizer,
+    per_band,
+    sync_whole_norms,
+)
 from geores.tasks.start import start_from
 from geores.tasks.teachers import Teachers
 
@@ -134,6 +143,7 @@ class SceneClassification(LightningModule):
         """
         if stage != 'fit':
             return
+        sync_whole_norms(self.trainer)
         # Here and no later: DDP keeps the layout that it finds, and would permute the first gradients.
         self.network.to(memory_format=torch.channels_last)
         data: Any = getattr(self.trainer, 'datamodule', None)
@@ -149,7 +159,9 @@ class SceneClassification(LightningModule):
             self.weight = balanced_weights(data.train_targets, len(self.labels)).to(self.device)
 
     def on_fit_start(self) -> None:
-        """Bring the teachers to the device."""
+        """Find frozen parts that synchronised norms have replaced, and bring the teachers to the device."""
+        self.frozen = freeze_parts(self.network, self.hparams['freeze'])
+        draw_apart()
         self.teachers.to(self.device)
 
     def on_train_start(self) -> None:
@@ -205,6 +217,8 @@ class SceneClassification(LightningModule):
                 images = augmentation(images, self.bands)
         if not self.teachers.models and not known(target).any():
             nothing: Tensor = self(images).sum() * 0.0  # other processes wait for gradients
+            if process_count() > 1:  # and for its share of the mean
+                self.log('train/loss', nothing, on_step=False, on_epoch=True, batch_size=0, sync_dist=True)
             return nothing
         if self._soft:
             images, target = self._soften(images, target)

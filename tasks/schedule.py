@@ -4,19 +4,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from timm.layers import convert_sync_batchnorm
+from torch import Tensor, distributed, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 from geores.errors import UsageError
 
 __all__ = [
     'SETTINGS',
+    'NormSync',
     'check_schedule',
     'count_warmup_steps',
+    'draw_apart',
     'freeze_parts',
     'make_optimizer',
     'per_band',
+    'sync_whole_norms',
     'warm_up',
     'weight_decay_groups',
 ]
@@ -166,6 +171,43 @@ def freeze_parts(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
         parts = ', '.join(name for name, _ in network.named_children())
         raise UsageError(f'freeze: the network has no part {missing[0]!r}; parts are {parts}')
     return [modules[name].requires_grad_(requires_grad=False) for name in names]
+
+
+def draw_apart() -> None:
+    """Give every process but the first random numbers of its own, from the start of fitting.
+
+    Lightning seeds all alike, which weights that are drawn need; augmentations, mixup and dropout would then
+    be the same for the batches of all processes.
+    """
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_rank():
+        torch.manual_seed(torch.initial_seed() + distributed.get_rank())
+
+
+class NormSync(TorchSyncBatchNorm):
+    """Batch norms that count over all processes, timm's with the activation that they hold.
+
+    Lightning's own way (`sync_batchnorm: true`) makes torch's of them, which have none: an EfficientNet would
+    lose every activation without a word.
+    """
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Convert the norms of a model; others are left as they are."""
+        converted: nn.Module = convert_sync_batchnorm(model)
+        return converted
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        """Leave the model: outside training the converted norms compute what the others do."""
+        return model
+
+
+def sync_whole_norms(trainer: Any) -> None:  # noqa: ANN401 - a Trainer
+    """Let a trainer that synchronises batch norms keep the activations in them; before the strategy sets up.
+
+    Args:
+        trainer: Lightning's, of a task that is being set up.
+    """
+    if isinstance(getattr(trainer.strategy, '_layer_sync', None), TorchSyncBatchNorm):
+        trainer.strategy._layer_sync = NormSync()
 
 
 def per_band(values: Sequence[float] | None, bands: Sequence[str], default: float) -> Tensor:

@@ -16,7 +16,15 @@ from geores.metrics.confusion import IGNORED, MEANS, PixelReport
 from geores.tasks.augment import Augmentation
 from geores.tasks.levels import Views, ViewsOf
 from geores.tasks.losses import check_options, make_loss
-from geores.tasks.schedule import SETTINGS, check_schedule, freeze_parts, make_optimizer, per_band
+from geores.tasks.schedule import (
+    SETTINGS,
+    check_schedule,
+    draw_apart,
+    freeze_parts,
+    make_optimizer,
+    per_band,
+    sync_whole_norms,
+)
 from geores.tasks.start import start_from
 from geores.tasks.teachers import OnnxTeacher
 
@@ -145,6 +153,7 @@ class SemanticSegmentation(LightningModule):
         """
         if stage != 'fit':
             return
+        sync_whole_norms(self.trainer)
         # Here and no later: DDP keeps the layout that it finds, and would permute the first gradients.
         self.network.to(memory_format=torch.channels_last)
         data: Any = getattr(self.trainer, 'datamodule', None)
@@ -161,7 +170,9 @@ class SemanticSegmentation(LightningModule):
             self.weight = (counts.sum() / (len(counts) * counts)).clamp(max=10.0).float().to(self.device)
 
     def on_fit_start(self) -> None:
-        """Bring the teacher to the device."""
+        """Find frozen parts that synchronised norms have replaced, and bring the teacher to the device."""
+        self.frozen = freeze_parts(self.network, self.hparams['freeze'])
+        draw_apart()
         if self.teacher is not None:
             self.teacher.to(self.device)
 

@@ -12,10 +12,17 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
 
 from geores import models
+from geores.datasets._sampling import process_count
 from geores.errors import UsageError
 from geores.models.vqa import VQAHead
 from geores.tasks._vqa_parts import Predictions, TaskEncoder, make_cache, make_encoder, statistics
-from geores.tasks.schedule import count_warmup_steps, warm_up, weight_decay_groups
+from geores.tasks.schedule import (
+    count_warmup_steps,
+    draw_apart,
+    sync_whole_norms,
+    warm_up,
+    weight_decay_groups,
+)
 from geores.vqa.cache import TURNS, FeatureCache
 from geores.vqa.comparison import fitting, forms_of
 from geores.vqa.network import MAX_TOKENS, Tokenizer, VQANetwork
@@ -112,6 +119,7 @@ class VisualQuestionAnswering(LightningModule):
         data: Any = getattr(self.trainer, 'datamodule', None)
         if not all(hasattr(data, name) for name in ('vocabulary', 'dataset', 'split')):
             raise UsageError('VisualQuestionAnswering needs RSVQADataModule, or one like it')
+        sync_whole_norms(self.trainer)
         if self.labels:
             return
         self.bands, self.labels = tuple(data.bands), tuple(data.vocabulary.answers)
@@ -165,6 +173,8 @@ class VisualQuestionAnswering(LightningModule):
         head = self._make_head()
         self.network = VQANetwork(encoder.features, head, encoder.shared)
         self.question_only = self._make_twin(head)
+        if self.question_only is not None and process_count() > 1:
+            self._freeze_unused(self.question_only)
         mean, std = statistics(encoder, given['mean'], given['std'], data, self.bands)
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1))
@@ -172,6 +182,18 @@ class VisualQuestionAnswering(LightningModule):
 
     def _make_twin(self, head: VQAHead) -> VQAHead | None:
         return copy.deepcopy(head) if self.hparams['question_only'] else None
+
+    def _freeze_unused(self, twin: VQAHead) -> None:
+        """Freeze what a twin that looks at nothing never uses: DDP would wait for gradients of it."""
+        shape = (1, self.head_kwargs['features'], *[self.head_kwargs['grid']] * 2)
+        with torch.random.fork_rng(devices=[]):  # dropout must not change what is drawn later
+            seen = torch.zeros_like(twin.look(torch.zeros(shape)))
+            words = torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)
+            text = twin.read(*words, forms_of(['is there a road?']) if twin.takes_forms else None)
+            answers = twin.decide(seen.detach(), text).sum() + twin.penalty()
+        own = [one for one in twin.parameters() if one.requires_grad]
+        for one, gradient in zip(own, torch.autograd.grad(answers, own, allow_unused=True), strict=True):
+            one.requires_grad_(requires_grad=gradient is not None)
 
     @torch.no_grad()
     def on_fit_start(self) -> None:
@@ -181,6 +203,7 @@ class VisualQuestionAnswering(LightningModule):
             UsageError: if the head learns of them, and they are to change in training, or there are none to
                 see.
         """
+        draw_apart()
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         head, shared = self.network.head, self.network.shared
         # A run that goes on has what it learnt, and a twin of its own weights.
@@ -301,8 +324,9 @@ class VisualQuestionAnswering(LightningModule):
         # An answer that the data call of another kind than the grammar does cannot be given.
         known &= torch.isfinite(logits.gather(1, target[:, None])[:, 0])
         if not known.any():
-            return logits.sum() * 0
-        smoothing = self.hparams['label_smoothing']
+            return logits[torch.isfinite(logits)].sum() * 0
+        # An answer that cannot be given has a logarithm of -inf, of which no share can be asked.
+        smoothing = self.hparams['label_smoothing'] if self.training else 0.0
         return functional.cross_entropy(logits[known].float(), target[known], label_smoothing=smoothing)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -323,8 +347,9 @@ class VisualQuestionAnswering(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of all batches."""
-        if self.predictions.answers:
+        if self.predictions.answers or process_count() > 1:
             self.predictions.learn(self.trainer.datamodule)  # type: ignore[attr-defined]
+            self.predictions.gather()
             figures = self.predictions.comparison().figures()
             self.log_dict({f'val/{name}': value for name, value in figures.items()})
 

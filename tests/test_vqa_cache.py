@@ -34,7 +34,8 @@ def fill(folder, network, turns=1):
     cache = FeatureCache(folder, feature_key(network, MEAN, STD, list('abcde'), turns))
     calls = []
     filled = cache.fill(network, IMAGES.__getitem__, 5, turns, calls.append)
-    assert calls == ([1, 2, 3, 4, 5] if filled else [])
+    # Several images are encoded together.
+    assert calls == (([5] if turns == 1 else [4, 5]) if filled else [])
     return cache, filled
 
 
@@ -81,6 +82,7 @@ def test_the_key_notices_what_changes_a_feature():
         feature_key(network, MEAN, STD, ['a 10 5', 'b 10 7'], 1),
         feature_key(network, MEAN, STD, names[::-1], 1),
         feature_key(network, MEAN, STD, names, 8),
+        feature_key(network, MEAN, STD, names, 1, 'cuda'),
     ]
     assert len({key, *keys}) == len(keys) + 1
 

@@ -64,9 +64,11 @@ def classify(
             skipped; 0.5), `threshold` (for all labels), `top_k` (most labels per tile), `probabilities`
             (keep those of every label of a pixel), `polygons` ('gpkg' or 'parquet') with `min_area`
             (square metres) and `simplify` (metres), `colours` (file of labels and colours),
-            `batch_size`, `device`, `precision`, `compile`, `workers`, `max_output` (bytes), `linear_s1`
-            (Sentinel-1's backscatter is calibrated on a linear scale instead of in dB), `atmosphere`
-            ('auto': dark objects of an L1C scene are subtracted for a model of L2A; 'none').
+            `batch_size`, `device`, `precision`, `runtime` ('auto' takes the fastest that is installed:
+            torch, or OpenVINO and ONNX Runtime of the extra `geores[fast]`), `compile`, `workers`,
+            `max_output` (bytes), `linear_s1` (Sentinel-1's backscatter is calibrated on a linear scale
+            instead of in dB), `atmosphere` ('auto': dark objects of an L1C scene are subtracted for a model
+            of L2A; 'none').
 
     Returns:
         The result; with `out`, its files are written too. Where the same run was done before and its

@@ -49,6 +49,7 @@ class ClassifyOptions(SceneOptions, NamedOptions):
     top_k: int | None = None
     device: str = 'auto'
     precision: str = 'auto'
+    runtime: str = 'auto'
     compile: bool = False
     probabilities: bool = False
     polygons: str | None = None

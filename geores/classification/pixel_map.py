@@ -126,7 +126,10 @@ class PixelMap(SceneResult):
 
         step: Any = self.work.step
         keeping = Predictor(
-            step.model, step.precision, outputs=LabelPixels(self.plan.tiling, probabilities=True)
+            step.model,
+            step.precision,
+            outputs=LabelPixels(self.plan.tiling, probabilities=True),
+            runtime=step.runtime,
         )
         return replace(self.work, step=keeping, sinks=(ClassSink(len(self.card.labels), probabilities=True),))
 

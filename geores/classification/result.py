@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import geopandas as gpd
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -28,6 +27,7 @@ from geores.classification.tables import (
 )
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     import pandas as pd
 
     from geores.cartography.sheet import Sheet
@@ -82,7 +82,7 @@ class Classification(Scored, SceneResult):
         return georeferenced(values, self.cell_grid, 'confidence')
 
     @cached_property
-    def tiles(self) -> gpd.GeoDataFrame:
+    def tiles(self) -> 'gpd.GeoDataFrame':
         """One row per tile: its polygon, one column of scores per label, `labels`, `valid_share`, `area`.
 
         `label` and `score` are the label of the highest score and that score; a regression has neither.

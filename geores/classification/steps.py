@@ -23,6 +23,7 @@ from geores.scenes import Scene, gdal_env
 
 if TYPE_CHECKING:
     from geores.model import Model
+    from geores.runtime.choice import Workload
     from geores.runtime.predictor import Predictor
 
 __all__ = [
@@ -125,9 +126,8 @@ def prepare_classification(
     outside = outside_training(scene, card)
     factory = label_pixels if card.task == 'segmentation' else score_tiles
     work, predictor = factory(prepared, model, options)
-    return ClassifyWork(
-        work, options, str(model.device), predictor.precision, (*notes, *prepared.notes, *levels, *outside)
-    )
+    told = (*notes, *prepared.notes, *predictor.notes, *levels, *outside)
+    return ClassifyWork(work, options, str(model.device), predictor.precision, told)
 
 
 def score_tiles(
@@ -136,9 +136,16 @@ def score_tiles(
     """The work that scores every tile, and its predictor."""
     from geores.runtime.predictor import choose_predictor
 
-    predictor = choose_predictor(model, options.precision, prepared.probe, compile=options.compile)
+    predictor = choose_predictor(
+        model,
+        options.precision,
+        prepared.probe,
+        compile=options.compile,
+        runtime=options.runtime,
+        work=_workload(prepared),
+    )
     sinks = (VectorSink(len(model.card.labels)),)
-    key = step_key(model, predictor.precision, options)
+    key = step_key(model, predictor.precision, options, predictor.runtime.name)
     return SceneWork(prepared, predictor, sinks, model.device.type, key), predictor
 
 
@@ -155,15 +162,30 @@ def label_pixels(
         prepared.probe,
         compile=options.compile,
         outputs=LabelPixels(prepared.plan.tiling, probabilities=keep),
+        runtime=options.runtime,
+        work=_workload(prepared),
     )
     sinks = (ClassSink(len(model.card.labels), probabilities=keep),)
-    key = step_key(model, predictor.precision, options) | {'probabilities': keep}
+    key = step_key(model, predictor.precision, options, predictor.runtime.name) | {'probabilities': keep}
     return SceneWork(prepared, predictor, sinks, model.device.type, key), predictor
 
 
-def step_key(model: 'Model', precision: str, options: ClassifyOptions) -> dict[str, Any]:
+def step_key(
+    model: 'Model', precision: str, options: ClassifyOptions, runtime: str = 'torch'
+) -> dict[str, Any]:
     """Everything that decides the bits of a network's predictions, beside its card and its input."""
-    return _model_key(model, options) | {'precision': precision}
+    from geores.runtime.base import describe_runtime
+
+    return _model_key(model, options) | {'precision': precision} | describe_runtime(runtime, model.device)
+
+
+def _workload(prepared: PreparedScene) -> 'Workload':
+    """What a runtime will be given."""
+    from geores.runtime.choice import Workload
+
+    plan, bands = prepared.plan, len(prepared.card.bands)
+    shape = (bands, plan.tiling.y.tile, plan.tiling.x.tile)
+    return Workload(shape, plan.batch_size, plan.tiling.count, prepared.workers)
 
 
 def known_key(scene: Scene, model: 'Model', options: ClassifyOptions, layout: SceneLayout) -> dict[str, Any]:

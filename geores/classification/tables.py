@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import geopandas as gpd
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,6 +26,7 @@ from geores.inference.pixels import PixelTable, class_dtype
 
 if TYPE_CHECKING:
     import dask.array as da
+    import geopandas as gpd
 
 __all__ = [
     'cell_array',
@@ -48,7 +48,7 @@ GROUP_ROWS = 16_384
 """Rows that are gathered before a row group is written."""
 
 
-def tile_frame(result: Scored, rows: slice, cols: slice) -> gpd.GeoDataFrame:
+def tile_frame(result: Scored, rows: slice, cols: slice) -> 'gpd.GeoDataFrame':
     """The table of a block of tiles, one row per tile, in row-major order.
 
     Columns: `row`, `col`; one float32 column per label, NaN for skipped tiles; `labels`, those that the
@@ -78,6 +78,8 @@ def tile_frame(result: Scored, rows: slice, cols: slice) -> gpd.GeoDataFrame:
     columns['valid_share'] = (valid / pixels).astype(np.float32)
     columns['area'] = result.table.read('owned', rows, cols).ravel() * result.pixel_area
     crs = str(result.grid.crs) if result.grid.crs is not None else None
+    import geopandas as gpd
+
     return gpd.GeoDataFrame(columns, geometry=tile_outlines(result, row, col), crs=crs)
 
 

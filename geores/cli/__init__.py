@@ -73,7 +73,7 @@ app.command(name='verify-model')(verify.verify_model)
     context_settings={'allow_extra_args': True, 'ignore_unknown_options': True},
 )
 def train(context: typer.Context) -> None:
-    """Train a task: geores train --config FILE [--help, --list]."""
+    """Train a task: geores train --config FILE [--help [TASK], --list]."""
     from geores.cli.train import train as run
 
     run(context.args)

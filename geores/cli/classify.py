@@ -61,6 +61,7 @@ def classify(
     batch_size: common.BatchSize = None,
     device: common.Device = 'auto',
     precision: common.Precision = 'auto',
+    runtime: common.Runtime = 'auto',
     probabilities: Annotated[
         bool, Option('--probabilities', help='Write the probability of each label of a pixel too.')
     ] = False,
@@ -108,6 +109,7 @@ def classify(
         'batch_size': batch_size,
         'device': device,
         'precision': precision,
+        'runtime': runtime,
         'compile': compile,
         'workers': workers,
         'max_output': parse_size(max_output),

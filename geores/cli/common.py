@@ -42,6 +42,7 @@ __all__ = [
     'Quiet',
     'Resolution',
     'Resume',
+    'Runtime',
     'Sensor',
     'Tile',
     'Workers',
@@ -125,6 +126,9 @@ MinValid = Annotated[float, Option(help='Tiles with a smaller share of valid pix
 BatchSize = Annotated[int | None, Option(help='Tiles in one forward pass.')]
 Device = Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')]
 Precision = Annotated[str, Option(help='auto, fp32, bf16 or fp16.')]
+Runtime = Annotated[
+    str, Option(metavar='NAME', help='auto, torch, openvino or onnxruntime (pip install "geores[fast]").')
+]
 Workers = Annotated[int | None, Option(help='Threads [the cores].')]
 Resume = Annotated[bool, Option(help='Continue unfinished work of the same run.')]
 MaxOutput = Annotated[str, Option(help='Largest size of the results of a scene.')]

@@ -18,6 +18,7 @@ from geores.evaluation.files import check_files
 from geores.evaluation.report import Evaluation
 from geores.evaluation.split import Part, are_known, check_part, kept_parts, take_part
 from geores.model import Model
+from geores.runtime.base import exact_float32
 from geores.runtime.predictor import check_precision, choose_predictor
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ class Evaluator:
             seed=self.seed,
         )
 
+    @exact_float32()
     def _scores(self, progress: Progress | None) -> tuple[torch.Tensor, str]:
         from geores.datasets._module import collate
 

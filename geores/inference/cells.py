@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from geores.inference.engine import Region
 from geores.inference.plan import AnyPlan, Chunk, TilePlan
@@ -94,6 +93,8 @@ class TileTable:
         Returns:
             Means (K, rows, cols) and valid shares (rows, cols), both float32.
         """
+        from scipy.sparse import csr_array  # takes tenths of a second, and the first tiles need none
+
         y, x = self.plan.tiling.y, self.plan.tiling.x
         tile_rows = y.touching(int(y.cell_edges[rows.start]), int(y.cell_edges[rows.stop]))
         tile_cols = x.touching(int(x.cell_edges[cols.start]), int(x.cell_edges[cols.stop]))

@@ -182,7 +182,10 @@ def _plan(tiling: Tiling | Blocks, reader: GridReader, options: SceneOptions, de
     chunks = plan_chunks(tiling, bytes_per_pixel=round(reader.bytes_per_pixel) or 1)
     kind = 'cpu' if device == 'cpu' else 'cuda'
     if isinstance(tiling, Tiling):
-        return Plan(tiling, chunks, options.batch_size or BATCH[kind], options.min_valid)
+        fits = (
+            BATCH[kind] if kind == 'cpu' else max(1, min(BATCH[kind], BATCH_PIXELS[kind] // tiling.tile**2))
+        )
+        return Plan(tiling, chunks, options.batch_size or fits, options.min_valid)
     fits = max(1, BATCH_PIXELS[kind] // (tiling.y.tile * tiling.x.tile))
     return Plan(tiling, chunks, options.batch_size or fits, 0.0)
 
@@ -310,7 +313,7 @@ class SceneWork:
             InputChangedError: if a file was changed meanwhile, so that the chunks would be a mixture.
             WriteError: if the store could not be written.
         """
-        from geores.runtime.base import one_thread_each
+        from geores.runtime.base import exact_float32, one_thread_each
 
         prepared = self.prepared
         count, finished = prepared.plan.tiling.count, 0
@@ -323,7 +326,7 @@ class SceneWork:
 
         prepared.reader.expect(*prepared.plan.windows())
         start = time.perf_counter()
-        with gdal_env(), one_thread_each():
+        with gdal_env(), exact_float32(), one_thread_each():
             run(
                 self.chunk_work,
                 store,

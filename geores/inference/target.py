@@ -7,8 +7,8 @@ a resolution, a box or the polygons of a vector file.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import geopandas as gpd
 import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -19,7 +19,9 @@ from shapely.geometry.base import BaseGeometry
 
 from geores.errors import SceneError, UsageError
 from geores.scenes import Scene
-from geores.scenes.vectors import read_vector
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 __all__ = ['SLACK', 'Target', 'coarser', 'coarser_by', 'reproject_near', 'target_grid']
 
@@ -251,6 +253,10 @@ def _box(bbox: Sequence[float], crs: str | None, grid: GeoBox) -> tuple[float, .
 
 def _area(path: str | Path, grid: GeoBox) -> BaseGeometry:
     """Read the union of a file's polygons, in the grid's CRS."""
+    import geopandas as gpd  # which takes tenths of a second, and few runs have an area
+
+    from geores.scenes.vectors import read_vector
+
     try:
         frame = read_vector(path)
     except SceneError as error:
@@ -315,8 +321,8 @@ def coarser_by(grid: GeoBox, step: int) -> GeoBox:
 
 
 def reproject_near(
-    geometries: gpd.GeoSeries, crs: CRS, bounds: tuple[float, float, float, float]
-) -> gpd.GeoSeries:
+    geometries: 'gpd.GeoSeries', crs: CRS, bounds: tuple[float, float, float, float]
+) -> 'gpd.GeoSeries':
     """Reproject the geometries that lie near a place to its CRS, valid there too.
 
     Edges get vertices first, for what is straight in one CRS bends in another; and what lies further from the

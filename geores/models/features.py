@@ -89,7 +89,7 @@ class FeatureMap(nn.Module):
     def _spread(self, images: Tensor) -> Tensor:
         if self.places == list(range(self.in_chans)):
             return images
-        spread = images.new_zeros(len(images), self.in_chans, *images.shape[-2:])
+        spread = images.new_zeros(images.shape[0], self.in_chans, *images.shape[-2:])
         spread[:, self.places] = images
         return spread
 

@@ -7,7 +7,8 @@ What this machine's processor can compute in is asked here alone, so that tests 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from importlib.metadata import version
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ __all__ = [
     'DTYPES',
     'Precision',
     'Runtime',
+    'describe_runtime',
+    'exact_float32',
     'has_bfloat16',
     'one_thread_each',
     'packs_bfloat16',
@@ -78,6 +81,20 @@ def pick_device(name: str) -> str:
     return name
 
 
+def describe_runtime(name: str, device: torch.device) -> dict[str, Any]:
+    """Name what decides the last bits of a runtime's answers: its version, and what it computes on.
+
+    Args:
+        name: of the runtime.
+        device: where it runs.
+    """
+    described: dict[str, Any] = {'runtime': f'{name} {version(name)}'}
+    if device.type == 'cuda':
+        cuda = {'gpu': torch.cuda.get_device_name(device), 'cudnn': torch.backends.cudnn.version()}
+        return described | cuda
+    return described | {'instructions': torch.backends.cpu.get_cpu_capability()}
+
+
 @contextmanager
 def one_thread_each() -> Iterator[None]:
     """Let every computing thread use one core, so that batches, not operators, run side by side.
@@ -90,6 +107,25 @@ def one_thread_each() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Let convolutions and products in float32 be float32 on CUDA, and not TensorFloat-32 of 10 bits.
+
+    torch's own default is TensorFloat-32 in convolutions. The setting is the process's: enter it around a
+    whole run, not in each of its threads.
+    """
+    backends: Any = torch.backends  # its types do not know the newer settings
+    parts = (backends.cudnn.conv, backends.cuda.matmul)
+    before = [part.fp32_precision for part in parts]
+    try:
+        for part in parts:
+            part.fp32_precision = 'ieee'
+        yield
+    finally:
+        for part, precision in zip(parts, before, strict=True):
+            part.fp32_precision = precision
 
 
 def has_bfloat16() -> bool:

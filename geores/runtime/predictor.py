@@ -3,8 +3,10 @@
 The runtime of torch itself, at the best precision that the device supports, stands here too.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import cached_property
 from threading import local
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -14,17 +16,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geores.errors import GeoresError, UsageError
+from geores.extras import import_extra
 from geores.model import Model
-from geores.runtime.base import DTYPES, Precision, Runtime, has_bfloat16
+from geores.runtime.base import DTYPES, Precision, Runtime, exact_float32, has_bfloat16
+from geores.runtime.choice import Rates, Workload, fastest_runtime, make_exported
+from geores.runtime.exported import RuntimeName, installed_runtimes, package_version
 from geores.runtime.onnx import OnnxNetwork, OnnxRuntime
 from geores.runtime.rewriting import fold_batch_norms, pack_convolutions, quicken_mish
 
 __all__ = [
+    'FP32_TOLERANCE',
+    'RUNTIME',
     'TOLERANCE',
     'EagerRuntime',
     'Outputs',
     'Predictor',
     'check_precision',
+    'check_runtime',
     'choose_predictor',
     'make_runtime',
     'scores_of_tiles',
@@ -68,12 +76,13 @@ class EagerRuntime:
 def _prepared(network: nn.Module, dtype: torch.dtype, *, tuned: bool) -> nn.Module:
     """Make a copy for inference: channels-last, and convolutions and matrices in the type they compute in.
 
-    Autocast alone would cast all weights anew for every batch, to the same bits. In bfloat16, which has
-    float32's range, batch normalisation is folded into the convolutions; float16 could lose small weights.
+    Autocast alone would cast all weights anew for every batch, to the same bits. Batch normalisation is
+    folded into the convolutions, but for float16, which has less range than float32 and could lose small
+    weights.
     """
     # The weights are made anew below: copying them first would only cost time and memory.
     network = deepcopy(network, {id(weights): weights for *_, weights in _weights(network)})
-    if dtype == torch.bfloat16:
+    if dtype != torch.float16:
         fold_batch_norms(network)
     if tuned:  # for a CPU; torch.compile fuses by itself
         quicken_mish(network)
@@ -98,6 +107,15 @@ def _weights(network: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
 
 TOLERANCE = 0.05
 """Most that a probability may move from float32 on the probe tiles for bf16 to be chosen on a CPU."""
+
+FP32_TOLERANCE = 1e-3
+"""The same for another runtime than torch in float32; of values of any size, as a share of the largest."""
+
+RUNTIME = 'GEORES_RUNTIME'
+"""Environment variable that names the runtime where no option does."""
+
+PROBE_PIXELS = 2**19
+"""Pixels of the probe that another runtime is checked on, at most; one tile at least."""
 
 OUTLIERS = 1e-3
 """Share of pixels that may move by more: there are millions, and some lie on the edge of two labels."""
@@ -125,6 +143,11 @@ class Predictor:
         precision: precision of the forward pass.
         compile: let torch compile the network (slow to start, pays on large scenes).
         outputs: what is made of the probabilities, on the device; ``scores`` by default.
+        runtime: what runs the network; torch, or ONNX Runtime for an ONNX file, where not given.
+        full: fill up batches to that size, with a tile again, where each size would be compiled by itself.
+
+    Attributes:
+        notes: what the user should know about the choice of the runtime, one sentence each.
     """
 
     def __init__(
@@ -134,11 +157,17 @@ class Predictor:
         *,
         compile: bool = False,
         outputs: Outputs = scores_of_tiles,
+        runtime: Runtime | None = None,
+        full: int = 0,
     ) -> None:
         self.model = model
-        self.runtime = make_runtime(model, precision, compile=compile)
+        self.full = full
+        self.runtime = runtime or make_runtime(model, precision, compile=compile)
         self.outputs = outputs
+        self.notes: tuple[str, ...] = ()
         self._thread = local()
+        if model.device.type == 'cuda':  # the threads' streams do not wait for the weights by themselves
+            torch.cuda.synchronize(model.device)
 
     @property
     def precision(self) -> Precision:
@@ -148,14 +177,22 @@ class Predictor:
     @torch.inference_mode()
     def __call__(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Compute what `outputs` makes of tiles (N, C, H, W) in the card's units, which are overwritten."""
+        count = len(tiles)
+        if 0 < count < self.full:
+            tiles = np.concatenate([tiles, np.repeat(tiles[-1:], self.full - count, axis=0)])
         if self.model.device.type != 'cuda':
             arrays = self.outputs(self.probabilities(torch.from_numpy(tiles)))
-            return {name: array.numpy() for name, array in arrays.items()}
-        with torch.cuda.stream(self._stream()):
-            pinned = torch.from_numpy(tiles).pin_memory()
-            arrays = self.outputs(self.probabilities(pinned.to(self.model.device, non_blocking=True)))
-            # The copy back waits for this stream alone; it also keeps `pinned` alive long enough.
-            return {name: array.cpu().numpy() for name, array in arrays.items()}
+            return {name: array[:count].numpy() for name, array in arrays.items()}
+        try:
+            with torch.cuda.stream(self._stream()):
+                pinned = torch.from_numpy(tiles).pin_memory()
+                arrays = self.outputs(self.probabilities(pinned.to(self.model.device, non_blocking=True)))
+                # The copy back waits for this stream alone; it also keeps `pinned` alive long enough.
+                return {name: array[:count].cpu().numpy() for name, array in arrays.items()}
+        except torch.cuda.OutOfMemoryError as error:
+            raise GeoresError(
+                f'the device has no memory for {len(tiles)} tiles at once: give a smaller --batch-size'
+            ) from error
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Probabilities, or a regression's values, of images in the card's units, which are overwritten.
@@ -169,15 +206,19 @@ class Predictor:
         Raises:
             GeoresError: if the network answers with numbers that are not finite.
         """
-        answers = self.model.activate(self.runtime(self.model.normalise_(images)))
-        if not torch.isfinite(
-            answers
-        ).all():  # NaN stands for no data in results, so it must not pass as such
-            raise GeoresError(
-                f'model {self.model.name!r} answers with numbers that are not finite in {self.precision}: '
-                'try --precision fp32'
-            )
+        images = self.model.normalise_(images)
+        answers = self.model.activate(self.runtime(images))
+        # NaN stands for no data in results, so it must not pass as such.
+        if not torch.isfinite(answers).all() and self.precision != 'fp32':
+            answers = self.model.activate(self._exact(images))
+        if not torch.isfinite(answers).all():
+            raise GeoresError(f'model {self.model.name!r} answers with numbers that are not finite')
         return answers
+
+    @cached_property
+    def _exact(self) -> Runtime:
+        """The network in float32, for batches in which a narrower type overflows."""
+        return make_runtime(self.model, 'fp32')
 
     def _stream(self) -> 'torch.cuda.Stream':
         if not hasattr(self._thread, 'stream'):
@@ -212,12 +253,17 @@ def choose_predictor(
     *,
     compile: bool = False,
     outputs: Outputs = scores_of_tiles,
+    runtime: str = 'torch',
+    work: Workload | None = None,
 ) -> Predictor:
-    """Make a predictor at the precision to run at.
+    """Make a predictor at the precision to run at, under the runtime that is fastest here.
 
-    ``auto`` is fp16 on CUDA; on a CPU bf16 where the processor computes in it and no probability of the
+    ``auto`` is fp16 on CUDA and on a CPU bf16 where the processor computes in it, if no probability of the
     probe moves by more than `TOLERANCE` from float32 (of pixels, of all but `OUTLIERS`), else fp32. It is
     fp32 for values of any size, for ONNX files, and where there is no probe.
+
+    The runtime ``auto`` is torch, unless another that is installed is faster (`geores.runtime.choice`) and
+    stays as near: in float32 within `FP32_TOLERANCE`.
 
     Args:
         model: a model on its device.
@@ -225,14 +271,54 @@ def choose_predictor(
         probe: some tiles of the scene, (N, C, H, W); N may be 0.
         compile: let torch compile the network.
         outputs: what the predictor makes of the probabilities.
+        runtime: ``auto``, ``torch``, ``openvino`` or ``onnxruntime``.
+        work: what will be computed; without it, torch is taken.
 
     Raises:
-        UsageError: if there is no such precision, or fp16 is asked for on a CPU.
+        UsageError: if there is no such precision or runtime, or it does not suit the device.
+        GeoresError: if the named runtime cannot take the network, or moves its answers.
     """
     chosen = check_precision(model, precision)
-    if chosen == 'auto':
-        chosen = _fastest(model, probe)
-    return Predictor(model, chosen, compile=compile, outputs=outputs)
+    named = check_runtime(model, runtime, chosen, compile=compile)
+    with exact_float32():
+        if chosen == 'auto':
+            chosen = _fastest(model, probe)
+        one_size = compile or model.device.type == 'cuda'
+        full = work.batch_size if work is not None and one_size else 0
+        plain = Predictor(model, chosen, compile=compile, outputs=outputs, full=full)
+        if named == 'torch' or work is None or (named == 'auto' and not len(probe)):
+            return plain
+        return _under_other(plain, named, probe, work)
+
+
+def _under_other(
+    plain: Predictor, named: RuntimeName | Literal['auto'], probe: NDArray[np.float32], work: Workload
+) -> Predictor:
+    """Put a predictor under another runtime, where one is named or is faster and as near to float32."""
+    model, precision, name = plain.model, plain.precision, named
+    rates: Rates = {}
+    if name == 'auto':
+        name, rates = fastest_runtime(model.network, precision, work, plain.runtime)
+        if name == 'torch':
+            return plain
+    made = make_exported(name, model.network, precision, work.shape)
+    other = Predictor(model, precision, outputs=plain.outputs, runtime=made)
+    if len(probe) and not _close(other, _whole_tiles(probe, work)):
+        if named != 'auto':
+            raise GeoresError(f'{name} moves the answers of model {model.name!r}: use --runtime torch')
+        plain.notes = (f'{name} was not used: it moves the answers of model {model.name!r} on this scene',)
+        return plain
+    told = f': {rates[name]:,.0f} tiles a second a core here, torch {rates["torch"]:,.0f}' if rates else ''
+    other.notes = (f'the network runs under {name} {package_version(name)} in {precision}{told}',)
+    return other
+
+
+def _whole_tiles(probe: NDArray[np.float32], work: Workload) -> NDArray[np.float32]:
+    """Some tiles of the work's size, made of the probe where that is smaller, by repeating it."""
+    _, height, width = work.shape
+    tiles = probe[: max(1, PROBE_PIXELS // (height * width))]
+    more = [(0, max(0, have - got)) for have, got in zip((height, width), tiles.shape[2:], strict=True)]
+    return np.pad(tiles, [(0, 0), (0, 0), *more], mode='wrap')[..., :height, :width]
 
 
 def _fastest(model: Model, probe: NDArray[np.float32]) -> Precision:
@@ -241,9 +327,10 @@ def _fastest(model: Model, probe: NDArray[np.float32]) -> Precision:
         return 'fp32'
     if isinstance(model.network, OnnxNetwork):
         return 'fp32'
-    if model.device.type == 'cuda':
-        return 'fp16'
-    return 'bf16' if len(probe) and has_bfloat16() and _close(Predictor(model, 'bf16'), probe) else 'fp32'
+    narrow: Precision = 'fp16' if model.device.type == 'cuda' else 'bf16'
+    if not len(probe) or (narrow == 'bf16' and not has_bfloat16()):
+        return 'fp32'
+    return narrow if _close(Predictor(model, narrow), probe) else 'fp32'
 
 
 def check_precision(model: Model, precision: str) -> Precision | Literal['auto']:
@@ -264,19 +351,53 @@ def check_precision(model: Model, precision: str) -> Precision | Literal['auto']
     return cast(Precision | Literal['auto'], precision)
 
 
+def check_runtime(
+    model: Model, runtime: str, precision: Precision | Literal['auto'], *, compile: bool = False
+) -> RuntimeName | Literal['auto']:
+    """Check that a model can run under a runtime.
+
+    Args:
+        model: a model on its device.
+        runtime: ``auto``, which `RUNTIME` in the environment decides where it is set, or a name.
+        precision: that is asked for.
+        compile: whether torch shall compile the network.
+
+    Raises:
+        UsageError: if there is no such runtime, it is not installed, or something else needs torch.
+    """
+    kinds = get_args(RuntimeName)
+    asked = runtime if runtime != 'auto' else os.environ.get(RUNTIME) or 'auto'
+    if asked not in ('auto', *kinds):
+        raise UsageError(f'runtime {asked!r} is unknown: use auto, {", ".join(kinds)}')
+    bound = model.device.type != 'cpu' or compile or isinstance(model.network, OnnxNetwork)
+    if asked == 'torch' or bound:
+        if runtime not in ('auto', 'torch'):
+            raise UsageError(f'runtime {asked} runs networks of torch on the CPU as they are: drop --runtime')
+        return 'torch'
+    if asked != 'auto' and asked not in installed_runtimes():
+        import_extra('onnx' if asked == 'onnxruntime' else asked)
+        import_extra(asked)
+    if asked == 'onnxruntime' and precision == 'bf16':
+        raise UsageError('runtime onnxruntime computes in fp32 alone: drop --precision bf16')
+    return cast(RuntimeName | Literal['auto'], asked)
+
+
 @torch.inference_mode()
 def _close(rough: Predictor, probe: NDArray[np.float32]) -> bool:
-    """Whether no probability moves by more than `TOLERANCE`.
+    """Whether no answer moves by more than `TOLERANCE`, or in float32 by more than `FP32_TOLERANCE`.
 
     Of pixels, all but `OUTLIERS` have to stay near, and all but `FLIPS` have to keep their label.
     """
     model = rough.model
-    exact = model.activate(model.network(model.normalise(torch.from_numpy(probe))))
-    try:
-        found = rough.probabilities(torch.from_numpy(probe.copy()))
-    except GeoresError:  # beyond what bfloat16 holds
+    images = model.normalise(torch.from_numpy(probe).to(model.device))
+    exact = model.activate(model.network(images))
+    found = model.activate(rough.runtime(images))
+    if found.shape != exact.shape or not torch.isfinite(found).all():  # beyond what a narrow type holds
         return False
-    far = float(((exact - found).abs().amax(dim=1) > TOLERANCE).float().mean())
+    most = TOLERANCE if rough.precision != 'fp32' else FP32_TOLERANCE
+    if model.card.activation == 'identity':
+        most *= float(exact.abs().max())
+    far = float(((exact - found).abs().amax(dim=1) > most).float().mean())
     if model.card.task != 'segmentation':
         return far == 0
     flips = float((exact.argmax(dim=1) != found.argmax(dim=1)).float().mean())

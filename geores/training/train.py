@@ -243,6 +243,7 @@ def _trainer_defaults(name: str) -> dict[str, Any]:
     }
     return {
         'logger': logger,
+        'devices': 1,  # Lightning takes all GPUs unasked, and the batch grows with them
         'callbacks': [_Progress()],
         'enable_checkpointing': None,
         'enable_model_summary': False,

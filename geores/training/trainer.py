@@ -23,6 +23,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from geores.errors import UsageError
 from geores.io.whole_files import whole_files
 from geores.scenes.bands import SENTINEL1_BANDS, SENTINEL2_BANDS
 from geores.tasks._exports import export_type
@@ -100,6 +101,11 @@ class Fitting:
 
     def _run(self) -> Path:
         cli, trainer, held = self.cli, self.trainer, self.held
+        if self.configure is not None and trainer.world_size > 1:
+            raise UsageError(
+                f'--folds takes one process, and the trainer asks for {trainer.world_size}: drop '
+                'trainer.devices, num_nodes and strategy'
+            )
         export = self._export()
         path = self._keep_checkpoints() if cli.keeps else None
         if export is not None:

@@ -24,6 +24,9 @@ TURNS = 8
 _FILE = 'features.npy'
 _FORMAT = 1
 
+_VIEWS = 32
+"""Images, each turn counted, that are encoded together."""
+
 
 def turned(images: Tensor, turn: int) -> Tensor:
     """Mirror and turn images.
@@ -36,7 +39,14 @@ def turned(images: Tensor, turn: int) -> Tensor:
     return torch.rot90(images.flip(-1) if turn >= 4 else images, turn % 4, (-2, -1))
 
 
-def feature_key(encoder: nn.Module, mean: Tensor, std: Tensor, images: Sequence[str], turns: int) -> str:
+def feature_key(
+    encoder: nn.Module,
+    mean: Tensor,
+    std: Tensor,
+    images: Sequence[str],
+    turns: int,
+    device: str = 'cpu',
+) -> str:
     """Key of a cache, a hash of everything that decides the features.
 
     Args:
@@ -45,8 +55,10 @@ def feature_key(encoder: nn.Module, mean: Tensor, std: Tensor, images: Sequence[
         std: standard deviation of the normalisation.
         images: identity of each image, which has to differ when its content changes.
         turns: number of orientations that are encoded per image.
+        device: kind of device that encodes, whose last digits are its own.
     """
-    digest = hashlib.sha256(f'{_FORMAT} {turns} {encoder!r} {vars_of(encoder)}'.encode())
+    where = '' if device == 'cpu' else f'{device} fp32 '
+    digest = hashlib.sha256(f'{_FORMAT} {where}{turns} {encoder!r} {vars_of(encoder)}'.encode())
     for name, tensor in [*encoder.state_dict().items(), ('mean', mean), ('std', std)]:
         values = tensor.detach().cpu().contiguous()
         digest.update(f'{name} {values.dtype} {tuple(values.shape)}'.encode())
@@ -118,17 +130,21 @@ class FeatureCache:
         watch: Callable[[int], None],
     ) -> None:
         array = None
-        for number in range(count):
-            views = torch.stack([turned(image(number), turn) for turn in range(turns)])
-            features = encode(views).cpu().to(torch.float16)
-            if not torch.isfinite(features).all():
+        together = max(1, _VIEWS // turns)
+        for first in range(0, count, together):
+            numbers = range(first, min(first + together, count))
+            views = [turned(one, turn) for one in map(image, numbers) for turn in range(turns)]
+            features = encode(torch.stack(views)).cpu().to(torch.float16)
+            wrong = ~torch.isfinite(features).flatten(1).all(1)
+            if wrong.any():
+                number = first + int(wrong.long().argmax()) // turns
                 raise UsageError(f'features of image {number} are not finite as float16: do without a cache')
             if array is None:
                 shape = (turns, count, *features.shape[1:])
                 _check_space(part, 2 * int(np.prod(shape)))
                 array = open_memmap(part / _FILE, 'w+', np.float16, shape)
-            array[:, number] = features.numpy()
-            watch(number + 1)
+            array[:, numbers.start : numbers.stop] = features.unflatten(0, (-1, turns)).swapaxes(0, 1).numpy()
+            watch(numbers.stop)
         if array is not None:
             array.flush()
 

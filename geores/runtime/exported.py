@@ -1,0 +1,236 @@
+"""Networks handed to runtimes that torch does not bring: OpenVINO and ONNX Runtime (`geores[fast]`).
+
+A network is traced at the size of its tiles, with its batch normalisations folded; what OpenVINO makes of it
+is kept in the user's cache, since the conversion takes seconds. Both runtimes compute each batch in one
+thread, as torch does here: batches run side by side.
+"""
+
+import io
+import os
+import warnings
+from contextlib import suppress
+from copy import deepcopy
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import local
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from geores.errors import GeoresError
+from geores.extras import import_extra
+from geores.runtime.base import Precision, one_thread_each
+from geores.runtime.onnx import OnnxNetwork, OnnxRuntime
+from geores.runtime.rewriting import fold_batch_norms
+
+__all__ = [
+    'OpenVinoRuntime',
+    'RuntimeName',
+    'Shape',
+    'cache_folder',
+    'digest_network',
+    'installed_runtimes',
+    'is_kept',
+    'package_version',
+    'to_onnx',
+    'to_onnx_runtime',
+]
+
+RuntimeName: TypeAlias = Literal['torch', 'openvino', 'onnxruntime']
+
+Shape: TypeAlias = tuple[int, int, int]
+"""Channels, height and width of the tiles."""
+
+TRACED = 2
+"""Images that a network is traced with: with one, an axis could be taken for one that is always 1."""
+
+OPSET = 17
+"""Version of ONNX's operators, which every ONNX Runtime of the extra knows."""
+
+
+def installed_runtimes() -> tuple[RuntimeName, ...]:
+    """Name the runtimes that can be used here, torch first; nothing is imported."""
+    found: list[RuntimeName] = ['torch']
+    if find_spec('openvino') is not None:
+        found.append('openvino')
+    if find_spec('onnxruntime') is not None and find_spec('onnx') is not None:
+        found.append('onnxruntime')
+    return tuple(found)
+
+
+def cache_folder() -> Path:
+    """The folder of what can be computed again: `$GEORES_CACHE`, else `geores` in the user's cache."""
+    stated = os.environ.get('GEORES_CACHE')
+    if stated:
+        return Path(stated)
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'geores')
+
+
+def digest_network(network: nn.Module) -> str:
+    """Digest a network's layers, weights and buffers: another network has another digest.
+
+    Not the hash of the bundle's file, for a network in memory can have been changed since.
+    """
+    digest = sha256(str(network).encode())
+    for name, tensor in network.state_dict().items():
+        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+class OpenVinoRuntime:
+    """A network under OpenVINO, as a `geores.runtime.base.Runtime` on the CPU.
+
+    Args:
+        network: a network in evaluation mode; it is not changed.
+        shape: channels, height and width of the tiles.
+        precision: 'fp32' or 'bf16'; what is quantised computes in int8 whatever is said here.
+        digest: of the network, under which the converted one is kept; computed where not given.
+
+    Raises:
+        UsageError: if OpenVINO is not installed.
+        GeoresError: if the network cannot be converted.
+    """
+
+    name = 'openvino'
+
+    def __init__(
+        self, network: nn.Module, shape: Shape, precision: Precision, *, digest: str | None = None
+    ) -> None:
+        library = import_extra('openvino')
+        self.precision = precision
+        kept = _kept_at(digest or digest_network(network), shape)
+        core = library.Core()
+        converted = _read(core, kept) or _convert(library, network, shape, kept)
+        # A stream of one thread for each core; a calling thread takes one by a request of its own.
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+        options = {
+            'NUM_STREAMS': threads,
+            'INFERENCE_NUM_THREADS': threads,
+            'ENABLE_CPU_PINNING': False,  # other work may hold the core that a stream would be tied to
+            'INFERENCE_PRECISION_HINT': 'bf16' if precision == 'bf16' else 'f32',
+        }
+        self._compiled = core.compile_model(converted, 'CPU', options)
+        self._thread = local()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Compute logits of normalised images, as `geores.runtime.base.Runtime` says."""
+        if not hasattr(self._thread, 'request'):
+            self._thread.request = self._compiled.create_infer_request()
+        found = self._thread.request.infer({0: images.contiguous().numpy()}, share_inputs=True)
+        return torch.from_numpy(np.asarray(found[0]))
+
+
+def is_kept(digest: str, shape: Shape) -> bool:
+    """Whether OpenVINO's form of a network stands in the cache, so that it starts at once."""
+    return _kept_at(digest, shape).exists()
+
+
+def to_onnx(network: nn.Module, shape: Shape) -> bytes:
+    """Write a network as ONNX, batch normalisations folded, for tiles of one size in batches of any.
+
+    Args:
+        network: a network in evaluation mode, on the CPU; it is not changed.
+        shape: channels, height and width of the tiles.
+
+    Raises:
+        UsageError: if `onnx` is not installed.
+        GeoresError: if ONNX has no operator for something that the network does.
+    """
+    import_extra('onnx')
+    folded, content = fold_batch_norms(deepcopy(network)), io.BytesIO()
+    export: Any = torch.onnx.export  # its types know files by name alone
+    names: Any = {'input_names': ['images'], 'output_names': ['logits']}
+    batch: Any = {'dynamic_axes': {'images': {0: 'n'}, 'logits': {0: 'n'}}}
+    # The newer exporter wants one more package and takes a minute for the larger networks.
+    with _quiet(), one_thread_each():
+        try:
+            export(
+                folded,
+                (torch.zeros(TRACED, *shape),),
+                content,
+                dynamo=False,
+                opset_version=OPSET,
+                **names,
+                **batch,
+            )
+        except Exception as error:  # of the exporter, whose kinds are not public
+            raise GeoresError(f'the network cannot be written as ONNX: {_one_line(error)}') from error
+    return content.getvalue()
+
+
+def to_onnx_runtime(network: nn.Module, shape: Shape) -> OnnxRuntime:
+    """Put a network of torch under ONNX Runtime; `to_onnx` says what is raised."""
+    return OnnxRuntime(OnnxNetwork(to_onnx(network, shape)))
+
+
+def _kept_at(digest: str, shape: Shape) -> Path:
+    """File of OpenVINO's form of a network; what makes it anew where something changes is in the name."""
+    parts = (digest, *shape, *(package_version(name) for name in ('openvino', 'torch', 'geores')))
+    return cache_folder() / 'openvino' / f'{sha256("|".join(map(str, parts)).encode()).hexdigest()[:32]}.xml'
+
+
+def package_version(package: str) -> str:
+    """Version of an installed package, or 'none'."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return 'none'
+
+
+def _read(core: Any, kept: Path) -> Any:  # noqa: ANN401 - openvino.Core and openvino.Model
+    """Read a converted network; None where none is kept, or what is kept is damaged."""
+    if not kept.exists():
+        return None
+    try:
+        return core.read_model(kept)
+    except RuntimeError:
+        return None
+
+
+def _convert(library: Any, network: nn.Module, shape: Shape, kept: Path) -> Any:  # noqa: ANN401 - see `_read`
+    """Convert a network and keep what comes of it, where the cache can be written.
+
+    By the front end itself: `openvino.convert_model` would report its use to the makers of OpenVINO.
+    """
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    folded = fold_batch_norms(deepcopy(network))
+    with _quiet(), one_thread_each(), torch.no_grad():
+        try:
+            traced = torch.jit.trace(folded, torch.zeros(TRACED, *shape), check_trace=False)
+            front = FrontEndManager().load_by_framework('pytorch')
+            decoder = TorchScriptPythonDecoder(traced)  # has to live until all is converted
+            converted = front.convert(front.load(decoder))
+            converted.reshape([-1, *shape])
+        except Exception as error:  # of tracing, of the front end: whatever a network does
+            raise GeoresError(f'OpenVINO cannot take the network: {_one_line(error)}') from error
+    if not converted.output(0).get_partial_shape()[0].is_dynamic:
+        raise GeoresError('OpenVINO cannot take the network: it answers for batches of one size alone')
+    with suppress(OSError, RuntimeError):  # a cache that cannot be written costs time only
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        # In a folder of its own: another process may write the same at this moment.
+        with TemporaryDirectory(dir=kept.parent) as folder:
+            library.serialize(converted, f'{folder}/graph.xml', f'{folder}/graph.bin')
+            Path(folder, 'graph.bin').replace(kept.with_suffix('.bin'))
+            Path(folder, 'graph.xml').replace(kept)
+    return converted
+
+
+class _quiet(warnings.catch_warnings):  # noqa: N801 - a context like the one it is
+    """Silences what torch says of tracing, which is on its way out and has no successor that is as fast."""
+
+    def __enter__(self) -> Any:  # noqa: ANN401 - as above it
+        entered = super().__enter__()
+        warnings.simplefilter('ignore')
+        return entered
+
+
+def _one_line(error: BaseException) -> str:
+    return ' '.join(str(error).split())[:300]
