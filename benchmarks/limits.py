@@ -1,12 +1,14 @@
-"""Where the shipped bundles fail, on real data that trained none of them: the figures of `limits` on their cards.
+"""Where the shipped bundles fail, on real data that trained none of them: figures of `limits` on their cards.
 
     python benchmarks/limits.py answers vqa-aerial rsvqa-hr-official --seen rsvqa-hr RSVQA-HR
     python benchmarks/limits.py answers vqa-sentinel2 rsvqa-lr-official --seen RSVQA-LR
     python benchmarks/limits.py objects aerial-rgb resisc45 --images 20
+    python benchmarks/limits.py patches landcover s2-l2a
 
-`answers` asks official questions about images that the bundle has not seen: accuracy per kind, and the expected
-calibration error with the card's temperature and without. `objects` shows scenes of NWPU-RESISC45, which no
-bundle has seen: a scene named after an object holds it, and scenes that cannot hold it do not.
+`answers` asks official questions about images that the bundle has not seen: accuracy per kind, and the
+expected calibration error with the card's temperature and without. `objects` shows scenes of NWPU-RESISC45,
+which trained no bundle: a scene named after an object holds it, scenes that cannot hold it do not.
+`patches` compares pixels with the label of their patch by a person (its centre, 22 pixels from the edge on).
 """
 
 import argparse
@@ -16,29 +18,62 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import rasterio
 import torch
 from PIL import Image
 
 import geores
 from geores import metrics as measure
 from geores.datasets import RSVQA
+from geores.model import Model
 from geores.vqa.model import VQAModel
 
 SURE = {
     'airplane': ({'airplane'}, {'airport', 'runway'}),
     'chaparral': ({'chaparral'}, {'desert', 'mountain', 'wetland', 'terrace', 'meadow'}),
-    'court': ({'basketball_court', 'tennis_court'}, {
-        'dense_residential', 'medium_residential', 'sparse_residential', 'stadium', 'ground_track_field', 'church',
-        'commercial_area', 'palace', 'golf_course', 'baseball_diamond',
-    }),
+    'court': (
+        {'basketball_court', 'tennis_court'},
+        {
+            'dense_residential',
+            'medium_residential',
+            'sparse_residential',
+            'stadium',
+            'ground_track_field',
+            'church',
+            'commercial_area',
+            'palace',
+            'golf_course',
+            'baseball_diamond',
+        },
+    ),
     'dock': ({'harbor'}, {'ship', 'island', 'river', 'lake', 'beach'}),
     'mobile-home': ({'mobile_home_park'}, {'dense_residential', 'medium_residential', 'sparse_residential'}),
     'ship': ({'ship'}, {'harbor', 'beach', 'island', 'river', 'lake', 'bridge', 'sea_ice'}),
-    'tanks': ({'storage_tank'}, {
-        'industrial_area', 'thermal_power_station', 'harbor', 'airport', 'circular_farmland', 'commercial_area',
-    }),
-}  # fmt: skip
+    'tanks': (
+        {'storage_tank'},
+        {
+            'industrial_area',
+            'thermal_power_station',
+            'harbor',
+            'airport',
+            'circular_farmland',
+            'commercial_area',
+        },
+    ),
+}
 """Objects: scenes that hold them, and scenes that may hold them and are left out."""
+COUNTERPARTS = {
+    'AnnualCrop': 'crops',
+    'Forest': 'trees',
+    'Industrial': 'built',
+    'Pasture': 'grass',
+    'PermanentCrop': 'crops',
+    'Residential': 'built',
+    'River': 'water',
+    'SeaLake': 'water',
+}
+"""Labels of patches, and the class of Dynamic World that stands for them."""
 
 
 def ece(scores: torch.Tensor, right: torch.Tensor) -> float:
@@ -49,7 +84,8 @@ def ece(scores: torch.Tensor, right: torch.Tensor) -> float:
 def answers(name: str, folder: Path, seen: Iterable[Path]) -> dict[str, object]:
     """Accuracy per kind and calibration error on images that lie elsewhere than those of `seen`."""
     model = geores.load_model(name)
-    assert isinstance(model, VQAModel) and model.card.answer_encoding  # noqa: S101
+    if not isinstance(model, VQAModel) or model.card.answer_encoding is None:
+        raise SystemExit(f'{name} answers no questions')
     plain = VQAModel(replace(model.card, calibration=None), model.network)
     variant = model.card.answer_encoding['variant']
     data = RSVQA(folder, variant, size=model.card.input_size)  # type: ignore[arg-type]
@@ -132,6 +168,30 @@ def objects(name: str, folder: Path, count: int) -> dict[str, object]:
     }
 
 
+def patches(name: str, folder: Path) -> dict[str, object]:
+    """Share of pixels per label of a patch that have its class, and calibration error of all of them."""
+    model = geores.load_model(name)
+    plain = Model(replace(model.card, calibration=None), model.network)
+    table = pd.read_csv(folder / 'labels.csv').dropna()
+    table = table[table['label'].isin(COUNTERPARTS)]
+    images = []
+    for file in table['file']:
+        with rasterio.open(folder / 'images' / file) as source:
+            order = [source.descriptions.index(band) + 1 for band in model.card.bands]
+            images.append(source.read(order).astype(np.float32))
+    wanted = [model.labels.index(COUNTERPARTS[label]) for label in table['label']]
+    truth = torch.tensor(wanted)[:, None, None].expand(-1, 20, 20)
+    found: dict[str, object] = {'patches': len(images)}
+    for which, one in (('ece_after', model), ('ece_before', plain)):
+        scores = torch.from_numpy(one.predict(np.stack(images), batch_size=16))[:, :, 22:42, 22:42]
+        best, said = scores.max(1)
+        found[which] = ece(best.flatten(), (said == truth).flatten())
+    right = (said == truth).double().mean((1, 2)).numpy()
+    found['accuracy'] = round(float(right.mean()), 4)
+    found['by_label'] = pd.Series(right).groupby(table['label'].to_numpy()).mean().round(4).to_dict()
+    return found
+
+
 def shrink(path: Path, size: int) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image.convert('RGB').resize((size, size), Image.Resampling.BOX)).transpose(2, 0, 1)
@@ -139,16 +199,19 @@ def shrink(path: Path, size: int) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('job', choices=('answers', 'objects'))
+    parser.add_argument('job', choices=('answers', 'objects', 'patches'))
     parser.add_argument('bundle')
     parser.add_argument('folder', type=Path)
     parser.add_argument('--seen', nargs='*', type=Path, default=[])
     parser.add_argument('--images', type=int, default=20)
     given = parser.parse_args()
     if given.job == 'answers':
-        print(json.dumps(answers(given.bundle, given.folder, given.seen), indent=1))
+        found = answers(given.bundle, given.folder, given.seen)
+    elif given.job == 'objects':
+        found = objects(given.bundle, given.folder, given.images)
     else:
-        print(json.dumps(objects(given.bundle, given.folder, given.images), indent=1))
+        found = patches(given.bundle, given.folder)
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == '__main__':
