@@ -23,8 +23,8 @@ WEIGHTS = Path(__file__).parent / 'weights'
 # What turns a card of one format version into the next: {1: one_to_two, ...}.
 # Version 2 added what only VQA models have: tokenizer, answer encoding and encoder; the range of
 # display; and how tiles were cut. Version 3 added what per-pixel models have (context, alignment), a
-# logarithm before normalisation, and colours. Version 4 added the limits of a model, and the calibration error
-# before and after the temperature.
+# logarithm before normalisation, and colours. Version 4 added where a model fails, and its calibration
+# error without and with the temperature.
 _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda data: data | {'format_version': 2},
     2: lambda data: data | {'format_version': 3},

@@ -15,6 +15,7 @@ from geores.evaluation import blind
 from geores.evaluation.answer_report import conventions
 from geores.evaluation.prediction_file import read_answer
 from geores.evaluation.predictions import MISSING, UNREADABLE, evaluate_predictions, hash_questions
+from geores.questions.grammar import parse
 from geores.vqa.answers import AnswerEncoding
 
 from .fixtures import hold_files
@@ -201,6 +202,31 @@ def test_the_hash_is_of_the_questions_alone(asked, tmp_path, say):
     rows = first.predictions
     assert hash_questions(rows.sample(frac=1, random_state=0)) == first.provenance['split_sha256']
     assert hash_questions(rows.assign(raw_answer='no')) != first.provenance['split_sha256']
+
+
+# --- questions for a system
+
+
+def test_listed_questions_come_back_as_predictions(geores, asked, tmp_path):
+    """Every line with an answer is a prediction; other wordings ask the same."""
+    file = tmp_path / 'questions.jsonl'
+    answer = geores('questions', 'list', asked, '--out', file, '--paraphrases', 3)
+    assert answer.code == 0, answer.err
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    own = [one for one in records if 'paraphrase' not in one]
+    assert len(own) == 20
+    assert len(records) > 2 * len(own)
+    asks = {one['question_id']: parse(one['question']) for one in own}
+    texts = [(one['question_id'], one['question'].lower()) for one in records]
+    assert len(set(texts)) == len(texts)
+    assert all(parse(one['question']) == asks[one['question_id']] for one in records)
+    said = truth(asked)
+    lines = [json.dumps(one | {'answer': said[int(one['question_id'])]}) for one in records]
+    file.write_text('\n'.join(lines))
+    found = evaluate_predictions(file, asked, bootstrap=0)
+    assert found.metrics['accuracy'] == found.metrics['paraphrase_accuracy'] == 1
+    refused = geores('questions', 'list', asked, '--out', file)
+    assert (refused.code, refused.err.count('\n')) == (2, 1)
 
 
 # --- command line, files

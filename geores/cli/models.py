@@ -128,7 +128,8 @@ def _card(bundle: 'Bundle') -> 'Table':
         told = card.calibration
         table.add_row(
             'calibration error',
-            f'{told["ece_after"]:.3f}, {told["ece_before"]:.3f} without the temperature ({told["measured_on"]})',
+            f'{told["ece_after"]:.3f}, and {told["ece_before"]:.3f} without the temperature '
+            f'({told["measured_on"]})',
         )
     table.add_row('trained on', card.training_data)
     table.add_row('licence', card.licence)

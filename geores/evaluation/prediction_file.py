@@ -1,8 +1,9 @@
-"""A file with the answers of any system: reading it, and finding the question that each answers."""
+"""Files for any system: the questions it is to answer, and its answers, each matched with its question."""
 
 import json
+import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,8 +15,9 @@ from geores.vqa.answers import AnswerEncoding
 
 if TYPE_CHECKING:
     from geores.datasets import RSVQA
+    from geores.datasets._module import Pixels
 
-__all__ = ['Prediction', 'match_questions', 'read_answer', 'read_predictions']
+__all__ = ['Prediction', 'match_questions', 'no_image', 'read_answer', 'read_predictions', 'write_questions']
 
 IDS, ANSWERS = ('question_id', 'id'), ('prediction', 'predicted', 'answer')
 """Keys of a question's id and of the answer to it; the first that is there counts."""
@@ -24,6 +26,101 @@ _NUMBER = re.compile(r'(\d[\d,]*)(?:\.0+)? ?(?:m2)?')
 # Not the first number of a range, such as '10-100' or '10 to 100'.
 _LEADING_NUMBER = re.compile(r'(\d[\d,]*)(?:\.0+)?(?: ?m2)?(?=[\s,;:])(?! ?(?:-|to\b|or\b))')
 _FIRST_WORD = re.compile(r'(\w*).*', re.DOTALL)
+
+
+def write_questions(
+    folders: Sequence[str | PathLike[str]],
+    path: str | PathLike[str],
+    *,
+    split: str = 'all',
+    paraphrases: int = 0,
+    overwrite: bool = False,
+) -> tuple[int, int]:
+    """Write the questions of RSVQA that a system is to answer, without their answers.
+
+    Each line has `question_id`, `image`, `type` and `question`, those in other words `paraphrase` too: the
+    file that `read_predictions` takes, once each line has an `answer`. Other words are those of the grammar
+    by which the questions were made; questions that it does not parse get none.
+
+    Args:
+        folders: folders in a layout of RSVQA.
+        path: JSON lines to write.
+        split: 'all' or an official part.
+        paraphrases: most other wordings of each question.
+        overwrite: replace a file that stands there.
+
+    Returns:
+        Number of questions, and of paraphrases.
+
+    Raises:
+        UsageError: if an argument cannot be used, or the file exists.
+        WriteError: if the file could not be written.
+    """
+    from geores.datasets import RSVQA
+    from geores.io.whole_files import check_free, whole_files
+
+    if paraphrases < 0:
+        raise UsageError(f'paraphrases has to be 0 or more, not {paraphrases}')
+    check_free([Path(path)], overwrite=overwrite)
+    # LR takes counts and areas as numbers and as names of classes.
+    data = RSVQA(
+        [Path(folder) for folder in folders], 'lr', None if split == 'all' else split, reader=no_image
+    )
+    several = len(folders) > 1
+    reworded = 0
+    with whole_files([Path(path)]) as (partial,), partial.open('w', encoding='utf-8') as file:
+        for name, question in zip(data.ids, data.questions, strict=True):
+            record = {
+                'question_id': name if several else question.id,
+                'image': question.image,
+                'type': question.type,
+                'question': question.text,
+            }
+            file.write(json.dumps(record, ensure_ascii=False) + '\n')
+            for number, text in enumerate(_other_words(question.text, paraphrases), 1):
+                reworded += 1
+                other = record | {'question': text, 'paraphrase': number}
+                file.write(json.dumps(other, ensure_ascii=False) + '\n')
+    return len(data), reworded
+
+
+def _other_words(text: str, most: int) -> list[str]:
+    """Other wordings of a question, of as many templates as there are; the same ones each time."""
+    from geores.questions.forms import QuestionError
+    from geores.questions.grammar import STYLES, parse, phrase, wordings
+
+    if not most:
+        return []
+    try:
+        form = parse(text)
+    except QuestionError:
+        return []
+    found: dict[str, list[str]] = {}
+    taken = {_letters(text)}
+    for style in STYLES:
+        for wording in wordings(form, style):
+            other = phrase(form, wording)
+            if _letters(other) not in taken:
+                taken.add(_letters(other))
+                found.setdefault(wording.template, []).append(other)
+    draw = random.Random(text)  # noqa: S311 - no secret
+    for texts in found.values():
+        draw.shuffle(texts)
+    # One of each template before a second of any: other words tell more than another ending.
+    ranked = [texts[place] for place in range(most) for texts in found.values() if place < len(texts)]
+    return ranked[:most]
+
+
+def no_image(name: str) -> 'Pixels':
+    """Stand where images are read: questions are listed and answers scored without them.
+
+    Args:
+        name: id of the image.
+
+    Raises:
+        DatasetError: always.
+    """
+    raise DatasetError(f'image {name} is not read here')
 
 
 class Prediction(NamedTuple):

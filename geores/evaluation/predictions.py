@@ -21,17 +21,22 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from geores.errors import DatasetError, UsageError
+from geores.errors import UsageError
 from geores.evaluation.answer_report import AnswerReport, plain_name
 from geores.evaluation.blind import answer_blindly
-from geores.evaluation.prediction_file import Prediction, match_questions, read_answer, read_predictions
+from geores.evaluation.prediction_file import (
+    Prediction,
+    match_questions,
+    no_image,
+    read_answer,
+    read_predictions,
+)
 from geores.evaluation.questions import PARTS, Folders, find_lessons, question_folders
 from geores.vqa.answers import Style, Variant
 from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY
 
 if TYPE_CHECKING:
     from geores.datasets import RSVQA
-    from geores.datasets._module import Pixels
 
 __all__ = [
     'PredictionsEvaluation',
@@ -210,7 +215,7 @@ class PredictionsEvaluator:
         said = read_predictions(predictions)
         folders = question_folders(data)
         chosen, why = _variant(folders, variant)
-        options: dict[str, Any] = {'variant': chosen, 'answers': style, 'reader': _no_image}
+        options: dict[str, Any] = {'variant': chosen, 'answers': style, 'reader': no_image}
         dataset = RSVQA(folders, split=None if split == 'all' else split, **options)
         answers, notes = match_questions(predictions, dataset, said)
         teacher, others = dataset, []
@@ -336,11 +341,6 @@ def evaluate_predictions(
     if out is not None:
         found.save(out, overwrite=overwrite)
     return found
-
-
-def _no_image(name: str) -> 'Pixels':
-    """Stands where images are read: predictions are scored without them."""
-    raise DatasetError(f'image {name} is not read: predictions are scored without images')
 
 
 def _variant(folders: list[Path], given: str | None) -> tuple[Variant, str]:
