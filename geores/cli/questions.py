@@ -282,7 +282,7 @@ def list_questions(
 
     asked, reworded = write_questions(data, out, split=split, paraphrases=paraphrases, overwrite=overwrite)
     print(
-        f'{out}: {asked:,} questions, {reworded:,} of them in other words too'
+        f'{out}: {asked:,} questions, and {reworded:,} of these in other words'
         if reworded
         else f'{out}: {asked:,} questions'
     )
