@@ -186,8 +186,8 @@ def evaluate(
     from geores.evaluation.run import prepare
 
     if predictions is not None:
-        given = {'labels': labels, 'column': column, 'bands': bands, 'mode': mode, 'label_map': label_map}
-        given |= reben | tiles | {'ignore_unknown': ignore_unknown}
+        given: dict[str, object] = {'labels': labels, 'column': column, 'bands': bands, 'mode': mode}
+        given |= {**reben, **tiles, 'label_map': label_map, 'ignore_unknown': ignore_unknown}
         _score(
             predictions,
             [model, *folders],
