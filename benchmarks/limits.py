@@ -135,7 +135,7 @@ def objects(name: str, folder: Path, count: int) -> dict[str, object]:
     temperature = model.card.calibration['temperature'] if model.card.calibration else 1.0
     rows, decided, truths = {}, [], []
     for label, (hold, may_hold) in SURE.items():
-        column = model.labels.index(label)
+        column = model.card.labels.index(label)
         kept = torch.tensor([path.parent.name not in may_hold for path in paths])
         truth = torch.tensor([path.parent.name in hold for path in paths])[kept]
         value = scores[kept, column]
@@ -168,18 +168,18 @@ def objects(name: str, folder: Path, count: int) -> dict[str, object]:
     }
 
 
-def patches(name: str, folder: Path) -> dict[str, object]:
+def patches(name: str, folder: Path, step: int) -> dict[str, object]:
     """Share of pixels per label of a patch that have its class, and calibration error of all of them."""
     model = geores.load_model(name)
     plain = Model(replace(model.card, calibration=None), model.network)
     table = pd.read_csv(folder / 'labels.csv').dropna()
-    table = table[table['label'].isin(COUNTERPARTS)]
+    table = table[table['label'].isin(COUNTERPARTS)].iloc[::step]
     images = []
     for file in table['file']:
         with rasterio.open(folder / 'images' / file) as source:
             order = [source.descriptions.index(band) + 1 for band in model.card.bands]
             images.append(source.read(order).astype(np.float32))
-    wanted = [model.labels.index(COUNTERPARTS[label]) for label in table['label']]
+    wanted = [model.card.labels.index(COUNTERPARTS[label]) for label in table['label']]
     truth = torch.tensor(wanted)[:, None, None].expand(-1, 20, 20)
     found: dict[str, object] = {'patches': len(images)}
     for which, one in (('ece_after', model), ('ece_before', plain)):
@@ -204,13 +204,14 @@ def main() -> None:
     parser.add_argument('folder', type=Path)
     parser.add_argument('--seen', nargs='*', type=Path, default=[])
     parser.add_argument('--images', type=int, default=20)
+    parser.add_argument('--step', type=int, default=1, help='of patches: every how many-th is taken')
     given = parser.parse_args()
     if given.job == 'answers':
         found = answers(given.bundle, given.folder, given.seen)
     elif given.job == 'objects':
         found = objects(given.bundle, given.folder, given.images)
     else:
-        found = patches(given.bundle, given.folder)
+        found = patches(given.bundle, given.folder, given.step)
     print(json.dumps(found, indent=1))
 
 

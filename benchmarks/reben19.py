@@ -117,7 +117,7 @@ def compare(root: Path, scores: Path, bundle: Path) -> None:
     data = ReBEN(root, 'test', model.card.bands)
     wanted = model.predict(data.read_batch(range(len(data))), batch_size=32)
     with rasterio.open(scores) as file:
-        found = file.read().reshape(len(model.labels), -1).T
+        found = file.read().reshape(len(model.card.labels), -1).T
     places = [one.row * ACROSS + one.column for one in map(PatchId.parse, data.ids)]
     print(f'{len(data)} cells, largest difference of a score {abs(found[places] - wanted).max():.2e}')
 

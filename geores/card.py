@@ -95,8 +95,8 @@ class ModelCard:
         calibration: `{'temperature': value}` by which logits are divided, if calibrated; where known with the
             expected calibration error without and with it, `ece_before` and `ece_after`, and what they were
             `measured_on`.
-        limits: where the model fails: `figure` (name of a figure of labels or answers), the labels with the
-            `worst` values of it (label -> value), what it was `measured_on`, and sentences on what its
+        limits: where the model fails: `figure` (name of a figure), the labels or kinds of questions with the
+            `worst` values of it (name -> value), what it was `measured_on`, and sentences on what its
             training has not seen (`unseen`).
         tiles: how tiles of scenes were cut for training: options of `geores.datasets.SceneTiles` (`stride`,
             `placement`, `resolution`, `min_share`, `min_valid`), by which `split_id` can be made again.
