@@ -189,9 +189,9 @@ def test_f1_of_each_label_over_the_folds():
         )
         for _ in range(3)
     ]
-    found = cross_validated(folds, '3-fold').f1
+    found = cross_validated(folds, '3-fold').f1.numpy()
     said = torch.cat([fold.values.argmax(1) for fold in folds])
     truth = torch.cat([fold.target for fold in folds])
-    wanted = reference.f1_score(truth, said, labels=[0, 1, 2], average=None)
+    wanted = reference.f1_score(truth.numpy(), said.numpy(), labels=[0, 1, 2], average=None)
     np.testing.assert_allclose(found[:3], wanted, atol=1e-6)
     assert np.isnan(found[3])
