@@ -150,10 +150,16 @@ def test_models(geores):
         whole = geores('models', card['name'])
         for word in ('labels', 'bands', 'licence'):
             assert word in whole.out, card['name']
-    assert 'never seen' in geores('models', 'aerial-rgb').out
     refused = geores('models', 'sentinel3')
     assert (refused.code, refused.err.count('\n')) == (2, 1)
     assert 'sentinel2' in refused.err
+
+
+@pytest.mark.parametrize('name', ['aerial-rgb', 'landcover', 'vqa-aerial', 'vqa-sentinel2'])
+def test_shipped_bundles_say_where_they_fail(geores, name):
+    answer = geores('models', name)
+    for word in ('weakest', 'never seen', 'calibration error'):
+        assert word in answer.out
 
 
 def test_info(geores, scene, tmp_path):
