@@ -141,7 +141,7 @@ def test_debug_shows_a_traceback(tmp_path):
 def test_models(geores):
     answer = geores('models')
     assert answer.code == 0
-    for word in ('labels', 'bands', 'what it is for'):
+    for word in ('labels', 'bands', 'bundle', 'weakest'):
         assert word in answer.out
     assert max(map(len, answer.out.splitlines())) <= 80
     for card in geores('models', '--json').records:

@@ -1,6 +1,7 @@
 """`geores models`: the bundles that are known by name, and the card of each."""
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,8 @@ ANSWERS = {
     'vqa': 'answers to questions',
 }
 """What a model gives, by its task."""
+LICENCE = 20
+"""Letters of a licence's first words that are a use, such as 'Academic use'."""
 WORST = 2
 """Labels that the table of all bundles names as the worst ones."""
 
@@ -76,9 +79,9 @@ def _overview(bundles: 'list[Bundle]') -> 'Table':
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, show_lines=True, pad_edge=False)
-    table.add_column('bundle', no_wrap=True, overflow='fold')
-    for head, ratio in (('what it is for', 5), ('takes', 3), ('labels', 3), ('weakest', 4)):
+    table = Table(box=box.SIMPLE_HEAD, show_lines=True, pad_edge=False, expand=True)
+    table.add_column('bundle', no_wrap=True)
+    for head, ratio in (('what it is for', 5), ('takes', 4), ('labels', 3), ('weakest', 4)):
         table.add_column(head, ratio=ratio, overflow='fold')
     for bundle in bundles:
         card = bundle.card
@@ -88,9 +91,10 @@ def _overview(bundles: 'list[Bundle]') -> 'Table':
 
 
 def _purpose(card: 'ModelCard') -> str:
-    """The first sentence of the description, and whose the bundle is where the licence restricts its use."""
-    first = card.description.split('. ')[0].rstrip('.')
-    return f'{first} (licence: {card.licence.split(":")[0].rstrip(".")})' if ':' in card.licence else first
+    """The first clause of the description, and in short a licence that restricts use."""
+    first = re.split(r'[.:] | \(', card.description)[0].rstrip('.')
+    use, restricted, _ = card.licence.partition(': ')
+    return f'{first} ({use.lower()})' if restricted and len(use) < LICENCE else first
 
 
 def _taken(card: 'ModelCard') -> str:
@@ -103,7 +107,8 @@ def _weakest(card: 'ModelCard') -> str:
     if not card.limits or not card.limits.get('worst'):
         return 'not measured'
     worst = sorted(card.limits['worst'].items(), key=lambda pair: float(pair[1]))[:WORST]
-    return f'{card.limits["figure"]}: ' + ', '.join(f'{label} {value:.2f}' for label, value in worst)
+    shown = ', '.join(f'{label.replace("_", " ")} {value:.2f}' for label, value in worst)
+    return f'{shown} ({card.limits["figure"]})'
 
 
 def _card(bundle: 'Bundle') -> 'Table':
