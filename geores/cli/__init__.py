@@ -17,7 +17,6 @@ from geores.cli import (
     evaluate,
     finetune,
     info,
-    models,
     questions,
     sample,
     split,
@@ -60,7 +59,7 @@ app.add_typer(convert.app, name='convert')
 app.command(name='evaluate')(evaluate.evaluate)
 app.command(name='finetune')(finetune.finetune)
 app.command(name='info')(info.info)
-app.command(name='models')(models.models)
+app.command(name='models')(info.models)
 app.add_typer(questions.app, name='questions')
 app.command(name='sample')(sample.sample)
 app.command(name='split')(split.split)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from geores.cli.common import print_messages
-from geores.cli.models import HEADLINE_METRICS
+from geores.cli.info import HEADLINE_METRICS
 from geores.errors import UsageError
 
 __all__ = ['train']

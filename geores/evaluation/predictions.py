@@ -299,7 +299,10 @@ class PredictionsEvaluator:
             predictions=frame,
             rewordings=pd.DataFrame(rewordings, columns=columns),
             provenance=dict(self.provenance) | hashed,
-            notes=(*self.notes, *_first_words(by_first)),
+            notes=(
+                *self.notes,
+                *[f'{by_first:,} answers are read by their first word alone'] * bool(by_first),
+            ),
             warnings=_left_open(frame),
             replicates=self.replicates,
             seed=self.seed,
@@ -377,10 +380,6 @@ def _pixel_size(path: Path) -> float | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return None if match is None else float(match[1])
-
-
-def _first_words(count: int) -> tuple[str, ...]:
-    return (f'{count:,} answers are read by their first word alone',) if count else ()
 
 
 def _left_open(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
-from geores.evaluation.names import trained_on
+from geores.evaluation.split import trained_on
 from geores.vqa.answers import UNKNOWN
 from geores.vqa.comparison import kind_of
 
