@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from geores.card import ModelCard, list_models
     from geores.classification.classify import classify, classify_many
     from geores.classification.result import Classification
+    from geores.evaluation.predictions import evaluate_predictions
     from geores.evaluation.question_report import VQAEvaluation
     from geores.evaluation.report import Evaluation
     from geores.evaluation.run import evaluate
@@ -50,6 +51,7 @@ __all__ = [
     'classify',
     'classify_many',
     'evaluate',
+    'evaluate_predictions',
     'finetune',
     'list_models',
     'load_model',
@@ -76,6 +78,7 @@ _HOMES = {
     'classify': 'geores.classification.classify',
     'classify_many': 'geores.classification.classify',
     'evaluate': 'geores.evaluation.run',
+    'evaluate_predictions': 'geores.evaluation.predictions',
     'finetune': 'geores.training.finetune',
     'list_models': 'geores.card',
     'load_model': 'geores.bundle',

@@ -17,17 +17,19 @@ from geores.card_fields import ACTIVATIONS, COLUMNS, FIELDS
 from geores.errors import BundleError
 from geores.io.whole_files import write_whole
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 CARD_FILE = 'card.json'
 WEIGHTS = Path(__file__).parent / 'weights'
 
 # What turns a card of one format version into the next: {1: one_to_two, ...}.
 # Version 2 added what only VQA models have: tokenizer, answer encoding and encoder; the range of
 # display; and how tiles were cut. Version 3 added what per-pixel models have (context, alignment), a
-# logarithm before normalisation, and colours.
+# logarithm before normalisation, and colours. Version 4 added where a model fails, and its calibration
+# error without and with the temperature.
 _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda data: data | {'format_version': 2},
     2: lambda data: data | {'format_version': 3},
+    3: lambda data: data | {'format_version': 4},
 }
 
 # Fields that a card may leave out; they then have their default.
@@ -42,6 +44,7 @@ _OPTIONAL = frozenset(
         'display_stretch',
         'domain',
         'encoder',
+        'limits',
         'log_scale',
         'tiles',
         'tokenizer',
@@ -90,7 +93,12 @@ class ModelCard:
         colours: one per label, as '#rrggbb'; None takes the palette that knows the labels.
         domain: where and when its training images were taken, as far as known: `latitudes` (lowest and
             highest in degrees) and `months` (1 to 12). Scenes outside are said to be so.
-        calibration: `{'temperature': value}` by which logits are divided, if calibrated.
+        calibration: `{'temperature': value}` by which logits are divided, if calibrated; where known with the
+            expected calibration error without and with it, `ece_before` and `ece_after`, and what they were
+            `measured_on`.
+        limits: where the model fails: `figure` (name of a figure), the labels or kinds of questions with the
+            `worst` values of it (name -> value), what it was `measured_on`, and sentences on what its
+            training has not seen (`unseen`).
         tiles: how tiles of scenes were cut for training: options of `geores.datasets.SceneTiles` (`stride`,
             `placement`, `resolution`, `min_share`, `min_valid`, `layer`, `linear_s1`), by which `split_id`
             can be made again; and `dropped`, the classes that had too few tiles to be learnt.
@@ -138,7 +146,8 @@ class ModelCard:
     alignment: int = 1
     colours: tuple[str, ...] | None = None
     domain: Mapping[str, tuple[float, ...]] | None = None
-    calibration: Mapping[str, float] | None = None
+    calibration: Mapping[str, Any] | None = None
+    limits: Mapping[str, Any] | None = None
     tiles: Mapping[str, Any] | None = None
     tokenizer: Mapping[str, Any] | None = None
     answer_encoding: Mapping[str, str] | None = None

@@ -17,6 +17,7 @@ from geores.vqa.answers import AnswerEncoding
 __all__ = ['ACTIVATIONS', 'COLUMNS', 'FIELDS']
 
 Check = Callable[[Any], Any]
+_ERRORS = ('ece_before', 'ece_after')
 
 MOST_PIXELS = 4096
 """Largest side of a model's input: one batch of it has to fit into memory."""
@@ -173,14 +174,42 @@ def _arguments(value: object) -> dict[str, Any]:
     return arguments
 
 
-def _calibration(value: object) -> dict[str, float]:
+def _calibration(value: object) -> dict[str, Any]:
     calibration = _mapping(value)
-    if calibration.keys() != {'temperature'}:
-        raise ValueError("has to hold 'temperature' and nothing else")
-    temperature = _number(calibration['temperature'])
-    if temperature <= 0:
+    unknown = sorted(calibration.keys() - {'temperature', *_ERRORS, 'measured_on'})
+    if 'temperature' not in calibration or unknown:
+        raise ValueError(f"has to hold 'temperature', and may hold {', '.join(_ERRORS)} and measured_on")
+    checked: dict[str, Any] = {'temperature': _number(calibration['temperature'])}
+    if checked['temperature'] <= 0:
         raise ValueError('has a temperature that is not above 0')
-    return {'temperature': temperature}
+    for name in _ERRORS:
+        if name in calibration:
+            checked[name] = _number(calibration[name])
+            if not 0 <= checked[name] <= 1:
+                raise ValueError(f'has {name} outside of 0 to 1')
+    if 'measured_on' in calibration:
+        checked['measured_on'] = _text(calibration['measured_on'])
+    elif len(checked) > 1:
+        raise ValueError("has to say on what its errors were measured: 'measured_on'")
+    return checked
+
+
+def _limits(value: object) -> dict[str, Any]:
+    limits = _mapping(value)
+    unknown = sorted(limits.keys() - {'figure', 'worst', 'measured_on', 'unseen'})
+    if unknown:
+        raise ValueError(f'has {unknown[0]!r}, and it holds figure, worst, measured_on and unseen')
+    checked: dict[str, Any] = {}
+    if limits.keys() & {'figure', 'worst', 'measured_on'}:
+        if not limits.keys() >= {'figure', 'worst', 'measured_on'}:
+            raise ValueError('has to name with its worst labels the figure and what it was measured on')
+        worst = _mapping(limits['worst'])
+        checked['figure'] = _text(limits['figure'])
+        checked['worst'] = {_text(label): _number(figure) for label, figure in worst.items()}
+        checked['measured_on'] = _text(limits['measured_on'])
+    if 'unseen' in limits:
+        checked['unseen'] = _names(limits['unseen'])
+    return checked
 
 
 def _tiles(value: object) -> dict[str, Any]:
@@ -305,6 +334,7 @@ FIELDS: dict[str, Check] = {
     'colours': _optional(_sequence(_colour)),
     'domain': _optional(_domain),
     'calibration': _optional(_calibration),
+    'limits': _optional(_limits),
     'tiles': _optional(_tiles),
     'tokenizer': _optional(_plain),
     'answer_encoding': _optional(_answer_encoding),

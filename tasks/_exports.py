@@ -1,6 +1,7 @@
 """Exports of tasks that label pixels or answer questions: their bundles are written when training ends."""
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -121,7 +122,11 @@ class ExportSegmentation(ExportBundle):
             rounded = {name: round(value, 4) for name, value in figures.items()}
             metrics[source] = {'split': f'{len(split.val)} validation images{used}', **rounded}
         task.forget()
-        return Evidence(None, metrics, split.id)
+        last = list(metrics.values())[-1:]
+        f1 = [
+            torch.tensor([figures.get(f'f1_{label}', math.nan) for label in task.labels]) for figures in last
+        ]
+        return Evidence(None, metrics, split.id, f1=f1[0] if f1 else None)
 
     def _more(self, task: SemanticSegmentation) -> dict[str, Any]:
         if self._context is None:
@@ -181,11 +186,28 @@ class ExportVQABundle(ExportBundle):
             thresholds=None,
             split_id=evidence.split_id,
             metrics=evidence.metrics,
+            limits=_limits(evidence, self.unseen),
             calibration=evidence.calibration,
             tokenizer=task.tokenizer.to_dict(),
             answer_encoding=data.dataset.encoding.to_dict(),
             encoder=task.encoder_spec,
         )
+
+
+def _limits(evidence: Evidence, unseen: Sequence[str]) -> dict[str, Any] | None:
+    """The accuracy of each kind of question, and what the training has not seen."""
+    limits: dict[str, Any] = {'unseen': tuple(unseen)} if unseen else {}
+    for figures in list(evidence.metrics.values())[-1:]:
+        kinds = {name.removeprefix('majority_accuracy_') for name in figures if _is_kind(name)}
+        worst = {kind: figures[f'accuracy_{kind}'] for kind in sorted(kinds) if f'accuracy_{kind}' in figures}
+        worst.pop('mean', None)
+        if worst:
+            limits |= {'figure': 'accuracy', 'worst': worst, 'measured_on': figures['split']}
+    return limits or None
+
+
+def _is_kind(name: str) -> bool:
+    return name.startswith('majority_accuracy_') and not name.endswith('_std')
 
 
 @torch.inference_mode()

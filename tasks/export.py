@@ -15,11 +15,14 @@ from geores.bundle import save_bundle
 from geores.card import ModelCard
 from geores.errors import OutputError, UsageError
 from geores.metrics import best_thresholds
+from geores.metrics.confusion import fbeta
 from geores.metrics.crossval import Evidence, Figures, Scores
 from geores.tasks.classification import SceneClassification
 
 _logger = logging.getLogger(__name__)
 
+WORST = 5
+"""Labels that a card names as the worst ones."""
 _DTYPES = {'float16': torch.float16, 'float32': torch.float32}
 
 
@@ -51,6 +54,7 @@ class ExportBundle(Callback):
         path: folder of the bundle; None puts it into the run folder, under the model's name.
         dtype: dtype in which to keep the weights.
         overwrite: replace a bundle that stands there.
+        unseen: sentences on what the training data do not show, for the card's limits.
     """
 
     task_type: ClassVar[type[LightningModule]] = SceneClassification
@@ -72,7 +76,9 @@ class ExportBundle(Callback):
         path: str | None = None,
         dtype: Literal['float16', 'float32'] = 'float16',
         overwrite: bool = False,
+        unseen: Sequence[str] = (),
     ) -> None:
+        self.unseen = tuple(unseen)
         self.text = {
             'name': name,
             'description': description,
@@ -212,7 +218,8 @@ class ExportBundle(Callback):
             *(['the thresholds'] if multi else []),
         ]
         metrics = _measure(scores, thresholds, chosen)
-        return Evidence(thresholds, metrics, trainer.datamodule.split.id)  # type: ignore[attr-defined]
+        f1 = fbeta(scores.right_and_wrong(thresholds))
+        return Evidence(thresholds, metrics, trainer.datamodule.split.id, f1=f1)  # type: ignore[attr-defined]
 
     def _card(self, trainer: Trainer, task: Any, evidence: Evidence) -> ModelCard:  # noqa: ANN401
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -235,8 +242,22 @@ class ExportBundle(Callback):
             thresholds=None if thresholds is None else tuple(thresholds.tolist()),
             split_id=evidence.split_id,
             metrics=evidence.metrics,
+            limits=self._limits(task.labels, evidence),
         )
         return ModelCard(**{**fields, **self._more(task)})
+
+    def _limits(self, labels: Sequence[str], evidence: Evidence) -> dict[str, Any] | None:
+        """The labels that the model answers worst, and what its training has not seen."""
+        limits: dict[str, Any] = {'unseen': self.unseen} if self.unseen else {}
+        if evidence.f1 is not None and evidence.metrics:
+            pairs = [
+                pair for pair in zip(labels, evidence.f1.tolist(), strict=True) if not math.isnan(pair[1])
+            ]
+            worst = sorted(pairs, key=lambda pair: pair[1])[:WORST]
+            measured_on = str(list(evidence.metrics.values())[-1]['split'])
+            rounded = {label: round(value, 4) for label, value in worst}
+            limits |= {'figure': 'f1', 'worst': rounded, 'measured_on': measured_on}
+        return limits or None
 
     def _more(self, task: Any) -> dict[str, Any]:  # noqa: ANN401 - a `task_type`
         """Further fields of the card, which only some tasks have."""

@@ -70,6 +70,11 @@ def test_any_card_loads_or_is_a_bundle_error(fields):
         ({'log_scale': 0}, ["'log_scale'", 'above 0']),
         ({'alignment': 0}, ["'alignment'", 'above 0']),
         ({'calibration': {'platt': 1}}, ["'calibration'", 'temperature']),
+        ({'calibration': {'temperature': 1, 'ece_after': 0.1}}, ["'calibration'", "'measured_on'"]),
+        ({'calibration': {'temperature': 1, 'ece_after': 2, 'measured_on': 'x'}}, ['ece_after']),
+        ({'limits': {'worst': {'a': 0.1}}}, ["'limits'", 'figure']),
+        ({'limits': {'weak': 1}}, ["'limits'", "'weak'"]),
+        ({'limits': {'unseen': 'snow'}}, ["'limits'", 'list']),
         ({'tiles': {'stride': 8, 'mask': 'x.tif'}}, ["'tiles'", "'mask'"]),
         ({'metrics': {'x': {'f1': 1}}}, ["'metrics'", "'split'"]),
         ({'architecture_kwargs': {'pretrained': True}}, ["'architecture_kwargs'", 'pretrained']),
@@ -86,6 +91,15 @@ def test_any_card_loads_or_is_a_bundle_error(fields):
 def test_bad_cards_name_file_and_field(bundle, fields, parts):
     change(bundle, **fields)
     fails(bundle, str(bundle), *parts)
+
+
+def test_a_card_says_where_the_model_fails(bundle):
+    limits = {'figure': 'f1', 'worst': {'a': 0.25}, 'measured_on': '9 images', 'unseen': ['snow', 'night']}
+    errors = {'temperature': 1.5, 'ece_before': 0.2, 'ece_after': 0.1, 'measured_on': '9 images'}
+    change(bundle, limits=limits, calibration=errors)
+    card = load_model(bundle).card
+    assert card.limits == limits | {'unseen': ('snow', 'night')}
+    assert card.calibration == errors
 
 
 def test_older_format_versions_are_upgraded(bundle, monkeypatch):

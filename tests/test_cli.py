@@ -142,11 +142,25 @@ def test_debug_shows_a_traceback(tmp_path):
 def test_models(geores):
     answer = geores('models')
     assert answer.code == 0
-    for word in ('labels', 'bands', 'licence'):
+    for word in ('labels', 'bands', 'bundle', 'weakest'):
         assert word in answer.out
+    assert max(map(len, answer.out.splitlines())) <= 80
     for card in geores('models', '--json').records:
         assert {'name', 'labels', 'bands', 'licence', 'metrics', 'thresholds'} <= card.keys()
         assert card['name'] in answer.out
+        whole = geores('models', card['name'])
+        for word in ('labels', 'bands', 'licence'):
+            assert word in whole.out, card['name']
+    refused = geores('models', 'sentinel3')
+    assert (refused.code, refused.err.count('\n')) == (2, 1)
+    assert 'sentinel2' in refused.err
+
+
+@pytest.mark.parametrize('name', ['aerial-rgb', 'landcover', 'vqa-aerial', 'vqa-sentinel2'])
+def test_shipped_bundles_say_where_they_fail(geores, name):
+    answer = geores('models', name)
+    for word in ('weakest', 'never seen', 'calibration error'):
+        assert word in answer.out
 
 
 def test_info(geores, scene, tmp_path):

@@ -81,8 +81,9 @@ def test_plots_of_few_and_of_many_labels(tmp_path, count):
         target=torch.arange(12) % count,
         known=np.ones(len(labels), bool),
     )
-    for name in ('confusion', 'reliability', 'thresholds'):
-        getattr(figures, f'write_{name}')(found, tmp_path / f'{name}.png')
+    names = ('confusion', 'reliability', 'threshold', 'precision_recall')
+    found.plot({f'{name}_plot': tmp_path / f'{name}.png' for name in names})
+    for name in names:
         assert (tmp_path / f'{name}.png').stat().st_size > 1000
 
 

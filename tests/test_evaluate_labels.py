@@ -8,8 +8,8 @@ import pytest
 
 import geores as package
 from geores.errors import UsageError
-from geores.evaluation.data import find_datasets
-from geores.evaluation.names import meanings, trained_on
+from geores.evaluation.data import find_datasets, meanings
+from geores.evaluation.split import trained_on
 from geores.splits import stratified_split
 
 from .evaluate_fixtures import images, make_bundle, make_images, single  # noqa: F401 - fixtures

@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score
 import geores as package
 from geores.datasets import RSVQA, RSVQADataModule
 from geores.errors import UsageError
-from geores.evaluation import question_evaluate
+from geores.evaluation import blind
 from geores.metrics.vqa import numeric_error
 from geores.vqa.answers import AnswerEncoding
 
@@ -33,7 +33,7 @@ needs_configilm = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def few_epochs(monkeypatch):
     """The question-only model learns twenty questions anew in each fold."""
-    monkeypatch.setattr(question_evaluate, 'EPOCHS', 4)
+    monkeypatch.setattr(blind, 'EPOCHS', 4)
 
 
 @pytest.fixture(scope='module')
@@ -139,7 +139,7 @@ def test_intervals_draw_images(vqa, asked):
 
 def test_no_image_teaches_the_majority_its_own_answers(vqa, tmp_path, monkeypatch):
     """Each of two images has an answer of its own, which the other cannot teach."""
-    monkeypatch.setattr(question_evaluate, 'EPOCHS', 80)
+    monkeypatch.setattr(blind, 'EPOCHS', 80)
     parts = write_plain(tmp_path / 'two', columns=(0, 2), suffix='.tif')
     parts['answers'][1]['answer'] = 'no'
     write_json(tmp_path / 'two', '', parts)
@@ -151,7 +151,7 @@ def test_no_image_teaches_the_majority_its_own_answers(vqa, tmp_path, monkeypatc
 
 
 def test_a_training_folder_teaches(vqa, asked, tmp_path, geores, monkeypatch):
-    monkeypatch.setattr(question_evaluate, 'EPOCHS', 80)
+    monkeypatch.setattr(blind, 'EPOCHS', 80)
     parts = write_plain(tmp_path / 'more', columns=(20, 22, 24), suffix='.tif')
     for answer in parts['answers'][1::4]:
         answer['answer'] = 'no'
@@ -200,16 +200,16 @@ def test_the_split_of_the_card(encoder, asked, tmp_path, monkeypatch):
 
 def test_the_question_only_model_learns_what_questions_say(monkeypatch):
     """Roads are always there and barns never; a question that the grammar does not parse is looked up."""
-    monkeypatch.setattr(question_evaluate, 'EPOCHS', 80)
+    monkeypatch.setattr(blind, 'EPOCHS', 80)
     lessons = [('Is there a road?', 'presence', 'yes'), ('Is there a barn?', 'presence', 'no')] * 40
     lessons += [('What now', 'other', 'maybe')]
     asked = ['Is a barn present?', 'Is a road present in the image?', 'what now?', 'Never heard']
     kinds = ['presence', 'presence', 'other', 'presence']
     columns = [list(column) for column in zip(*lessons, strict=True)]
-    said = question_evaluate.answer_without_images(*columns, asked, kinds)
+    said = blind.answer_without_images(*columns, asked, kinds)
     assert said[:3] == ['no', 'yes', 'maybe']
     assert said[3] in {'yes', 'no'}
-    assert question_evaluate.answer_without_images(*columns, asked, kinds) == said
+    assert blind.answer_without_images(*columns, asked, kinds) == said
 
 
 # --- files and the command

@@ -9,6 +9,7 @@ from sklearn import metrics as reference
 
 from geores import metrics
 from geores.errors import UsageError
+from geores.metrics.crossval import Scores, cross_validated
 
 
 @st.composite
@@ -175,3 +176,22 @@ def test_bad_arguments():
         metrics.fbeta(metrics.count_labels(scores, target), beta=0)
     with pytest.raises(UsageError, match='sample'):
         metrics.best_thresholds(torch.empty(0, 2), torch.empty(0, 2))
+
+
+def test_f1_of_each_label_over_the_folds():
+    """Pooled over folds by scikit-learn; a label that no image has is left open."""
+    draw = np.random.default_rng(0)
+    folds = [
+        Scores(
+            torch.from_numpy(draw.dirichlet(np.ones(4), 30)),
+            torch.from_numpy(draw.integers(0, 3, 30)),
+            ['a'] * 30,
+        )
+        for _ in range(3)
+    ]
+    found = cross_validated(folds, '3-fold').f1.numpy()
+    said = torch.cat([fold.values.argmax(1) for fold in folds])
+    truth = torch.cat([fold.target for fold in folds])
+    wanted = reference.f1_score(truth.numpy(), said.numpy(), labels=[0, 1, 2], average=None)
+    np.testing.assert_allclose(found[:3], wanted, atol=1e-6)
+    assert np.isnan(found[3])

@@ -122,6 +122,9 @@ def test_multi_label_from_images_to_bundle(scenes, capsys, tmp_path):
     assert card.metrics['all']['split'].startswith('8 validation images')
     assert 'thresholds' in card.metrics['all']['split']
     assert card.metrics['all']['ap_macro'] > 0.7
+    assert card.limits['figure'] == 'f1'
+    assert set(card.limits['worst']) <= set(card.labels)
+    assert card.limits['measured_on'] == card.metrics['all']['split']
     dark = model.predict(np.full((1, 3, SIZE, SIZE), 30.0))[0, 0]
     light = model.predict(np.full((1, 3, SIZE, SIZE), 200.0))[0, 0]
     assert dark > light

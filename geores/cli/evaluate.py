@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from geores.evaluation.question_report import VQAEvaluation
+    from geores.evaluation.answer_report import AnswerReport
+    from geores.evaluation.files import Report
     from geores.evaluation.report import Evaluation
 
 __all__ = ['evaluate']
@@ -37,6 +38,21 @@ FIGURES = {
     'recall_micro': 'recall, micro',
     'ece': 'expected calibration error',
 }
+CONVENTIONS = {
+    'accuracy': 'all (OA)',
+    'accuracy_mean': 'all, mean of kinds (AA)',
+    'accuracy_without_count': 'without counts (OA)',
+    'accuracy_mean_without_count': 'without counts (AA)',
+    'accuracy_closed': 'yes or no, rural or urban (OA)',
+    'accuracy_mean_closed': 'yes or no, rural or urban (AA)',
+}
+"""Accuracies by which questions count, on which published figures differ."""
+SHARES = {
+    'ece': 'expected calibration error',
+    'answered': 'share of questions that are answered',
+    'paraphrase_agreement': 'share of reworded questions whose wordings all get one answer',
+    'paraphrase_accuracy': 'share of reworded questions whose wordings are all answered right',
+}
 _WIDEST = 32
 HEADS = {
     'support': 'support',
@@ -55,16 +71,19 @@ HEADS = {
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar='MODEL', help='Name or path of a bundle.')],
+    model: Annotated[
+        str,
+        typer.Argument(metavar='MODEL', help='Name or path of a bundle; left out with --predictions.'),
+    ],
     data: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar='DATA...',
             help='Folder with one folder per class; folder of GeoTIFF patches with labels.csv; BigEarthNet '
             'v2.0 (reBEN); or scenes, with --labels. For a model that answers questions: folder in the '
             'layout of RSVQA.',
         ),
-    ],
+    ] = None,
     labels: Annotated[str | None, Option(help='Vector file of polygons or points over the scenes.')] = None,
     column: Annotated[str | None, Option(help='Its column of classes.')] = None,
     resolution: Annotated[
@@ -117,6 +136,18 @@ def evaluate(
             '--ignore-unknown', help='Leave out labels, or kinds of questions, that the model does not know.'
         ),
     ] = False,
+    predictions: Annotated[
+        Path | None,
+        Option(
+            metavar='FILE',
+            help='Of questions: answers of any system, in place of MODEL: JSON lines with question_id and '
+            'answer.',
+        ),
+    ] = None,
+    variant: Annotated[
+        str | None,
+        Option(help='Of --predictions: lr, hr or xben, by which answers are binned [as DATA says].'),
+    ] = None,
     metadata: Annotated[
         Path | None, Option(help='metadata.parquet of reBEN, if it is not beside the patches.')
     ] = None,
@@ -134,7 +165,16 @@ def evaluate(
     quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='Print one JSON object.')] = False,
 ) -> None:
-    """Measure how well MODEL answers on labelled DATA."""
+    """Measure how well MODEL, or any system's --predictions, answer on labelled DATA."""
+    if predictions is None and not data:
+        raise UsageError(
+            'DATA is missing: geores evaluate MODEL DATA, or geores evaluate DATA --predictions FILE'
+        )
+    if predictions is None and variant is not None:
+        raise UsageError(
+            '--variant goes with --predictions: a bundle says on its card how answers are binned'
+        )
+    folders = data or []
     tiles = {
         'resolution': resolution,
         'stride': stride,
@@ -147,11 +187,30 @@ def evaluate(
     from geores.evaluation.report import Evaluation
     from geores.evaluation.run import prepare
 
+    if predictions is not None:
+        given: dict[str, object] = {'labels': labels, 'column': column, 'bands': bands, 'mode': mode}
+        given |= {**reben, **tiles, 'label_map': label_map, 'ignore_unknown': ignore_unknown}
+        _score(
+            predictions,
+            [model, *folders],
+            {name: value for name, value in given.items() if value},
+            {
+                'split': split,
+                'train': train or None,
+                'variant': variant,
+                'bootstrap': bootstrap,
+                'seed': seed,
+            },
+            out,
+            overwrite=overwrite,
+            as_json=as_json,
+        )
+        return
     # What is said of scenes goes on only where it is said: other data take no such options.
     said = {name: v for name, v in (('sensor', sensor), ('offset', offset)) if v not in {None, 'auto'}}
     evaluator = prepare(
         model,
-        data,
+        folders,
         labels=labels,
         column=column,
         bands=listed(bands),
@@ -172,17 +231,41 @@ def evaluate(
     )
     if out is not None:
         evaluator.check_output(out, overwrite=overwrite)
-    with progress_bar(evaluator.model.name, shown=not as_json, quiet=quiet, unit='images') as progress:
+    with progress_bar(evaluator.name, shown=not as_json, quiet=quiet, unit='images') as progress:
         found = evaluator.run(progress)
     paths = {} if out is None else found.save(out, overwrite=overwrite)
     _print_notes(found)
     if as_json:
         _print_json(found, paths)
+    elif isinstance(found, Evaluation):
+        _print_labels(found, paths)
     else:
-        if isinstance(found, Evaluation):
-            _print_labels(found, paths)
-        else:
-            _print_answers(found, paths)
+        _print_answers(found, paths)
+
+
+def _score(
+    predictions: Path,
+    folders: list[str],
+    given: dict[str, object],
+    options: dict[str, Any],
+    out: Path | None,
+    *,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Score the answers of any system."""
+    from geores.evaluation.predictions import evaluate_predictions
+
+    if given:
+        name = next(iter(given)).replace('_', '-')
+        raise UsageError(f'--{name} goes with a bundle that gives labels, and --predictions are answers')
+    found = evaluate_predictions(predictions, folders, out=out, overwrite=overwrite, **options)
+    paths = {} if out is None else found.paths(out, found.name)
+    _print_notes(found)
+    if as_json:
+        _print_json(found, paths)
+    else:
+        _print_answers(found, paths)
 
 
 def _pairs(text: str | None) -> dict[str, str]:
@@ -196,35 +279,62 @@ def _pairs(text: str | None) -> dict[str, str]:
     return pairs
 
 
-def _print_notes(found: 'Evaluation | VQAEvaluation') -> None:
+def _print_notes(found: 'Report') -> None:
     """Print notes and warnings on standard error."""
     for kind, lines in (('note', found.notes), ('warning', found.warnings)):
         for line in lines:
             print(f'geores: {kind}: {line}', file=sys.stderr)
 
 
-def _print_json(found: 'Evaluation | VQAEvaluation', paths: dict[str, Path]) -> None:
+def _print_json(found: 'Report', paths: dict[str, Path]) -> None:
     from geores.evaluation.files import plain
 
     outputs = {kind: str(path) for kind, path in paths.items()}
     print(json.dumps(plain(found.record() | {'outputs': outputs}), ensure_ascii=False))
 
 
-def _print_answers(found: 'VQAEvaluation', paths: dict[str, Path]) -> None:
-    """Print the model beside the majority and question-only baselines, per question type."""
+def _print_answers(found: 'AnswerReport', paths: dict[str, Path]) -> None:
+    """Print the model beside the baselines, per question type and by each convention of the literature."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)
-    title = f'{found.card.name} on {len(found):,} questions about {found.comparison.images:,} images'
-    console.print(found.comparison.table(title, found.intervals))
+    told = found.provenance
+    if 'split_sha256' in told:
+        counts = ', '.join(f'{kind} {count:,}' for kind, count in told['questions_per_type'].items())
+        console.print(f'split {told["split"]}: {counts}; sha256 {told["split_sha256"]}', soft_wrap=True)
+    few = len(found.COLUMNS) <= 3  # with more columns the intervals stand in the second table alone
+    console.print(found.comparison.table(found.title, found.intervals if few else None))
+    console.print(_right_aligned(_conventions(found)))
     gain = f'model above question-only, all questions: {found.metrics["gain"]:+.3f}'
     if 'gain' in found.intervals:
         gain += ' ({:+.3f} to {:+.3f})'.format(*found.intervals['gain'])
     console.print(gain)
-    console.print(f'expected calibration error: {_number(found.metrics["ece"])}')
+    for name, text in SHARES.items():
+        if name in found.metrics:
+            console.print(f'{text}: {_number(found.metrics[name])}')
     if len(found.per_source) > 1:
         console.print(_right_aligned(_frame_table('source', found.per_source)))
     _print_paths(console, paths)
+
+
+def _conventions(found: 'AnswerReport') -> 'Table':
+    """Accuracies of the question-only model and of the model, by which question types count."""
+    from rich import box
+    from rich.table import Table
+
+    from geores.evaluation.answer_report import conventions
+    from geores.vqa.comparison import MODEL
+
+    table = Table('questions that count', 'question-only', 'model', '95 % interval', box=box.SIMPLE_HEAD)
+    kinds = conventions(list(found.comparison.scores[MODEL].counts))
+    same = '_closed' if kinds.get('closed') == kinds.get('without_count') else ' '
+    for name, text in CONVENTIONS.items():
+        if name in found.metrics and not name.endswith(same):
+            limits = found.intervals.get(name)
+            span = '' if limits is None else f'{_number(limits[0])} to {_number(limits[1])}'
+            blind = _number(found.metrics[f'question_only_{name}'])
+            table.add_row(text, blind, _number(found.metrics[name]), span)
+    return table
 
 
 def _print_labels(found: 'Evaluation', paths: dict[str, Path]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from geores.question_sets.make import QuestionSet
     from geores.question_sets.stats import Bias, QuestionStats
 
-__all__ = ['app', 'from_labels', 'make', 'stats']
+__all__ = ['app', 'from_labels', 'list_questions', 'make', 'stats']
 
 Option = typer.Option
 Box = tuple[float, float, float, float]
@@ -271,6 +271,25 @@ def stats(
     _print_stats(folder, found, used)
     if plot is not None:
         print(f'plot: {plot}')
+
+
+@app.command(name='list')
+def list_questions(
+    data: Annotated[list[Path], typer.Argument(metavar='DATA...', help='Folder in the layout of RSVQA.')],
+    out: Annotated[Path, Option('--out', '-o', metavar='FILE', help='JSON lines to write.')],
+    split: Annotated[str, Option(help='all, or an official part: train, val, test or test_phili.')] = 'all',
+    paraphrases: Annotated[int, Option(help='Most other wordings of each question.')] = 0,
+    overwrite: Annotated[bool, Option('--overwrite', help='Replace FILE.')] = False,
+) -> None:
+    """Write the questions that a system is to answer, for geores evaluate --predictions."""
+    from geores.evaluation.prediction_file import write_questions
+
+    asked, reworded = write_questions(data, out, split=split, paraphrases=paraphrases, overwrite=overwrite)
+    print(
+        f'{out}: {asked:,} questions, and {reworded:,} of these in other words'
+        if reworded
+        else f'{out}: {asked:,} questions'
+    )
 
 
 def _print_stats(folder: Path, found: 'QuestionStats', encoding: str) -> None:

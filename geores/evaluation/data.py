@@ -1,5 +1,7 @@
 """Open labelled data of any kind from its path, and convert its labels to those of a model."""
 
+import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -13,13 +15,12 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
-from geores.evaluation.names import meanings
 from geores.evaluation.reben import check_bands, find_reben, is_official, read_as
 
 if TYPE_CHECKING:
     from geores.datasets._module import LabelledImages
 
-__all__ = ['Labelled', 'Mode', 'Paths', 'bring_to_labels', 'find_datasets']
+__all__ = ['Labelled', 'Mode', 'Paths', 'bare_name', 'bring_to_labels', 'find_datasets', 'meanings']
 
 Mode = Literal['scene', 'multi-label']
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -164,6 +165,53 @@ def bring_to_labels(
         bounds=_bounds(datasets),
         official=is_official(datasets[0]),
     )
+
+
+def meanings(
+    found: Sequence[str], labels: Sequence[str], label_map: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Map each label of the data to a label of the model.
+
+    Names are the same if they are equal, or else equal in their letters and digits ('Sea Lake' and
+    'sea-lake') where only one label is.
+
+    Args:
+        found: labels of the data.
+        labels: labels of the model.
+        label_map: label of the data, which need not be there, -> label of the model; goes first.
+
+    Returns:
+        Label of the data -> label of the model, and labels of the data that the model does not know.
+
+    Raises:
+        UsageError: if the map names a label that the model does not know.
+    """
+    for new in label_map.values():
+        if new not in labels:
+            near = difflib.get_close_matches(new, labels, n=1)
+            hint = f'did you mean {near[0]!r}?' if near else f'it knows {", ".join(labels)}'
+            raise UsageError(f'label map: the model knows no label {new!r}: {hint}')
+    meaning = {label: label_map.get(label) or _same(label, labels) for label in found}
+    return (
+        {label: name for label, name in meaning.items() if name is not None},
+        [label for label, name in meaning.items() if name is None],
+    )
+
+
+def _same(label: str, labels: Sequence[str]) -> str | None:
+    if label in labels:
+        return label
+    alike = [name for name in labels if bare_name(name) == bare_name(label)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def bare_name(name: str) -> str:
+    """Letters and digits of a name, in lower case.
+
+    Args:
+        name: name of a label or a data set, however people write it.
+    """
+    return ''.join(re.findall(r'[^\W_]+', name.lower()))
 
 
 def _check_mode(card: ModelCard, mode: str | None) -> None:

@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, Subset
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
 from geores.evaluation.data import Labelled, Mode, Paths, bring_to_labels, find_datasets
-from geores.evaluation.files import check_files
 from geores.evaluation.report import Evaluation
 from geores.evaluation.split import Part, are_known, check_part, kept_parts, take_part
 from geores.model import Model
@@ -124,6 +123,11 @@ class Evaluator:
             model, labelled, batch_size, precision, workers, bootstrap, seed, provenance, warnings
         )  # fmt: skip
 
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.model.name
+
     def check_output(self, folder: Path, *, overwrite: bool) -> None:
         """Check that results can be written, before any work is done.
 
@@ -134,7 +138,7 @@ class Evaluator:
         Raises:
             OutputError: if a file exists, or the folder cannot be written.
         """
-        check_files(folder, self.model.name, overwrite=overwrite)
+        Evaluation.check_output(folder, self.name, overwrite=overwrite)
 
     def run(self, progress: Progress | None = None) -> Evaluation:
         """Predict all images batch by batch, keeping only their scores.

@@ -1,7 +1,7 @@
-"""Plots of an evaluation, of labels or of answers to questions."""
+"""Plots of an evaluation, drawn from plain tables."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +11,19 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
-from geores.evaluation.question_report import COLUMNS, VQAEvaluation
-from geores.evaluation.report import ALL, Evaluation
-from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY
+from geores.evaluation.files import ALL
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 __all__ = [
-    'draw_reliability',
+    'best_supported',
     'new_figure',
     'write',
     'write_answer_accuracy',
-    'write_answer_reliability',
     'write_confusion',
+    'write_decisions',
     'write_precision_recall',
     'write_reliability',
     'write_thresholds',
@@ -40,34 +38,11 @@ NUMBERS = 30
 """Most classes whose matrix has its counts written in."""
 _LINE = 34
 BLUE, ORANGE, GREEN, GREY = '#2b6cb0', '#dd6b20', '#2f855a', '#718096'
-COLOURS = {MAJORITY: GREY, QUESTION_ONLY: ORANGE, MODEL: BLUE}
+COLOURS = (BLUE, ORANGE, GREY, '#cbd5e0')
+"""Of the bars of an evaluated model, and of baselines before it."""
 
 
-def write_confusion(found: Evaluation, path: Path) -> None:
-    """Draw the confusion matrix, or per label the true positives, misses and false positives.
-
-    Args:
-        found: the evaluation to show.
-        path: PNG to write.
-    """
-    (_draw_decisions if found.is_multi_label else _draw_matrix)(found, path)
-
-
-def write_reliability(found: Evaluation, path: Path) -> None:
-    """Draw the reliability curve over a histogram of scores, beside the calibration error of each label.
-
-    Args:
-        found: the evaluation to show.
-        path: PNG to write.
-    """
-    what = 'labels' if found.is_multi_label else 'best labels'
-    title = _title(found, f'reliability, ECE {found.metrics["ece"]:.3f}')
-    draw_reliability(
-        found.reliability, found.per_class['ece'].loc[_shown(found)], title, (what, 'label'), path
-    )
-
-
-def draw_reliability(
+def write_reliability(
     table: 'pd.DataFrame', errors: 'pd.Series[float]', title: str, words: tuple[str, str], path: Path
 ) -> None:
     """Draw a reliability curve over a histogram of scores, beside calibration errors.
@@ -110,39 +85,49 @@ def draw_reliability(
     write(figure, path)
 
 
-def write_thresholds(found: Evaluation, path: Path) -> None:
+def write_thresholds(table: 'pd.DataFrame', labels: 'pd.DataFrame', title: str, path: Path) -> None:
     """Draw precision, recall and F1 against the threshold, for all labels together and per label.
 
     Args:
-        found: the evaluation to show.
+        table: as `Evaluation.threshold_curve`.
+        labels: one row per label that gets a panel: `support`, and `threshold` where it has one.
+        title: title of the plot.
         path: PNG to write.
     """
-    table = found.threshold_curve
     styles = {'precision': (BLUE, 'precision'), 'recall': (ORANGE, 'recall'), 'f1': (GREEN, 'F1')}
-    figure = new_figure(*_grid_size(found))
-    for label, axes in _panels(figure, found):
+    figure = new_figure(*_grid_size(len(labels)))
+    for label, axes in _panels(figure, labels['support']):
         rows = table[table['label'] == label]
         for column, (colour, name) in styles.items():
             axes.plot(rows['threshold'], rows[column], color=colour, linewidth=1.2, label=name)
-        if label != ALL and found.is_multi_label:
-            axes.axvline(_figure_of(found, label, 'threshold'), color='black', linestyle=':', linewidth=1)
-    cards = " (dotted: the card's)" if found.is_multi_label else ''
-    _finish(figure, found, 'threshold', '', f'precision, recall and F1 by threshold{cards}')
+        if label != ALL and 'threshold' in labels:
+            axes.axvline(float(labels['threshold'].loc[label]), color='black', linestyle=':', linewidth=1)
+    cards = " (dotted: the card's)" if 'threshold' in labels else ''
+    _finish(figure, 'threshold', '', f'{title}{cards}')
     write(figure, path)
 
 
-def write_precision_recall(found: Evaluation, path: Path) -> None:
+def write_precision_recall(
+    decisions: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]],
+    areas: Mapping[str, float],
+    support: 'pd.Series[int]',
+    title: str,
+    path: Path,
+) -> None:
     """Draw precision against recall with the operating point, for all labels together and per label.
 
     Args:
-        found: the evaluation to show.
+        decisions: ground truth (0 or 1), scores and predictions (0 or 1) of all labels and of each that
+            gets a panel.
+        areas: average precision of each.
+        support: number of positives of each label.
+        title: title of the plot.
         path: PNG to write.
     """
-    figure = new_figure(*_grid_size(found))
-    scores, truth, decided = found.measured.numpy(), found.truth.numpy(), found.decided.numpy()
-    for label, axes in _panels(figure, found):
-        columns = slice(None) if label == ALL else [found.labels.index(label)]
-        true, score, said = (part[:, columns].ravel() for part in (truth, scores, decided))
+    labels = support.loc[[label for label in decisions if label != ALL]]
+    figure = new_figure(*_grid_size(len(labels)))
+    for label, axes in _panels(figure, labels):
+        true, score, said = (part.ravel() for part in decisions[label])
         if not true.any():
             continue
         precise, recalled, _ = precision_recall_curve(true, score, drop_intermediate=True)
@@ -151,14 +136,19 @@ def write_precision_recall(found: Evaluation, path: Path) -> None:
         if said.any():
             place = hits / true.sum(), hits / said.sum()
             axes.plot(*place, 'o', color=ORANGE, markersize=4, clip_on=False, zorder=5)
-        area = found.metrics['ap_micro'] if label == ALL else _figure_of(found, label, 'ap')
-        axes.text(0.05, 0.06, f'AP {area:.2f}', fontsize=8, bbox=PLATE, zorder=4)
-    _finish(figure, found, 'recall', 'precision', 'precision and recall (dot: as the model decides)')
+        axes.text(0.05, 0.06, f'AP {areas[label]:.2f}', fontsize=8, bbox=PLATE, zorder=4)
+    _finish(figure, 'recall', 'precision', title)
     write(figure, path)
 
 
-def _draw_matrix(found: Evaluation, path: Path) -> None:
-    table = found.confusion
+def write_confusion(table: 'pd.DataFrame', title: str, path: Path) -> None:
+    """Draw a confusion matrix; classes that are neither true nor predicted are left out.
+
+    Args:
+        table: counts, true classes in rows, predicted ones in columns.
+        title: title of the plot.
+        path: PNG to write.
+    """
     truth, said = table.any(axis=1), table.any(axis=0)
     table = table.loc[truth, truth | said]
     counts = table.to_numpy()
@@ -172,7 +162,7 @@ def _draw_matrix(found: Evaluation, path: Path) -> None:
     )
     axes.set_yticks(range(len(counts)), table.index, fontsize=8)
     axes.set(xlabel='predicted', ylabel='truth')
-    axes.set_title(_title(found, f'accuracy {found.metrics["accuracy"]:.3f}'), fontsize=9)
+    axes.set_title(title, fontsize=9)
     if max(counts.shape) <= NUMBERS:
         for row, column in zip(*counts.nonzero(), strict=True):
             colour = 'white' if share[row, column] > 0.5 else 'black'
@@ -182,9 +172,15 @@ def _draw_matrix(found: Evaluation, path: Path) -> None:
     write(figure, path)
 
 
-def _draw_decisions(found: Evaluation, path: Path) -> None:
-    labels = _shown(found)
-    rows = found.confusion.loc[labels]
+def write_decisions(rows: 'pd.DataFrame', title: str, path: Path) -> None:
+    """Draw the true positives, misses and false positives of each label.
+
+    Args:
+        rows: one row per label: `tp`, `fn` and `fp`.
+        title: title of the plot.
+        path: PNG to write.
+    """
+    labels = [str(label) for label in rows.index]
     whole = rows[['tp', 'fn', 'fp']].sum(axis=1).clip(lower=1)
     figure = new_figure(9, 1.8 + 0.3 * len(labels))
     axes = figure.subplots()
@@ -202,7 +198,7 @@ def _draw_decisions(found: Evaluation, path: Path) -> None:
     axes.set_yticks(range(len(labels)), _wrapped(labels), fontsize=8)
     axes.set(xlim=(0, 1), ylim=(len(labels) - 0.5, -0.5), xticks=[])
     axes.spines[:].set_visible(False)
-    axes.set_title(_title(found, f'decisions, F1 micro {found.metrics["f1_micro"]:.3f}'), fontsize=9)
+    axes.set_title(title, fontsize=9)
     figure.legend(loc='outside lower center', ncols=3, fontsize=8, frameon=False)
     write(figure, path)
 
@@ -212,35 +208,34 @@ def _wrapped(labels: Sequence[str]) -> list[str]:
     return [textwrap.fill(label, _LINE) for label in labels]
 
 
-def _shown(found: Evaluation) -> list[str]:
-    """Labels that get a panel, in the card's order."""
-    support = found.per_class['support']
+def best_supported(support: 'pd.Series[int]') -> list[str]:
+    """Labels that get a panel, in order: the ones with the largest support.
+
+    Args:
+        support: number of positives of each label.
+    """
     most = support[support > 0].nlargest(PANELS).index
-    return [label for label in found.labels if label in most]
+    return [str(label) for label in support.index if label in most]
 
 
-def _figure_of(found: Evaluation, label: str, column: str) -> float:
-    return float(found.per_class[column].to_numpy()[found.labels.index(label)])
-
-
-def _grid(found: Evaluation) -> tuple[int, int]:
-    count = len(_shown(found)) + 1
+def _grid(labels: int) -> tuple[int, int]:
+    count = labels + 1
     columns = min(6, int(np.ceil(np.sqrt(count * 1.4))))
     return -(-count // columns), columns
 
 
-def _grid_size(found: Evaluation) -> tuple[float, float]:
-    rows, columns = _grid(found)
+def _grid_size(labels: int) -> tuple[float, float]:
+    rows, columns = _grid(labels)
     return max(2.1 * columns, 5.0), 2.0 * rows + 0.9
 
 
-def _panels(figure: Figure, found: Evaluation) -> 'Iterator[tuple[str, Axes]]':
+def _panels(figure: Figure, support: 'pd.Series[int]') -> 'Iterator[tuple[str, Axes]]':
     """Create one panel for all labels together and one per label."""
-    panels: NDArray[Any] = figure.subplots(*_grid(found), sharex=True, sharey=True, squeeze=False)
-    labels = [ALL, *_shown(found)]
+    panels: NDArray[Any] = figure.subplots(*_grid(len(support)), sharex=True, sharey=True, squeeze=False)
+    labels = [ALL, *(str(label) for label in support.index)]
     for label, axes in zip(labels, panels.flat, strict=False):
-        support = '' if label == ALL else f' ({_figure_of(found, label, "support"):,.0f})'
-        (title,) = _wrapped(['all together' if label == ALL else f'{label}{support}'])
+        count = '' if label == ALL else f' ({support.loc[label]:,.0f})'
+        (title,) = _wrapped(['all together' if label == ALL else f'{label}{count}'])
         axes.set_title(title, fontsize=8)
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         axes.tick_params(labelsize=7)
@@ -250,17 +245,13 @@ def _panels(figure: Figure, found: Evaluation) -> 'Iterator[tuple[str, Axes]]':
         axes.set_visible(False)
 
 
-def _finish(figure: Figure, found: Evaluation, x: str, y: str, title: str) -> None:
-    figure.suptitle(_title(found, title), fontsize=9)
+def _finish(figure: Figure, x: str, y: str, title: str) -> None:
+    figure.suptitle(title, fontsize=9)
     figure.supxlabel(x, fontsize=8)
     figure.supylabel(y, fontsize=8)
     handles, names = figure.axes[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, names, loc='outside lower right', ncols=3, fontsize=8, frameon=False)
-
-
-def _title(found: Evaluation, text: str) -> str:
-    return f'{found.card.name} on {len(found):,} images: {text}'
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -285,50 +276,38 @@ def write(figure: Figure, path: Path) -> None:
     figure.savefig(path, format='png', metadata={'Software': 'geores'})
 
 
-def write_answer_accuracy(found: VQAEvaluation, path: Path) -> None:
-    """Draw accuracy per question type and overall for majority, question-only model and model.
+def write_answer_accuracy(
+    accuracy: 'pd.DataFrame',
+    limits: Mapping[str, 'pd.DataFrame'] | None,
+    title: str,
+    path: Path,
+) -> None:
+    """Draw the accuracy of several models, the last of which is the one evaluated.
 
     Args:
-        found: the evaluation to show.
+        accuracy: one row per kind of question or mean, one column per model.
+        limits: 'low' and 'high' ends of the intervals, in the same form; None draws none.
+        title: title of the plot.
         path: PNG to write.
     """
-    names = {'accuracy': 'all (OA)', 'accuracy_mean': 'mean of kinds (AA)'}
-    names = {f'accuracy_{kind}': kind for kind in found.per_type.index} | names
-    figure = new_figure(3 + 1.3 * len(names), 4.2)
+    count = len(accuracy.columns)
+    figure = new_figure(3 + 0.43 * count * len(accuracy), 4.2)
     axes = figure.subplots()
-    width = 0.8 / len(COLUMNS)
-    for place, who in enumerate(COLUMNS):
-        before = '' if who == MODEL else f'{COLUMNS[who]}_'
-        keys = [f'{before}{name}' for name in names]
-        at = np.arange(len(names)) + (place - 1) * width
-        values = np.array([found.metrics[key] for key in keys])
-        axes.bar(at, values, width, color=COLOURS[who], label=who)
-        if found.intervals:
-            limits = np.array([found.intervals[key] for key in keys]).T
+    width = 0.8 / count
+    for place, who in enumerate(accuracy.columns):
+        at = np.arange(len(accuracy)) + (place - (count - 1) / 2) * width
+        values = accuracy[who].to_numpy()
+        axes.bar(at, values, width, color=COLOURS[count - 1 - place], label=who)
+        if limits is not None:
             # A percentile interval need not hold the figure itself.
-            spans = np.maximum([values - limits[0], limits[1] - values], 0)
+            low, high = (limits[end][who].to_numpy() for end in ('low', 'high'))
+            spans = np.maximum([values - low, high - values], 0)
             axes.errorbar(at, values, spans, fmt='none', ecolor='black', elinewidth=0.8, capsize=2)
-    axes.set_xticks(range(len(names)), list(names.values()), fontsize=8)
+    axes.set_xticks(range(len(accuracy)), [str(name) for name in accuracy.index], fontsize=8)
     axes.set(ylabel='accuracy', ylim=(0, 1.02))
     axes.grid(axis='y', alpha=0.3)
     axes.set_axisbelow(True)
-    bars = '; lines: 95 % intervals over images' if found.intervals else ''
-    axes.set_title(f'{_answers_title(found)}{bars}', fontsize=9)
-    figure.legend(loc='outside lower center', ncols=len(COLUMNS), fontsize=8, frameon=False)
+    bars = '' if limits is None else '; lines: 95 % intervals over images'
+    axes.set_title(f'{title}{bars}', fontsize=9)
+    figure.legend(loc='outside lower center', ncols=count, fontsize=8, frameon=False)
     write(figure, path)
-
-
-def write_answer_reliability(found: VQAEvaluation, path: Path) -> None:
-    """Draw the reliability of answer probabilities beside the calibration error per question type.
-
-    Args:
-        found: the evaluation to show.
-        path: PNG to write.
-    """
-    title = f'{_answers_title(found)}: reliability, ECE {found.metrics["ece"]:.3f}'
-    draw_reliability(found.reliability, found.per_type['ece'], title, ('answers', 'kind of question'), path)
-
-
-def _answers_title(found: VQAEvaluation) -> str:
-    images = found.comparison.images
-    return f'{found.card.name} on {len(found):,} questions about {images:,} images'

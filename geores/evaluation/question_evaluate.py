@@ -1,56 +1,30 @@
-"""Evaluate a model that answers questions, compared with image-blind baselines.
+"""Evaluate a bundle that answers questions, compared with image-blind baselines."""
 
-The baselines are the most frequent answer and a model that was trained on questions alone. What they
-get right needs no image, so a figure of visual question answering means little without them (Lobry et al.
-2020).
-"""
-
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from geores.errors import UsageError
-from geores.evaluation.files import check_answer_files
+from geores.evaluation.blind import answer_blindly
 from geores.evaluation.question_report import VQAEvaluation
 from geores.evaluation.questions import EvaluationQuestions, Folders, find_questions
-from geores.models.latents import FactorHead
 from geores.runtime.base import DTYPES, Precision
 from geores.runtime.predictor import check_precision
-from geores.tasks.schedule import weight_decay_groups
-from geores.vqa.answers import AnswerVocabulary
-from geores.vqa.comparison import Majority, fitting, forms_of
 from geores.vqa.model import VQAModel
 
 if TYPE_CHECKING:
     from geores.datasets import RSVQA
 
-__all__ = ['VQAEvaluator', 'answer_without_images']
-
-FOLDS = 5
-"""Folds over images by which the baselines are fitted to the other images if there is no training part."""
-
-Lessons = tuple[list[str], list[str], list[str]]
-"""Texts, types and answers of the questions that the baselines are fitted to."""
-
-# Training of the question-only model, as `configs/vqa-aerial.yaml` trains the head.
-BATCH = 256
-EPOCHS = 80
-STEPS = 1200
-"""Most steps; one epoch is always completed."""
-RATE, DECAY = 4e-3, 0.02
-CATEGORIES = 100
-"""Most categories of objects that the model tells apart: the most frequent ones."""
+__all__ = ['VQAEvaluator', 'named']
 
 
 class _Images(Dataset[Tensor]):
@@ -129,9 +103,9 @@ class VQAEvaluator:
             'model_sha256': model.card.sha256,
             'licence_of_weights': model.card.licence,
             'geores_version': version('geores'),
-            'data': _named(data),
+            'data': named(data),
             'split': split,
-            'train': None if train is None else _named(train),
+            'train': None if train is None else named(train),
             'answers': asked.dataset.encoding.name,
             'images': images,
             'questions': len(asked.questions),
@@ -143,6 +117,11 @@ class VQAEvaluator:
             provenance |= {'bootstrap': {'replicates': bootstrap, 'seed': seed, 'over': 'images'}}
         return cls(model, asked, batch_size, chosen, workers, bootstrap, seed, provenance)
 
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.model.name
+
     def check_output(self, folder: Path, *, overwrite: bool) -> None:
         """Check that results can be written, before any work is done.
 
@@ -153,7 +132,7 @@ class VQAEvaluator:
         Raises:
             OutputError: if a file exists, or the folder cannot be written.
         """
-        check_answer_files(folder, self.model.name, overwrite=overwrite)
+        VQAEvaluation.check_output(folder, self.name, overwrite=overwrite)
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> VQAEvaluation:
         """Answer all questions; each image is encoded once.
@@ -191,48 +170,9 @@ class VQAEvaluator:
 
     def _frame(self) -> pd.DataFrame:
         """Questions with their true answers, and the answers of the image-blind baselines."""
-        data, chosen = self.asked.dataset, self.asked.questions
-        known = set(self.model.card.labels[1:])
-        texts, types, answers = _lessons(data, chosen)
-        images = [data.image_ids[data.image_numbers[index]] for index in chosen]
-        majority, question_only = self._baselines(texts, types, images)
-        return pd.DataFrame({
-            'id': [data.ids[index] for index in chosen],
-            'image': images,
-            'source': [data.sources[index] for index in chosen],
-            'type': types,
-            'question': texts,
-            'raw_answer': [data.questions[index].answer for index in chosen],
-            'answer': answers,
-            'known': [answer in known for answer in answers],
-            'majority': majority,
-            'question_only': question_only,
-        })  # fmt: skip
-
-    def _baselines(
-        self, texts: list[str], types: list[str], images: list[str]
-    ) -> tuple[list[str], list[str]]:
-        if self.asked.lessons is not None:
-            return self._say(_lessons(*self.asked.lessons), texts, types)
-        from sklearn.model_selection import GroupKFold
-
-        data, chosen = self.asked.dataset, self.asked.questions
-        lessons = _lessons(data, chosen)
-        said = [''] * len(texts), [''] * len(texts)
-        folds = GroupKFold(min(FOLDS, len(set(images))))
-        for others, kept in folds.split(texts, groups=images):
-            taught = cast('Lessons', tuple([part[place] for place in others] for part in lessons))
-            found = self._say(taught, [texts[place] for place in kept], [types[place] for place in kept])
-            for column, answers in zip(said, found, strict=True):
-                for place, answer in zip(kept, answers, strict=True):
-                    column[place] = answer
-        return said
-
-    def _say(self, lessons: Lessons, texts: list[str], types: list[str]) -> tuple[list[str], list[str]]:
-        return (
-            Majority.of(*lessons).answer(texts, types),
-            answer_without_images(*lessons, texts, types, self.seed),
-        )
+        asked, known = self.asked, set(self.model.card.labels[1:])
+        frame = answer_blindly(asked.dataset, asked.questions, asked.lessons, self.seed)
+        return frame.assign(known=frame['answer'].isin(known))
 
     def _answers(self, progress: Callable[[int, int], None] | None) -> dict[int, tuple[str, float]]:
         """Predicted answer and its probability per question, by the question's position."""
@@ -261,104 +201,11 @@ class VQAEvaluator:
             return self.model.encode(images, self.batch_size).float()
 
 
-def _lessons(data: 'RSVQA', questions: Sequence[int]) -> Lessons:
-    """Texts, types and answers of questions."""
-    return (
-        [data.questions[index].text for index in questions],
-        [data.question_types[index] for index in questions],
-        [data.answers[index] for index in questions],
-    )
-
-
-def _named(folders: Folders) -> list[str]:
-    paths = [folders] if isinstance(folders, (str, PathLike)) else folders
-    return [fspath(path) for path in paths]
-
-
-def answer_without_images(
-    questions: Sequence[str],
-    types: Sequence[str],
-    answers: Sequence[str],
-    asked: Sequence[str],
-    kinds: Sequence[str],
-    seed: int = 0,
-) -> list[str]:
-    """Answer questions with a model that was trained on questions alone.
-
-    The model is the head of `vqa-factors`, which encodes the parts of a question, with zeros in place of
-    image features. Questions that the grammar does not parse get the most frequent answer.
+def named(folders: Folders) -> list[str]:
+    """Folders as text.
 
     Args:
-        questions: training questions.
-        types: type of each training question.
-        answers: encoded answer to each training question.
-        asked: questions to answer.
-        kinds: type of each question to answer.
-        seed: seed of weights and batches.
-
-    Returns:
-        One answer per question of `asked`.
-
-    Raises:
-        UsageError: if there are no training questions.
+        folders: one folder, or several.
     """
-    said = Majority.of(questions, types, answers).answer(asked, kinds)
-    texts = sorted({*questions, *asked})  # each is parsed once, however often it is asked
-    forms = dict(zip(texts, forms_of(texts), strict=True))
-    parsed = [place for place, text in enumerate(asked) if forms[text] is not None]
-    learnt = [place for place, text in enumerate(questions) if forms[text] is not None]
-    if not parsed or not learnt:
-        return said
-    vocabulary = AnswerVocabulary.from_training(answers[place] for place in learnt)
-    target = torch.tensor(vocabulary.indices(answers[place] for place in learnt))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        head = _head([questions[place] for place in learnt], len(vocabulary))
-        _train(head, *_read(head, [questions[place] for place in learnt]), target)
-    rows, index = _read(head, [asked[place] for place in parsed])
-    with torch.inference_mode():
-        logits = torch.cat([_decide(head, part) for part in rows.split(BATCH)])[index]
-    logits = logits.masked_fill(
-        ~fitting(vocabulary.answers, [forms[asked[place]] for place in parsed]), -torch.inf
-    )
-    for place, best in zip(parsed, logits.argmax(1).tolist(), strict=True):
-        said[place] = vocabulary[best]
-    return said
-
-
-def _head(questions: Sequence[str], answers: int) -> FactorHead:
-    parts = [part.category for form in forms_of(questions) if form is not None for part in form.parts()]
-    names = [name for name, _ in Counter(sorted(parts)).most_common(CATEGORIES)]
-    return FactorHead(1, 1, 1, answers, names or ['object'], components=1, noise=0.0)
-
-
-def _read(head: FactorHead, questions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Encoded parts of each distinct question, and the index of each question among these."""
-    texts, index = np.unique(np.asarray(questions, object), return_inverse=True)
-    forms = forms_of(texts.tolist())
-    empty = torch.zeros(len(texts), 1, dtype=torch.int64)
-    return head.read(empty, empty[:, 0], forms), torch.from_numpy(index)
-
-
-def _decide(head: FactorHead, rows: torch.Tensor) -> torch.Tensor:
-    return head.decide(rows.new_zeros(len(rows), 1), rows)
-
-
-def _train(head: FactorHead, rows: torch.Tensor, index: torch.Tensor, target: torch.Tensor) -> None:
-    optimizer = torch.optim.AdamW(weight_decay_groups(head.parameters(), DECAY), lr=RATE)
-    epoch = -(-len(target) // BATCH)
-    steps = max(min(EPOCHS * epoch, STEPS), epoch)
-    # A schedule of its own: that of `geores.tasks.schedule` would change all results.
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, RATE, total_steps=steps, pct_start=0.3, cycle_momentum=False
-    )
-    head.train()
-    order: list[torch.Tensor] = []  # batches that are left of the epoch
-    for _ in range(steps):
-        order = order or list(torch.randperm(len(target)).split(BATCH))
-        batch = order.pop()
-        optimizer.zero_grad()
-        functional.cross_entropy(_decide(head, rows[index[batch]]), target[batch]).backward()
-        optimizer.step()
-        schedule.step()
-    head.eval()
+    paths = [folders] if isinstance(folders, (str, PathLike)) else folders
+    return [fspath(path) for path in paths]

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
-from geores.evaluation.names import trained_on
+from geores.evaluation.split import trained_on
 from geores.io.listing import visible_files
 from geores.vqa.answers import UNKNOWN
 from geores.vqa.comparison import kind_of
@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from geores.datasets import RSVQA, RSVQADataModule
     from geores.splits import Split
 
-__all__ = ['PARTS', 'EvaluationQuestions', 'find_questions', 'holds_questions']
+__all__ = [
+    'PARTS',
+    'EvaluationQuestions',
+    'find_lessons',
+    'find_questions',
+    'holds_questions',
+    'question_folders',
+]
 
 Folders = str | PathLike[str] | Sequence[str | PathLike[str]]
 
@@ -89,13 +96,14 @@ def find_questions(
     """
     if part not in PARTS:
         raise UsageError(f'split has to be one of {", ".join(PARTS)}, not {part!r}')
-    folders = _folders(data)
+    folders = question_folders(data)
     module, split = _open(card, folders)
     images = _images(card, module, split, part)
     questions, notes = _answerable(card, module.dataset, module.questions(images), ignore_unknown)
     told, warnings = _training(card, module, split, part, folders)
     asked = {int(module.dataset.image_numbers[index]) for index in questions}
-    lessons, taught_by = _lessons(card, module, split, part, train, asked)
+    others = _training_part(module, split, part)
+    lessons, taught_by = find_lessons(module.dataset, asked, others, train, _encoding(card))
     return EvaluationQuestions(
         module.dataset,
         questions,
@@ -106,7 +114,16 @@ def find_questions(
     )
 
 
-def _folders(data: Folders) -> list[Path]:
+def question_folders(data: Folders) -> list[Path]:
+    """Check that folders hold questions.
+
+    Args:
+        data: one folder, or several.
+
+    Raises:
+        UsageError: if there are none.
+        DatasetError: if one is missing, or holds no questions.
+    """
     paths = [Path(one) for one in ([data] if isinstance(data, (str, PathLike)) else data)]
     if not paths:
         raise UsageError('no data is given: name a folder with questions, answers and images')
@@ -214,20 +231,41 @@ def _training(
     ]
 
 
-def _lessons(
-    card: ModelCard,
-    module: 'RSVQADataModule',
-    split: 'Split | None',
-    part: str,
-    train: Folders | None,
+def _training_part(module: 'RSVQADataModule', split: 'Split | None', part: str) -> list[int]:
+    """Images that the baselines are fitted to where part of the data is evaluated; none with all of it."""
+    if part in {'all', 'train'}:
+        return []
+    return list(split.train) if split is not None else module.images_of('train')
+
+
+def find_lessons(
+    dataset: 'RSVQA',
     images: set[int],
+    others: Sequence[int],
+    train: Folders | None,
+    options: Mapping[str, Any],
 ) -> 'tuple[tuple[RSVQA, list[int]] | None, str]':
+    """Find the questions that image-blind baselines are fitted to.
+
+    Args:
+        dataset: dataset of the evaluated questions.
+        images: positions of the evaluated images, which are left out.
+        others: positions of the images of a training part.
+        train: folders of other training data, which take precedence.
+        options: options of `geores.datasets.RSVQA` to open them with.
+
+    Returns:
+        A dataset and positions of questions in it, or None where the baselines are fitted to the other
+        evaluated images, by folds; and the same in words.
+
+    Raises:
+        UsageError: if there is nothing to fit the baselines to.
+    """
     from geores.datasets import RSVQA
 
-    dataset = module.dataset
     if train is not None:
-        folders = _folders(train)
-        told = RSVQA(folders, **_encoding(card))
+        folders = question_folders(train)
+        told = RSVQA(folders, **options)
         used = {dataset.entries[number].path.resolve() for number in images}
         kept = [
             number
@@ -240,11 +278,9 @@ def _lessons(
                 f'{", ".join(map(str, folders))}: has no training images but those that are measured on'
             )
         return (told, lessons), f'{_count(kept, lessons)} of {", ".join(map(str, folders))}'
-    if part not in {'all', 'train'}:
-        others = list(split.train) if split is not None else module.images_of('train')
-        lessons = module.questions(others)
-        if lessons:
-            return (dataset, lessons), f'{_count(others, lessons)} of the training part'
+    lessons = [index for number in others for index in dataset.questions_of[number]]
+    if lessons:
+        return (dataset, lessons), f'{_count(others, lessons)} of the training part'
     if len(images) < 2:
         raise UsageError(
             'one image alone leaves majority and question-only model nothing to learn from: name folders by '

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,14 +14,13 @@ from torch import Tensor
 
 from geores import metrics as measure
 from geores.card import ModelCard
+from geores.evaluation.files import ALL, Report, by_label
 
 __all__ = ['Evaluation']
 
-ALL = 'all'
-
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Report):
     """Predicted scores of labelled images with their ground truth, and the metrics that compare the two.
 
     Args:
@@ -38,6 +37,18 @@ class Evaluation:
         replicates: bootstrap replicates for confidence intervals; 0 gives no intervals.
         seed: seed of the bootstrap.
     """
+
+    FILES: ClassVar[Mapping[str, str]] = {
+        'metrics': 'metrics.json',
+        'per_class': 'per_class.csv',
+        'per_source': 'per_source.csv',
+        'confusion': 'confusion.csv',
+        'predictions': 'predictions.parquet',
+        'confusion_plot': 'confusion.png',
+        'reliability_plot': 'reliability.png',
+        'threshold_plot': 'thresholds.png',
+        'precision_recall_plot': 'precision_recall.png',
+    }
 
     card: ModelCard
     scores: Tensor
@@ -57,6 +68,11 @@ class Evaluation:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.card.name
 
     @property
     def is_multi_label(self) -> bool:
@@ -204,33 +220,58 @@ class Evaluation:
         scores = pd.DataFrame(self.scores.numpy(), columns=[f'score_{label}' for label in self.card.labels])
         return pd.concat([frame, scores], axis=1)
 
-    def record(self, *, curves: bool = False) -> dict[str, Any]:
-        """Provenance, figures and tables, for JSON.
+    def tables(self, *, curves: bool) -> dict[str, Any]:
+        """Metrics with their intervals, and the tables per class, per source and of confusion.
 
         Args:
             curves: whether threshold and reliability curves go with them.
         """
-        from geores.evaluation.files import record
+        found = {
+            'metrics': self.metrics,
+            'intervals': {name: list(limits) for name, limits in self.intervals.items()},
+            'per_class': self.per_class.to_dict('index'),
+            'per_source': self.per_source.to_dict('index'),
+            'confusion': self.confusion.to_dict('index'),
+        }
+        if curves:
+            found['reliability'] = by_label(self.reliability)
+            found['threshold_curve'] = by_label(self.threshold_curve)
+        return found
 
-        return record(self, curves=curves)
-
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
-        """Write all tables, figures and plots; either all files appear or none.
+    def plot(self, paths: Mapping[str, Path]) -> None:
+        """Draw confusion, reliability, thresholds, and precision against recall.
 
         Args:
-            folder: made if it is not there.
-            overwrite: replace files of an earlier evaluation.
-
-        Returns:
-            What -> its file.
-
-        Raises:
-            OutputError: if a file exists, or the folder cannot be written.
-            WriteError: if writing failed, as on a full disk.
+            paths: what -> PNG to write.
         """
-        from geores.evaluation.files import save
+        from geores.evaluation import figures
 
-        return save(self, Path(folder), overwrite=overwrite)
+        titled, rows = f'{self.name} on {len(self):,} images: ', self.per_class
+        shown = figures.best_supported(rows['support'])
+        if self.is_multi_label:
+            title = f'{titled}decisions, F1 micro {self.metrics["f1_micro"]:.3f}'
+            figures.write_decisions(self.confusion.loc[shown], title, paths['confusion_plot'])
+        else:
+            title = f'{titled}accuracy {self.metrics["accuracy"]:.3f}'
+            figures.write_confusion(self.confusion, title, paths['confusion_plot'])
+        words = 'labels' if self.is_multi_label else 'best labels', 'label'
+        title = f'{titled}reliability, ECE {self.metrics["ece"]:.3f}'
+        figures.write_reliability(
+            self.reliability, rows['ece'].loc[shown], title, words, paths['reliability_plot']
+        )
+        title = f'{titled}precision, recall and F1 by threshold'
+        figures.write_thresholds(self.threshold_curve, rows.loc[shown], title, paths['threshold_plot'])
+        title = f'{titled}precision and recall (dot: as the model decides)'
+        decisions = {
+            label: (self.truth[:, at].numpy(), self.measured[:, at].numpy(), self.decided[:, at].numpy())
+            for label, at in (
+                {ALL: slice(None)} | {label: self.labels.index(label) for label in shown}
+            ).items()
+        }
+        areas = {ALL: self.metrics['ap_micro']} | {label: float(rows['ap'].loc[label]) for label in shown}
+        figures.write_precision_recall(
+            decisions, areas, rows['support'], title, paths['precision_recall_plot']
+        )
 
     @cached_property
     def _columns(self) -> list[int]:

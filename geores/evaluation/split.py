@@ -9,12 +9,11 @@ from typing import Literal, get_args
 
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
-from geores.evaluation.data import Labelled
-from geores.evaluation.names import trained_on
+from geores.evaluation.data import Labelled, bare_name
 from geores.evaluation.reben import warn_of_training
 from geores.splits import Split, block_split, near_duplicates, stratified_split
 
-__all__ = ['Part', 'are_known', 'check_part', 'kept_parts', 'take_part']
+__all__ = ['Part', 'are_known', 'check_part', 'kept_parts', 'take_part', 'trained_on']
 
 REPORT_FILE = 'report.json'
 """Report of a fine-tuned bundle, which holds the ids of the tiles of each part."""
@@ -25,6 +24,15 @@ _STRATIFIED = re.compile(r'stratified-(?P<share>[\d.]+)-seed(?P<seed>\d+)-[0-9a-
 _BLOCKS = re.compile(
     r'blocks-(?P<size>[\d.e+]+)m-buffer(?P<buffer>[\d.e+]+)m-(?P<share>[\d.]+)-seed(?P<seed>\d+)-[0-9a-f]+'
 )
+
+
+# Words of a card that folders are named by too, whatever they hold.
+_NO_NAMES = frozenset({
+    'aerial', 'all', 'data', 'dataset', 'eval', 'image', 'imagery', 'images', 'label', 'labelled', 'labels',
+    'new', 'patches', 'sentinel', 'sentinel2', 'scenes', 'set', 'test', 'tiles', 'train', 'training', 'val',
+    'validation', 'with', 'without',
+})  # fmt: skip
+_WORDS = 5  # of the longest name of a data set
 
 
 def take_part(
@@ -158,3 +166,31 @@ def _split_of_card(card: ModelCard, labelled: Labelled, *, look: bool) -> Split 
     except (DatasetError, ValueError):
         return None
     return split if split.id == card.split_id else None
+
+
+def trained_on(card: ModelCard, sources: Sequence[str]) -> list[str]:
+    """Names of data sets that a model's card mentions as training or evaluation data.
+
+    Args:
+        card: card of the model.
+        sources: names of folders or scenes.
+    """
+    words = re.findall(r'[^\W_]+', card.training_data)
+    told = {
+        bare_name(''.join(words[start:end]))
+        for start in range(len(words))
+        for end in range(start + 1, min(start + _WORDS, len(words)) + 1)
+        if _is_name(words[start], alone=end == start + 1)
+    }
+    told |= {bare_name(source) for source in card.metrics}
+    return [
+        name
+        for name in sorted(set(sources))
+        if len(bare_name(name)) > 2 and bare_name(name) in told - _NO_NAMES
+    ]
+
+
+def _is_name(word: str, *, alone: bool) -> bool:
+    """Whether a data set's name may start with a word, or be it: 'UC' Merced and 'AID', not 'land'."""
+    odd = word.upper() == word or any(letter.isupper() for letter in word[1:]) or not word.isalpha()
+    return odd or (word[0].isupper() and not alone)

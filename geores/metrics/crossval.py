@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from geores.errors import UsageError
-from geores.metrics.confusion import Counts, check_multi_label, fbeta, precision, recall
+from geores.metrics.confusion import Counts, check_multi_label, count_labels, fbeta, precision, recall
 from geores.metrics.curves import best_thresholds
 from geores.metrics.report import multi_label_report, single_label_report
 
@@ -159,6 +160,17 @@ class Scores(NamedTuple):
         kept = [index for index, name in enumerate(self.sources) if source in {None, name}]
         return Scores(self.values[kept], self.target[kept], [self.sources[index] for index in kept])
 
+    def right_and_wrong(self, thresholds: Tensor | None) -> Counts:
+        """Number of true positives, false positives and misses of each label, (K,) each.
+
+        Args:
+            thresholds: (K,) for multi-label scores; None for single-label scores, whose best label counts.
+        """
+        if thresholds is not None:
+            return count_labels((self.values >= thresholds).long(), self.target)
+        decided = one_hot(self.values.argmax(1), self.values.shape[1])
+        return count_labels(decided, one_hot(self.target, self.values.shape[1]))
+
     def report(self, thresholds: Tensor | None) -> dict[str, float]:
         """Value of each figure.
 
@@ -192,12 +204,14 @@ class Evidence(NamedTuple):
         metrics: source -> name of the figure -> mean over folds; `<name>_std` is the standard deviation.
         split_id: of the folds and their seed.
         calibration: as on a card; None where nothing was calibrated.
+        f1: F1 of each label over all images, (K,), NaN where none has it; None where it was not measured.
     """
 
     thresholds: Tensor | None
     metrics: dict[str, dict[str, Any]]
     split_id: str
     calibration: Mapping[str, float] | None = None
+    f1: Tensor | None = None
 
 
 def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
@@ -220,7 +234,9 @@ def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
         figures = [part.report(chosen) for part, chosen in zip(parts, thresholds, strict=True)]
         split = f'{len(folds)}-fold cross-validation on {count} images{tuned}'
         metrics[source or 'all'] = {'split': split, **_spread(figures)}
-    return Evidence(_tuned(folds) if multi else None, metrics, split_id)
+    counts = [fold.right_and_wrong(chosen) for fold, chosen in zip(folds, thresholds, strict=True)]
+    pooled = Counts(*(torch.stack(parts).sum(0) for parts in zip(*counts, strict=True)))
+    return Evidence(_tuned(folds) if multi else None, metrics, split_id, f1=fbeta(pooled))
 
 
 def summarised(folds: Sequence[Figures], split_id: str) -> Evidence:
