@@ -49,7 +49,15 @@ COVERS: tuple[Cover, ...] = (
         'water',
         'open water',
         ('water', 'open water', 'water bodies', 'inland waters'),
-        ('water', 'water area', 'open water', 'surface water', 'water body', 'body of water', 'water surface'),
+        (
+            'water',
+            'water area',
+            'open water',
+            'surface water',
+            'water body',
+            'body of water',
+            'water surface',
+        ),
         ('lake', 'pond', 'reservoir'),
         (),
         (
@@ -107,14 +115,41 @@ COVERS: tuple[Cover, ...] = (
         'built-up land',
         ('built', 'built up', 'urban', 'built area', 'buildings', 'artificial surfaces', 'built up land'),
         (
-            *('built-up land', 'built-up area', 'built up area', 'built up land', 'built-up ground'),
+            *(
+                'built-up land',
+                'built-up',
+                'built up',
+                'urban',
+                'built-up area',
+                'built up area',
+                'built up land',
+                'built-up ground',
+            ),
             *('urban land', 'urban area', 'urban fabric', 'developed land'),
         ),
         ('settlement', 'residential area', 'housing'),
         ('building', 'house', 'home', 'residential building'),
         (
-            *('industrial area', 'commercial area', 'factory', 'school', 'hospital', 'church', 'road', 'street'),
-            *('railway', 'airport', 'parking', 'village', 'town', 'city', 'commercial building', 'university'),
+            *(
+                'industrial area',
+                'commercial area',
+                'factory',
+                'school',
+                'hospital',
+                'church',
+                'road',
+                'street',
+            ),
+            *(
+                'railway',
+                'airport',
+                'parking',
+                'village',
+                'town',
+                'city',
+                'commercial building',
+                'university',
+            ),
         ),
     ),
     Cover(
@@ -124,7 +159,18 @@ COVERS: tuple[Cover, ...] = (
         ('bare ground', 'bare soil', 'bare land', 'barren land', 'bare earth', 'bare area', 'soil'),
         (),
         (),
-        ('sand', 'beach', 'quarry', 'desert', 'rock', 'dune', 'mine', 'landfill', 'construction area', 'salt'),
+        (
+            'sand',
+            'beach',
+            'quarry',
+            'desert',
+            'rock',
+            'dune',
+            'mine',
+            'landfill',
+            'construction area',
+            'salt',
+        ),
     ),
     Cover(
         'snow',
@@ -153,8 +199,6 @@ COVERS: tuple[Cover, ...] = (
     ),
 )
 """Kinds of land cover; the labels of Dynamic World (Brown et al. 2022) are the first of each."""
-
-UNCOUNTABLE = frozenset({'snow', 'ice', 'grass', 'vegetation', 'water'})
 
 
 @dataclass(frozen=True)
