@@ -22,11 +22,14 @@ from geores.inference.units import needs_dark_subtraction, sample_tiles
 from geores.scenes import Scene, gdal_env
 
 if TYPE_CHECKING:
+    import torch
+
     from geores.model import Model
     from geores.runtime.predictor import Predictor
 
 __all__ = [
     'ClassifyWork',
+    'UnloadedModel',
     'explain_empty_result',
     'known_key',
     'label_pixels',
@@ -166,12 +169,32 @@ def step_key(model: 'Model', precision: str, options: ClassifyOptions) -> dict[s
     return _model_key(model, options) | {'precision': precision}
 
 
-def known_key(scene: Scene, model: 'Model', options: ClassifyOptions, layout: SceneLayout) -> dict[str, Any]:
+@dataclass(frozen=True)
+class UnloadedModel:
+    """As much of a model as `known_key` needs: its weights are not read.
+
+    Attributes:
+        card: of the model.
+        device: where it would run.
+    """
+
+    card: ModelCard
+    device: 'torch.device'
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the weights file."""
+        return self.card.sha256
+
+
+def known_key(
+    scene: Scene, model: 'Model | UnloadedModel', options: ClassifyOptions, layout: SceneLayout
+) -> dict[str, Any]:
     """What decides the bits of the results, as far as headers tell: a part of `SceneWork.key`."""
     return header_key(scene, model.card, options, layout) | _model_key(model, options)
 
 
-def _model_key(model: 'Model', options: ClassifyOptions) -> dict[str, Any]:
+def _model_key(model: 'Model | UnloadedModel', options: ClassifyOptions) -> dict[str, Any]:
     return {'model': model.sha256, 'device': model.device.type, 'compile': options.compile}
 
 
