@@ -69,8 +69,8 @@ class SceneAnswer:
         question: the question, word for word.
         question_type: 'presence', 'count', 'comp', 'area', 'share', 'where', 'largest', 'distance' or
             'rural_urban'; None where it is not known.
-        answer: 'yes', 'no', 'rural', 'urban', or the best guess with its unit ('7.6 km² of open water'); of a
-            network a count as '37', an area as '10632m2'; None for "I don't know" and "cannot measure".
+        answer: 'yes', 'no', 'rural', 'urban', or the best guess with its unit ('7.6 km² of open water'); of
+            a network a count as '37', an area as '10632m2'; None for "I don't know" and "cannot measure".
         text: the answer as a sentence.
         probability: probability that the answer is right; None of numbers, which have an interval.
         tiles: number of tiles with enough valid pixels to be encoded; 0 where a map answers.
@@ -123,7 +123,8 @@ class SceneAnswer:
         """What the answer rests on. None without an answer.
 
         Of a map one row per area that was counted, the largest first (`MapEvidence.polygons`). Of a network
-        one row per tile: its outline, its own answer, and whether it is evidence, with the columns ``row`` and ``col``; ``seen``, whether the tile was encoded; ``answer`` with its
+        one row per tile: its outline, its own answer, and whether it is evidence, with the columns ``row``
+        and ``col``; ``seen``, whether the tile was encoded; ``answer`` with its
         ``probability``; ``chance``, the probability of "yes", "urban" or of being covered; ``number``, the
         expected number, with ``low`` and ``high`` (``first`` and ``second`` for a comparison), NaN where
         there is none; ``evidence``; ``geometry``.
@@ -151,7 +152,8 @@ class SceneAnswer:
             picture = (
                 f'<img alt="{escape(self.text)}" style="max-width: 100%" src="data:image/png;base64,{data}"/>'
             )
-        return f'<div><p><b>{escape(self.question)}</b><br/>{escape(self.text)}</p>{picture}<ul>{notes}</ul></div>'
+        said = f'<p><b>{escape(self.question)}</b><br/>{escape(self.text)}</p>'
+        return f'<div>{said}{picture}<ul>{notes}</ul></div>'
 
     def with_outputs(self, outputs: Mapping[str, Path]) -> 'SceneAnswer':
         """A copy of the answer that knows the files written for it."""

@@ -1,7 +1,8 @@
 """Ask a scene of any size: from a raster and questions to answers with their evidence.
 
 `ask` does all of it; the command `geores ask` uses the steps behind it (`ask_options`, `Sources`,
-`check_answer_folder`, `QASession`), because it prompts for questions while what was read of the scene is kept.
+`check_answer_folder`, `QASession`), because it prompts for questions while what was read of the scene is
+kept.
 """
 
 from collections.abc import Sequence
@@ -91,8 +92,9 @@ def ask(
 ) -> SceneAnswer | list[SceneAnswer]:
     """Ask questions about a scene of any size.
 
-    What a class map shows (water, forest, built-up land ...) is answered from the map, which is made once, and
-    the rest by a VQA network, which sees every tile once however many questions there are: pass them as one list.
+    What a class map shows (water, forest, built-up land ...) is answered from the map, which is made once,
+    and the rest by a VQA network, which sees every tile once however many questions there are: pass them as
+    one list.
 
     Args:
         scene: a path, several paths of one place, an `xarray.DataArray`, an open `Scene`, or the result of
@@ -104,8 +106,8 @@ def ask(
         bands: names of the bands in file order, for files that do not name them.
         allow_vrt: whether a GDAL virtual raster, which can read other files, may be opened.
         out: folder for evidence (GeoPackage of areas, GeoParquet of tiles), pictures (PNG), ``answers.json``
-            and the class map, which later questions reuse; unfinished work is kept there too, so that a killed
-            run can continue.
+            and the class map, which later questions reuse; unfinished work is kept there too, so that a
+            killed run can continue.
         resume: continue unfinished work in ``out``.
         overwrite: replace answers in ``out``.
         progress: called as tiles are finished.

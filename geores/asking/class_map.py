@@ -20,14 +20,14 @@ from scipy.special import ndtr, ndtri
 from geores.asking.combine import CORRELATION
 from geores.asking.predictions import LEVEL
 from geores.card import ModelCard
-from geores.cartography.areas import row_areas
-from geores.cartography.areas import Legend
+from geores.cartography.areas import Legend, row_areas
 from geores.inference.pixels import NO_PROBABILITY, PROBABILITY_STEPS
 from geores.questions.land_cover import CoverWords, covers_of
 
-__all__ = ['ClassMap', 'CoverAreas', 'connected_areas', 'shifted']
+__all__ = ['TAIL', 'ClassMap', 'CoverAreas', 'Mask', 'connected_areas', 'shifted']
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 TAIL = float(ndtri((1 + LEVEL) / 2))
 """Number of standard deviations of the shared error at the ends of an interval."""

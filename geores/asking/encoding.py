@@ -302,7 +302,7 @@ def known_to(card: ModelCard, area_card: ModelCard | None) -> Known:
         area_card: card of the classification that measures areas if the model does not; None for none.
     """
     types = known_types(card.labels)
-    categories = known_categories(card.tokenizer or {})
+    categories = known_categories((card.tokenizer or {}).get('definition', {}))
     gains = {kind: image_gain(card, kind) for kind in types}
     blind = {
         kind: gain.in_words(card.name) for kind, gain in gains.items() if gain is not None and gain.is_none

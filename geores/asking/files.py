@@ -84,9 +84,9 @@ class EvidenceMaps:
             made = _TileSheet(ground) if isinstance(ground, Scored) else _AreaSheet(ground)
             self._sheets[id(ground)] = ground, made  # keeps the scene, so that its id stays unique
         sheet = self._sheets[id(ground)][1]
-        if isinstance(sheet, _TileSheet) and isinstance(basis, TileEvidence):
-            sheet.write(answer, basis, path)
-        elif isinstance(sheet, _AreaSheet) and isinstance(basis, MapEvidence):
+        if (isinstance(sheet, _TileSheet) and isinstance(basis, TileEvidence)) or (
+            isinstance(sheet, _AreaSheet) and isinstance(basis, MapEvidence)
+        ):
             sheet.write(answer, basis, path)
 
 
@@ -125,11 +125,19 @@ class _Sheet:
         self.say(draw, (image.width / 2, 0.1 * DPI), _title(answer), self.fonts[0])
         return image, draw
 
-    def say(self, draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, font: Any) -> None:  # noqa: ANN401
+    def say(
+        self,
+        draw: ImageDraw.ImageDraw,
+        place: tuple[float, float],
+        text: str,
+        font: ImageFont.FreeTypeFont,
+    ) -> None:
+        """Write lines of text, centred below a place."""
         draw.multiline_text(place, text, 'black', font, anchor='ma', align='center')
 
     @staticmethod
     def save(image: Image.Image, path: Path) -> None:
+        """Save a drawn sheet as PNG."""
         info = PngInfo()
         info.add_text('Software', 'geores')
         image.save(path, format='png', pnginfo=info, compress_level=1)
@@ -148,6 +156,7 @@ class _AreaSheet(_Sheet):
         self.places = np.ix_(rows, cols)
 
     def write(self, answer: SceneAnswer, basis: MapEvidence, path: Path) -> None:
+        """Draw the areas that an answer rests on, with the ranks of the largest."""
         panel, names = self.below.copy(), []
         tall, wide = panel.shape[:2]
         for key in basis.chosen:
@@ -221,6 +230,7 @@ class _TileSheet(_Sheet):
         self.places = np.ix_(np.minimum(y, tiling.shape[0] - 1), np.minimum(x, tiling.shape[1] - 1))
 
     def write(self, answer: SceneAnswer, basis: TileEvidence, path: Path) -> None:
+        """Draw the tiles that an answer rests on."""
         image, draw = self.painted(self._tinted(basis.estimate.strength), answer)
         self._outline(draw, basis.mask)
         named = f' ("{basis.estimate.answer}")' if answer.question_type == 'rural_urban' else ''

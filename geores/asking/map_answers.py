@@ -3,8 +3,8 @@
 * Areas are *mapped areas*: what the map shows, whose errors are not corrected. Their interval is a model
   interval: the area where the errors that all pixels share lie at either end of the central 90 %.
 * Counts are of connected areas of at least `LEAST` (pixels that share a side), or of the size asked for. The
-  interval reaches from the areas that hold that much of pixels which stay what they are at the lower end, to the
-  areas that the upper end has.
+  interval reaches from the areas that hold that much of pixels which stay what they are at the lower end, to
+  the areas that the upper end has.
 * Presence is whether there is such an area; its probability is the mean one of the best of them.
 """
 
@@ -13,33 +13,31 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.special import ndtri
 
-from geores.asking.class_map import TAIL, ClassMap, CoverAreas, connected_areas, shifted
+from geores.asking.class_map import TAIL, ClassMap, Mask
+from geores.asking.map_measures import (
+    LADDER,
+    best_square,
+    chosen_areas,
+    count_areas,
+    distances_to,
+    ends_within,
+    least_area,
+    limits,
+    possible_pixels,
+    sure_pixels,
+)
 from geores.asking.places import part_of, place_of, shares_of_parts
 from geores.cartography.areas import say_area, say_length
-from geores.inference.pixels import PROBABILITY_STEPS
 from geores.questions.everyday import MapQuestion, Thing
-from geores.questions.land_cover import Cover
 from geores.questions.quantities import AREAS
 
-__all__ = ['LEAST', 'URBAN', 'MapEstimate', 'answer_from_map']
+__all__ = ['URBAN', 'MapEstimate', 'answer_from_map']
 
-LEAST = 5000.0
-"""Smallest connected area that counts where none is asked for, square metres: the smallest that is a forest by the
-definition of the FAO (Global Forest Resources Assessment 2020)."""
-LEAST_PIXELS = 50
-"""The same in pixels, where the scene has no CRS."""
 URBAN = 0.3
 """Share of built-up land from which a scene is called urban."""
-AROUND = 3
-"""Pixels around an area to which its upper end may reach."""
 ALIKE = 0.1
 """Relative difference up to which two areas are called equal."""
-
-Mask = NDArray[np.bool_]
-_LADDER = ndtri((np.arange(100) + 0.5) / 100)
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def _notes(question: MapQuestion, things: list[Thing], class_map: ClassMap) -> t
     asked = {thing.cover for thing in things}
     if 'water' in asked and 'snow' in class_map.words and question.type not in ('area', 'share'):
         frozen = float(class_map.of('snow').sizes.sum())
-        if frozen >= _least(class_map):
+        if frozen >= least_area(class_map):
             area = say_area(frozen, class_map.unit)
             notes.append(f'frozen water is no part of this: {area} of snow or ice are mapped')
     if question.type in ('area', 'share', 'largest'):
@@ -106,22 +104,9 @@ def _notes(question: MapQuestion, things: list[Thing], class_map: ClassMap) -> t
     return tuple(notes)
 
 
-def _least(class_map: ClassMap) -> float:
-    return LEAST if class_map.unit == 'm2' else float(LEAST_PIXELS)
-
-
-def _limits(thing: Thing, class_map: ClassMap) -> tuple[float, float]:
-    """Smallest and largest area that counts."""
-    least, most = _least(class_map), np.inf
-    if thing.sizes.below is not None:
-        most = thing.sizes.below
-        least = least if most > least else 0.0
-    return (least if thing.sizes.above is None else thing.sizes.above), most
-
-
 def _size_words(thing: Thing, class_map: ClassMap) -> str:
     """' of 0.5 ha or more', and how near to what."""
-    least, most = _limits(thing, class_map)
+    least, most = limits(thing, class_map)
     said = f' of {say_area(least, class_map.unit)} or more' if least else ''
     if most < np.inf:
         said = f' of {say_area(least, class_map.unit)} to {say_area(most, class_map.unit)}'
@@ -135,100 +120,30 @@ def _near_words(thing: Thing, class_map: ClassMap) -> str:
     return f' within {say_length(thing.metres)} of {other}' if thing.metres else f' that touch {other}'
 
 
-def _chosen(thing: Thing, class_map: ClassMap) -> tuple[CoverAreas, Mask]:
-    """The areas of a cover, and which of them count."""
-    areas = class_map.of(thing.cover)
-    least, most = _limits(thing, class_map)
-    chosen = (areas.sizes >= least * (1 - 1e-9)) & (areas.sizes <= most * (1 + 1e-9))
-    if thing.near is not None and chosen.any():
-        other = class_map.of(thing.near)
-        there = other.inside(other.sizes >= _least(class_map) * (1 - 1e-9))
-        nearest = ndimage.minimum(
-            distances_to(there, class_map), areas.numbers, np.arange(1, len(areas.sizes) + 1)
-        )
-        chosen &= nearest <= thing.metres
-    return areas, chosen
-
-
-def distances_to(mask: Mask, class_map: ClassMap) -> NDArray[np.float64]:
-    """Distance of each pixel to the nearest of a mask, from edge to edge, metres; infinite where there is none.
-
-    Args:
-        mask: (rows, cols).
-        class_map: the map, whose pixels are taken for squares.
-    """
-    if not mask.any():
-        return np.full(mask.shape, np.inf)
-    # Of two pixels one beside the other the edges touch: the mask grown by a pixel has distance 0.
-    grown = ndimage.binary_dilation(mask, np.ones((3, 3)))
-    found: NDArray[np.float64] = ndimage.distance_transform_edt(~grown) * (class_map.gsd or 1.0)
-    return found
-
-
-def _sure(areas: CoverAreas, chosen: Mask) -> Mask:
-    """Pixels of the chosen areas that are still the cover at the lower end of the interval."""
-    return areas.inside(chosen) & (areas.steps >= _step(-TAIL))
-
-
-def _possible(areas: CoverAreas, chosen: Mask, least: float, class_map: ClassMap) -> Mask:
-    """Pixels of the chosen areas, and of the areas that reach the smallest size at the upper end."""
-    mask = (areas.numbers > 0) | (areas.steps >= _step(TAIL))
-    numbers, sizes = connected_areas(mask, class_map.by_row)
-    return areas.inside(chosen) | np.concatenate([[False], sizes >= least * (1 - 1e-9)])[numbers]
-
-
-def _step(deviations: float) -> float:
-    """Least step of probability that is above a half, given the errors that pixels share."""
-    chances = np.arange(PROBABILITY_STEPS + 1) / PROBABILITY_STEPS
-    return float(np.argmax(shifted(chances, deviations) >= 0.5))
-
-
 def _presence(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     thing = _thing(question)
-    areas, chosen = _chosen(thing, class_map)
+    areas, chosen = chosen_areas(thing, class_map)
     noun, sized = class_map.words[thing.cover].noun, _size_words(thing, class_map)
     if chosen.any():
         best = float(areas.chances[chosen].max())
         whole = say_area(float(areas.sizes[chosen].sum()), class_map.unit)
-        text = (
-            f'yes: {_areas_of(int(chosen.sum()), noun)}{sized}, {whole} in all; '
-            f'mean probability {best:.2f} in the surest'
-        )
+        text = f'yes: {_areas_of(int(chosen.sum()), noun)}{sized}, {whole} in all'
         return MapEstimate('yes', text, probability=best, chosen={thing.cover: chosen})
     smaller = f'; the largest has {say_area(areas.sizes.max(), class_map.unit)}' if len(areas.sizes) else ''
-    chance = None if thing.near else 1 - _best_square(areas, _limits(thing, class_map)[0], class_map)
+    # Of areas of a stated size the mean probability says little: they may be cut by a gap.
+    plain = thing.near is None and not thing.sizes
+    chance = max(0.5, 1 - best_square(areas, least_area(class_map), class_map)) if plain else None
     text = f'no: no area of {noun}{sized}{"" if thing.near else smaller}'
     return MapEstimate('no', text, probability=chance, chosen={thing.cover: chosen})
 
 
-def _best_square(areas: CoverAreas, least: float, class_map: ClassMap) -> float:
-    """Largest mean probability of the cover in a square of the smallest size."""
-    side = max(1, round((least / float(np.median(class_map.by_row))) ** 0.5))
-    side = min(side, *areas.steps.shape)
-    means = ndimage.uniform_filter(areas.steps.astype(np.float32), side, mode='nearest')
-    return float(np.clip(means.max() / PROBABILITY_STEPS, 0, 1))
-
-
 def _count(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     thing = _thing(question)
-    _, chosen = _chosen(thing, class_map)
-    low, value, high = _counts(thing, class_map)
+    _, chosen = chosen_areas(thing, class_map)
+    low, value, high = count_areas(thing, class_map)
     answer = f'{_areas_of(value, class_map.words[thing.cover].noun)}{_size_words(thing, class_map)}'
     text = f'{answer}{_between(f"{low:,}", f"{value:,}", f"{high:,}")}'
     return MapEstimate(answer, text, value, low, high, 'areas', chosen={thing.cover: chosen})
-
-
-def _counts(thing: Thing, class_map: ClassMap) -> tuple[int, int, int]:
-    """Number of areas at the lower end, as mapped, and at the upper end."""
-    areas, chosen = _chosen(thing, class_map)
-    least, value = _limits(thing, class_map)[0], int(chosen.sum())
-    sure = _sure(areas, chosen)
-    held = np.bincount(areas.numbers[sure], np.broadcast_to(class_map.by_row[:, None], sure.shape)[sure],
-                       len(chosen) + 1)[1:]  # fmt: skip
-    low = int((chosen & (held >= max(least, 1e-9) * (1 - 1e-9))).sum())
-    numbers, sizes = connected_areas((areas.numbers > 0) | (areas.steps >= _step(TAIL)), class_map.by_row)
-    high = int((sizes >= least * (1 - 1e-9)).sum())
-    return low, value, max(high, value)
 
 
 def _areas(question: MapQuestion, class_map: ClassMap) -> tuple[MapEstimate, float]:
@@ -236,9 +151,9 @@ def _areas(question: MapQuestion, class_map: ClassMap) -> tuple[MapEstimate, flo
     thing = _thing(question)
     areas = class_map.of(thing.cover)
     if thing.sizes or thing.near:
-        _, chosen = _chosen(thing, class_map)
+        _, chosen = chosen_areas(thing, class_map)
         inside = areas.inside(chosen)
-        low, high = _ends_within(areas, inside, class_map)
+        low, high = ends_within(areas, inside, class_map)
     else:
         chosen = np.ones(len(areas.sizes), bool)
         low, high = (float(class_map.expected(areas.steps, class_map.valid, z)) for z in (-TAIL, TAIL))
@@ -246,16 +161,6 @@ def _areas(question: MapQuestion, class_map: ClassMap) -> tuple[MapEstimate, flo
     estimate = MapEstimate(None, '', value, min(low, value), max(high, value), class_map.unit,
                            chosen={thing.cover: chosen})  # fmt: skip
     return estimate, value / class_map.valid_area
-
-
-def _ends_within(areas: CoverAreas, inside: Mask, class_map: ClassMap) -> tuple[float, float]:
-    """Ends of the interval of the area of some connected areas, which may shrink or grow at their edges."""
-    around = ndimage.binary_dilation(inside, iterations=AROUND) if inside.any() else inside
-    around &= class_map.valid & (inside | (areas.numbers == 0))
-    return (
-        float(class_map.expected(areas.steps, inside, -TAIL)),
-        float(class_map.expected(areas.steps, around, TAIL)),
-    )
 
 
 def _area(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
@@ -266,7 +171,8 @@ def _area(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     sized = f' in areas{_size_words(thing, class_map)}' if thing.sizes or thing.near else ''
     low, value, high = _ends(found)
     answer = f'{say(value)} of {noun}{sized}{ice}'
-    text = f'{say(value)} of {noun}{sized}{_between(say(low), say(value), say(high))}{ice}; {share:.1%} of what is seen'
+    ends = _between(say(low), say(value), say(high))
+    text = f'{say(value)} of {noun}{sized}{ends}{ice}; {_percent(100 * share)} of what is seen'
     scale = AREAS[unit] if unit else 1.0
     return replace(found, answer=answer, text=text, value=value / scale, low=low / scale, high=high / scale,
                    unit=unit or class_map.unit)  # fmt: skip
@@ -283,7 +189,8 @@ def _share(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     ice = _ice(thing, class_map, say)
     answer = f'{_percent(value)} is {noun}{sized}{ice}'
     area = say_area(_ends(found)[1], class_map.unit)
-    text = f'{_percent(value)} is {noun}{sized}{_between(_percent(low), _percent(value), _percent(high))}{ice}; {area}'
+    ends = _between(_percent(low), _percent(value), _percent(high))
+    text = f'{_percent(value)} is {noun}{sized}{ends}{ice}; {area}'
     return replace(found, answer=answer, text=text, value=value, low=low, high=high, unit='%')
 
 
@@ -297,22 +204,22 @@ def _ice(thing: Thing, class_map: ClassMap, say: Callable[[float], str]) -> str:
 
 def _largest(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     thing = _thing(question)
-    areas, chosen = _chosen(thing, class_map)
+    areas, chosen = chosen_areas(thing, class_map)
     noun = class_map.words[thing.cover].noun
     if not chosen.any():
         return MapEstimate(None, f'there is no area of {noun}{_size_words(thing, class_map)}')
     index = int(np.where(chosen, areas.sizes, -1).argmax())
     only = np.arange(len(chosen)) == index
     inside = areas.inside(only)
-    low, high = _ends_within(areas, inside, class_map)
+    low, high = ends_within(areas, inside, class_map)
     value = float(areas.sizes[index])
     low, high = min(low, value), max(high, value)
     say = _saying(question.unit, class_map)
     part, place = part_of(inside, class_map), place_of(inside, class_map)
     answer = f'{say(value)} has the largest area of {noun}, in the {part}'
     text = (
-        f'{say(value)}{_between(say(low), say(value), say(high))} has the largest area of {noun}, in the {part}'
-        f'{place}; mean probability {areas.chances[index]:.2f}'
+        f'{say(value)}{_between(say(low), say(value), say(high))} has the largest area of {noun}, '
+        f'in the {part}{place}; mean probability {areas.chances[index]:.2f}'
     )
     scale = AREAS[question.unit] if question.unit else 1.0
     return MapEstimate(answer, text, value / scale, low / scale, high / scale,
@@ -321,12 +228,12 @@ def _largest(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
 
 def _where(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     thing = _thing(question)
-    areas, chosen = _chosen(thing, class_map)
+    areas, chosen = chosen_areas(thing, class_map)
     noun = class_map.words[thing.cover].noun
     if not chosen.any():
         return MapEstimate(None, f'nowhere: there is no area of {noun}{_size_words(thing, class_map)}')
     inside = areas.inside(chosen)
-    low, high = _ends_within(areas, inside, class_map)
+    low, high = ends_within(areas, inside, class_map)
     value, unit = float(areas.sizes[chosen].sum()), class_map.unit
     parts = shares_of_parts(inside, class_map)
     answer = f'{say_area(value, unit)} of {noun}, the largest part in the {parts[0][0]}'
@@ -359,7 +266,7 @@ def _comparison(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     if one.std() or other.std():
         chance = float(np.clip(chance, 0.5 / gap.size, 1 - 0.5 / gap.size))
     text = f'{"yes" if yes else "no"}: {said} and {also}'
-    chosen = {thing.cover: _chosen(thing, class_map)[1] for thing in (first, second)}
+    chosen = {thing.cover: chosen_areas(thing, class_map)[1] for thing in (first, second)}
     return MapEstimate('yes' if yes else 'no', text, probability=chance, chosen=chosen)
 
 
@@ -367,13 +274,13 @@ def _side(thing: Thing, by: str, class_map: ClassMap) -> tuple[float, NDArray[np
     """One side of a comparison: its number, draws of it, and both in words."""
     noun = class_map.words[thing.cover].noun
     if by == 'number':
-        low, value, high = _counts(thing, class_map)
-        draws = np.interp(_LADDER, (-TAIL, 0, TAIL), (low, value, high))
+        low, value, high = count_areas(thing, class_map)
+        draws = np.interp(LADDER, (-TAIL, 0, TAIL), (low, value, high))
         words = f'{_areas_of(value, noun)}{_size_words(thing, class_map)}'
         return value, draws, f'{words}{_between(f"{low:,}", f"{value:,}", f"{high:,}")}'
     areas = class_map.of(thing.cover)
     mapped = float(areas.sizes.sum())
-    draws = class_map.expected(areas.steps, class_map.valid, _LADDER)
+    draws = class_map.expected(areas.steps, class_map.valid, LADDER)
     draws = draws * (mapped / max(float(np.median(draws)), 1e-12)) if np.median(draws) else draws
     low, high = (float(class_map.expected(areas.steps, class_map.valid, z)) for z in (-TAIL, TAIL))
     say = _saying(None, class_map)
@@ -391,22 +298,29 @@ def _distance(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     nouns = [class_map.words[thing.cover].noun for thing in (first, second)]
     ends = []
     for thing in (first, second):
-        areas, chosen = _chosen(thing, class_map)
+        areas, chosen = chosen_areas(thing, class_map)
         if not chosen.any():
             noun = class_map.words[thing.cover].noun
             return MapEstimate(
                 None, f"I don't know: there is no area of {noun}{_size_words(thing, class_map)}"
             )
-        least = _limits(thing, class_map)[0]
-        ends.append((_possible(areas, chosen, least, class_map), areas.inside(chosen), _sure(areas, chosen)))
+        least = limits(thing, class_map)[0]
+        ends.append(
+            (
+                possible_pixels(areas, chosen, least, class_map),
+                areas.inside(chosen),
+                sure_pixels(areas, chosen),
+            )
+        )
     (low, value, high) = (
         float(np.min(distances_to(there, class_map)[here], initial=np.inf))
         for here, there in zip(*ends, strict=True)
     )
     words = f'{_metres(value)} between {nouns[0]} and {nouns[1]} where they are nearest'
     top = f'{_metres(high)}' if np.isfinite(high) else 'farther'
-    text = f'{words}{_between(_metres(low), _metres(value), top)}, areas of {say_area(_least(class_map))} or more'
-    chosen = {thing.cover: _chosen(thing, class_map)[1] for thing in (first, second)}
+    least = say_area(least_area(class_map))
+    text = f'{words}{_between(_metres(low), _metres(value), top)}; areas of {least} or more'
+    chosen = {thing.cover: chosen_areas(thing, class_map)[1] for thing in (first, second)}
     return MapEstimate(words, text, value, low, high if np.isfinite(high) else None, 'm', chosen=chosen)
 
 
@@ -416,9 +330,9 @@ def _metres(length: float) -> str:
 
 def _rural_urban(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     areas = class_map.of('built')
-    chosen = areas.sizes >= _least(class_map) * (1 - 1e-9)
+    chosen = areas.sizes >= least_area(class_map) * (1 - 1e-9)
     share = float(areas.sizes.sum()) / class_map.valid_area
-    draws = class_map.expected(areas.steps, class_map.valid, _LADDER) / class_map.valid_area
+    draws = class_map.expected(areas.steps, class_map.valid, LADDER) / class_map.valid_area
     low, high = (
         float(class_map.expected(areas.steps, class_map.valid, z)) / class_map.valid_area
         for z in (-TAIL, TAIL)
@@ -426,9 +340,10 @@ def _rural_urban(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     low, high = min(low, share), max(high, share)
     answer = 'urban' if share >= URBAN else 'rural'
     holds = float(((draws >= URBAN) == (answer == 'urban')).mean())
+    ends = _between(*(_percent(100 * one) for one in (low, share, high)))
     text = (
-        f'{answer}: {_percent(100 * share)} is built-up land{_between(*(_percent(100 * one) for one in (low, share, high)))};'
-        f' urban is said from {URBAN:.0%} on'
+        f'{answer}: {_percent(100 * share)} is built-up land{ends}; urban is said from '
+        f'{_percent(100 * URBAN)} on'
     )
     return MapEstimate(answer, text, 100 * share, 100 * low, 100 * high, '%', holds, {'built': chosen})
 

@@ -87,8 +87,9 @@ class MapSource:
     @cached_property
     def key(self) -> dict[str, Any]:
         """What decides the map, as far as headers tell."""
-        from geores.runtime.base import pick_device
         from torch import device
+
+        from geores.runtime.base import pick_device
 
         check_bands(self.scene, self.card)
         model = self.model or UnloadedModel(self.card, device(pick_device(self.options.device)))

@@ -178,7 +178,7 @@ class TileSession:
         )
 
     def _probability(self, form: Form, probability: float) -> float:
-        """The probability of a yes or no: no more than how often the model is right, where the image adds little."""
+        """Of a yes or no: no more than the share that is right, where the image adds little."""
         gain = image_gain(self.model.card, form.type)
         return probability if gain is None or not gain.is_small else min(probability, gain.seeing)
 

@@ -1,7 +1,7 @@
 """Who answers questions about a scene: its class map, labels of its tiles, or a VQA network.
 
-`Sources` is decided from headers and cards alone. `QASession` opens each source when the first question for it
-is asked, so that no network is loaded for what a finished map knows.
+`Sources` is decided from headers and cards alone. `QASession` opens each source when the first question for
+it is asked, so that no network is loaded for what a finished map knows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,6 @@ from geores.scenes import Scene
 
 if TYPE_CHECKING:
     from geores.model import Model
-    from geores.vqa.model import VQAModel
 
 __all__ = ['QASession', 'Sources']
 
@@ -87,8 +86,8 @@ class Sources:
 
         Args:
             scene: the scene.
-            model: name or path of a bundle, a loaded model, or 'auto': the class map where a bundle labels the
-                pixels of such a scene, labels of tiles for aerial imagery, and a VQA bundle for the rest.
+            model: name or path of a bundle, a loaded model, or 'auto': the class map where a bundle labels
+                the pixels of such a scene, labels of tiles for aerial imagery, and a VQA bundle for the rest.
             options: of the user.
             classified: a result of `geores.classify` of this scene.
 
@@ -159,8 +158,9 @@ class Sources:
         Args:
             card: of the bundle.
         """
-        from geores.runtime.base import pick_device
         from torch import device
+
+        from geores.runtime.base import pick_device
 
         options = self.options_for(card)
         model = self.loaded.get(card.name) or UnloadedModel(card, device(pick_device(options.device)))

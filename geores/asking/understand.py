@@ -1,7 +1,7 @@
 """From a question in English to what is asked, and from an estimate to an answer in words.
 
-`understand` is called once per question. It decides who answers: the class map what it shows (``map``), labels
-of tiles what they name (``labels``), and the network for questions the rest (``network``).
+`understand` is called once per question. It decides who answers: the class map what it shows (``map``),
+labels of tiles what they name (``labels``), and the network for questions the rest (``network``).
 """
 
 import re
@@ -105,8 +105,8 @@ def clean_question(text: object) -> str:
         text: the question as given.
 
     Raises:
-        QuestionError: if the question is not a string, is empty, is longer than `MAX_LENGTH`, or names a size or
-            distance that cannot be.
+        QuestionError: if the question is not a string, is empty, is longer than `MAX_LENGTH`, or names a
+            size or distance that cannot be.
     """
     if not isinstance(text, str):
         raise QuestionError(f'a question is a text, not {type(text).__name__}')

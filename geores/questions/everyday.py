@@ -1,19 +1,18 @@
 """Questions in everyday words that a map of land cover answers, as values.
 
-`read_map_question` is their one reader. It takes what it fully understands: every word of a question has to go
-into its `MapQuestion`, since another question than the one asked would be answered otherwise.
+`read_map_question` is their one reader. It takes what it fully understands: every word of a question has to
+go into its `MapQuestion`, since another question than the one asked would be answered otherwise.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from geores.questions.forms import Area, Comparison, Count, Form, Objects, Presence, QuestionError, RuralUrban
+from geores.questions.forms import Area, Comparison, Count, Form, Presence, QuestionError, RuralUrban
 from geores.questions.grammar import parse
 from geores.questions.grammar_phrases import plural
 from geores.questions.land_cover import CoverWords, Named
-from geores.questions.quantities import AREAS, Sizes, take_distance, take_sizes, tidy_units, unit_of
+from geores.questions.quantities import AREAS, NO_SIZES, Sizes, take_distance, take_sizes, tidy_units, unit_of
 from geores.questions.suggest import suggest
 
 __all__ = ['CannotTell', 'MapQuestion', 'Thing', 'check_quantities', 'read_map_question']
@@ -35,7 +34,7 @@ class Thing:
 
     cover: str
     words: str
-    sizes: Sizes = Sizes()
+    sizes: Sizes = NO_SIZES
     near: str | None = None
     metres: float = 0.0
 
@@ -75,11 +74,16 @@ class CannotTell:
 
 
 _X, _Y = r'(?P<x>.+?)', r'(?P<y>.+?)'
-_ALL = r'(?:the |this |that )?(?:whole |total |entire )?(?:area|scene|image|picture|photo|land|ground|map|region|place|it)'
+_ALL = (
+    r'(?:the |this |that )?(?:whole |total |entire )?'
+    r'(?:area|scene|image|picture|photo|land|ground|map|region|place|it)'
+)
 _COVERED = r'(?:(?:covered|taken up|occupied|made up) (?:by|with|of|in) |under )?'
 _BE = r'(?:is|are|was|were)'
+_COVER = r'(?:cover|make up|have|take up|occupy|measure)'
 _SHARE = r'(?:share|percentage|proportion|fraction|percent|part)'
 _UNIT = rf'(?P<unit>{"|".join(AREAS)})'
+_THAT = r'(?:the area of |that of )?'
 _MOST = r'(?:largest|biggest|greatest)'
 _TEMPLATES: tuple[tuple[Kind, str], ...] = (
     ('largest', rf'(?:what|which|where|how (?:large|big)) {_BE} the {_MOST} {_X}'),
@@ -87,20 +91,20 @@ _TEMPLATES: tuple[tuple[Kind, str], ...] = (
     ('largest', rf'which {_X} {_BE} the {_MOST}'),
     ('largest', rf'(?:the )?{_MOST} {_X}'),
     ('share', rf'(?:what|which|how (?:large|big) (?:of )?an?) {_SHARE}(?: of {_ALL})? {_BE} {_COVERED}{_X}'),
-    ('share', rf'(?:what|which) {_SHARE}(?: of {_ALL})? (?:do|does) {_X} (?:cover|make up|have|take up|occupy)'),
+    ('share', rf'(?:what|which) {_SHARE}(?: of {_ALL})? (?:do|does) {_X} {_COVER}'),
     ('share', rf'(?:what|which) {_SHARE} of {_X} {_BE} there'),
     ('share', rf'what {_BE} the {_SHARE} (?:of {_ALL} )?(?:of|covered by|covered with|that is) {_X}'),
     ('share', rf'(?:what {_BE} the )?{_X} {_SHARE}'),
     ('share', rf'how many {_SHARE}(?: of {_ALL})? {_BE} (?:there )?{_COVERED}{_X}'),
     ('share', rf'how much (?:of )?{_ALL} {_BE} {_COVERED}{_X}'),
-    ('share', rf'how much (?:of )?{_ALL} (?:do|does) {_X} (?:cover|make up|take up|occupy)'),
+    ('share', rf'how much (?:of )?{_ALL} (?:do|does) {_X} {_COVER}'),
     ('share', rf'in percent how much {_X} {_BE} there'),
     ('area', rf'how many {_UNIT} of {_X}(?: {_BE} there)?'),
     ('area', rf'how many {_UNIT} (?:of {_ALL} )?{_BE} {_COVERED}{_X}'),
-    ('area', rf'how many {_UNIT} (?:do|does) {_X} (?:cover|have|take up|occupy|measure)'),
-    ('area', rf'(?:what|how (?:large|big|much)) {_BE} the (?:total |whole |overall )?(?:area|surface|extent|size)'
-             rf' (?:of|covered by|covered with|under) {_X}'),
-    ('area', rf'(?:what|which|how much|how large an|how big an) area (?:do|does) {_X} (?:cover|have|take up|occupy)'),
+    ('area', rf'how many {_UNIT} (?:do|does) {_X} {_COVER}'),
+    ('area', rf'(?:what|how (?:large|big|much)) {_BE} the (?:total |whole |overall )?'
+             rf'(?:area|surface|extent|size) (?:of|covered by|covered with|under) {_X}'),
+    ('area', rf'(?:what|which|how much|how large an|how big an) area (?:do|does) {_X} {_COVER}'),
     ('area', rf'(?:what|which|how much|how large an|how big an) area {_BE} {_COVERED}{_X}'),
     ('area', rf'how much {_X} {_BE} (?:there|visible|present)'),
     ('area', rf'how much {_X} (?:do you see|can be seen|can you see|exists?)'),
@@ -115,7 +119,8 @@ _TEMPLATES: tuple[tuple[Kind, str], ...] = (
     ('count', rf'(?:what {_BE} )?(?:the )?(?:total )?(?:number|count|amount) of {_X}'),
     ('count', rf'count (?:the |all )?{_X}'),
     ('distance', rf'how (?:far|close|near) (?:away )?{_BE} {_X} (?:away )?(?:from|to) {_Y}'),
-    ('distance', rf'(?:what {_BE} )?the (?:shortest |smallest |least )?distance (?:between|from|of) {_X} (?:and|to|from) {_Y}'),
+    ('distance', rf'(?:what {_BE} )?the (?:shortest |smallest |least )?distance '
+                 rf'(?:between|from|of) {_X} (?:and|to|from) {_Y}'),
     ('where', rf'where (?:{_BE}|do i find|can i find|do you see|lies?) {_X}'),
     ('where', rf'(?:in|on) (?:which|what) (?:part|side|corner)(?: of {_ALL})? {_BE} {_X}'),
     ('where', rf'show (?:me )?(?:where )?{_X}(?: {_BE})?'),
@@ -134,26 +139,30 @@ _COMPARISONS: tuple[tuple[str, str, str], ...] = (
     ('less', 'number', rf'are there (?:fewer|less) {_X} than {_Y}'),
     ('equal', 'number', rf'are there as many {_X} as {_Y}'),
     ('equal', 'number', rf'is the number of {_X} equal to the number of {_Y}'),
-    ('more', 'area', rf'(?:do|does) {_X} cover (?:more|a larger area|more area|more ground|more land) than {_Y}'),
-    ('less', 'area', rf'(?:do|does) {_X} cover (?:less|a smaller area|less area|less ground|less land) than {_Y}'),
-    ('more', 'area', rf'is the (?:total )?area of {_X} (?:larger|bigger|greater) than (?:the area of |that of )?{_Y}'),
-    ('less', 'area', rf'is the (?:total )?area of {_X} smaller than (?:the area of |that of )?{_Y}'),
-    ('more', 'area', rf'(?:what is there more of|which covers more(?: area)?|which is larger|is there more) {_X} or {_Y}'),
+    ('more', 'area', rf'(?:do|does) {_X} cover (?:more|a larger area|more (?:area|ground|land)) than {_Y}'),
+    ('less', 'area', rf'(?:do|does) {_X} cover (?:less|a smaller area|less (?:area|ground|land)) than {_Y}'),
+    ('more', 'area', rf'is the (?:total )?area of {_X} (?:larger|bigger|greater) than {_THAT}{_Y}'),
+    ('less', 'area', rf'is the (?:total )?area of {_X} smaller than {_THAT}{_Y}'),
+    ('more', 'area', rf'(?:what is there more of|which covers more(?: area)?|which is larger) {_X} or {_Y}'),
+    ('more', 'area', rf'is there more {_X} or {_Y}'),
     ('more', 'area', rf'more {_X} than {_Y}'),
 )  # fmt: skip
 _RULES = tuple((kind, re.compile(pattern)) for kind, pattern in _TEMPLATES)
 _COMPARING = tuple((choice, by, re.compile(pattern)) for choice, by, pattern in _COMPARISONS)
 _HEAD = re.compile(
-    r'^(?:please |hello |hi |(?:can|could|would) you (?:please )?(?:tell|say)(?: me)? |tell me |do you know |i want to know )+'
+    r'^(?:please |hello |hi |(?:can|could|would) you (?:please )?(?:tell|say)(?: me)? |tell me |do you know '
+    r'|i want to know )+'
 )
 _TAIL = re.compile(
-    r' (?:here|please|at all|altogether|in total|overall|around here|on the map|on this map|anywhere|somewhere'
-    r'|(?:in|on|of|within|over) (?:this|the|that) (?:whole |entire )?(?:image|scene|picture|photo|area|region|place|map|tile))$'
+    r' (?:here|please|at all|altogether|in total|overall|around here|on (?:the|this) map|anywhere|somewhere'
+    r'|(?:in|on|of|within|over) (?:this|the|that) (?:whole |entire )?'
+    r'(?:image|scene|picture|photo|area|region|place|map|tile))$'
 )
 _IN_UNIT = re.compile(rf' (?:in|measured in) {_UNIT}$')
 _DETERMINER = re.compile(
-    r'^(?:an?|any|the|some|all|all of|of|more|single|separate|individual|different|nearest|closest|next|total|most'
-    r'|(?:areas?|bod(?:y|ies)|patch(?:es)?|stretch(?:es)?|pieces?|zones?|regions?|parts?) (?:of|with|covered by))'
+    r'^(?:an?|any|the|some|all|all of|of|more|single|separate|individual|different|nearest|closest|next|total'
+    r'|most|(?:areas?|bod(?:y|ies)|patch(?:es)?|stretch(?:es)?|pieces?|zones?|regions?|parts?)'
+    r' (?:of|with|covered by))'
     r' (?=\S)'
 )
 _ADJECTIVE = re.compile(r'^(?:small|medium|large|big|huge|tiny|little)(?=\s)')
@@ -193,7 +202,8 @@ def read_map_question(text: str, words: CoverWords) -> MapQuestion | CannotTell 
 
 def _tidy(text: str) -> str:
     """The text in lower case, without mark, courtesies and " in the image"."""
-    plain = re.sub(r'[?!]+|[.,;](?=\s|$)|["“”]', ' ', text.lower().replace('’', "'").replace("'s ", ' is '))
+    plain = text.lower().replace('\N{RIGHT SINGLE QUOTATION MARK}', "'").replace("'s ", ' is ')
+    plain = re.sub(r'[?!]+|[.,;](?=\s|$)|["“”]', ' ', plain)
     plain = _HEAD.sub('', tidy_units(plain).rstrip('. '))
     while (shorter := _TAIL.sub('', plain)) != plain:
         plain = shorter
@@ -291,7 +301,8 @@ def _comparison(choice: str, by: str, x: str, y: str, words: CoverWords) -> MapQ
 def _countable(text: str, named: Named) -> bool:
     """Whether words name things that a map can count: "forests" and "lakes", not "trees" or "water"."""
     last = _stripped(text)
-    return named.role != 'single' and (last == plural(named.words) and last != named.words or ' of ' in text)
+    is_plural = last == plural(named.words) != named.words
+    return named.role != 'single' and (is_plural or ' of ' in text)
 
 
 def _hidden(named: Named) -> str:
@@ -344,8 +355,7 @@ _KINDS: tuple[tuple[type[Form], Kind], ...] = ((Presence, 'presence'), (Count, '
 
 def _of_form(form: Form, words: CoverWords) -> MapQuestion | CannotTell | None:
     parts = list(form.parts())
-    plain: Callable[[Objects], bool] = lambda part: not (part.size or part.shape or part.relation)  # noqa: E731
-    if not parts or not all(plain(part) for part in parts):
+    if not parts or any(part.size or part.shape or part.relation for part in parts):
         return None
     if isinstance(form, Comparison):
         first, second = (plural(part.category) for part in parts)

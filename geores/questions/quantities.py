@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from geores.questions.forms import QuestionError
 
-__all__ = ['AREAS', 'LENGTHS', 'Sizes', 'take_distance', 'take_sizes', 'tidy_units', 'unit_of']
+__all__ = ['AREAS', 'LENGTHS', 'NO_SIZES', 'Sizes', 'take_distance', 'take_sizes', 'tidy_units', 'unit_of']
 
 AREAS: dict[str, float] = {
     'm2': 1.0,
@@ -32,23 +32,28 @@ _SPELLINGS: tuple[tuple[str, str], ...] = (
     (r'\byards?\b', 'yards'),
     (r'\b(?:per ?cent|percents)\b|%', ' percent '),
 )
-_NUMBER = r'(?P<number>[-−]?\s?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:e[+-]?\d+)?|[-−]?inf(?:inity)?|nan)'
+_NUMBER = r'(?P<number>[-\u2212]?\s?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:e[+-]?\d+)?|[-\u2212]?inf(?:inity)?|nan)'
 _UNIT = r'(?: ?(?P<unit>[a-z]\w*))?'
-_ABOVE = r'larger than|bigger than|greater than|more than|over|above|at least|no(?:t)? (?:smaller|less) than|exceeding'
+_ABOVE = (
+    r'larger than|bigger than|greater than|more than|over|above|at least|exceeding'
+    r'|no(?:t)? (?:smaller|less) than'
+)
 _BELOW = r'smaller than|less than|under|below|at most|no(?:t)? (?:larger|bigger|more) than|up to'
 _SIDES = r'larger|bigger|smaller|no(?:t)? (?:smaller|larger|bigger)|exceeding'
 _THAT = r'(?:(?:that|which) (?:is|are|have|has|cover|covers|measure) |with (?:an area|a size) (?:of )?|of )?'
 _SIZE = re.compile(
-    rf'\b{_THAT}(?P<side>{_ABOVE}|{_BELOW}) (?:or equal to )?{_NUMBER}{_UNIT}(?: in (?:size|area)| large| each)?\b'
+    rf'\b{_THAT}(?P<side>{_ABOVE}|{_BELOW}) (?:or equal to )?{_NUMBER}{_UNIT}'
+    r'(?: in (?:size|area)| large| each)?\b'
 )
 _OR_MORE = re.compile(rf'\bof {_NUMBER}{_UNIT} (?:or|and) (?P<side>more|larger|bigger|less|smaller)\b')
 _DISTANCE = re.compile(
     r'^(?P<before>.+?) (?:(?:that|which) (?:is|are|lies?) |lying |located |lies? )?'
-    rf'(?:within|closer than|less than|at most|no more than|not more than|up to|nearer than) {_NUMBER}{_UNIT} '
+    rf'(?:within|closer than|less than|at most|no(?:t)? more than|up to|nearer than) {_NUMBER}{_UNIT} '
     r'(?:away )?(?:of|from|to) (?P<after>.+)$'
 )
 _NEXT = re.compile(
-    r'^(?P<before>.+?) (?:next to|adjacent to|touching|bordering(?: on)?|that touch(?:es)?|beside) (?P<after>.+)$'
+    r'^(?P<before>.+?) (?:next to|adjacent to|touching|bordering(?: on)?|that touch(?:es)?|beside) '
+    r'(?P<after>.+)$'
 )
 
 
@@ -66,6 +71,9 @@ class Sizes:
 
     def __bool__(self) -> bool:
         return self.above is not None or self.below is not None
+
+
+NO_SIZES = Sizes()
 
 
 def tidy_units(text: str) -> str:
@@ -124,10 +132,13 @@ def _is_distance(text: str, match: re.Match[str]) -> bool:
 
 
 def take_distance(text: str) -> tuple[str, str, float] | None:
-    """Split "X within 500 m of Y" into X, Y and metres; "X next to Y" has 0. None where there is no such part.
+    """Split "X within 500 m of Y" into X, Y and metres; "X next to Y" has 0 metres.
 
     Args:
         text: of `tidy_units`.
+
+    Returns:
+        The three parts, or None where there is no such part.
 
     Raises:
         QuestionError: if the distance is negative, is not finite, or has a unit that is none of lengths.
@@ -141,7 +152,7 @@ def take_distance(text: str) -> tuple[str, str, float] | None:
 
 def _measure(number: str, unit: str | None, units: dict[str, float], what: str, example: str) -> float:
     """A number with a unit, in square metres or metres."""
-    value = float(number.replace(',', '').replace('−', '-').replace(' ', ''))
+    value = float(number.replace(',', '').replace('\N{MINUS SIGN}', '-').replace(' ', ''))
     said = f'{number} {unit or ""}'.strip()
     if not math.isfinite(value) or value < 0:
         raise QuestionError(f'{said!r} is no {what}: give a number of 0 or more, as in "{example}"')
