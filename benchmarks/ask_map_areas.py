@@ -2,9 +2,9 @@
 
     python benchmarks/ask_map_areas.py S2_L2A [--model landcover] [--patches 16] [--mosaics 1000]
 
-The patches of `s2-l2a` whose hand label has a counterpart among the labels of the bundle are put together at
-random, the shares of the classes drawn from a flat Dirichlet distribution; pixels nearer to a patch's edge than
-the context of the bundle are left out. A mosaic's mapped areas are compared with those of the labels, and their
+The patches of `s2-l2a` whose hand label has a counterpart among the labels of the bundle are put together
+at random, the shares of the classes drawn from a flat Dirichlet distribution; pixels nearer to a patch's edge
+than the context of the bundle are left out. A mosaic's mapped areas are compared with those of the labels, and their
 intervals are counted that hold the truth, for several shares of the variance that pixels have in common.
 """
 
@@ -78,8 +78,9 @@ def main() -> None:
         low, high = np.minimum(low, maps), np.maximum(high, maps)
         held = ((low <= truth + 1e-9) & (truth <= high + 1e-9))[:, kinds]
         width = (high - low)[:, kinds].mean()
-        by_class = ', '.join(f'{model.card.labels[k]} {one:.2f}' for k, one in zip(kinds, held.mean(0), strict=True))
-        print(f'correlation {correlation}: {held.mean():.3f} of intervals hold it ({by_class}), mean width {width:.3f}')
+        named = zip((model.card.labels[kind] for kind in kinds), held.mean(0), strict=True)
+        by_class = ', '.join(f'{label} {share:.2f}' for label, share in named)
+        print(f'correlation {correlation}: {held.mean():.3f} hold it ({by_class}), mean width {width:.3f}')
 
 
 if __name__ == '__main__':

@@ -31,7 +31,7 @@ EXPECTED = {
     'How many lakes are there?': (35, 90, 'areas'),  # NDWI: 87 of 0.5 ha or more, the network 49
     'How many lakes are larger than 10 hectares?': (5, 12, 'areas'),  # NDWI: 7, the network 8
     'How many forests are larger than 50 hectares?': (5, 12, 'areas'),  # the network 8
-    'What is the largest lake?': (150 * HA, 800 * HA, 'm2'),  # NDWI 768, of which much is ice; the network 188
+    'What is the largest lake?': (150 * HA, 800 * HA, 'm2'),  # NDWI 768, much of it ice; the network 188
     'Is there more forest than water?': 'yes',  # 23 and 7.6 km2
     'Is there more forest than cropland?': 'no',  # 23 and 49; OSM 7.3 and 13.1
     'Are there more lakes than forests?': 'no',  # 49 and 157
