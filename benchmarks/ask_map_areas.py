@@ -4,8 +4,8 @@
 
 The patches of `s2-l2a` whose hand label has a counterpart among the labels of the bundle are put together
 at random, the shares of the classes drawn from a flat Dirichlet distribution; pixels nearer to a patch's edge
-than the context of the bundle are left out. A mosaic's mapped areas are compared with those of the labels, and their
-intervals are counted that hold the truth, for several shares of the variance that pixels have in common.
+than the context of the bundle are left out. A mosaic's mapped areas are compared with those of the labels,
+and the intervals that hold the truth are counted, for several shares of the variance that pixels have in common.
 """
 
 import argparse
