@@ -3,9 +3,10 @@
     python benchmarks/ask_map_areas.py S2_L2A [--model landcover] [--patches 16] [--mosaics 1000]
 
 The patches of `s2-l2a` whose hand label has a counterpart among the labels of the bundle are put together
-at random, the shares of the classes drawn from a flat Dirichlet distribution; pixels nearer to a patch's edge
-than the context of the bundle are left out. A mosaic's mapped areas are compared with those of the labels,
-and the intervals that hold the truth are counted, for several shares of the variance that pixels have in common.
+at random, the shares of the classes drawn from a flat Dirichlet distribution; pixels nearer to the edge of a
+patch than the context of the bundle are left out. The mapped areas of a mosaic are compared with those of the
+labels, and the intervals that hold the truth are counted, for several shares of the variance that pixels
+have in common.
 """
 
 import argparse

@@ -321,7 +321,8 @@ def _distance(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     least = say_area(least_area(class_map))
     text = f'{words}{_between(_metres(low), _metres(value), top)}; areas of {least} or more'
     chosen = {thing.cover: chosen_areas(thing, class_map)[1] for thing in (first, second)}
-    return MapEstimate(words, text, value, low, high if np.isfinite(high) else None, 'm', chosen=chosen)
+    farthest = float(np.hypot(*class_map.classes.shape)) * (class_map.gsd or 1.0)  # within the scene
+    return MapEstimate(words, text, value, low, min(high, farthest), 'm', chosen=chosen)
 
 
 def _metres(length: float) -> str:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ['MAP_FOLDER', 'MapSource', 'Watch', 'choose_map_card', 'map_of_result', 'map_options']
 
+_DERIVED = ('polygons', 'min_area', 'simplify', 'colours')
+
 MAP_FOLDER = 'map'
 """Folder of the class map within that of answers."""
 
@@ -107,7 +109,8 @@ class MapSource:
             entry = finished_scenes(place, [self.scene.name]).get(self.scene.name)
             if entry is None:
                 continue
-            if 'probabilities' in entry['outputs'] and not changed_inputs(entry, self.key, self.options):
+            changed = changed_inputs(entry, self.key, self.options, ignored=_DERIVED)
+            if 'probabilities' in entry['outputs'] and not changed:
                 return place, entry
             if place == self.folder and not self.overwrite:
                 refuse_other_run(place, self.scene.name, entry, self.key, self.options)
