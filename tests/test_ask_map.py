@@ -23,8 +23,9 @@ from geores.asking.map_answers import URBAN, answer_from_map
 from geores.asking.map_measures import LEAST, distances_to
 from geores.asking.map_source import MAP_FOLDER
 from geores.asking.understand import Known, understand
-from geores.errors import OutputError, QuestionError
+from geores.errors import OutputError
 from geores.questions.everyday import CannotTell, MapQuestion, read_map_question
+from geores.questions.forms import QuestionError
 from geores.questions.land_cover import COVERS, covers_of
 from geores.questions.quantities import AREAS
 from geores.questions.vocabulary import CATEGORIES
@@ -40,7 +41,7 @@ LABELS = ('water', 'trees', 'grass', 'flooded_vegetation', 'crops', 'shrub_and_s
 WORDS = covers_of(LABELS)
 VALUE = {label: value for value, label in enumerate(LABELS, 1)}
 PIXEL = 100.0
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=15, deadline=None)
 
 
 def map_of(classes, chances=None, crs='EPSG:32633'):
@@ -156,6 +157,7 @@ def test_sizes_that_cannot_be_are_refused(geores, tmp_path, question, why):
     assert (answer.code, len(answer.err.strip().splitlines())) == (2, 1)
 
 
+@settings(max_examples=20, deadline=None)
 @given(
     st.sampled_from(
         sorted({name for cover in COVERS for name in (*cover.names, *cover.kinds)} | set(CATEGORIES))

@@ -302,8 +302,9 @@ def _panels(width: int, height: int) -> tuple[Figure, Any]:
 
 def _title(answer: SceneAnswer) -> str:
     asked = answer.question if answer.understood_as is None else answer.understood_as
-    answered = f'{answer.text}{how_sure(answer.probability)}'
-    lines = textwrap.wrap(asked, 80)[:2] + textwrap.wrap(answered, 80)[:2]
+    said = answer.text if len(answer.text) <= 150 or answer.answer is None else answer.answer
+    answered = f'{said}{how_sure(answer.probability)}'
+    lines = [line for text in (asked, answered) for line in textwrap.wrap(text, 80, max_lines=2)]
     return '\n'.join(lines)
 
 

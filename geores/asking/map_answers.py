@@ -266,7 +266,12 @@ def _comparison(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     if one.std() or other.std():
         chance = float(np.clip(chance, 0.5 / gap.size, 1 - 0.5 / gap.size))
     text = f'{"yes" if yes else "no"}: {said} and {also}'
-    chosen = {thing.cover: chosen_areas(thing, class_map)[1] for thing in (first, second)}
+    if question.by == 'number':
+        chosen = {thing.cover: chosen_areas(thing, class_map)[1] for thing in (first, second)}
+    else:
+        chosen = {
+            thing.cover: np.ones(len(class_map.of(thing.cover).sizes), bool) for thing in (first, second)
+        }
     return MapEstimate('yes' if yes else 'no', text, probability=chance, chosen=chosen)
 
 
