@@ -63,7 +63,7 @@ class MapEstimate:
     high: float | None = None
     unit: str | None = None
     probability: float | None = None
-    chosen: dict[str, Mask] = field(default_factory=dict, repr=False)
+    chosen: dict[str, Mask] = field(default_factory=dict, repr=False, compare=False)
     notes: tuple[str, ...] = ()
 
 
