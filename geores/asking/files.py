@@ -81,7 +81,9 @@ class EvidenceMaps:
         """
         ground = basis.scored if isinstance(basis, TileEvidence) else basis.class_map
         if id(ground) not in self._sheets:
-            made = _TileSheet(ground) if isinstance(ground, Scored) else _AreaSheet(ground)
+            made: _TileSheet | _AreaSheet = (
+                _TileSheet(ground) if isinstance(ground, Scored) else _AreaSheet(ground)
+            )
             self._sheets[id(ground)] = ground, made  # keeps the scene, so that its id stays unique
         sheet = self._sheets[id(ground)][1]
         if (isinstance(sheet, _TileSheet) and isinstance(basis, TileEvidence)) or (
