@@ -1,8 +1,10 @@
-"""The answer to a question about a whole scene, and the tiles that it rests on."""
+"""The answer to a question about a whole scene, and the tiles or areas that it rests on."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
@@ -10,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.asking.combine import SceneEstimate
+from geores.asking.map_evidence import MapEvidence
 from geores.asking.predictions import TilePredictions
 from geores.classification.tables import tile_outlines
+from geores.questions.everyday import MapQuestion
 from geores.questions.forms import Form
 
 if TYPE_CHECKING:
@@ -57,28 +61,31 @@ class TileEvidence:
 
 @dataclass(frozen=True)
 class SceneAnswer:
-    """The answer to one question about one scene, computed from the answers of its tiles.
+    """The answer to one question about one scene.
 
     Attributes:
         scene: name of the scene.
-        model: name of the VQA model.
+        model: name of the model that answered.
         question: the question, word for word.
-        question_type: 'presence', 'count', 'comp', 'area' or 'rural_urban'; None where it is not known.
-        answer: 'yes', 'no', 'rural', 'urban', a count as '37', an area as '10632m2'; None for "I don't know"
-            and "cannot measure".
+        question_type: 'presence', 'count', 'comp', 'area', 'share', 'where', 'largest', 'distance' or
+            'rural_urban'; None where it is not known.
+        answer: 'yes', 'no', 'rural', 'urban', or the best guess with its unit ('7.6 km² of open water'); of
+            a network a count as '37', an area as '10632m2'; None for "I don't know" and "cannot measure".
         text: the answer as a sentence.
-        probability: probability that the answer is right; for a number, that the truth lies in the interval.
-        tiles: number of tiles with enough valid pixels to be encoded.
+        probability: probability that the answer is right; None of numbers, which have an interval.
+        tiles: number of tiles with enough valid pixels to be encoded; 0 where a map answers.
         understood_as: the wording that was answered, where the question itself could not be parsed.
         interval: lower and upper end of a number, both inclusive.
         value: the number itself.
-        unit: unit of `value`, 'objects' or 'm2'.
-        source: 'vqa', or the name of the classification model that measured an area.
+        unit: unit of `value`: 'objects' or 'm2' of a network; 'areas', 'm2' or the unit asked for, '%' or 'm'
+            of a map ('pixel' where the scene has no CRS).
+        source: 'vqa', or the name of the classification model that answered.
         form: the parsed question.
         notes: what the user should know about this answer, one sentence each.
         scene_notes: what was assumed about the scene; the same for all its questions.
         outputs: paths of the files written, under the keys 'evidence' and 'map'.
-        basis: the tiles that the answer rests on; None without an answer.
+        basis: the tiles or areas that the answer rests on; None without an answer.
+        record: what the answer was made with: provenance and key.
     """
 
     scene: str
@@ -94,26 +101,59 @@ class SceneAnswer:
     value: float | None = None
     unit: str | None = None
     source: str | None = None
-    form: Form | None = None
+    form: Form | MapQuestion | None = None
     notes: tuple[str, ...] = ()
     scene_notes: tuple[str, ...] = ()
     outputs: Mapping[str, Path] = field(default_factory=dict)
-    basis: TileEvidence | None = field(default=None, repr=False, compare=False)
+    basis: TileEvidence | MapEvidence | None = field(default=None, repr=False, compare=False)
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of the interval of a number."""
+        return None if self.interval is None else self.interval[0]
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of the interval of a number."""
+        return None if self.interval is None else self.interval[1]
 
     @property
     def evidence(self) -> gpd.GeoDataFrame | None:
-        """One row per tile: its outline, its own answer, and whether it is evidence. None without an answer.
+        """What the answer rests on. None without an answer.
 
-        Columns: ``row`` and ``col``; ``seen``, whether the tile was encoded; ``answer`` with its
+        Of a map one row per area that was counted, the largest first (`MapEvidence.polygons`). Of a network
+        one row per tile: its outline, its own answer, and whether it is evidence, with the columns ``row``
+        and ``col``; ``seen``, whether the tile was encoded; ``answer`` with its
         ``probability``; ``chance``, the probability of "yes", "urban" or of being covered; ``number``, the
         expected number, with ``low`` and ``high`` (``first`` and ``second`` for a comparison), NaN where
         there is none; ``evidence``; ``geometry``.
         """
         if self.basis is None:
             return None
+        if isinstance(self.basis, MapEvidence):
+            return self.basis.polygons
         columns, scored = evidence_columns(self.basis, self.question_type or ''), self.basis.scored
         crs = None if scored.grid.crs is None else str(scored.grid.crs)
         return gpd.GeoDataFrame(columns, geometry=tile_outlines(scored), crs=crs)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        from geores.asking.files import EvidenceMaps
+
+        notes = ''.join(f'<li>{escape(note)}</li>' for note in self.notes)
+        picture = ''
+        if self.basis is not None:
+            with TemporaryDirectory(prefix='geores-') as folder:
+                path = Path(folder) / 'map.png'
+                EvidenceMaps().write(self, self.basis, path)
+                data = base64.b64encode(path.read_bytes()).decode()
+            picture = (
+                f'<img alt="{escape(self.text)}" style="max-width: 100%" src="data:image/png;base64,{data}"/>'
+            )
+        said = f'<p><b>{escape(self.question)}</b><br/>{escape(self.text)}</p>'
+        return f'<div>{said}{picture}<ul>{notes}</ul></div>'
 
     def with_outputs(self, outputs: Mapping[str, Path]) -> 'SceneAnswer':
         """A copy of the answer that knows the files written for it."""
@@ -131,14 +171,15 @@ class SceneAnswer:
             'text': self.text,
             'tiles': self.tiles,
         }
-        if self.basis is not None:
+        if isinstance(self.basis, TileEvidence):
             record['evidence_tiles'] = int(self.basis.mask.sum())
+        elif self.basis is not None:
+            record['evidence_areas'] = self.basis.count
         if self.interval is not None:
             record['interval'] = list(self.interval)
+        record |= {'value': self.value, 'low': self.low, 'high': self.high, 'unit': self.unit}
         record |= {
-            name: value
-            for name in ('understood_as', 'value', 'unit', 'source')
-            if (value := getattr(self, name)) is not None
+            name: value for name in ('understood_as', 'source') if (value := getattr(self, name)) is not None
         }
         record |= {name: list(notes) for name in ('notes', 'scene_notes') if (notes := getattr(self, name))}
         return record | {'outputs': {kind: str(path) for kind, path in self.outputs.items()}}

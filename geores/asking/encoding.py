@@ -7,7 +7,7 @@ any number of questions is answered from them.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,16 @@ if TYPE_CHECKING:
     from geores.model import Model
     from geores.vqa.model import VQAModel
 
-__all__ = ['choose_vqa', 'encode_tiles', 'features_folder', 'known_to', 'load_vqa', 'prepare_encoding']
+__all__ = [
+    'ImageGain',
+    'choose_vqa',
+    'encode_tiles',
+    'features_folder',
+    'image_gain',
+    'known_to',
+    'load_vqa',
+    'prepare_encoding',
+]
 
 BATCH_PIXELS = 2**18
 """Maximum number of pixels in a batch on a CPU: sixteen tiles of 256 x 256 would take gigabytes."""
@@ -242,17 +251,73 @@ def _span(card: ModelCard) -> str:
     return f'{low:g} m' if low == high else f'{low:g} to {high:g} m'
 
 
-def known_to(model: 'VQAModel', area_card: ModelCard | None) -> Known:
-    """The question types and categories that can be answered.
+@dataclass(frozen=True)
+class ImageGain:
+    """What a VQA model gains by the image, measured on questions of one type.
+
+    Attributes:
+        seeing: share of right answers with the image.
+        blind: the same without, of a model that knows questions only.
+        measured: on what, as the card says it.
+    """
+
+    seeing: float
+    blind: float
+    measured: str
+
+    @property
+    def is_none(self) -> bool:
+        """Whether the image adds nothing: the model answers alike for every image."""
+        return self.seeing - self.blind < 0.005
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the image adds so little that it has to be said."""
+        return self.seeing - self.blind < 0.05
+
+    def in_words(self, name: str) -> str:
+        """The gain as a sentence.
+
+        Args:
+            name: of the model.
+        """
+        how = (
+            'answers such questions alike for every image'
+            if self.is_none
+            else 'gains little by the image here'
+        )
+        return f'{name} {how}: right in {self.seeing:.1%} with it, {self.blind:.1%} without ({self.measured})'
+
+
+def image_gain(card: ModelCard, kind: str) -> ImageGain | None:
+    """What a model gains by the image on questions of a type; None where its card does not say.
 
     Args:
-        model: the VQA model.
+        card: of a VQA model.
+        kind: type of the questions.
+    """
+    for source, figures in card.metrics.items():
+        seeing, blind = figures.get(f'accuracy_{kind}'), figures.get(f'question_only_accuracy_{kind}')
+        if isinstance(seeing, int | float) and isinstance(blind, int | float):
+            return ImageGain(float(seeing), float(blind), f'{source}, {figures.get("split", "its card")}')
+    return None
+
+
+def known_to(card: ModelCard, area_card: ModelCard | None) -> Known:
+    """The question types and categories that a network can answer.
+
+    Args:
+        card: of the VQA model.
         area_card: card of the classification that measures areas if the model does not; None for none.
     """
-    types = known_types(model.card.labels)
-    categories = known_categories(model.tokenizer.definition)
+    types = known_types(card.labels)
+    categories = known_categories((card.tokenizer or {}).get('definition', {}))
+    gains = {kind: image_gain(card, kind) for kind in types}
+    blind = {
+        kind: gain.in_words(card.name) for kind, gain in gains.items() if gain is not None and gain.is_none
+    }
     if 'area' in types:
-        return Known(types, categories, categories)
+        return Known(types, categories, categories, blind=blind)
     areas = () if area_card is None else measurable(area_card.labels)
     known = tuple(kind for kind in TYPES if kind in types or (kind == 'area' and areas))
-    return Known(known, categories, areas)
+    return Known(known, categories, areas, blind=blind)

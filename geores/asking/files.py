@@ -9,7 +9,7 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,18 +24,18 @@ from matplotlib.font_manager import findfont
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
+from scipy import ndimage
 
 from geores.asking.answer import SceneAnswer, TileEvidence, evidence_columns
+from geores.asking.class_map import ClassMap
+from geores.asking.map_evidence import MapEvidence, write_areas
 from geores.asking.understand import how_sure
 from geores.cartography.sheet import draw_scale_bar, stretched_picture
-from geores.classification.outputs import provenance
+from geores.classification.scored import Scored
 from geores.classification.tables import geo_metadata, tile_outlines
 from geores.errors import OutputError
 from geores.io.records import check_record, read_record, update_record
 from geores.io.whole_files import check_free, whole_files
-
-if TYPE_CHECKING:
-    from geores.classification.scored import Scored
 
 __all__ = [
     'RUN',
@@ -61,26 +61,35 @@ LEGENDS = {
     'comp': 'difference in a tile, of the largest',
     'rural_urban': 'chance of the answer in a tile',
 }
+NUMBERED = 9
+"""Most areas whose rank is written on a map: more could not be read."""
 
 
 class EvidenceMaps:
     """Draws maps of any number of answers; the common parts are drawn once per scene."""
 
     def __init__(self) -> None:
-        self._sheets: dict[int, _Sheet] = {}
+        self._sheets: dict[int, tuple[object, _TileSheet | _AreaSheet]] = {}
 
-    def write(self, answer: SceneAnswer, basis: TileEvidence, path: Path) -> None:
-        """Draw the scene beside the predictions of its tiles, with evidence tiles outlined.
+    def write(self, answer: SceneAnswer, basis: TileEvidence | MapEvidence, path: Path) -> None:
+        """Draw the scene beside what the answer rests on: tinted tiles, or the areas of a map.
 
         Args:
-            answer: an answer that rests on tiles.
-            basis: the tiles that it rests on.
+            answer: an answer that rests on something.
+            basis: what it rests on.
             path: PNG file to write.
         """
-        scored = basis.scored
-        if id(scored) not in self._sheets:
-            self._sheets[id(scored)] = _Sheet(scored)  # keeps the scene, so that its id stays unique
-        self._sheets[id(scored)].write(answer, basis, path)
+        ground = basis.scored if isinstance(basis, TileEvidence) else basis.class_map
+        if id(ground) not in self._sheets:
+            made: _TileSheet | _AreaSheet = (
+                _TileSheet(ground) if isinstance(ground, Scored) else _AreaSheet(ground)
+            )
+            self._sheets[id(ground)] = ground, made  # keeps the scene, so that its id stays unique
+        sheet = self._sheets[id(ground)][1]
+        if (isinstance(sheet, _TileSheet) and isinstance(basis, TileEvidence)) or (
+            isinstance(sheet, _AreaSheet) and isinstance(basis, MapEvidence)
+        ):
+            sheet.write(answer, basis, path)
 
 
 class _Sheet:
@@ -88,44 +97,149 @@ class _Sheet:
 
     Matplotlib draws the common parts once, Pillow the rest: matplotlib takes 0.2 s per figure, so a hundred
     answers would cost more than encoding the tiles of a small scene.
+
+    Args:
+        picture: of the scene, (h, w, 3).
+        width: of the scene, pixels of its grid.
+        height: likewise.
+        gsd: metres per pixel.
+        bar: whether a scale of colours is drawn.
     """
 
-    def __init__(self, scored: 'Scored') -> None:
+    def __init__(
+        self, picture: NDArray[np.uint8], width: int, height: int, gsd: float | None, *, bar: bool
+    ) -> None:
+        self.bare, (left, top, right, bottom) = _draw_bare(picture, width, height, gsd, bar=bar)
+        self.corner = left, top
+        self.below = self.bare[top:bottom, left:right].copy()
+        font = findfont('DejaVu Sans')
+        self.fonts = [ImageFont.truetype(font, round(size * DPI / 72)) for size in (10, 8)]
+
+    def painted(
+        self, panel: NDArray[np.uint8], answer: SceneAnswer
+    ) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+        """The sheet with its second panel and the question and answer above."""
+        pixels = self.bare.copy()
+        (left, top), (height, width) = self.corner, self.below.shape[:2]
+        pixels[top : top + height, left : left + width] = panel
+        image = Image.fromarray(pixels)
+        draw = ImageDraw.Draw(image)
+        self.say(draw, (image.width / 2, 0.1 * DPI), _title(answer), self.fonts[0])
+        return image, draw
+
+    def say(
+        self,
+        draw: ImageDraw.ImageDraw,
+        place: tuple[float, float],
+        text: str,
+        font: ImageFont.FreeTypeFont,
+    ) -> None:
+        """Write lines of text, centred below a place."""
+        draw.multiline_text(place, text, 'black', font, anchor='ma', align='center')
+
+    @staticmethod
+    def save(image: Image.Image, path: Path) -> None:
+        """Save a drawn sheet as PNG."""
+        info = PngInfo()
+        info.add_text('Software', 'geores')
+        image.save(path, format='png', pnginfo=info, compress_level=1)
+
+
+class _AreaSheet(_Sheet):
+    """A sheet on which areas of a class map are painted in the colours of their labels."""
+
+    def __init__(self, class_map: ClassMap) -> None:
+        height, width = class_map.classes.shape
+        drawn = class_map.picture
+        picture = np.full((height, width, 3), 255, np.uint8) if drawn is None else drawn()
+        super().__init__(picture, width, height, class_map.gsd, bar=False)
+        tall, wide = self.below.shape[:2]
+        rows, cols = (np.arange(tall) * height // tall, np.arange(wide) * width // wide)
+        self.places = np.ix_(rows, cols)
+
+    def write(self, answer: SceneAnswer, basis: MapEvidence, path: Path) -> None:
+        """Draw the areas that an answer rests on, with the ranks of the largest."""
+        panel, names = self.below.copy(), []
+        tall, wide = panel.shape[:2]
+        for key in basis.chosen:
+            mask = basis.mask(key)
+            # Where the panel is smaller than the map, small areas would be lost between its pixels.
+            shown = _shrunk(mask, tall, wide) if mask.size > tall * wide else mask[self.places]
+            colour = np.array([int(basis.colour(key)[k : k + 2], 16) for k in (1, 3, 5)])
+            panel[shown] = (0.2 * panel[shown] + 0.8 * colour).astype(np.uint8)
+            names.append((basis.colour(key), basis.class_map.words[key].noun, int(basis.chosen[key].sum())))
+        image, draw = self.painted(panel, answer)
+        self._number(draw, basis)
+        parts = [f'{number:,} {"area" if number == 1 else "areas"} of {noun}' for _, noun, number in names]
+        self._legend(draw, image, [colour for colour, _, _ in names], parts)
+        self.save(image, path)
+
+    def _number(self, draw: ImageDraw.ImageDraw, basis: MapEvidence) -> None:
+        """Write the ranks of the largest areas of each cover."""
+        (left, top), (tall, wide) = self.corner, self.below.shape[:2]
+        for key, chosen in basis.chosen.items():
+            areas = basis.class_map.of(key)
+            order = np.argsort(-np.where(chosen, areas.sizes, -1), kind='stable')
+            order = order[: min(NUMBERED, int(chosen.sum()))]
+            height, width = areas.numbers.shape
+            for rank, (y, x) in enumerate(
+                ndimage.center_of_mass(areas.numbers > 0, areas.numbers, order + 1), 1
+            ):
+                place = left + (x + 0.5) * wide / width, top + (y + 0.5) * tall / height
+                draw.text(
+                    place, str(rank), 'white', self.fonts[1], anchor='mm', stroke_width=2, stroke_fill='black'
+                )
+
+    def _legend(
+        self, draw: ImageDraw.ImageDraw, image: Image.Image, colours: list[str], parts: list[str]
+    ) -> None:
+        font, side = self.fonts[1], 0.11 * DPI
+        whole = sum(draw.textlength(part, font) + 4 * side for part in parts)
+        x, y = (image.width - whole) / 2, image.height - 0.35 * DPI
+        for colour, part in zip(colours, parts, strict=True):
+            draw.rectangle((x, y, x + side, y + side), fill=colour, outline='#555555')
+            draw.text((x + 1.5 * side, y + side / 2), part, 'black', font, anchor='lm')
+            x += draw.textlength(part, font) + 4 * side
+
+
+def _shrunk(mask: NDArray[np.bool_], tall: int, wide: int) -> NDArray[np.bool_]:
+    """A mask at a smaller size: set where any of the pixels is."""
+    rows, cols = (
+        np.arange(size) * length // size for size, length in zip((tall, wide), mask.shape, strict=True)
+    )
+    if tall > mask.shape[0] or wide > mask.shape[1]:
+        return mask[np.ix_(rows, cols)]
+    return np.logical_or.reduceat(np.logical_or.reduceat(mask, rows, axis=0), cols, axis=1)
+
+
+class _TileSheet(_Sheet):
+    """A sheet on which tiles are tinted by how strongly they speak for the answer."""
+
+    def __init__(self, scored: Scored) -> None:
         self.scored = scored
         tiling = scored.plan.tiling
         picture = stretched_picture(scored.look.assemble(scored.plan, scored.store))
-        self.bare, (left, top, right, bottom) = _draw_bare(picture, tiling.width, tiling.height, scored.gsd)
-        self.corner = left, top
-        self.below = self.bare[top:bottom, left:right].copy()
+        super().__init__(picture, tiling.width, tiling.height, scored.gsd, bar=True)
         self.faint = ((1 - ALPHA) * self.below).astype(np.uint8)
         # The tile that owns each pixel of the panel, so that overlapping tiles do not hide each other.
         x, y = (
             np.clip(np.searchsorted(edges, (np.arange(size) + 0.5) * whole / size, 'right') - 1, 0, None)
             for edges, size, whole in (
-                (tiling.x.edges, right - left, tiling.width),
-                (tiling.y.edges, bottom - top, tiling.height),
+                (tiling.x.edges, self.below.shape[1], tiling.width),
+                (tiling.y.edges, self.below.shape[0], tiling.height),
             )
         )
         self.places = np.ix_(np.minimum(y, tiling.shape[0] - 1), np.minimum(x, tiling.shape[1] - 1))
-        font = findfont('DejaVu Sans')
-        self.fonts = [ImageFont.truetype(font, round(size * DPI / 72)) for size in (10, 8)]
 
     def write(self, answer: SceneAnswer, basis: TileEvidence, path: Path) -> None:
-        pixels = self.bare.copy()
-        (left, top), (height, width) = self.corner, self.below.shape[:2]
-        pixels[top : top + height, left : left + width] = self._tinted(basis.estimate.strength)
-        image = Image.fromarray(pixels)
-        draw = ImageDraw.Draw(image)
+        """Draw the tiles that an answer rests on."""
+        image, draw = self.painted(self._tinted(basis.estimate.strength), answer)
         self._outline(draw, basis.mask)
         named = f' ("{basis.estimate.answer}")' if answer.question_type == 'rural_urban' else ''
         legend = f'{LEGENDS.get(answer.question_type or "", "")}{named}; outlined: evidence'
-        middle, foot = image.width / 2, image.height - 0.18 * DPI
-        texts = ((0.1 * DPI, _title(answer)), (foot, f'{legend} ({int(basis.mask.sum()):,} tiles)'))
-        for (y, text), font in zip(texts, self.fonts, strict=True):
-            draw.multiline_text((middle, y), text, 'black', font, anchor='ma', align='center')
-        info = PngInfo()
-        info.add_text('Software', 'geores')
-        image.save(path, format='png', pnginfo=info, compress_level=1)
+        foot = image.width / 2, image.height - 0.18 * DPI
+        self.say(draw, foot, f'{legend} ({int(basis.mask.sum()):,} tiles)', self.fonts[1])
+        self.save(image, path)
 
     def _tinted(self, strength: NDArray[np.float64]) -> NDArray[np.uint8]:
         """The grey scene with every tile tinted by its strength, (h, w, 3)."""
@@ -149,7 +263,7 @@ class _Sheet:
 
 
 def _draw_bare(
-    picture: NDArray[np.uint8], width: int, height: int, gsd: float | None
+    picture: NDArray[np.uint8], width: int, height: int, gsd: float | None, *, bar: bool
 ) -> tuple[NDArray[np.uint8], tuple[int, int, int, int]]:
     """Draw what all answers share: the scene in colour, and in grey for the tints to be read.
 
@@ -162,10 +276,11 @@ def _draw_bare(
         panel.imshow(image, extent=(0, width, height, 0), interpolation='nearest')
         panel.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
     draw_scale_bar(axes[0], width, height, gsd)
-    inches = figure.get_size_inches()[1]
-    place = figure.add_axes((0.3, 0.44 / inches, 0.4, 0.12 / inches))
-    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), COLOURS), cax=place, orientation='horizontal')
-    bar.ax.tick_params(labelsize=7)
+    if bar:
+        inches = figure.get_size_inches()[1]
+        place = figure.add_axes((0.3, 0.44 / inches, 0.4, 0.12 / inches))
+        scale = figure.colorbar(ScalarMappable(Normalize(0, 1), COLOURS), cax=place, orientation='horizontal')
+        scale.ax.tick_params(labelsize=7)
     canvas: Any = FigureCanvasAgg(figure)  # whose methods have no types
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -189,8 +304,9 @@ def _panels(width: int, height: int) -> tuple[Figure, Any]:
 
 def _title(answer: SceneAnswer) -> str:
     asked = answer.question if answer.understood_as is None else answer.understood_as
-    answered = f'{answer.text}{how_sure(answer.probability)}'
-    lines = textwrap.wrap(asked, 80)[:2] + textwrap.wrap(answered, 80)[:2]
+    said = answer.text if len(answer.text) <= 150 or answer.answer is None else answer.answer
+    answered = f'{said}{how_sure(answer.probability)}'
+    lines = [line for text in (asked, answered) for line in textwrap.wrap(text, 80, max_lines=2)]
     return '\n'.join(lines)
 
 
@@ -199,19 +315,20 @@ SLUG = 60
 """Maximum number of characters of a question in a file's name."""
 
 
-def answer_files(folder: Path, scene: str, asked: str) -> dict[str, Path]:
+def answer_files(folder: Path, scene: str, asked: str, ending: str = '.parquet') -> dict[str, Path]:
     """Paths of the files of an answer, named after its question.
 
     Args:
         folder: folder for the results.
         scene: name of the scene.
         asked: the question in the wording that is answered.
+        ending: of the evidence: '.parquet' of tiles, '.gpkg' of areas.
     """
     slug = re.sub(r'[^a-z0-9]+', '-', asked.lower()).strip('-')
     if len(slug) > SLUG or not slug:
         slug = f'{slug[:SLUG]}-{hashlib.sha256(asked.lower().encode()).hexdigest()[:8]}'
     return {
-        'evidence': folder / f'{scene}_{slug}_evidence.parquet',
+        'evidence': folder / f'{scene}_{slug}_evidence{ending}',
         'map': folder / f'{scene}_{slug}_map.png',
     }
 
@@ -230,7 +347,8 @@ def check_answers_writable(folder: Path, scene: str, questions: Sequence[str], *
         raise OutputError(f'{folder} is a file, and --out names a folder')
     check_record(folder / RUN, overwrite=overwrite)
     for question in questions:
-        check_free(list(answer_files(folder, scene, question).values()), overwrite=overwrite)
+        for ending in ('.parquet', '.gpkg'):
+            check_free(list(answer_files(folder, scene, question, ending).values()), overwrite=overwrite)
 
 
 def answered_before(folder: Path, scene: str, questions: Sequence[str]) -> list[dict[str, Any]] | None:
@@ -252,17 +370,12 @@ def answered_before(folder: Path, scene: str, questions: Sequence[str]) -> list[
 
 
 def write_answers(
-    answers: Sequence[SceneAnswer],
-    scored: 'Scored',
-    folder: Path,
-    *,
-    done: Callable[[], object] = lambda: None,
+    answers: Sequence[SceneAnswer], folder: Path, *, done: Callable[[], object] = lambda: None
 ) -> list[SceneAnswer]:
     """Write the evidence and the map of every answer, and the record of all.
 
     Args:
         answers: answers to any questions about one scene.
-        scored: the encoded scene.
         folder: folder for the results, created if absent; files of earlier answers are replaced.
         done: called after each answer.
 
@@ -272,17 +385,20 @@ def write_answers(
     Raises:
         WriteError: if writing failed, as on a full disk; no file is left half written.
     """
-    tags = provenance(scored)
-    tables, maps = EvidenceTables(tags), EvidenceMaps()
+    tables, maps = EvidenceTables(), EvidenceMaps()
     written: list[SceneAnswer] = []
     files: dict[str, dict[str, Path]] = {}
     for answer in answers:
         if answer.basis is not None:
             asked = answer.understood_as or answer.question
-            paths = answer_files(folder, answer.scene, asked)
+            ending = '.gpkg' if isinstance(answer.basis, MapEvidence) else '.parquet'
+            paths = answer_files(folder, answer.scene, asked, ending)
             if str(paths['map']) not in files:
                 with whole_files([paths['evidence'], paths['map']]) as (table, picture):
-                    tables.write(answer, answer.basis, table)
+                    if isinstance(answer.basis, MapEvidence):
+                        write_areas(answer.basis, table)
+                    else:
+                        tables.write(answer, answer.basis, table)
                     maps.write(answer, answer.basis, picture)
                 files[str(paths['map'])] = paths
             answer = answer.with_outputs(paths)
@@ -291,7 +407,7 @@ def write_answers(
     folder.mkdir(parents=True, exist_ok=True)
     with update_record(folder / RUN) as scenes:
         for answer in written:
-            entry = answer.to_dict() | {'provenance': tags, 'key': dict(scored.info.key)}
+            entry = answer.to_dict() | dict(answer.record)
             entry['top_k'] = None if answer.basis is None else answer.basis.top_k
             entry['outputs'] = {kind: Path(name).name for kind, name in entry['outputs'].items()}
             scenes.setdefault(answer.scene, {})[answer.question] = entry
@@ -299,14 +415,9 @@ def write_answers(
 
 
 class EvidenceTables:
-    """Writes evidence tables as GeoParquet 1.1; the outlines of tiles are made once per scene.
+    """Writes evidence tables as GeoParquet 1.1; the outlines of tiles are made once per scene."""
 
-    Args:
-        tags: provenance to write into the metadata.
-    """
-
-    def __init__(self, tags: dict[str, Any]) -> None:
-        self.tags = tags
+    def __init__(self) -> None:
         self._shared: dict[int, tuple[Scored, pa.Array, str]] = {}
 
     def write(self, answer: SceneAnswer, basis: TileEvidence, path: Path) -> None:
@@ -319,7 +430,7 @@ class EvidenceTables:
         """
         outlines, geo = self._of(basis.scored)
         columns = evidence_columns(basis, answer.question_type or '') | {'geometry': outlines}
-        metadata = answer.to_dict() | self.tags
+        metadata = answer.to_dict() | dict(answer.record.get('provenance', {}))
         metadata.pop('outputs')
         table = pa.table(columns, metadata={'geores': json.dumps(metadata), 'geo': geo})
         pq.write_table(table, path, compression='zstd')

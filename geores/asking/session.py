@@ -1,4 +1,4 @@
-"""Any number of questions about one scene whose tiles were encoded."""
+"""Questions that a network answers, about a scene whose tiles were encoded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from geores.asking.combine import (
     presence,
     rural_urban,
 )
-from geores.asking.encoding import known_to
+from geores.asking.encoding import image_gain
 from geores.asking.predictions import (
     AnswerTable,
     TileAreas,
@@ -26,7 +26,7 @@ from geores.asking.predictions import (
     predict_tiles,
     tile_areas,
 )
-from geores.asking.understand import Known, Understood, in_words, understand
+from geores.asking.understand import Understood, in_words
 from geores.questions.forms import Area, Comparison, Count, Form
 from geores.questions.grammar import phrase
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from geores.classification.scored import Scored
     from geores.vqa.model import VQAModel
 
-__all__ = ['QASession']
+__all__ = ['TileSession']
 
 Asked = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class QASession:
-    """Answers questions about one encoded scene.
+class TileSession:
+    """Answers questions about one encoded scene by a VQA model.
 
     Attributes:
         scored: the scene, whose store holds the features of its tiles.
@@ -56,11 +56,6 @@ class QASession:
     top_k: int | None = None
 
     @cached_property
-    def known(self) -> Known:
-        """The question types and categories that can be answered."""
-        return known_to(self.model, None if self.area_estimator is None else self.area_estimator.card)
-
-    @cached_property
     def areas(self) -> TileAreas:
         """Areas that the tiles see and own."""
         return tile_areas(self.scored)
@@ -70,27 +65,27 @@ class QASession:
         """Reads the model's probabilities as predictions."""
         return AnswerTable(self.model.card.labels, self.model.encoding)
 
-    def answer(self, questions: Sequence[str]) -> list[SceneAnswer]:
+    def answer(self, understood: Sequence[Understood]) -> list[SceneAnswer]:
         """Answer questions; the tiles are asked all of them in one pass over the features.
 
         Args:
-            questions: the questions, in English.
+            understood: questions for the network, as `understand` read them.
 
         Returns:
             One answer per question, in their order.
-
-        Raises:
-            QuestionError: if a question is not a string, empty or too long; nothing was answered.
         """
-        understood = [understand(question, self.known) for question in questions]
-        asked = list(dict.fromkeys(one for each in understood for one in self._asked(each.form)))
+        forms = [each.form if isinstance(each.form, Form) else None for each in understood]
+        asked = list(dict.fromkeys(one for form in forms for one in self._asked(form)))
         read = dict(zip(asked, predict_tiles(self.scored, self.model, self.table, asked), strict=True))
-        done: dict[Understood, SceneAnswer] = {}
-        for each in understood:
-            if each not in done:
-                answer = self._answer(each, [read[one] for one in self._asked(each.form)])
-                done[each] = replace(answer, scene_notes=self.scored.info.notes)
-        return [done[each] for each in understood]
+        answers = []
+        for each, form in zip(understood, forms, strict=True):
+            if form is None:
+                answers.append(SceneAnswer(self.scored.name, self.model.card.name, each.question, each.meant,
+                                           None, each.reason or ''))  # fmt: skip
+                continue
+            answer = self._answer(each, form, [read[one] for one in self._asked(form)])
+            answers.append(replace(answer, scene_notes=self.scored.info.notes))
+        return answers
 
     def _asked(self, form: Form | None) -> list[Asked]:
         """The questions put to every tile, in the released wording, which models saw most in training.
@@ -107,11 +102,8 @@ class QASession:
     def _needs_classification(self, form: Form) -> bool:
         return isinstance(form, Area) and not any(label.endswith('m2') for label in self.model.card.labels)
 
-    def _answer(self, asked: Understood, predictions: list[TilePredictions]) -> SceneAnswer:
-        form = asked.form
+    def _answer(self, asked: Understood, form: Form, predictions: list[TilePredictions]) -> SceneAnswer:
         head = SceneAnswer(self.scored.name, self.model.card.name, asked.question)
-        if form is None:
-            return self._nothing(head, asked.reason or '', asked.meant)
         if isinstance(form, Area) and self._needs_classification(form):
             return self._by_area(head, asked, form)
         if not predictions[0].seen.any():
@@ -173,7 +165,7 @@ class QASession:
             form.type,
             estimate.answer,
             f'{text}, by the classification of {source}' if source != 'vqa' else text,
-            estimate.probability,
+            None if form.type in UNITS else self._probability(form, estimate.probability),
             tiles,
             asked.understood_as,
             estimate.interval,
@@ -185,11 +177,17 @@ class QASession:
             basis=basis,
         )
 
+    def _probability(self, form: Form, probability: float) -> float:
+        """Of a yes or no: no more than the share that is right, where the image adds little."""
+        gain = image_gain(self.model.card, form.type)
+        return probability if gain is None or not gain.is_small else min(probability, gain.seeing)
+
     def _nothing(self, head: SceneAnswer, reason: str, kind: str | None = None) -> SceneAnswer:
         return SceneAnswer(head.scene, head.model, head.question, kind, None, reason)
 
     def _notes(self, form: Form, predictions: TilePredictions) -> tuple[str, ...]:
-        notes = []
+        gain = image_gain(self.model.card, form.type)
+        notes = [gain.in_words(self.model.card.name)] if gain is not None and gain.is_small else []
         unseen = 1 - self._seen_share(predictions)
         if unseen > 0.005:
             notes.append(f'{unseen:.0%} of the area was not seen (no valid pixels there)')

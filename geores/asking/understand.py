@@ -1,13 +1,20 @@
-"""From a question in English to its form, and from an estimate to an answer in words."""
+"""From a question in English to what is asked, and from an estimate to an answer in words.
 
+`understand` is called once per question. It decides who answers: the class map what it shows (``map``),
+labels of tiles what they name (``labels``), and the network for questions the rest (``network``).
+"""
+
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from geores.asking.combine import SceneEstimate
-from geores.questions.forms import Comparison, Form, LandCover, Objects, QuestionError, RuralUrban
+from geores.questions.everyday import CannotTell, MapQuestion, check_quantities, read_map_question
+from geores.questions.forms import Comparison, Form, LandCover, Objects, Presence, QuestionError, RuralUrban
 from geores.questions.grammar import MAX_LENGTH, parse
-from geores.questions.grammar_phrases import plural
+from geores.questions.grammar_phrases import plural, singular
+from geores.questions.land_cover import CoverWords
 from geores.questions.suggest import TYPES, suggest, what_is_known
 from geores.questions.vocabulary import CATEGORIES
 from geores.vqa.answers import UNKNOWN, AnswerEncoding
@@ -24,32 +31,50 @@ __all__ = [
 ]
 
 
+Source = Literal['map', 'labels', 'network']
+
+
 @dataclass(frozen=True)
 class Known:
     """The questions that can be answered about a scene.
 
     Attributes:
-        types: question types: 'presence', 'count', 'comp', 'area', 'rural_urban'.
-        categories: categories of objects that the model knows.
-        areas: categories whose area can be measured.
+        types: question types of the network: 'presence', 'count', 'comp', 'area', 'rural_urban'.
+        categories: categories of objects that the network knows.
+        areas: categories whose area can be measured beside the map.
+        cover: what the class map shows; None where there is no map.
+        labels: categories that labels of tiles name.
+        blind: question types that the network answers alike for every image -> why they are refused.
+        order: who is asked first.
     """
 
     types: tuple[str, ...]
     categories: tuple[str, ...]
     areas: tuple[str, ...] = ()
+    cover: CoverWords | None = None
+    labels: tuple[str, ...] = ()
+    blind: Mapping[str, str] = field(default_factory=dict)
+    order: tuple[Source, ...] = ('map', 'labels', 'network')
 
     def of(self, kind: str) -> tuple[str, ...]:
         """Categories that questions of a type can be about."""
         return self.areas if kind == 'area' else self.categories
 
     def holds(self, form: Form) -> bool:
-        """Whether a question can be answered."""
+        """Whether the network can be asked a question."""
         if form.type not in self.types or isinstance(form, LandCover):
             return False
         parts = list(form.parts())
         return isinstance(form, RuralUrban) or (
             bool(parts) and all(name in self.of(form.type) for part in parts for name in _names(part))
         )
+
+    @property
+    def things(self) -> tuple[str, ...]:
+        """Everything that questions can be about, for lists."""
+        network = self.categories if set(self.types) - set(self.blind) else ()
+        cover = () if self.cover is None else tuple(self.cover.examples)
+        return tuple(dict.fromkeys((*cover, *self.labels, *network)))
 
 
 @dataclass(frozen=True)
@@ -62,13 +87,15 @@ class Understood:
         understood_as: the wording that is answered, if the question itself could not be parsed.
         reason: why the question cannot be answered.
         meant: type of a question that was understood but cannot be answered.
+        by: who answers it.
     """
 
     question: str
-    form: Form | None
+    form: Form | MapQuestion | None
     understood_as: str | None = None
     reason: str | None = None
     meant: str | None = None
+    by: Source = 'network'
 
 
 def clean_question(text: object) -> str:
@@ -78,7 +105,8 @@ def clean_question(text: object) -> str:
         text: the question as given.
 
     Raises:
-        QuestionError: if the question is not a string, is empty, or is longer than `MAX_LENGTH`.
+        QuestionError: if the question is not a string, is empty, is longer than `MAX_LENGTH`, or names a
+            size or distance that cannot be.
     """
     if not isinstance(text, str):
         raise QuestionError(f'a question is a text, not {type(text).__name__}')
@@ -88,11 +116,12 @@ def clean_question(text: object) -> str:
         )
     if not any(letter.isalnum() for letter in text):
         raise QuestionError('the question is empty: ask in words, such as "Is there a water area?"')
+    check_quantities(text)
     return ' '.join(text.split())
 
 
 def understand(question: str, known: Known) -> Understood:
-    """Parse a question by the grammar, or find the nearest question that can be answered.
+    """Read a question, or find the nearest question that can be answered, and decide who answers it.
 
     Args:
         question: the question, in English.
@@ -102,6 +131,45 @@ def understand(question: str, known: Known) -> Understood:
         QuestionError: as for `clean_question`.
     """
     question = clean_question(question)
+    on_map = None if known.cover is None else read_map_question(question, known.cover)
+    why: list[str] = []
+    for source in known.order:
+        found = None
+        if source == 'map' and isinstance(on_map, MapQuestion):
+            if on_map.type == 'rural_urban' and (known.cover is None or 'built' not in known.cover):
+                continue
+            found = Understood(question, on_map, by='map')
+        elif source == 'map' and isinstance(on_map, CannotTell):
+            why.append(on_map.reason)
+        elif source == 'labels':
+            found = _by_labels(question, known)
+        elif source == 'network':
+            found = _by_network(question, known)
+        if found is not None and found.by == 'network' and found.form is not None:
+            refused = known.blind.get(found.form.type)
+            if refused is not None:
+                why.append(refused)
+                continue
+        if found is not None:
+            return found
+    meant = on_map.type if on_map is not None else None
+    if why:
+        return Understood(question, None, None, f"I don't know: {'; '.join(why)}", meant)
+    return _not_known(question, known)
+
+
+def _by_labels(question: str, known: Known) -> Understood | None:
+    """A question whether there is what a label of tiles names."""
+    found = suggest(question, known.labels, ('presence',)) if known.labels else None
+    if found is None or not isinstance(found.form, Presence):
+        return None
+    objects = found.form.objects
+    if objects.size or objects.shape or objects.relation:
+        return None
+    return Understood(question, found.form, _said(question, found.text), by='labels')
+
+
+def _by_network(question: str, known: Known) -> Understood | None:
     try:
         form = parse(question)
     except QuestionError:
@@ -112,28 +180,53 @@ def understand(question: str, known: Known) -> Understood:
         found = suggest(question, known.of(kind), (kind,)) if kind in known.types else None
         if found is not None and known.holds(found.form):
             return Understood(question, found.form, found.text)
-    return _not_known(question, form, known)
+    return None
 
 
-def _not_known(question: str, form: Form | None, known: Known) -> Understood:
+def _said(question: str, wording: str) -> str | None:
+    """The wording that is answered, where it is not the question itself."""
+    same = question.lower().strip(' ?') == wording.lower().strip(' ?')
+    return None if same else wording
+
+
+def _not_known(question: str, known: Known) -> Understood:
     """Explain why a question cannot be answered, and what can be asked instead."""
-    if form is None and (found := suggest(question)) is not None:
-        form = found.form
+    try:
+        form = parse(question)
+    except QuestionError:
+        found = suggest(question)
+        form = None if found is None else found.form
     kind = form.type if form is not None else None
+    asked = set(re.findall(r'[a-z]+', question.lower()))
+    asked |= {singular(word) for word in asked}
+    asked.discard('area')
+
+    def others(names: Iterable[str]) -> list[str]:
+        # What was asked for is no suggestion of what else can be asked.
+        return [name for name in names if not asked.intersection(name.split())]
+
     if kind == 'area':
-        measured = ', '.join(sorted(known.areas))
-        why = f'areas can be measured of: {measured}' if measured else 'nothing here measures areas'
+        names = others(dict.fromkeys((*(known.cover.examples if known.cover else ()), *known.areas)))
+        why = (
+            f'areas can be measured of: {", ".join(sorted(names))}'
+            if names
+            else 'nothing here measures areas'
+        )
         return Understood(question, None, None, f'cannot measure that area: {why}', kind)
     strange = sorted({name for part in form.parts() for name in _names(part)}) if form is not None else []
-    strange = [name for name in strange if name not in known.categories]
-    if form is not None and kind not in known.types:
+    strange = [name for name in strange if name not in known.things]
+    if form is not None and kind not in known.types and known.cover is None:
         what = f"I don't know: no answers to questions of type {kind!r} here."
     elif strange:
         what = f"I don't know of any {strange[0]!r}."
     else:
         what = "I don't know what that asks."
-    types = [one for one in known.types if one != 'area']
-    return Understood(question, None, None, f'{what} {what_is_known(known.categories, types)}', kind)
+    types = (
+        [one for one in known.types if one != 'area']
+        if known.cover is None
+        else ['presence', 'count', 'comp']
+    )
+    return Understood(question, None, None, f'{what} {what_is_known(others(known.things), types)}', kind)
 
 
 def _names(objects: Objects) -> list[str]:

@@ -22,12 +22,15 @@ from geores.inference.units import needs_dark_subtraction, sample_tiles
 from geores.scenes import Scene, gdal_env
 
 if TYPE_CHECKING:
+    import torch
+
     from geores.model import Model
     from geores.runtime.choice import Workload
     from geores.runtime.predictor import Predictor
 
 __all__ = [
     'ClassifyWork',
+    'UnloadedModel',
     'explain_empty_result',
     'known_key',
     'label_pixels',
@@ -188,12 +191,32 @@ def _workload(prepared: PreparedScene) -> 'Workload':
     return Workload(shape, plan.batch_size, plan.tiling.count, prepared.workers)
 
 
-def known_key(scene: Scene, model: 'Model', options: ClassifyOptions, layout: SceneLayout) -> dict[str, Any]:
+@dataclass(frozen=True)
+class UnloadedModel:
+    """As much of a model as `known_key` needs: its weights are not read.
+
+    Attributes:
+        card: of the model.
+        device: where it would run.
+    """
+
+    card: ModelCard
+    device: 'torch.device'
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the weights file."""
+        return self.card.sha256
+
+
+def known_key(
+    scene: Scene, model: 'Model | UnloadedModel', options: ClassifyOptions, layout: SceneLayout
+) -> dict[str, Any]:
     """What decides the bits of the results, as far as headers tell: a part of `SceneWork.key`."""
     return header_key(scene, model.card, options, layout) | _model_key(model, options)
 
 
-def _model_key(model: 'Model', options: ClassifyOptions) -> dict[str, Any]:
+def _model_key(model: 'Model | UnloadedModel', options: ClassifyOptions) -> dict[str, Any]:
     return {'model': model.sha256, 'device': model.device.type, 'compile': options.compile}
 
 

@@ -2,8 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +16,8 @@ from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
     from geores.asking.answer import SceneAnswer
-    from geores.asking.session import QASession
+    from geores.asking.sources import QASession
+    from geores.inference.prepared import Progress
 
 __all__ = ['ask']
 
@@ -38,12 +39,16 @@ def ask(
             metavar='[QUESTION]...', help='Such as "Is there a water area?"; none to be prompted.'
         ),
     ] = None,
-    model: Annotated[str, Option(help='Name or path of a VQA bundle; auto picks by pixel size.')] = 'auto',
+    model: Annotated[
+        str, Option(help='Name or path of a bundle; auto: class map, and network by pixel size.')
+    ] = 'auto',
     questions: Annotated[
         str | None,
         Option(metavar='FILE|-', help='Text file of questions, one per line; - for standard input.'),
     ] = None,
-    out: Annotated[Path | None, Option('--out', '-o', help='Folder for evidence and maps.')] = None,
+    out: Annotated[
+        Path | None, Option('--out', '-o', help='Folder for the class map, evidence and pictures.')
+    ] = None,
     tile: common.Tile = None,
     resolution: common.Resolution = None,
     bands: common.Bands = None,
@@ -57,9 +62,7 @@ def ask(
     clouds: common.Clouds = False,
     atmosphere: common.Atmosphere = 'auto',
     min_valid: common.MinValid = 0.5,
-    top_k: Annotated[
-        int | None, Option(help='Most tiles that count as evidence [all that carry it].')
-    ] = None,
+    top_k: Annotated[int | None, Option(help='Most tiles or areas that count as evidence [all].')] = None,
     batch_size: common.BatchSize = None,
     device: common.Device = 'auto',
     precision: common.Precision = 'auto',
@@ -71,7 +74,7 @@ def ask(
     quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object per line, one per question.')] = False,
 ) -> None:
-    """Ask questions about a scene; every tile is encoded once for all of them."""
+    """Ask questions about a scene: its class map answers what it shows, a network the rest."""
     asked = _questions(question or [], questions)
     options: dict[str, Any] = {
         'tile': tile,
@@ -174,43 +177,30 @@ def _run(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Look at the scene, then answer what is asked or what is typed."""
-    from geores.asking.ask import ask_options, check_answer_folder, done_before, open_session
-    from geores.asking.encoding import features_folder, load_vqa
+    """Decide who answers, then answer what is asked or what is typed."""
+    from geores.asking.ask import ask_options, check_answer_folder, done_before
+    from geores.asking.sources import QASession, Sources
     from geores.scenes import open_scene
 
     wanted, top_k = ask_options(options)
     with open_scene(**place) as scene:
-        loaded, why = load_vqa(scene, model, wanted.device)
+        sources = Sources.choose(scene, model, wanted)
         if out is not None and asked is not None and not overwrite:
-            for entry in (before := done_before(out, scene, loaded, wanted, top_k, asked)):
+            for entry in (before := done_before(out, sources, top_k, asked)):
                 print_earlier_answer(entry, out, as_json=as_json)
             if before:
                 return
         if out is not None:
-            check_answer_folder(out, scene, loaded, asked or [], overwrite=overwrite)
-        with ExitStack() as stack:
-            folder = None if out is None else features_folder(out, scene.name)
-            with (
-                keeping(scene.name, folder) as kept,
-                progress_bar(scene.name, shown=not as_json, quiet=quiet) as bar,
-            ):
-                progress = kept.watch(bar)
-                opening = open_session(
-                    scene,
-                    loaded,
-                    wanted,
-                    out,
-                    notes=why,
-                    top_k=top_k,
-                    resume=resume,
-                    overwrite=overwrite,
-                    progress=progress,
-                )
-                session = stack.enter_context(opening)
-            if not as_json:
-                _print_notes(session)
-            show = _print_json if as_json else _print
+            check_answer_folder(out, sources, asked or [], overwrite=overwrite)
+
+        @contextmanager
+        def watch(name: str, folder: Path | None) -> Iterator['Progress']:
+            kept_in = None if out is None else folder
+            with keeping(name, kept_in) as kept, progress_bar(name, shown=not as_json, quiet=quiet) as bar:
+                yield kept.watch(bar)
+
+        show = _print_json if as_json else _Printer()
+        with QASession(sources, out, top_k=top_k, resume=resume, overwrite=overwrite, watch=watch) as session:
             if asked is None:
                 _prompt(session, out, show, overwrite=overwrite)
             else:
@@ -226,7 +216,7 @@ def _answer_all(
     answers = session.answer(asked)
     if out is not None:
         with progress_bar('evidence', shown=shown, quiet=quiet, unit='answers') as drawn:
-            answers = write_answers(answers, session.scored, out, done=lambda: drawn(1, len(asked)))
+            answers = write_answers(answers, out, done=lambda: drawn(1, len(asked)))
     for answer in answers:
         show(answer)
 
@@ -262,30 +252,34 @@ def _answer_typed(
         wording = answer.understood_as or answer.question
         check_answers_writable(out, answer.scene, [wording], overwrite=overwrite or wording in written)
         written.add(wording)
-    return write_answers([answer], session.scored, out)[0]
+    return write_answers([answer], out)[0]
 
 
 def _print_json(answer: 'SceneAnswer') -> None:
     print(json.dumps(answer.to_dict()), flush=True)
 
 
-def _print_notes(session: 'QASession') -> None:
-    for note in session.scored.info.notes:
-        print(f'note: {note}', file=sys.stderr)
+class _Printer:
+    """Prints answers in words, with their notes and files; what was assumed of the scene is said once."""
 
+    def __init__(self) -> None:
+        self._said: set[str] = set()
 
-def _print(answer: 'SceneAnswer') -> None:
-    """Print an answer in words, with its notes and files."""
-    from rich.console import Console
+    def __call__(self, answer: 'SceneAnswer') -> None:
+        from rich.console import Console
 
-    from geores.asking.understand import how_sure
+        from geores.asking.understand import how_sure
 
-    console = Console(highlight=False, markup=False)
-    console.print(answer.question, style='bold', soft_wrap=True)
-    if answer.understood_as is not None:
-        console.print(f'  understood as: {answer.understood_as}', soft_wrap=True)
-    console.print(f'  {answer.text}{how_sure(answer.probability)}', soft_wrap=True)
-    for note in answer.notes:
-        console.print(f'  note: {note}', style='dim', soft_wrap=True)
-    for kind, path in answer.outputs.items():
-        console.print(f'  {kind}: {path}', soft_wrap=True)
+        for note in answer.scene_notes:
+            if note not in self._said:
+                print(f'note: {note}', file=sys.stderr)
+                self._said.add(note)
+        console = Console(highlight=False, markup=False)
+        console.print(answer.question, style='bold', soft_wrap=True)
+        if answer.understood_as is not None:
+            console.print(f'  understood as: {answer.understood_as}', soft_wrap=True)
+        console.print(f'  {answer.text}{how_sure(answer.probability)}', soft_wrap=True)
+        for note in answer.notes:
+            console.print(f'  note: {note}', style='dim', soft_wrap=True)
+        for kind, path in answer.outputs.items():
+            console.print(f'  {kind}: {path}', soft_wrap=True)
