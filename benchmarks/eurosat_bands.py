@@ -42,7 +42,9 @@ class BandsFromRGB(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.known = nn.Sequential(nn.Linear(len(BANDS) * len(FIGURES), 64), nn.ReLU(), nn.Linear(64, 4 * width + 21))
+        self.known = nn.Sequential(
+            nn.Linear(len(BANDS) * len(FIGURES), 64), nn.ReLU(), nn.Linear(64, 4 * width + 21)
+        )
         self.width = width
         self.first = nn.Conv2d(3, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
@@ -121,14 +123,18 @@ def learn(patches: list[Path], epochs: int) -> BandsFromRGB:
             loss.backward()
             optimizer.step()
             schedule.step()
-        print(f'epoch {epoch + 1}: {float(loss):.3f}', flush=True)
+        print(f'epoch {epoch + 1}: {loss.item():.3f}', flush=True)
     network.eval()
     with torch.inference_mode():
         parts = [part * slope + offset for part in test.split(64)]
         drawn = [standardised(network(*inputs(part))) - standardised(part)[:, 3:] for part in parts]
         errors = torch.cat(drawn).square().mean((2, 3))
-    explained = ', '.join(f'{band} {1 - float(error):.2f}' for band, error in zip(BANDS[3:], errors.mean(0), strict=True))
-    print(f'share of the variance within an image that is explained on {len(test)} patches kept apart: {explained}')
+    explained = ', '.join(
+        f'{band} {1 - float(error):.2f}' for band, error in zip(BANDS[3:], errors.mean(0), strict=True)
+    )
+    print(
+        f'share of the variance within an image that is explained on {len(test)} patches kept apart: {explained}'
+    )
     return network
 
 
@@ -150,7 +156,9 @@ def picture_numbers(path: Path) -> Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name in ('eurosat', 'patches', 'out'):
         parser.add_argument(name, type=Path)
     parser.add_argument('--epochs', type=int, default=5, help='of the small network')
@@ -158,18 +166,30 @@ def main() -> None:
     torch.manual_seed(0)
     statistics = pd.read_parquet(args.eurosat / 'statistics.parquet').set_index('name')
     columns = [f'{band}_{figure}' for band in BANDS for figure in FIGURES]
-    table = {name: row for name, row in zip(statistics.index, statistics[columns].to_numpy(np.float32), strict=True)}
+    table = {
+        name: row
+        for name, row in zip(statistics.index, statistics[columns].to_numpy(np.float32), strict=True)
+    }
     paths = sorted(args.eurosat.glob('*/*.jpg'))
     known = [path for path in paths if path.stem in table]
     network = learn(sorted(args.patches.glob('*.tif')), args.epochs)
     images = args.out / 'images'
     images.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
-    profile = {'driver': 'GTiff', 'height': 64, 'width': 64, 'count': len(BANDS), 'dtype': 'uint16', 'compress': 'lzw'}
+    profile = {
+        'driver': 'GTiff',
+        'height': 64,
+        'width': 64,
+        'count': len(BANDS),
+        'dtype': 'uint16',
+        'compress': 'lzw',
+    }
     for start in range(0, len(known), 64):
         batch = known[start : start + 64]
         visible = torch.stack([picture_numbers(path) for path in batch])
-        figures = torch.from_numpy(np.stack([table[path.stem] for path in batch])).view(-1, len(BANDS), len(FIGURES))
+        figures = torch.from_numpy(np.stack([table[path.stem] for path in batch])).view(
+            -1, len(BANDS), len(FIGURES)
+        )
         with torch.inference_mode():
             others = standardised(network(standardised(visible), describe(figures)))
         others = others * figures[:, 3:, 1, None, None] + figures[:, 3:, 0, None, None]
@@ -179,8 +199,12 @@ def main() -> None:
                 target.write(pixels)
                 target.descriptions = BANDS
     with (args.out / 'labels.csv').open('w', newline='', encoding='utf-8') as file:
-        csv.writer(file).writerows([('file', 'label'), *((f'{path.stem}.tif', path.parent.name) for path in known)])
-    print(f'{len(known)} images in {args.out}; {len(paths) - len(known)} pictures without figures were left out')
+        csv.writer(file).writerows(
+            [('file', 'label'), *((f'{path.stem}.tif', path.parent.name) for path in known)]
+        )
+    print(
+        f'{len(known)} images in {args.out}; {len(paths) - len(known)} pictures without figures were left out'
+    )
 
 
 if __name__ == '__main__':

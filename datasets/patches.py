@@ -21,7 +21,7 @@ UNLABELLED = -1
 
 
 class GeoTIFFPatches(NonGeoDataset):
-    """Patches in `images/*.tif` and their labels in `labels.csv` (columns `file` and `label`), of one folder or several.
+    """Patches in `images/*.tif` and their labels in `labels.csv` (columns `file` and `label`).
 
     Bands are named by their descriptions in the files.
 
@@ -29,7 +29,7 @@ class GeoTIFFPatches(NonGeoDataset):
     (name of the root's folder) and `id` (source/file name).
 
     Args:
-        root: the folder, or several.
+        root: the folder, or several, which are put one behind the other.
         bands: names of the bands, in channel order; None takes those of the first file.
         size: height and width to bring patches to; None leaves them.
         unlabelled: keep patches whose label is empty; theirs is -1. Otherwise they are only counted

@@ -15,7 +15,7 @@ from geores.bundle import save_bundle
 from geores.card import ModelCard
 from geores.errors import OutputError, UsageError
 from geores.metrics import best_thresholds
-from geores.metrics.crossval import Evidence, Figures, Scores
+from geores.metrics.crossval import Evidence, Figures, Scores, calibration_errors, temperature_of
 from geores.tasks.classification import SceneClassification
 
 _logger = logging.getLogger(__name__)
@@ -209,10 +209,12 @@ class ExportBundle(Callback):
         thresholds = best_thresholds(scores.values, scores.target) if multi else None
         chosen = [
             *(['the epoch'] if self.monitor else []),
-            *(['the thresholds'] if multi else []),
+            'the thresholds' if multi else 'the temperature',
         ]
-        metrics = _measure(scores, thresholds, chosen)
-        return Evidence(thresholds, metrics, trainer.datamodule.split.id)  # type: ignore[attr-defined]
+        temperature = None if multi else temperature_of(scores)
+        metrics = _measure(scores, thresholds, temperature, chosen)
+        calibration = None if temperature is None else {'temperature': temperature}
+        return Evidence(thresholds, metrics, trainer.datamodule.split.id, calibration)  # type: ignore[attr-defined]
 
     def _card(self, trainer: Trainer, task: Any, evidence: Evidence) -> ModelCard:  # noqa: ANN401
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -235,6 +237,7 @@ class ExportBundle(Callback):
             thresholds=None if thresholds is None else tuple(thresholds.tolist()),
             split_id=evidence.split_id,
             metrics=evidence.metrics,
+            calibration=evidence.calibration,
         )
         return ModelCard(**{**fields, **self._more(task)})
 
@@ -251,7 +254,7 @@ def _predict(trainer: Trainer, task: SceneClassification) -> Scores:
         scores.append(task.scores(task(batch['image'].to(task.device))).cpu())
         targets.append(batch['label'])
         sources += batch['source']
-    return Scores(torch.cat(scores), torch.cat(targets), sources)
+    return Scores(torch.cat(scores), torch.cat(targets), sources, tuple(task.labels))
 
 
 def _whole(loader: Any) -> Any:  # noqa: ANN401 - a DataLoader, or a list of batches
@@ -263,7 +266,9 @@ def _whole(loader: Any) -> Any:  # noqa: ANN401 - a DataLoader, or a list of bat
     )
 
 
-def _measure(scores: Scores, thresholds: Tensor | None, chosen: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _measure(
+    scores: Scores, thresholds: Tensor | None, temperature: float | None, chosen: Sequence[str]
+) -> dict[str, dict[str, Any]]:
     used = f', which also chose {" and ".join(chosen)}' if chosen else ''
     metrics: dict[str, dict[str, Any]] = {}
     names = sorted(set(scores.sources))
@@ -272,5 +277,7 @@ def _measure(scores: Scores, thresholds: Tensor | None, chosen: Sequence[str]) -
         figures = part.report(thresholds)
         split = f'{len(part.values)} validation images{used}'
         rounded = {key: None if math.isnan(value) else round(value, 4) for key, value in figures.items()}
+        if temperature is not None:
+            rounded |= part.classes() | calibration_errors([part], [temperature])
         metrics[name or 'all'] = {'split': split, **rounded}
     return metrics

@@ -152,7 +152,9 @@ class SurfaceLevels(Augmentation):
     ) -> None:
         super().__init__()
         if not 0 <= share <= 1 or min(beyond, slope, haze) < 0 or max(slope, haze) >= 1:
-            raise UsageError('share lies within 0 and 1; beyond, slope and haze are at least 0, the last two below 1')
+            raise UsageError(
+                'share lies within 0 and 1; beyond, slope and haze are at least 0, the last two below 1'
+            )
         self.share, self.beyond, self.slope, self.haze = share, beyond, slope, haze
 
     def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102

@@ -14,7 +14,10 @@ from geores.metrics.confusion import Counts, check_multi_label, check_single_lab
 __all__ = [
     'Reliability',
     'ThresholdCurve',
+    'calibrated',
+    'calibration_error',
     'expected_calibration_error',
+    'fit_temperature',
     'reliability_curve',
     'threshold_curve',
     'top_label',
@@ -164,3 +167,41 @@ def top_label(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     check_single_label(scores, target)
     best, classes = scores.max(1, keepdim=True)
     return best, (classes == target[:, None]).long()
+
+
+def calibration_error(scores: Tensor, target: Tensor) -> float:
+    """Expected calibration error of the best class of single-label scores, in ten bins.
+
+    Args:
+        scores: (N, K), 0 to 1.
+        target: (N,) class indices.
+    """
+    return float(expected_calibration_error(reliability_curve(*top_label(scores, target)))[0])
+
+
+def calibrated(scores: Tensor, temperature: float) -> Tensor:
+    """Softmax scores as they would be had the logits been divided by a temperature.
+
+    Args:
+        scores: (N, K), 0 to 1, of one softmax each.
+        temperature: above 1 makes them less sure.
+    """
+    return (scores.clamp_min(1e-12).log() / temperature).softmax(1)
+
+
+def fit_temperature(logits: Tensor, target: Tensor) -> float:
+    """Fit the temperature that calibrates logits (Guo et al. 2017, section 4.2).
+
+    Args:
+        logits: (N, K), or logarithms of softmax scores; -inf for classes that cannot be.
+        target: (N,) class indices, each of a finite logit.
+
+    Returns:
+        Between 0.05 and 20; 1 without samples.
+    """
+    if not len(target):
+        return 1.0
+    # One number: the loss is smooth in its logarithm, so that a fine grid is enough.
+    grid = torch.logspace(-1.3, 1.3, 261, dtype=torch.float64)
+    losses = [torch.nn.functional.cross_entropy(logits.double() / one, target) for one in grid]
+    return round(float(grid[torch.stack(losses).argmin()]), 4)
