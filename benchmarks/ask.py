@@ -70,8 +70,7 @@ def random_bundle(folder: Path) -> Path:
     import torch
 
     from geores import ModelCard, load_model, save_bundle
-    from geores.vqa.network import build
-    from geores.vqa.tokens import Tokenizer
+    from geores.vqa.network import Tokenizer, build
 
     shared = load_model('sentinel2')
     torch.manual_seed(0)

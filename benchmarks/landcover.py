@@ -24,7 +24,7 @@ from rasterio.features import rasterize
 
 import geores
 from geores.inference import GridReader
-from geores.metrics.pixels import PixelReport
+from geores.metrics.confusion import PixelReport
 from geores.tasks.levels import SentinelLevels
 from geores.tasks.teachers import OnnxTeacher
 

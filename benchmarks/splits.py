@@ -22,7 +22,7 @@ from torchgeo.datasets import GeoDataset
 from torchgeo.datasets.splits import random_bbox_assignment, random_grid_cell_assignment
 
 from geores.splits import GeographicKFold, geographic_split
-from geores.splits.ground import nearest
+from geores.splits.buffer import nearest
 from geores.splits.reben import reben_split
 
 BLOCK = 20_000.0

@@ -27,7 +27,7 @@ from lightning.pytorch import Trainer, seed_everything
 from torch.utils.data import DataLoader, Sampler
 
 from geores.datasets import RSVQADataModule
-from geores.models.factors import FactorHead
+from geores.models.latents import FactorHead
 from geores.tasks import VisualQuestionAnswering
 from geores.tasks._vqa_parts import make_cache
 from geores.vqa.cache import TURNS, FeatureCache

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from geores.datasets._images import Pixels, open_geotiff, read_geotiff, read_rgb
+from geores.datasets._module import Pixels, open_geotiff, read_geotiff, read_rgb
 from geores.errors import DatasetError
 from geores.vqa.answers import AnswerVocabulary
 

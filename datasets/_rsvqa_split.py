@@ -17,7 +17,7 @@ from rasterio.warp import transform_bounds
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from geores.datasets._images import open_geotiff
+from geores.datasets._module import open_geotiff
 from geores.datasets._rsvqa_files import ImageEntry
 from geores.errors import DatasetError
 from geores.splits import Split, group_folds, stratified_split

@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from geores.card import ModelCard
-from geores.datasets._images import ImageStore, Pixels
+from geores.datasets._module import ImageStore, Pixels
 from geores.errors import DatasetError
 from geores.grid import Tiling
 from geores.inference import GridReader

@@ -13,8 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geores.datasets._images import ImageStore, NonGeoDataset, read_rgb
-from geores.datasets._module import ImageDataModule, LabelledImages, Sample
+from geores.datasets._module import (
+    ImageDataModule,
+    ImageStore,
+    LabelledImages,
+    NonGeoDataset,
+    Sample,
+    read_rgb,
+)
 from geores.datasets._tiles import read_rows
 from geores.errors import DatasetError
 

@@ -9,8 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geores.datasets._images import ImageStore, NonGeoDataset, open_geotiff, read_geotiff
-from geores.datasets._module import ImageDataModule, LabelledImages, Sample
+from geores.datasets._module import (
+    ImageDataModule,
+    ImageStore,
+    LabelledImages,
+    NonGeoDataset,
+    Sample,
+    open_geotiff,
+    read_geotiff,
+)
 from geores.datasets._tiles import read_rows
 from geores.errors import DatasetError
 

@@ -10,11 +10,18 @@ import torch
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
-from geores.datasets._images import ImageStore, NonGeoDataset, open_geotiff, read_geotiff
-from geores.datasets._module import ImageDataModule, LabelledImages, Sample
+from geores.datasets._module import (
+    ImageDataModule,
+    ImageStore,
+    LabelledImages,
+    NonGeoDataset,
+    Sample,
+    open_geotiff,
+    read_geotiff,
+)
 from geores.datasets.patches import _descriptions
 from geores.errors import DatasetError
-from geores.metrics.pixels import IGNORED
+from geores.metrics.confusion import IGNORED
 
 __all__ = ['GeoTIFFPairs', 'GeoTIFFPairsDataModule']
 

@@ -25,11 +25,10 @@ from geores.bigearthnet.metadata import (
 )
 from geores.bigearthnet.opening import open_store
 from geores.bigearthnet.stores import S1_BANDS
-from geores.datasets._images import NonGeoDataset
-from geores.datasets._module import ImageDataModule, Sample
+from geores.datasets._module import ImageDataModule, NonGeoDataset, Sample
 from geores.datasets._reben_files import SIDE, PatchImages, resolve_bands
 from geores.errors import DatasetError, UsageError
-from geores.metrics.pixels import IGNORED
+from geores.metrics.confusion import IGNORED
 from geores.splits import Split
 
 if TYPE_CHECKING:

@@ -9,8 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from geores.datasets._images import ImageStore, Pixels, TorchgeoRESISC45, read_rgb
-from geores.datasets._module import ImageDataModule, LabelledImages
+from geores.datasets._module import (
+    ImageDataModule,
+    ImageStore,
+    LabelledImages,
+    Pixels,
+    TorchgeoRESISC45,
+    read_rgb,
+)
 from geores.datasets.folder import SceneFolder
 from geores.errors import DatasetError
 from geores.splits import Split

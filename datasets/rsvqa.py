@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geores.datasets._images import ImageStore, NonGeoDataset, Pixels
-from geores.datasets._module import Sample
+from geores.datasets._module import ImageStore, NonGeoDataset, Pixels, Sample
 from geores.datasets._rsvqa_files import ImageEntry, QuestionEntry, QuestionFolder, read_question_folder
 from geores.datasets._rsvqa_loading import read_picture
 from geores.datasets._rsvqa_split import MERCATOR, image_bounds

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from geores.card import ModelCard
 from geores.datasets._ground import label_ground, positions
-from geores.datasets._images import ImageStore, NonGeoDataset
-from geores.datasets._module import ImageDataModule, LabelledImages, Sample
+from geores.datasets._module import ImageDataModule, ImageStore, LabelledImages, NonGeoDataset, Sample
 from geores.datasets._sampling import LabelRule, Placement, Task
 from geores.datasets._tiles import Masks, PixelSpec, Scenes, TileStore, lay_grids, opened
 from geores.datasets._vector import Labels, read_labelled_features

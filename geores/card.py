@@ -92,7 +92,7 @@ class ModelCard:
         calibration: `{'temperature': value}` by which logits are divided, if calibrated.
         tiles: how tiles of scenes were cut for training: options of `geores.datasets.SceneTiles` (`stride`,
             `placement`, `resolution`, `min_share`, `min_valid`), by which `split_id` can be made again.
-        tokenizer: for VQA, how questions become tokens (`geores.vqa.tokens`).
+        tokenizer: for VQA, how questions become tokens (`geores.vqa.network`).
         answer_encoding: for VQA, style and variant of the answers' texts (`geores.vqa.answers`).
         encoder: for VQA, whose feature maps the head takes. Either another bundle's, with `name`, `sha256`,
             `bands` (band of the image -> band of that bundle which takes its place: normalised by `mean`

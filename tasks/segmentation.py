@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric
 
 from geores import models
 from geores.errors import UsageError
-from geores.metrics.pixels import IGNORED, MEANS, PixelReport
+from geores.metrics.confusion import IGNORED, MEANS, PixelReport
 from geores.tasks.augment import Augmentation
 from geores.tasks.levels import Views, ViewsOf
 from geores.tasks.losses import make_loss
@@ -266,7 +266,7 @@ class SemanticSegmentation(LightningModule):
 
         Returns:
             'labels' (or the name of a view) and 'teacher', with the name of the view behind: figures of
-            `geores.metrics.pixels`.
+            `geores.metrics.confusion`.
         """
         found = {name: report.compute() for name, report in self.reports.items()}
         return {name: values for name, values in found.items() if values}

@@ -18,8 +18,7 @@ from geores.tasks._vqa_parts import Predictions, TaskEncoder, make_cache, make_e
 from geores.tasks.schedule import count_warmup_steps, warm_up, weight_decay_groups
 from geores.vqa.cache import TURNS, FeatureCache
 from geores.vqa.comparison import fitting, forms_of
-from geores.vqa.network import VQANetwork
-from geores.vqa.tokens import MAX_TOKENS, Tokenizer
+from geores.vqa.network import MAX_TOKENS, Tokenizer, VQANetwork
 
 
 class VisualQuestionAnswering(LightningModule):

@@ -11,8 +11,7 @@ from torch import nn
 
 from geores import ModelCard, models, save_bundle
 from geores.models.vqa import VQAHead
-from geores.vqa.network import build
-from geores.vqa.tokens import Tokenizer
+from geores.vqa.network import Tokenizer, build
 
 from .fixtures import write_scene
 from .vqa_fixtures import CARD

@@ -6,7 +6,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geores.cartography.legend import Legend
+from geores.cartography.areas import Legend
 
 LEGEND = Legend.of(['water', 'trees', 'crops', 'built'])
 GRIDS = {

@@ -14,8 +14,8 @@ import numpy as np
 import rasterio
 from cartography_fixtures import blocks, class_array, grid, xml_of
 
+from geores.cartography.areas import Legend
 from geores.cartography.class_raster import class_files, write_classes
-from geores.cartography.legend import Legend
 
 
 def labels_of(turn):

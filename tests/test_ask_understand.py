@@ -4,7 +4,7 @@ import pytest
 
 from geores.asking.understand import Known, clean_question, known_categories, known_types, understand
 from geores.questions.forms import Area, Count, Objects, Presence, QuestionError
-from geores.vqa.tokens import Tokenizer
+from geores.vqa.network import Tokenizer
 
 THINGS = ('building', 'forest', 'road', 'water area')
 KNOWN = Known(('presence', 'count', 'area', 'comp', 'rural_urban'), THINGS, ('water area', 'forest'))

@@ -14,7 +14,7 @@ import geores
 from geores.errors import JournalError, UsageError
 from geores.models import create
 from geores.protocol.encoder import choose_encoder, seen_in_training
-from geores.protocol.runs import work_folder
+from geores.protocol.table import work_folder
 from geores.tasks import SceneClassification
 
 from .baselines_fixtures import CLASSES, write_images

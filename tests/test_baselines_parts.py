@@ -14,7 +14,7 @@ from geores.errors import DatasetError
 from geores.models import create
 from geores.protocol.features import colour_histogram, deep_features, linear_svm
 from geores.protocol.options import draw_splits, split_seed
-from geores.protocol.runs import BaselineRun
+from geores.protocol.table import BaselineRun
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geores.bigearthnet.footprints import footprints, patch_table
-from geores.bigearthnet.patch_id import PatchId, S1Name, modality
-from geores.bigearthnet.tile_grid import parse_tile
+from geores.bigearthnet.patch_id import PatchId, S1Name, modality, parse_tile
 from geores.errors import UsageError
 
 PATCH = 'S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57'

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from geores.bigearthnet.labels import CLC, LABELS
+from geores.cartography.areas import Legend
 from geores.cartography.colours import CLEAR, distance, lab, palette, palette_names, read_colours, rgb
-from geores.cartography.legend import Legend
 from geores.datasets.resisc45 import CLASSES
 from geores.errors import UsageError
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from geores.cartography.areas import say_area, say_length, say_share
+from geores.cartography.areas import Legend, say_area, say_length, say_share
 from geores.cartography.class_raster import write_classes
-from geores.cartography.legend import Legend
 from geores.cartography.picture import draw_classes, draw_labels, draw_values, read_classes
 from geores.cartography.sheet import Frame, stretched_picture
 

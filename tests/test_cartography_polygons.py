@@ -10,8 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from geores.cartography.areas import Tally
 from geores.cartography.class_raster import confidence_raster, write_classes
-from geores.cartography.outlines import Edges, outlines, sieved
-from geores.cartography.polygons import class_polygons, polygon_files, write_polygons
+from geores.cartography.polygons import Edges, class_polygons, outlines, polygon_files, sieved, write_polygons
 from geores.errors import UsageError
 
 from .cartography_fixtures import GRIDS, LEGEND, blocks, class_array, grid, xml_of

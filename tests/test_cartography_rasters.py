@@ -12,7 +12,7 @@ import rasterio
 from rasterio.enums import Resampling
 from rio_cogeo import cog_validate
 
-from geores.cartography.areas import Tally, area_table
+from geores.cartography.areas import Legend, Tally, area_table
 from geores.cartography.class_raster import (
     ABSENT,
     PRESENT,
@@ -26,7 +26,6 @@ from geores.cartography.class_raster import (
     probability_values,
     write_classes,
 )
-from geores.cartography.legend import Legend
 from geores.errors import UsageError, WriteError
 from geores.map_accuracy.class_maps import open_class_map
 

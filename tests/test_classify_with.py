@@ -9,7 +9,7 @@ from rasterio.transform import from_origin
 from rasterio.warp import transform_bounds
 
 import geores as library
-from geores.classification.select import levels_differ
+from geores.classification.scored import levels_differ
 from geores.errors import UsageError
 from geores.inference.reader import UnitTransform
 

@@ -11,7 +11,7 @@ from torchmetrics.functional.classification import binary_calibration_error, mul
 
 from geores import metrics
 from geores.errors import UsageError
-from geores.metrics.bootstrap import bootstrap_weights
+from geores.metrics.crossval import bootstrap_weights
 
 
 @st.composite

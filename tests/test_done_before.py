@@ -49,7 +49,7 @@ def test_the_same_command_again(geores, args, tmp_path):
 
 def test_nothing_is_computed(geores, args, monkeypatch):
     assert geores(*args).code == 0
-    monkeypatch.setattr('geores.inference.work.run', None)
+    monkeypatch.setattr('geores.inference.prepared.run', None)
     monkeypatch.setattr('geores.inference.prepared.sample_tiles', None)
     assert geores(*args).code == 0
     assert geores(*args, '--workers', '1', '--max-output', '1G').code == 0

@@ -9,7 +9,7 @@ from shapely.geometry import box
 
 import geores as package
 from geores.datasets import SceneTiles, split_tiles
-from geores.training.model_selection import LEAST, clearly_better, hold_in
+from geores.training.finetune_recipe import LEAST, clearly_better, hold_in
 
 from .fixtures import GRID, RGB, noise, write_scene
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from geores.errors import UsageError
 from geores.models import create
-from geores.models.factors import FactorHead
+from geores.models.latents import FactorHead
 
 from .vqa_fixtures import CHANNELS, maps, read
 

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geores.errors import ReadError, WriteError
-from geores.osm import blobs, load_mapping, survey
+from geores.osm import clip as blobs
+from geores.osm import load_mapping, survey
 from geores.osm.reading import read_pbf
 
 osmium = pytest.importorskip('osmium', reason='the optional package osmium is not there')

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, jaccard_score, recall_score
 
-from geores.metrics.pixels import PixelReport
+from geores.metrics.confusion import PixelReport
 
 
 def test_figures_are_those_of_scikit_learn():

@@ -15,7 +15,7 @@ from geores.grid import Blocks
 from geores.inference.engine import ChunkWork, run
 from geores.inference.pixels import ClassSink, LabelPixels, PixelTable
 from geores.inference.plan import Plan, plan_chunks
-from geores.inference.store import MemoryStore
+from geores.inference.reader import MemoryStore
 
 from .fixtures import LABELS, bundle, geores, hold_files, noise, write_scene  # noqa: F401
 from .pixel_fixtures import CONTEXT, onnx_bundle, pixel_bundle, pixel_card, pixel_network  # noqa: F401

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 
 from geores.bundle import load_model
 from geores.card import list_bundles, list_models, shipped_models
-from geores.classification.select import choose_model
+from geores.classification.scored import choose_model
 from geores.cli.train import train
 from geores.errors import BundleError, UsageError
 from geores.models import architectures, create

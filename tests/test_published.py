@@ -19,7 +19,7 @@ from geores.bigearthnet.labels import LABELS
 from geores.errors import BundleError, ModelNotFoundError, ReadError, UsageError
 from geores.hub import HubAddress
 from geores.hub.reben import BANDS
-from geores.models.timm_networks import SIZED
+from geores.models.registry import SIZED
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

@@ -15,8 +15,7 @@ from geores.question_sets.options import MakeOptions
 from geores.questions.balance import ANSWERS, QuestionBalance, answer_class
 from geores.questions.choosing import choose_questions
 from geores.questions.forms import Area, Comparison, Objects, Presence, RuralUrban
-from geores.questions.pool import TileSurvey, draw_pool
-from geores.questions.tile_questions import Vocabulary
+from geores.questions.tile_questions import TileSurvey, Vocabulary, draw_pool
 
 from .osm_fixtures import lines, objects, write_scene
 

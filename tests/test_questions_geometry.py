@@ -10,7 +10,7 @@ from shapely import affinity
 from shapely.geometry import LineString, MultiPolygon, Point, box
 
 from geores.osm import Features, Ground, OSMObject, collect, shape_of, size_of
-from geores.osm.geometry import default_limits
+from geores.osm.features import default_limits
 from geores.question_sets.objects import Counting, SceneObjects
 from geores.questions.forms import Area, Comparison, Count, Objects, Presence, Relation, RuralUrban
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geores.errors import DatasetError, OutputError, UsageError
-from geores.question_sets.stats import describe_questions, plot_stats
+from geores.question_sets.stats import describe_questions, plot_stats, question_stats
 from geores.questions.official import (
     Official,
     answer_record,
@@ -18,7 +18,6 @@ from geores.questions.official import (
     read_official,
     write_official,
 )
-from geores.questions.stats import question_stats
 
 SHARED = Path(__file__).parents[2] / 'shared' / 'data'
 

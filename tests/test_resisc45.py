@@ -10,7 +10,7 @@ from PIL import Image
 
 from geores.bundle import load_model
 from geores.datasets import RESISC45, RESISC45DataModule
-from geores.datasets._images import TorchgeoRESISC45
+from geores.datasets._module import TorchgeoRESISC45
 from geores.datasets.resisc45 import CLASSES
 from geores.errors import DatasetError, UsageError
 from geores.protocol.compare import plan_baselines

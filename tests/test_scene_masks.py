@@ -12,7 +12,7 @@ from geores.inference.clouds import cloud_note, is_bright
 from geores.inference.masks import CLOUDY, choose_mask
 from geores.inference.target import target_grid
 from geores.scenes import open_scene
-from geores.scenes.masks import mask_kind
+from geores.scenes.product import mask_kind
 
 from .fixtures import tiny_bundle
 from .scene_fixtures import GRANULE, TILE, pixels, write_jp2, write_safe, write_tiff

@@ -22,7 +22,7 @@ from geores.splits import (
     regions_of,
     squares,
 )
-from geores.splits.ground import count_pairs, ecef, geodesic, local_crs, lonlat, near, nearest
+from geores.splits.buffer import count_pairs, ecef, geodesic, local_crs, lonlat, near, nearest
 
 GEOD = Geod(ellps='WGS84')
 CORNERS = {

@@ -6,7 +6,7 @@ import torch
 
 from geores.errors import UsageError
 from geores.models.text import TransformerText
-from geores.vqa.tokens import Tokenizer
+from geores.vqa.network import Tokenizer
 
 QUESTIONS = ('Is there a  road?', 'How many small-scale buildings are there?')
 

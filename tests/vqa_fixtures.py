@@ -4,8 +4,7 @@ import torch
 
 from geores import ModelCard, load_model, save_bundle
 from geores.vqa.comparison import forms_of
-from geores.vqa.network import build
-from geores.vqa.tokens import Tokenizer
+from geores.vqa.network import Tokenizer, build
 
 QUESTIONS = ('Is there a road?', 'How many buildings are there?', 'Is it a rural or an urban area')
 ANSWERS = ('<unknown>', 'yes', 'no', '0', 'between 0 and 10', 'rural', 'urban')

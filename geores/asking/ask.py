@@ -21,9 +21,9 @@ from geores.classification.pixel_map import PixelClassification
 from geores.classification.result import Classification
 from geores.classification.steps import known_key, prepare_classification
 from geores.errors import UsageError
-from geores.inference.layout import lay_out_scene
-from geores.inference.store import MemoryStore
-from geores.inference.work import Progress
+from geores.inference.plan import lay_out_scene
+from geores.inference.prepared import Progress
+from geores.inference.reader import MemoryStore
 from geores.scenes import Scene, Source, open_scene
 
 if TYPE_CHECKING:

@@ -21,15 +21,14 @@ from geores.asking.understand import Known, known_categories, known_types
 from geores.card import ModelCard, list_models
 from geores.classification.options import ClassifyOptions
 from geores.classification.result import Classification
-from geores.classification.select import check_bands, fitting_cards, levels_differ, off_range
+from geores.classification.scored import check_bands, fitting_cards, levels_differ, off_range
 from geores.classification.steps import ClassifyWork, step_key
 from geores.errors import GeoresError, ModelNotFoundError, UsageError
 from geores.inference.engine import Region
 from geores.inference.plan import TilePlan
-from geores.inference.prepared import prepare_scene
-from geores.inference.store import Arrays
+from geores.inference.prepared import Progress, SceneWork, prepare_scene
+from geores.inference.reader import Arrays
 from geores.inference.units import needs_dark_subtraction
-from geores.inference.work import Progress, SceneWork
 from geores.questions.suggest import TYPES
 from geores.runtime.base import DTYPES, Precision
 from geores.runtime.predictor import check_precision

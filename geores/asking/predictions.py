@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geores.inference.store import Arrays
+from geores.inference.reader import Arrays
 from geores.vqa.answers import AnswerEncoding
 
 if TYPE_CHECKING:

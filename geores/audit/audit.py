@@ -11,8 +11,16 @@ import shapely
 from numpy.typing import NDArray
 
 from geores.audit.autocorrelation import autocorrelation
-from geores.audit.overlap import PairOverlap, drift_between, footprints_of, overlap_between
-from geores.audit.pairs import PairDistances, distances_between, find_duplicates, spacing
+from geores.audit.overlap import (
+    PairDistances,
+    PairOverlap,
+    distances_between,
+    drift_between,
+    find_duplicates,
+    footprints_of,
+    overlap_between,
+    spacing,
+)
 from geores.audit.report import AuditReport, judge
 from geores.errors import DatasetError
 from geores.splits import DROPPED, PARTS, LabelMatrix, label_matrix

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from geores.audit.pairs import spacing
+from geores.audit.overlap import spacing
 from geores.splits import LabelMatrix
-from geores.splits.ground import Lonlat, ecef
+from geores.splits.buffer import Lonlat, ecef
 
 __all__ = ['Autocorrelation', 'autocorrelation']
 

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from geores.audit.autocorrelation import Autocorrelation
-from geores.audit.overlap import PairDrift, PairOverlap
-from geores.audit.pairs import Duplicates, PairDistances
+from geores.audit.overlap import Duplicates, PairDistances, PairDrift, PairOverlap
 from geores.splits import DROPPED, PARTS
-from geores.splits.ground import local_crs
+from geores.splits.buffer import local_crs
 from geores.splits.source import Source
 from geores.splits.table import SplitBalance
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from geores.bigearthnet.patch_id import LAST, PATCH_SIDE, PatchId
-from geores.bigearthnet.tile_grid import parse_tile
+from geores.bigearthnet.patch_id import LAST, PATCH_SIDE, PatchId, parse_tile
 from geores.errors import UsageError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from geores.cartography.areas import Tally
+from geores.cartography.areas import NODATA, NODATA_NAME, Legend, Tally
 from geores.cartography.cog import Block, CogBands, cog, tag_names
 from geores.cartography.gis_files import (
     class_side_file,
@@ -24,7 +24,6 @@ from geores.cartography.gis_files import (
     write_qgis_style,
     write_side_file,
 )
-from geores.cartography.legend import NODATA, NODATA_NAME, Legend
 from geores.errors import UsageError
 from geores.io.whole_files import whole_files
 

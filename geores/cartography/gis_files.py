@@ -12,8 +12,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.cartography.areas import Tally
-from geores.cartography.legend import NODATA_NAME, Legend
+from geores.cartography.areas import NODATA_NAME, Legend, Tally
 
 __all__ = [
     'class_side_file',

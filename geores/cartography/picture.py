@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.cartography.areas import say_area, say_share
+from geores.cartography.areas import NODATA, Legend, say_area, say_share
 from geores.cartography.class_raster import PRESENT
-from geores.cartography.legend import NODATA, Legend
 from geores.cartography.sheet import EMPTY, Frame, Sheet, draw_north, draw_scale_bar
 
 if TYPE_CHECKING:

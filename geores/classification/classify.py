@@ -11,11 +11,11 @@ from geores.classification.options import ClassifyOptions
 from geores.classification.outputs import check_folder, work_folder
 from geores.classification.pixel_map import PixelClassification
 from geores.classification.result import Classification
-from geores.classification.select import check_classifies, choose_model
+from geores.classification.scored import check_classifies, choose_model
 from geores.classification.steps import known_key, layout_for, prepare_classification
 from geores.errors import GeoresError, UsageError
-from geores.inference.store import MemoryStore
-from geores.inference.work import Progress
+from geores.inference.prepared import Progress
+from geores.inference.reader import MemoryStore
 from geores.scenes import Scene, Source, merge_scenes, open_scene
 
 if TYPE_CHECKING:

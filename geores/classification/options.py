@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from geores.card import ModelCard
 from geores.classification.shown import map_legend
 from geores.errors import UsageError
-from geores.inference.layout import SceneOptions
 from geores.inference.masks import NO_MASK
+from geores.inference.plan import SceneOptions
 from geores.io.named_options import NamedOptions
 
 __all__ = [

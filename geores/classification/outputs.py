@@ -19,9 +19,8 @@ from geores.cartography.picture import MOST, draw_classes, draw_labels, draw_val
 from geores.cartography.polygons import write_polygons
 from geores.cartography.sheet import Frame, Sheet, stretched_picture
 from geores.classification.pixel_map import PixelClassification
-from geores.classification.rasters import cell_blocks, class_cells, label_cells
 from geores.classification.scored import Scored
-from geores.classification.tables import write_tiles
+from geores.classification.tables import cell_blocks, class_cells, label_cells, write_tiles
 from geores.errors import OutputError, without_secrets
 from geores.io.records import check_record, update_record
 from geores.io.whole_files import check_writable, failing, whole_files

@@ -13,10 +13,9 @@ from odc.geo.geobox import GeoBox
 
 from geores.card import ModelCard
 from geores.cartography.areas import Tally, area_table
-from geores.classification.confidence import Confidence
-from geores.classification.rasters import georeferenced, read_all, read_lazily
 from geores.classification.scored import RunInfo
-from geores.classification.shown import Shown
+from geores.classification.shown import Confidence, Shown
+from geores.classification.tables import georeferenced, read_all, read_lazily
 from geores.inference.cells import Quicklook
 from geores.inference.pixels import (
     NO_PROBABILITY,
@@ -28,8 +27,8 @@ from geores.inference.pixels import (
     class_dtype,
 )
 from geores.inference.plan import PixelPlan
-from geores.inference.store import ChunkStore
-from geores.inference.work import SceneWork
+from geores.inference.prepared import SceneWork
+from geores.inference.reader import ChunkStore
 from geores.scenes import Scene
 
 if TYPE_CHECKING:

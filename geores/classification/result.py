@@ -13,19 +13,18 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from geores.cartography.class_raster import confidence_values
-from geores.classification.confidence import Confidence
 from geores.classification.outputs import save
-from geores.classification.rasters import (
+from geores.classification.scored import Scored
+from geores.classification.shown import Confidence, Shown
+from geores.classification.tables import (
     cell_array,
     cell_blocks,
     class_cells,
     confidence_cells,
     georeferenced,
     lazy_cells,
+    tile_frame,
 )
-from geores.classification.scored import Scored
-from geores.classification.shown import Shown
-from geores.classification.tables import tile_frame
 
 if TYPE_CHECKING:
     import pandas as pd

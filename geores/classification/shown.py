@@ -1,18 +1,20 @@
-"""How a result displays itself: as three lines of text, as HTML in a notebook, as a figure."""
+"""How a result shows itself: in lines of text with its confidence, as HTML in a notebook, as a figure."""
 
 import base64
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from geores.card import ModelCard
+from geores.cartography.areas import Legend
 from geores.cartography.colours import read_colours
-from geores.cartography.legend import Legend
-from geores.classification.confidence import Confidence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +22,55 @@ if TYPE_CHECKING:
     from geores.cartography.sheet import Sheet
     from geores.classification.scored import RunInfo
 
-__all__ = ['Shown', 'map_legend']
+__all__ = ['Confidence', 'Shown', 'map_legend']
+
+LOW = 0.5
+"""A best label with less than half of the probability is more likely wrong than right."""
+MUCH = 0.25
+"""Where more than this share is below `LOW`, shares of classes say little."""
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """How probable the best labels are over the valid area.
+
+    Attributes:
+        median: median probability of the best label.
+        below_half: share of tiles or pixels whose best label has a probability below 0.5.
+        what: 'tiles' or 'pixels'.
+    """
+
+    median: float
+    below_half: float
+    what: str
+
+    @classmethod
+    def of(cls, values: NDArray[np.floating[Any]], weights: NDArray[Any], what: str) -> 'Confidence | None':
+        """Sum up weighted probabilities.
+
+        Args:
+            values: probabilities of the best labels, (n,), NaN where there is no label.
+            weights: of the probabilities, such as numbers of valid pixels, (n,).
+            what: 'tiles' or 'pixels'.
+
+        Returns:
+            None where all weights are 0.
+        """
+        known = ~np.isnan(values) & (weights > 0)
+        if not known.any():
+            return None
+        order = np.argsort(values[known])
+        ordered, share = values[known][order], np.cumsum(weights[known][order]) / weights[known].sum()
+        median = float(ordered[np.searchsorted(share, 0.5)])
+        below = ordered < LOW
+        return cls(median, float(share[below][-1]) if below.any() else 0.0, what)
+
+    def __str__(self) -> str:
+        text = (
+            f'confidence: median {self.median:.2f}; {100 * self.below_half:.0f} % of {self.what} below {LOW}'
+        )
+        return f'{text}: treat shares with caution' if self.below_half > MUCH else text
+
 
 SHOWN = 4
 """Most labels in the line of figures."""

@@ -11,17 +11,14 @@ from geores.card import ModelCard
 from geores.classification.options import ClassifyOptions
 from geores.classification.pixel_map import PixelClassification
 from geores.classification.result import Classification
-from geores.classification.scored import RunInfo
-from geores.classification.select import check_bands, levels_differ, outside_training
+from geores.classification.scored import RunInfo, check_bands, levels_differ, outside_training
 from geores.grid import Blocks
 from geores.inference.cells import VectorSink
-from geores.inference.layout import SceneLayout, lay_out_scene
 from geores.inference.pixels import ClassSink, LabelPixels
-from geores.inference.prepared import PreparedScene, header_key, prepare_scene
-from geores.inference.reader import GridReader
-from geores.inference.store import ChunkStore
+from geores.inference.plan import SceneLayout, lay_out_scene
+from geores.inference.prepared import PreparedScene, Progress, RunTime, SceneWork, header_key, prepare_scene
+from geores.inference.reader import ChunkStore, GridReader
 from geores.inference.units import needs_dark_subtraction, sample_tiles
-from geores.inference.work import Progress, RunTime, SceneWork
 from geores.scenes import Scene, gdal_env
 
 if TYPE_CHECKING:

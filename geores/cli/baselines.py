@@ -12,8 +12,7 @@ from geores.cli.common import listed
 from geores.errors import UsageError
 
 if TYPE_CHECKING:
-    from geores.protocol.runs import BaselineRun
-    from geores.protocol.table import BaselineTable
+    from geores.protocol.table import BaselineRun, BaselineTable
 
 __all__ = ['baselines']
 

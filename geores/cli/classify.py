@@ -15,7 +15,7 @@ from geores.cli.printing import print_earlier, print_json, print_result
 from geores.errors import UsageError
 
 if TYPE_CHECKING:
-    from geores.inference.work import Progress
+    from geores.inference.prepared import Progress
     from geores.scenes import Scene
 
 __all__ = ['classify']

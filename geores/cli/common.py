@@ -1,5 +1,11 @@
-"""What commands share: options, reading lists and sizes from them, and what is shown while they work."""
+"""What commands share: options, reading lists and sizes from them, and what is shown while they work.
 
+Library code never prints: it logs. A command that runs long shows these messages as plain lines, warnings
+with `geores: warning:` before them. A message whose record carries `result` (by `extra={'result': ...}`) is
+part of the output of the command and goes to standard output, all others go to standard error.
+"""
+
+import logging
 import os
 import re
 import sys
@@ -14,7 +20,7 @@ import typer
 from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
-    from geores.inference.work import Progress
+    from geores.inference.prepared import Progress
 
 __all__ = [
     'AllowVrt',
@@ -42,8 +48,45 @@ __all__ = [
     'listed',
     'numbers',
     'parse_size',
+    'print_messages',
     'progress_bar',
 ]
+
+
+class _Terminal(logging.Handler):
+    """Prints each message on a line of its own, at once."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            result = getattr(record, 'result', None)
+            if result is None:
+                prefix = 'geores: warning: ' if record.levelno >= logging.WARNING else ''
+                print(f'{prefix}{record.getMessage()}', file=sys.stderr, flush=True)
+            elif isinstance(result, str):
+                print(result)
+            else:  # a table of rich
+                from rich.console import Console
+
+                Console(highlight=False).print(result)
+        except Exception:  # as every handler of `logging` does: a closed terminal stops no training
+            self.handleError(record)
+
+
+@contextmanager
+def print_messages() -> Iterator[None]:
+    """Print what geores logs, from level INFO on, until the end of the block."""
+    logger, handler = logging.getLogger('geores'), _Terminal()
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # a handler of the root logger would print everything twice
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
 
 UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 """Bytes of a unit of sizes."""

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geores.cli import common
-from geores.cli.common import listed, numbers, progress_bar
-from geores.cli.messages import print_messages
+from geores.cli.common import listed, numbers, print_messages, progress_bar
 from geores.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from geores.training.finetune_plan import FinetunePlan
+    from geores.training.finetune import FinetunePlan
     from geores.training.finetune_result import Finetuned, SplitScore
 
 __all__ = ['finetune']
@@ -133,7 +132,7 @@ def _planned(
     bands: list[str] | None,
 ) -> 'FinetunePlan':
     """Check and read everything, and say what will be trained on."""
-    from geores.training.finetune_plan import plan_finetune
+    from geores.training.finetune import plan_finetune
 
     plan = plan_finetune(scenes, labels, column, base, options, bands=bands)
     for note in plan.notes:

@@ -28,7 +28,7 @@ def info(
     as_json: Annotated[bool, typer.Option('--json', help='One JSON object per line, one per scene.')] = False,
 ) -> None:
     """Say what a scene is, from its headers: bands, CRS, pixel size, and the model that suits it."""
-    from geores.classification.select import choose_model
+    from geores.classification.scored import choose_model
     from geores.cli.common import listed
     from geores.errors import BandError
     from geores.inference.masks import mask_in_words

@@ -15,7 +15,7 @@ from geores.errors import UsageError
 if TYPE_CHECKING:
     from geores.question_sets.from_labels import LabelQuestionSet
     from geores.question_sets.make import QuestionSet
-    from geores.questions.stats import Bias, QuestionStats
+    from geores.question_sets.stats import Bias, QuestionStats
 
 __all__ = ['app', 'from_labels', 'make', 'stats']
 

@@ -5,8 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+from geores.cli.common import print_messages
 from geores.cli.info import HEADLINE_METRICS
-from geores.cli.messages import print_messages
 from geores.errors import UsageError
 
 __all__ = ['train']

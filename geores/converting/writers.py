@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from geores.bigearthnet.lmdb_store import LMDB_FILE, LmdbStore
 from geores.bigearthnet.opening import CHECKSUMS, write_checksums
-from geores.bigearthnet.patch_id import PATCH_SIDE, PatchId, S1Name, modality
+from geores.bigearthnet.patch_id import PATCH_SIDE, PatchId, S1Name, modality, parse_tile
 from geores.bigearthnet.patch_values import encode_patch
 from geores.bigearthnet.stores import PatchStore
 from geores.bigearthnet.tiffs import TiffStore
-from geores.bigearthnet.tile_grid import parse_tile
 from geores.converting.journal import Journal, PatchChunk
 from geores.errors import GeoresError, UsageError, WriteError
 from geores.extras import import_extra

@@ -24,7 +24,7 @@ from geores.errors import UsageError
 from geores.evaluation.files import check_answer_files
 from geores.evaluation.question_report import VQAEvaluation
 from geores.evaluation.questions import EvaluationQuestions, Folders, find_questions
-from geores.models.factors import FactorHead
+from geores.models.latents import FactorHead
 from geores.runtime.base import DTYPES, Precision
 from geores.runtime.predictor import check_precision
 from geores.tasks.schedule import weight_decay_groups

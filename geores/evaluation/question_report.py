@@ -16,7 +16,7 @@ from torch import Tensor
 from geores import metrics as measure
 from geores.card import ModelCard
 from geores.evaluation.report import ALL
-from geores.metrics.bootstrap import LEVEL, bootstrap_weights
+from geores.metrics.crossval import LEVEL, bootstrap_weights
 from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY, ModelComparison, compare_models
 
 __all__ = ['COLUMNS', 'VQAEvaluation']

@@ -16,7 +16,7 @@ from geores.errors import BandError, DatasetError, UsageError
 
 if TYPE_CHECKING:
     from geores.datasets import GeoTIFFPatches, ReBEN, SceneFolder
-    from geores.datasets._images import Pixels
+    from geores.datasets._module import Pixels
 
 __all__ = ['OFFICIAL', 'check_bands', 'find_reben', 'is_official', 'read_as', 'warn_of_training']
 
@@ -56,7 +56,7 @@ def read_as(
     Returns:
         The dataset.
     """
-    from geores.datasets._images import ImageStore, read_geotiff
+    from geores.datasets._module import ImageStore, read_geotiff
 
     wanted, size = card.bands, card.input_size
     # Partial functions, unlike closures, can be sent to the processes that read.
@@ -71,7 +71,7 @@ def read_as(
 
 
 def _read_named(path: Path, names: Sequence[str], bands: Sequence[str], size: int) -> 'Pixels':
-    from geores.datasets._images import open_geotiff
+    from geores.datasets._module import open_geotiff
 
     with open_geotiff(path) as source:
         if source.count != len(names):

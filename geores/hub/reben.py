@@ -15,7 +15,7 @@ from geores.bigearthnet.labels import LABELS
 from geores.bigearthnet.metadata import official_statistics
 from geores.card import ModelCard
 from geores.errors import BundleError
-from geores.models.timm_networks import SIZED
+from geores.models.registry import SIZED
 
 __all__ = ['BANDS', 'PUBLISHED', 'Release', 'make_card', 'release_of']
 

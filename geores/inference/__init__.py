@@ -3,8 +3,7 @@
 from geores.inference.cells import Quicklook, TileTable, VectorSink
 from geores.inference.engine import ChunkWork, LazyStore, Reader, Region, Sink, Step, run
 from geores.inference.plan import Chunk, Plan, plan_chunks
-from geores.inference.reader import GridReader, Mask, UnitTransform
-from geores.inference.store import ChunkStore, FolderStore, MemoryStore
+from geores.inference.reader import ChunkStore, FolderStore, GridReader, Mask, MemoryStore, UnitTransform
 
 __all__ = [
     'Chunk',

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from geores.inference.engine import Region
 from geores.inference.plan import AnyPlan, Chunk, TilePlan
-from geores.inference.store import Arrays, ChunkStore
+from geores.inference.reader import Arrays, ChunkStore
 
 __all__ = ['Quicklook', 'TileTable', 'VectorSink']
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.inference.plan import AnyPlan, Chunk
-from geores.inference.store import Arrays, ChunkStore, MemoryStore
+from geores.inference.reader import Arrays, ChunkStore, MemoryStore
 
 __all__ = ['ChunkWork', 'LazyStore', 'Reader', 'Region', 'Sink', 'Step', 'run']
 

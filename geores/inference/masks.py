@@ -18,7 +18,7 @@ from geores.inference.resampling import open_layer
 from geores.inference.target import Target, coarser
 from geores.scenes import Scene, open_scene
 from geores.scenes.gdal import ungeoreferenced
-from geores.scenes.masks import CLOUD_MASK, SCL, mask_kind
+from geores.scenes.product import CLOUD_MASK, SCL, mask_kind
 from geores.scenes.scene import SceneMask
 
 __all__ = ['CLOUDY', 'NO_MASK', 'MaskChoice', 'choose_mask', 'mask_in_words', 'open_mask']

@@ -13,7 +13,7 @@ from torch import Tensor
 from geores.grid import Blocks
 from geores.inference.engine import Region
 from geores.inference.plan import PixelPlan
-from geores.inference.store import Arrays, ChunkStore
+from geores.inference.reader import Arrays, ChunkStore
 
 __all__ = [
     'NO_PROBABILITY',

@@ -1,27 +1,34 @@
-"""A scene prepared for a model: how it is read is decided, and nothing is computed yet."""
+"""A scene prepared for a model, and the one way in which it is worked through: a step and sinks.
+
+A prepared scene has decided how it is read, and has computed nothing yet.
+"""
 
 import json
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from hashlib import sha256
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geores.card import ModelCard
+from geores.errors import OutputError
 from geores.grid import Blocks, Tiling
 from geores.inference.cells import Quicklook
 from geores.inference.clouds import cloud_note
-from geores.inference.layout import SceneLayout, SceneOptions, lay_out_scene
-from geores.inference.plan import AnyPlan, Plan, plan_chunks
-from geores.inference.reader import GridReader, UnitTransform
+from geores.inference.engine import ChunkWork, LazyStore, Sink, Step, run
+from geores.inference.plan import AnyPlan, Plan, SceneLayout, SceneOptions, lay_out_scene, plan_chunks
+from geores.inference.reader import ChunkStore, FolderStore, GridReader, UnitTransform
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.scenes import Scene, gdal_env
 
-__all__ = ['PreparedScene', 'header_key', 'prepare_scene']
+__all__ = ['PreparedScene', 'Progress', 'RunTime', 'SceneWork', 'header_key', 'prepare_scene']
 
 LOOK_PIXELS = 1024
 """Longest side of the small picture that is kept of a scene, in pixels."""
@@ -205,3 +212,107 @@ def _workers(options: SceneOptions) -> int:
     if options.workers is not None:
         return options.workers
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+Progress = Callable[[int, int], None]
+"""Called with the number of tiles just finished and of all tiles; first with those finished before."""
+
+
+@dataclass(frozen=True)
+class RunTime:
+    """Time and tiles of a run.
+
+    Attributes:
+        seconds: time of this run from reading the first pixel to the last answer.
+        tiles: tiles worked through in this run; fewer than all where one was resumed.
+    """
+
+    seconds: float
+    tiles: int
+
+
+@dataclass(frozen=True)
+class SceneWork:
+    """What is computed of a scene, and what is kept of it.
+
+    Attributes:
+        prepared: how the scene is read.
+        step: maps batches of tiles to named arrays.
+        sinks: what is kept of each chunk; the small picture is kept besides.
+        device: kind of device that the step computes on.
+        step_key: what decides the step's bits beside the card: weights, device, precision and the like.
+    """
+
+    prepared: PreparedScene
+    step: Step
+    sinks: Sequence[Sink]
+    device: str
+    step_key: dict[str, Any]
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Everything that decides the bits of the results, for the journal."""
+        return self.prepared.key | self.step_key
+
+    @cached_property
+    def chunk_work(self) -> ChunkWork:
+        """What is done with each chunk."""
+        prepared = self.prepared
+        sinks = (*self.sinks, prepared.look)
+        return ChunkWork(prepared.plan, prepared.reader, self.step, sinks, prepared.card.fill)
+
+    def open_store(self, folder: Path, *, resume: bool) -> FolderStore:
+        """Open the journal of this work in a folder, whose parent is created.
+
+        Args:
+            folder: folder of the finished chunks.
+            resume: continue what the folder holds, else begin anew.
+
+        Raises:
+            OutputError: if the folder cannot be created.
+            JournalError: if it holds work of another run.
+        """
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f'{folder.parent} cannot be created: {error.strerror}') from error
+        return FolderStore(folder, self.key, resume=resume)
+
+    def run(self, store: ChunkStore, progress: Progress | None = None) -> RunTime:
+        """Compute what the store does not hold yet.
+
+        Args:
+            store: keeps finished chunks.
+            progress: called as tiles are finished.
+
+        Raises:
+            ReadError: if the scene could not be read to the end; finished chunks stay in the store.
+            WriteError: if the store could not be written.
+        """
+        from geores.runtime.base import one_thread_each
+
+        prepared = self.prepared
+        count, finished = prepared.plan.tiling.count, 0
+        report = progress or (lambda tiles, of: None)
+
+        def on_chunk(tiles: int) -> None:
+            nonlocal finished
+            finished += tiles
+            report(tiles, count)
+
+        prepared.reader.expect(*prepared.plan.windows())
+        start = time.perf_counter()
+        with gdal_env(), one_thread_each():
+            run(
+                self.chunk_work,
+                store,
+                readers=prepared.workers,
+                computers=prepared.workers if self.device == 'cpu' else 2,
+                on_start=lambda tiles: report(tiles, count),
+                on_chunk=on_chunk,
+            )
+        return RunTime(time.perf_counter() - start, finished)
+
+    def defer(self) -> LazyStore:
+        """Compute nothing yet: each chunk is computed when something of it is asked for."""
+        return LazyStore(self.chunk_work)

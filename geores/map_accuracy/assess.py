@@ -9,9 +9,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from geores.errors import UsageError
-from geores.map_accuracy.class_maps import RasterMap, sha256
+from geores.map_accuracy.class_maps import (
+    RasterMap,
+    class_names,
+    column_of,
+    mapped_at,
+    read_sample,
+    sha256,
+    strata_of,
+)
 from geores.map_accuracy.class_names import Census
-from geores.map_accuracy.labelled import class_names, column_of, mapped_at, read_sample, strata_of
 from geores.map_accuracy.report import AccuracyReport
 from geores.map_accuracy.strata import Design, read_design, side_file
 from geores.metrics.map_accuracy import estimate_map

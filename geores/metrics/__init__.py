@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from geores.metrics.bootstrap import bootstrap_intervals, weighted_average_precision
     from geores.metrics.confusion import (
         Counts,
         confusion_matrix,
@@ -19,16 +18,18 @@ if TYPE_CHECKING:
         precision,
         recall,
     )
+    from geores.metrics.crossval import bootstrap_intervals, weighted_average_precision
     from geores.metrics.curves import (
         Reliability,
         ThresholdCurve,
+        average_precision,
+        best_thresholds,
         expected_calibration_error,
         reliability_curve,
         threshold_curve,
         top_label,
         top_scores,
     )
-    from geores.metrics.ranking import average_precision, best_thresholds
     from geores.metrics.report import SceneReport, multi_label_report, single_label_report
 
 __all__ = [
@@ -58,7 +59,6 @@ __all__ = [
 
 # Looked up on first use: accuracy of maps and of answers to questions needs no torch.
 _HOMES = {
-    'bootstrap': ('bootstrap_intervals', 'weighted_average_precision'),
     'confusion': (
         'Counts',
         'confusion_matrix',
@@ -69,16 +69,18 @@ _HOMES = {
         'precision',
         'recall',
     ),
+    'crossval': ('bootstrap_intervals', 'weighted_average_precision'),
     'curves': (
         'Reliability',
         'ThresholdCurve',
+        'average_precision',
+        'best_thresholds',
         'expected_calibration_error',
         'reliability_curve',
         'threshold_curve',
         'top_label',
         'top_scores',
     ),
-    'ranking': ('average_precision', 'best_thresholds'),
     'report': ('SceneReport', 'multi_label_report', 'single_label_report'),
 }
 

@@ -9,7 +9,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from geores.metrics.confusion import Average, count_classes, count_labels, fbeta, precision, recall
-from geores.metrics.ranking import average_precision
+from geores.metrics.curves import average_precision
 
 __all__ = ['SceneReport', 'multi_label_report', 'single_label_report']
 

@@ -1,7 +1,6 @@
 """OpenStreetMap objects: reading them, and mapping their tags to categories."""
 
-from geores.osm.features import Features, OSMObject, collect
-from geores.osm.geometry import Ground, shape_of, size_of
+from geores.osm.features import Features, Ground, OSMObject, collect, shape_of, size_of
 from geores.osm.mapping import TagMapping, load_mapping
 from geores.osm.reading import read_osm
 

@@ -14,8 +14,7 @@ from geores.errors import OutputError
 from geores.protocol.encoder import BaselineEncoder
 from geores.protocol.features import SVM_GRID, Answers, Floats, colour_features, deep_features, linear_svm
 from geores.protocol.options import BaselineOptions, split_seed
-from geores.protocol.runs import BaselineRun, RunJournal
-from geores.protocol.table import BaselineTable, check_baselines
+from geores.protocol.table import BaselineRun, BaselineTable, RunJournal, check_baselines
 from geores.splits import Split
 
 __all__ = ['Experiment', 'Progress']

@@ -15,8 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
-from geores.datasets._images import read_rgb
-from geores.datasets._module import LabelledImages
+from geores.datasets._module import LabelledImages, read_rgb
 from geores.protocol.encoder import RGB, BaselineEncoder
 from geores.splits import Split
 from geores.tasks import SceneClassification

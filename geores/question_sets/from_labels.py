@@ -23,7 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geores.errors import DatasetError, ReadError
 from geores.io.whole_files import failing
-from geores.question_sets.work import check_dataset_folder
+from geores.question_sets.workers import check_dataset_folder
 from geores.questions.balance import Level
 from geores.questions.grammar import Style
 from geores.questions.label_questions import LabelQuestion, Mode, label_questions

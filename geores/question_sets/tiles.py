@@ -14,7 +14,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from geores.io.whole_files import failing
-from geores.osm.geometry import HIGH_RESOLUTION
+from geores.osm.features import HIGH_RESOLUTION
 from geores.question_sets.layout import TileLayout, open_reader
 from geores.question_sets.objects import Counting, SceneObjects
 from geores.question_sets.options import MakeOptions
@@ -24,8 +24,7 @@ from geores.questions.facts import TileFacts
 from geores.questions.forms import Form, Objects
 from geores.questions.grammar import Style, phrase
 from geores.questions.make_faithful import PublishedFacts, ask_published
-from geores.questions.pool import Pool, survey_tile
-from geores.questions.tile_questions import AnsweredForm, Vocabulary, ask_balanced
+from geores.questions.tile_questions import AnsweredForm, Pool, Vocabulary, ask_balanced, survey_tile
 from geores.scenes import gdal_env
 
 __all__ = ['TOO_FEW', 'TileMaker', 'tile_name']

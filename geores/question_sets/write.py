@@ -15,11 +15,11 @@ import numpy as np
 import shapely
 
 from geores.io.whole_files import failing
-from geores.osm.geometry import HIGH_RESOLUTION
-from geores.question_sets.inputs import Inputs
+from geores.osm.features import HIGH_RESOLUTION
+from geores.question_sets.layout import Inputs
 from geores.question_sets.options import MakeOptions
 from geores.question_sets.tiles import TileMaker, tile_name
-from geores.question_sets.work import WorkFolder
+from geores.question_sets.workers import WorkFolder
 from geores.questions.official import answer_record, image_record, question_record, write_official
 from geores.scenes import gdal_env
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from geores.questions.balance import BOUNDS, TYPES, QuestionBalance
 from geores.questions.facts import URBAN, comparison_holds
 from geores.questions.forms import Area, Count, Form, Objects, Presence, RuralUrban
-from geores.questions.pool import Pool, TileSurvey
+from geores.questions.tile_questions import Pool, TileSurvey
 
 __all__ = ['ChosenQuestion', 'choose_questions']
 

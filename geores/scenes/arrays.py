@@ -15,7 +15,7 @@ from rasterio.errors import RasterioError
 from geores.errors import ReadError, SceneError, UsageError, without_secrets
 from geores.scenes.assembly import BandSource, assemble
 from geores.scenes.bands import Naming, band_of_stem, canonical_name, choose_bands, name_bands
-from geores.scenes.georeference import geobox_of, spatial_dims
+from geores.scenes.header import geobox_of, spatial_dims
 from geores.scenes.product import product_of_text
 from geores.scenes.raster import valid_values
 from geores.scenes.scene import Scene

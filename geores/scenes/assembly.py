@@ -2,20 +2,34 @@
 
 This is where it is decided how stored values become physical ones: by what the file states, else its
 product, else the sensor's convention.
+
+Scenes from files: one raster, or a folder with a file for each band.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from geores.scenes.bands import SENTINEL1_BANDS, SENTINEL2_BANDS, sensor_of
-from geores.scenes.masks import SCL
-from geores.scenes.product import Product
-from geores.scenes.raster import Raster
+from geores.errors import SceneError, without_secrets
+from geores.scenes.bands import (
+    SENTINEL1_BANDS,
+    SENTINEL2_BANDS,
+    band_of_stem,
+    choose_bands,
+    name_bands,
+    sensor_of,
+)
+from geores.scenes.gdal import is_remote
+from geores.scenes.header import read_header
+from geores.scenes.product import SCL, Product, find_mask, find_product, product_of_text, product_root
+from geores.scenes.raster import FileRaster, Raster
 from geores.scenes.scene import Band, Scene, SceneMask, notes_on_grid
 
-__all__ = ['BandSource', 'assemble']
+__all__ = ['BandSource', 'assemble', 'scene_from_file', 'scene_from_folder']
 
 
 @dataclass(frozen=True)
@@ -165,3 +179,146 @@ def _backscatter(dtype: np.dtype, scale: float | None, offset: float | None, uni
     if units is None and dtype.kind == 'f':
         return _Meaning(scale, offset, 'dB', 'backscatter is taken to be in dB: no unit is stated')
     return _Meaning(scale, offset, units)
+
+
+_SUFFIXES: Final = {'.jp2', '.tif', '.tiff'}
+_ORDER: Final = (*SENTINEL2_BANDS, *SENTINEL1_BANDS)
+
+
+def scene_from_file(path: str, *, bands: Sequence[str] | None = None, allow_vrt: bool = False) -> Scene:
+    """Open one raster file.
+
+    Args:
+        path: a local file or a remote path.
+        bands: names for the file's bands; where the file names its bands itself and has all of
+            these, they choose among them instead.
+        allow_vrt: whether it may be a GDAL virtual raster.
+
+    Raises:
+        SceneError: if it cannot be opened.
+        UsageError: if there are more or fewer names than bands.
+    """
+    stem = PurePosixPath(without_secrets(path)).stem if is_remote(path) else Path(path).stem
+    header = read_header(path, allow_vrt=allow_vrt)
+    of_band = band_of_stem(stem)
+    at = [index - 1 for index in header.data_indexes]
+    naming = name_bands(
+        header.data_indexes,
+        [header.descriptions[i] for i in at],
+        colors=[header.colors[i] for i in at],
+        dtype=header.dtype,
+        file_band=of_band[1] if of_band else None,
+    )
+    if bands is not None:
+        naming = choose_bands(path, naming, bands, alpha=header.alpha)
+    # Files beside the bands, such as masks, are not themselves the product's.
+    if of_band and not is_remote(path):
+        product = find_product(Path(path), of_band[0])
+    else:
+        product = product_of_text(stem)
+    raster = FileRaster(path, nodata=_implied_nodata(product, naming.indexes), header=header)
+    sources = {name: _band_source(raster, index) for name, index in naming.indexes.items()}
+    return assemble(stem, sources, product=product, notes=naming.notes)
+
+
+def scene_from_folder(path: str, *, bands: Sequence[str] | None = None) -> Scene:
+    """Open a folder of band files, a Sentinel-2 product or a folder inside one.
+
+    Args:
+        path: such as `X.SAFE`, its `IMG_DATA`, or any folder of `*_B02.tif` or `B02.jp2`.
+        bands: which bands to keep, in this order.
+
+    Raises:
+        SceneError: if it holds no band files or those of several scenes.
+        BandError: if one of `bands` is not among them.
+    """
+    listed = _listed(Path(path))
+    files = _band_files(Path(path), listed)
+    prefixes = {file.prefix for file in files.values()}
+    prefix = prefixes.pop() if len(prefixes) == 1 else ''
+    product = find_product(Path(path), prefix)
+    if product and not product.level and any(file.metres for file in files.values()):
+        # Only L2A states the resolution in the names of its files.
+        product = replace(product, level='L2A')
+    nodata = _implied_nodata(product, files)
+    sources = {
+        name: _band_source(FileRaster(str(files[name].path), nodata=nodata), 1)
+        for name in sorted(files, key=_ORDER.index)
+    }
+    stem = prefix.strip('_.-') or product_root(Path(path)).name
+    mask = find_mask([*listed, *_beside(Path(path))], prefix)
+    scene = assemble(stem, sources, product=product, mask=mask)
+    return scene if bands is None else scene.select(bands)
+
+
+def _band_source(raster: FileRaster, index: int) -> BandSource:
+    header, at = raster.header, index - 1
+    scaling = (header.scales[at], header.offsets[at])
+    described = (header.descriptions[at] or '').lower()
+    units = 'dB' if described.endswith(('_db', ' db')) else header.units[at]
+    return BandSource(raster, index, None if scaling == (1.0, 0.0) else scaling, units)
+
+
+def _implied_nodata(product: Product | None, names: Collection[str]) -> float | None:
+    """Nodata that goes without saying: Sentinel-2's products keep 0 for it."""
+    of_sentinel2 = product is not None and product.sensor == 'Sentinel-2'
+    return 0.0 if of_sentinel2 and sensor_of(names) == 'Sentinel-2' else None
+
+
+class _BandFile(NamedTuple):
+    path: Path
+    prefix: str
+    metres: int | None
+
+
+def _band_files(path: Path, listed: Sequence[Path]) -> dict[str, _BandFile]:
+    """Find the file of each band, the finest where there are several."""
+    found: dict[str, _BandFile] = {}
+    for path_ in listed:
+        parts = band_of_stem(path_.stem)
+        if parts is None:
+            continue
+        file, known = _BandFile(path_, parts[0], parts[2]), found.get(parts[1])
+        if known is not None and known.metres == file.metres:
+            raise SceneError(
+                f'{path}: holds band {parts[1]} twice ({known.path.name}, {path_.name}); '
+                'give a folder with the files of one scene'
+            )
+        if known is None or (file.metres or 0) < (known.metres or 0):
+            found[parts[1]] = file
+    if not found:
+        raise SceneError(
+            f'{path}: holds no band files such as B02.tif or *_B02.jp2; '
+            'give such a folder, a Sentinel-2 product, or the raster file itself'
+        )
+    return found
+
+
+def _listed(path: Path) -> list[Path]:
+    """Files of a folder, or of a product's folders, that may be rasters by their names."""
+    folders = _image_folders(path)
+    try:
+        files = sorted(file for folder in folders for file in folder.iterdir())
+        return [file for file in files if file.suffix.lower() in _SUFFIXES]
+    except OSError as error:
+        raise SceneError(f'{path}: cannot be listed ({error.strerror}); check its rights') from error
+
+
+def _beside(path: Path) -> list[Path]:
+    """Files of R20m where a product's R10m or R60m alone is opened: its classification is there."""
+    folder = Path(os.path.abspath(path))
+    classes = folder.parent / 'R20m'
+    alone = folder.name in {'R10m', 'R60m'} and classes.is_dir()
+    return _listed(classes) if alone else []
+
+
+def _image_folders(path: Path) -> list[Path]:
+    granules = sorted(path.glob('GRANULE/*/IMG_DATA'))
+    if len(granules) > 1:
+        raise SceneError(f'{path}: holds {len(granules)} granules; give one of them, such as {granules[0]}')
+    if granules:
+        path = granules[0]
+    elif (path / 'IMG_DATA').is_dir():
+        path = path / 'IMG_DATA'
+    levels = [path / name for name in ('R10m', 'R20m', 'R60m')]
+    return [path, *(level for level in levels if level.is_dir())]

@@ -9,7 +9,7 @@ import xarray as xr
 
 from geores.errors import SceneError, UsageError
 from geores.scenes.arrays import scene_from_array
-from geores.scenes.files import scene_from_file, scene_from_folder
+from geores.scenes.assembly import scene_from_file, scene_from_folder
 from geores.scenes.gdal import is_remote
 from geores.scenes.scene import Scene, merge_scenes
 

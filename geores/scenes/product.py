@@ -1,9 +1,12 @@
-"""What a product says about its digital numbers: in its metadata, its name or by convention."""
+"""What a product says about its digital numbers (metadata, name, convention), and its masks.
+
+Masks are Sentinel-2's scene classification, or a raster named as a cloud mask.
+"""
 
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -11,8 +14,67 @@ from xml.etree import ElementTree
 
 from geores.errors import SceneError
 from geores.scenes.bands import SENTINEL2_BANDS
+from geores.scenes.scene import SceneMask
 
-__all__ = ['Product', 'find_product', 'product_of_text', 'product_root']
+__all__ = [
+    'CLOUD_MASK',
+    'SCL',
+    'Product',
+    'find_mask',
+    'find_product',
+    'mask_kind',
+    'product_of_text',
+    'product_root',
+]
+
+SCL: Final = 'SCL'
+"""Sentinel-2's scene classification (L2A): a class from 0 to 11 for each pixel."""
+
+CLOUD_MASK: Final = 'cloud mask'
+"""0 is clear, any other number is cloud."""
+
+_WORDS: Final = re.compile(r'[^A-Za-z0-9]+')
+_CLOUD_MASK: Final = re.compile(r'cloud[^a-z0-9]?mask', re.IGNORECASE)
+_METRES: Final = re.compile(r'(\d+)m')
+
+
+def mask_kind(stem: str) -> str | None:
+    """Say what a name promises of a raster's numbers, or None where it is no mask's.
+
+    Args:
+        stem: stem of a file's name, or the name of a band.
+
+    Example:
+        >>> mask_kind('T33UUU_20230601T102021_SCL_20m'), mask_kind('cloud_mask'), mask_kind('B02')
+        ('SCL', 'cloud mask', None)
+    """
+    words = {word.upper() for word in _WORDS.split(stem)}
+    if 'SCL' in words:
+        return SCL
+    return CLOUD_MASK if 'CLM' in words or _CLOUD_MASK.search(stem) else None
+
+
+def find_mask(files: Sequence[Path], prefix: str) -> SceneMask | None:
+    """Find the mask among files beside those of the bands.
+
+    Of several, the one that shares the bands' prefix is taken before others, a scene classification before
+    a cloud mask, and the finest.
+
+    Args:
+        files: rasters of the folder, by their suffix.
+        prefix: what precedes the band in the names of the bands' files; empty where they share none.
+    """
+    found = [(file, kind) for file in files if (kind := mask_kind(file.stem))]
+    if not found:
+        return None
+    file, kind = min(found, key=lambda one: (_rank(one[0], one[1], prefix), one[0].name))
+    return SceneMask(kind, str(file))
+
+
+def _rank(file: Path, kind: str, prefix: str) -> tuple[bool, bool, int]:
+    metres = [int(match[1]) for word in _WORDS.split(file.stem) if (match := _METRES.fullmatch(word))]
+    return not file.stem.startswith(prefix), kind != SCL, metres[0] if metres else 0
+
 
 _PRODUCT: Final = re.compile(
     r'S2[A-D]_MSI(?P<level>L1C|L2A)_(?P<date>\d{8})T\d{6}_N(?P<baseline>\d{4})_R\d{3}_T\w{5}'

@@ -48,7 +48,7 @@ class SceneMask:
     """A mask that a scene brings.
 
     Attributes:
-        kind: `SCL` or `CLOUD_MASK` of `geores.scenes.masks`.
+        kind: `SCL` or `CLOUD_MASK` of `geores.scenes.product`.
         path: path of its file; `<name>` where it is a band of an array.
         band: the band of the scene's own raster that it is; None for a file, which is opened when it is used.
     """

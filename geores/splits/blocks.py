@@ -14,7 +14,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
 from geores.errors import DatasetError
-from geores.splits.ground import Lonlat, ecef, local_crs
+from geores.splits.buffer import Lonlat, ecef, local_crs
 from geores.splits.stratified import Split, digest
 
 __all__ = ['block_split', 'clusters', 'hexagons', 'squares']

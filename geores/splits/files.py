@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geores.errors import DatasetError, OutputError
-from geores.splits.ground import lonlat
-from geores.splits.partition import DROPPED, PARTS, split_id
+from geores.splits.assignment import DROPPED, PARTS, split_id
+from geores.splits.buffer import lonlat
 from geores.splits.stratified import Split
 
 if TYPE_CHECKING:

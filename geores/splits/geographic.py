@@ -7,11 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.errors import DatasetError
-from geores.splits.assignment import assign_groups, assign_rows, hash_order
+from geores.splits.assignment import (
+    LEFT_OUT,
+    Partition,
+    assign_groups,
+    assign_rows,
+    check_fractions,
+    hash_order,
+    split_id,
+)
 from geores.splits.blocks import clusters, hexagons, squares
-from geores.splits.buffer import apply_buffer
-from geores.splits.ground import Lonlat, Positions, lonlat
-from geores.splits.partition import LEFT_OUT, Partition, check_fractions, split_id
+from geores.splits.buffer import Lonlat, Positions, apply_buffer, lonlat
 from geores.splits.stratified import check_ids, label_matrix
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from geores.errors import DatasetError
-from geores.splits.partition import PARTS
+from geores.splits.assignment import PARTS
 
 __all__ = ['is_patch_id', 'reben_rings', 'reben_split']
 

@@ -11,8 +11,8 @@ import shapely
 from numpy.typing import NDArray
 
 from geores.errors import DatasetError
+from geores.splits.buffer import Lonlat, lonlat
 from geores.splits.files import id_column, read_text_table
-from geores.splits.ground import Lonlat, lonlat
 from geores.splits.reben import is_patch_id
 
 if TYPE_CHECKING:

@@ -14,9 +14,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from geores.errors import DatasetError
 from geores.splits.assignment import assign_groups, assign_rows, hash_order
-from geores.splits.buffer import check_buffer
+from geores.splits.buffer import Lonlat, Positions, check_buffer, lonlat, near
 from geores.splits.geographic import Groups, Method, ground_groups, row_names
-from geores.splits.ground import Lonlat, Positions, lonlat, near
 from geores.splits.stratified import Split, check_ids, digest, label_matrix, split_name
 
 __all__ = [

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from geores.errors import DatasetError
 from geores.io.whole_files import check_free, whole_files
+from geores.splits.assignment import DROPPED, LEFT_OUT, PARTS, Partition, check_fractions, split_id
 from geores.splits.buffer import apply_buffer, check_buffer
 from geores.splits.files import check_format, write_frame
 from geores.splits.geographic import geographic_split, regions_of
-from geores.splits.partition import DROPPED, LEFT_OUT, PARTS, Partition, check_fractions, split_id
 from geores.splits.reben import reben_split
 from geores.splits.source import Source
 from geores.splits.stratified import LabelMatrix, digest, label_matrix

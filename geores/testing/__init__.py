@@ -6,7 +6,7 @@ Each raises an `AssertionError` whose message says what is broken and what to do
 >>> check_bundle('my-bundle')  # doctest: +SKIP
 """
 
-from geores.testing.bundles import check_bundle
+from geores.testing.checks import check_bundle
 from geores.testing.datasets import check_dataset
 from geores.testing.tasks import check_task
 

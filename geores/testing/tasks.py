@@ -17,8 +17,7 @@ from geores.bundle import load_model, save_bundle
 from geores.card import ModelCard
 from geores.card_fields import ACTIVATIONS
 from geores.errors import GeoresError
-from geores.testing.bundles import check_bundle
-from geores.testing.checks import OneBatch, require
+from geores.testing.checks import OneBatch, check_bundle, require
 
 __all__ = ['check_task']
 

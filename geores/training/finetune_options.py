@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 from geores.classification.options import MIN_TILE
 from geores.errors import OutputError, UsageError
 from geores.io.named_options import NamedOptions
+from geores.training.batches import Generators
 from geores.training.checkpoints import Checkpoints
-from geores.training.generators import Generators
 from geores.training.run_folders import SavedCheckpoint, describe_position, fingerprints, latest_checkpoint
 
 if TYPE_CHECKING:

@@ -20,9 +20,8 @@ from torch import distributed
 
 from geores.errors import GeoresError, UsageError
 from geores.plugins import DATASETS, TASKS, find_plugins
-from geores.training.fitting import Fitting
 from geores.training.run_folders import TrainingRun, claim, fingerprints
-from geores.training.trainer import EXPECTED_WARNINGS
+from geores.training.trainer import EXPECTED_WARNINGS, Fitting
 
 _logger = logging.getLogger(__name__)
 

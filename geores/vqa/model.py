@@ -14,8 +14,7 @@ from geores.errors import UsageError
 from geores.model import Model
 from geores.vqa.answers import UNKNOWN, AnswerEncoding
 from geores.vqa.comparison import answer_kind, fitting, forms_of, kind_of
-from geores.vqa.network import VQANetwork
-from geores.vqa.tokens import Tokenizer, check_texts
+from geores.vqa.network import Tokenizer, VQANetwork, check_texts
 
 if TYPE_CHECKING:
     from geores.questions.forms import Form
