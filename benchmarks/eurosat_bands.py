@@ -2,12 +2,12 @@
 
     python benchmarks/eurosat_bands.py EUROSAT PATCHES OUT
 
-EUROSAT has a folder of JPEGs per class and `statistics.parquet` (per picture, mean, std, p10, p50 and p90 of each band in
-L1C digital numbers), PATCHES GeoTIFFs of Sentinel-2 with all bands. A small network learns on the patches how the
-other bands vary within an image, given red, green and blue and the figures of all bands; for a picture of EuroSAT the
-figures then set the mean and the deviation of what it drew. OUT becomes a folder for `geores.datasets.GeoTIFFPatches`
-(`images/` and `labels.csv`); pictures without figures are left out, and counted. What the network explains on patches
-that it was not trained on is printed, band by band.
+EUROSAT has a folder of JPEGs per class and `statistics.parquet` (per picture, mean, std, p10, p50 and p90 of each
+band in L1C digital numbers), PATCHES GeoTIFFs of Sentinel-2 L2A with all bands. A small network learns on the patches
+how the other bands vary within an image, given red, green and blue and the figures of all bands; for a picture of
+EuroSAT the figures then set the mean and the deviation of what it drew. OUT becomes a folder for
+`geores.datasets.GeoTIFFPatches` (`images/` and `labels.csv`); pictures without figures are left out, and counted.
+What the network explains on patches that it was not trained on is printed, band by band.
 """
 
 import argparse
@@ -166,10 +166,7 @@ def main() -> None:
     torch.manual_seed(0)
     statistics = pd.read_parquet(args.eurosat / 'statistics.parquet').set_index('name')
     columns = [f'{band}_{figure}' for band in BANDS for figure in FIGURES]
-    table = {
-        name: row
-        for name, row in zip(statistics.index, statistics[columns].to_numpy(np.float32), strict=True)
-    }
+    table = dict(zip(statistics.index, statistics[columns].to_numpy(np.float32), strict=True))
     paths = sorted(args.eurosat.glob('*/*.jpg'))
     known = [path for path in paths if path.stem in table]
     network = learn(sorted(args.patches.glob('*.tif')), args.epochs)
