@@ -2,12 +2,13 @@
 
     python benchmarks/eurosat_bands.py EUROSAT PATCHES OUT
 
-EUROSAT has a folder of JPEGs per class and `statistics.parquet` (per picture, mean, std, p10, p50 and p90 of each
-band in L1C digital numbers), PATCHES GeoTIFFs of Sentinel-2 L2A with all bands. A small network learns on the patches
-how the other bands vary within an image, given red, green and blue and the figures of all bands; for a picture of
-EuroSAT the figures then set the mean and the deviation of what it drew. OUT becomes a folder for
-`geores.datasets.GeoTIFFPatches` (`images/` and `labels.csv`); pictures without figures are left out, and counted.
-What the network explains on patches that it was not trained on is printed, band by band.
+EUROSAT has a folder of JPEGs per class and `statistics.parquet` (per picture, mean, std, p10, p50 and p90
+of each band in L1C digital numbers), PATCHES GeoTIFFs of Sentinel-2 L2A with all bands. A small network
+learns on the patches how the other bands vary within an image, given red, green and blue and the figures of
+all bands; for a picture of EuroSAT the figures then set the mean and the deviation of what it drew. OUT
+becomes a folder for `geores.datasets.GeoTIFFPatches` (`images/` and `labels.csv`); pictures without figures
+are left out, and counted. What the network explains on patches that it was not trained on is printed, band
+by band.
 """
 
 import argparse
@@ -22,13 +23,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geores.datasets._images import read_geotiff, read_rgb
+from geores.datasets._module import read_geotiff, read_rgb
 
 BANDS = ('B02', 'B03', 'B04', 'B05', 'B06', 'B07', 'B08', 'B8A', 'B11', 'B12')
 FIGURES = ('mean', 'std', 'p10', 'p50', 'p90')
 # From the 8 bits of a picture of EuroSAT to digital numbers of L1C, band by band; 255 is where they saturate.
 PICTURE = {'B04': (11.12, -30.0), 'B03': (10.97, -22.0), 'B02': (11.04, -30.0)}
-# From L2A to L1C, between class medians of EuroSAT and of labelled patches: levels alone, for the network's input.
+# From L2A to L1C, between class medians of EuroSAT and of labelled patches: for levels alone.
 SLOPES = (0.66, 0.64, 0.67, 0.76, 0.78, 0.82, 0.79, 0.79, 0.86, 0.83)
 OFFSETS = (810, 573, 487, 369, 318, 338, 246, 246, 353, 228)
 
@@ -132,9 +133,7 @@ def learn(patches: list[Path], epochs: int) -> BandsFromRGB:
     explained = ', '.join(
         f'{band} {1 - float(error):.2f}' for band, error in zip(BANDS[3:], errors.mean(0), strict=True)
     )
-    print(
-        f'share of the variance within an image that is explained on {len(test)} patches kept apart: {explained}'
-    )
+    print(f'explained of the variance within an image on {len(test)} patches kept apart: {explained}')
     return network
 
 

@@ -2,14 +2,15 @@
 
     python benchmarks/leakage.py EUROSAT --weights efficientnet-lite0-57934424.pth --picture docs/leakage.png
 
-EUROSAT has a folder of JPEGs per class and `places.csv` (name, label, latitude, longitude). An EfficientNet-Lite0 as
-trained on ImageNet gives frozen features of the pictures, and two classifiers learn on them: a linear support vector
-machine and the five nearest neighbours. A third sees the coordinates alone: its class is that of the nearest training
-picture. Every split trains on the same number of pictures, equally many a class, and is drawn anew with each seed.
+EUROSAT has a folder of JPEGs per class and `places.csv` (name, label, latitude, longitude). An
+EfficientNet-Lite0 as trained on ImageNet gives frozen features of the pictures, and two classifiers learn
+on them: a linear support vector machine and the five nearest neighbours. A third sees the coordinates
+alone: its class is that of the nearest training picture. Every split trains on the same number of pictures,
+equally many a class, and is drawn anew with each seed.
 
-Two comparisons: each split as it is; and, for pictures of the same test ground, training pictures from other ground
-against as many from everywhere, the test ground included (never the tested pictures themselves): what is between
-the two is what neighbours give away.
+Two comparisons: each split as it is; and, for pictures of the same test ground, training pictures from
+other ground against as many from everywhere, the test ground included (never the tested pictures
+themselves): what is between the two is what neighbours give away.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from geores import models
-from geores.datasets._images import ImageStore, read_rgb
+from geores.datasets._module import ImageStore, read_rgb
 from geores.protocol.features import deep_features, linear_svm
 from geores.splits import geographic_split
 from geores.tasks.start import start_from
@@ -81,7 +82,7 @@ def points(places: Floats) -> Floats:
 def accuracies(
     train: Rows, test: Rows, features: Floats, spots: Floats, labels: NDArray[np.str_]
 ) -> dict[str, float]:
-    """Accuracy of each classifier, and the median distance from a tested picture to the nearest training one."""
+    """Accuracy of each classifier, and the median distance from a tested picture to a training one."""
     known = labels[train]
     distance, nearest = cKDTree(spots[train]).query(spots[test])
     scaler = StandardScaler().fit(features[train])

@@ -2,11 +2,11 @@
 
     python benchmarks/sentinel2_splits.py EUROSAT10 PATCHES BLOCKS.parquet OUT
 
-EUROSAT10 is what `eurosat_bands.py` writes, PATCHES a folder for `geores.datasets.GeoTIFFPatches`, and BLOCKS the
-split of EuroSAT's places by `geores split`. OUT becomes a folder of `fold1.csv` ... `fold5.csv` and `all.csv`: each
-trains on the patches of the other folds (near duplicates stay together) and on `--each` images a class from
-EuroSAT's training blocks, and validates on the patches of the fold and on EuroSAT's validation blocks. `--without
-FILE` drops the patches that it names from training alone.
+EUROSAT10 is what `eurosat_bands.py` writes, PATCHES a folder for `geores.datasets.GeoTIFFPatches`, and
+BLOCKS the split of EuroSAT's places by `geores split`. OUT becomes a folder of `fold1.csv` ... `fold5.csv`
+and `all.csv`: each trains on the patches of the other folds (near duplicates stay together) and on `--each`
+images a class from EuroSAT's training blocks, and validates on the patches of the fold and on EuroSAT's
+validation blocks. `--without FILE` drops the patches that it names from training alone.
 """
 
 import argparse
