@@ -127,7 +127,7 @@ def print_table(title: str, found: dict[str, dict[str, Floats]]) -> None:
 
 def draw(path: Path, places: Floats, labels: NDArray[np.str_]) -> None:
     """Map of the parts under each split."""
-    figure, axes = plt.subplots(1, len(SPLITS), figsize=(15, 3.6), sharey=True, layout='constrained')
+    figure, axes = plt.subplots(1, len(SPLITS), figsize=(15, 4.4), sharey=True, layout='constrained')
     for axis, name in zip(axes, SPLITS, strict=True):
         train, test = parts_of(name, places, labels, 0)
         axis.scatter(*places[train].T, s=0.4, c='#9aa5b1', label='train', rasterized=True)
