@@ -35,7 +35,7 @@ class GeoTIFFPatches(NonGeoDataset):
     (name of the root's folder) and `id` (source/file name).
 
     Args:
-        root: the folder.
+        root: the folder, or several, which are put one behind the other.
         bands: names of the bands, in channel order; None takes those of the first file. Where files describe
             no band, the names of all bands in the order of the files.
         size: height and width to bring patches to; None leaves them.
@@ -53,33 +53,39 @@ class GeoTIFFPatches(NonGeoDataset):
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | Sequence[str | Path],
         bands: Sequence[str] | None = None,
         size: int | None = None,
         unlabelled: bool = False,
         budget: int = 2**31,
         fill: Sequence[float] | None = None,
     ) -> None:
-        root = Path(root)
-        rows = _read_table(root)
-        kept = {name: label for name, label in rows.items() if label or unlabelled}
-        self.left_out = len(rows) - len(kept)
-        self.labels = tuple(sorted({label for label in kept.values() if label}))
+        roots = [Path(one) for one in ([root] if isinstance(root, str | Path) else root)]
+        tables = [_read_table(one) for one in roots]
+        kept = [
+            (place, name, label)
+            for place, rows in zip(roots, tables, strict=True)
+            for name, label in rows.items()
+            if label or unlabelled
+        ]
+        self.left_out = sum(map(len, tables)) - len(kept)
+        self.labels = tuple(sorted({label for _, _, label in kept if label}))
         if not self.labels:
-            raise DatasetError(f'{root / TABLE}: no label is ever given')
-        paths = [root / 'images' / name for name in kept]
+            raise DatasetError(f'{roots[0] / TABLE}: no label is ever given')
+        paths = [place / 'images' / name for place, name, _ in kept]
         for path in paths:
             if not path.is_file():
                 raise DatasetError(f'{path}: no such image, and {TABLE} names it')
         self.bands = band_names(paths[0]) if bands is None else tuple(bands)
         order = {label: index for index, label in enumerate(self.labels)}
         self.targets: NDArray[Any] = np.array(
-            [order.get(label, UNLABELLED) for label in kept.values()], dtype=np.int64
+            [order.get(label, UNLABELLED) for _, _, label in kept], dtype=np.int64
         )
-        source = root.resolve().name
-        self.ids = [f'{source}/{name}' for name in kept]
-        self.sources = [source] * len(kept)
-        self.strata = list(kept.values())
+        self.sources = [place.resolve().name for place, _, _ in kept]
+        self.ids = [f'{source}/{name}' for source, (_, name, _) in zip(self.sources, kept, strict=True)]
+        if len(set(self.ids)) < len(self.ids):
+            raise DatasetError('two of the roots have the same name and file: rename one of the folders')
+        self.strata = [label for _, _, label in kept]
         read = partial(read_geotiff, bands=self.bands, size=size, in_order=bands is not None)
         self.images = PatchStore(paths, read, self.bands, size, fill, budget)
 
@@ -116,7 +122,7 @@ class GeoTIFFPatchesDataModule(ImageDataModule):
 
     def __init__(
         self,
-        root: str,
+        root: str | list[str],
         bands: list[str] | None = None,
         size: int = 64,
         batch_size: int = 64,

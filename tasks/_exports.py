@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 
 from geores.card import ModelCard
 from geores.metrics.crossval import Evidence, Figures
+from geores.metrics.curves import fit_temperature
 from geores.metrics.receptive_field import measure_context
 from geores.tasks.export import ExportBundle, _whole
 from geores.tasks.segmentation import SemanticSegmentation
@@ -237,13 +238,7 @@ def best_temperature(logits: Tensor, target: Tensor) -> float:
         Between 0.05 and 20; 1 without questions.
     """
     kept = (target > 0) & torch.isfinite(logits.gather(1, target[:, None])[:, 0])
-    logits, target = logits[kept].double(), target[kept]
-    if not len(target):
-        return 1.0
-    # One number: the loss is smooth in its logarithm, so that a fine grid is enough.
-    grid = torch.logspace(-1.3, 1.3, 261, dtype=torch.float64)
-    losses = torch.stack([nn.functional.cross_entropy(logits / one, target) for one in grid])
-    return round(float(grid[losses.argmin()]), 4)
+    return fit_temperature(logits[kept], target[kept])
 
 
 def _metrics(comparison: ModelComparison, data: Any, monitored: bool) -> dict[str, dict[str, Any]]:  # noqa: ANN401

@@ -16,7 +16,14 @@ from geores.card import ModelCard
 from geores.errors import OutputError, UsageError
 from geores.metrics import best_thresholds
 from geores.metrics.confusion import fbeta
-from geores.metrics.crossval import Evidence, Figures, Scores
+from geores.metrics.crossval import (
+    Evidence,
+    Figures,
+    Scores,
+    calibration_errors,
+    calibration_of,
+    temperature_of,
+)
 from geores.tasks.classification import SceneClassification
 
 _logger = logging.getLogger(__name__)
@@ -215,11 +222,17 @@ class ExportBundle(Callback):
         thresholds = best_thresholds(scores.values, scores.target) if multi else None
         chosen = [
             *(['the epoch'] if self.monitor else []),
-            *(['the thresholds'] if multi else []),
+            'the thresholds' if multi else 'the temperature',
         ]
-        metrics = _measure(scores, thresholds, chosen)
-        f1 = fbeta(scores.right_and_wrong(thresholds))
-        return Evidence(thresholds, metrics, trainer.datamodule.split.id, f1=f1)  # type: ignore[attr-defined]
+        temperature = None if multi else temperature_of(scores)
+        metrics = _measure(scores, thresholds, temperature, chosen)
+        return Evidence(
+            thresholds,
+            metrics,
+            trainer.datamodule.split.id,  # type: ignore[attr-defined]
+            None if temperature is None else calibration_of([scores], [temperature], temperature),
+            fbeta(scores.right_and_wrong(thresholds)),
+        )
 
     def _card(self, trainer: Trainer, task: Any, evidence: Evidence) -> ModelCard:  # noqa: ANN401
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -243,6 +256,7 @@ class ExportBundle(Callback):
             split_id=evidence.split_id,
             metrics=evidence.metrics,
             limits=self._limits(task.labels, evidence),
+            calibration=evidence.calibration,
         )
         return ModelCard(**{**fields, **self._more(task)})
 
@@ -272,7 +286,7 @@ def _predict(trainer: Trainer, task: SceneClassification) -> Scores:
         scores.append(task.scores(task(batch['image'].to(task.device))).cpu())
         targets.append(batch['label'])
         sources += batch['source']
-    return Scores(torch.cat(scores), torch.cat(targets), sources)
+    return Scores(torch.cat(scores), torch.cat(targets), sources, tuple(task.labels))
 
 
 def _whole(loader: Any) -> Any:  # noqa: ANN401 - a DataLoader, or a list of batches
@@ -284,7 +298,9 @@ def _whole(loader: Any) -> Any:  # noqa: ANN401 - a DataLoader, or a list of bat
     )
 
 
-def _measure(scores: Scores, thresholds: Tensor | None, chosen: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _measure(
+    scores: Scores, thresholds: Tensor | None, temperature: float | None, chosen: Sequence[str]
+) -> dict[str, dict[str, Any]]:
     used = f', which also chose {" and ".join(chosen)}' if chosen else ''
     metrics: dict[str, dict[str, Any]] = {}
     names = sorted(set(scores.sources))
@@ -293,5 +309,7 @@ def _measure(scores: Scores, thresholds: Tensor | None, chosen: Sequence[str]) -
         figures = part.report(thresholds)
         split = f'{len(part.values)} validation images{used}'
         rounded = {key: None if math.isnan(value) else round(value, 4) for key, value in figures.items()}
+        if temperature is not None:
+            rounded |= part.classes() | calibration_errors([part], [temperature])
         metrics[name or 'all'] = {'split': split, **rounded}
     return metrics

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from geores.errors import UsageError
 from geores.tasks.augment import Augmentation
 
-__all__ = ['Line', 'SentinelLevels', 'Views', 'ViewsOf']
+__all__ = ['Line', 'SentinelLevels', 'SurfaceLevels', 'Views', 'ViewsOf']
 
 Line = tuple[float, float]
 """Slope and offset from one band's L2A digital numbers to L1C ones."""
@@ -27,6 +27,8 @@ _LINES: dict[str, tuple[Line, Line]] = {
     'B06': ((0.93, 150), (0.78, 318)),
     'B07': ((0.93, 130), (0.82, 338)),
     'B08': ((0.93, 110), (0.79, 246)),
+    # No class medians of it were had: between those of its neighbours in wavelength.
+    'B8A': ((0.93, 100), (0.80, 260)),
     'B11': ((0.93, 20), (0.86, 353)),
     'B12': ((0.93, 10), (0.83, 228)),
 }
@@ -105,7 +107,7 @@ class SentinelLevels(ViewsOf):
         self.shared = nn.ModuleList(shared or [])
 
     def forward(self, images: Tensor, bands: Sequence[str]) -> Views:  # noqa: D102
-        slopes, offsets = self._lines(images, bands)
+        slopes, offsets = _lines(images, bands, type(self).__name__)
         both = torch.rand(len(images), 1, 1, 1, device=images.device) < self.top
         place = torch.where(
             both, _spread(images, 0.5 + self.beyond) + 0.5, _spread(images, self.spread) + self.centre
@@ -122,7 +124,7 @@ class SentinelLevels(ViewsOf):
         return Views(torch.where(both, varied, images), torch.where(both, varied, top))
 
     def fixed(self, images: Tensor, bands: Sequence[str]) -> Mapping[str, Views]:  # noqa: D102
-        slopes, offsets = self._lines(images, bands)
+        slopes, offsets = _lines(images, bands, type(self).__name__)
         first, second = (images * slope + offset for slope, offset in zip(slopes, offsets, strict=True))
         return {
             'L1C by the first line': Views(first, first),
@@ -131,15 +133,51 @@ class SentinelLevels(ViewsOf):
             'L2A, teacher by the second line': Views(images, second),
         }
 
-    def _lines(self, images: Tensor, bands: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Slopes and offsets, (2, C, 1, 1) each."""
-        missing = [band for band in bands if band not in _LINES]
-        if missing:
+
+class SurfaceLevels(Augmentation):
+    """Sentinel-2 L1C brought roughly to L2A, for some of the images: labels of either level serve both.
+
+    For each image a line from L2A to L1C is drawn between the two known ones and around them, and read
+    backwards. Dark ground of images that are clearer than the line stays above 0.
+
+    Args:
+        share: share of images that are changed; the others stay L1C.
+        beyond: by how much of the distance between the two known lines the drawn ones may lie outside them.
+        slope: largest relative change of all slopes, and of each band's alone half of it.
+        haze: largest relative change of all offsets, and of each band's alone a third of it.
+    """
+
+    def __init__(
+        self, share: float = 0.5, beyond: float = 0.15, slope: float = 0.05, haze: float = 0.15
+    ) -> None:
+        super().__init__()
+        if not 0 <= share <= 1 or min(beyond, slope, haze) < 0 or max(slope, haze) >= 1:
             raise UsageError(
-                f'SentinelLevels has no line for band {missing[0]}: it knows {", ".join(_LINES)}'
+                'share lies within 0 and 1; beyond, slope and haze are at least 0, the last two below 1'
             )
-        lines = torch.tensor([_LINES[band] for band in bands], device=images.device)
-        return lines[:, :, 0].T[..., None, None], lines[:, :, 1].T[..., None, None]
+        self.share, self.beyond, self.slope, self.haze = share, beyond, slope, haze
+
+    def forward(self, images: Tensor, bands: Sequence[str]) -> Tensor:  # noqa: D102
+        slopes, offsets = _lines(images, bands, type(self).__name__)
+        place = _spread(images, 0.5 + self.beyond) + 0.5
+        slope = torch.lerp(slopes[0], slopes[1], place)
+        slope = slope * (1 + _spread(images, self.slope)) * (1 + _spread(images, self.slope / 2, len(bands)))
+        offset = torch.lerp(offsets[0], offsets[1], place)
+        offset = offset * (1 + _spread(images, self.haze)) * (1 + _spread(images, self.haze / 3, len(bands)))
+        surface = (images - offset) / slope
+        # Where more haze was drawn than the image has, its dark ground stays dark instead of negative.
+        surface = surface.maximum(0.05 * images.clamp(max=2000))
+        chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < self.share
+        return torch.where(chosen, surface, images)
+
+
+def _lines(images: Tensor, bands: Sequence[str], who: str) -> tuple[Tensor, Tensor]:
+    """Slopes and offsets, (2, C, 1, 1) each."""
+    missing = [band for band in bands if band not in _LINES]
+    if missing:
+        raise UsageError(f'{who} has no line for band {missing[0]}: it knows {", ".join(_LINES)}')
+    lines = torch.tensor([_LINES[band] for band in bands], device=images.device)
+    return lines[:, :, 0].T[..., None, None], lines[:, :, 1].T[..., None, None]
 
 
 def _spread(images: Tensor, most: float, channels: int = 1) -> Tensor:

@@ -91,7 +91,7 @@ def test_offsets_of_a_product_stay(hazy):
     scene = library.open_scene(hazy)
     bands = {name: replace(band, scale=1e-4, offset=-0.01) for name, band in scene.bands.items()}
     scene = replace(scene, bands=bands)
-    card = library.load_model('sentinel2').card
+    card = replace(library.load_model('sentinel2').card, processing_level='L2A')
     found, _ = unit_transforms(
         scene, card, ['B02'], np.ones((1, 1, 4, 4), np.float32), np.ones((1, 4, 4), bool)
     )
@@ -101,7 +101,8 @@ def test_offsets_of_a_product_stay(hazy):
 
 
 def test_only_l1c_for_models_of_l2a(hazy):
-    scene, card = library.open_scene(hazy), library.load_model('sentinel2').card
+    scene = library.open_scene(hazy)
+    card = replace(library.load_model('sentinel2').card, processing_level='L2A')
     assert needs_dark_subtraction(scene, card)
     assert not needs_dark_subtraction(scene, card, 'none')
     assert not needs_dark_subtraction(replace(scene, processing_level='L2A'), card)

@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import binary_calibration_error, mul
 from geores import metrics
 from geores.errors import UsageError
 from geores.metrics.crossval import bootstrap_weights
+from geores.metrics.curves import calibrated, calibration_error, fit_temperature
 
 
 @st.composite
@@ -41,6 +42,20 @@ def test_reliability_curve(case, bins):
         np.testing.assert_allclose(curve.share[filled, k], share)
         np.testing.assert_allclose(curve.score[filled, k], score)
         assert curve.share[~filled, k].isnan().all()
+
+
+def test_a_temperature_undoes_what_made_scores_too_sure():
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(4000, 5, generator=generator)
+    target = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+    sure = (3 * logits).softmax(1)
+    temperature = fit_temperature(sure.clamp_min(1e-12).log(), target)
+    assert temperature == pytest.approx(3, rel=0.15)
+    after = calibrated(sure, temperature)
+    assert torch.equal(after.argmax(1), sure.argmax(1))
+    torch.testing.assert_close(calibrated(sure, 1.0), sure)
+    assert calibration_error(after, target) < 0.03 < calibration_error(sure, target)
+    assert fit_temperature(logits[:0], target[:0]) == 1.0
 
 
 def test_expected_calibration_error_worked_by_hand():

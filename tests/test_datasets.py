@@ -208,6 +208,20 @@ def test_patch_samples(tmp_path):
     assert GeoTIFFPatches(root, size=4)[0]['image'].shape == (3, 4, 4)
 
 
+@pytest.mark.filterwarnings('ignore::rasterio.errors.NotGeoreferencedWarning')
+def test_patches_of_several_folders(tmp_path):
+    one, other = make_patches(tmp_path / 'one'), make_patches(tmp_path / 'other')
+    both = GeoTIFFPatches([one, other])
+    assert (len(both), both.left_out) == (20, 10)
+    assert both.ids[0] == 'one/patch_00.tif'
+    assert both.ids[10] == 'other/patch_00.tif'
+    assert both.sources == ['one'] * 10 + ['other'] * 10
+    np.testing.assert_array_equal(both[13]['image'], GeoTIFFPatches(other)[3]['image'])
+    assert both.targets.tolist() == [*GeoTIFFPatches(one).targets] * 2
+    again = make_patches(tmp_path / 'elsewhere' / 'one')
+    fails(lambda: GeoTIFFPatches([one, again]), 'same name')
+
+
 def test_bad_patches(tmp_path):
     root = make_patches(tmp_path / 'set')
     fails(lambda: GeoTIFFPatches(tmp_path / 'none'), str(tmp_path / 'none'))

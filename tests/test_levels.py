@@ -3,7 +3,7 @@ import torch
 
 from geores.errors import UsageError
 from geores.tasks.augment import Gain
-from geores.tasks.levels import SentinelLevels
+from geores.tasks.levels import SentinelLevels, SurfaceLevels
 
 BANDS = ['B02', 'B08', 'B12']
 FIRST = torch.tensor([650.0, 110, 10]).view(1, 3, 1, 1)
@@ -57,3 +57,29 @@ def test_what_it_does_not_know_is_refused(images):
         SentinelLevels()(images, ['B02', 'B08', 'B09'])
     with pytest.raises(UsageError, match='top is a share'):
         SentinelLevels(top=2)
+
+
+def test_surface_levels_undo_what_lies_between_the_two_lines(images):
+    torch.manual_seed(0)
+    for place in (0.0, 0.5, 1.0):
+        top = images * torch.lerp(torch.full_like(SLOPES, 0.93), SLOPES, place) + torch.lerp(
+            FIRST, SECOND, place
+        )
+        surface = SurfaceLevels(share=1.0, beyond=0.0, slope=0.0, haze=0.0)(top, BANDS)
+        bright = images[:, 1] > 1000
+        assert ((surface[:, 1] - images[:, 1]).abs()[bright] < 0.35 * images[:, 1][bright]).all()
+        assert (surface > 0).all()
+        assert surface[:, 0].mean() < top[:, 0].mean()
+
+
+@pytest.mark.parametrize(('share', 'changed'), [(0.0, 0), (1.0, 64)])
+def test_surface_levels_change_a_share(images, share, changed):
+    after = SurfaceLevels(share=share)(images + 1000, BANDS)
+    assert int((after != images + 1000).flatten(1).any(1).sum()) == changed
+
+
+def test_surface_levels_refuse(images):
+    with pytest.raises(UsageError, match='SurfaceLevels has no line for band B09'):
+        SurfaceLevels()(images, ['B02', 'B08', 'B09'])
+    with pytest.raises(UsageError, match='share lies within'):
+        SurfaceLevels(share=-1)

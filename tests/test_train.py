@@ -139,7 +139,10 @@ def test_single_label_from_patches_to_bundle(patches, tmp_path):
     assert (card.task, card.activation, card.thresholds) == ('single-label', 'softmax', None)
     assert card.labels == ('Forest', 'SeaLake')
     assert card.metrics['patches']['accuracy'] == 1.0
-    assert card.metrics['patches']['split'].endswith('which also chose the epoch')
+    assert card.metrics['patches']['split'].endswith('which also chose the epoch and the temperature')
+    assert card.metrics['patches']['f1_Forest'] == card.metrics['patches']['accuracy_SeaLake'] == 1.0
+    assert card.calibration['temperature'] > 0
+    assert card.metrics['patches']['ece'] <= card.metrics['patches']['ece_uncalibrated']
     assert load_model(path).predict(np.full((1, 10, SIZE, SIZE), 300.0)).argmax() == 1
 
     # What the export would refuse at the end is refused at the start.
@@ -211,7 +214,7 @@ def test_without_export(patches, tmp_path, capsys):
     assert path.parent.relative_to(tmp_path) == Path('runs/sentinel2/version_0/sentinel2')
     card = load_model(path.parent).card
     assert (card.sensor, card.units) == ('Sentinel-2 MSI', 'reflectance*10000')
-    assert card.metrics['patches']['split'] == '4 validation images'
+    assert card.metrics['patches']['split'] == '4 validation images, which also chose the temperature'
     said = capsys.readouterr().err
     assert 'guessed from the bands: sensor Sentinel-2 MSI' in said
     assert 'unknown: processing_level, training_data, licence' in said

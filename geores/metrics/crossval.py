@@ -13,8 +13,16 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from geores.errors import UsageError
-from geores.metrics.confusion import Counts, check_multi_label, count_labels, fbeta, precision, recall
-from geores.metrics.curves import best_thresholds
+from geores.metrics.confusion import (
+    Counts,
+    check_multi_label,
+    count_classes,
+    count_labels,
+    fbeta,
+    precision,
+    recall,
+)
+from geores.metrics.curves import best_thresholds, calibrated, calibration_error, fit_temperature
 from geores.metrics.report import multi_label_report, single_label_report
 
 __all__ = [
@@ -24,8 +32,12 @@ __all__ = [
     'Scores',
     'bootstrap_intervals',
     'bootstrap_weights',
+    'calibration_errors',
+    'calibration_of',
     'cross_validated',
+    'joined',
     'summarised',
+    'temperature_of',
     'weighted_average_precision',
 ]
 
@@ -145,11 +157,13 @@ class Scores(NamedTuple):
         values: (N, K), 0 to 1.
         target: (N, K) of 0 and 1, or (N,) class indices.
         sources: name of the data set of each image, N in all.
+        labels: names of the K classes, for figures of each; empty gives none.
     """
 
     values: Tensor
     target: Tensor
     sources: list[str]
+    labels: tuple[str, ...] = ()
 
     def of(self, source: str | None) -> 'Scores':
         """Scores of the images of one source.
@@ -158,7 +172,8 @@ class Scores(NamedTuple):
             source: one of the names; None for all.
         """
         kept = [index for index, name in enumerate(self.sources) if source in {None, name}]
-        return Scores(self.values[kept], self.target[kept], [self.sources[index] for index in kept])
+        sources = [self.sources[index] for index in kept]
+        return Scores(self.values[kept], self.target[kept], sources, self.labels)
 
     def right_and_wrong(self, thresholds: Tensor | None) -> Counts:
         """Number of true positives, false positives and misses of each label, (K,) each.
@@ -180,6 +195,26 @@ class Scores(NamedTuple):
         if thresholds is None:
             return single_label_report(self.values, self.target)
         return multi_label_report(self.values, self.target, thresholds)
+
+    def classes(self) -> dict[str, float]:
+        """Producer's accuracy and F1 of each class that occurs, of single-label scores."""
+        counts = count_classes(self.values, self.target)
+        shown = torch.bincount(self.target, minlength=self.values.shape[1]) > 0
+        rows = {'accuracy': recall(counts), 'f1': fbeta(counts)}
+        return {
+            f'{figure}_{label}': round(float(value), 4)
+            for figure, values in rows.items()
+            for label, value, occurs in zip(self.labels, values, shown, strict=bool(self.labels))
+            if occurs
+        }
+
+    def calibrated(self, temperature: float) -> 'Scores':
+        """As they would be had the logits been divided by a temperature.
+
+        Args:
+            temperature: as on a card.
+        """
+        return self._replace(values=calibrated(self.values, temperature))
 
 
 class Figures(NamedTuple):
@@ -217,16 +252,19 @@ class Evidence(NamedTuple):
 def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
     """Sum up the folds of a model that classifies.
 
-    A fold of a multi-label model is scored with thresholds tuned on the other folds.
+    A fold of a multi-label model is scored with thresholds tuned on the other folds; that of a single-label
+    model is calibrated by them, and its card gets the temperature of all.
 
     Args:
         folds: scores of the held-out part of each fold.
         split_id: of the folds and their seed.
     """
     multi = folds[0].target.ndim == 2
-    thresholds = [_tuned([*folds[:k], *folds[k + 1 :]]) if multi else None for k in range(len(folds))]
+    others = [[*folds[:k], *folds[k + 1 :]] for k in range(len(folds))]
+    thresholds = [_tuned(rest) if multi else None for rest in others]
+    temperatures = [1.0 if multi else temperature_of(joined(rest)) for rest in others]
     names = sorted({name for fold in folds for name in fold.sources})
-    tuned = ', thresholds tuned on the other folds' if multi else ''
+    tuned = f', {"thresholds" if multi else "temperature"} tuned on the other folds'
     metrics = {}
     for source in [*names, None] if len(names) > 1 else names:
         parts = [fold.of(source) for fold in folds]
@@ -234,9 +272,70 @@ def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
         figures = [part.report(chosen) for part, chosen in zip(parts, thresholds, strict=True)]
         split = f'{len(folds)}-fold cross-validation on {count} images{tuned}'
         metrics[source or 'all'] = {'split': split, **_spread(figures)}
+        if not multi:
+            metrics[source or 'all'] |= joined(parts).classes() | calibration_errors(parts, temperatures)
     counts = [fold.right_and_wrong(chosen) for fold, chosen in zip(folds, thresholds, strict=True)]
-    pooled = Counts(*(torch.stack(parts).sum(0) for parts in zip(*counts, strict=True)))
-    return Evidence(_tuned(folds) if multi else None, metrics, split_id, f1=fbeta(pooled))
+    f1 = fbeta(Counts(*(torch.stack(parts).sum(0) for parts in zip(*counts, strict=True))))
+    if multi:
+        return Evidence(_tuned(folds), metrics, split_id, None, f1)
+    calibration = calibration_of(folds, temperatures, temperature_of(joined(folds)))
+    return Evidence(None, metrics, split_id, calibration, f1)
+
+
+def joined(parts: Sequence[Scores]) -> Scores:
+    """Scores of several parts as those of one.
+
+    Args:
+        parts: scores of the same classes.
+    """
+    return Scores(
+        torch.cat([part.values for part in parts]),
+        torch.cat([part.target for part in parts]),
+        [name for part in parts for name in part.sources],
+        parts[0].labels,
+    )
+
+
+def temperature_of(scores: Scores) -> float:
+    """The temperature that calibrates single-label scores.
+
+    Args:
+        scores: of one softmax each.
+    """
+    return fit_temperature(scores.values.double().clamp_min(1e-12).log(), scores.target)
+
+
+def calibration_of(
+    parts: Sequence[Scores], temperatures: Sequence[float], temperature: float
+) -> dict[str, float]:
+    """The calibration of a card: its temperature, and the errors without and with calibration.
+
+    Args:
+        parts: single-label scores.
+        temperatures: the temperature by which each part was calibrated.
+        temperature: that of the card.
+    """
+    errors = calibration_errors(parts, temperatures)
+    before, after = errors['ece_uncalibrated'], errors['ece']
+    return {'temperature': temperature, 'ece_before': before, 'ece_after': after}
+
+
+def calibration_errors(parts: Sequence[Scores], temperatures: Sequence[float]) -> dict[str, float]:
+    """Expected calibration errors of all parts together, before and after calibration.
+
+    Args:
+        parts: single-label scores.
+        temperatures: the temperature of each.
+
+    Returns:
+        `ece_uncalibrated` and `ece`.
+    """
+    before = joined(parts)
+    after = joined([part.calibrated(one) for part, one in zip(parts, temperatures, strict=True)])
+    return {
+        'ece_uncalibrated': round(calibration_error(before.values, before.target), 4),
+        'ece': round(calibration_error(after.values, after.target), 4),
+    }
 
 
 def summarised(folds: Sequence[Figures], split_id: str) -> Evidence:

@@ -20,7 +20,10 @@ __all__ = [
     'ThresholdCurve',
     'average_precision',
     'best_thresholds',
+    'calibrated',
+    'calibration_error',
     'expected_calibration_error',
+    'fit_temperature',
     'reliability_curve',
     'threshold_curve',
     'top_label',
@@ -234,3 +237,41 @@ def best_thresholds(scores: Tensor, target: Tensor, beta: float = 1.0) -> Tensor
     best = score.where(ranked > following, -1).argmax(0, keepdim=True)
     cut = ((ranked + following) / 2).gather(0, best)[0]
     return cut.where(true.any(0), 0.5).clamp(1e-4, 1 - 1e-4).float()
+
+
+def calibration_error(scores: Tensor, target: Tensor) -> float:
+    """Expected calibration error of the best class of single-label scores, in ten bins.
+
+    Args:
+        scores: (N, K), 0 to 1.
+        target: (N,) class indices.
+    """
+    return float(expected_calibration_error(reliability_curve(*top_label(scores, target)))[0])
+
+
+def calibrated(scores: Tensor, temperature: float) -> Tensor:
+    """Softmax scores as they would be had the logits been divided by a temperature.
+
+    Args:
+        scores: (N, K), 0 to 1, of one softmax each.
+        temperature: above 1 makes them less sure.
+    """
+    return (scores.clamp_min(1e-12).log() / temperature).softmax(1)
+
+
+def fit_temperature(logits: Tensor, target: Tensor) -> float:
+    """Fit the temperature that calibrates logits (Guo et al. 2017, section 4.2).
+
+    Args:
+        logits: (N, K), or logarithms of softmax scores; -inf for classes that cannot be.
+        target: (N,) class indices, each of a finite logit.
+
+    Returns:
+        Between 0.05 and 20; 1 without samples.
+    """
+    if not len(target):
+        return 1.0
+    # One number: the loss is smooth in its logarithm, so that a fine grid is enough.
+    grid = torch.logspace(-1.3, 1.3, 261, dtype=torch.float64)
+    losses = [torch.nn.functional.cross_entropy(logits.double() / one, target) for one in grid]
+    return round(float(grid[torch.stack(losses).argmin()]), 4)

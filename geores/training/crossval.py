@@ -87,14 +87,15 @@ def _packed(scores: Scores | Figures) -> tuple[dict[str, torch.Tensor], dict[str
     if isinstance(scores, Figures):
         return {}, {'figures': json.dumps(scores._asdict())}
     tensors = {'values': scores.values.contiguous(), 'target': scores.target.contiguous()}
-    return tensors, {'sources': json.dumps(scores.sources)}
+    return tensors, {'sources': json.dumps(scores.sources), 'labels': json.dumps(scores.labels)}
 
 
 def _unpacked(file: Any) -> Scores | Figures:  # noqa: ANN401 - an open safetensors file
     text = file.metadata()
     if 'figures' in text:
         return Figures(**json.loads(text['figures']))
-    return Scores(file.get_tensor('values'), file.get_tensor('target'), json.loads(text['sources']))
+    labels = tuple(json.loads(text.get('labels', '[]')))
+    return Scores(file.get_tensor('values'), file.get_tensor('target'), json.loads(text['sources']), labels)
 
 
 def _key(args: Sequence[str]) -> str:
