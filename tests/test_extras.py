@@ -39,7 +39,7 @@ def test_each_package_of_the_table_is_in_its_extra_and_not_in_the_core():
 
 
 def test_a_scene_is_classified_without_any_extra(tmp_path):
-    scene = write_scene(tmp_path / 'scene.tif')
+    scene = write_scene(tmp_path / 'scene.tif', transform=from_origin(300_000, 5_800_000, 0.6, 0.6))
     done = python(
         f'import geores; result = geores.classify({str(scene)!r}, out={str(tmp_path / "out")!r}, '
         "model='aerial-rgb'); print(len(result.shares) > 0)"
