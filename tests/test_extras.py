@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from rasterio.transform import from_origin
 
 from geores.extras import EXTRAS, MissingExtraError, import_extra, missing_extra
 
