@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from rasterio.transform import from_origin
 
 from geores.extras import EXTRAS, MissingExtraError, import_extra, missing_extra
 
@@ -39,7 +40,7 @@ def test_each_package_of_the_table_is_in_its_extra_and_not_in_the_core():
 
 
 def test_a_scene_is_classified_without_any_extra(tmp_path):
-    scene = write_scene(tmp_path / 'scene.tif')
+    scene = write_scene(tmp_path / 'scene.tif', transform=from_origin(300_000, 5_800_000, 0.6, 0.6))
     done = python(
         f'import geores; result = geores.classify({str(scene)!r}, out={str(tmp_path / "out")!r}, '
         "model='aerial-rgb'); print(len(result.shares) > 0)"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from lightning.pytorch import LightningDataModule, LightningModule
+from rasterio.transform import from_origin
 
 from geores.bundle import load_model
 from geores.card import list_bundles, list_models, shipped_models
@@ -177,7 +178,8 @@ def test_bundles_of_another_package_go_by_name(models_of, geores, tmp_path):
     scene = write_scene(tmp_path / 'scene.tif', height=64, width=64)
     answer = geores('classify', scene, '--model', 'maize', '--out', tmp_path / 'out', '--json')
     assert answer.records[0]['model'] == 'maize'
-    assert choose_model(open_scene(scene))[0].name in ours
+    fine = write_scene(tmp_path / 'fine.tif', height=64, width=64, transform=from_origin(3e5, 58e5, 0.6, 0.6))
+    assert choose_model(open_scene(fine))[0].name in ours
 
 
 def test_a_folder_of_the_same_name_wins(models_of, tmp_path, monkeypatch):

@@ -40,6 +40,9 @@ MANY: Final = 0.03
 FEW: Final = 0.003
 """Share that shows no more than noise."""
 
+CLIPPED: Final = 0.3
+"""Share of every band's pixels below 1,000, to be brought to 0, that shows that it is not in."""
+
 DARKEST: Final = 1400.0
 """Where the offset is in, the darkest hundredth of red or infrared lies below it: a reflectance of 0.04."""
 
@@ -237,8 +240,8 @@ def _verdict(pixels: Mapping[str, NDArray[np.float32]], *, broad: bool) -> tuple
         return 'out', f'{100 * most:.0f} % of the pixels of {name} lie below {BELOW:.0f}'
     below = {name: float((values < -OFFSET).mean()) for name, values in pixels.items()}
     name, half = max(below.items(), key=lambda item: item[1])
-    if min(below.values()) > 0.99:
-        return 'out', f'no pixel reaches {-OFFSET:.0f}'
+    if (least := min(below.values())) >= CLIPPED:
+        return 'out', f'{100 * least:.0f} % of the pixels of each band lie below {-OFFSET:.0f}'
     dark = {n: float(np.percentile(values, 1)) for n, values in pixels.items() if n not in {'B02', 'B10'}}
     if broad and most <= FEW and dark and min(dark.values()) < DARKEST and half < 0.5:
         name = min(dark, key=dark.__getitem__)
