@@ -1,4 +1,4 @@
-"""Which pixels count: nodata of one band and of all, blank borders, patches with nodata, bits, backscatter."""
+"""Which pixels count: nodata of one band and of all, blank borders, patches, 16 bits, backscatter."""
 
 import numpy as np
 import pytest
