@@ -60,16 +60,6 @@ def test_a_pixel_is_nodata_where_all_bands_are(tmp_path, dark, dtype, nodata, op
     assert expected.mean() == 1 - 64 / 96**2
 
 
-def test_bands_that_are_not_read_tell_of_pixels_too(tmp_path):
-    image = np.full((4, 32, 32), 7, 'uint8')
-    image[:3] = 0
-    image[3, :4] = 0
-    raster = FileRaster(str(write_tiff(tmp_path / 'a.tif', image, nodata=0)))
-    valid = raster.read([1, 2, 3], slice(0, 32), slice(0, 32))[1]
-    assert valid.mean() == 28 / 32
-    assert not valid[:4].any()
-
-
 @pytest.mark.parametrize('nodata', [-9999, -32768, -999])
 def test_fill_in_one_band_is_no_measurement(tmp_path, nodata):
     image = coast([0], 'int16', nodata)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS, Transformer
 from scipy.spatial import KDTree
 
-from geores.errors import DatasetError, ReadError
+from geores.errors import DatasetError, ReadError, SceneError
 from geores.splits import DROPPED, LabelMatrix, near_duplicates
 from geores.splits.buffer import Lonlat, count_pairs, ecef, local_crs, nearest
 from geores.splits.source import Source, raster_files
@@ -115,7 +115,7 @@ def _images(paths: list[Path], progress: Callable[[int, int], None]) -> Iterator
             with gdal_env(), open_raster(path) as file:
                 height, width = (min(max(side, 32), SIDE) for side in file.shape)
                 pixels = file.read(out_shape=(file.count, height, width))
-        except RasterioError as error:
+        except (RasterioError, SceneError) as error:
             raise ReadError(f'{path} cannot be read: {" ".join(str(error).split())}') from error
         progress(1, len(paths))
         yield pixels
