@@ -134,9 +134,9 @@ class FileRaster:
         self.dtype = self.header.dtype
         self.block_shape = self.header.block_shape
         implied = nodata if self.dtype.kind in 'iu' else None
-        self._each = implied is not None
-        implied = border if implied is None else implied
         stated = self.header.nodata
+        self._each = implied is not None and set(stated) <= {None, implied}
+        implied = border if implied is None else implied
         self._nodata = tuple(implied if value is None else value for value in stated)
         self._start_handles()
 
