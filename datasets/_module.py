@@ -131,7 +131,7 @@ def _bits(image: Image.Image) -> int:
     if tags is not None:
         stated = tags.get(_BITS_PER_SAMPLE, 8)
         return int(max(stated) if isinstance(stated, tuple) else stated)
-    raw = [part for tile in image.tile for part in np.ravel(np.array(tile[3], object))]
+    raw = [part for tile in getattr(image, 'tile', ()) for part in np.ravel(np.array(tile[3], object))]
     return 16 if any(';16' in str(part) for part in raw) else 8
 
 

@@ -123,6 +123,6 @@ class PatchStore(ImageStore):
             dst_nodata=np.nan,
             resampling=method,
         )
-        known = ~np.isnan(resized).any(0)
+        known = np.asarray(~np.isnan(resized).any(0), bool)
         values = np.nan_to_num(resized)
         return (values if pixels.dtype.kind == 'f' else np.rint(values)).astype(pixels.dtype), known

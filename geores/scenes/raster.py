@@ -135,9 +135,9 @@ class FileRaster:
         self.dtype = self.header.dtype
         self.block_shape = self.header.block_shape
         implied = nodata if self.dtype.kind in 'iu' else None
-        self._each = implied is not None
-        implied = border if implied is None else implied
         stated = self.header.nodata
+        self._each = implied is not None and set(stated) <= {None, implied}
+        implied = border if implied is None else implied
         self._nodata = tuple(implied if value is None else value for value in stated)
         self._start_handles()
 
@@ -188,10 +188,10 @@ class FileRaster:
                 handle = self._handle()
                 values = handle.read(list(indexes), window=window, out_dtype=self.dtype)
                 marked = self._marked(handle, indexes, window, values)
-                valid = self._not_nodata(handle, indexes, window, values)
         except (RasterioError, OSError) as error:
             raise ReadError(self._message(window, error)) from error
-        return values, _unless_all(marked, valid)
+        nodata = [self._nodata[index - 1] for index in indexes]
+        return values, _unless_all(marked, valid_values(values, nodata, each=self._each))
 
     def read_coarse(self, index: int, side: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Read the whole of a band coarsely: see `Raster.read_coarse`."""
@@ -254,20 +254,6 @@ class FileRaster:
         if self.header.has_mask:
             valid = _both(valid, handle.dataset_mask(window=window) > 0)
         return _both(valid, self._held(handle, indexes, window, values))
-
-    def _not_nodata(
-        self, handle: DatasetReader, indexes: Sequence[int], window: Window, values: np.ndarray
-    ) -> np.ndarray | None:
-        """Find the pixels that are not nodata; other bands are read where only they can tell."""
-        valid = valid_values(values, [self._nodata[index - 1] for index in indexes], each=self._each)
-        others = [index for index in self.header.data_indexes if index not in indexes]
-        if valid is None or not others or self._each:
-            return valid
-        marks = [self._nodata[index - 1] for index in (*indexes, *others)]
-        if any(mark is None or _is_no_measurement(mark) for mark in marks):
-            return valid
-        more = handle.read(others, window=window, out_dtype=self.dtype)
-        return valid_values(np.concatenate([values, more]), marks)
 
     def _held(
         self, handle: DatasetReader, indexes: Sequence[int], window: Window, values: np.ndarray

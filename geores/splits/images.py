@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.errors import DatasetError, ReadError
+from geores.errors import DatasetError, ReadError, SceneError
 from geores.splits.buffer import near_duplicates
 from geores.splits.source import raster_files
 
@@ -60,7 +60,7 @@ def _images(paths: list[Path], progress: Callable[[int, int], None]) -> Iterator
             with gdal_env(), open_raster(path) as file:
                 height, width = (min(max(side, 32), SIDE) for side in file.shape)
                 pixels = file.read(out_shape=(file.count, height, width))
-        except RasterioError as error:
+        except (RasterioError, SceneError) as error:
             raise ReadError(f'{path} cannot be read: {" ".join(str(error).split())}') from error
         progress(1, len(paths))
         yield pixels
