@@ -109,7 +109,7 @@ def geographic_split(
         cluster_count: number of clusters.
         regions: name of each row's region; rows without one ('' or None) are dropped.
         together: group of each row, such as of near duplicates: 'random' puts a group into one part; of
-            blocks and the like, rows that have a copy in another part are dropped as the buffer drops them.
+            blocks and the like, rows with a copy in another part are dropped as the buffer drops them.
 
     Returns:
         The split.

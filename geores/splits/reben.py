@@ -34,7 +34,7 @@ def reben_rings(columns: ArrayLike, rows: ArrayLike) -> NDArray[np.int8]:
         rows: rows of the patches from north to south, 0 to 90.
 
     Returns:
-        Index into `PARTS` of each patch.
+        Index of the part of each patch: 0 of train, 1 of val, 2 of test.
     """
     middles = np.stack([np.asarray(columns), np.asarray(rows)]) * _PATCH + _PATCH / 2
     inward = np.minimum(middles, _TILE - middles).min(axis=0)

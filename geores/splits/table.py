@@ -334,8 +334,7 @@ def _notes(source: Source, parts: Partition, options: SplitOptions) -> tuple[str
         notes.append(f'{outside:,} rows lie in no region and are dropped')
     if near and options.images is not None:
         notes.append(
-            f'{near:,} rows are dropped: nearer than {options.buffer:g} m to another part, or copies of its '
-            'images'
+            f'{near:,} rows are dropped: within {options.buffer:g} m of another part, or with a copy there'
         )
     elif near:
         notes.append(
