@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, the record of runs, and options by name."""
+"""Files that appear whole or not at all, one lock, one journal, one process map, records, options by name."""

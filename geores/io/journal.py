@@ -71,7 +71,7 @@ class Journal:
             try:
                 if resume:
                     self._load(overwrite=overwrite)
-                elif folder.is_dir():
+                elif os.path.lexists(folder):
                     self._drop()
                 self._start()
             except BaseException:
