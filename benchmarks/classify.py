@@ -48,8 +48,8 @@ from geores.model import Model
 from geores.models import create
 from geores.runtime.base import has_bfloat16, one_thread_each
 from geores.runtime.choice import make_exported
+from geores.runtime.eager import EagerRuntime
 from geores.runtime.exported import installed_runtimes
-from geores.runtime.predictor import EagerRuntime
 
 CORES = len(os.sched_getaffinity(0))
 BATCH = 16

@@ -13,7 +13,8 @@ from geores.extras import MissingExtraError
 from geores.runtime import choice, exported, predictor
 from geores.runtime.base import exact_float32
 from geores.runtime.choice import Workload, fastest_runtime
-from geores.runtime.predictor import RUNTIME, EagerRuntime, Predictor, choose_predictor
+from geores.runtime.eager import EagerRuntime
+from geores.runtime.predictor import RUNTIME, Predictor, choose_predictor
 
 from .fixtures import write_scene
 
@@ -161,7 +162,7 @@ def test_a_runtime_that_moves_the_answers_is_not_taken(model, rates, monkeypatch
 def test_rates_are_measured(model):
     plain = EagerRuntime(model.network, 'fp32', torch.device('cpu'))
     assert choice.measure_rate(plain, WORK) > 0
-    assert fastest_runtime(model.network, 'bf16', Workload(SHAPE, 16, 1, 1), plain) == ('torch', {})
+    assert fastest_runtime(model.network, 'bf16', Workload(SHAPE, 16, 1, 1)) == ('torch', {})
 
 
 def test_what_cannot_be_asked_for(model, monkeypatch):

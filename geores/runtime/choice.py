@@ -20,6 +20,7 @@ import torch
 
 from geores.errors import GeoresError
 from geores.runtime.base import Precision, Runtime, one_thread_each
+from geores.runtime.eager import EagerRuntime
 from geores.runtime.exported import (
     OpenVinoRuntime,
     RuntimeName,
@@ -71,7 +72,7 @@ class Workload:
 
 
 def fastest_runtime(
-    network: torch.nn.Module, precision: Precision, work: Workload, plain: Runtime
+    network: torch.nn.Module, precision: Precision, work: Workload
 ) -> tuple[RuntimeName, Rates]:
     """Find the runtime that does a piece of work soonest, on the CPU.
 
@@ -79,7 +80,6 @@ def fastest_runtime(
         network: the network, in evaluation mode.
         precision: 'fp32' or 'bf16'.
         work: what will be computed. Where it is little, torch starts soonest.
-        plain: the network under torch.
 
     Returns:
         The runtime's name, and what was measured; nothing where torch was taken without a measurement.
@@ -92,7 +92,7 @@ def fastest_runtime(
     key = _key(digest, precision, work.shape, names)
     rates = memory.get(key)
     if rates is None:
-        slow = measure_rate(plain, work)
+        slow = measure_rate(EagerRuntime(network, precision, torch.device('cpu')), work)
         if work.tiles / (slow * work.workers) < WORTH_SECONDS:
             return 'torch', {}
         rates = {'torch': slow}

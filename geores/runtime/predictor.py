@@ -1,11 +1,7 @@
-"""A model under a runtime: from tiles in the card's units to named arrays, and which runtime it gets.
-
-The runtime of torch itself, at the best precision that the device supports, stands here too.
-"""
+"""A model under a runtime: from tiles in the card's units to named arrays, and which runtime it gets."""
 
 import os
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from functools import cached_property
 from threading import local
 from typing import Any, Literal, TypeAlias, cast, get_args
@@ -13,22 +9,21 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from geores.errors import GeoresError, UsageError
 from geores.extras import import_extra
 from geores.model import Model
-from geores.runtime.base import DTYPES, Precision, Runtime, exact_float32, has_bfloat16
+from geores.runtime.base import Precision, Runtime, exact_float32, has_bfloat16
 from geores.runtime.choice import Rates, Workload, fastest_runtime, make_exported
+from geores.runtime.eager import EagerRuntime
 from geores.runtime.exported import RuntimeName, installed_runtimes, package_version
 from geores.runtime.onnx import OnnxNetwork, OnnxRuntime
-from geores.runtime.rewriting import fold_batch_norms, pack_convolutions, quicken_mish
 
 __all__ = [
     'FP32_TOLERANCE',
     'RUNTIME',
     'TOLERANCE',
-    'EagerRuntime',
     'Outputs',
     'Predictor',
     'check_precision',
@@ -37,72 +32,6 @@ __all__ = [
     'make_runtime',
     'scores_of_tiles',
 ]
-
-
-class EagerRuntime:
-    """A copy of a network, laid out for inference; the network itself is not changed.
-
-    Channels-last throughout, and weights in the type that they compute in.
-
-    Args:
-        network: a network in evaluation mode, on the device where it shall run.
-        precision: precision of the forward pass, under autocast.
-        device: device on which it runs.
-        compile: let torch compile the network (slow to start, pays on large scenes).
-    """
-
-    name = 'torch'
-
-    def __init__(
-        self, network: nn.Module, precision: Precision, device: torch.device, *, compile: bool = False
-    ) -> None:
-        self.precision = precision
-        self._device = device
-        plain_cpu = device.type == 'cpu' and not compile
-        prepared = _prepared(network, DTYPES[precision], tuned=plain_cpu)
-        self._forward = torch.compile(prepared) if compile else prepared
-
-    @torch.inference_mode()
-    def __call__(self, images: Tensor) -> Tensor:
-        """Compute logits of normalised images, as `geores.runtime.base.Runtime` says."""
-        dtype = DTYPES[self.precision]
-        # Narrowed before it is turned: half the bytes to move.
-        images = images.to(dtype).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
-            logits: Tensor = self._forward(images)
-        return logits
-
-
-def _prepared(network: nn.Module, dtype: torch.dtype, *, tuned: bool) -> nn.Module:
-    """Make a copy for inference: channels-last, and convolutions and matrices in the type they compute in.
-
-    Autocast alone would cast all weights anew for every batch, to the same bits. Batch normalisation is
-    folded into the convolutions, but for float16, which has less range than float32 and could lose small
-    weights.
-    """
-    # The weights are made anew below: copying them first would only cost time and memory.
-    network = deepcopy(network, {id(weights): weights for *_, weights in _weights(network)})
-    if dtype != torch.float16:
-        fold_batch_norms(network)
-    if tuned:  # for a CPU; torch.compile fuses by itself
-        quicken_mish(network)
-        if dtype == torch.bfloat16:
-            pack_convolutions(network)
-    for module, name, weights in _weights(network):
-        layout = torch.channels_last if weights.ndim == 4 else torch.contiguous_format
-        moved = weights.to(dtype, memory_format=layout)
-        setattr(module, name, nn.Parameter(moved, requires_grad=False))
-    return network
-
-
-def _weights(network: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
-    """List weights and biases of convolutions and matrices, each with its module and its name there."""
-    return [
-        (module, name, weights)
-        for module in network.modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-        for name, weights in module.named_parameters(recurse=False)
-    ]
 
 
 TOLERANCE = 0.05
@@ -145,8 +74,6 @@ class Predictor:
         outputs: what is made of the probabilities, on the device; ``scores`` by default.
         runtime: what runs the network; torch, or ONNX Runtime for an ONNX file, where not given.
         full: fill up batches to that size, with a tile again, where each size would be compiled by itself.
-
-    Attributes:
         notes: what the user should know about the choice of the runtime, one sentence each.
     """
 
@@ -159,12 +86,13 @@ class Predictor:
         outputs: Outputs = scores_of_tiles,
         runtime: Runtime | None = None,
         full: int = 0,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.model = model
         self.full = full
         self.runtime = runtime or make_runtime(model, precision, compile=compile)
         self.outputs = outputs
-        self.notes: tuple[str, ...] = ()
+        self.notes = notes
         self._thread = local()
         if model.device.type == 'cuda':  # the threads' streams do not wait for the weights by themselves
             torch.cuda.synchronize(model.device)
@@ -283,34 +211,41 @@ def choose_predictor(
     with exact_float32():
         if chosen == 'auto':
             chosen = _fastest(model, probe)
+        notes: tuple[str, ...] = ()
+        if named != 'torch' and work is not None and (named != 'auto' or len(probe)):
+            other, notes = _under_other(model, chosen, named, probe, work)
+            if other is not None:
+                return Predictor(model, chosen, outputs=outputs, runtime=other, notes=notes)
         one_size = compile or model.device.type == 'cuda'
         full = work.batch_size if work is not None and one_size else 0
-        plain = Predictor(model, chosen, compile=compile, outputs=outputs, full=full)
-        if named == 'torch' or work is None or (named == 'auto' and not len(probe)):
-            return plain
-        return _under_other(plain, named, probe, work)
+        return Predictor(model, chosen, compile=compile, outputs=outputs, full=full, notes=notes)
 
 
 def _under_other(
-    plain: Predictor, named: RuntimeName | Literal['auto'], probe: NDArray[np.float32], work: Workload
-) -> Predictor:
-    """Put a predictor under another runtime, where one is named or is faster and as near to float32."""
-    model, precision, name = plain.model, plain.precision, named
+    model: Model,
+    precision: Precision,
+    named: RuntimeName | Literal['auto'],
+    probe: NDArray[np.float32],
+    work: Workload,
+) -> tuple[Runtime | None, tuple[str, ...]]:
+    """Put a network under another runtime, where one is named or is faster and as near to float32.
+
+    Returns:
+        The runtime, None for torch, and what to say about it.
+    """
+    name: RuntimeName | Literal['auto'] = named
     rates: Rates = {}
     if name == 'auto':
-        name, rates = fastest_runtime(model.network, precision, work, plain.runtime)
+        name, rates = fastest_runtime(model.network, precision, work)
         if name == 'torch':
-            return plain
+            return None, ()
     made = make_exported(name, model.network, precision, work.shape)
-    other = Predictor(model, precision, outputs=plain.outputs, runtime=made)
-    if len(probe) and not _close(other, _whole_tiles(probe, work)):
+    if len(probe) and not _close(Predictor(model, precision, runtime=made), _whole_tiles(probe, work)):
         if named != 'auto':
             raise GeoresError(f'{name} moves the answers of model {model.name!r}: use --runtime torch')
-        plain.notes = (f'{name} was not used: it moves the answers of model {model.name!r} on this scene',)
-        return plain
+        return None, (f'{name} was not used: it moves the answers of model {model.name!r} on this scene',)
     told = f': {rates[name]:,.0f} tiles a second a core here, torch {rates["torch"]:,.0f}' if rates else ''
-    other.notes = (f'the network runs under {name} {package_version(name)} in {precision}{told}',)
-    return other
+    return made, (f'the network runs under {name} {package_version(name)} in {precision}{told}',)
 
 
 def _whole_tiles(probe: NDArray[np.float32], work: Workload) -> NDArray[np.float32]:
