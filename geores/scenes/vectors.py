@@ -209,13 +209,17 @@ def _read_shapefile(
     GDAL would take it as ISO 8859-1, of which Windows-1252 is the usual form.
     """
     file = Path(path)
+    encodings: list[str | None] = [None]
     if not any(file.with_suffix(suffix).is_file() for suffix in ('.cpg', '.CPG')):
-        for encoding in ('utf-8', *(['cp1252'] if _language_driver(file) in _WINDOWS else [])):
-            try:
-                return pyogrio.read_dataframe(path, layer=layer, bbox=bounds, encoding=encoding)
-            except UnicodeDecodeError:
-                continue
-    return pyogrio.read_dataframe(path, layer=layer, bbox=bounds)
+        encodings = ['utf-8', *(['cp1252'] if _language_driver(file) in _WINDOWS else []), None]
+    for encoding in encodings[:-1]:
+        try:
+            found: pd.DataFrame = pyogrio.read_dataframe(path, layer=layer, bbox=bounds, encoding=encoding)
+        except UnicodeDecodeError:
+            continue
+        return found
+    frame: pd.DataFrame = pyogrio.read_dataframe(path, layer=layer, bbox=bounds)
+    return frame
 
 
 def _language_driver(path: Path) -> int | None:
