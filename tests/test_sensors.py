@@ -129,7 +129,7 @@ def with_item(folder, **properties):
     return folder
 
 
-# name: (how it is made, sensor, level, bands, units of the first band, offset, its scale, word in the evidence)
+# name: (how it is made, sensor, level, bands, units of the first band, offset, its scale, word of evidence)
 LAYOUTS = {
     'SAFE, L1C, baseline in its name': (
         lambda f: write_safe(f, 'L1C'),
@@ -376,6 +376,18 @@ LAYOUTS = {
         None,
         2e-5,
         'LC08',
+    ),
+    'Landsat 5 of Earth Engine, level 2': (
+        lambda f: stack(
+            f, 'LT05_192023_20100510', dark(6), [f'SR_B{n}' for n in (1, 2, 3, 4, 5, 7)], resolution=30.0
+        ),
+        'Landsat 5',
+        'L2',
+        SIX,
+        'reflectance',
+        None,
+        2.75e-5,
+        'LT05',
     ),
     'Landsat 5, level 2': (
         lambda f: folder_of(
