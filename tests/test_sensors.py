@@ -377,6 +377,18 @@ LAYOUTS = {
         2e-5,
         'LC08',
     ),
+    'Landsat 5 of Earth Engine, level 2': (
+        lambda f: stack(
+            f, 'LT05_192023_20100510', dark(6), [f'SR_B{n}' for n in (1, 2, 3, 4, 5, 7)], resolution=30.0
+        ),
+        'Landsat 5',
+        'L2',
+        SIX,
+        'reflectance',
+        None,
+        2.75e-5,
+        'LT05',
+    ),
     'Landsat 5, level 2': (
         lambda f: folder_of(
             f, 'LT05_L2SP_192023_20100510_20200823_02_T1', ['SR_B1', 'SR_B2', 'SR_B3', 'ST_B6']

@@ -20,7 +20,7 @@ from geores.inference.plan import TilePlan
 from geores.inference.reader import ChunkStore
 from geores.inference.target import SLACK
 from geores.scenes import Scene
-from geores.scenes.sensors import SENSORS
+from geores.scenes.sensors import sensor_named
 
 __all__ = [
     'CLASSIFYING',
@@ -129,9 +129,7 @@ def unfit(scene: Scene, card: ModelCard) -> str | None:
 
 def _pixel(scene: Scene) -> float | None:
     """Size of a scene's pixels in metres; that of its sensor's finest where the scene does not place them."""
-    if scene.gsd is None and scene.sensor in SENSORS and SENSORS[scene.sensor].pixels:
-        return min(SENSORS[scene.sensor].pixels)
-    return scene.gsd
+    return min(sensor_named(scene.sensor).pixels, default=None) if scene.gsd is None else scene.gsd
 
 
 def check_bands(scene: Scene, card: ModelCard) -> None:

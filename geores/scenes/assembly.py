@@ -14,7 +14,7 @@ from geores.scenes.identify import Identity
 from geores.scenes.product import SCL, Product
 from geores.scenes.raster import Raster
 from geores.scenes.scene import Band, Offset, Scene, SceneMask, notes_on_grid
-from geores.scenes.sensors import OPTICAL, SENSORS, SENTINEL2
+from geores.scenes.sensors import OPTICAL, SENTINEL2, sensor_named
 
 __all__ = ['BandSource', 'assemble']
 
@@ -145,7 +145,7 @@ def _meaning_of(band: str, source: BandSource, identity: Identity, offset: Offse
     reflective = band in OPTICAL or band in SENTINEL2_BANDS
     if sensor == SENTINEL2 and reflective:
         return _sentinel2(band, dtype, identity.product, stated, offset)
-    if sensor in SENSORS and SENSORS[sensor].scalings and (reflective or band.startswith('lwir')):
+    if sensor_named(sensor).scalings and (reflective or band.startswith('lwir')):
         return _of_sensor(band, dtype, identity, stated, why)
     if dtype == np.uint8 and stated is None:
         units = '8-bit'
@@ -183,7 +183,7 @@ def _of_sensor(
     band: str, dtype: np.dtype, identity: Identity, stated: tuple[float, float] | None, why: str | None
 ) -> _Meaning:
     """What the values of a sensor mean that has scales of its own, other than Sentinel-2."""
-    sensor, level, product = SENSORS[identity.sensor or ''], identity.level, identity.product
+    sensor, level, product = sensor_named(identity.sensor), identity.level, identity.product
     if band.startswith('lwir'):
         thermal = sensor.thermal.get(level) or sensor.thermal.get(None)
         scale, added, units = thermal or (None, None, None)

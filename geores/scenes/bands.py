@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from geores.errors import UsageError
-from geores.scenes.sensors import SENSORS, SENTINEL2_LIKE
+from geores.scenes.sensors import SENTINEL2_LIKE, sensor_named
 
 __all__ = [
     'SENTINEL1_BANDS',
@@ -128,7 +128,7 @@ _NANOMETRES: Final = re.compile(
 )
 _BAND = r'(?:(?:SR|ST)_)?B(?:0?[1-9]|1[0-2]|8A)(?:_VCID_[12])?'
 _COLOUR = r'red|green|blue|nir|nir08|nir09|coastal|rededge[1-3]?|swir16|swir22'
-_STEM: Final = re.compile(rf'(?P<before>.*[_.-])?(?P<band>{_BAND}|VV|VH|HH|HV){_RESOLUTION}')
+_STEM: Final = re.compile(rf'(?P<before>(?:.*?[_.-])??)(?P<band>{_BAND}|VV|VH|HH|HV){_RESOLUTION}')
 _OTHER_STEM: Final = re.compile(
     rf'(?P<before>.*[_.-])?(?P<band>vv|vh|hh|hv|{_COLOUR})(?:\.rtc)?(?:-\d{{8}}t\w+-\d{{8}}t\w+(?:-\w+)*)?'
 )
@@ -233,7 +233,7 @@ def translated(name: str, sensor: str | None) -> str:
         name: as a user or a file has it, such as 'B4'.
         sensor: a name of `SENSORS`, or None, for which numbers are Sentinel-2's.
     """
-    numbers = SENSORS[sensor].numbers if sensor in SENSORS else {}
+    numbers = sensor_named(sensor).numbers
     if numbers and sensor not in SENTINEL2_LIKE:
         said = spell(name)
         return numbers.get(said.number or '') or said.common or name

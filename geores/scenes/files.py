@@ -34,7 +34,7 @@ from geores.scenes.product import (
 )
 from geores.scenes.raster import FileRaster
 from geores.scenes.scene import Offset, Scene, ground_size
-from geores.scenes.sensors import OPTICAL, SENSORS, SENTINEL1, SENTINEL2, landsat
+from geores.scenes.sensors import OPTICAL, SENSORS, SENTINEL1, SENTINEL2, landsat, sensor_named
 from geores.scenes.signs import Clues
 
 __all__ = ['named_by_user', 'offset_of', 'scene_from_file', 'scene_from_folder']
@@ -255,7 +255,7 @@ def _implied_nodata(identity: Identity, names: Collection[str]) -> float | None:
     sensor, product = identity.sensor, identity.product
     if product is None or sensor != product.sensor or not set(names) & OPTICAL.union(SENTINEL2_BANDS):
         return None
-    return SENSORS[sensor].nodata
+    return sensor_named(sensor).nodata
 
 
 class _BandFile(NamedTuple):

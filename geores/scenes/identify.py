@@ -19,11 +19,11 @@ from geores.scenes.sensors import (
     HLS_L30,
     HLS_S30,
     PLANETSCOPE,
-    SENSORS,
     SENTINEL2,
     SENTINEL2_LIKE,
     SURFACE,
     parse_sensor,
+    sensor_named,
 )
 from geores.scenes.signs import ASK, DISPLAY, Clues, Sign, names_by_wavelength, stated_signs, told_product
 
@@ -91,7 +91,7 @@ def _settle(signs: Sequence[Sign]) -> Sign | str | None:
             sensors = dict.fromkeys(name for name in sensors if not name.startswith(of))
     # Numbers of Landsat's bands tell the instrument, not the satellite.
     named = [name for name in sensors if name.startswith('Landsat')]
-    if len(named) > 1 and len({id(SENSORS[name].numbers) for name in named}) == 1:
+    if len(named) > 1 and len({sensor_named(name).numbers.get('5') for name in named}) == 1:
         for name in named[1:]:
             del sensors[name]
     if len(sensors) > 1:
@@ -179,7 +179,7 @@ def name_bands(clues: Clues, indexes: Sequence[int], identity: Identity) -> Nami
         return Naming(dict(zip(names, indexes, strict=True)))
     if names != placeholders and len(set(names)) == count:
         return Naming(dict(zip(names, indexes, strict=True)), is_stated=True, sensor=sensor)
-    order = SENSORS[sensor].orders.get(count) if sensor in SENSORS else None
+    order = sensor_named(sensor).orders.get(count)
     if identity.product is not None and identity.product.is_picture:
         order = None
     if colours and (
@@ -215,7 +215,7 @@ def _colours(clues: Clues, placeholders: Sequence[str]) -> list[str] | None:
 
 def _name(said: Spelling, text: str | None, sensor: str | None) -> str | None:
     """Name one band; None where its description is as good as none."""
-    numbers = SENSORS[sensor].numbers if sensor in SENSORS else {}
+    numbers = sensor_named(sensor).numbers
     small = (
         said.word == 'placeholder' and (text or '').strip().startswith('b') and sensor not in SENTINEL2_LIKE
     )
@@ -223,7 +223,7 @@ def _name(said: Spelling, text: str | None, sensor: str | None) -> str | None:
         return numbers[said.number or '']
     if said.common and not (said.number and said.word != 'placeholder' and sensor in SENTINEL2_LIKE):
         return said.common
-    if said.number and (said.word == 'placeholder' or (sensor in SENSORS and SENSORS[sensor].orders)):
+    if said.number and (said.word == 'placeholder' or sensor_named(sensor).orders):
         return None
     own = (text or '').strip()
     # A number of an unknown sensor must not be found as Sentinel-2's.

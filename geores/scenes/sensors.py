@@ -28,6 +28,7 @@ __all__ = [
     'Sensor',
     'landsat',
     'parse_sensor',
+    'sensor_named',
 ]
 
 SENTINEL1: Final = 'Sentinel-1'
@@ -159,6 +160,15 @@ _LEVELS: Final = {
     'l2': ('L2', {f'Landsat {number}' for number in range(4, 10)}),
     'sr': (SURFACE, {PLANETSCOPE}),
 }
+
+
+def sensor_named(name: str | None) -> Sensor:
+    """The sensor of a name; one without bands, scales and pixels where it is None or unknown.
+
+    Args:
+        name: as scenes state it.
+    """
+    return SENSORS.get(name or '') or Sensor('')
 
 
 def landsat(number: int) -> str:
