@@ -127,6 +127,9 @@ class QuestionSampler(DistributedSampler[list[int]]):
         self.batch_size = batch_size
         self.by_image = by_image
         self.per_image = per_image
+        if processes > 1 and not shuffle:  # no process may be left without a batch
+            items = len(self.questions_of) if by_image else sum(map(len, self.questions_of))
+            self.batch_size = max(1, min(batch_size, items // processes))
 
     def __len__(self) -> int:
         counts = [len(some[: self.per_image]) for some in self.questions_of]
