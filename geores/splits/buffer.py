@@ -294,7 +294,7 @@ def drop_copies(groups: Sequence[int], codes: NDArray[np.int8]) -> NDArray[np.in
     """
     kept, taken = codes.copy(), set[int]()
     for part in _PRIORITY:
-        mine = np.flatnonzero(codes == part)
+        mine = np.flatnonzero(codes == part).tolist()
         kept[[row for row in mine if groups[row] in taken]] = LEFT_OUT
         taken |= {groups[row] for row in mine}
     return kept
