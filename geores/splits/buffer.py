@@ -287,10 +287,7 @@ def drop_copies(groups: Sequence[int], codes: NDArray[np.int8]) -> NDArray[np.in
 
     Args:
         groups: (N,) group of each row, such as of `near_duplicates`.
-        codes: (N,), index into `PARTS` per row, -1 for rows in no part.
-
-    Returns:
-        (N,), the codes with -1 for dropped rows.
+        codes: (N,), as of `apply_buffer`, and so is the result.
     """
     kept, taken = codes.copy(), set[int]()
     for part in _PRIORITY:
