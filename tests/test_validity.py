@@ -234,5 +234,4 @@ def test_backscatter_that_is_not_in_db_is_refused(tmp_path, number, text):
         values[3, 4] = number
         file.write(values, 1)
     with pytest.raises(DatasetError, match=f'VH of {name}.*{text}'):
-        for index in range(2):
-            ReBEN(tmp_path, 'all', 's1')[index]
+        [ReBEN(tmp_path, 'all', 's1')[index] for index in range(2)]
