@@ -209,8 +209,8 @@ def choose_predictor(
     chosen = check_precision(model, precision)
     named = check_runtime(model, runtime, chosen, compile=compile)
     with exact_float32():
-        if chosen == 'auto':
-            chosen = _fastest(model, probe)
+        if chosen == 'auto':  # ONNX Runtime has no other precision on a CPU
+            chosen = 'fp32' if named == 'onnxruntime' else _fastest(model, probe)
         notes: tuple[str, ...] = ()
         if named != 'torch' and work is not None and (named != 'auto' or len(probe)):
             other, notes = _under_other(model, chosen, named, probe, work)
