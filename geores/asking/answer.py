@@ -140,7 +140,7 @@ class SceneAnswer:
     def _repr_html_(self) -> str:
         from html import escape
 
-        from geores.asking.files import EvidenceMaps
+        from geores.asking.evidence_maps import EvidenceMaps
 
         notes = ''.join(f'<li>{escape(note)}</li>' for note in self.notes)
         picture = ''
