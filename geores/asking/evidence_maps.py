@@ -65,9 +65,10 @@ class EvidenceMaps:
             )
             self._sheets[id(ground)] = ground, made  # keeps the scene, so that its id stays unique
         sheet = self._sheets[id(ground)][1]
-        if (isinstance(sheet, _TileSheet) and isinstance(basis, TileEvidence)) or (
-            isinstance(sheet, _AreaSheet) and isinstance(basis, MapEvidence)
-        ):
+        if isinstance(sheet, _TileSheet):
+            if isinstance(basis, TileEvidence):
+                sheet.write(answer, basis, path)
+        elif isinstance(basis, MapEvidence):
             sheet.write(answer, basis, path)
 
 
