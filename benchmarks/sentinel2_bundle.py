@@ -4,8 +4,9 @@
         --eurosat eurosat10 --patches s2-l2a --doubted doubted.txt --out sentinel2
 
 Fine-tuning on few patches forgets some of EuroSAT; a mean of the weights of both ends (Wortsman et al. 2022,
-"robust fine-tuning") keeps more of it. Folds are measured by the same mean of their own weights, each on its patches
-and on its fifth of EuroSAT's validation blocks, which also give the temperature; the test blocks by the bundle.
+"robust fine-tuning") keeps more of it. Folds are measured by the same mean of their own weights, each on its
+patches and on its fifth of EuroSAT's validation blocks, which also give the temperature; the test blocks by the
+bundle.
 """
 
 import argparse
