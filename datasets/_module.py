@@ -283,7 +283,8 @@ class ImageDataModule(LightningDataModule):
         """Group of each sample: near duplicates share one."""
         images = self.dataset.images
         images.load()
-        return near_duplicates(images[index] for index in range(len(images))).tolist()
+        found: list[int] = near_duplicates(images[index] for index in range(len(images))).tolist()
+        return found
 
     def _divide(self, known: list[int]) -> Split:
         """Split the labelled samples; indices count among them."""

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from timm.layers import convert_sync_batchnorm
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, distributed, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
@@ -192,7 +192,7 @@ class NormSync(TorchSyncBatchNorm):
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Convert the norms of a model; others are left as they are."""
-        converted: nn.Module = convert_sync_batchnorm(model)
+        converted: nn.Module = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return converted
 
     def revert(self, model: nn.Module) -> nn.Module:

@@ -193,7 +193,7 @@ class VisualQuestionAnswering(LightningModule):
             answers = twin.decide(seen.detach(), text).sum() + twin.penalty()
         own = [one for one in twin.parameters() if one.requires_grad]
         for one, gradient in zip(own, torch.autograd.grad(answers, own, allow_unused=True), strict=True):
-            one.requires_grad_(requires_grad=gradient is not None)
+            one.requires_grad_(gradient is not None)
 
     @torch.no_grad()
     def on_fit_start(self) -> None:

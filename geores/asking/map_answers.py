@@ -279,10 +279,10 @@ def _side(thing: Thing, by: str, class_map: ClassMap) -> tuple[float, NDArray[np
     """One side of a comparison: its number, draws of it, and both in words."""
     noun = class_map.words[thing.cover].noun
     if by == 'number':
-        low, value, high = count_areas(thing, class_map)
-        draws = np.interp(LADDER, (-TAIL, 0, TAIL), (low, value, high))
-        words = f'{_areas_of(value, noun)}{_size_words(thing, class_map)}'
-        return value, draws, f'{words}{_between(f"{low:,}", f"{value:,}", f"{high:,}")}'
+        fewest, count, most = count_areas(thing, class_map)
+        draws = np.interp(LADDER, (-TAIL, 0, TAIL), (fewest, count, most))
+        words = f'{_areas_of(count, noun)}{_size_words(thing, class_map)}'
+        return count, draws, f'{words}{_between(f"{fewest:,}", f"{count:,}", f"{most:,}")}'
     areas = class_map.of(thing.cover)
     mapped = float(areas.sizes.sum())
     draws = class_map.expected(areas.steps, class_map.valid, LADDER)
@@ -323,11 +323,11 @@ def _distance(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     )
     words = f'{_metres(value)} between {nouns[0]} and {nouns[1]} where they are nearest'
     top = f'{_metres(high)}' if np.isfinite(high) else 'farther'
-    least = say_area(least_area(class_map))
-    text = f'{words}{_between(_metres(low), _metres(value), top)}; areas of {least} or more'
-    chosen = {thing.cover: chosen_areas(thing, class_map)[1] for thing in (first, second)}
+    smallest = say_area(least_area(class_map))
+    text = f'{words}{_between(_metres(low), _metres(value), top)}; areas of {smallest} or more'
+    both = {thing.cover: chosen_areas(thing, class_map)[1] for thing in (first, second)}
     farthest = float(np.hypot(*class_map.classes.shape)) * (class_map.gsd or 1.0)  # within the scene
-    return MapEstimate(words, text, value, low, min(high, farthest), 'm', chosen=chosen)
+    return MapEstimate(words, text, value, low, min(high, farthest), 'm', chosen=both)
 
 
 def _metres(length: float) -> str:

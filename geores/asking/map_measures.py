@@ -95,7 +95,8 @@ def possible_pixels(areas: CoverAreas, chosen: Mask, least: float, class_map: Cl
     """Pixels of the chosen areas, and of the areas that reach the smallest size at the upper end."""
     mask = (areas.numbers > 0) | (areas.steps >= _step(TAIL))
     numbers, sizes = connected_areas(mask, class_map.by_row)
-    return areas.inside(chosen) | np.concatenate([[False], sizes >= least * (1 - SLACK)])[numbers]
+    large: Mask = np.concatenate([[False], sizes >= least * (1 - SLACK)])[numbers]
+    return areas.inside(chosen) | large
 
 
 def _step(deviations: float) -> float:

@@ -55,7 +55,8 @@ def _centre(mask: NDArray[np.bool_]) -> tuple[int, int]:
 def part_of(mask: NDArray[np.bool_], class_map: ClassMap) -> str:
     """The part of the scene in which the middle of a mask lies."""
     (row, col), (height, width) = _centre(mask), mask.shape
-    return _names(class_map)[min(3 * row // height, 2)][min(3 * col // width, 2)]
+    name: str = _names(class_map)[min(3 * row // height, 2)][min(3 * col // width, 2)]
+    return name
 
 
 def place_of(mask: NDArray[np.bool_], class_map: ClassMap) -> str:

@@ -191,6 +191,7 @@ def _said(question: str, wording: str) -> str | None:
 
 def _not_known(question: str, known: Known) -> Understood:
     """Explain why a question cannot be answered, and what can be asked instead."""
+    form: Form | None
     try:
         form = parse(question)
     except QuestionError:

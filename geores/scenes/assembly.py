@@ -141,7 +141,7 @@ def _meaning_of(band: str, source: BandSource, identity: Identity, offset: Offse
     units = source.units or None
     why = f'the file states scale {stated[0]:g} and offset {stated[1]:g}' if stated else None
     if band in SENTINEL1_BANDS:
-        return _backscatter(dtype, *(stated or (None, None)), units)
+        return _backscatter(dtype, stated, units)
     reflective = band in OPTICAL or band in SENTINEL2_BANDS
     if sensor == SENTINEL2 and reflective:
         return _sentinel2(band, dtype, identity.product, stated, offset)
@@ -149,7 +149,8 @@ def _meaning_of(band: str, source: BandSource, identity: Identity, offset: Offse
         return _of_sensor(band, dtype, identity, stated, why)
     if dtype == np.uint8 and stated is None:
         units = '8-bit'
-    return _Meaning(*(stated or (None, None)), units, why=why)
+    scale, added = stated or (None, None)
+    return _Meaning(scale, added, units, why=why)
 
 
 def _sentinel2(
@@ -214,15 +215,16 @@ def _of_sensor(
             'with the level (sensor=)'
         )
         return _Meaning(note=note)
-    note = None
+    warning = None
     if level == 'L1':
-        note = "reflectance is not corrected for the sun's height: its metadata (MTL.txt) are not beside it"
+        warning = "reflectance is not corrected for the sun's height: its metadata (MTL.txt) are not beside it"
     return _Meaning(
-        *known, 'reflectance', note, f'scale {known[0]:g} and offset {known[1]:g} of {sensor.name}'
+        *known, 'reflectance', warning, f'scale {known[0]:g} and offset {known[1]:g} of {sensor.name}'
     )
 
 
-def _backscatter(dtype: np.dtype, scale: float | None, offset: float | None, units: str | None) -> _Meaning:
+def _backscatter(dtype: np.dtype, stated: tuple[float, float] | None, units: str | None) -> _Meaning:
+    scale, offset = stated or (None, None)
     if units and units.lower() in {'db', 'decibel', 'decibels'}:
         return _Meaning(scale, offset, 'dB')
     if units is None and dtype.kind == 'f':

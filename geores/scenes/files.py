@@ -131,7 +131,7 @@ def scene_from_folder(
         product = replace(product, level=level)
     headers = {raw: read_header(str(file.path)) for raw, file in files.items()}
     clues = _clues(list(headers.values()), [prefix or product_root(Path(path)).name], *headers)
-    clues = replace(clues, attributes=clues.attributes | stac_attributes(Path(path)))
+    clues = replace(clues, attributes={**clues.attributes, **stac_attributes(Path(path))})
     identity = identify(clues, product, asked=sensor)
     naming = name_bands(clues, range(len(headers)), identity)
     raws = list(headers)

@@ -112,7 +112,7 @@ _LOOSE: Final = (
     (re.compile(r'planet|psscene|superdove', re.IGNORECASE), PLANETSCOPE),
     (re.compile(r'(?<![a-z])naip(?![a-z])', re.IGNORECASE), NAIP),
 )
-_TABLES: Final = {
+_TABLES: Final[Mapping[str, Mapping[str, float]]] = {
     SENTINEL2: {name.removeprefix('B').lstrip('0'): nm for name, nm in WAVELENGTHS.items()},
     landsat(8): {'1': 443, '2': 482, '3': 561, '4': 655, '5': 865, '6': 1609, '7': 2201},
     landsat(5): {'1': 485, '2': 560, '3': 660, '4': 830, '5': 1650, '7': 2215},
