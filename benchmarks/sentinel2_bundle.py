@@ -5,8 +5,8 @@
 
 Fine-tuning on few patches forgets some of EuroSAT; a mean of the weights of both ends (Wortsman et al. 2022,
 "robust fine-tuning") keeps more of it. Folds are measured by the same mean of their own weights, each on its
-patches and on its fifth of EuroSAT's validation blocks, which also give the temperature; the test blocks by the
-bundle.
+patches and on its fifth of EuroSAT's validation blocks, which also give the temperature; the test blocks are
+measured by the bundle.
 """
 
 import argparse

@@ -16,7 +16,7 @@ from sys import intern
 from typing import Any
 
 from geores.errors import DatasetError
-from geores.io.listing import visible_files
+from geores.io.tables import visible_files
 
 __all__ = [
     'ImageEntry',

@@ -23,8 +23,7 @@ from geores.datasets._module import (
     read_rgb,
 )
 from geores.errors import DatasetError
-from geores.io.listing import visible_files
-from geores.io.tables import read_rows
+from geores.io.tables import read_rows, visible_files
 
 _logger = logging.getLogger(__name__)
 

@@ -11,15 +11,10 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
 from geores.datasets._geotiff import band_names, open_geotiff, read_geotiff
-from geores.datasets._module import (
-    ImageDataModule,
-    LabelledImages,
-    NonGeoDataset,
-    Sample,
-)
+from geores.datasets._module import ImageDataModule, LabelledImages, NonGeoDataset, Sample
 from geores.datasets._patch_store import PatchStore
 from geores.errors import DatasetError
-from geores.io.listing import visible_files
+from geores.io.tables import visible_files
 from geores.metrics.confusion import IGNORED
 
 __all__ = ['GeoTIFFPairs', 'GeoTIFFPairsDataModule']

@@ -158,7 +158,7 @@ class ReBEN(NonGeoDataset):
         Args:
             crs: CRS of the outlines; the patches lie in several UTM zones.
         """
-        from geores.bigearthnet.footprints import footprints
+        from geores.bigearthnet.patch_id import footprints
 
         return footprints(self.ids, crs)
 

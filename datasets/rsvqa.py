@@ -12,13 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from geores.datasets._geotiff import open_geotiff, read_geotiff
-from geores.datasets._module import (
-    ImageStore,
-    NonGeoDataset,
-    Pixels,
-    Sample,
-    read_rgb,
-)
+from geores.datasets._module import ImageStore, NonGeoDataset, Pixels, Sample, read_rgb
 from geores.datasets._rsvqa_files import ImageEntry, QuestionEntry, QuestionFolder, read_question_folder
 from geores.datasets._rsvqa_split import MERCATOR, image_bounds
 from geores.errors import DatasetError

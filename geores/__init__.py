@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from geores.card import ModelCard, list_models
     from geores.classification.classify import classify, classify_many
     from geores.classification.result import Classification
+    from geores.evaluation.evaluate import evaluate
     from geores.evaluation.predictions import evaluate_predictions
-    from geores.evaluation.question_report import VQAEvaluation
+    from geores.evaluation.question_evaluate import VQAEvaluation
     from geores.evaluation.report import Evaluation
-    from geores.evaluation.run import evaluate
     from geores.map_accuracy.assess import accuracy
     from geores.map_accuracy.report import AccuracyReport
     from geores.map_accuracy.sampling import Sample, sample
@@ -71,13 +71,13 @@ _HOMES = {
     'Sample': 'geores.map_accuracy.sampling',
     'Scene': 'geores.scenes',
     'SceneAnswer': 'geores.asking.answer',
-    'VQAEvaluation': 'geores.evaluation.question_report',
+    'VQAEvaluation': 'geores.evaluation.question_evaluate',
     'accuracy': 'geores.map_accuracy.assess',
     'ask': 'geores.asking.ask',
     'baselines': 'geores.protocol.compare',
     'classify': 'geores.classification.classify',
     'classify_many': 'geores.classification.classify',
-    'evaluate': 'geores.evaluation.run',
+    'evaluate': 'geores.evaluation.evaluate',
     'evaluate_predictions': 'geores.evaluation.predictions',
     'finetune': 'geores.training.finetune',
     'list_models': 'geores.card',

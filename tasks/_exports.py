@@ -13,7 +13,7 @@ from torch import Tensor
 from geores.card import ModelCard
 from geores.metrics.crossval import Evidence, Figures
 from geores.metrics.curves import fit_temperature
-from geores.metrics.receptive_field import measure_context
+from geores.models.segmentation import measure_context
 from geores.tasks.export import ExportBundle, _whole
 from geores.tasks.segmentation import SemanticSegmentation
 from geores.tasks.vqa import VisualQuestionAnswering

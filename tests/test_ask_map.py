@@ -19,10 +19,9 @@ from torch import nn
 
 import geores as library
 from geores import models, save_bundle
-from geores.asking.class_map import TAIL, ClassMap, shifted
+from geores.asking.class_map import LEAST, TAIL, ClassMap, distances_to, shifted
 from geores.asking.encoding import image_gain, known_to
 from geores.asking.map_answers import URBAN, answer_from_map
-from geores.asking.map_measures import LEAST, distances_to
 from geores.asking.map_source import MAP_FOLDER
 from geores.asking.understand import Known, understand
 from geores.errors import OutputError

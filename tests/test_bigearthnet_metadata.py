@@ -5,7 +5,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from geores.bigearthnet.footprints import footprints
 from geores.bigearthnet.labels import (
     CLC,
     LABELS,
@@ -16,7 +15,7 @@ from geores.bigearthnet.labels import (
     labels_of_map,
 )
 from geores.bigearthnet.metadata import find_metadata, multi_hot_labels, official_statistics, read_metadata
-from geores.bigearthnet.patch_id import PatchId, S1Name
+from geores.bigearthnet.patch_id import PatchId, S1Name, footprints
 from geores.errors import DatasetError, UsageError
 
 from .reben_fixtures import SHARED, make_rows, needs_shared, write_table

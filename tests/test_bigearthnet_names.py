@@ -5,8 +5,7 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geores.bigearthnet.footprints import footprints, patch_table
-from geores.bigearthnet.patch_id import PatchId, S1Name, modality, parse_tile
+from geores.bigearthnet.patch_id import PatchId, S1Name, footprints, modality, parse_tile, patch_table
 from geores.errors import UsageError
 
 PATCH = 'S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57'

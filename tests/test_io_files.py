@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geores.errors import OutputError, WriteError
+from geores.io.journal import read_record, update_record
 from geores.io.locks import PathLock, lock_beside
-from geores.io.records import read_record, update_record
 from geores.io.whole_files import (
     check_folder_free,
     check_free,
@@ -379,7 +379,7 @@ def test_records_of_many_are_all_kept(tmp_path):
     code = """
 import sys
 from pathlib import Path
-from geores.io.records import update_record
+from geores.io.journal import update_record
 for turn in range(20):
     with update_record(Path(sys.argv[1])) as scenes:
         scenes[f'{sys.argv[2]}{turn}'] = {}

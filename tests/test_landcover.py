@@ -7,7 +7,7 @@ import pytest
 
 from geores.bundle import load_model
 from geores.card import WEIGHTS
-from geores.metrics.receptive_field import measure_context
+from geores.models.segmentation import measure_context
 from geores.tasks.levels import _LINES
 
 pytestmark = pytest.mark.usefixtures('one_thread')

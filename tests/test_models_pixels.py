@@ -6,7 +6,7 @@ from onnx import save as save_onnx
 
 from geores import extras, models
 from geores.errors import BundleError, UsageError
-from geores.metrics.receptive_field import measure_context
+from geores.models.segmentation import measure_context
 from geores.tasks.start import start_from
 from geores.tasks.teachers import OnnxTeacher
 from geores.weight_files import onnx_weights

@@ -22,7 +22,7 @@ from rasterio.enums import Resampling
 from geores import classify, open_scene
 from geores.classification import outputs
 from geores.errors import OutputError
-from geores.io import records
+from geores.io import journal as records
 
 from .fixtures import LABELS, hold_files, write_scene
 from .outputs_fixtures import multi, path, saved, shares_of  # noqa: F401 - fixtures

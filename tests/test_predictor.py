@@ -12,8 +12,8 @@ from timm.layers import ScaledStdConv2d
 import geores
 from geores.errors import UsageError
 from geores.runtime.base import BFLOAT16, has_bfloat16, one_thread_each, packs_bfloat16, pick_device
+from geores.runtime.eager import fold_batch_norms, pack_convolutions, quicken_mish
 from geores.runtime.predictor import Predictor, choose_predictor
-from geores.runtime.rewriting import fold_batch_norms, pack_convolutions, quicken_mish
 
 from .fixtures import tiny_bundle, write_scene
 
@@ -229,7 +229,7 @@ def test_convolutions_with_hooks_stay():
 
 
 def test_nothing_is_packed_for_processors_without_bf16(monkeypatch):
-    monkeypatch.setattr('geores.runtime.rewriting.packs_bfloat16', lambda: False)
+    monkeypatch.setattr('geores.runtime.eager.packs_bfloat16', lambda: False)
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
     assert type(pack_convolutions(network)[0]) is torch.nn.Conv2d
 

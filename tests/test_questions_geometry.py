@@ -11,7 +11,7 @@ from shapely.geometry import LineString, MultiPolygon, Point, box
 
 from geores.osm import Features, Ground, OSMObject, collect, shape_of, size_of
 from geores.osm.features import default_limits
-from geores.question_sets.objects import Counting, SceneObjects
+from geores.question_sets.tiles import Counting, SceneObjects
 from geores.questions.forms import Area, Comparison, Count, Objects, Presence, Relation, RuralUrban
 
 GEOD = Geod(ellps='WGS84')

@@ -13,8 +13,7 @@ from shapely.geometry import Point, box
 from geores.datasets import GeoTIFFPairs, GeoTIFFPatches, SceneFolder
 from geores.datasets._vector import read_labelled_features
 from geores.errors import DatasetError, GeoresError
-from geores.io.listing import is_hidden, visible_files
-from geores.io.tables import read_rows, read_text_table
+from geores.io.tables import is_hidden, read_rows, read_text_table, visible_files
 from geores.scenes.vectors import list_layers, read_vector
 from geores.splits import read_split
 from geores.splits.source import read_rasters, read_source

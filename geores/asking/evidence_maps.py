@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from geores.asking.answer import SceneAnswer, TileEvidence
 from geores.asking.class_map import ClassMap
-from geores.asking.map_evidence import MapEvidence
+from geores.asking.map_source import MapEvidence
 from geores.asking.understand import how_sure
 from geores.cartography.sheet import draw_scale_bar, stretched_picture
 from geores.classification.scored import Scored

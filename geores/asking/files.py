@@ -16,11 +16,11 @@ import shapely
 
 from geores.asking.answer import SceneAnswer, TileEvidence, evidence_columns
 from geores.asking.evidence_maps import EvidenceMaps
-from geores.asking.map_evidence import MapEvidence, write_areas
+from geores.asking.map_source import MapEvidence, write_areas
 from geores.classification.scored import Scored
 from geores.classification.tables import geo_metadata, tile_outlines
 from geores.errors import OutputError
-from geores.io.records import check_record, read_record, update_record
+from geores.io.journal import check_record, read_record, update_record
 from geores.io.whole_files import check_free, whole_files
 
 __all__ = [

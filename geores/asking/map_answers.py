@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.asking.class_map import TAIL, ClassMap, Mask
-from geores.asking.map_measures import (
+from geores.asking.class_map import (
     LADDER,
+    TAIL,
+    ClassMap,
+    Mask,
     best_square,
     chosen_areas,
     count_areas,

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from geores.asking.answer import SceneAnswer
+from geores.asking.answer import SceneAnswer, answer_by_labels, choose_label_card, label_things
 from geores.asking.area_estimator import AreaEstimator, area_model_card
 from geores.asking.class_map import ClassMap
 from geores.asking.encoding import (
@@ -25,10 +25,16 @@ from geores.asking.encoding import (
     load_vqa,
     prepare_encoding,
 )
-from geores.asking.label_answers import answer_by_labels, choose_label_card, label_things
 from geores.asking.map_answers import answer_from_map
-from geores.asking.map_evidence import MapEvidence
-from geores.asking.map_source import MAP_FOLDER, MapSource, Watch, choose_map_card, map_of_result, map_options
+from geores.asking.map_source import (
+    MAP_FOLDER,
+    MapEvidence,
+    MapSource,
+    Watch,
+    choose_map_card,
+    map_of_result,
+    map_options,
+)
 from geores.asking.session import TileSession
 from geores.asking.understand import Known, Source, Understood, understand
 from geores.card import ModelCard

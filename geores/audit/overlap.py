@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 
 from geores.splits import DROPPED, LabelMatrix
 from geores.splits.buffer import Lonlat, count_pairs, ecef, nearest
-from geores.splits.images import group_images
+from geores.splits.source import group_images
 
 __all__ = [
     'SAME_PLACE',

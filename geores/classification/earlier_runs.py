@@ -9,8 +9,7 @@ from typing import Any
 from geores.classification.options import ClassifyOptions
 from geores.classification.outputs import RUN, work_folder
 from geores.errors import OutputError
-from geores.io.journal import holds_work
-from geores.io.records import read_record
+from geores.io.journal import holds_work, read_record
 
 __all__ = ['DONE', 'as_printed', 'changed_inputs', 'finished_scenes', 'refuse_other_run']
 

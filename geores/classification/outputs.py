@@ -24,8 +24,7 @@ from geores.classification.scene_result import SceneResult
 from geores.classification.scored import Scored
 from geores.classification.tables import cell_blocks, class_cells, label_cells, write_tiles
 from geores.errors import OutputError, without_secrets
-from geores.io.journal import holds_work
-from geores.io.records import check_record, update_record
+from geores.io.journal import check_record, holds_work, update_record
 from geores.io.whole_files import check_writable, failing, whole_files
 from geores.scenes import gdal_env
 

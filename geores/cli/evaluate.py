@@ -184,8 +184,8 @@ def evaluate(
     }
     reben = {'metadata': metadata, 'snow_and_clouds': snow_and_clouds}
     renamed = _pairs(label_map)
+    from geores.evaluation.evaluate import prepare
     from geores.evaluation.report import Evaluation
-    from geores.evaluation.run import prepare
 
     if predictions is not None:
         given: dict[str, object] = {'labels': labels, 'column': column, 'bands': bands, 'mode': mode}

@@ -16,14 +16,7 @@ from geores.converting.journal import (
 )
 from geores.converting.sources import Fault, TarStore, open_source
 from geores.converting.verify import copy_tables, missing_patches, tables_for
-from geores.converting.workers import (
-    CheckChunk,
-    ConvertChunk,
-    Progress,
-    chunk_count,
-    chunk_of,
-    chunk_tasks,
-)
+from geores.converting.workers import CheckChunk, ConvertChunk, Progress, chunk_count, chunk_of, chunk_tasks
 from geores.converting.writers import FORMATS, Writer, writer_for
 from geores.errors import DatasetError, ReadError, UsageError, WriteError
 from geores.io.journal import Journal

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
 from geores.evaluation.split import trained_on
-from geores.io.listing import visible_files
+from geores.io.tables import visible_files
 from geores.vqa.answers import UNKNOWN
 from geores.vqa.comparison import kind_of
 

@@ -1,23 +1,60 @@
-"""The journal of a run: unfinished work in a folder, which a later run of the same key continues.
+"""The journal of a run, and the record of all runs in a folder.
 
-The folder belongs to one process at a time. Its file `journal.jsonl` says in the first line what decides the
-results, the key, and holds one finished record in each further line. Larger pieces of work lie beside it.
+A journal is unfinished work in a folder, which a later run of the same key continues. The folder belongs to
+one process at a time. Its file `journal.jsonl` says in the first line what decides the results, the key,
+and holds one finished record in each further line. Larger pieces of work lie beside it. The record is one
+JSON file with one entry per scene, to which every run adds.
 """
 
 import json
 import logging
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from geores.errors import InputChangedError, JournalError, OutputError
 from geores.io.locks import lock_beside
-from geores.io.whole_files import failing, remove_tree
+from geores.io.whole_files import failing, remove_tree, write_whole
 
-__all__ = ['JOURNAL_FILE', 'Journal', 'holds_work']
+__all__ = ['JOURNAL_FILE', 'Journal', 'check_record', 'holds_work', 'read_record', 'update_record']
+
+
+def check_record(path: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError`, before any work is done, where a file that is no record would be lost."""
+    if not overwrite and read_record(path) is None:
+        raise OutputError(f'{path} is no record of geores: give --overwrite to replace it, or another --out')
+
+
+@contextmanager
+def update_record(path: Path) -> Iterator[dict[str, Any]]:
+    """Entries by scene, to add to while no other process does; written at the end of the block.
+
+    Raises:
+        WriteError: if writing failed, as on a full disk; the file is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with failing(path.parent), lock_beside(path):
+        scenes = read_record(path) or {}
+        yield scenes
+        text = json.dumps({'geores_version': version('geores'), 'scenes': scenes}, indent=1)
+        write_whole(path, f'{text}\n')
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Entries by scene; none where there is no file, and None where it is no record."""
+    try:
+        scenes = json.loads(path.read_text())['scenes']
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    known = isinstance(scenes, dict) and all(isinstance(entry, dict) for entry in scenes.values())
+    return scenes if known else None
+
 
 _logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Read tables of text as people hand them on: in any usual encoding, with any usual separator.
+"""Read tables of text as people hand them on, and list files without those of systems and editors.
 
 What is decided here holds for every table: how text is decoded, what separates columns, and that no key is
 missing or stands in two rows. Vector files are read by `geores.scenes.vectors`.
@@ -16,12 +16,37 @@ from geores.errors import DatasetError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    'check_keys',
-    'decode',
-    'read_rows',
-    'read_text_table',
-]
+__all__ = ['check_keys', 'decode', 'is_hidden', 'read_rows', 'read_text_table', 'visible_files']
+
+_LEFT_BEHIND = frozenset(
+    {'thumbs.db', 'desktop.ini', '__macosx', '@eadir', '$recycle.bin', 'system volume information', 'icon\r'}
+)
+"""Names in lower case, of files and folders, that no person gives to data."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is nothing to read.
+
+    Such are names that begin with a dot (`.ipynb_checkpoints`, `._image.jpg` and `.DS_Store` of macOS) or
+    `~$` (files that an office program holds open), and what Windows, macOS and network storage add
+    (`Thumbs.db`, `__MACOSX`).
+
+    Args:
+        name: name without its folder.
+    """
+    return name.startswith(('.', '~$')) or name.lower() in _LEFT_BEHIND
+
+
+def visible_files(folder: Path, pattern: str) -> list[Path]:
+    """Paths in a folder that match a pattern, sorted; neither they nor folders on the way to them are hidden.
+
+    Args:
+        folder: folder, which may be hidden itself.
+        pattern: pattern of `Path.glob`, such as '*/*'.
+    """
+    found = folder.glob(pattern)
+    return sorted(path for path in found if not any(map(is_hidden, path.relative_to(folder).parts)))
+
 
 _logger = logging.getLogger(__name__)
 

@@ -4,6 +4,8 @@
 is the small fully convolutional network of Brown et al. 2022, "Dynamic World, Near real-time global 10 m land
 use land cover mapping", Scientific Data 9:251, figure 2. It is written from that description and the released
 model, in which the norms after convolutions are folded into them, so that there are none here.
+
+`measure_context` finds how far around a pixel such a network looks.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ from geores.errors import UsageError
 from geores.extras import import_extra
 from geores.models.registry import register
 
-__all__ = ['DynamicWorldNetwork', 'EncoderDecoder']
+__all__ = ['DynamicWorldNetwork', 'EncoderDecoder', 'measure_context']
 
 _DECODERS = {'unet': 'Unet', 'fpn': 'FPN', 'deeplabv3plus': 'DeepLabV3Plus'}
 # A card is data from elsewhere: other names and arguments could make timm read a file or the network.
@@ -186,3 +188,42 @@ def _pointwise(in_chans: int, channels: int) -> tuple[nn.Module, nn.Module]:
 
 def _depthwise(channels: int) -> tuple[nn.Module, nn.Module]:
     return nn.Conv2d(channels, channels, 3, padding=1, groups=channels), nn.Mish()
+
+
+def measure_context(network: nn.Module, bands: int, alignment: int, size: int) -> int | None:
+    """Measure the margin around a pixel that its logits depend on.
+
+    The gradient of a pixel's logits is 0 at all pixels that they do not depend on. It is taken at every
+    offset of a pixel within the alignment, since pooling makes the margin differ between offsets.
+
+    Args:
+        network: that takes (1, bands, size, size); measured in evaluation mode, and left in its own mode.
+        bands: number of bands.
+        alignment: of the network's windows, in pixels.
+        size: height and width to measure on, a multiple of the alignment.
+
+    Returns:
+        The margin in pixels; None where it reaches the edge of the window, so that it may be larger.
+    """
+    mode = network.training
+    network.eval()
+    middle = size // 2 // alignment * alignment
+    reach = 0
+    generator = torch.Generator().manual_seed(0)
+    try:
+        for place in range(middle, middle + alignment):
+            images = torch.randn(1, bands, size, size, generator=generator).requires_grad_()
+            with torch.enable_grad():
+                logits: Tensor = network(images)
+                (gradient,) = torch.autograd.grad(logits[0, :, place, place].sum(), images)
+            touched = gradient[0].abs().amax(0) > 0
+            for line in (touched.any(0), touched.any(1)):
+                places = line.nonzero().flatten()
+                if not len(places):
+                    continue
+                if places[0] == 0 or places[-1] == size - 1:
+                    return None
+                reach = max(reach, place - int(places[0]), int(places[-1]) - place)
+    finally:
+        network.train(mode)
+    return reach

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from geores.errors import DatasetError, OutputError
-from geores.io.listing import visible_files
+from geores.io.tables import visible_files
 from geores.io.whole_files import whole_files
 
 __all__ = ['Official', 'answer_record', 'image_record', 'question_record', 'read_official', 'write_official']

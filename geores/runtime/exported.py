@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from geores.errors import GeoresError
 from geores.extras import import_extra
 from geores.runtime.base import Precision, one_thread_each
+from geores.runtime.eager import fold_batch_norms
 from geores.runtime.onnx import OnnxNetwork, OnnxRuntime
-from geores.runtime.rewriting import fold_batch_norms
 
 __all__ = [
     'OpenVinoRuntime',

@@ -217,7 +217,9 @@ def _of_sensor(
         return _Meaning(note=note)
     warning = None
     if level == 'L1':
-        warning = "reflectance is not corrected for the sun's height: its metadata (MTL.txt) are not beside it"
+        warning = (
+            "reflectance is not corrected for the sun's height: its metadata (MTL.txt) are not beside it"
+        )
     return _Meaning(
         *known, 'reflectance', warning, f'scale {known[0]:g} and offset {known[1]:g} of {sensor.name}'
     )

@@ -13,16 +13,7 @@ import numpy as np
 
 from geores.scenes.bands import SENTINEL1_BANDS, WAVELENGTHS, Spelling, spell
 from geores.scenes.product import Product, product_of_text
-from geores.scenes.sensors import (
-    HLS_L30,
-    HLS_S30,
-    NAIP,
-    PLANETSCOPE,
-    SENSORS,
-    SENTINEL1,
-    SENTINEL2,
-    landsat,
-)
+from geores.scenes.sensors import HLS_L30, HLS_S30, NAIP, PLANETSCOPE, SENSORS, SENTINEL1, SENTINEL2, landsat
 
 __all__ = ['ASK', 'DISPLAY', 'Clues', 'Sign', 'names_by_wavelength', 'stated_signs', 'told_product']
 

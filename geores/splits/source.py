@@ -1,6 +1,10 @@
-"""Read georeferenced rows to split or audit: vector files, tables, reBEN metadata, folders of rasters."""
+"""Read georeferenced rows to split or audit, and group their images that are near duplicates.
+
+Rows come from vector files, tables, reBEN metadata and folders of rasters.
+"""
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +14,9 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
-from geores.errors import DatasetError, SceneError
-from geores.io.listing import visible_files
-from geores.io.tables import read_text_table
-from geores.splits.buffer import Lonlat, local_crs, lonlat
+from geores.errors import DatasetError, ReadError, SceneError
+from geores.io.tables import read_text_table, visible_files
+from geores.splits.buffer import Lonlat, local_crs, lonlat, near_duplicates
 from geores.splits.files import id_column
 from geores.splits.reben import is_patch_id
 
@@ -21,7 +24,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from geopandas import GeoDataFrame
 
-__all__ = ['RASTERS', 'Source', 'footprints_of', 'raster_files', 'read_rasters', 'read_source']
+__all__ = [
+    'RASTERS',
+    'Source',
+    'footprints_of',
+    'group_images',
+    'raster_files',
+    'read_rasters',
+    'read_source',
+]
 
 RASTERS = {'.tif', '.tiff', '.jp2', '.png', '.jpg', '.jpeg'}
 
@@ -192,7 +203,7 @@ def _placed(source: Source) -> Source:
 
 def _reben(source: Source) -> Source:
     """Locate reBEN patches by their ids: the square in its UTM zone, then longitude and latitude."""
-    from geores.bigearthnet.footprints import patch_table
+    from geores.bigearthnet.patch_id import patch_table
 
     table = patch_table(source.frame['patch_id'])
     squares = table[['epsg', 'left', 'bottom', 'right', 'top']].to_numpy(np.float64)
@@ -253,3 +264,57 @@ def _squares(squares: NDArray[np.float64], crs: CRS) -> NDArray[np.object_]:
         placed[rows] = np.stack(change.transform(corners[rows, :, 0], corners[rows, :, 1]), axis=-1)
     shapes: NDArray[np.object_] = shapely.polygons(placed)
     return shapes
+
+
+SIDE = 128
+"""Largest side to which images are read, in pixels."""
+
+
+def group_images(
+    folder: Path,
+    ids: Sequence[str],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[int, int]:
+    """Group the images of rows that are near duplicates.
+
+    Args:
+        folder: folder of the images, searched recursively; an image belongs to the id that is its path in the
+            folder, with or without its ending, or its name.
+        ids: ids of the rows.
+        progress: called with the number of images just read and the total.
+
+    Returns:
+        Place of each row that has an image -> number of its group.
+
+    Raises:
+        DatasetError: if there is no such folder, or no image belongs to a row.
+        ReadError: if an image cannot be read.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f'{folder}: no such folder of images')
+    known: dict[str, Path] = {}
+    for path in raster_files(folder):
+        inside = path.relative_to(folder)
+        for name in (path.stem, path.name, str(inside), str(inside.with_suffix(''))):
+            known.setdefault(name, path)
+    used = [row for row, one in enumerate(ids) if one in known]
+    if not used:
+        raise DatasetError(f'{folder}: no image is named after an id, such as {ids[0]!r}')
+    groups = near_duplicates(_images([known[ids[row]] for row in used], progress))
+    return dict(zip(used, groups.tolist(), strict=True))
+
+
+def _images(paths: list[Path], progress: Callable[[int, int], None]) -> Iterator[NDArray[np.generic]]:
+    from rasterio.errors import RasterioError
+
+    from geores.scenes.gdal import gdal_env, open_raster
+
+    for path in paths:
+        try:
+            with gdal_env(), open_raster(path) as file:
+                height, width = (min(max(side, 32), SIDE) for side in file.shape)
+                pixels = file.read(out_shape=(file.count, height, width))
+        except (RasterioError, SceneError) as error:
+            raise ReadError(f'{path} cannot be read: {" ".join(str(error).split())}') from error
+        progress(1, len(paths))
+        yield pixels

@@ -29,9 +29,8 @@ from geores.splits.blocks import check_block_crs, squares
 from geores.splits.buffer import apply_buffer, check_buffer, drop_copies, spacing
 from geores.splits.files import check_format, write_frame
 from geores.splits.geographic import geographic_split, regions_of
-from geores.splits.images import group_images
 from geores.splits.reben import reben_split
-from geores.splits.source import Source, footprints_of
+from geores.splits.source import Source, footprints_of, group_images
 from geores.splits.stratified import LabelMatrix, digest, label_matrix
 
 if TYPE_CHECKING:
