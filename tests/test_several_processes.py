@@ -72,7 +72,8 @@ def test_a_twin_trains_in_two_processes_and_all_questions_count_once(tmp_path):
     assert two['questions'] == one['questions']
     assert 0 < two['steps'] < one['steps']
     # Nothing is learnt at a rate of 0, so that the figures of validation have to be the same.
-    for name in one.keys() - {'train/loss', 'steps'}:
+    # The loss is a mean of batches, of which one process has fewer and larger ones.
+    for name in one.keys() - {'train/loss', 'val/loss', 'steps'}:
         assert two[name] == pytest.approx(one[name], abs=1e-5), name
 
 
