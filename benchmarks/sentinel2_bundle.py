@@ -3,10 +3,10 @@
     python benchmarks/sentinel2_bundle.py --before runs/eurosat --after runs/sentinel2 --splits folds \\
         --eurosat eurosat10 --patches s2-l2a --doubted doubted.txt --out sentinel2
 
-Fine-tuning on few patches forgets some of EuroSAT; a mean of the weights of both ends (Wortsman et al. 2022,
-"robust fine-tuning") keeps more of it. Folds are measured by the same mean of their own weights, each on its
-patches and on its fifth of EuroSAT's validation blocks, which also give the temperature; the test blocks are
-measured by the bundle.
+Fine-tuning on few patches forgets some of EuroSAT; a mean of the weights of both ends (Wortsman et al.
+2022, "robust fine-tuning") keeps more of it. Folds are measured by the same mean of their own weights,
+each on its patches and on its fifth of EuroSAT's validation blocks, which also give the temperature; the
+test blocks by the bundle.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> None:
     )
     for name in ('before', 'after', 'splits', 'eurosat', 'patches', 'doubted', 'out'):
         parser.add_argument(f'--{name}', type=Path, required=True)
-    parser.add_argument('--share', type=float, default=0.85, help='of the weights after the patches')
+    parser.add_argument('--share', type=float, default=0.9, help='of the weights after the patches')
     parser.add_argument('--description', default='')
     args = parser.parse_args()
     before = geores.load_model(args.before)
