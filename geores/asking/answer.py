@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import numpy as np
-from numpy.typing import NDArray
 
-from geores.asking.combine import SceneEstimate
+from geores.asking.combine import SceneEstimate, TileEvidence
 from geores.asking.map_source import MapEvidence
 from geores.asking.predictions import TilePredictions
 from geores.asking.understand import Understood
@@ -27,12 +26,11 @@ from geores.questions.forms import Form, Presence
 from geores.scenes import Scene
 
 if TYPE_CHECKING:
-    from geores.classification.scored import Scored
+    pass
 
 __all__ = [
     'AERIAL',
     'SceneAnswer',
-    'TileEvidence',
     'answer_by_labels',
     'choose_label_card',
     'evidence_columns',
@@ -40,39 +38,6 @@ __all__ = [
 ]
 
 UNITS = {'count': 'objects', 'area': 'm2'}
-
-
-@dataclass(frozen=True)
-class TileEvidence:
-    """The tiles that an answer rests on, and what the model predicted for them.
-
-    Attributes:
-        scored: the scene with its tiles, grid and quicklook.
-        labels: answers that the model can give for a tile.
-        predictions: predictions for every tile; one per side of a comparison, otherwise a single one.
-        estimate: the answer about the whole scene that was computed from the predictions.
-        top_k: maximum number of tiles that count as evidence; None keeps all that support the answer.
-    """
-
-    scored: 'Scored'
-    labels: tuple[str, ...]
-    predictions: tuple[TilePredictions, ...]
-    estimate: SceneEstimate
-    top_k: int | None = None
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """Evidence mask, (T,): the tiles that support the answer, limited to the strongest `top_k`."""
-        supports = self.estimate.supports
-        if self.top_k is None or supports.sum() <= self.top_k:
-            return supports
-        strength = np.nan_to_num(self.estimate.strength)
-        if self.estimate.answer == 'no':  # the strongest evidence is the tile least likely to show the thing
-            strength = 1 - strength
-        strength = np.where(supports, strength, -1.0)
-        chosen = np.zeros(len(supports), bool)
-        chosen[np.argsort(-strength, kind='stable')[: self.top_k]] = True
-        return chosen
 
 
 @dataclass(frozen=True)
@@ -156,7 +121,7 @@ class SceneAnswer:
     def _repr_html_(self) -> str:
         from html import escape
 
-        from geores.asking.evidence_maps import EvidenceMaps
+        from geores.asking.evidence_maps import EvidenceMaps  # which takes matplotlib
 
         notes = ''.join(f'<li>{escape(note)}</li>' for note in self.notes)
         picture = ''

@@ -11,7 +11,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from geores.asking.answer import SceneAnswer, TileEvidence
+from geores.asking.answer import SceneAnswer
+from geores.asking.combine import TileEvidence
 from geores.asking.files import answered_before, check_answers_writable, write_answers
 from geores.asking.sources import QASession, Sources
 from geores.asking.understand import clean_question, understand

@@ -28,12 +28,14 @@ from scipy import ndimage
 from scipy.special import log_ndtr, ndtri
 
 from geores.asking.predictions import LEVEL, Bins, Floats, TileAreas, TilePredictions
+from geores.classification.scored import Scored
 
 __all__ = [
     'CORRELATION',
     'LONG',
     'TOUCHED',
     'SceneEstimate',
+    'TileEvidence',
     'any_of',
     'area',
     'compare_counts',
@@ -341,3 +343,36 @@ def draw_numbers(upto: Floats, bins: Bins, level: Floats) -> Floats:
 def _strata(count: int) -> NDArray[np.float64]:
     """Midpoints of `count` equal parts of the interval 0 to 1."""
     return (np.arange(count) + 0.5) / count
+
+
+@dataclass(frozen=True)
+class TileEvidence:
+    """The tiles that an answer rests on, and what the model predicted for them.
+
+    Attributes:
+        scored: the scene with its tiles, grid and quicklook.
+        labels: answers that the model can give for a tile.
+        predictions: predictions for every tile; one per side of a comparison, otherwise a single one.
+        estimate: the answer about the whole scene that was computed from the predictions.
+        top_k: maximum number of tiles that count as evidence; None keeps all that support the answer.
+    """
+
+    scored: Scored
+    labels: tuple[str, ...]
+    predictions: tuple[TilePredictions, ...]
+    estimate: SceneEstimate
+    top_k: int | None = None
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Evidence mask, (T,): the tiles that support the answer, limited to the strongest `top_k`."""
+        supports = self.estimate.supports
+        if self.top_k is None or supports.sum() <= self.top_k:
+            return supports
+        strength = np.nan_to_num(self.estimate.strength)
+        if self.estimate.answer == 'no':  # the strongest evidence is the tile least likely to show the thing
+            strength = 1 - strength
+        strength = np.where(supports, strength, -1.0)
+        chosen = np.zeros(len(supports), bool)
+        chosen[np.argsort(-strength, kind='stable')[: self.top_k]] = True
+        return chosen

@@ -2,7 +2,7 @@
 
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib import colormaps
@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 
-from geores.asking.answer import SceneAnswer, TileEvidence
 from geores.asking.class_map import ClassMap
+from geores.asking.combine import TileEvidence
 from geores.asking.map_source import MapEvidence
 from geores.asking.understand import how_sure
 from geores.cartography.sheet import draw_scale_bar, stretched_picture
@@ -44,13 +44,41 @@ NUMBERED = 9
 """Most areas whose rank is written on a map: more could not be read."""
 
 
+class Answered(Protocol):
+    """What a picture says of an answer: `geores.asking.answer.SceneAnswer` is one."""
+
+    @property
+    def question(self) -> str:
+        """The question, word for word."""
+
+    @property
+    def understood_as(self) -> str | None:
+        """The wording that was answered, where the question itself could not be parsed."""
+
+    @property
+    def question_type(self) -> str | None:
+        """What kind of question it is."""
+
+    @property
+    def answer(self) -> str | None:
+        """The best guess."""
+
+    @property
+    def text(self) -> str:
+        """The answer as a sentence."""
+
+    @property
+    def probability(self) -> float | None:
+        """Probability that the answer is right."""
+
+
 class EvidenceMaps:
     """Draws maps of any number of answers; the common parts are drawn once per scene."""
 
     def __init__(self) -> None:
         self._sheets: dict[int, tuple[object, _TileSheet | _AreaSheet]] = {}
 
-    def write(self, answer: SceneAnswer, basis: TileEvidence | MapEvidence, path: Path) -> None:
+    def write(self, answer: Answered, basis: TileEvidence | MapEvidence, path: Path) -> None:
         """Draw the scene beside what the answer rests on: tinted tiles, or the areas of a map.
 
         Args:
@@ -95,9 +123,7 @@ class _Sheet:
         font = findfont('DejaVu Sans')
         self.fonts = [ImageFont.truetype(font, round(size * DPI / 72)) for size in (10, 8)]
 
-    def painted(
-        self, panel: NDArray[np.uint8], answer: SceneAnswer
-    ) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    def painted(self, panel: NDArray[np.uint8], answer: Answered) -> tuple[Image.Image, ImageDraw.ImageDraw]:
         """The sheet with its second panel and the question and answer above."""
         pixels = self.bare.copy()
         (left, top), (height, width) = self.corner, self.below.shape[:2]
@@ -137,7 +163,7 @@ class _AreaSheet(_Sheet):
         rows, cols = (np.arange(tall) * height // tall, np.arange(wide) * width // wide)
         self.places = np.ix_(rows, cols)
 
-    def write(self, answer: SceneAnswer, basis: MapEvidence, path: Path) -> None:
+    def write(self, answer: Answered, basis: MapEvidence, path: Path) -> None:
         """Draw the areas that an answer rests on, with the ranks of the largest."""
         panel, names = self.below.copy(), []
         tall, wide = panel.shape[:2]
@@ -211,7 +237,7 @@ class _TileSheet(_Sheet):
         )
         self.places = np.ix_(np.minimum(y, tiling.shape[0] - 1), np.minimum(x, tiling.shape[1] - 1))
 
-    def write(self, answer: SceneAnswer, basis: TileEvidence, path: Path) -> None:
+    def write(self, answer: Answered, basis: TileEvidence, path: Path) -> None:
         """Draw the tiles that an answer rests on."""
         image, draw = self.painted(self._tinted(basis.estimate.strength), answer)
         self._outline(draw, basis.mask)
@@ -282,7 +308,7 @@ def _panels(width: int, height: int) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _title(answer: SceneAnswer) -> str:
+def _title(answer: Answered) -> str:
     asked = answer.question if answer.understood_as is None else answer.understood_as
     said = answer.text if len(answer.text) <= 150 or answer.answer is None else answer.answer
     answered = f'{said}{how_sure(answer.probability)}'

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from geores.asking.answer import SceneAnswer, TileEvidence, evidence_columns
+from geores.asking.answer import SceneAnswer, evidence_columns
+from geores.asking.combine import TileEvidence
 from geores.asking.evidence_maps import EvidenceMaps
 from geores.asking.map_source import MapEvidence, write_areas
 from geores.classification.scored import Scored

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from geores.asking.answer import UNITS, SceneAnswer, TileEvidence
+from geores.asking.answer import UNITS, SceneAnswer
 from geores.asking.area_estimator import AreaEstimator
 from geores.asking.combine import (
     LONG,
     TOUCHED,
     SceneEstimate,
+    TileEvidence,
     area,
     compare_counts,
     count,
