@@ -1,12 +1,13 @@
-"""The shipped bundle `sentinel2`: the mean of the network before and after the patches, with its figures.
+"""The shipped bundle `sentinel2`: the mean of networks before and after the patches, with its figures.
 
     python benchmarks/sentinel2_bundle.py --before runs/eurosat --after runs/sentinel2 --splits folds \\
         --eurosat eurosat10 --patches s2-l2a --doubted doubted.txt --out sentinel2
 
 Fine-tuning on few patches forgets some of EuroSAT; a mean of the weights of both ends (Wortsman et al.
-2022, "robust fine-tuning") keeps more of it. Folds are measured by the same mean of their own weights,
-each on its patches and on its fifth of EuroSAT's validation blocks, which also give the temperature; the
-test blocks by the bundle.
+2022, "robust fine-tuning") keeps more of it. The bundle is the mean of the five folds' networks, so that
+it has learnt from all patches, and of the network before them. Folds are measured by the same mean of
+their own weights, each on its patches and on its fifth of EuroSAT's validation blocks, which also give
+the temperature; the test blocks by the bundle.
 """
 
 import argparse
@@ -23,21 +24,23 @@ from geores.metrics.crossval import Scores, calibration_errors, cross_validated,
 from geores.splits import read_split
 
 
-def mean_of(before: geores.Model, after: geores.Model, share: float) -> geores.Model:
-    """The second model with weights that lie between the two.
+def mean_of(before: geores.Model, after: list[geores.Model], share: float) -> geores.Model:
+    """A model whose weights lie between those of one and the mean of others.
 
     Args:
         before: of the same architecture and normalisation.
-        after: gives the card.
-        share: part of the second's weights.
+        after: the others; the first gives the card.
+        share: part of the others' weights.
     """
-    first, state = before.network.state_dict(), after.network.state_dict()
+    first, states = before.network.state_dict(), [model.network.state_dict() for model in after]
     mixed = {
-        name: torch.lerp(first[name].float(), one.float(), share) if one.is_floating_point() else one
-        for name, one in state.items()
+        name: torch.lerp(first[name], torch.stack([state[name] for state in states]).mean(0), share)
+        if one.is_floating_point()
+        else states[0][name]
+        for name, one in first.items()
     }
-    after.network.load_state_dict(mixed)
-    return after
+    after[0].network.load_state_dict(mixed)
+    return after[0]
 
 
 def answer(model: geores.Model, data: GeoTIFFPatches, rows: list[int]) -> Scores:
@@ -72,7 +75,7 @@ def main() -> None:
     folds, kept = [], []
     for number in range(1, 6):
         parts = read_split(args.splits / f'fold{number}.csv').parts
-        model = mean_of(before, geores.load_model(args.after / f'fold{number}'), args.share)
+        model = mean_of(before, [geores.load_model(args.after / f'fold{number}')], args.share)
         own = [index for index, one in enumerate(patches.ids) if parts[one] == 'validation']
         fifth = [index for index, one in enumerate(eurosat.ids) if parts[one] == 'validation'][
             number - 1 :: 5
@@ -90,8 +93,9 @@ def main() -> None:
         temperature,
         f'the same on {sum(len(one.target) for one in kept)} labels that other models do not doubt',
     )
-    model = mean_of(before, geores.load_model(args.after / 'all'), args.share)
-    parts = read_split(args.splits / 'all.csv').parts
+    every = [geores.load_model(args.after / f'fold{number}') for number in range(1, 6)]
+    model = mean_of(before, every, args.share)
+    parts = read_split(args.splits / 'fold1.csv').parts
     rows = [index for index, one in enumerate(eurosat.ids) if parts[one] == 'test']
     tested = answer(model, eurosat, rows)
     metrics['eurosat10, test blocks'] = figures(
