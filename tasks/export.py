@@ -226,11 +226,12 @@ class ExportBundle(Callback):
         ]
         temperature = None if multi else temperature_of(scores)
         metrics = _measure(scores, thresholds, temperature, chosen)
+        measured_on = f'{len(scores.values)} validation images, which also chose the temperature'
         return Evidence(
             thresholds,
             metrics,
             trainer.datamodule.split.id,  # type: ignore[attr-defined]
-            None if temperature is None else calibration_of([scores], [temperature], temperature),
+            None if temperature is None else calibration_of([scores], [temperature], temperature, measured_on),
             fbeta(scores.right_and_wrong(thresholds)),
         )
 

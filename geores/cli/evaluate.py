@@ -195,7 +195,7 @@ def evaluate(
             [model, *folders],
             {name: value for name, value in given.items() if value},
             {
-                'split': split,
+                'split': split or 'all',
                 'train': train or None,
                 'variant': variant,
                 'bootstrap': bootstrap,

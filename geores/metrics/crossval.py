@@ -245,7 +245,7 @@ class Evidence(NamedTuple):
     thresholds: Tensor | None
     metrics: dict[str, dict[str, Any]]
     split_id: str
-    calibration: Mapping[str, float] | None = None
+    calibration: Mapping[str, Any] | None = None
     f1: Tensor | None = None
 
 
@@ -278,7 +278,9 @@ def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
     f1 = fbeta(Counts(*(torch.stack(parts).sum(0) for parts in zip(*counts, strict=True))))
     if multi:
         return Evidence(_tuned(folds), metrics, split_id, None, f1)
-    calibration = calibration_of(folds, temperatures, temperature_of(joined(folds)))
+    total = sum(len(fold.values) for fold in folds)
+    said = f'{len(folds)} folds of {total} images, each calibrated by the others'
+    calibration = calibration_of(folds, temperatures, temperature_of(joined(folds)), said)
     return Evidence(None, metrics, split_id, calibration, f1)
 
 
@@ -306,18 +308,24 @@ def temperature_of(scores: Scores) -> float:
 
 
 def calibration_of(
-    parts: Sequence[Scores], temperatures: Sequence[float], temperature: float
-) -> dict[str, float]:
+    parts: Sequence[Scores], temperatures: Sequence[float], temperature: float, measured_on: str
+) -> dict[str, Any]:
     """The calibration of a card: its temperature, and the errors without and with calibration.
 
     Args:
         parts: single-label scores.
         temperatures: the temperature by which each part was calibrated.
         temperature: that of the card.
+        measured_on: what the scores are of, in words.
     """
     errors = calibration_errors(parts, temperatures)
     before, after = errors['ece_uncalibrated'], errors['ece']
-    return {'temperature': temperature, 'ece_before': before, 'ece_after': after}
+    return {
+        'temperature': temperature,
+        'ece_before': before,
+        'ece_after': after,
+        'measured_on': measured_on,
+    }
 
 
 def calibration_errors(parts: Sequence[Scores], temperatures: Sequence[float]) -> dict[str, float]:
