@@ -226,12 +226,15 @@ class ExportBundle(Callback):
         ]
         temperature = None if multi else temperature_of(scores)
         metrics = _measure(scores, thresholds, temperature, chosen)
-        measured_on = f'{len(scores.values)} validation images, which also chose the temperature'
+        calibration = None
+        if temperature is not None:
+            measured_on = f'{len(scores.values)} validation images, which also chose the temperature'
+            calibration = calibration_of([scores], [temperature], temperature, measured_on)
         return Evidence(
             thresholds,
             metrics,
             trainer.datamodule.split.id,  # type: ignore[attr-defined]
-            None if temperature is None else calibration_of([scores], [temperature], temperature, measured_on),
+            calibration,
             fbeta(scores.right_and_wrong(thresholds)),
         )
 

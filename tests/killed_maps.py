@@ -7,6 +7,7 @@ with other labels; after every kill all files of a map are of one run, or the ma
 import os
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -46,9 +47,12 @@ def main():
     folder, kills = Path(sys.argv[1]), int(sys.argv[2])
     path, values = folder / 'a_classes.tif', class_array()
     draw = np.random.default_rng(0)
-    start = time.perf_counter()
-    write_classes(path, blocks(values), grid(values.shape), Legend.of(labels_of(0)), {'turn': 0})
-    took = time.perf_counter() - start  # machines differ, and one may be busy
+    with tempfile.TemporaryDirectory() as other:  # machines differ, and one may be busy
+        start = time.perf_counter()
+        write_classes(
+            Path(other) / path.name, blocks(values), grid(values.shape), Legend.of(labels_of(0)), {'turn': 0}
+        )
+        took = time.perf_counter() - start
     found = []
     for _ in range(kills):
         child = os.fork()

@@ -1,9 +1,11 @@
 """Small rasters and Sentinel-2 products that the tests of scenes write for themselves."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import from_origin
 
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
@@ -29,12 +31,14 @@ def write_tiff(path, values, *, crs='EPSG:32633', resolution=10.0, descriptions=
         'transform': from_origin(300000, 5800000, resolution, resolution) if crs else None,
     } | options
     path.parent.mkdir(parents=True, exist_ok=True)
-    with rasterio.open(
-        path, 'w', count=count, height=height, width=width, dtype=values.dtype, **profile
-    ) as dataset:
-        dataset.write(values)
-        if descriptions:
-            dataset.descriptions = descriptions
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', NotGeoreferencedWarning)  # as some of them are meant to be
+        with rasterio.open(
+            path, 'w', count=count, height=height, width=width, dtype=values.dtype, **profile
+        ) as dataset:
+            dataset.write(values)
+            if descriptions:
+                dataset.descriptions = descriptions
     return path
 
 

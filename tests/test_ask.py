@@ -326,7 +326,7 @@ def test_the_model_follows_from_the_pixel_size(oracle, scene, tmp_path):
     with pytest.raises(ModelNotFoundError, match='no VQA model'):
         choose_vqa(place, [label])
     grey = open_scene(write_scene(tmp_path / 'grey.tif', bands=('B08',)))
-    with pytest.raises(BandError, match='oracle needs red, green, blue'):
+    with pytest.raises(BandError, match='oracle lacks red, green, blue'):
         choose_vqa(grey, [coarse])
 
 

@@ -86,7 +86,7 @@ def test_add_a_task(tmp_path):
     tiles = gpd.read_parquet(next((tmp_path / 'again').glob('*_tiles.parquet')))
     assert tiles['built-up share'].between(0, 1).all()
     assert '3 passed' in reader.said['pytest -q test_builtup.py'].stdout
-    assert 'builtup 0.1' in reader.said['geores models'].stdout
+    assert 'builtup 0.1' in reader.said['geores models built-up'].stdout
     assert 'BuiltUpShare' in reader.said['geores train --list'].stdout
     train = reader.said['geores train --config builtup.yaml --trainer.max_epochs 2']
     assert [line.split()[1] for line in train.stderr.splitlines() if line.startswith('epoch')] == [

@@ -128,6 +128,7 @@ def test_three_lines_of_python(place, bundle, tmp_path):
         result.save(tmp_path / 'my-bundle')
     result.save(tmp_path / 'my-bundle', overwrite=True)
     (tmp_path / 'other').mkdir()
+    (tmp_path / 'other' / 'thesis.txt').write_text('mine')
     with pytest.raises(OutputError, match='no bundle'):
         result.save(tmp_path / 'other', overwrite=True)
 

@@ -182,7 +182,7 @@ def test_what_stands_is_not_overwritten(table, tmp_path):
     questions_from_labels(table, out, LabelOptions(seed=1), overwrite=True)
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine' / 'thesis.txt').write_text('mine')
-    with pytest.raises(OutputError, match='not replaced'):
+    with pytest.raises(OutputError, match='nothing else is replaced'):
         questions_from_labels(table, tmp_path / 'mine', overwrite=True)
     (tmp_path / 'file').write_text('')
     with pytest.raises(OutputError):

@@ -295,7 +295,7 @@ def test_files_that_cannot_be_used(scene, tmp_path):
     with pytest.raises(DatasetError, match='cannot be read'):
         tiles(scene, tmp_path / 'text.gpkg')
     (tmp_path / 'table.csv').write_text('kind\nlake\n')
-    with pytest.raises(DatasetError, match='no geometries'):
+    with pytest.raises(DatasetError, match='is no GeoPackage'):
         tiles(scene, tmp_path / 'table.csv')
 
 

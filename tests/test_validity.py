@@ -122,8 +122,8 @@ def test_a_border_over_several_files_and_in_arrays(tmp_path):
         dims=('band', 'y', 'x'),
         coords={
             'band': ['red', 'green', 'blue'],
-            'y': 5e6 - 3.0 * np.arange(128),
-            'x': 5e5 + 3.0 * np.arange(128),
+            'y': 5e6 - 2.0 * np.arange(128),
+            'x': 5e5 + 2.0 * np.arange(128),
         },
     ).rio.write_crs(32633)
     several = array.to_dataset('band')

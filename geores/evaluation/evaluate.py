@@ -61,7 +61,7 @@ class Evaluator:
         bands: Sequence[str] | None = None,
         sensor: str | None = None,
         offset: str | float = 'auto',
-        split: Part = 'all',
+        split: Part | None = None,
         label_map: Mapping[str, str] | None = None,
         ignore_unknown: bool = False,
         batch_size: int = 32,
@@ -83,7 +83,8 @@ class Evaluator:
             bands: names of the bands in the order of the files, where GeoTIFFs do not describe them.
             sensor: which sensor scenes are of, where that is not to be decided: see `geores.open_scene`.
             offset: what is to be added to Sentinel-2's digital numbers: see `geores.open_scene`.
-            split: 'val' or 'train' takes that part of the split on the model's card, where the data is
+            split: None takes 'val' of a fine-tuned bundle on the scenes that it was tuned on, else 'all';
+                'val' or 'train' takes that part of the split on the model's card, where the data is
                 what was split there; of BigEarthNet, 'train', 'val' and 'test' are the official parts.
             label_map: label of the data -> label of the model, where they differ.
             ignore_unknown: leave out what the model does not know, which else is an error.

@@ -228,6 +228,8 @@ def _check_overview_file(dataset: rasterio.DatasetReader, path: str) -> None:
     if not named:
         return
     folder = os.path.dirname(os.path.abspath(path))
+    if named.startswith(':::BASE:::'):  # GDAL's word for the folder of the file itself
+        named = os.path.join(folder, named.removeprefix(':::BASE:::'))
     if is_remote(path) or named.startswith('/vsi') or os.path.dirname(os.path.abspath(named)) != folder:
         raise SceneError(
             f'{path}: its metadata (or {os.path.basename(path)}.aux.xml) name overviews elsewhere, {named}; '

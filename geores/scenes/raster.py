@@ -126,8 +126,8 @@ class FileRaster:
         border: float | None = None,
         header: Header | None = None,
     ) -> None:
-        self._state = None if is_remote(path) else _file_state(path)
         self.header = header or read_header(path)
+        self._state = None if is_remote(path) else _file_state(path)
         self.path = without_secrets(path)
         self._address = path
         self.geobox = self.header.geobox
