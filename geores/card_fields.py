@@ -164,6 +164,8 @@ def _plain(value: object) -> dict[str, Any]:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
         raise ValueError('has to hold plain JSON values, without NaN') from None
+    except RecursionError:
+        raise ValueError('is nested too deeply') from None
     return _mapping(value)
 
 
