@@ -132,7 +132,9 @@ def find_encoder(folder: Path, name: str, sha256: str) -> Model:
     for place, found in hashes.items():
         if found == sha256:
             if cards[place].task == 'vqa':  # it would ask for an encoder in its turn
-                raise BundleError(f'its encoder is {place}, which answers questions itself: name another bundle')
+                raise BundleError(
+                    f'its encoder is {place}, which answers questions itself: name another bundle'
+                )
             return load_model(place)
     wanted = f'the bundle {name!r} of SHA-256 {sha256[:12]}'
     for place, found in hashes.items():

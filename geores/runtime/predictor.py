@@ -140,7 +140,9 @@ class Predictor:
         if not torch.isfinite(answers).all() and self.precision != 'fp32':
             answers = self.model.activate(self._exact(images))
         if not torch.isfinite(answers).all():
-            raise GeoresError(f'model {self.model.name!r} answers with NaN or infinite numbers: its weights are damaged, or its card does not fit them')
+            raise GeoresError(
+                f'model {self.model.name!r} answers with NaN or infinite numbers: are its weights damaged?'
+            )
         return answers
 
     @cached_property

@@ -29,8 +29,8 @@ class _Place(NamedTuple):
 class BlockSums:
     """Compares the checksums of a GeoTIFF's blocks, each once; safe for many threads.
 
-    Of a compression without checksum (none, LZW, ZSTD, JPEG, WebP, LZMA as GDAL writes it) nothing is compared,
-    nor of overviews and masks.
+    Of a compression without checksum (none, LZW, ZSTD, JPEG, WebP, LZMA as GDAL writes it) nothing is
+    compared, nor of overviews and masks.
 
     Args:
         path: a local file.
@@ -55,7 +55,7 @@ class BlockSums:
         if dataset.driver != 'GTiff' or structure.get('COMPRESSION') not in _CHECKED:
             return
         shared = structure.get('INTERLEAVE') == 'PIXEL'
-        places = list(self._places(dataset, indexes[:1] if shared else indexes, window))
+        places = list(self._places(dataset, [1] if shared else indexes, window))
         if not places:
             return
         height, width = dataset.block_shapes[0]
@@ -100,6 +100,8 @@ def _check_deflated(data: bytes, place: _Place, most: int) -> None:
         raise OSError(f'the block at byte {place.offset:,} has changed: {reason}') from None
     if not decoder.eof:
         raise OSError(f'the block at byte {place.offset:,} has changed: it does not end where it should')
+
+
 def held_pixels(dataset: DatasetReader, index: int, window: Window, values: np.ndarray) -> np.ndarray | None:
     """Find the pixels of a GeoTIFF's band that are in the file; GDAL reads zeros for all others.
 
