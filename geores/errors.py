@@ -79,8 +79,8 @@ class WriteError(GeoresError, OSError):
     """Results could not be written, as on a full disk."""
 
 
-# Control characters of ASCII and of Latin-1 but for the end of a line and the tab; marks that turn the direction
-# of writing, so that a name reads as another; ends of lines of Unicode; halves of characters.
+# Control characters of ASCII and of Latin-1 but for the end of a line and the tab; marks that turn the
+# direction of writing, so that a name reads as another; ends of lines of Unicode; halves of characters.
 _STEERING: Final = re.compile(
     '[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'
 )

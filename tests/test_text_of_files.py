@@ -76,13 +76,13 @@ def test_a_terminal_gets_colours_alone(monkeypatch):
     {'description': '\x9b2J'},
     {'licence': 'x\u202e'},
 ])  # fmt: skip
-def test_a_card_holds_no_control_characters(bundle, change):
+def test_a_card_holds_no_control_characters(bundle, tmp_path, change):
     from geores.card import ModelCard
 
     card = json.loads((bundle / 'card.json').read_text())
-    (bundle / 'card.json').write_text(json.dumps(card | change))
+    (tmp_path / 'card.json').write_text(json.dumps(card | change))
     with pytest.raises(BundleError, match='control characters') as raised:
-        ModelCard.load(bundle / 'card.json')
+        ModelCard.load(tmp_path / 'card.json')
     assert str(raised.value).isprintable()
 
 

@@ -217,7 +217,7 @@ _GUARDED = re.compile(r"'(?='*[=+\-@\t\r])")
 
 
 def csv_cell(value: object) -> object:
-    """Guard a text that a spreadsheet would take for a formula by an apostrophe, and escape control characters.
+    """Guard a text that a spreadsheet would take for a formula by an apostrophe; escape control characters.
 
     `read_text_table` takes the apostrophe off again. Numbers stay.
 
@@ -234,9 +234,13 @@ def csv_cell(value: object) -> object:
 
 def csv_frame(frame: 'pd.DataFrame') -> 'pd.DataFrame':
     """Guard all texts of a table that goes into a CSV file, those of its index and headings too."""
-    texts = [name for name in frame.columns if frame[name].dtype == object]
+    texts = [name for name in frame.columns if _holds_text(frame[name].dtype)]
     frame = frame.assign(**{name: frame[name].map(csv_cell) for name in texts}).rename(columns=csv_cell)
-    return frame if frame.index.dtype != object else frame.rename(index=csv_cell)
+    return frame.rename(index=csv_cell) if _holds_text(frame.index.dtype) else frame
+
+
+def _holds_text(dtype: Any) -> bool:  # noqa: ANN401 - of numpy, pandas or geopandas
+    return dtype.kind == 'O' and str(dtype) != 'geometry'
 
 
 def _without_guard(text: str) -> str:
