@@ -141,7 +141,7 @@ class Predictor:
             answers = self.model.activate(self._exact(images))
         if not torch.isfinite(answers).all():
             raise GeoresError(
-                f'model {self.model.name!r} answers with NaN or infinite numbers: are its weights damaged?'
+                f'model {self.model.name!r} answers with NaN or numbers that are not finite: is it damaged?'
             )
         return answers
 

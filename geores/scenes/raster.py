@@ -205,6 +205,8 @@ class FileRaster:
         try:
             with reading_env(remote=is_remote(self._address)):
                 handle = self._handle()
+                if self._sums is not None and not self.header.has_overviews:
+                    self._sums.check(handle, [index], Window(0, 0, cols, rows))
                 values = handle.read([index], out_shape=(1, *shape), out_dtype=self.dtype)
                 marked = None
                 if self.header.has_mask or self.header.alpha is not None:
