@@ -36,7 +36,8 @@ def one_line(answer, *said):
 
 @pytest.mark.parametrize('field', [
     {'input_size': 2**63}, {'input_size': 4097}, {'alignment': 10**30}, {'context': 10**9},
-    {'mean': [10**400, 1, 1]}, {'std': [1, 1, -(10**5000 // 3)]}, {'labels': [f'l{i}' for i in range(10_001)]},
+    {'mean': [10**400, 1, 1]}, {'std': [1, 1, -(10**5000 // 3)]},
+    {'labels': [f'l{i}' for i in range(10_001)]},
     {'gsd': [1, 10**400]}, {'bands': [f'b{i}' for i in range(20_000)]}, {'labels': ['\udfff', 'b']},
     {'training_data': 'a\ud83d'}, {'thresholds': [1e999, 0.5]}, {'display_range': [0, 10**60]},
 ])  # fmt: skip

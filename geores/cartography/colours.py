@@ -179,6 +179,8 @@ def read_colours(path: str | Path) -> dict[str, str]:
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():  # a named pipe would be waited for
+            raise UsageError(f'{path} is not a file')
         if path.stat().st_size > MOST_BYTES:
             raise UsageError(f'{path} is too large for a file of colours')
         text = decode(path)

@@ -42,7 +42,7 @@ BATCH = {'cpu': 16, 'cuda': 256}
 """Tiles of one label at once: on a CPU small batches stay in its caches."""
 
 TILE_PIXELS = {'cpu': 2**21, 'cuda': 2**23}
-"""Pixels of the tiles of one label at once, at most, so that large tiles take no more memory than small ones."""
+"""Pixels of the tiles of one label at once, at most: large tiles take no more memory than small ones."""
 
 BATCH_PIXELS = {'cpu': 2**19, 'cuda': 2**23}
 """Pixels that are labelled at once."""
