@@ -148,9 +148,8 @@ class _Gives(torch.nn.Module):
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_nan_of_a_network_is_said_as_such(bundle, value):
-    from dataclasses import replace
+    from geores.model import Model
 
-    model = load_model(bundle)
-    broken = replace(model, network=_Gives(value))
+    broken = Model(load_model(bundle).card, _Gives(value))
     with pytest.raises(GeoresError, match='NaN or numbers that are not finite'):
         Predictor(broken)(np.asarray(noise(3, 32, 32), np.float32)[None])
