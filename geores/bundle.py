@@ -127,9 +127,14 @@ def find_encoder(folder: Path, name: str, sha256: str) -> Model:
         places = [*near, find_bundle(name)]
     except ModelNotFoundError:
         places = near
-    hashes = {place: ModelCard.load(place / CARD_FILE).sha256 for place in places}
+    cards = {place: ModelCard.load(place / CARD_FILE) for place in places}
+    hashes = {place: card.sha256 for place, card in cards.items()}
     for place, found in hashes.items():
         if found == sha256:
+            if cards[place].task == 'vqa':  # it would ask for an encoder in its turn
+                raise BundleError(
+                    f'its encoder is {place}, which answers questions itself: name another bundle'
+                )
             return load_model(place)
     wanted = f'the bundle {name!r} of SHA-256 {sha256[:12]}'
     for place, found in hashes.items():

@@ -208,6 +208,8 @@ class ModelCard:
         Raises:
             BundleError: if it is missing or not a valid card; the file and the field are named.
         """
+        if Path(path).exists() and not Path(path).is_file():  # a named pipe would be waited for
+            raise BundleError(f'{path}: the card cannot be read: is not a file')
         try:
             data = json.loads(Path(path).read_text(encoding='utf-8'))
         except (OSError, ValueError, RecursionError) as error:

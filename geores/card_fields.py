@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from geores.errors import UsageError
+from geores.errors import UsageError, printable
 from geores.vqa.answers import AnswerEncoding
 
 __all__ = ['ACTIVATIONS', 'COLUMNS', 'FIELDS']
@@ -110,6 +110,8 @@ def _names(value: object) -> tuple[str, ...]:
     names: tuple[str, ...] = _sequence(_text)(value)
     if len(names) > MOST_NAMES:
         raise ValueError(f'has {len(names):,} names, and {MOST_NAMES:,} are the most')
+    if broken := [name for name in names if not name.isprintable()]:
+        raise ValueError(f'has a name with control characters: {broken[0][:80]!r}')
     twice = {name for name, count in Counter(names).items() if count > 1}
     if twice:
         raise ValueError(f'has {min(twice)!r} twice')
@@ -164,6 +166,8 @@ def _plain(value: object) -> dict[str, Any]:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
         raise ValueError('has to hold plain JSON values, without NaN') from None
+    except RecursionError:
+        raise ValueError('is nested too deeply') from None
     return _mapping(value)
 
 
@@ -272,6 +276,8 @@ def _string(value: object) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError('holds half of a character (a lone surrogate)') from None
+    if printable(value) != value:
+        raise ValueError(f'holds control characters: {printable(value)[:80]!r}')
     return value
 
 

@@ -3,7 +3,8 @@
 Each is also one of Python's own kinds, so that callers can catch either. A message says in one line
 what is wrong, in which file or argument, and what to do about it. The command line ends with exit
 code 2 for `UsageError` and its subclasses (the user's to mend) and 1 for every other `GeoresError`.
-Messages show addresses without what gives access to the file behind them (`without_secrets`).
+Messages show addresses without what gives access to the file behind them (`without_secrets`), and text from
+files without what would steer a terminal (`printable`).
 """
 
 import re
@@ -22,15 +23,16 @@ __all__ = [
     'SceneError',
     'UsageError',
     'WriteError',
+    'printable',
     'without_secrets',
 ]
 
 
 class GeoresError(Exception):
-    """Base of all errors of geores; addresses in its message are kept without their secrets."""
+    """Base of all errors of geores; its message holds no secrets of addresses, and no control characters."""
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(without_secrets(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(printable(without_secrets(arg)) if isinstance(arg, str) else arg for arg in args))
 
 
 class UsageError(GeoresError, ValueError):
@@ -77,6 +79,12 @@ class WriteError(GeoresError, OSError):
     """Results could not be written, as on a full disk."""
 
 
+# Control characters of ASCII and of Latin-1 but for the end of a line and the tab; marks that turn the
+# direction of writing, so that a name reads as another; ends of lines of Unicode; halves of characters.
+_STEERING: Final = re.compile(
+    '[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'
+)
+
 _URL: Final = re.compile(
     r"""
     (?P<kept>[a-z][a-z0-9+.-]*://)
@@ -99,3 +107,12 @@ def without_secrets(text: str) -> str:
     'https://host/a.tif: no such file'
     """
     return _VIRTUAL.sub(r'\1', _URL.sub(r'\g<kept>\g<place>', text))
+
+
+def printable(text: str) -> str:
+    r"""Write the characters of a text that would steer a terminal, or hide what it says, as escapes.
+
+    >>> printable('wood\x1b[2J')
+    'wood\\x1b[2J'
+    """
+    return _STEERING.sub(lambda found: found[0].encode('unicode_escape').decode(), text)

@@ -252,15 +252,20 @@ def _bytes(path: str | Path) -> bytearray:
 
 def _by_gdal(path: str | Path) -> NDArray[Any]:
     import rasterio
+    from rasterio.windows import Window
 
+    from geores.scenes.blocks import BlockSums
     from geores.scenes.gdal import open_dataset, reading_env
 
     try:
         with reading_env(), open_dataset(str(path), 'GTiff', quiet=True) as source:
             if source.count != 1:
                 raise ReadError(f'{path}: has {source.count} bands, and files of reBEN have one')
+            BlockSums(str(path)).check(source, [1], Window(0, 0, source.width, source.height))
             pixels: NDArray[Any] = source.read(1)
-    except (rasterio.errors.RasterioError, UsageError) as error:
+    except ReadError:
+        raise
+    except (rasterio.errors.RasterioError, OSError, UsageError) as error:
         raise ReadError(f'{path}: cannot be read: {error}') from error
     return pixels
 

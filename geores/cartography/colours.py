@@ -179,6 +179,8 @@ def read_colours(path: str | Path) -> dict[str, str]:
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():  # a named pipe would be waited for
+            raise UsageError(f'{path} is not a file')
         if path.stat().st_size > MOST_BYTES:
             raise UsageError(f'{path} is too large for a file of colours')
         text = decode(path)
@@ -209,7 +211,7 @@ def _parse(path: Path, text: str) -> Mapping[Any, Any]:
         raise UsageError(f'{path}: colours are read from {KINDS}')
     try:
         found = json.loads(text) if suffix == '.json' else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise UsageError(f'{path} cannot be read: {" ".join(str(error).split())}') from error
     if not isinstance(found, dict):
         raise UsageError(f"{path} has to map labels to colours, such as water: '#419bdf'")

@@ -22,6 +22,7 @@ from geores.cli import (
     split,
     verify,
 )
+from geores.cli.common import escaped_output
 from geores.errors import GeoresError, UsageError, without_secrets
 from geores.extras import missing_extra
 
@@ -101,15 +102,16 @@ def options(
 
 def main() -> None:
     """Run the command line: exit code 2 for the user's mistakes, 1 for failures, one line each."""
-    try:
-        code = app(standalone_mode=False)
-    except (Exception, KeyboardInterrupt) as error:
-        if '--debug' in sys.argv:
-            raise
-        sys.exit(_report(error))
-    if code == STOPPED:
-        print(_STOPPED_LINE, file=sys.stderr)
-    sys.exit(code if isinstance(code, int) else 0)
+    with escaped_output():
+        try:
+            code = app(standalone_mode=False)
+        except (Exception, KeyboardInterrupt) as error:
+            if '--debug' in sys.argv:
+                raise
+            sys.exit(_report(error))
+        if code == STOPPED:
+            print(_STOPPED_LINE, file=sys.stderr)
+        sys.exit(code if isinstance(code, int) else 0)
 
 
 def _report(error: BaseException) -> int:

@@ -10,14 +10,14 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO
 
 import typer
 
-from geores.errors import GeoresError, UsageError
+from geores.errors import GeoresError, UsageError, printable
 
 if TYPE_CHECKING:
     from geores.inference.prepared import Progress
@@ -47,6 +47,7 @@ __all__ = [
     'Tile',
     'Workers',
     'cores',
+    'escaped_output',
     'keeping',
     'listed',
     'numbers',
@@ -54,6 +55,53 @@ __all__ = [
     'print_messages',
     'progress_bar',
 ]
+
+
+_STYLES: Final = re.compile(r'\x1b\[\??[0-9;]*[A-KhlmnsuG]')
+"""Codes of colours and of places of the cursor, by which tables and bars are drawn on a terminal."""
+
+
+class _Escaped:
+    """A text stream that writes control characters as escapes.
+
+    A terminal gets codes of colours and cursor, which `rich` draws with; a file or a pipe gets none.
+
+    Args:
+        stream: where to write.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text; a carriage return is kept where it starts one, as in a bar that is drawn again."""
+        start = '\r' if text.startswith('\r') else ''
+        text = text.removeprefix('\r')
+        if self._stream.isatty():
+            parts, codes = _STYLES.split(text), [*_STYLES.findall(text), '']
+            text = ''.join(printable(part) + code for part, code in zip(parts, codes, strict=True))
+        else:
+            text = printable(text)
+        return self._stream.write(start + text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write texts."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def escaped_output() -> Iterator[None]:
+    """Write control characters in what is printed as escapes, until the end of the block."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _Escaped(sys.stdout), _Escaped(sys.stderr)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 class _Terminal(logging.Handler):

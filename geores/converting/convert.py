@@ -21,6 +21,7 @@ from geores.converting.writers import FORMATS, Writer, writer_for
 from geores.errors import DatasetError, ReadError, UsageError, WriteError
 from geores.io.journal import Journal
 from geores.io.process_map import ordered_map
+from geores.io.tables import csv_cell
 from geores.io.whole_files import failing, put_folder
 
 __all__ = ['FAULTS', 'Conversion', 'convert_reben']
@@ -177,7 +178,7 @@ def _list_faults(path: Path, faults: list[Fault]) -> None:
     with path.open('w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
         writer.writerow(['patch', 'reason'])
-        writer.writerows([fault.patch, fault.reason] for fault in faults)
+        writer.writerows([csv_cell(fault.patch), csv_cell(fault.reason)] for fault in faults)
 
 
 def _silent(_: int, __: int) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from geores.io.tables import csv_frame
 from geores.io.whole_files import check_free, whole_files
 
 __all__ = ['ALL', 'Report', 'by_label', 'plain']
@@ -113,7 +114,7 @@ class Report(ABC):
             for kind, end in self.FILES.items():
                 if end.endswith('.csv'):
                     table: pd.DataFrame = getattr(self, kind)
-                    table.to_csv(paths[kind], index=not isinstance(table.index, pd.RangeIndex))
+                    csv_frame(table).to_csv(paths[kind], index=not isinstance(table.index, pd.RangeIndex))
             self._write_predictions(paths['predictions'])
             self.plot(paths)
         return final

@@ -377,7 +377,7 @@ def _pixel_size(path: Path) -> float | None:
         images = json.loads(path.read_text(encoding='utf-8'))['images']
         sizes = (_METRES.fullmatch(str(one.get('res_x', ''))) for one in images)
         match = next((one for one in sizes if one is not None), None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return None if match is None else float(match[1])
 

@@ -41,6 +41,9 @@ MIN_PROBE = 8
 BATCH = {'cpu': 16, 'cuda': 256}
 """Tiles of one label at once: on a CPU small batches stay in its caches."""
 
+TILE_PIXELS = {'cpu': 2**21, 'cuda': 2**23}
+"""Pixels of the tiles of one label at once, at most: large tiles take no more memory than small ones."""
+
 BATCH_PIXELS = {'cpu': 2**19, 'cuda': 2**23}
 """Pixels that are labelled at once."""
 
@@ -182,9 +185,7 @@ def _plan(tiling: Tiling | Blocks, reader: GridReader, options: SceneOptions, de
     chunks = plan_chunks(tiling, bytes_per_pixel=round(reader.bytes_per_pixel) or 1)
     kind = 'cpu' if device == 'cpu' else 'cuda'
     if isinstance(tiling, Tiling):
-        fits = (
-            BATCH[kind] if kind == 'cpu' else max(1, min(BATCH[kind], BATCH_PIXELS[kind] // tiling.tile**2))
-        )
+        fits = max(1, min(BATCH[kind], TILE_PIXELS[kind] // tiling.tile**2))
         return Plan(tiling, chunks, options.batch_size or fits, options.min_valid)
     fits = max(1, BATCH_PIXELS[kind] // (tiling.y.tile * tiling.x.tile))
     return Plan(tiling, chunks, options.batch_size or fits, 0.0)

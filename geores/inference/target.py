@@ -106,6 +106,11 @@ def target_grid(
         size = resolution or _clamped(scene.gsd, gsd)
         if size <= 0:
             raise UsageError(f'resolution must be above 0 metres, not {size}')
+        if resolution is not None and size > max(native.shape) * scene.gsd:
+            raise UsageError(
+                f'a pixel of {size:g} m is larger than the whole of {scene.name}: give a smaller '
+                '--resolution (resolution=)'
+            )
         grid = _resized(native, size / scene.gsd)
         if not np.isclose(size, scene.gsd, rtol=SLACK):
             notes += (f'pixels of {scene.gsd:.4g} m are brought to {size:.4g} m',)

@@ -7,16 +7,26 @@ missing or stands in two rows. Vector files are read by `geores.scenes.vectors`.
 import csv
 import io
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geores.errors import DatasetError
+from geores.errors import DatasetError, printable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ['check_keys', 'decode', 'is_hidden', 'read_rows', 'read_text_table', 'visible_files']
+__all__ = [
+    'check_keys',
+    'csv_cell',
+    'csv_frame',
+    'decode',
+    'is_hidden',
+    'read_rows',
+    'read_text_table',
+    'visible_files',
+]
 
 _LEFT_BEHIND = frozenset(
     {'thumbs.db', 'desktop.ini', '__macosx', '@eadir', '$recycle.bin', 'system volume information', 'icon\r'}
@@ -196,8 +206,45 @@ def read_text_table(path: Path, separator: str | None = None) -> 'pd.DataFrame':
     text = decode(path)
     separator = separator or _separator(text)
     frame = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False)
+    frame = frame.rename(columns=_without_guard).map(_without_guard)
     frame = frame.astype(object).where(frame != '', None)
     return frame.assign(**{name: _numbers(frame[name]) for name in frame.columns})
+
+
+_FORMULA = re.compile(r'[=+\-@\t\r]')
+_NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)', re.IGNORECASE)
+_GUARDED = re.compile(r"'(?='*[=+\-@\t\r])")
+
+
+def csv_cell(value: object) -> object:
+    """Guard a text that a spreadsheet would take for a formula by an apostrophe; escape control characters.
+
+    `read_text_table` takes the apostrophe off again. Numbers stay.
+
+    Example:
+        >>> csv_cell('=1+1'), csv_cell('-3.5'), csv_cell('wood')
+        ("'=1+1", '-3.5', 'wood')
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    formula = _FORMULA.match(text.lstrip("'")) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if formula else text
+
+
+def csv_frame(frame: 'pd.DataFrame') -> 'pd.DataFrame':
+    """Guard all texts of a table that goes into a CSV file, those of its index and headings too."""
+    texts = [name for name in frame.columns if _holds_text(frame[name].dtype)]
+    frame = frame.assign(**{name: frame[name].map(csv_cell) for name in texts}).rename(columns=csv_cell)
+    return frame.rename(index=csv_cell) if _holds_text(frame.index.dtype) else frame
+
+
+def _holds_text(dtype: Any) -> bool:  # noqa: ANN401 - of numpy, pandas or geopandas
+    return dtype.kind == 'O' and str(dtype) != 'geometry'
+
+
+def _without_guard(text: str) -> str:
+    return _GUARDED.sub('', text, count=1) if text.startswith("'") else text
 
 
 def _numbers(column: 'pd.Series') -> 'pd.Series':

@@ -151,7 +151,7 @@ def _crs(geo: bytes | None) -> CRS | None:
     """The CRS in the ``geo`` metadata of GeoParquet."""
     try:
         stated = json.loads(geo or b'{}')['columns']['geometry']['crs']
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return None if stated is None else CRS.from_json_dict(stated)
 
@@ -172,7 +172,7 @@ def _own_names(path: str) -> dict[int, str]:
         text = file.tags().get(LEGEND_TAG, '{}')
     try:
         return {int(value): str(name) for value, name in json.loads(text).items()}
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return {}
 
 

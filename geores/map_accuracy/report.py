@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from geores.io.tables import csv_frame
 from geores.io.whole_files import check_free, whole_files
 from geores.metrics.map_accuracy import Estimate, MapEstimates
 
@@ -144,9 +145,9 @@ class AccuracyReport:
         paths = report_files(folder)
         check_free(list(paths.values()), overwrite=overwrite)
         with whole_files(list(paths.values())) as (counts, proportions, classes, record, plot):
-            self.error_matrix.to_csv(counts)
-            self.area_matrix.to_csv(proportions)
-            self.table.to_csv(classes, index=False)
+            csv_frame(self.error_matrix).to_csv(counts)
+            csv_frame(self.area_matrix).to_csv(proportions)
+            csv_frame(self.table).to_csv(classes, index=False)
             record.write_text(json.dumps(self.to_dict(), indent=1) + '\n')
             write_areas(self, plot)
         return paths

@@ -327,6 +327,6 @@ def _read(path: Path, box: Box, mapping: TagMapping, notes: list[str]) -> Iterat
 def _json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReadError(f'{path} cannot be read as JSON (cut short?): {error}') from error
     return data if isinstance(data, dict) else {}

@@ -142,7 +142,7 @@ def _tags(value: object) -> dict[str, str]:
     if isinstance(value, str) and value.lstrip().startswith('{'):
         try:
             data = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return _tags(data)
     if isinstance(value, str):

@@ -23,6 +23,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix,
 from geores.classification.outputs import check_folder
 from geores.errors import JournalError, OutputError, UsageError
 from geores.io.journal import Journal, holds_work
+from geores.io.tables import csv_frame
 from geores.io.whole_files import whole_files
 
 __all__ = [
@@ -262,7 +263,7 @@ class BaselineTable:
         folder = Path(folder)
         check_baselines(folder, overwrite=overwrite)
         writers: dict[str, Callable[[Path], object]] = {
-            'runs': lambda path: self.frame.to_csv(path, index=False),
+            'runs': lambda path: csv_frame(self.frame).to_csv(path, index=False),
             'table': lambda path: path.write_text(
                 json.dumps(self.to_dict(), indent=1) + '\n', encoding='utf-8'
             ),

@@ -221,7 +221,7 @@ def _read(path: Path, kind: str) -> Iterator[Record]:
         records = json.loads(path.read_text(encoding='utf-8'))[kind]
     except FileNotFoundError as error:
         raise DatasetError(f'{path}: missing; questions, images and answers belong together') from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DatasetError(f'{path}: not a JSON object with a list {kind!r} in it') from error
     if not isinstance(records, list):
         raise DatasetError(f'{path}: {kind!r} is not a list')

@@ -140,7 +140,9 @@ class Predictor:
         if not torch.isfinite(answers).all() and self.precision != 'fp32':
             answers = self.model.activate(self._exact(images))
         if not torch.isfinite(answers).all():
-            raise GeoresError(f'model {self.model.name!r} answers with numbers that are not finite')
+            raise GeoresError(
+                f'model {self.model.name!r} answers with NaN or numbers that are not finite: is it damaged?'
+            )
         return answers
 
     @cached_property

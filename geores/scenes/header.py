@@ -18,7 +18,7 @@ from pyproj.exceptions import CRSError, ProjError
 from rasterio import DatasetReader
 from rasterio.enums import ColorInterp, MaskFlags
 
-from geores.errors import SceneError, UsageError
+from geores.errors import SceneError, UsageError, printable
 from geores.scenes.gdal import find_driver, open_dataset
 
 __all__ = ['Header', 'crs_fault', 'geobox_of', 'known_crs', 'read_header', 'spatial_dims']
@@ -200,11 +200,11 @@ def read_header(path: str, *, allow_vrt: bool = False) -> Header:
                 MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
                 for flags in dataset.mask_flag_enums
             ),
-            descriptions=dataset.descriptions,
+            descriptions=tuple(text and printable(text) for text in dataset.descriptions),
             colors=colors,
             scales=dataset.scales,
             offsets=dataset.offsets,
-            units=dataset.units,
+            units=tuple(text and printable(text) for text in dataset.units),
             compression=structure.get('COMPRESSION'),
             shares_blocks=structure.get('INTERLEAVE') == 'PIXEL',
             has_overviews=bool(dataset.overviews(1)),

@@ -16,6 +16,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geores.errors import InputChangedError, ReadError, SceneError, UsageError, without_secrets
+from geores.scenes.blocks import BlockSums, held_pixels
 from geores.scenes.gdal import is_remote, open_dataset, reading_env
 from geores.scenes.header import Header, read_header
 
@@ -139,6 +140,7 @@ class FileRaster:
         self._each = implied is not None and set(stated) <= {None, implied}
         implied = border if implied is None else implied
         self._nodata = tuple(implied if value is None else value for value in stated)
+        self._sums = None if self._state is None else BlockSums(path)
         self._start_handles()
 
     def __repr__(self) -> str:
@@ -186,6 +188,8 @@ class FileRaster:
         try:
             with reading_env(remote=is_remote(self._address)):
                 handle = self._handle()
+                if self._sums is not None:
+                    self._sums.check(handle, indexes, window)
                 values = handle.read(list(indexes), window=window, out_dtype=self.dtype)
                 marked = self._marked(handle, indexes, window, values)
         except (RasterioError, OSError) as error:
@@ -201,6 +205,8 @@ class FileRaster:
         try:
             with reading_env(remote=is_remote(self._address)):
                 handle = self._handle()
+                if self._sums is not None and not self.header.has_overviews:
+                    self._sums.check(handle, [index], Window(0, 0, cols, rows))
                 values = handle.read([index], out_shape=(1, *shape), out_dtype=self.dtype)
                 marked = None
                 if self.header.has_mask or self.header.alpha is not None:
@@ -263,7 +269,7 @@ class FileRaster:
             return None
         unmarked = [i for i, index in enumerate(indexes) if self._nodata[index - 1] is None]
         for i in unmarked[:1] if self.header.shares_blocks else unmarked:
-            held = _both(held, _held_pixels(handle, indexes[i], window, values[i]))
+            held = _both(held, held_pixels(handle, indexes[i], window, values[i]))
         return held
 
     def _message(self, window: Window, error: Exception) -> str:
@@ -342,41 +348,6 @@ def _window(rows: slice, cols: slice, shape: Sequence[int]) -> Window:
     if (down, across) != (1, 1) or bottom < top or right < left:
         raise UsageError(f'rows {rows} and columns {cols} are not a window; give slices of step 1')
     return Window(left, top, right - left, bottom - top)
-
-
-def _held_pixels(dataset: DatasetReader, index: int, window: Window, values: np.ndarray) -> np.ndarray | None:
-    """Find the pixels of a GeoTIFF's band that are in the file; GDAL reads zeros for all others.
-
-    Args:
-        dataset: the file.
-        index: 1-based index of a band without nodata.
-        window: the window that was read.
-        values: the values that were read (rows, cols).
-
-    Returns:
-        True where the file holds a pixel (rows, cols), or None when it holds all.
-    """
-    height, width = dataset.block_shapes[index - 1]
-    tops, bottoms = _blocks(int(window.row_off), values.shape[0], height)
-    lefts, rights = _blocks(int(window.col_off), values.shape[1], width)
-    held = None
-    # Only a block of nothing but zeros is asked for: asking costs more than looking.
-    for row, col in np.argwhere(values[np.ix_(tops, lefts)] == 0):
-        top, left = tops[row], lefts[col]
-        bottom, right = bottoms[row], rights[col]
-        if values[top:bottom, left:right].any():
-            continue
-        block = f'{(window.col_off + left) // width}_{(window.row_off + top) // height}'
-        if dataset.get_tag_item(f'BLOCK_OFFSET_{block}', 'TIFF', bidx=index) is None:
-            held = np.ones(values.shape, bool) if held is None else held
-            held[top:bottom, left:right] = False
-    return held
-
-
-def _blocks(offset: int, length: int, step: int) -> tuple[list[int], list[int]]:
-    """Find where blocks start and end within a window, the first and last of them cut by its edges."""
-    edges = [0, *range(step - offset % step, length, step), length]
-    return (edges[:-1], edges[1:]) if length else ([], [])
 
 
 def _file_state(path: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geores.errors import DatasetError, OutputError
-from geores.io.tables import check_keys, read_text_table
+from geores.io.tables import check_keys, csv_frame, read_text_table
 from geores.splits.assignment import DROPPED, PARTS, part_name, split_id
 from geores.splits.buffer import lonlat
 from geores.splits.stratified import Split
@@ -190,7 +190,7 @@ def write_frame(frame: 'pd.DataFrame', path: Path, record: str) -> None:
         record: JSON on how the table was made, for the metadata of Parquet.
     """
     if path.suffix == '.csv':
-        _located(_flat(frame)).to_csv(path, index=False)
+        csv_frame(_located(_flat(frame))).to_csv(path, index=False)
     elif path.suffix in _DRIVERS:
         _flat(frame).to_file(path, driver=_DRIVERS[path.suffix], layer='split')  # type: ignore[operator]
     else:

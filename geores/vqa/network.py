@@ -105,7 +105,7 @@ class Tokenizer:
         path = Path(folder) / 'tokenizer.json'
         try:
             definition = json.loads(path.read_text(encoding='utf-8'))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UsageError(f'{path}: cannot be read as a tokenizer: {error}') from error
         return cls(definition, max_tokens)
 
