@@ -97,7 +97,8 @@ class _Escaped:
 def escaped_output() -> Iterator[None]:
     """Write control characters in what is printed as escapes, until the end of the block."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _Escaped(sys.stdout), _Escaped(sys.stderr)  # type: ignore[assignment]
+    streams: list[Any] = [_Escaped(stream) for stream in before]
+    sys.stdout, sys.stderr = streams
     try:
         yield
     finally:
