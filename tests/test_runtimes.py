@@ -18,6 +18,8 @@ from geores.runtime.predictor import RUNTIME, Predictor, choose_predictor
 
 from .fixtures import write_scene
 
+pytestmark = pytest.mark.alone
+
 SHAPE = (3, 32, 32)
 WORK = Workload(SHAPE, batch_size=16, tiles=10**6, workers=1)
 OTHERS = [
