@@ -127,8 +127,7 @@ def read_rows(
 
     Raises:
         DatasetError: if the file or a column is missing, its encoding is unknown, a row has more cells than
-        there are
-            columns, or a key is missing or stands in two rows.
+            there are columns, or a key is missing or stands in two rows.
     """
     if not path.is_file():
         raise DatasetError(f'{path.absolute()}: {lacking}')

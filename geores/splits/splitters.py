@@ -201,9 +201,8 @@ class GeographicKFold(_Located):
         buffer: minimum distance between the centres of training and test rows, in metres.
         seed: random seed.
         stratify: whether folds should hold about as much of each label of `y`.
-        positions: positions of the rows; or the names of the columns of `X` with longitude and latitude, such
-        as
-            ('lon', 'lat'); `X` of `split` by default.
+        positions: positions of the rows; or the names of the columns of `X` with longitude and latitude,
+            such as ('lon', 'lat'); `X` of `split` by default.
     """
 
     def __init__(
