@@ -17,14 +17,31 @@ from geores.datasets._sampling import process_count
 from geores.errors import UsageError
 from geores.model import Model
 from geores.models.features import FeatureMap
+from geores.models.vqa import VQAHead
 from geores.runtime.base import exact_float32
 from geores.tasks.start import start_from
 from geores.vqa.answers import UNKNOWN
 from geores.vqa.cache import TURNS, FeatureCache, feature_key
-from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY, Majority, ModelComparison, compare_models
+from geores.vqa.comparison import (
+    MAJORITY,
+    MODEL,
+    QUESTION_ONLY,
+    Majority,
+    ModelComparison,
+    compare_models,
+    forms_of,
+)
 from geores.vqa.network import own_encoder, shared_encoder
 
-__all__ = ['Predictions', 'TaskEncoder', 'image_identities', 'make_cache', 'make_encoder', 'statistics']
+__all__ = [
+    'Predictions',
+    'TaskEncoder',
+    'freeze_unused',
+    'image_identities',
+    'make_cache',
+    'make_encoder',
+    'statistics',
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -309,3 +326,21 @@ class Predictions:
         with plain.capture() as text:
             plain.print(table)
         _logger.info(text.get(), extra={'result': table})
+
+
+def freeze_unused(twin: VQAHead, features: int, grid: int) -> None:
+    """Freeze what a twin that looks at nothing never uses: DDP would wait for gradients of it.
+
+    Args:
+        twin: head of the question-only model.
+        features: channels of the feature map.
+        grid: height and width of the map.
+    """
+    with torch.random.fork_rng(devices=[]):  # dropout must not change what is drawn later
+        seen = torch.zeros_like(twin.look(torch.zeros(1, features, grid, grid)))
+        words = torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)
+        text = twin.read(*words, forms_of(['is there a road?']) if twin.takes_forms else None)
+        answers = twin.decide(seen.detach(), text).sum() + twin.penalty()
+    own = [one for one in twin.parameters() if one.requires_grad]
+    for one, gradient in zip(own, torch.autograd.grad(answers, own, allow_unused=True), strict=True):
+        one.requires_grad_(gradient is not None)

@@ -229,7 +229,8 @@ class ExportBundle(Callback):
         calibration = None
         if temperature is not None:
             measured_on = f'{len(scores.values)} validation images, which also chose the temperature'
-            calibration = calibration_of([scores], [temperature], temperature, measured_on)
+            whole = next(reversed(metrics.values()))  # of all sources
+            calibration = calibration_of(whole, temperature, measured_on)
         return Evidence(
             thresholds,
             metrics,

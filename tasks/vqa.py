@@ -15,7 +15,14 @@ from geores import models
 from geores.datasets._sampling import process_count
 from geores.errors import UsageError
 from geores.models.vqa import VQAHead
-from geores.tasks._vqa_parts import Predictions, TaskEncoder, make_cache, make_encoder, statistics
+from geores.tasks._vqa_parts import (
+    Predictions,
+    TaskEncoder,
+    freeze_unused,
+    make_cache,
+    make_encoder,
+    statistics,
+)
 from geores.tasks.schedule import (
     count_warmup_steps,
     draw_apart,
@@ -172,28 +179,13 @@ class VisualQuestionAnswering(LightningModule):
         }
         head = self._make_head()
         self.network = VQANetwork(encoder.features, head, encoder.shared)
-        self.question_only = self._make_twin(head)
+        self.question_only = copy.deepcopy(head) if given['question_only'] else None
         if self.question_only is not None and process_count() > 1:
-            self._freeze_unused(self.question_only)
+            freeze_unused(self.question_only, channels, grid)
         mean, std = statistics(encoder, given['mean'], given['std'], data, self.bands)
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1))
         self.predictions = Predictions(self.labels)
-
-    def _make_twin(self, head: VQAHead) -> VQAHead | None:
-        return copy.deepcopy(head) if self.hparams['question_only'] else None
-
-    def _freeze_unused(self, twin: VQAHead) -> None:
-        """Freeze what a twin that looks at nothing never uses: DDP would wait for gradients of it."""
-        shape = (1, self.head_kwargs['features'], *[self.head_kwargs['grid']] * 2)
-        with torch.random.fork_rng(devices=[]):  # dropout must not change what is drawn later
-            seen = torch.zeros_like(twin.look(torch.zeros(shape)))
-            words = torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)
-            text = twin.read(*words, forms_of(['is there a road?']) if twin.takes_forms else None)
-            answers = twin.decide(seen.detach(), text).sum() + twin.penalty()
-        own = [one for one in twin.parameters() if one.requires_grad]
-        for one, gradient in zip(own, torch.autograd.grad(answers, own, allow_unused=True), strict=True):
-            one.requires_grad_(gradient is not None)
 
     @torch.no_grad()
     def on_fit_start(self) -> None:

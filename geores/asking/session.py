@@ -179,7 +179,7 @@ class TileSession:
         )
 
     def _probability(self, form: Form, probability: float) -> float:
-        """Of a yes or no: no more than the share that is right, where the image adds little."""
+        """Limit the probability of a yes or no to the measured accuracy, where the image adds little."""
         gain = image_gain(self.model.card, form.type)
         return probability if gain is None or not gain.is_small else min(probability, gain.seeing)
 

@@ -9,6 +9,7 @@ from geores.bigearthnet.stores import PatchStore
 from geores.converting.journal import PatchChunk
 from geores.converting.sources import Fault, TarStore, read_patch
 from geores.converting.writers import Writer
+from geores.errors import DatasetError
 
 __all__ = [
     'CHUNK',
@@ -100,7 +101,8 @@ class ConvertChunk:
         """Return checksums, faults, and encoded patches that the parent has to write."""
         chunk = PatchChunk(task.number)
         store = task.store or self.store
-        assert store is not None  # noqa: S101 - for the type alone: a task without a store comes where one is shared
+        if store is None:
+            raise DatasetError(f'chunk {task.number} comes without a store, and none is shared')
         for name in task.names:
             arrays, faults = read_patch(store, name)
             chunk.faults += faults

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from geores.bundle import load_model
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
 from geores.evaluation.data import Labelled, Mode, Paths, bring_to_labels, find_datasets
+from geores.evaluation.files import PreparedEvaluation, Report
 from geores.evaluation.questions import holds_questions
 from geores.evaluation.report import Evaluation
 from geores.evaluation.split import Part, are_known, check_part, kept_parts, take_part
@@ -36,8 +37,10 @@ BRIGHTEST = 2.0
 
 
 @dataclass(frozen=True)
-class Evaluator:
+class Evaluator(PreparedEvaluation):
     """An evaluation that is checked and ready to run; `prepare` makes it."""
+
+    report: ClassVar[type[Report]] = Evaluation
 
     model: Model
     labelled: Labelled
@@ -132,18 +135,6 @@ class Evaluator:
     def name(self) -> str:
         """Name of the model."""
         return self.model.name
-
-    def check_output(self, folder: Path, *, overwrite: bool) -> None:
-        """Check that results can be written, before any work is done.
-
-        Args:
-            folder: folder to write to.
-            overwrite: whether files may be replaced.
-
-        Raises:
-            OutputError: if a file exists, or the folder cannot be written.
-        """
-        Evaluation.check_output(folder, self.name, overwrite=overwrite)
 
     def run(self, progress: Progress | None = None) -> Evaluation:
         """Predict all images batch by batch, keeping only their scores.

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from geores.io.tables import csv_frame
 from geores.io.whole_files import check_free, whole_files
 
-__all__ = ['ALL', 'Report', 'by_label', 'plain']
+__all__ = ['ALL', 'PreparedEvaluation', 'Report', 'by_label', 'plain']
 
 ALL = 'all'
 """What tables call all labels, or all kinds of questions, together."""
@@ -127,6 +127,33 @@ class Report(ABC):
         pq.write_table(
             table.replace_schema_metadata((table.schema.metadata or {}) | told), path, compression='zstd'
         )
+
+
+class PreparedEvaluation(ABC):
+    """An evaluation that is checked and ready to run.
+
+    Attributes:
+        report: what it gives.
+    """
+
+    report: ClassVar[type[Report]]
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Name of what is evaluated."""
+
+    def check_output(self, folder: Path, *, overwrite: bool) -> None:
+        """Check that results can be written, before any work is done.
+
+        Args:
+            folder: folder to write to.
+            overwrite: whether files may be replaced.
+
+        Raises:
+            OutputError: if a file exists, or the folder cannot be written.
+        """
+        self.report.check_output(folder, self.name, overwrite=overwrite)
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value

@@ -24,6 +24,7 @@ from torch import Tensor
 from geores.errors import UsageError
 from geores.evaluation.answer_report import AnswerReport, plain_name
 from geores.evaluation.blind import answer_blindly
+from geores.evaluation.files import PreparedEvaluation, Report
 from geores.evaluation.prediction_file import (
     Prediction,
     match_questions,
@@ -161,10 +162,12 @@ class PredictionsEvaluation(AnswerReport):
 
 
 @dataclass(frozen=True)
-class PredictionsEvaluator:
+class PredictionsEvaluator(PreparedEvaluation):
     """An evaluation of predictions that is checked and ready to run; `prepare` makes it."""
 
-    name: str
+    report: ClassVar[type[Report]] = PredictionsEvaluation
+
+    system: str
     dataset: 'RSVQA'
     answers: Mapping[int, list[Prediction]]
     lessons: 'tuple[RSVQA, list[int]] | None'
@@ -253,17 +256,10 @@ class PredictionsEvaluator:
             seed,
         )
 
-    def check_output(self, folder: Path, *, overwrite: bool) -> None:
-        """Check that results can be written, before any work is done.
-
-        Args:
-            folder: folder to write to.
-            overwrite: whether files may be replaced.
-
-        Raises:
-            OutputError: if a file exists, or the folder cannot be written.
-        """
-        PredictionsEvaluation.check_output(folder, self.name, overwrite=overwrite)
+    @property
+    def name(self) -> str:
+        """Name of the system."""
+        return self.system
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> PredictionsEvaluation:
         """Fit the baselines, and compare all answers.
@@ -295,7 +291,7 @@ class PredictionsEvaluator:
         counts = frame['type'].value_counts().sort_index().to_dict()
         hashed = {'split_sha256': hash_questions(frame), 'questions_per_type': counts}
         return PredictionsEvaluation(
-            system=self.name,
+            system=self.system,
             predictions=frame,
             rewordings=pd.DataFrame(rewordings, columns=columns),
             provenance=dict(self.provenance) | hashed,

@@ -20,7 +20,7 @@ from geores.card import ModelCard
 from geores.errors import UsageError
 from geores.evaluation.answer_report import AnswerReport, plain_name
 from geores.evaluation.blind import answer_blindly
-from geores.evaluation.files import ALL, by_label
+from geores.evaluation.files import ALL, PreparedEvaluation, Report, by_label
 from geores.evaluation.questions import EvaluationQuestions, Folders, find_questions
 from geores.runtime.base import DTYPES, Precision
 from geores.runtime.predictor import check_precision
@@ -186,8 +186,10 @@ class _Images(Dataset[Tensor]):
 
 
 @dataclass(frozen=True)
-class VQAEvaluator:
+class VQAEvaluator(PreparedEvaluation):
     """A VQA evaluation that is checked and ready to run; `prepare` makes it."""
+
+    report: ClassVar[type[Report]] = VQAEvaluation
 
     model: VQAModel
     asked: EvaluationQuestions
@@ -266,18 +268,6 @@ class VQAEvaluator:
     def name(self) -> str:
         """Name of the model."""
         return self.model.name
-
-    def check_output(self, folder: Path, *, overwrite: bool) -> None:
-        """Check that results can be written, before any work is done.
-
-        Args:
-            folder: folder to write to.
-            overwrite: whether files may be replaced.
-
-        Raises:
-            OutputError: if a file exists, or the folder cannot be written.
-        """
-        VQAEvaluation.check_output(folder, self.name, overwrite=overwrite)
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> VQAEvaluation:
         """Answer all questions; each image is encoded once.

@@ -108,7 +108,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class ChunkWork:
-    """What is done with each chunk; safe to call from many threads.
+    """Reads a chunk, runs the step on its tiles and keeps the results; safe to call from many threads.
 
     Attributes:
         plan: the chunks.

@@ -259,7 +259,7 @@ class RunTime:
 
 @dataclass(frozen=True)
 class SceneWork:
-    """What is computed of a scene, and what is kept of it.
+    """A prepared scene with the network step to run on it and the sinks that keep the results.
 
     Attributes:
         prepared: how the scene is read.
@@ -282,7 +282,7 @@ class SceneWork:
 
     @cached_property
     def chunk_work(self) -> ChunkWork:
-        """What is done with each chunk."""
+        """How one chunk is read, computed and kept."""
         prepared = self.prepared
         sinks = (*self.sinks, prepared.look)
         return ChunkWork(prepared.plan, prepared.reader, self.step, sinks, prepared.card.fill)

@@ -280,7 +280,8 @@ def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
         return Evidence(_tuned(folds), metrics, split_id, None, f1)
     total = sum(len(fold.values) for fold in folds)
     said = f'{len(folds)} folds of {total} images, each calibrated by the others'
-    calibration = calibration_of(folds, temperatures, temperature_of(joined(folds)), said)
+    whole = next(reversed(metrics.values()))  # of all sources
+    calibration = calibration_of(whole, temperature_of(joined(folds)), said)
     return Evidence(None, metrics, split_id, calibration, f1)
 
 
@@ -307,23 +308,18 @@ def temperature_of(scores: Scores) -> float:
     return fit_temperature(scores.values.double().clamp_min(1e-12).log(), scores.target)
 
 
-def calibration_of(
-    parts: Sequence[Scores], temperatures: Sequence[float], temperature: float, measured_on: str
-) -> dict[str, Any]:
+def calibration_of(figures: Mapping[str, Any], temperature: float, measured_on: str) -> dict[str, Any]:
     """The calibration of a card: its temperature, and the errors without and with calibration.
 
     Args:
-        parts: single-label scores.
-        temperatures: the temperature by which each part was calibrated.
+        figures: of all images, with those of `calibration_errors`.
         temperature: that of the card.
-        measured_on: what the scores are of, in words.
+        measured_on: what the figures are of, in words.
     """
-    errors = calibration_errors(parts, temperatures)
-    before, after = errors['ece_uncalibrated'], errors['ece']
     return {
         'temperature': temperature,
-        'ece_before': before,
-        'ece_after': after,
+        'ece_before': figures['ece_uncalibrated'],
+        'ece_after': figures['ece'],
         'measured_on': measured_on,
     }
 

@@ -115,7 +115,8 @@ def _chosen(kept: Sequence[DatasetTile], options: MakeOptions, part: str) -> Ite
     surveys = [TileSurvey.from_dict(one.record.pop('survey')) for one in kept]
     kilometres = [one.record['kilometres'] for one in kept]
     rng = Random(f'{options.seed}/{part}')  # noqa: S311 - no secrets
-    assert maker.pool is not None  # noqa: S101 - for the type alone: tiles are surveyed where there is one
+    if maker.pool is None:
+        raise UsageError('questions can be chosen over tiles only from a pool that the tiles share')
     yield from choose_questions(maker.pool, surveys, kilometres, options.questions, maker.balance, rng)
 
 

@@ -109,7 +109,7 @@ def _without_pictures(sources: Mapping[str, BandSource], identity: Identity) -> 
 
 
 def _stated_offset(sources: Mapping[str, BandSource], offset: Offset | None) -> Offset | None:
-    """What is known of the offset, where the files themselves state offsets with their scales."""
+    """Take the offset from the files where they state offsets with their scales, else the given one."""
     stated = [source.scaling for source in sources.values() if source.scaling]
     if (offset is not None and offset.basis == 'user') or not any(added for _, added in stated):
         return offset

@@ -208,7 +208,7 @@ def named_by_user(identity: Identity, naming: Naming) -> Identity:
 def offset_of(
     identity: Identity, clues: Clues, said: str | float, *, date: str | None = None
 ) -> Offset | None:
-    """What is known of the offset of Sentinel-2's digital numbers; None for another sensor.
+    """Decide the offset of Sentinel-2's digital numbers from the evidence; None for another sensor.
 
     Args:
         identity: what the source is.

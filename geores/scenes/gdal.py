@@ -252,9 +252,22 @@ def _first_bytes(path: str) -> bytes:
             f"{path}: is inside an archive or another of GDAL's virtual file systems, which are not opened; "
             'unpack it and give the file itself'
         )
-    if not os.path.isfile(path):
+    return first_bytes(path, 'check the path')
+
+
+def first_bytes(path: str | os.PathLike[str], advice: str) -> bytes:
+    """Read the first bytes of a local file, by which its format is told.
+
+    Args:
+        path: the file.
+        advice: what to do where there is no such file.
+
+    Raises:
+        SceneError: if it is missing, cannot be read or is empty.
+    """
+    if not os.path.isfile(path):  # which is false, too, of a name that is too long
         what = 'is not a file' if os.path.exists(path) else 'no such file'
-        raise SceneError(f'{path}: {what}; check the path')
+        raise SceneError(f'{path}: {what}; {advice}')
     try:
         with Path(path).open('rb') as file:
             head = file.read(1024)

@@ -48,7 +48,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Offset:
-    """What is known of the offset of Sentinel-2's digital numbers.
+    """The offset to add to Sentinel-2's digital numbers, and the evidence for it.
 
     Attributes:
         value: what is to be added to them: -1000 or 0; the least of the bands where they differ.

@@ -24,6 +24,7 @@ from pyproj import CRS
 from shapely.geometry import shape
 
 from geores.errors import SceneError
+from geores.scenes.gdal import first_bytes
 
 __all__ = ['VectorLayer', 'find_format', 'list_layers', 'read_vector']
 
@@ -87,7 +88,7 @@ def find_format(path: str | os.PathLike[str]) -> Format:
         if file.suffix.lower() == '.gdb' and (file / 'a00000001.gdbtable').is_file():
             return 'OpenFileGDB'
         raise SceneError(f'{path}: is a folder; give a vector file: {FORMATS}')
-    head = _first_bytes(file)
+    head = first_bytes(file, 'give a local vector file')
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
@@ -166,20 +167,6 @@ def _opening(path: str | os.PathLike[str], kind: Format) -> Iterator[str]:
     except Exception as error:  # whatever readers make of a damaged file
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise SceneError(f'{path}: cannot be read as {kind}: {reason}') from error
-
-
-def _first_bytes(path: Path) -> bytes:
-    if not path.is_file():
-        what = 'is not a file' if path.exists() else 'no such file'
-        raise SceneError(f'{path}: {what}; give a local vector file')
-    try:
-        with path.open('rb') as file:
-            head = file.read(1024)
-    except OSError as error:
-        raise SceneError(f'{path}: cannot be read ({error.strerror}); check the path') from error
-    if not head:
-        raise SceneError(f'{path}: is empty (0 bytes); copy or download it again')
-    return head
 
 
 def _check_geopackage(path: str) -> None:

@@ -195,7 +195,8 @@ class Fitting:
         """Run the end-of-training hooks, which Lightning skips for a run stopped after its last epoch."""
         trainer, model = self.trainer, self.cli.model
         model.to(trainer.strategy.root_device)
-        assert self.checkpoints is not None  # noqa: S101 - for the type alone
+        if self.checkpoints is None:
+            raise UsageError('a run without checkpoints cannot be ended a second time')
         self.checkpoints.restore_figures(trainer)
         for callback in trainer.callbacks:
             callback.on_train_end(trainer, model)
