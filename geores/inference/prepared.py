@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.card import ModelCard
+from geores.card_values import Units
 from geores.grid import Blocks, Tiling
 from geores.inference.cells import Quicklook
 from geores.inference.clouds import cloud_note
@@ -92,7 +93,7 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
     """
     layout = lay_out_scene(scene, card, options)
     key = header_key(scene, card, options, layout)
-    if card.units != '8-bit' or card.display_range:
+    if card.units != Units.EIGHT_BIT or card.display_range:
         scene = settle_offset(scene)
     target, tiling = layout.target, layout.tiling
     workers = _workers(options)

@@ -15,6 +15,7 @@ import torch
 
 from geores.bundle import load_model, save_bundle
 from geores.card import ModelCard
+from geores.card_values import DataSource
 from geores.classification.scored import LABEL_TILES, check_bands, choose_model
 from geores.datasets import SceneTiles, split_tiles
 from geores.datasets.scene_tiles import Labels, Masks, Scenes, opened
@@ -128,7 +129,7 @@ class FinetunePlan:
         # Scored as it will be loaded: with weights as a bundle keeps them.
         with TemporaryDirectory() as folder:
             bundle = (stage.folder or Path(folder)) / self.card.name
-            card = replace(self.card, split_id=split.id, description=about)
+            card = replace(self.card, split_id=split.id, split=split.method, description=about)
             save_bundle(bundle, task.network, card, overwrite=True)
             stage.keep('choice', asdict(choice))
             return load_model(bundle, self.device), choice
@@ -314,6 +315,14 @@ def _draft(
     names = ', '.join(scene.name for scene in scenes)
     levels = {scene.processing_level or base.processing_level for scene in scenes}
     sizes = [float(f'{gsd:.4g}') for gsd in tiles.gsds]
+    own = (
+        DataSource(
+            name=scene.name,
+            licence="the user's to state, of scene and labels",
+            note=f'{tiles.sources.count(scene.name)} tiles, labelled by column {column} of {source}',
+        )
+        for scene in scenes
+    )
     licence = f'as its base {base.name} ({base.licence}) and as scenes and labels of the fine-tuning allow'
     return replace(
         base,
@@ -331,8 +340,8 @@ def _draft(
         calibration=None,
         tiles=_cutting(tiles.size, options) | _remembered(dropped, options),
         split_id=next(iter(options.kinds)),
-        training_data=f'{len(tiles)} tiles of {names}, labelled by column {column} of {source} (licences of '
-        f"scenes and labels are the user's to state); its base {base.name}: {base.training_data}",
+        split=None,
+        training_data=(*own, *base.training_data),
         licence=options.licence or licence,
         metrics={},
         sha256='',

@@ -19,6 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 
 from geores.card import ModelCard
+from geores.card_values import Units
 from geores.datasets import SceneTiles
 from geores.datasets._module import ImageDataModule, LabelledImages
 from geores.datasets.scene_tiles import BLOCK_TILES
@@ -201,7 +202,7 @@ def _class_weights(data: GivenSplit, labels: int) -> list[float]:
 def _augmentations(card: ModelCard) -> list[Augmentation]:
     """Flips, turns and crops; colour jitter only for 8-bit RGB, whose radiometry is not calibrated."""
     shared: list[Augmentation] = [Dihedral(), RandomResizedCrop((0.75, 1.0))]
-    return [*shared, Colour()] if card.units == '8-bit' and len(card.bands) == 3 else shared
+    return [*shared, Colour()] if card.units == Units.EIGHT_BIT and len(card.bands) == 3 else shared
 
 
 def _try_size(task: SceneClassification, card: ModelCard) -> None:
@@ -258,7 +259,9 @@ def hold_in(
         return None
     train, val = ([places[one] for one in part] for part in (inner.train, inner.val))
     seen = {tiles.strata[place] for place in train}
-    return None if len(val) < LEAST or seen != set(strata) else Split(train, val, inner.id)
+    return (
+        None if len(val) < LEAST or seen != set(strata) else Split(train, val, inner.id, method=inner.method)
+    )
 
 
 def choose(
