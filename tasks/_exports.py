@@ -59,7 +59,7 @@ class ExportSegmentation(ExportBundle):
         processing_level: str,
         units: str,
         gsd: tuple[float, float],
-        training_data: Sequence[Mapping[str, Any]] | str,
+        training_data: Sequence[Mapping[str, Sequence[str] | str]] | str,
         licence: str,
         colours: Sequence[str] | None = None,
         resampling: Literal['nearest', 'bilinear'] = 'bilinear',

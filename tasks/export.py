@@ -77,7 +77,7 @@ class ExportBundle(Callback):
         processing_level: str,
         units: str,
         gsd: tuple[float, float],
-        training_data: Sequence[Mapping[str, Any]] | str,
+        training_data: Sequence[Mapping[str, Sequence[str] | str]] | str,
         licence: str,
         resampling: Literal['nearest', 'bilinear'] = 'bilinear',
         display_stretch: tuple[float, float] | None = None,
