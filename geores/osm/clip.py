@@ -5,9 +5,10 @@ framing of blobs is described in https://wiki.openstreetmap.org/wiki/PBF_Format.
 has no filter by location, and `osmium extract` is a separate program. So ways are selected here by outcodes
 on disk (`geores.osm.survey`).
 
-What osmium itself offers was measured on 40 copies of an extract (22.5 MiB, `benchmarks/osm_memory.py`): reading
-all of the file takes 178 MiB, which grow with the file, and 7.8 s of CPU in place of 65 MiB and 2.2 s; its
-`IdTracker` takes 5.3 s for passing each node to Python, and misses ways that cross the box without a node in it.
+What osmium itself offers was measured on 40 copies of an extract (22.5 MiB, `benchmarks/osm_memory.py`): all
+of the file takes 178 MiB, which grow with the file, and 7.8 s of CPU in place of 65 MiB and 2.2 s; its
+`IdTracker` takes 5.3 s, for each node is passed to Python, and misses ways that cross the box without a node
+in it.
 """
 
 import shutil
