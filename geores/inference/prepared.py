@@ -23,10 +23,11 @@ from geores.grid import Blocks, Tiling
 from geores.inference.cells import Quicklook
 from geores.inference.clouds import cloud_note
 from geores.inference.engine import ChunkWork, LazyStore, Sink, Step, run
-from geores.inference.plan import AnyPlan, Plan, SceneLayout, SceneOptions, lay_out_scene, plan_chunks
+from geores.inference.plan import AnyPlan, Plan, SceneLayout, lay_out_scene, plan_chunks
 from geores.inference.reader import ChunkStore, FolderStore, GridReader, UnitTransform
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.io.whole_files import check_writable
+from geores.options import SceneOptions
 from geores.scenes import Scene, gdal_env
 from geores.scenes.borders import without_border
 from geores.scenes.offset import settle_offset

@@ -22,12 +22,14 @@ from geores.datasets.scene_tiles import Labels, Masks, Scenes, opened
 from geores.errors import DatasetError, UsageError, without_secrets
 from geores.inference.prepared import Progress
 from geores.metrics import confusion_matrix, single_label_report
+from geores.options import takes
 from geores.runtime.base import pick_device
 from geores.scenes import Scene
 from geores.splits import Split, stratified_split
-from geores.training.finetune_options import FinetuneOptions, StageWork
+from geores.training.finetune_options import FinetuneOptions
 from geores.training.finetune_recipe import GivenSplit, Recipe, choose, epochs_for, hold_in
 from geores.training.finetune_result import Choice, Finetuned, SplitScore, count_tiles
+from geores.training.finetune_work import StageWork
 from geores.training.linear_probe import are_few
 
 if TYPE_CHECKING:
@@ -349,6 +351,7 @@ def _draft(
     )
 
 
+@takes(FinetuneOptions)
 def finetune(
     scene: Scenes,
     labels: Labels,
@@ -381,16 +384,7 @@ def finetune(
         sensor: which sensor the scenes are of, where that is not to be decided from them: see `open_scene`.
         offset: what is to be added to Sentinel-2's digital numbers, 'none' or -1000; 'auto' decides it.
         progress: called with the number of tiles just trained on and of all tiles to train on.
-        **options: ``tile`` (pixels; the base's input size), ``resolution`` (metres a pixel), ``stride``
-            (pixels from tile to tile; half a tile), ``placement`` (``grid``, ``centred`` on each polygon or
-            point, or ``auto``), ``min_share`` (0.5), ``min_valid`` (share of valid pixels, 0.5),
-            ``min_tiles`` (a class with fewer is dropped, 10), ``layer`` (of the file), ``split``
-            (``blocks``, ``random`` or ``both``), ``block_size`` (metres; four tiles), ``buffer`` (metres
-            between the parts, 0), ``val_share`` (0.2), ``epochs`` (about 600 steps), ``learning_rate``
-            (5e-4; 2e-4 with fewer than 100 tiles a class), ``batch_size``
-            (32), ``seed``, ``device``, ``licence`` (of the weights), ``mask`` (raster whose cloud classes, or
-            non-zero pixels, are invalid: one, or one for each scene), ``mask_values``, ``linear_s1``
-            (Sentinel-1's backscatter is calibrated on a linear scale instead of in dB).
+        **options: options of `FinetuneOptions`.
 
     Returns:
         Model, scores and report; `Finetuned.save` writes them.
