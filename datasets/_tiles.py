@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import shapely
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
-from geores.card import ModelCard
+from geores.card_values import Units
 from geores.datasets._module import ImageStore, Pixels
-from geores.errors import DatasetError
+from geores.errors import DatasetError, UsageError
 from geores.grid import Tiling
 from geores.inference import GridReader
 from geores.inference.masks import open_mask
@@ -34,6 +34,7 @@ __all__ = [
     'lay_grid',
     'lay_grids',
     'opened',
+    'units_named',
 ]
 
 Scenes = str | PathLike[str] | Scene | Sequence[str | PathLike[str] | Scene]
@@ -61,7 +62,7 @@ class PixelSpec:
 
     bands: tuple[str, ...]
     size: int
-    units: str
+    units: Units
     resolution: float | None
     gsd: tuple[float, float] | None
     resampling: str
@@ -157,6 +158,21 @@ def opened(
     return found
 
 
+def units_named(name: str) -> Units:
+    """Units by their name on cards.
+
+    Args:
+        name: text of a `Units`.
+
+    Raises:
+        UsageError: if there are no such units.
+    """
+    try:
+        return Units(name)
+    except ValueError:
+        raise UsageError(f'units is one of {"; ".join(Units)}, not {name!r}') from None
+
+
 def lay_grids(
     scenes: Sequence[Scene],
     spec: PixelSpec,
@@ -200,7 +216,7 @@ def lay_grid(
         DatasetError: if the scene has no CRS, or is smaller than a tile.
         ReadError: if the pixels that tell the units cannot be read.
     """
-    if spec.units != '8-bit' or spec.display_range:
+    if spec.units != Units.EIGHT_BIT or spec.display_range:
         scene = settle_offset(scene)
     wanted = scene.select(spec.bands)
     if wanted.gsd is None:
@@ -216,11 +232,10 @@ def lay_grid(
     with gdal_env():
         scene, border, blank = without_border(scene, spec.bands)
     reader = GridReader(scene, spec.bands, target.grid, resampling=spec.resampling, mask=masked, blank=blank)
-    card = cast('ModelCard', spec)  # unit conversion reads only fields that a spec has
     tiling = Tiling(height, width, spec.size, spec.size)
     with gdal_env():
-        sample, valid = sample_tiles(reader, tiling, side=4 if needs_sample(scene, card) else 0)
-        converted, told = unit_transforms(scene, card, spec.bands, sample, valid, linear=spec.linear_s1)
+        sample, valid = sample_tiles(reader, tiling, side=4 if needs_sample(scene, spec) else 0)
+        converted, told = unit_transforms(scene, spec, spec.bands, sample, valid, linear=spec.linear_s1)
     notes = tuple(f'{scene.name}: {note}' for note in (*scene.notes, *target.notes, *border, *told))
     return SceneGrid(scene, target.grid, target.gsd or wanted.gsd, reader.with_transforms(converted), notes)
 

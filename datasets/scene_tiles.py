@@ -16,7 +16,7 @@ from geores.card import ModelCard
 from geores.datasets._ground import label_ground, positions
 from geores.datasets._module import ImageDataModule, ImageStore, LabelledImages, NonGeoDataset, Sample
 from geores.datasets._sampling import LabelRule, Placement, Task
-from geores.datasets._tiles import Masks, PixelSpec, Scenes, TileStore, lay_grids, opened
+from geores.datasets._tiles import Masks, PixelSpec, Scenes, TileStore, lay_grids, opened, units_named
 from geores.datasets._vector import Labels, read_labelled_features
 from geores.errors import DatasetError
 from geores.splits import Split, block_split
@@ -122,7 +122,7 @@ class SceneTiles(NonGeoDataset):
         spec = PixelSpec(
             tuple(bands),
             size,
-            units,
+            units_named(units),
             resolution,
             gsd,
             resampling,

@@ -13,8 +13,8 @@ from geores.card import shipped_models
 from geores.datasets import ReBEN, SceneFolder
 from geores.datasets.patches import GeoTIFFPatches, GeoTIFFPatchesDataModule
 from geores.errors import DatasetError
-from geores.inference.plan import SceneOptions
 from geores.inference.prepared import prepare_scene
+from geores.options import SceneOptions
 from geores.scenes import FileRaster, open_scene
 from geores.scenes.filling import mirror_invalid
 from geores.scenes.raster import valid_values

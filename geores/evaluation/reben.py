@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from geores.datasets import GeoTIFFPatches, ReBEN, SceneFolder
     from geores.datasets._module import Pixels
 
-__all__ = ['OFFICIAL', 'check_bands', 'find_reben', 'is_official', 'read_as', 'warn_of_training']
+__all__ = ['check_bands', 'find_reben', 'is_official', 'read_as', 'warn_of_training']
 
-OFFICIAL = 'reben-official-'
 """How the ids of splits start that keep to the official parts."""
 
 
@@ -136,8 +135,8 @@ def warn_of_training(card: ModelCard, part: str) -> tuple[str, ...]:
         card: card of the model.
         part: 'train', 'val', 'test' or 'all'.
     """
-    known = card.split_id.startswith(OFFICIAL)
-    used = card.split_id.removeprefix(OFFICIAL).split('-')[:2] if known else ['train', 'val']
+    parts = card.split.parts if card.split is not None and card.split.method == 'official' else None
+    known, used = parts is not None, parts or ('train', 'val')
     told = f'figures {"are" if known else "may be"} better than on new patches'
     if part in used[:1] or 'all' in {part, used[0]}:
         return (f'patches of split {part!r} {"have" if known else "may have"} trained {card.name}: {told}',)
