@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pyogrio
 from pyproj import CRS
+from shapely import get_coordinates
 from shapely.geometry import shape
 
 from geores.errors import SceneError
@@ -148,6 +150,11 @@ def read_vector(
         else:
             chosen = layer or next((one.name for one in list_layers(local)), None)
             frame = pyogrio.read_dataframe(local, layer=chosen, bbox=bounds)
+        if (
+            isinstance(frame, gpd.GeoDataFrame)
+            and not np.isfinite(get_coordinates(frame.geometry.to_numpy())).all()
+        ):
+            raise SceneError('has coordinates that are no finite numbers: repair or remove those features')
     return frame
 
 
@@ -161,7 +168,8 @@ def _opening(path: str | os.PathLike[str], kind: Format) -> Iterator[str]:
     try:
         if kind == 'GPKG':
             _check_geopackage(local)
-        yield local
+        with np.errstate(invalid='ignore'):  # coordinates that are no numbers, which are refused later
+            yield local
     except SceneError as error:
         raise SceneError(f'{path}: {error}') from error
     except Exception as error:  # whatever readers make of a damaged file
