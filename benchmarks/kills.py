@@ -5,9 +5,9 @@
 Makes small inputs and models of random weights. Each command runs undisturbed; then it is killed by SIGKILL
 at a random moment, half of the time while it writes its results, sometimes twice, and given again. At each
 kill all files under final names have to be those of the undisturbed run, byte for byte, or not there; at the
-end they all have to be there and nothing else. Of `run.json` the time that was taken and the tiles of the last
-run are left out. A run that refuses to go on has to say so on one line, and to end with the same bytes when it
-is begun anew (`--no-resume --overwrite`). Prints a table, and ends with 1 where anything differs.
+end they all have to be there and nothing else. Of `run.json` the time that was taken and the tiles of the
+last run are left out. A run that refuses to go on has to say so on one line, and to end with the same bytes
+when it is begun anew (`--no-resume --overwrite`). Prints a table, and ends with 1 where anything differs.
 """
 
 import argparse

@@ -66,7 +66,7 @@ def write_overpass(osmium: Any, path: Path, data: Mapping[str, Any], target: Pat
                     for one in element.get('members', ())
                 ]
                 writer.add_relation(made.Relation(id=number, members=members, tags=element.get('tags', {})))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(
             f'{path} has an element that is not as Overpass writes them: {type(error).__name__} {error}'
         ) from error

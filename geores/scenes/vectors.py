@@ -25,7 +25,8 @@ from pyproj import CRS
 from shapely import get_coordinates
 from shapely.geometry import shape
 
-from geores.errors import SceneError
+from geores.errors import DatasetError, SceneError
+from geores.io.tables import check_cells
 from geores.scenes.gdal import first_bytes
 
 __all__ = ['VectorLayer', 'find_format', 'list_layers', 'read_vector']
@@ -190,6 +191,10 @@ def _check_geopackage(path: str) -> None:
 
 
 def _read_parquet(path: str) -> pd.DataFrame:
+    try:
+        check_cells(Path(path))
+    except DatasetError as error:
+        raise SceneError(str(error).removeprefix(f'{path}: ')) from error
     if b'geo' in (pq.read_schema(path).metadata or {}):
         frame: pd.DataFrame = gpd.read_parquet(path)
         return frame
