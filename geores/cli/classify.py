@@ -11,7 +11,7 @@ import typer
 
 from geores.cli import common
 from geores.cli.common import keeping, listed, numbers, parse_size, progress_bar
-from geores.cli.printing import print_earlier, print_json, print_result
+from geores.cli.printing import print_earlier, print_json, print_result, print_share
 from geores.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,6 +78,10 @@ def classify(
     ] = None,
     compile: Annotated[bool, Option('--compile', help='Compile the network (large scenes).')] = False,
     workers: common.Workers = None,
+    shard: Annotated[
+        str | None,
+        Option(metavar='I/N', help='Do the I-th of N shares only; geores merge OUT puts all together.'),
+    ] = None,
     resume: common.Resume = True,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace results in --out.')] = False,
     max_output: common.MaxOutput = '8G',
@@ -127,6 +131,7 @@ def classify(
         offset=offset,
         resume=resume,
         overwrite=overwrite,
+        shard=shard,
         watch=partial(_watched, shown=not as_json, quiet=quiet),
         **options,
     )
@@ -135,6 +140,8 @@ def classify(
         for outcome in outcomes:
             if outcome.result is not None:
                 show(outcome.result, out)
+            elif outcome.share is not None and shard is not None:
+                print_share(outcome.name, outcome.share, shard, out, as_json=as_json)
             elif outcome.earlier is not None:
                 print_earlier(outcome.name, outcome.earlier, out, as_json=as_json)
             else:
