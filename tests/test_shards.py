@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -20,9 +23,10 @@ OF_RUN = {'seconds'}
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    """So that a small scene has many."""
-    monkeypatch.setattr(plan, 'CHUNK_PIXELS', 64)
+def small_chunks(request, monkeypatch):
+    """So that a small scene has many; the workers of a cluster have not heard of it."""
+    if 'dask' not in request.node.name:
+        monkeypatch.setattr(plan, 'CHUNK_PIXELS', 64)
 
 
 @pytest.fixture
@@ -188,3 +192,66 @@ def test_sources_beside_scenes_are_opened_again(tmp_path):
         command = shards.Command.of([first], [beside], 'auto', opening, options)
     assert command.beside == [{'paths': [str(first)], 'bands': ['x', 'y', 'z']}]
     assert np.size(command.scenes) == 1
+
+
+CLUSTER = """
+import json, os, signal, sys, threading, time, warnings
+from pathlib import Path
+warnings.simplefilter('ignore')
+
+if __name__ == '__main__':
+    from distributed import Client, LocalCluster
+    from geores.classification.on_dask import classify_on_dask
+
+    scene, model, out = sys.argv[1:]
+    killed = []
+
+    def kill(pids):
+        while not killed:  # when work has begun
+            if list(Path(out).glob('.scene.shard-*/*.safetensors')):
+                os.kill(next(iter(pids.values())), signal.SIGKILL)
+                killed.append(pids)
+            time.sleep(0.002)
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        with Client(cluster, set_as_default=False) as client:
+            client.wait_for_workers(2)
+            watch = threading.Thread(target=kill, args=(client.run(os.getpid),), daemon=True)
+            watch.start()
+            outcomes = classify_on_dask(
+                client, [scene], model, out=Path(out), device='cpu', tile=64, stride=32, workers=1
+            )
+            print(json.dumps([[outcome.name, bool(outcome.result), len(killed)] for outcome in outcomes]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec('distributed') is None, reason='distributed is not installed')
+def test_a_killed_worker_of_dask_changes_nothing(bundle, tmp_path):
+    scene = write_scene(tmp_path / 'scene.tif', height=1200, width=1200, blocks=256)
+    (tmp_path / 'cluster.py').write_text(CLUSTER)
+    answer = subprocess.run(
+        [sys.executable, 'cluster.py', scene, bundle, tmp_path / 'out'],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout.splitlines()[-1]) == [['scene', True, 1]]
+    options = {'device': 'cpu', 'tile': 64, 'stride': 32, 'workers': 1}
+    list(package.classify_many([str(scene)], bundle, out=tmp_path / 'whole', **options))
+    assert_same(tmp_path / 'out', tmp_path / 'whole')
+
+
+def test_a_cluster_that_is_not_there(geores, bundle, scene, tmp_path):
+    args = [
+        'classify',
+        scene,
+        '--model',
+        bundle,
+        '--out',
+        tmp_path / 'out',
+        '--dask',
+        'nowhere',
+        '--shard',
+        '1/2',
+    ]
+    assert 'does not go with --dask' in geores(*args).err

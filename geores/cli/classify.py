@@ -82,6 +82,10 @@ def classify(
         str | None,
         Option(metavar='I/N', help='Do the I-th of N shares only; geores merge OUT puts all together.'),
     ] = None,
+    dask: Annotated[
+        str | None,
+        Option(metavar='ADDRESS', help='Do it on the workers of this scheduler of dask, by shards.'),
+    ] = None,
     resume: common.Resume = True,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace results in --out.')] = False,
     max_output: common.MaxOutput = '8G',
@@ -120,21 +124,30 @@ def classify(
         'linear_s1': linear_s1,
         'atmosphere': atmosphere,
     }
-    outcomes = classify_many(
-        scenes,
-        model,
-        out=out,
-        beside=_beside(beside or [], listed(with_bands), allow_vrt=allow_vrt),
-        bands=listed(bands),
-        allow_vrt=allow_vrt,
-        sensor=sensor,
-        offset=offset,
-        resume=resume,
-        overwrite=overwrite,
-        shard=shard,
-        watch=partial(_watched, shown=not as_json, quiet=quiet),
-        **options,
-    )
+    options |= {
+        'bands': listed(bands),
+        'allow_vrt': allow_vrt,
+        'sensor': sensor,
+        'offset': offset,
+        'resume': resume,
+        'overwrite': overwrite,
+    }
+    if dask is not None:
+        from geores.classification.on_dask import classify_on_dask
+
+        if shard is not None or with_bands is not None:
+            raise UsageError(f'{"--shard" if shard else "--with-bands"} does not go with --dask: drop one')
+        outcomes = classify_on_dask(dask, scenes, model, out=out, beside=beside or [], **options)
+    else:
+        outcomes = classify_many(
+            scenes,
+            model,
+            out=out,
+            beside=_beside(beside or [], listed(with_bands), allow_vrt=allow_vrt),
+            shard=shard,
+            watch=partial(_watched, shown=not as_json, quiet=quiet),
+            **options,
+        )
     show = print_json if as_json else print_result
     with closing(outcomes):
         for outcome in outcomes:
