@@ -4,7 +4,7 @@ Knows no network and no task: a step is any function from a batch of tiles to na
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +19,7 @@ from geores.inference.plan import AnyPlan, Chunk
 from geores.inference.reader import Arrays, ChunkStore, MemoryStore
 from geores.scenes.filling import mirror_invalid
 
-__all__ = ['ChunkWork', 'LazyStore', 'Reader', 'Region', 'Sink', 'Step', 'run']
+__all__ = ['ChunkWork', 'LazyStore', 'Reader', 'Region', 'Sink', 'Step', 'run', 'tiles_of']
 
 T = TypeVar('T')
 R = TypeVar('R')
@@ -158,6 +158,7 @@ def run(
     work: ChunkWork,
     store: ChunkStore,
     *,
+    only: Collection[int] | None = None,
     readers: int = 2,
     computers: int = 1,
     on_start: Callable[[int], None] = lambda tiles: None,
@@ -170,6 +171,7 @@ def run(
     Args:
         work: what is done with each chunk.
         store: where the results are kept.
+        only: indices of the chunks to work through; all where not given.
         readers: threads that read.
         computers: threads that compute.
         on_start: called with the number of tiles that the store holds already.
@@ -180,8 +182,9 @@ def run(
         WriteError: if the store could not be written.
     """
     done = store.done()
-    on_start(sum(_tiles(chunk) for chunk in work.plan if chunk.index in done))
-    todo = (chunk for chunk in work.plan if chunk.index not in done)
+    wanted = [chunk for chunk in work.plan if only is None or chunk.index in only]
+    on_start(sum(_tiles(chunk) for chunk in wanted if chunk.index in done))
+    todo = (chunk for chunk in wanted if chunk.index not in done)
     with ThreadPoolExecutor(readers) as read_pool, ThreadPoolExecutor(computers) as compute_pool:
         regions = _ordered(read_pool, work.read, todo, ahead=readers)
         batches = (batch for region in regions for batch in work.batches(region))
@@ -294,6 +297,13 @@ def _ordered(
     finally:
         for future in pending:
             future.cancel()
+
+
+def tiles_of(plan: AnyPlan, chunks: Collection[int] | None = None) -> int:
+    """Count the tiles of some chunks of a plan; of all where not given."""
+    if chunks is None:
+        return int(plan.tiling.count)
+    return sum(_tiles(chunk) for chunk in plan if chunk.index in chunks)
 
 
 def _tiles(chunk: Chunk) -> int:
