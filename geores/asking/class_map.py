@@ -13,11 +13,13 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
+import rasterio.features
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from scipy import ndimage
 from scipy.special import ndtr, ndtri
+from shapely.geometry import shape
 
 from geores.asking.combine import CORRELATION
 from geores.asking.predictions import LEVEL
@@ -106,6 +108,15 @@ class CoverAreas:
     chances: Floats
     steps: NDArray[np.uint8] = field(repr=False)
 
+    @cached_property
+    def centres(self) -> Floats:
+        """Mean row and column of the pixels of each area, (n, 2)."""
+        count = len(self.sizes)
+        pixels = _sums(self.numbers, count, np.ones_like(self.numbers))
+        rows, cols = np.indices(self.numbers.shape, sparse=True)
+        places = [np.broadcast_to(place, self.numbers.shape) for place in (rows, cols)]
+        return np.stack([_sums(self.numbers, count, place) for place in places], axis=1) / pixels[:, None]
+
     def inside(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Mask of the pixels of the chosen areas, (rows, cols)."""
         return np.concatenate([[False], chosen])[self.numbers]
@@ -137,6 +148,7 @@ class ClassMap:
     record: Mapping[str, Any] = field(default_factory=dict, repr=False)
     picture: Callable[[], NDArray[np.uint8]] | None = field(default=None, repr=False)
     _areas: dict[str, CoverAreas] = field(default_factory=dict, repr=False, compare=False)
+    _outlines: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def words(self) -> CoverWords:
@@ -196,6 +208,23 @@ class ClassMap:
             chances = _sums(numbers, len(sizes), weights) / PROBABILITY_STEPS / np.maximum(sizes, 1e-12)
             self._areas[key] = CoverAreas(numbers, sizes, np.minimum(chances, 1.0), steps)
         return self._areas[key]
+
+    def outlines(self, key: str) -> NDArray[Any]:
+        """Polygons of the connected areas of a cover in the CRS of the map, (n,); drawn once.
+
+        Args:
+            key: of the cover.
+        """
+        if key not in self._outlines:
+            areas = self.of(key)
+            found: NDArray[Any] = np.empty(len(areas.sizes), object)
+            shapes = rasterio.features.shapes(
+                areas.numbers, mask=areas.numbers > 0, connectivity=4, transform=self.grid.affine
+            )
+            for outline, number in shapes:
+                found[int(number) - 1] = shape(outline)
+            self._outlines[key] = found
+        return self._outlines[key]
 
     def expected(
         self, steps: NDArray[np.uint8], mask: NDArray[np.bool_], deviations: float | Floats

@@ -1,6 +1,7 @@
 """Pictures of what answers rest on: the scene beside tinted tiles, or beside the areas of a class map."""
 
 import textwrap
+import zlib
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,6 @@ from matplotlib.font_manager import findfont
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
-from scipy import ndimage
 
 from geores.asking.class_map import ClassMap
 from geores.asking.combine import TileEvidence
@@ -148,7 +148,8 @@ class _Sheet:
         """Save a drawn sheet as PNG."""
         info = PngInfo()
         info.add_text('Software', 'geores')
-        image.save(path, format='png', pnginfo=info, compress_level=1)
+        # Deflate's search for repeats takes most of the time, and finds hardly any in a satellite image.
+        image.save(path, format='png', pnginfo=info, compress_level=1, compress_type=zlib.Z_RLE)
 
 
 class _AreaSheet(_Sheet):
@@ -162,10 +163,25 @@ class _AreaSheet(_Sheet):
         tall, wide = self.below.shape[:2]
         rows, cols = (np.arange(tall) * height // tall, np.arange(wide) * width // wide)
         self.places = np.ix_(rows, cols)
+        self.panels: dict[object, NDArray[np.uint8]] = {}
 
     def write(self, answer: Answered, basis: MapEvidence, path: Path) -> None:
         """Draw the areas that an answer rests on, with the ranks of the largest."""
-        panel, names = self.below.copy(), []
+        if basis.digest not in self.panels:
+            self.panels[basis.digest] = self._paint(basis)
+        image, draw = self.painted(self.panels[basis.digest], answer)
+        self._number(draw, basis)
+        counts = {key: int(chosen.sum()) for key, chosen in basis.chosen.items()}
+        parts = [
+            f'{number:,} {"area" if number == 1 else "areas"} of {basis.class_map.words[key].noun}'
+            for key, number in counts.items()
+        ]
+        self._legend(draw, image, [basis.colour(key) for key in counts], parts)
+        self.save(image, path)
+
+    def _paint(self, basis: MapEvidence) -> NDArray[np.uint8]:
+        """The second panel: the picture with the areas in their colours."""
+        panel = self.below.copy()
         tall, wide = panel.shape[:2]
         for key in basis.chosen:
             mask = basis.mask(key)
@@ -173,12 +189,7 @@ class _AreaSheet(_Sheet):
             shown = _shrunk(mask, tall, wide) if mask.size > tall * wide else mask[self.places]
             colour = np.array([int(basis.colour(key)[k : k + 2], 16) for k in (1, 3, 5)])
             panel[shown] = (0.2 * panel[shown] + 0.8 * colour).astype(np.uint8)
-            names.append((basis.colour(key), basis.class_map.words[key].noun, int(basis.chosen[key].sum())))
-        image, draw = self.painted(panel, answer)
-        self._number(draw, basis)
-        parts = [f'{number:,} {"area" if number == 1 else "areas"} of {noun}' for _, noun, number in names]
-        self._legend(draw, image, [colour for colour, _, _ in names], parts)
-        self.save(image, path)
+        return panel
 
     def _number(self, draw: ImageDraw.ImageDraw, basis: MapEvidence) -> None:
         """Write the ranks of the largest areas of each cover."""
@@ -188,9 +199,7 @@ class _AreaSheet(_Sheet):
             order = np.argsort(-np.where(chosen, areas.sizes, -1), kind='stable')
             order = order[: min(NUMBERED, int(chosen.sum()))]
             height, width = areas.numbers.shape
-            for rank, (y, x) in enumerate(
-                ndimage.center_of_mass(areas.numbers > 0, areas.numbers, order + 1), 1
-            ):
+            for rank, (y, x) in enumerate(areas.centres[order], 1):
                 place = left + (x + 0.5) * wide / width, top + (y + 0.5) * tall / height
                 draw.text(
                     place, str(rank), 'white', self.fonts[1], anchor='mm', stroke_width=2, stroke_fill='black'

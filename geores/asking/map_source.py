@@ -16,9 +16,7 @@ import geopandas as gpd
 import numpy as np
 import pyogrio
 import rasterio
-import rasterio.features
 from numpy.typing import NDArray
-from shapely.geometry import shape
 
 from geores.asking.class_map import ClassMap
 from geores.asking.map_answers import MapEstimate
@@ -82,6 +80,11 @@ class MapEvidence:
         """Number of areas."""
         return int(sum(mask.sum() for mask in self.chosen.values()))
 
+    @cached_property
+    def digest(self) -> tuple[tuple[str, bytes], ...]:
+        """Equal for answers to questions about one map that rest on the same areas."""
+        return tuple((key, np.packbits(mask).tobytes()) for key, mask in self.chosen.items())
+
     def mask(self, key: str) -> NDArray[np.bool_]:
         """Pixels of the areas of a cover, (rows, cols)."""
         return self.class_map.of(key).inside(self.chosen[key])
@@ -99,15 +102,11 @@ class MapEvidence:
         crs = self.class_map.grid.crs
         columns: dict[str, list[Any]] = {'cover': [], 'area': [], 'probability': [], 'geometry': []}
         for key in self.chosen:
-            areas, inside = self.class_map.of(key), self.mask(key)
-            found = rasterio.features.shapes(
-                areas.numbers, mask=inside, connectivity=4, transform=self.class_map.grid.affine
-            )
-            for outline, number in found:
-                columns['cover'].append(self.class_map.words[key].noun)
-                columns['area'].append(float(areas.sizes[int(number) - 1]))
-                columns['probability'].append(float(areas.chances[int(number) - 1]))
-                columns['geometry'].append(shape(outline))
+            areas, chosen = self.class_map.of(key), self.chosen[key]
+            columns['cover'] += [self.class_map.words[key].noun] * int(chosen.sum())
+            columns['area'] += areas.sizes[chosen].tolist()
+            columns['probability'] += areas.chances[chosen].tolist()
+            columns['geometry'] += self.class_map.outlines(key)[chosen].tolist()
         frame = gpd.GeoDataFrame(columns, geometry='geometry', crs=None if crs is None else str(crs))
         frame = frame.sort_values('area', ascending=False, kind='stable', ignore_index=True)
         frame.insert(0, 'rank', np.arange(1, len(frame) + 1, dtype=np.int32))
