@@ -1,6 +1,6 @@
 """Peak memory of classifying a small and a large scene, each in a process of its own.
 
-    python benchmarks/memory.py [--sides 5000 20000]
+    python benchmarks/memory.py [--sides 5000 20000] [--tile 4000] [--runtime torch]
 
 Makes four-band scenes (uint16, deflate), classifies each with a ResNet-18 of random weights into a folder,
 as the command does, and prints the largest resident set of each process and their ratio.
@@ -54,11 +54,13 @@ def write_bundle(folder: Path) -> None:
     save_bundle(folder, models.create('resnet18', **kwargs).eval(), card)
 
 
-def classify(scene: Path, bundle: Path, out: Path) -> None:
+def classify(scene: Path, bundle: Path, out: Path, tile: int, runtime: str) -> None:
     """What the child process does; prints its largest resident set in MiB."""
     from geores.cli import app
 
-    app(['classify', str(scene), '--model', str(bundle), '--out', str(out), '--json'], standalone_mode=False)
+    args = ['classify', str(scene), '--model', str(bundle), '--out', str(out), '--json']
+    args += ['--tile', str(tile), '--runtime', runtime]
+    app(args, standalone_mode=False)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
@@ -67,10 +69,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--sides', type=int, nargs=2, default=(5000, 20000))
+    parser.add_argument('--tile', type=int, default=64, help='pixels of a tile; the model takes 64')
+    parser.add_argument('--runtime', default='auto')
     parser.add_argument('--child', type=Path, nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        classify(*args.child)
+        classify(*args.child, args.tile, args.runtime)
         return
     peaks = []
     with tempfile.TemporaryDirectory() as name:
@@ -83,6 +87,10 @@ def main() -> None:
             command = [
                 sys.executable,
                 __file__,
+                '--tile',
+                str(args.tile),
+                '--runtime',
+                args.runtime,
                 '--child',
                 str(scene),
                 str(folder / 'bundle'),

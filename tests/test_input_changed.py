@@ -12,6 +12,7 @@ from geores.inference import GridReader
 from geores.scenes import open_scene
 
 from .fixtures import hold_files, write_scene
+from .pixel_fixtures import pixel_bundle  # noqa: F401
 
 SIDE = 1100
 
@@ -41,9 +42,15 @@ def scenes(tmp_path):
     ]
 
 
+@pytest.fixture
+def model(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize('model', ['bundle', 'pixel_bundle'], indirect=True, ids=['tiles', 'pixels'])
 @pytest.mark.parametrize('change', [overwrite, replace, cut])
 @pytest.mark.parametrize('kept', [True, False])
-def test_a_scene_that_changes(bundle, scenes, tmp_path, change, kept):
+def test_a_scene_that_changes(model, scenes, tmp_path, change, kept):
     calls = []
 
     def progress(tiles, of):
@@ -53,13 +60,14 @@ def test_a_scene_that_changes(bundle, scenes, tmp_path, change, kept):
 
     out = tmp_path / 'out' if kept else None
     with pytest.raises(InputChangedError, match=r'scene\.tif: was changed') as raised:
-        library.classify(scenes[0], model=bundle, out=out, progress=progress, workers=1)
+        library.classify(scenes[0], model=model, out=out, progress=progress, workers=1)
     assert isinstance(raised.value, ReadError)
     assert not kept or hold_files(out) == set()
     assert any(calls), 'the change came before the first chunk'
 
 
-def test_a_change_behind_the_last_chunk_is_found_too(bundle, scenes, tmp_path):
+@pytest.mark.parametrize('model', ['bundle', 'pixel_bundle'], indirect=True, ids=['tiles', 'pixels'])
+def test_a_change_behind_the_last_chunk_is_found_too(model, scenes, tmp_path):
     """Also where the time of change is put back: both ends of the file are compared at the end."""
     status, seen = scenes[0].stat(), []
 
@@ -70,7 +78,7 @@ def test_a_change_behind_the_last_chunk_is_found_too(bundle, scenes, tmp_path):
             os.utime(scenes[0], ns=(status.st_atime_ns, status.st_mtime_ns))
 
     with pytest.raises(InputChangedError):
-        library.classify(scenes[0], model=bundle, out=tmp_path / 'out', progress=progress)
+        library.classify(scenes[0], model=model, out=tmp_path / 'out', progress=progress)
     assert hold_files(tmp_path / 'out') == set()
 
 
