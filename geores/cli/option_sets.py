@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import typer
 
 from geores.cli.common import listed, numbers, parse_size
+from geores.errors import UsageError
 from geores.options import NamedOptions
 
 __all__ = ['option_table', 'with_options']
@@ -90,6 +91,8 @@ def _plain_type(hint: Any) -> Any:  # noqa: ANN401 - types
 def _shown(one: Field[Any]) -> Any:  # noqa: ANN401 - a default
     """The default of an option as the command line writes it."""
     default: Any = one.default
+    if one.metadata['written'] == 'decimals':
+        return ','.join(f'{number:g}' for number in default)
     if one.metadata['written'] == 'size':
         return f'{int(default) // 2**30}G'
     return default
@@ -102,8 +105,18 @@ def _read(one: Field[Any], value: Any) -> Any:  # noqa: ANN401 - of any type
             return listed(value)
         case 'numbers':
             return numbers(value, _flag(one))
+        case 'decimals':
+            return _decimals(value, one)
         case 'size':
             return parse_size(value)
         case 'again':
             return value or None
     return value
+
+
+def _decimals(text: str, one: Field[Any]) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in listed(text) or [])
+    except ValueError as error:
+        example = f'{_flag(one)} takes numbers separated by commas, such as {_shown(one)}'
+        raise UsageError(f'{example}, not {text!r}') from error
