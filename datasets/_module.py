@@ -332,14 +332,22 @@ class ImageDataModule(LightningDataModule):
         split = self.split
         if stage not in {None, 'fit'}:
             return
+        self.check_labels()
+        if self.parts_by_image and split.val:
+            say_copies(data.ids, self.groups, split)
+
+    def check_labels(self) -> None:
+        """Check that there is something to tell apart, and that every label can be learnt.
+
+        Raises:
+            DatasetError: if there is one class alone, or one without training images.
+        """
         if self.task in {'single-label', 'multi-label'}:
-            check_classes(self.labels, data.targets, split, fixed=self.fixed_labels)
+            check_classes(self.labels, self.dataset.targets, self.split, fixed=self.fixed_labels)
         elif self.task == 'segmentation' and len(self.labels) < 2:
             raise DatasetError(
                 f'all pixels are of one class ({", ".join(self.labels)}): label another one too'
             )
-        if self.parts_by_image and split.val:
-            say_copies(data.ids, self.groups, split)
 
     @cached_property
     def statistics(self) -> tuple[list[float], list[float]]:

@@ -22,6 +22,7 @@ from geores.inference.target import target_grid
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.scenes import Scene, gdal_env, open_scene
 from geores.scenes.borders import without_border
+from geores.scenes.filling import mirror_invalid
 from geores.scenes.offset import settle_offset
 
 __all__ = [
@@ -246,7 +247,7 @@ class TileStore(ImageStore):
         grids: grid of each scene.
         places: position among the grids, first row and first column of each tile, (N, 3).
         size: side of a tile in pixels.
-        fill: value of invalid pixels in each band; None takes the mean of the valid ones.
+        fill: value of invalid pixels in each band; None mirrors the valid ones of the tile.
         budget: maximum number of bytes to hold in memory.
     """
 
@@ -263,15 +264,14 @@ class TileStore(ImageStore):
         self._places = places
         self._size = size
         self._bands = len(grids[0].reader.bands)
-        self._fill = np.zeros(self._bands, np.float32) if fill is None else np.asarray(fill, np.float32)
-        self._pixels, self.valid_shares = self._scan(budget, filled=fill is not None)
+        self._fill = None if fill is None else np.asarray(fill, np.float32)
+        self._pixels, self.valid_shares = self._scan(budget)
 
     def __getitem__(self, index: int) -> Pixels:
         if self._pixels is not None:
             held: Pixels = self._pixels[index]
             return held
-        values, valid = self._tile(index)
-        return np.where(valid, values, self._fill[:, None, None])
+        return self._filled(*self._tile(index))
 
     def __getstate__(self) -> dict[str, Any]:
         # Open scenes cannot be pickled: a worker process gets the pixels only.
@@ -299,25 +299,21 @@ class TileStore(ImageStore):
         with gdal_env():
             return self._grids[grid].reader.read(slice(row, row + self._size), slice(col, col + self._size))
 
-    def _scan(self, budget: int, *, filled: bool) -> tuple[Pixels | None, NDArray[np.float64]]:
+    def _filled(self, values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        if self._fill is not None:
+            return np.where(valid, values, self._fill[:, None, None])
+        return mirror_invalid(values, valid) if valid.any() else np.zeros_like(values)
+
+    def _scan(self, budget: int) -> tuple[Pixels | None, NDArray[np.float64]]:
         """Read all tiles once: the pixels, if they fit, and the valid share of each tile."""
         shape = (len(self), self._bands, self._size, self._size)
         held = np.empty(shape, np.float32) if 4 * np.prod(shape) <= budget else None
-        shares, total, count = np.empty(len(self)), np.zeros(self._bands), 0
+        shares = np.empty(len(self))
         for index in range(len(self)):
             values, valid = self._tile(index)
             shares[index] = valid.mean()
-            if not filled:
-                total += values[:, valid].sum(axis=1, dtype=np.float64)
-                count += int(valid.sum())
             if held is not None:
-                held[index] = np.where(valid, values, np.nan)
-        if not filled:
-            self._fill = (total / max(count, 1)).astype(np.float32)
-        if held is not None:
-            for band, value in enumerate(self._fill):
-                plane = held[:, band]
-                plane[np.isnan(plane)] = value
+                held[index] = values if valid.all() else self._filled(values, valid)
         return held, shares
 
 

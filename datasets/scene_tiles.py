@@ -64,7 +64,7 @@ class SceneTiles(NonGeoDataset):
         resampling: how coarser bands are brought to the grid; finer ones are averaged.
         display_stretch: percentiles that bring other imagery to 8 bits.
         display_range: reflectances times 10,000 that become 0 and 255 instead.
-        fill: value of invalid pixels per band; the mean of the valid ones by default.
+        fill: value of invalid pixels in each band; None mirrors the valid ones, as inference does.
         mask: raster whose cloud classes, or non-zero pixels, are invalid: one, or one for each scene.
         mask_values: its values that are invalid, instead.
         linear_s1: whether Sentinel-1's backscatter is on a linear scale instead of in dB.
@@ -184,7 +184,6 @@ class SceneTiles(NonGeoDataset):
             'resampling': card.resampling,
             'display_stretch': card.display_stretch,
             'display_range': card.display_range,
-            'fill': card.fill,
             'processing_level': card.processing_level,
         }
         return cls(scenes, labels, column, card.bands, size or card.input_size, **(fixed | options))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from geores.bigearthnet.labels import LabelOrder, labels_in
 from geores.card_values import DataSource
 from geores.errors import DatasetError, UsageError
+from geores.io.tables import check_cells
 
 __all__ = [
     'METADATA',
@@ -191,6 +192,7 @@ def check_column(table: pa.Table, name: str, path: Path) -> None:
 def _read(path: Path) -> pa.Table:
     if not path.is_file():
         raise DatasetError(f'{path}: no such table of patches')
+    check_cells(path)
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:

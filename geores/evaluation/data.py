@@ -243,7 +243,7 @@ def _patches(card: ModelCard, folders: Sequence[Path], bands: Sequence[str] | No
             f'{_listed(folders)}: one label an image, and {card.name} is multi-label: take a '
             'single-label model'
         )
-    return [read_as(GeoTIFFPatches(folder, card.bands, fill=card.fill), card, bands) for folder in folders]
+    return [read_as(GeoTIFFPatches(folder, card.bands), card, bands) for folder in folders]
 
 
 def _scene_folder(card: ModelCard, folders: Sequence[Path], bands: Sequence[str] | None) -> 'LabelledImages':

@@ -56,7 +56,7 @@ def read_as(
         The dataset.
     """
     from geores.datasets._geotiff import read_geotiff
-    from geores.datasets._module import ImageStore
+    from geores.datasets._patch_store import PatchStore
 
     wanted, size = card.bands, card.input_size
     # Partial functions, unlike closures, can be sent to the processes that read.
@@ -66,7 +66,7 @@ def read_as(
         else partial(_read_named, names=names, bands=wanted, size=size)
     )
     dataset.bands = wanted
-    dataset.images = ImageStore(dataset.images.paths, read)
+    dataset.images = PatchStore(dataset.images.paths, read, wanted, size, names=names)
     return dataset
 
 

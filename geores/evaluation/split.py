@@ -101,7 +101,7 @@ def kept_parts(folder: Path | None) -> dict[str, str]:
     try:
         parts = json.loads((folder / REPORT_FILE).read_text(encoding='utf-8'))['parts']
         return {str(name): part for part in ('train', 'val') for name in parts[part]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 

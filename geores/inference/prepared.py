@@ -6,7 +6,7 @@ A prepared scene has decided how it is read, and has computed nothing yet.
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -22,7 +22,7 @@ from geores.card_values import Units
 from geores.grid import Blocks, Tiling
 from geores.inference.cells import Quicklook
 from geores.inference.clouds import cloud_note
-from geores.inference.engine import ChunkWork, LazyStore, Sink, Step, run
+from geores.inference.engine import ChunkWork, LazyStore, Sink, Step, run, tiles_of
 from geores.inference.plan import AnyPlan, Plan, SceneLayout, lay_out_scene, plan_chunks
 from geores.inference.reader import ChunkStore, FolderStore, GridReader, UnitTransform
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
@@ -289,27 +289,38 @@ class SceneWork:
         sinks = (*self.sinks, prepared.look)
         return ChunkWork(prepared.plan, prepared.reader, self.step, sinks, prepared.card.fill)
 
-    def open_store(self, folder: Path, *, resume: bool, overwrite: bool = False) -> FolderStore:
+    def open_store(
+        self,
+        folder: Path,
+        *,
+        resume: bool,
+        overwrite: bool = False,
+        more: Mapping[str, Any] | None = None,
+    ) -> FolderStore:
         """Open the journal of this work in a folder, which is created with those above it.
 
         Args:
             folder: folder of the finished chunks.
             resume: continue what the folder holds, else begin anew.
             overwrite: drop work of another run instead of refusing it.
+            more: what the key says beside what decides the results.
 
         Raises:
             OutputError: if the folder cannot be created, or another process is at work there.
             JournalError: if it holds work of another run.
         """
         check_writable(folder, folder.parent)
-        return FolderStore(folder, self.key, resume=resume, overwrite=overwrite)
+        return FolderStore(folder, self.key | dict(more or {}), resume=resume, overwrite=overwrite)
 
-    def run(self, store: ChunkStore, progress: Progress | None = None) -> RunTime:
+    def run(
+        self, store: ChunkStore, progress: Progress | None = None, chunks: Collection[int] | None = None
+    ) -> RunTime:
         """Compute what the store does not hold yet.
 
         Args:
             store: keeps finished chunks.
             progress: called as tiles are finished.
+            chunks: indices of those to compute; all where not given.
 
         Raises:
             ReadError: if the scene could not be read to the end; finished chunks stay in the store.
@@ -319,7 +330,7 @@ class SceneWork:
         from geores.runtime.base import exact_float32, one_thread_each
 
         prepared = self.prepared
-        count, finished = prepared.plan.tiling.count, 0
+        count, finished = tiles_of(prepared.plan, chunks), 0
         report = progress or (lambda tiles, of: None)
 
         def on_chunk(tiles: int) -> None:
@@ -333,6 +344,7 @@ class SceneWork:
             run(
                 self.chunk_work,
                 store,
+                only=chunks,
                 readers=prepared.workers,
                 computers=prepared.workers if self.device == 'cpu' else 2,
                 on_start=lambda tiles: report(tiles, count),
