@@ -18,6 +18,7 @@ from geores.errors import DatasetError, UsageError
 __all__ = [
     'MAX_TILE',
     'MIN_TILE',
+    'NO_MASK',
     'AuditOptions',
     'NamedOptions',
     'ReadingOptions',
@@ -31,6 +32,8 @@ __all__ = [
 
 MIN_TILE, MAX_TILE = 8, 4096
 """Smallest and largest side of a tile, pixels."""
+NO_MASK = 'none'
+"""Value of the option `mask` that turns off the mask that a scene brings."""
 
 Written = Literal['names', 'numbers', 'decimals', 'size', 'box', 'again']
 """How a command line writes a value that is no number or text: names, whole numbers or decimals separated by
