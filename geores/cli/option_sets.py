@@ -1,9 +1,11 @@
 """Options of commands as dataclasses declare them, on the command line and in tables of pages."""
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import Field, fields
 from functools import wraps
+from importlib import import_module
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -13,7 +15,7 @@ from geores.cli.common import listed, numbers, parse_size
 from geores.errors import UsageError
 from geores.options import NamedOptions
 
-__all__ = ['option_table', 'with_options']
+__all__ = ['fill_tables', 'option_table', 'with_options']
 
 _WRITTEN: dict[str, Any] = {'again': list[str], 'box': tuple[float, float, float, float]}
 
@@ -58,8 +60,27 @@ def option_table(kind: type[NamedOptions]) -> str:
     rows = ['| option | default | meaning |', '|---|---|---|']
     for one in fields(kind):
         default = '' if one.default in (None, False) else f'`{_shown(one)}`'
-        rows.append(f'| `{_flag(one)}` | {default} | {one.metadata["help"]} |')
+        rows.append(f'| `{_flag(one)}` | {default} | {_cell(one)} |')
     return '\n'.join(rows) + '\n'
+
+
+def _cell(one: Field[Any]) -> str:
+    """The help as a cell: bars would end it."""
+    return str(one.metadata['help']).replace('|', '\\|')
+
+
+def fill_tables(page: str) -> str:
+    """Write the tables of options anew that a page holds.
+
+    Args:
+        page: Markdown; a line `<!-- options of MODULE:CLASS -->` stands before each table.
+    """
+
+    def table(match: re.Match[str]) -> str:
+        module, _, name = match[2].partition(':')
+        return f'{match[1]}\n' + option_table(getattr(import_module(module), name))
+
+    return re.sub(r'(<!-- options of ([\w.:]+) -->\n)\n?(?:\|.*\n)*', table, page)
 
 
 def _flag(one: Field[Any]) -> str:
