@@ -35,9 +35,9 @@ MIN_TILE, MAX_TILE = 8, 4096
 NO_MASK = 'none'
 """Value of the option `mask` that turns off the mask that a scene brings."""
 
-Written = Literal['names', 'numbers', 'decimals', 'size', 'box', 'again']
-"""How a command line writes a value that is no number or text: names, whole numbers or decimals separated by
-commas, a size such as 8G, the four edges of a box, or the option given again for each value."""
+Written = Literal['names', 'numbers', 'decimals', 'pairs', 'size', 'box', 'again']
+"""How a command line writes a value that is no number or text: names, whole numbers, decimals or pairs such as
+old=new separated by commas, a size such as 8G, the four edges of a box, or the option given again for each."""
 
 F = TypeVar('F', bound=Callable[..., Any])
 

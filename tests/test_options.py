@@ -13,11 +13,12 @@ from geores.asking.options import AskOptions
 from geores.classification.options import ClassifyOptions
 from geores.cli.option_sets import fill_tables, option_table, with_options
 from geores.errors import UsageError
+from geores.evaluation.options import EvaluateOptions
 from geores.options import AuditOptions, NamedOptions, SplitOptions, option, takes
 from geores.training.finetune_options import FinetuneOptions
 
 PAGE = Path(__file__).parents[1] / 'docs/commands.md'
-KINDS = (ClassifyOptions, AskOptions, FinetuneOptions, SplitOptions, AuditOptions)
+KINDS = (ClassifyOptions, AskOptions, FinetuneOptions, EvaluateOptions, SplitOptions, AuditOptions)
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Options(NamedOptions):
     limit: int = option(2**30, 'Bytes.', written='size')
     box: tuple[float, ...] | None = option(None, 'Edges.', written='box')
     mask: list[str] | None = option(None, 'Files.', written='again')
+    names: dict[str, str] | None = option(None, 'Pairs.', written='pairs')
     fast: bool = option(False, 'Be quick | or not.')
 
 
@@ -54,9 +56,13 @@ def test_defaults():
 
 def test_what_is_written_is_read():
     given = '--size 3 --bands B02,B03 --values 1,-2 --shares 1,0.5 --limit 2G --box 1 2 3 4'
-    assert run('a', *given.split(), '--mask', 'a', '--mask', 'b', '--fast', '--out', 'y') == (
+    assert run(
+        'a', *given.split(), '--mask', 'a', '--mask', 'b', '--names', 'x=y', '--fast', '--out', 'y'
+    ) == (
         'a',
-        Options(3, ['B02', 'B03'], [1, -2], (1.0, 0.5), 2**31, (1.0, 2.0, 3.0, 4.0), ['a', 'b'], True),
+        Options(
+            3, ['B02', 'B03'], [1, -2], (1.0, 0.5), 2**31, (1.0, 2.0, 3.0, 4.0), ['a', 'b'], {'x': 'y'}, True
+        ),
         'y',
     )
 
@@ -67,6 +73,7 @@ def test_what_is_written_is_read():
         ('--values 1,b', '--values takes whole numbers'),
         ('--shares a', '--shares takes numbers separated by commas, such as 0.5,0.25'),
         ('--limit big', '8G'),
+        ('--names x', '--names takes OLD=NEW'),
     ],
 )
 def test_what_cannot_be_read(given, said):
@@ -101,7 +108,7 @@ def test_a_function_takes_them():
         return Options.from_options(options)
 
     names = list(inspect.signature(work).parameters)
-    assert names == ['scene', 'size', 'bands', 'values', 'shares', 'limit', 'box', 'mask', 'fast']
+    assert names == ['scene', 'size', 'bands', 'values', 'shares', 'limit', 'box', 'mask', 'names', 'fast']
     assert '**options' not in work.__doc__
     assert 'which are many' not in work.__doc__
     assert '            limit: Bytes.\n' in work.__doc__
@@ -124,6 +131,7 @@ def test_every_option_has_help(kind):
         (geores.classify_many, ClassifyOptions),
         (geores.ask, AskOptions),
         (geores.finetune, FinetuneOptions),
+        (geores.evaluate, EvaluateOptions),
     ],
 )
 def test_python_says_all_of_them(function, kind):

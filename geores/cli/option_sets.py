@@ -128,6 +128,8 @@ def _read(one: Field[Any], value: Any) -> Any:  # noqa: ANN401 - of any type
             return numbers(value, _flag(one))
         case 'decimals':
             return _decimals(value, one)
+        case 'pairs':
+            return _pairs(value, one)
         case 'size':
             return parse_size(value)
         case 'again':
@@ -141,3 +143,14 @@ def _decimals(text: str, one: Field[Any]) -> tuple[float, ...]:
     except ValueError as error:
         example = f'{_flag(one)} takes numbers separated by commas, such as {_shown(one)}'
         raise UsageError(f'{example}, not {text!r}') from error
+
+
+def _pairs(text: str | None, one: Field[Any]) -> dict[str, str] | None:
+    """Pairs of names such as ``lake=water,wood=forest``."""
+    pairs = {}
+    for pair in listed(text) or []:
+        old, _, new = (part.strip() for part in pair.partition('='))
+        if not old or not new or '=' in new:
+            raise UsageError(f'{_flag(one)} takes OLD=NEW separated by commas, not {text!r}')
+        pairs[old] = new
+    return pairs or None
