@@ -36,8 +36,8 @@ NO_MASK = 'none'
 """Value of the option `mask` that turns off the mask that a scene brings."""
 
 Written = Literal['names', 'numbers', 'decimals', 'pairs', 'size', 'box', 'again']
-"""How a command line writes a value that is no number or text: names, whole numbers, decimals or pairs such as
-old=new separated by commas, a size such as 8G, the four edges of a box, or the option given again for each."""
+"""How a command line writes a value that is no number or text: names, whole numbers, decimals or pairs such
+as old=new separated by commas, a size such as 8G, the edges of a box, or the option given again for each."""
 
 F = TypeVar('F', bound=Callable[..., Any])
 

@@ -56,15 +56,19 @@ def test_defaults():
 
 def test_what_is_written_is_read():
     given = '--size 3 --bands B02,B03 --values 1,-2 --shares 1,0.5 --limit 2G --box 1 2 3 4'
-    assert run(
-        'a', *given.split(), '--mask', 'a', '--mask', 'b', '--names', 'x=y', '--fast', '--out', 'y'
-    ) == (
-        'a',
-        Options(
-            3, ['B02', 'B03'], [1, -2], (1.0, 0.5), 2**31, (1.0, 2.0, 3.0, 4.0), ['a', 'b'], {'x': 'y'}, True
-        ),
-        'y',
+    more = '--mask a --mask b --names x=y --fast --out y'
+    expected = Options(
+        size=3,
+        bands=['B02', 'B03'],
+        values=[1, -2],
+        shares=(1.0, 0.5),
+        limit=2**31,
+        box=(1.0, 2.0, 3.0, 4.0),
+        mask=['a', 'b'],
+        names={'x': 'y'},
+        fast=True,
     )
+    assert run('a', *given.split(), *more.split()) == ('a', expected, 'y')
 
 
 @pytest.mark.parametrize(
