@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Subset, default_collate
 from torchgeo.datasets import RESISC45 as TorchgeoRESISC45  # noqa: N811
 from torchgeo.datasets import NonGeoDataset
 
-from geores.card_values import SplitMethod
+from geores.card_values import SplitParameters
 from geores.datasets._checks import check_classes, say_copies
 from geores.datasets._sampling import ProcessSampler, process_count
 from geores.errors import DatasetError
@@ -294,7 +294,7 @@ class ImageDataModule(LightningDataModule):
         ids, strata = ([values[index] for index in known] for values in (data.ids, data.strata))
         if self.folds is None:
             if self.val_share == 0:
-                everything = SplitMethod(method='everything')
+                everything = SplitParameters(method='everything')
                 return Split(list(range(len(ids))), [], 'everything', method=everything)
             groups = [self.groups[index] for index in known] if self.parts_by_image else None
             return stratified_split(ids, strata, self.val_share, self.seed, groups)

@@ -10,7 +10,7 @@ import numpy as np
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from geores.card_values import SplitMethod
+from geores.card_values import SplitParameters
 from geores.datasets._rsvqa_loading import QuestionBatches, QuestionSampler, Turning, load
 from geores.datasets._rsvqa_split import near_any, official_split, split_by_location
 from geores.datasets.rsvqa import RSVQA
@@ -244,7 +244,7 @@ class RSVQADataModule(LightningDataModule):
             tested = any(self.images_of(part) for part in TESTS)
             return official_split([data.image_splits[number] for number in own], tested=tested)
         if self.folds is None and self.val_share == 0:
-            return Split(list(range(len(own))), [], 'everything', method=SplitMethod(method='everything'))
+            return Split(list(range(len(own))), [], 'everything', method=SplitParameters(method='everything'))
         ids = [data.image_ids[number] for number in own]
         strata = [self._stratum(number) for number in own]
         return split_by_location(

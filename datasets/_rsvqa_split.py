@@ -18,7 +18,7 @@ from rasterio.warp import transform_bounds
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from geores.card_values import SplitMethod
+from geores.card_values import SplitParameters
 from geores.datasets._geotiff import open_geotiff
 from geores.datasets._rsvqa_files import ImageEntry
 from geores.errors import DatasetError
@@ -156,7 +156,7 @@ def official_split(splits: Sequence[str], *, tested: bool = False) -> Split:
     train, val = ([index for index, name in enumerate(splits) if name == part] for part in ('train', 'val'))
     if not train or not (val or tested):
         raise DatasetError("the files have no official splits; set split to 'location'")
-    return Split(train, val, 'official', method=SplitMethod(method='official', parts=('train', 'val')))
+    return Split(train, val, 'official', method=SplitParameters(method='official', parts=('train', 'val')))
 
 
 def split_by_location(
@@ -198,7 +198,7 @@ def split_by_location(
         split = group_folds(image_ids, strata, groups, folds, seed)[fold - 1]
     else:
         split = _hold_out(image_ids, strata, groups, val_share, seed)
-    made = split.method or SplitMethod(method='location')
+    made = split.method or SplitParameters(method='location')
     return split._replace(
         id=f'{title}-{split.id}', method=replace(made, method='location', buffer=float(buffer))
     )

@@ -26,7 +26,7 @@ from geores.bigearthnet.metadata import (
 )
 from geores.bigearthnet.opening import open_store
 from geores.bigearthnet.stores import S1_BANDS
-from geores.card_values import SplitMethod
+from geores.card_values import SplitParameters
 from geores.datasets._module import ImageDataModule, NonGeoDataset, Sample
 from geores.datasets._reben_files import SIDE, PatchImages, resolve_bands
 from geores.errors import DatasetError, UsageError
@@ -246,7 +246,7 @@ class ReBENDataModule(ImageDataModule):
         train, val = (self._positions(part) for part in ('train', 'val'))
         snow = '-snow-and-clouds' if self._options['snow_and_clouds'] else ''
         parts = self.parts['train'], self.parts['val']
-        method = SplitMethod(method='official', parts=parts)
+        method = SplitParameters(method='official', parts=parts)
         return Split(train, val, f'reben-official-{parts[0]}-{parts[1]}{snow}', method=method)
 
     @cached_property

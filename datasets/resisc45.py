@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from geores.card_values import DataSource, SplitMethod
+from geores.card_values import DataSource, SplitParameters
 from geores.datasets._module import (
     ImageDataModule,
     ImageStore,
@@ -172,7 +172,7 @@ class RESISC45DataModule(ImageDataModule):
             return ratio_split(data.ids, data.strata, self.ratio, self.repeat, self.seed)
         folder = _class_folder(Path(self.root))
         train, val = (_places(folder, data.ids, part) for part in ('train', 'val'))
-        method = SplitMethod(method='official', parts=('train', 'val'))
+        method = SplitParameters(method='official', parts=('train', 'val'))
         return Split(train, val, split_name('resisc45-lists', data.ids, val), method=method)
 
 

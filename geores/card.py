@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, Self
 from geores import plugins
 from geores.card_fields import ACTIVATIONS, COLUMNS, FIELDS
 from geores.card_upgrades import FORMAT_VERSION, upgrade
-from geores.card_values import DataSource, SplitMethod, Units, known_names
+from geores.card_values import DataSource, SplitParameters, Units, known_names
 from geores.errors import BundleError
 from geores.io.whole_files import write_whole
 
@@ -141,7 +141,7 @@ class ModelCard:
     context: int | None = None
     alignment: int = 1
     colours: tuple[str, ...] | None = None
-    split: SplitMethod | None = None
+    split: SplitParameters | None = None
     domain: Mapping[str, tuple[float, ...]] | None = None
     calibration: Mapping[str, Any] | None = None
     limits: Mapping[str, Any] | None = None
@@ -218,7 +218,7 @@ class ModelCard:
             for source in data['training_data']
         ]
         if self.split is not None:
-            data['split'] = {'method': self.split.method} | self.split.parameters
+            data['split'] = {'method': self.split.method} | self.split.given
         return data
 
     @classmethod

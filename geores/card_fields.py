@@ -31,7 +31,7 @@ from geores.card_checks import (
     two_different,
     unique_names,
 )
-from geores.card_values import IN_WORDS, DataSource, SplitMethod, Units
+from geores.card_values import IN_WORDS, DataSource, SplitParameters, Units
 from geores.errors import UsageError
 from geores.vqa.answers import AnswerEncoding
 
@@ -214,9 +214,9 @@ def _data_source(value: object) -> DataSource:
     return DataSource(**given | {'note': string(given.get('note', ''))})
 
 
-def _split_method(value: object) -> SplitMethod:
-    given = {name: one for name, one in _parts(value, SplitMethod).items() if one is not None}
-    method = one_of(*get_args(get_type_hints(SplitMethod)['method']))(given.pop('method', None))
+def _split_method(value: object) -> SplitParameters:
+    given = {name: one for name, one in _parts(value, SplitParameters).items() if one is not None}
+    method = one_of(*get_args(get_type_hints(SplitParameters)['method']))(given.pop('method', None))
     parts = or_none(list_of(text))(given.pop('parts', None))
     if parts is not None and len(parts) != 2:
         raise ValueError('has to hold as parts the one that trained and the one that validated')
@@ -227,7 +227,7 @@ def _split_method(value: object) -> SplitMethod:
                 f'has {name} {one!r}, and it has to be a {"whole " if name in _WHOLE else ""}number from 0 on'
             )
         given[name] = one if name in _WHOLE else number
-    return SplitMethod(method=method, parts=parts, **given)
+    return SplitParameters(method=method, parts=parts, **given)
 
 
 def _parts(value: object, kind: type[Any]) -> dict[str, Any]:

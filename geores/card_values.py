@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-__all__ = ['IN_WORDS', 'NO_NAMES', 'DataSource', 'SplitMethod', 'Units', 'bare_name', 'known_names']
+__all__ = ['IN_WORDS', 'NO_NAMES', 'DataSource', 'SplitParameters', 'Units', 'bare_name', 'known_names']
 
 IN_WORDS = 'described in words'
 """Name and licence of training data that a text describes instead of naming each data set."""
@@ -71,7 +71,7 @@ class DataSource:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitMethod:
+class SplitParameters:
     """How samples were split, with all that is needed to make the split again of the same samples.
 
     Args:
@@ -99,7 +99,7 @@ class SplitMethod:
     parts: tuple[str, str] | None = None
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def given(self) -> dict[str, Any]:
         """Name -> value of the parameters that the method has."""
         return {name: value for name, value in asdict(self).items() if name != 'method' and value is not None}
 

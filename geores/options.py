@@ -6,21 +6,25 @@ options import nothing heavy, for the command line reads all of them to show its
 """
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args, get_type_hints
 
-from geores.errors import UsageError
+from geores.errors import DatasetError, UsageError
 
 __all__ = [
     'MAX_TILE',
     'MIN_TILE',
+    'NO_MASK',
+    'AuditOptions',
     'NamedOptions',
     'ReadingOptions',
     'RunOptions',
     'SceneOptions',
+    'SplitOptions',
     'Written',
     'option',
     'takes',
@@ -28,10 +32,12 @@ __all__ = [
 
 MIN_TILE, MAX_TILE = 8, 4096
 """Smallest and largest side of a tile, pixels."""
+NO_MASK = 'none'
+"""Value of the option `mask` that turns off the mask that a scene brings."""
 
-Written = Literal['names', 'numbers', 'size', 'box', 'again']
-"""How a command line writes a value that is no number or text: names or whole numbers separated by commas, a
-size such as 8G, the four edges of a box, or the option given again for each value."""
+Written = Literal['names', 'numbers', 'decimals', 'pairs', 'size', 'box', 'again']
+"""How a command line writes a value that is no number or text: names, whole numbers, decimals or pairs such
+as old=new separated by commas, a size such as 8G, the edges of a box, or the option given again for each."""
 
 F = TypeVar('F', bound=Callable[..., Any])
 
@@ -117,6 +123,86 @@ class RunOptions(NamedOptions):
     runtime: str = option(
         'auto', 'auto, torch, openvino or onnxruntime (pip install "geores[fast]").', metavar='NAME'
     )
+
+
+@dataclass(frozen=True)
+class SplitOptions(NamedOptions):
+    """Options of `geores split`."""
+
+    method: Literal['reben', 'blocks', 'hexagons', 'clusters', 'regions', 'random'] = option(
+        'blocks', 'reben (official), blocks, hexagons, clusters, regions or random.'
+    )
+    fractions: tuple[float, ...] = option(
+        (0.7, 0.15, 0.15), 'Of train,val,test, or of train,test.', written='decimals'
+    )
+    buffer: float = option(
+        0.0, 'Metres between the middles of rows of different parts; nearer ones are dropped.'
+    )
+    stratify: str | None = option(None, 'Label or list of labels to hold even.', metavar='COLUMN')
+    seed: int = option(0, 'Gives another split.')
+    block_size: float | None = option(
+        None, 'Metres of a block, or from hexagon to hexagon [four footprints].'
+    )
+    block_crs: str | None = option(None, 'Equal-area CRS of the blocks [one about the middle of the rows].')
+    clusters: int | None = option(None, 'How many clusters [20].')
+    regions: str | None = option(None, 'Polygons of regions.', metavar='FILE')
+    region_column: str | None = option(None, "Column with regions' names, of --regions or else of INPUT.")
+    images: str | None = option(
+        None, 'Images named after the ids; near duplicates go to one part.', metavar='DIR'
+    )
+
+    def check(self) -> None:
+        """Check the options that do not depend on the input.
+
+        Raises:
+            DatasetError: says which.
+        """
+        from geores.splits.assignment import check_fractions
+        from geores.splits.blocks import check_block_crs
+        from geores.splits.buffer import check_buffer
+
+        methods = get_args(get_type_hints(SplitOptions)['method'])
+        if self.method not in methods:
+            raise DatasetError(f'method has to be one of {", ".join(methods)}, not {self.method!r}')
+        check_fractions(self.fractions)
+        check_buffer(self.buffer)
+        if self.block_size is not None and not 0 < self.block_size < math.inf:
+            raise DatasetError(f'block_size has to be above 0 metres, not {self.block_size}')
+        if self.clusters is not None and self.clusters < 1:
+            raise DatasetError(f'clusters have to be 1 or more, not {self.clusters}')
+        if self.block_crs is not None:
+            check_block_crs(self.block_crs)
+        if self.method == 'regions' and self.regions is None and self.region_column is None:
+            raise DatasetError(
+                'method regions needs --regions FILE of polygons, or --region-column of the input'
+            )
+        for path, what in ((self.regions, 'file of regions'), (self.images, 'folder of images')):
+            if path is not None and not Path(path).exists():
+                raise DatasetError(f'{path}: no such {what}')
+
+
+@dataclass(frozen=True)
+class AuditOptions(NamedOptions):
+    """Options of `geores audit`."""
+
+    radii: tuple[float, ...] = option(
+        (100.0, 1000.0, 5000.0, 10_000.0),
+        'Metres within which pairs across parts are counted.',
+        written='decimals',
+    )
+    column: str = option('split', 'Column with parts: train, val, test.')
+    labels: str | None = option(None, 'Label or list of labels [labels or label].', metavar='COLUMN')
+    images: Path | None = option(None, 'Images named after the ids, to find near duplicates.', metavar='DIR')
+
+    def check(self) -> None:
+        """Check that radii are positive.
+
+        Raises:
+            DatasetError: says which.
+        """
+        for radius in self.radii:
+            if not (math.isfinite(radius) and radius > 0):
+                raise DatasetError(f'radii have to be above 0 metres, not {radius:g}')
 
 
 def takes(kind: type[NamedOptions]) -> Callable[[F], F]:

@@ -18,9 +18,10 @@ from geores.audit import AuditOptions, audit_split
 from geores.audit.autocorrelation import autocorrelation
 from geores.audit.overlap import jensen_shannon
 from geores.errors import DatasetError
+from geores.options import SplitOptions
 from geores.splits import label_matrix
 from geores.splits.source import read_source
-from geores.splits.table import SplitOptions, make_split
+from geores.splits.table import make_split
 
 from .scene_fixtures import pixels, write_tiff
 from .test_cli_split import PATCH

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from geores import card_upgrades
 from geores.bundle import load_model
 from geores.card import WEIGHTS, ModelCard, shipped_models
-from geores.card_values import IN_WORDS, DataSource, SplitMethod, Units
+from geores.card_values import IN_WORDS, DataSource, SplitParameters, Units
 from geores.errors import BundleError
 
 from .bundle_fixtures import CARD, bundle, change, fails  # noqa: F401 - fixtures
@@ -129,7 +129,7 @@ def test_training_data_split_and_units_have_parts(bundle):
     assert card.training_data == (
         DataSource(name='UC Merced', licence='none', places=places, also=also, note=''),
     )
-    assert card.split == SplitMethod(method='blocks', block_size=900, buffer=10.5, val_share=0.25, seed=3)
+    assert card.split == SplitParameters(method='blocks', block_size=900, buffer=10.5, val_share=0.25, seed=3)
     assert card.units is Units.REFLECTANCE_AND_DECIBELS
     assert card.units.has_reflectance
     written = card.to_dict()
@@ -176,7 +176,7 @@ def test_cards_of_format_4(bundle, split_id, split):
     card |= {'calibration': errors, 'units': 'counts'}
     (bundle / 'card.json').write_text(json.dumps(card))
     found = load_model(bundle).card
-    assert found.split == (None if split is None else SplitMethod(**split))
+    assert found.split == (None if split is None else SplitParameters(**split))
     (source,) = found.training_data
     assert (source.name, str(source)) == (IN_WORDS, 'UC Merced and others (CC0)')
     assert found.trained_on(['ucmerced']) == []

@@ -1,9 +1,7 @@
 """Audit a split: measure everything that can make its scores too good."""
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,45 +19,18 @@ from geores.audit.overlap import (
 )
 from geores.audit.report import AuditReport, judge, recommend
 from geores.errors import DatasetError
+from geores.options import AuditOptions
 from geores.splits import DROPPED, PARTS, LabelMatrix, label_matrix
 from geores.splits.assignment import part_name
 from geores.splits.buffer import spacing
 from geores.splits.source import Source, footprints_of
 from geores.splits.table import split_balance
 
-__all__ = ['AuditOptions', 'audit_split']
+__all__ = ['audit_split']
 
 PAIRS = (('test', 'train'), ('test', 'val'), ('val', 'train'))
 Rows: TypeAlias = dict[str, NDArray[np.bool_]]
-RADII = (100.0, 1000.0, 5000.0, 10_000.0)
 _DATES = ('date', 'datetime', 'acquired', 'acquisition_date', 'timestamp')
-
-
-@dataclass(frozen=True)
-class AuditOptions:
-    """Options of `audit_split`.
-
-    Attributes:
-        column: name of the column that holds the part of each row.
-        radii: distances in metres.
-        labels: column of labels, one or a list per row; by default 'labels' or 'label', if there is one.
-        images: folder of images that are named by id.
-    """
-
-    column: str = 'split'
-    radii: tuple[float, ...] = RADII
-    labels: str | None = None
-    images: Path | None = None
-
-    def check(self) -> None:
-        """Check that radii are positive.
-
-        Raises:
-            DatasetError: says which.
-        """
-        for radius in self.radii:
-            if not (math.isfinite(radius) and radius > 0):
-                raise DatasetError(f'radii have to be above 0 metres, not {radius:g}')
 
 
 def audit_split(

@@ -16,6 +16,7 @@ from geores.classification.steps import known_key, layout_for, prepare_classific
 from geores.errors import GeoresError, UsageError
 from geores.inference.prepared import Progress, RunTime
 from geores.inference.reader import MemoryStore
+from geores.options import takes
 from geores.scenes import Scene, Source, merge_scenes, open_scene
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = ['SceneOutcome', 'classified_into', 'classify', 'classify_many', 'mode
 Watch: TypeAlias = Callable[[str, Path], AbstractContextManager[Progress | None]]
 
 
+@takes(ClassifyOptions)
 def classify(
     scene: Source | Scene,
     model: 'str | Path | Model' = 'auto',
@@ -57,19 +59,7 @@ def classify(
         resume: whether to continue unfinished work in `out`.
         overwrite: whether to replace results in `out`.
         progress: called with the number of tiles just finished, and of all.
-        **options: `tile` (pixels; the model's input size), `stride` (pixels; the tile), `resolution`
-            (metres per pixel), `bbox` and `bbox_crs`, `aoi` (vector file), `mask` (raster whose cloud
-            classes, or non-zero pixels, are invalid; by default the scene's own where it has one; 'none'
-            ignores that) and `mask_values`, `clouds` (detect clouds in Sentinel-2 L1C and leave them out;
-            needs the extra `geores[clouds]`), `min_valid` (share of valid pixels below which a tile is
-            skipped; 0.5), `threshold` (for all labels), `top_k` (most labels per tile), `probabilities`
-            (keep those of every label of a pixel), `polygons` ('gpkg' or 'parquet') with `min_area`
-            (square metres) and `simplify` (metres), `colours` (file of labels and colours),
-            `batch_size`, `device`, `precision`, `runtime` ('auto' takes the fastest that is installed:
-            torch, or OpenVINO and ONNX Runtime of the extra `geores[fast]`), `compile`, `workers`,
-            `max_output` (bytes), `linear_s1` (Sentinel-1's backscatter is calibrated on a linear scale
-            instead of in dB), `atmosphere` ('auto': dark objects of an L1C scene are subtracted for a model
-            of L2A; 'none').
+        **options: options of `ClassifyOptions`.
 
     Returns:
         The result; with `out`, its files are written too. Where the same run was done before and its
@@ -121,6 +111,7 @@ class SceneOutcome:
     share: RunTime | None = None
 
 
+@takes(ClassifyOptions)
 def classify_many(
     scenes: Sequence[Source | Scene],
     model: 'str | Path | Model' = 'auto',
@@ -157,7 +148,7 @@ def classify_many(
             for `geores.merge`. Scenes and model have to be paths or names.
         watch: given the name of a scene and the folder of its unfinished work, a context manager that is
             open while the scene is classified, and gives what is called with its progress.
-        **options: as in `classify`.
+        **options: options of `ClassifyOptions`.
 
     Returns:
         A generator of one outcome per scene, in their order; a scene is classified when its outcome is

@@ -1,33 +1,18 @@
-"""Options of a classification, and the rule by which scores become labels.
-
-A tile earns a label whose score reaches the label's threshold, unless as many other labels as `top_k`
-allows score higher.
-"""
+"""Options of `geores classify`."""
 
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from geores.card import ModelCard
-from geores.classification.scene_result import map_legend
 from geores.errors import UsageError
-from geores.inference.masks import NO_MASK
-from geores.options import MAX_TILE, MIN_TILE, SceneOptions
+from geores.options import MAX_TILE, MIN_TILE, NO_MASK, RunOptions, SceneOptions, option
 
-__all__ = [
-    'MAX_OUTPUT',
-    'ClassifyOptions',
-    'assign_labels',
-    'dominant_label',
-    'label_names',
-    'label_thresholds',
-]
+if TYPE_CHECKING:
+    from geores.card import ModelCard
+
+__all__ = ['MAX_OUTPUT', 'ClassifyOptions']
 
 MAX_OUTPUT = SceneOptions.max_output
 """Largest size of the results of a scene, bytes."""
@@ -37,20 +22,23 @@ ATMOSPHERES = ('auto', 'none')
 
 
 @dataclass(frozen=True)
-class ClassifyOptions(SceneOptions):
-    """What a user can ask for; `geores.classify` says what each option means."""
+class ClassifyOptions(RunOptions, SceneOptions):
+    """Options of `geores classify` and `geores.classify`."""
 
-    threshold: float | None = None
-    top_k: int | None = None
-    device: str = 'auto'
-    precision: str = 'auto'
-    runtime: str = 'auto'
-    compile: bool = False
-    probabilities: bool = False
-    polygons: str | None = None
-    min_area: float | None = None
-    simplify: float | None = None
-    colours: str | Path | None = None
+    threshold: float | None = option(None, "Threshold for all labels [the model's].")
+    top_k: int | None = option(None, 'Most labels per tile.')
+    probabilities: bool = option(False, 'Write the probability of each label of a pixel too.')
+    polygons: str | None = option(
+        None, 'Outline areas of one class: GeoPackage or GeoParquet.', metavar='gpkg|parquet'
+    )
+    min_area: float | None = option(
+        None, 'Polygons: smaller areas go to a neighbour, square metres [5 pixels].'
+    )
+    simplify: float | None = option(None, 'Polygons: how far outlines may move, metres [0].')
+    colours: Path | str | None = option(
+        None, 'Other colours of labels: JSON, YAML or CSV of label and #rrggbb.'
+    )
+    compile: bool = option(False, 'Compile the network (large scenes).')
 
     def __post_init__(self) -> None:
         """Refuse what is out of range before anything is opened."""
@@ -90,7 +78,7 @@ class ClassifyOptions(SceneOptions):
         """The options that have a value, by name, as records keep them."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def check_for(self, card: ModelCard) -> None:
+    def check_for(self, card: 'ModelCard') -> None:
         """Refuse options that mean nothing for a model, before any work is done.
 
         Args:
@@ -105,6 +93,8 @@ class ClassifyOptions(SceneOptions):
                 f'{option} chooses among labels, and model {card.name!r} is a regression: leave it out'
             )
         if self.colours is not None and card.task != 'regression':
+            from geores.classification.scene_result import map_legend
+
             map_legend(card, self.colours)
         pixels = card.task == 'segmentation'
         if pixels and self.stride is not None:
@@ -130,7 +120,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a caller gives
     """Turn paths and numbers of numpy into plain values, since options are written as JSON."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if isinstance(value, np.generic | np.ndarray):
+    if hasattr(value, 'tolist'):  # of numpy, which is not imported for help
         value = value.tolist()
     return tuple(_plain(item) for item in value) if isinstance(value, list | tuple) else value
 
@@ -140,75 +130,3 @@ def _check_label_rule(threshold: float | None, top_k: int | None) -> None:
         raise UsageError(f'threshold must lie between 0 and 1, not {threshold}')
     if top_k is not None and top_k < 1:
         raise UsageError(f'top-k must be at least 1, not {top_k}')
-
-
-def label_thresholds(card: ModelCard, threshold: float | None = None) -> NDArray[np.float32]:
-    """The threshold of each label, (K,), which a score has to reach.
-
-    A threshold given by the user holds for all labels; else those of the card are taken; else 0.5 for
-    multi-label models, and 0 for single-label models, whose best label counts whatever its score.
-    The values of a regression earn no label, so that its thresholds are infinite.
-
-    Args:
-        card: of the model.
-        threshold: given by the user for all labels; None where there is none.
-    """
-    if card.task == 'regression':
-        return np.full(len(card.labels), np.inf, np.float32)
-    if threshold is not None:
-        return np.full(len(card.labels), threshold, np.float32)
-    if card.task == 'single-label':
-        return np.zeros(len(card.labels), np.float32)
-    return np.asarray(card.thresholds or [0.5] * len(card.labels), np.float32)
-
-
-def assign_labels(
-    scores: NDArray[np.float32], thresholds: NDArray[np.float32], count: int | None
-) -> NDArray[np.bool_]:
-    """Which labels each tile earns: those that reach their threshold and are among its `count` best.
-
-    Args:
-        scores: (..., K), NaN for skipped tiles, which earn none.
-        thresholds: (K,).
-        count: most labels per tile; None for any number.
-    """
-    earned = scores >= thresholds
-    if count is not None and count < scores.shape[-1]:
-        # Ranks, not the count-th best score: equal scores must not give more labels than `count`.
-        rank = np.argsort(np.argsort(-scores, axis=-1, kind='stable'), axis=-1, kind='stable')
-        earned &= rank < count
-    return np.asarray(earned, bool)
-
-
-def label_names(
-    scores: NDArray[np.float32], earned: NDArray[np.bool_], labels: Sequence[str]
-) -> list[list[str]]:
-    """Names of the labels that each tile earned, best first.
-
-    Args:
-        scores: (N, K).
-        earned: (N, K), of `assign_labels`.
-        labels: k names.
-
-    Returns:
-        N lists.
-    """
-    order = np.argsort(-scores, axis=-1, kind='stable')
-    return [[labels[k] for k in best if row[k]] for best, row in zip(order, earned, strict=True)]
-
-
-def dominant_label(scores: NDArray[np.float32], thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Index of the label to draw at each place: the one with the largest ratio of score to threshold.
-
-    Args:
-        scores: (K, ...), NaN where there is no score.
-        thresholds: (K,).
-
-    Returns:
-        (...), -1 where no label reaches its threshold.
-    """
-    shape = (-1, *[1] * (scores.ndim - 1))
-    strength = np.nan_to_num(scores / np.maximum(thresholds, 1e-6).reshape(shape), nan=-1.0)
-    best = strength.argmax(axis=0)
-    reached = np.take_along_axis(strength, best[None], axis=0)[0] >= 1
-    return np.where(reached, best, -1)

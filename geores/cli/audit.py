@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geores.cli import common
-from geores.cli.common import listed, progress_bar
-from geores.errors import OutputError, UsageError
+from geores.cli.common import progress_bar
+from geores.cli.option_sets import with_options
+from geores.errors import OutputError
+from geores.options import AuditOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +24,7 @@ _WORST = 5
 """Labels whose drift is printed."""
 
 
+@with_options(AuditOptions)
 def audit(
     split: Annotated[
         str,
@@ -29,16 +32,8 @@ def audit(
             metavar='SPLIT', help='Table of geores split, or any with positions and a column of parts.'
         ),
     ],
-    radii: Annotated[
-        str, Option(help='Metres within which pairs across parts are counted.')
-    ] = '100,1000,5000,10000',
-    column: Annotated[str, Option(help='Column with parts: train, val, test.')] = 'split',
-    labels: Annotated[
-        str | None, Option(metavar='COLUMN', help='Label or list of labels [labels or label].')
-    ] = None,
-    images: Annotated[
-        Path | None, Option(metavar='DIR', help='Images named after the ids, to find near duplicates.')
-    ] = None,
+    *,
+    options: AuditOptions,
     map_: Annotated[
         Path | None, Option('--map', metavar='FILE.png', help='Map of the parts to draw.')
     ] = None,
@@ -55,18 +50,17 @@ def audit(
     Distances are geodesics between the centres of rows. Moran's I tells how far away labels still resemble
     each other: a buffer as wide as the distance where it has faded makes a test of new ground.
     """
-    from geores.audit import AuditOptions, audit_split
+    from geores.audit import audit_split
     from geores.audit.report import write_map
     from geores.io.whole_files import check_free, whole_files
     from geores.splits.source import read_source
 
-    options = AuditOptions(column, _numbers(radii), labels, images)
     options.check()
     if map_ is not None:
         if map_.suffix.lower() != '.png':
             raise OutputError(f'{map_}: the map is a .png')
         check_free([map_], overwrite=overwrite)
-    with progress_bar('images', shown=not as_json and images is not None, quiet=quiet) as progress:
+    with progress_bar('images', shown=not as_json and options.images is not None, quiet=quiet) as progress:
         report = audit_split(read_source(split, layer, id_), options, progress)
     if map_ is not None:
         with whole_files([map_]) as (partial,):
@@ -75,13 +69,6 @@ def audit(
         print(json.dumps(report.to_dict() | {'outputs': {'map': str(map_)} if map_ else {}}))
     else:
         _print(report, map_)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(number) for number in listed(text) or [])
-    except ValueError as error:
-        raise UsageError(f'--radii takes numbers separated by commas, not {text!r}') from error
 
 
 def _print(report: 'AuditReport', map_: Path | None) -> None:

@@ -24,28 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     'AllowVrt',
-    'Aoi',
-    'Atmosphere',
     'Bands',
-    'BatchSize',
-    'Bbox',
-    'BboxCrs',
-    'Clouds',
-    'Device',
     'KeptWork',
-    'Mask',
-    'MaskValues',
-    'MaxOutput',
-    'MinValid',
     'Offset',
-    'Precision',
     'Quiet',
-    'Resolution',
     'Resume',
-    'Runtime',
     'Sensor',
-    'Tile',
-    'Workers',
     'cores',
     'escaped_output',
     'keeping',
@@ -146,11 +130,8 @@ UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 EVERY_SECONDS = 30.0
 """Time from one plain line of progress to the next."""
 
-Box = tuple[float, float, float, float]
 Option = typer.Option
 
-Tile = Annotated[int | None, Option(help="Pixels of a tile [the model's input size].")]
-Resolution = Annotated[float | None, Option(help='Metres per pixel [what the model takes].')]
 Bands = Annotated[str | None, Option(help='Names of the bands in file order, by commas.')]
 Sensor = Annotated[
     str | None, Option(help='Sensor, and level: sentinel-2-l2a, landsat-8-l2, planetscope ... [decided].')
@@ -158,29 +139,7 @@ Sensor = Annotated[
 Offset = Annotated[
     str, Option(help="What is added to Sentinel-2's digital numbers: auto (decided), none or -1000.")
 ]
-Bbox = Annotated[Box | None, Option(metavar='W S E N', help='Part of the scene, in its CRS.')]
-BboxCrs = Annotated[str | None, Option(help='CRS of --bbox, such as EPSG:4326.')]
-Aoi = Annotated[str | None, Option(help='Vector file: only what lies inside counts.')]
-Atmosphere = Annotated[
-    str, Option(help='auto: dark objects of an L1C scene are subtracted for a model of L2A; none.')
-]
-Mask = Annotated[
-    str | None, Option(help="Raster of what to leave out: SCL, or any but 0 [the scene's]; none.")
-]
-Clouds = Annotated[
-    bool, Option('--clouds', help='Look for clouds of Sentinel-2 L1C and leave them out: geores[clouds].')
-]
-MaskValues = Annotated[str | None, Option(help='Its values that mask, by commas.')]
-MinValid = Annotated[float, Option(help='Tiles with a smaller share of valid pixels are skipped.')]
-BatchSize = Annotated[int | None, Option(help='Tiles in one forward pass.')]
-Device = Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')]
-Precision = Annotated[str, Option(help='auto, fp32, bf16 or fp16.')]
-Runtime = Annotated[
-    str, Option(metavar='NAME', help='auto, torch, openvino or onnxruntime (pip install "geores[fast]").')
-]
-Workers = Annotated[int | None, Option(help='Threads [the cores].')]
 Resume = Annotated[bool, Option(help='Continue unfinished work of the same run.')]
-MaxOutput = Annotated[str, Option(help='Largest size of the results of a scene.')]
 Quiet = Annotated[bool, Option('--quiet', '-q', help='Show no progress.')]
 AllowVrt = Annotated[bool, Option('--allow-vrt', help='Open GDAL virtual rasters.')]
 

@@ -4,13 +4,15 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from geores.cli import common
-from geores.cli.common import listed, progress_bar
+from geores.cli.common import progress_bar
+from geores.cli.option_sets import with_options
 from geores.errors import UsageError
+from geores.evaluation.options import EvaluateOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +72,7 @@ HEADS = {
 }
 
 
+@with_options(EvaluateOptions)
 def evaluate(
     model: Annotated[
         str,
@@ -84,58 +87,8 @@ def evaluate(
             'layout of RSVQA.',
         ),
     ] = None,
-    labels: Annotated[str | None, Option(help='Vector file of polygons or points over the scenes.')] = None,
-    column: Annotated[str | None, Option(help='Its column of classes.')] = None,
-    resolution: Annotated[
-        float | None, Option(help='Metres per pixel of scenes [what the model takes].')
-    ] = None,
-    stride: Annotated[int | None, Option(help='Pixels from tile to tile of scenes [the tile].')] = None,
-    min_share: Annotated[
-        float | None,
-        Option(help='Least part of a tile that its class covers [0.5; of a multi-label model 0.01].'),
-    ] = None,
-    min_cover: Annotated[
-        float | None,
-        Option(
-            help='Of a multi-label model: least part of a tile that is under labels [0.9]; 0 where they are '
-            'complete.'
-        ),
-    ] = None,
-    placement: Annotated[
-        str | None, Option(help='Tiles of scenes: grid, or centred on each polygon or point; or auto.')
-    ] = None,
-    bands: Annotated[
-        str | None, Option(help='Names of the bands in file order, by commas, where GeoTIFFs do not say.')
-    ] = None,
-    sensor: common.Sensor = None,
-    offset: common.Offset = 'auto',
-    mode: Annotated[
-        str | None, Option(help="scene (one label per image) or multi-label [the model's].")
-    ] = None,
-    split: Annotated[
-        str | None,
-        Option(
-            help="all, or val or train: that part of the model's own split of this data; or test of reBEN, "
-            'test or test_phili of RSVQA [val of a fine-tuned bundle on its own scenes, else all].'
-        ),
-    ] = None,
-    train: Annotated[
-        list[str] | None,
-        Option(
-            metavar='DIR',
-            help='Of questions: folder that majority and question-only model learn from; may be given again '
-            '[the training part, else the other images of DATA].',
-        ),
-    ] = None,
-    label_map: Annotated[
-        str | None, Option(metavar='OLD=NEW,...', help="Labels of the data by the model's names.")
-    ] = None,
-    ignore_unknown: Annotated[
-        bool,
-        Option(
-            '--ignore-unknown', help='Leave out labels, or kinds of questions, that the model does not know.'
-        ),
-    ] = False,
+    *,
+    options: EvaluateOptions,
     predictions: Annotated[
         Path | None,
         Option(
@@ -148,18 +101,6 @@ def evaluate(
         str | None,
         Option(help='Of --predictions: lr, hr or xben, by which answers are binned [as DATA says].'),
     ] = None,
-    metadata: Annotated[
-        Path | None, Option(help='metadata.parquet of reBEN, if it is not beside the patches.')
-    ] = None,
-    snow_and_clouds: Annotated[
-        bool, Option('--snow-and-clouds', help='Take patches of reBEN with snow, clouds or shadows too.')
-    ] = False,
-    batch_size: Annotated[int, Option(help='Images in one forward pass.')] = 32,
-    device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
-    precision: Annotated[str, Option(help='fp32, bf16, fp16 or auto.')] = 'fp32',
-    workers: Annotated[int, Option(help='Processes that read images beside this one.')] = 0,
-    bootstrap: Annotated[int, Option(help='Drawings of images for 95 % intervals; 0 for none.')] = 1000,
-    seed: Annotated[int, Option(help='Of the drawings and the question-only model.')] = 0,
     out: Annotated[Path | None, Option('--out', '-o', help='Folder for tables and plots.')] = None,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace results in --out.')] = False,
     quiet: common.Quiet = False,
@@ -175,60 +116,21 @@ def evaluate(
             '--variant goes with --predictions: a bundle says on its card how answers are binned'
         )
     folders = data or []
-    tiles = {
-        'resolution': resolution,
-        'stride': stride,
-        'min_share': min_share,
-        'min_cover': min_cover,
-        'placement': placement,
-    }
-    reben = {'metadata': metadata, 'snow_and_clouds': snow_and_clouds}
-    renamed = _pairs(label_map)
     from geores.evaluation.evaluate import prepare
     from geores.evaluation.report import Evaluation
 
     if predictions is not None:
-        given: dict[str, object] = {'labels': labels, 'column': column, 'bands': bands, 'mode': mode}
-        given |= {**reben, **tiles, 'label_map': label_map, 'ignore_unknown': ignore_unknown}
         _score(
             predictions,
             [model, *folders],
-            {name: value for name, value in given.items() if value},
-            {
-                'split': split or 'all',
-                'train': train or None,
-                'variant': variant,
-                'bootstrap': bootstrap,
-                'seed': seed,
-            },
+            options,
+            variant,
             out,
             overwrite=overwrite,
             as_json=as_json,
         )
         return
-    # What is said of scenes goes on only where it is said: other data take no such options.
-    said = {name: v for name, v in (('sensor', sensor), ('offset', offset)) if v not in {None, 'auto'}}
-    evaluator = prepare(
-        model,
-        folders,
-        labels=labels,
-        column=column,
-        bands=listed(bands),
-        mode=mode,
-        split=split,
-        train=train or None,
-        label_map=renamed,
-        ignore_unknown=ignore_unknown,
-        batch_size=batch_size,
-        device=device,
-        precision=precision,
-        workers=workers,
-        bootstrap=bootstrap,
-        seed=seed,
-        reben={name: value for name, value in reben.items() if value},
-        **said,
-        **{name: value for name, value in tiles.items() if value is not None},
-    )
+    evaluator = prepare(model, folders, options)
     if out is not None:
         evaluator.check_output(out, overwrite=overwrite)
     with progress_bar(evaluator.name, shown=not as_json, quiet=quiet, unit='images') as progress:
@@ -246,8 +148,8 @@ def evaluate(
 def _score(
     predictions: Path,
     folders: list[str],
-    given: dict[str, object],
-    options: dict[str, Any],
+    options: EvaluateOptions,
+    variant: str | None,
     out: Path | None,
     *,
     overwrite: bool,
@@ -256,27 +158,26 @@ def _score(
     """Score the answers of any system."""
     from geores.evaluation.predictions import evaluate_predictions
 
-    if given:
-        name = next(iter(given)).replace('_', '-')
+    if options.of_answers:
+        name = options.of_answers[0].replace('_', '-')
         raise UsageError(f'--{name} goes with a bundle that gives labels, and --predictions are answers')
-    found = evaluate_predictions(predictions, folders, out=out, overwrite=overwrite, **options)
+    found = evaluate_predictions(
+        predictions,
+        folders,
+        out=out,
+        overwrite=overwrite,
+        split=options.split or 'all',
+        train=options.train,
+        variant=variant,
+        bootstrap=options.bootstrap,
+        seed=options.seed,
+    )
     paths = {} if out is None else found.paths(out, found.name)
     _print_notes(found)
     if as_json:
         _print_json(found, paths)
     else:
         _print_answers(found, paths)
-
-
-def _pairs(text: str | None) -> dict[str, str]:
-    """Pairs of names such as ``lake=water,wood=forest``."""
-    pairs = {}
-    for pair in listed(text) or []:
-        old, _, new = (part.strip() for part in pair.partition('='))
-        if not old or not new or '=' in new:
-            raise UsageError(f'--label-map takes OLD=NEW separated by commas, not {text!r}')
-        pairs[old] = new
-    return pairs
 
 
 def _print_notes(found: 'Report') -> None:

@@ -1,18 +1,21 @@
 """Options of commands as dataclasses declare them, on the command line and in tables of pages."""
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import Field, fields
 from functools import wraps
+from importlib import import_module
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
 
 from geores.cli.common import listed, numbers, parse_size
+from geores.errors import UsageError
 from geores.options import NamedOptions
 
-__all__ = ['option_table', 'with_options']
+__all__ = ['fill_tables', 'option_table', 'with_options']
 
 _WRITTEN: dict[str, Any] = {'again': list[str], 'box': tuple[float, float, float, float]}
 
@@ -57,8 +60,27 @@ def option_table(kind: type[NamedOptions]) -> str:
     rows = ['| option | default | meaning |', '|---|---|---|']
     for one in fields(kind):
         default = '' if one.default in (None, False) else f'`{_shown(one)}`'
-        rows.append(f'| `{_flag(one)}` | {default} | {one.metadata["help"]} |')
+        rows.append(f'| `{_flag(one)}` | {default} | {_cell(one)} |')
     return '\n'.join(rows) + '\n'
+
+
+def _cell(one: Field[Any]) -> str:
+    """The help as a cell: bars would end it."""
+    return str(one.metadata['help']).replace('|', '\\|')
+
+
+def fill_tables(page: str) -> str:
+    """Write the tables of options anew that a page holds.
+
+    Args:
+        page: Markdown; a line `<!-- options of MODULE:CLASS -->` stands before each table.
+    """
+
+    def table(match: re.Match[str]) -> str:
+        module, _, name = match[2].partition(':')
+        return f'{match[1]}\n' + option_table(getattr(import_module(module), name))
+
+    return re.sub(r'(<!-- options of ([\w.:]+) -->\n)\n?(?:\|.*\n)*', table, page)
 
 
 def _flag(one: Field[Any]) -> str:
@@ -90,6 +112,8 @@ def _plain_type(hint: Any) -> Any:  # noqa: ANN401 - types
 def _shown(one: Field[Any]) -> Any:  # noqa: ANN401 - a default
     """The default of an option as the command line writes it."""
     default: Any = one.default
+    if one.metadata['written'] == 'decimals':
+        return ','.join(f'{number:g}' for number in default)
     if one.metadata['written'] == 'size':
         return f'{int(default) // 2**30}G'
     return default
@@ -102,8 +126,31 @@ def _read(one: Field[Any], value: Any) -> Any:  # noqa: ANN401 - of any type
             return listed(value)
         case 'numbers':
             return numbers(value, _flag(one))
+        case 'decimals':
+            return _decimals(value, one)
+        case 'pairs':
+            return _pairs(value, one)
         case 'size':
             return parse_size(value)
         case 'again':
             return value or None
     return value
+
+
+def _decimals(text: str, one: Field[Any]) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in listed(text) or [])
+    except ValueError as error:
+        example = f'{_flag(one)} takes numbers separated by commas, such as {_shown(one)}'
+        raise UsageError(f'{example}, not {text!r}') from error
+
+
+def _pairs(text: str | None, one: Field[Any]) -> dict[str, str] | None:
+    """Pairs of names such as ``lake=water,wood=forest``."""
+    pairs = {}
+    for pair in listed(text) or []:
+        old, _, new = (part.strip() for part in pair.partition('='))
+        if not old or not new or '=' in new:
+            raise UsageError(f'{_flag(one)} takes OLD=NEW separated by commas, not {text!r}')
+        pairs[old] = new
+    return pairs or None

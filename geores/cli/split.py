@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geores.cli.common import listed
-from geores.errors import UsageError
+from geores.cli.option_sets import with_options
+from geores.options import SplitOptions
 
 if TYPE_CHECKING:
     from geores.splits.table import SplitResult
@@ -17,6 +17,7 @@ __all__ = ['split']
 Option = typer.Option
 
 
+@with_options(SplitOptions)
 def split(
     input_: Annotated[
         str,
@@ -29,32 +30,8 @@ def split(
     out: Annotated[
         Path, Option('--out', '-o', help='.parquet, .gpkg, .geojson or .csv for the rows with column split.')
     ],
-    method: Annotated[
-        str, Option(help='reben (official), blocks, hexagons, clusters, regions or random.')
-    ] = 'blocks',
-    fractions: Annotated[str, Option(help='Of train,val,test, or of train,test.')] = '0.7,0.15,0.15',
-    buffer: Annotated[
-        float, Option(help='Metres between the middles of rows of different parts; nearer ones are dropped.')
-    ] = 0.0,
-    stratify: Annotated[
-        str | None, Option(metavar='COLUMN', help='Label or list of labels to hold even.')
-    ] = None,
-    seed: Annotated[int, Option(help='Gives another split.')] = 0,
-    block_size: Annotated[
-        float | None, Option(help='Metres of a block, or from hexagon to hexagon [four footprints].')
-    ] = None,
-    block_crs: Annotated[
-        str | None, Option(help='Equal-area CRS of the blocks [one about the middle of the rows].')
-    ] = None,
-    clusters: Annotated[int | None, Option(help='How many clusters [20].')] = None,
-    regions: Annotated[str | None, Option(metavar='FILE', help='Polygons of regions.')] = None,
-    region_column: Annotated[
-        str | None, Option(help="Column with regions' names, of --regions or else of INPUT.")
-    ] = None,
-    images: Annotated[
-        str | None,
-        Option(metavar='DIR', help='Images named after the ids; near duplicates go to one part.'),
-    ] = None,
+    *,
+    options: SplitOptions,
     layer: Annotated[str | None, Option(help='Layer of INPUT.')] = None,
     id_: Annotated[
         str | None, Option('--id', metavar='COLUMN', help='Column of ids [id, patch_id, name ...].')
@@ -72,21 +49,8 @@ def split(
     from geores.io.whole_files import check_free
     from geores.splits.files import check_suffix
     from geores.splits.source import read_source
-    from geores.splits.table import SplitOptions, make_split
+    from geores.splits.table import make_split
 
-    options = SplitOptions(
-        method=cast('Any', method),
-        fractions=_fractions(fractions),
-        buffer=buffer,
-        stratify=stratify,
-        seed=seed,
-        block_size=block_size,
-        block_crs=block_crs,
-        clusters=clusters,
-        regions=regions,
-        region_column=region_column,
-        images=images,
-    )
     options.check()
     check_suffix(out)
     check_free([out], overwrite=overwrite)
@@ -96,15 +60,6 @@ def split(
         print(json.dumps(result.to_dict() | {'outputs': {'split': str(out)}}))
     else:
         _print(result, out)
-
-
-def _fractions(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(share) for share in listed(text) or [])
-    except ValueError as error:
-        raise UsageError(
-            f'--fractions takes numbers separated by commas, such as 0.8,0.1,0.1, not {text!r}'
-        ) from error
 
 
 def _print(result: 'SplitResult', out: Path) -> None:

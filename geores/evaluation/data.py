@@ -15,6 +15,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from geores.card import ModelCard
 from geores.card_values import bare_name
 from geores.errors import DatasetError, UsageError
+from geores.evaluation.options import EvaluateOptions
 from geores.evaluation.reben import check_bands, find_reben, is_official, read_as
 
 if TYPE_CHECKING:
@@ -60,16 +61,8 @@ class Labelled:
 def find_datasets(
     card: ModelCard,
     data: Paths,
-    *,
-    mode: Mode | None = None,
-    bands: Sequence[str] | None = None,
-    sensor: str | None = None,
-    offset: str | float = 'auto',
-    labels: str | PathLike[str] | None = None,
-    column: str | None = None,
+    options: EvaluateOptions | None = None,
     split: str = 'all',
-    reben: Mapping[str, Any] | None = None,
-    **tiles: Any,  # noqa: ANN401 - options of SceneTiles
 ) -> 'list[LabelledImages]':
     """Open labelled data as a model takes it.
 
@@ -77,15 +70,8 @@ def find_datasets(
         card: card of the model.
         data: folders with one subfolder per class; folders of GeoTIFF patches with `labels.csv`; or,
             with `labels`, scenes; or one folder of BigEarthNet v2.0.
-        mode: 'scene' for one label an image, 'multi-label' for any number; None takes the model's.
-        bands: names of the bands in the order of the files, where GeoTIFFs do not describe them.
-        sensor: which sensor scenes are of: see `geores.open_scene`.
-        offset: of Sentinel-2's digital numbers in scenes: see `geores.open_scene`.
-        labels: vector file of polygons or points over the scenes.
-        column: column of the vector file, with the class.
+        options: what the data is; None for folders that say it.
         split: official part to open, if the data has any.
-        reben: options of `geores.datasets.ReBEN`: `metadata`, `snow_and_clouds`.
-        **tiles: further options of `geores.datasets.SceneTiles`.
 
     Returns:
         One dataset, or one for each folder of patches.
@@ -96,15 +82,17 @@ def find_datasets(
     paths = [data] if isinstance(data, (str, PathLike)) else list(data)
     if not paths:
         raise UsageError('no data is given: name folders of labelled images, or scenes with labels')
-    _check_mode(card, mode)
+    options = options or EvaluateOptions()
+    bands, labels, column = options.bands, options.labels, options.column
+    _check_mode(card, options.mode)
     check_bands(card, bands)
-    if labels is not None or column is not None or tiles:
+    if labels is not None or column is not None or options.tiles:
         as_then = {} if split == 'all' else dict(card.tiles or {})  # a part of what was cut for training
         as_then.pop('dropped', None)
-        said = {'bands': bands, 'sensor': sensor, 'offset': offset}
-        return [_scene_tiles(card, paths, labels, column, said, as_then | tiles)]
+        said = {'bands': bands, 'sensor': options.sensor, 'offset': options.offset}
+        return [_scene_tiles(card, paths, labels, column, said, as_then | options.tiles)]
     folders = [Path(path) for path in paths]
-    official = find_reben(card, folders, split, reben or {})
+    official = find_reben(card, folders, split, options.reben)
     if official is not None:
         return [official]
     kinds = {_kind(folder) for folder in folders}

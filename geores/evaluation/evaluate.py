@@ -15,12 +15,14 @@ from geores.bundle import load_model
 from geores.card import ModelCard
 from geores.card_values import Units
 from geores.errors import DatasetError, UsageError
-from geores.evaluation.data import Labelled, Mode, Paths, bring_to_labels, find_datasets
+from geores.evaluation.data import Labelled, Paths, bring_to_labels, find_datasets
 from geores.evaluation.files import PreparedEvaluation, Report
+from geores.evaluation.options import EvaluateOptions
 from geores.evaluation.questions import holds_questions
 from geores.evaluation.report import Evaluation
 from geores.evaluation.split import Part, are_known, check_part, kept_parts, take_part
 from geores.model import Model
+from geores.options import takes
 from geores.runtime.base import exact_float32, pick_device
 from geores.runtime.predictor import check_precision, choose_predictor
 
@@ -58,62 +60,28 @@ class Evaluator(PreparedEvaluation):
         cls,
         model: Model,
         data: Paths,
-        *,
-        labels: str | PathLike[str] | None = None,
-        column: str | None = None,
-        mode: Mode | None = None,
-        bands: Sequence[str] | None = None,
-        sensor: str | None = None,
-        offset: str | float = 'auto',
-        split: Part | None = None,
-        label_map: Mapping[str, str] | None = None,
-        ignore_unknown: bool = False,
-        batch_size: int = 32,
-        precision: str = 'fp32',
-        workers: int = 0,
-        bootstrap: int = 1000,
-        seed: int = 0,
-        reben: Mapping[str, Any] | None = None,
-        **tiles: Any,  # noqa: ANN401 - options of SceneTiles
+        options: EvaluateOptions,
     ) -> Self:
         """Find the data, match labels, and read some images.
 
         Args:
             model: the loaded model.
             data: as in `geores.evaluate`.
-            labels: vector file of polygons or points over scenes.
-            column: column of the vector file, with the class.
-            mode: 'scene' or 'multi-label'; None takes the model's.
-            bands: names of the bands in the order of the files, where GeoTIFFs do not describe them.
-            sensor: which sensor scenes are of, where that is not to be decided: see `geores.open_scene`.
-            offset: what is to be added to Sentinel-2's digital numbers: see `geores.open_scene`.
-            split: None takes 'val' of a fine-tuned bundle on the scenes that it was tuned on, else 'all';
-                'val' or 'train' takes that part of the split on the model's card, where the data is
-                what was split there; of BigEarthNet, 'train', 'val' and 'test' are the official parts.
-            label_map: label of the data -> label of the model, where they differ.
-            ignore_unknown: leave out what the model does not know, which else is an error.
-            batch_size: images in one forward pass.
-            precision: 'auto', 'fp32', 'bf16' or 'fp16'.
-            workers: processes that read images beside this one.
-            bootstrap: bootstrap replicates for confidence intervals; 0 gives no intervals.
-            seed: seed of the bootstrap.
-            reben: for BigEarthNet: `metadata` and `snow_and_clouds` of `geores.datasets.ReBEN`.
-            **tiles: options of `geores.datasets.SceneTiles`, such as `resolution` or `min_share`.
+            options: what to evaluate, and how.
 
         Raises:
             UsageError: if something given cannot be used.
         """
-        check_precision(model, precision)
-        card = model.card
-        if split is not None:
-            check_part(split)
-        given: dict[str, Any] = {'mode': mode, 'bands': bands, 'labels': labels, 'column': column}
-        given |= {'sensor': sensor, 'offset': offset}
+        check_precision(model, options.precision)
+        card, labels = model.card, options.labels
         kept = {} if labels is None else kept_parts(model.folder)
-        if split is None:
-            split = 'val' if kept and not tiles and are_known(kept, _scenes(data, bands)) else 'all'
-        datasets = find_datasets(card, data, split=split, reben=reben, **given, **tiles)
-        labelled = bring_to_labels(card, datasets, label_map, ignore_unknown=ignore_unknown)
+        if options.split is None:
+            own = kept and not options.tiles and are_known(kept, _scenes(data, options.bands))
+            split: Part = 'val' if own else 'all'
+        else:
+            split = check_part(options.split)
+        datasets = find_datasets(card, data, options, split)
+        labelled = bring_to_labels(card, datasets, options.label_map, ignore_unknown=options.ignore_unknown)
         labelled, warnings = take_part(card, labelled, split, _names(data, labelled), kept)
         _check_units(card, datasets)
         provenance = {
@@ -123,14 +91,22 @@ class Evaluator(PreparedEvaluation):
             'geores_version': version('geores'),
             'data': [fspath(path) for path in _paths(data)],
             'labels': None if labels is None else fspath(labels),
-            'column': column,
+            'column': options.column,
             'split': split,
-            'label_map': dict(label_map or {}),
+            'label_map': dict(options.label_map or {}),
             'images': len(labelled.indices),
         }
         return cls(
-            model, labelled, batch_size, precision, workers, bootstrap, seed, provenance, warnings
-        )  # fmt: skip
+            model,
+            labelled,
+            options.batch_size,
+            options.precision,
+            options.workers,
+            options.bootstrap,
+            options.seed,
+            provenance,
+            warnings,
+        )
 
     @property
     def name(self) -> str:
@@ -234,6 +210,7 @@ def _names(data: Paths, labelled: Labelled) -> list[str]:
     return sorted({*labelled.sources, *folders, *(Path(name).stem for name in folders)})
 
 
+@takes(EvaluateOptions)
 def evaluate(
     model: str | Path | Model,
     data: Paths,
@@ -241,7 +218,7 @@ def evaluate(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
-    **options: Any,  # noqa: ANN401 - those of an evaluator's prepare
+    **options: Any,  # noqa: ANN401 - those of `EvaluateOptions`
 ) -> 'Evaluation | VQAEvaluation':
     """Compare the predictions of a model with ground truth.
 
@@ -253,7 +230,7 @@ def evaluate(
         out: folder for tables and plots.
         overwrite: replace what stands there.
         progress: called with the number of images just done and of all images.
-        **options: those of `Evaluator.prepare`, or of `VQAEvaluator.prepare` and `device`.
+        **options: options of `EvaluateOptions`.
 
     Returns:
         The figures, as `metrics`, `confusion`, `predictions` and more.
@@ -263,7 +240,7 @@ def evaluate(
         ReadError: if a scene could not be read.
         WriteError: if the results could not be written.
     """
-    evaluator = prepare(model, data, **options)
+    evaluator = prepare(model, data, EvaluateOptions.from_options(options))
     if out is not None:
         evaluator.check_output(Path(out), overwrite=overwrite)
     found = evaluator.run(progress)
@@ -272,45 +249,23 @@ def evaluate(
     return found
 
 
-def prepare(
-    model: str | Path | Model,
-    data: Paths,
-    *,
-    train: Paths | None = None,
-    device: str = 'auto',
-    batch_size: int = 32,
-    workers: int = 0,
-    bootstrap: int = 1000,
-    **options: Any,  # noqa: ANN401
-) -> 'Evaluator | VQAEvaluator':
+def prepare(model: str | Path | Model, data: Paths, options: EvaluateOptions) -> 'Evaluator | VQAEvaluator':
     """Load the model and check everything else.
 
     Args:
         model: name or path of a bundle, or a loaded model.
         data: as in `evaluate`.
-        train: for a model that answers questions: folders that its baselines learn from.
-        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
-        batch_size: images in one forward pass.
-        workers: processes that read images beside this one.
-        bootstrap: bootstrap replicates for confidence intervals; 0 gives no intervals.
-        **options: further ones of the evaluator's `prepare`.
+        options: what to evaluate, and how.
 
     Raises:
         UsageError: if something given cannot be used.
     """
-    numbers: dict[str, Any] = {'batch_size': batch_size, 'workers': workers, 'bootstrap': bootstrap}
-    for name, value in numbers.items():
-        least = int(name == 'batch_size')
-        if value < least:
-            raise UsageError(f'{name} has to be {least} or more, not {value}')
-    if options.get('split') is None:
-        options.pop('split', None)
-    loaded = model if isinstance(model, Model) else load_model(model, pick_device(device))
+    loaded = model if isinstance(model, Model) else load_model(model, pick_device(options.device))
     if loaded.card.task == 'vqa':
         from geores.evaluation.question_evaluate import VQAEvaluator
 
-        return VQAEvaluator.prepare(cast('VQAModel', loaded), data, train=train, **numbers, **options)
-    if train is not None:
+        return VQAEvaluator.prepare(cast('VQAModel', loaded), data, options)
+    if options.train is not None:
         raise UsageError(f'train goes with models that answer questions, and {loaded.name} gives labels')
     folders = [data] if isinstance(data, str | PathLike) else list(data)
     asking = [folder for folder in folders if holds_questions(folder)]
@@ -319,4 +274,4 @@ def prepare(
             f'{asking[0]}: holds questions, and {loaded.name} gives labels: take a model that answers '
             'questions, such as vqa-aerial'
         )
-    return Evaluator.prepare(loaded, data, **numbers, **options)
+    return Evaluator.prepare(loaded, data, options)

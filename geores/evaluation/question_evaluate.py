@@ -21,6 +21,7 @@ from geores.errors import UsageError
 from geores.evaluation.answer_report import AnswerReport, plain_name
 from geores.evaluation.blind import answer_blindly
 from geores.evaluation.files import ALL, PreparedEvaluation, Report, by_label
+from geores.evaluation.options import EvaluateOptions
 from geores.evaluation.questions import EvaluationQuestions, Folders, find_questions
 from geores.runtime.base import DTYPES, Precision
 from geores.runtime.predictor import check_precision
@@ -205,45 +206,29 @@ class VQAEvaluator(PreparedEvaluation):
         cls,
         model: VQAModel,
         data: Folders,
-        *,
-        split: str = 'all',
-        train: Folders | None = None,
-        ignore_unknown: bool = False,
-        batch_size: int = 32,
-        precision: str = 'fp32',
-        workers: int = 0,
-        bootstrap: int = 1000,
-        seed: int = 0,
-        **others: Any,  # noqa: ANN401 - options of evaluations of labels
+        options: EvaluateOptions,
     ) -> Self:
         """Find questions, answers and images, and the training data of the baselines.
 
         Args:
             model: the loaded model.
             data: one folder in a layout of RSVQA, or several.
-            split: 'all', 'train', 'val', 'test' or 'test_phili', as of `find_questions`.
-            train: folders that the majority and the question-only model are fitted to. None takes the
-                training part if `split` leaves one, else the other evaluated images, by folds.
-            ignore_unknown: leave out question types that the model has no answers to.
-            batch_size: images in one forward pass.
-            precision: precision of the encoder: 'auto', 'fp32', 'bf16' or 'fp16'.
-            workers: processes that read images beside this one.
-            bootstrap: bootstrap replicates for confidence intervals; 0 gives no intervals.
-            seed: seed of the bootstrap and of the question-only model.
-            **others: refused where they are set.
+            options: what to evaluate, and how; `split` is one of `find_questions`. Where no `train` is given,
+                majority and question-only model are fitted to the training part if `split` leaves one, else
+                to the other evaluated images, by folds.
 
         Raises:
             UsageError: if something given cannot be used.
         """
-        given = [name for name, value in others.items() if value is not None and value not in ({}, '')]
-        if given:
+        if other := options.of_labels:
             raise UsageError(
-                f'{given[0]} goes with models that give labels, and {model.name} answers questions'
+                f'{other[0]} goes with models that give labels, and {model.name} answers questions'
             )
         on_cuda = model.device.type == 'cuda'
-        wanted = check_precision(model, precision)
+        split, train, bootstrap = options.split or 'all', options.train, options.bootstrap
+        wanted = check_precision(model, options.precision)
         chosen: Precision = ('fp16' if on_cuda else 'fp32') if wanted == 'auto' else wanted
-        asked = find_questions(model.card, data, split, train, ignore_unknown=ignore_unknown)
+        asked = find_questions(model.card, data, split, train, ignore_unknown=options.ignore_unknown)
         images = len({int(asked.dataset.image_numbers[index]) for index in asked.questions})
         provenance: dict[str, Any] = {
             'model': model.card.name,
@@ -261,8 +246,9 @@ class VQAEvaluator(PreparedEvaluation):
             'precision': chosen,
         }
         if bootstrap:
-            provenance |= {'bootstrap': {'replicates': bootstrap, 'seed': seed, 'over': 'images'}}
-        return cls(model, asked, batch_size, chosen, workers, bootstrap, seed, provenance)
+            provenance |= {'bootstrap': {'replicates': bootstrap, 'seed': options.seed, 'over': 'images'}}
+        numbers = (options.batch_size, chosen, options.workers, bootstrap, options.seed)
+        return cls(model, asked, *numbers, provenance)
 
     @property
     def name(self) -> str:

@@ -143,7 +143,7 @@ def _open(card: ModelCard, folders: Sequence[Path]) -> 'tuple[RSVQADataModule, S
         split='location',
         size=card.input_size,
         **_encoding(card),
-        **({} if how is None else how.parameters),
+        **({} if how is None else how.given),
     )
     module.dataset  # noqa: B018 - what is wrong with the files is no matter of splits
     try:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
@@ -122,7 +122,7 @@ def _split_of_tiles(card: ModelCard, labelled: Labelled, kept: Mapping[str, str]
     return Split(train, val, card.split_id) if train or val else None
 
 
-def check_part(part: str) -> None:
+def check_part(part: str) -> Part:
     """Check that a part of this name exists.
 
     Args:
@@ -133,6 +133,7 @@ def check_part(part: str) -> None:
     """
     if part not in get_args(Part):
         raise UsageError(f"split has to be 'all', 'train', 'val' or 'test', not {part!r}")
+    return cast('Part', part)
 
 
 def _split_of_card(card: ModelCard, labelled: Labelled, *, look: bool) -> Split | None:

@@ -16,21 +16,19 @@ from geores.inference.layer import BlockCache
 from geores.inference.reader import Mask
 from geores.inference.resampling import open_layer
 from geores.inference.target import Target, coarser
+from geores.options import NO_MASK
 from geores.scenes import Scene, open_scene
 from geores.scenes.gdal import ungeoreferenced
 from geores.scenes.product import CLOUD_MASK, SCL, mask_kind
 from geores.scenes.scene import SceneMask
 
-__all__ = ['CLOUDY', 'NO_MASK', 'MaskChoice', 'choose_mask', 'mask_in_words', 'open_mask']
+__all__ = ['CLOUDY', 'MaskChoice', 'choose_mask', 'mask_in_words', 'open_mask']
 
 CLOUDY = (0, 1, 3, 8, 9, 10)
 """Classes of Sentinel-2's scene classification that say nothing of the ground: no data, saturated,
 cloud shadow, cloud of medium and high probability, thin cirrus."""
 
 CLOUDY_IN_WORDS = 'no data, saturated, cloud shadow, cloud (medium, high), thin cirrus'
-
-NO_MASK = 'none'
-"""Value of the option `mask` that turns off the mask that a scene brings."""
 
 LOOK_PIXELS = 1024
 """Longest side of the grid on which it is measured what a mask leaves out."""

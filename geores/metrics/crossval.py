@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from geores.card_values import SplitMethod
+from geores.card_values import SplitParameters
 from geores.errors import UsageError
 from geores.metrics.confusion import (
     Counts,
@@ -249,7 +249,7 @@ class Evidence(NamedTuple):
     split_id: str
     calibration: Mapping[str, Any] | None = None
     f1: Tensor | None = None
-    split: SplitMethod | None = None
+    split: SplitParameters | None = None
 
 
 def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:

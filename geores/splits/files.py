@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geores.card_values import SplitMethod
+from geores.card_values import SplitParameters
 from geores.errors import DatasetError, OutputError
 from geores.io.tables import check_keys, csv_frame, read_text_table
 from geores.splits.assignment import DROPPED, PARTS, part_name, split_id
@@ -78,7 +78,7 @@ class SplitFile:
             rows[self.parts[name]].append(index)
         if not rows['train']:
             raise DatasetError(f'split {self.id}: none of {len(ids):,} samples is in train')
-        method = SplitMethod(method='file')
+        method = SplitParameters(method='file')
         return Split(rows['train'], rows['val'], self.id, tuple(rows['test']), method)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.card_values import SplitMethod
+from geores.card_values import SplitParameters
 from geores.errors import DatasetError
 
 __all__ = [
@@ -111,7 +111,7 @@ class Split(NamedTuple):
     val: list[int]
     id: str
     test: tuple[int, ...] = ()
-    method: SplitMethod | None = None
+    method: SplitParameters | None = None
 
 
 def stratified_split(
@@ -152,7 +152,7 @@ def stratified_split(
     if not train or not val:
         raise DatasetError(f'{len(ids)} samples are too few to keep {share:g} for validation')
     name = split_name(f'stratified-{share:g}-seed{seed}', ids, val)
-    return Split(train, val, name, method=SplitMethod(method='stratified', val_share=share, seed=seed))
+    return Split(train, val, name, method=SplitParameters(method='stratified', val_share=share, seed=seed))
 
 
 def _kept(units: list[list[int]], share: float) -> list[list[int]]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 
 from geores.errors import DatasetError, SceneError
 from geores.io.whole_files import check_free, whole_files
+from geores.options import SplitOptions
 from geores.splits.assignment import (
     DROPPED,
     LEFT_OUT,
     PARTS,
     PartCounts,
     Partition,
-    check_fractions,
     part_name,
     split_id,
 )
-from geores.splits.blocks import check_block_crs, squares
-from geores.splits.buffer import apply_buffer, check_buffer, drop_copies, spacing
+from geores.splits.blocks import squares
+from geores.splits.buffer import apply_buffer, drop_copies, spacing
 from geores.splits.files import check_format, write_frame
 from geores.splits.geographic import geographic_split, regions_of
 from geores.splits.reben import reben_split
@@ -36,9 +36,8 @@ from geores.splits.stratified import LabelMatrix, digest, label_matrix
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ['SplitBalance', 'SplitMethod', 'SplitOptions', 'SplitResult', 'make_split', 'split_balance']
+__all__ = ['SplitBalance', 'SplitResult', 'make_split', 'split_balance']
 
-SplitMethod: TypeAlias = Literal['reben', 'blocks', 'hexagons', 'clusters', 'regions', 'random']
 BEFORE = 'split_before'
 ENOUGH = 20
 """Number of blocks or clusters that a default leaves, where there are so many places."""
@@ -88,65 +87,6 @@ def split_balance(names: NDArray[np.object_], labels: LabelMatrix | None) -> Spl
             for place, name in enumerate(labels.names)
         }
     return SplitBalance(PartCounts((part, int(mask.sum())) for part, mask in masks.items()), counts)
-
-
-@dataclass(frozen=True)
-class SplitOptions:
-    """Options of `make_split`.
-
-    Attributes:
-        method: name of the method.
-        fractions: fractions of train, val and test.
-        buffer: minimum distance between the centres of rows in different parts, in metres.
-        stratify: column of labels to balance between parts, one or a list per row.
-        seed: random seed.
-        block_size: side of a block, or distance between hexagon centres, in metres; None takes four
-        footprints,
-            or four times the distance between neighbours.
-        block_crs: projected CRS of the block grid.
-        clusters: number of clusters; None takes twenty, or fewer where there are few places.
-        regions: path of a vector file of polygons.
-        region_column: column of region names in that file, or in the input if there is no file.
-        images: folder of images that are named by id; no near duplicates are left in two parts.
-    """
-
-    method: SplitMethod = 'blocks'
-    fractions: tuple[float, ...] = (0.7, 0.15, 0.15)
-    buffer: float = 0.0
-    stratify: str | None = None
-    seed: int = 0
-    block_size: float | None = None
-    block_crs: str | None = None
-    clusters: int | None = None
-    regions: str | None = None
-    region_column: str | None = None
-    images: str | None = None
-
-    def check(self) -> None:
-        """Check the options that do not depend on the input.
-
-        Raises:
-            DatasetError: says which.
-        """
-        if self.method not in get_args(SplitMethod):
-            raise DatasetError(
-                f'method has to be one of {", ".join(get_args(SplitMethod))}, not {self.method!r}'
-            )
-        check_fractions(self.fractions)
-        check_buffer(self.buffer)
-        if self.block_size is not None and not 0 < self.block_size < math.inf:
-            raise DatasetError(f'block_size has to be above 0 metres, not {self.block_size}')
-        if self.clusters is not None and self.clusters < 1:
-            raise DatasetError(f'clusters have to be 1 or more, not {self.clusters}')
-        if self.block_crs is not None:
-            check_block_crs(self.block_crs)
-        if self.method == 'regions' and self.regions is None and self.region_column is None:
-            raise DatasetError(
-                'method regions needs --regions FILE of polygons, or --region-column of the input'
-            )
-        for path, what in ((self.regions, 'file of regions'), (self.images, 'folder of images')):
-            if path is not None and not Path(path).exists():
-                raise DatasetError(f'{path}: no such {what}')
 
 
 @dataclass(frozen=True)
