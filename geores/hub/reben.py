@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from geores import models
 from geores.bigearthnet.labels import LABELS
-from geores.bigearthnet.metadata import official_statistics
 from geores.card import ModelCard
 from geores.errors import BundleError
 from geores.models.registry import SIZED
@@ -151,6 +150,8 @@ def make_card(config: Mapping[str, Any], release: Release, folder: Path) -> Mode
     Raises:
         BundleError: if the configuration contradicts the release, or its network is not known.
     """
+    from geores.bigearthnet.metadata import official_statistics  # pyarrow takes tenths of a second
+
     bands = BANDS[release.version, release.sensors]
     size = config.get('image_size', 120)
     _check_config(config, bands, release, folder)
