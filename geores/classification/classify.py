@@ -57,10 +57,11 @@ def classify(
         resume: whether to continue unfinished work in `out`.
         overwrite: whether to replace results in `out`.
         progress: called with the number of tiles just finished, and of all.
-        **options: `tile` (pixels; the model's input size), `stride` (pixels; the tile), `resolution`
-            (metres per pixel), `bbox` and `bbox_crs`, `aoi` (vector file), `mask` (raster whose cloud
-            classes, or non-zero pixels, are invalid; by default the scene's own where it has one; 'none'
-            ignores that) and `mask_values`, `clouds` (detect clouds in Sentinel-2 L1C and leave them out;
+        **options: `tile` (pixels; the model's input size), `stride` (pixels; the tile), `dense`
+            (overlapping tiles share their features), `resolution` (metres per pixel), `bbox` and
+            `bbox_crs`, `aoi` (vector file), `mask` (raster whose cloud classes, or non-zero pixels, are
+            invalid; by default the scene's own where it has one; 'none' ignores that) and
+            `mask_values`, `clouds` (detect clouds in Sentinel-2 L1C and leave them out;
             needs the extra `geores[clouds]`), `min_valid` (share of valid pixels below which a tile is
             skipped; 0.5), `threshold` (for all labels), `top_k` (most labels per tile), `probabilities`
             (keep those of every label of a pixel), `polygons` ('gpkg' or 'parquet') with `min_area`

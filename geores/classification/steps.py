@@ -154,16 +154,27 @@ def score_tiles(
     """The work that scores every tile, and its predictor."""
     from geores.runtime.predictor import choose_predictor
 
-    predictor = choose_predictor(
-        model,
-        options.precision,
-        prepared.probe,
-        compile=options.compile,
-        runtime=options.runtime,
-        work=_workload(prepared),
-    )
+    predictor: Predictor
+    if options.dense:
+        from geores.runtime.dense import choose_dense_predictor
+
+        axis = prepared.plan.tiling.y
+        how: dict[str, Any] = {'runtime': options.runtime, 'compile': options.compile}
+        predictor = choose_dense_predictor(
+            model, options.precision, prepared.probe, axis.tile, axis.stride, **how
+        )
+    else:
+        predictor = choose_predictor(
+            model,
+            options.precision,
+            prepared.probe,
+            compile=options.compile,
+            runtime=options.runtime,
+            work=_workload(prepared),
+        )
     sinks = (VectorSink(len(model.card.labels)),)
     key = step_key(model, predictor.precision, options, predictor.runtime.name)
+    key |= {'dense': True} if options.dense else {}
     return SceneWork(prepared, predictor, sinks, model.device.type, key), predictor
 
 

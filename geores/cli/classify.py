@@ -44,6 +44,10 @@ def classify(
     ] = False,
     tile: common.Tile = None,
     stride: Annotated[int | None, Option(help='Pixels from tile to tile, and of a cell [the tile].')] = None,
+    dense: Annotated[
+        bool,
+        Option('--dense', help='Overlapping tiles share their features: quick, and near to tile by tile.'),
+    ] = False,
     resolution: common.Resolution = None,
     bands: common.Bands = None,
     sensor: common.Sensor = None,
@@ -99,6 +103,7 @@ def classify(
     options: dict[str, Any] = {
         'tile': tile,
         'stride': stride,
+        'dense': dense,
         'resolution': resolution,
         'bbox': bbox,
         'bbox_crs': bbox_crs,
