@@ -3,9 +3,9 @@
     python benchmarks/dense.py SCENE [--side 1536] [--repeats 3] [--json FILE]
 
 SCENE is a Sentinel-2 scene with the ten bands of `sentinel2`, as `make demo` installs one, mirrored to SIDE
-pixels; for `aerial-rgb` its red, green and blue become 8-bit pixels. Float32 under torch throughout. Costs are
-CPU seconds of whole classifications, from the first pixel read to the last score, best of REPEATS in turns,
-beside those of tiles that do not overlap. Labels are compared with tile by tile at the same stride.
+pixels; for `aerial-rgb` its red, green and blue become 8-bit pixels. Float32 under torch throughout. Costs
+are CPU seconds of whole classifications, from the first pixel read to the last score, best of REPEATS in
+turns, beside those of tiles that do not overlap. Labels are compared with tile by tile at the same stride.
 """
 
 import argparse

@@ -9,6 +9,7 @@ import torch
 import geores as package
 from geores import models
 from geores.errors import UsageError
+from geores.runtime import dense
 from geores.runtime.dense import choose_dense_predictor, reduction_of
 
 from .fixtures import write_scene
@@ -62,19 +63,26 @@ def test_tiles_are_parts_of_the_map_or_computed_by_themselves(model):
     assert np.abs(found - exact)[1].max() > 1e-3  # what lies around a tile is seen
 
 
-def test_a_scene(model, tmp_path):
+def test_a_scene(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(dense, 'AGREEMENT', 0.0)  # random weights see in padding something else
     scene = write_scene(tmp_path / 'scene.tif', height=200, width=260, blocks=64)
     options = {'stride': 32, 'precision': 'fp32', 'device': 'cpu'}
-    dense = package.classify(scene, model, dense=True, out=tmp_path / 'out', **options)
+    shared = package.classify(scene, model, dense=True, out=tmp_path / 'out', **options)
     exact = package.classify(scene, model, **options)
     window = [slice(0, count) for count in exact.plan.tiling.shape]
-    found, wanted = (one.table.read('scores', *window) for one in (dense, exact))
+    found, wanted = (one.table.read('scores', *window) for one in (shared, exact))
     assert found.shape == wanted.shape
     assert np.abs(found[-1] - wanted[-1]).max() < 1e-5  # the last row is shifted back
-    assert dense.info.key['dense']
-    assert any('--dense' in note for note in dense.notes)
+    assert shared.info.key['dense']
+    assert any('--dense' in note for note in shared.notes)
     with pytest.raises(UsageError, match='another dense'):
         package.classify(scene, model, out=tmp_path / 'out', **options)
+
+
+def test_a_network_that_answers_otherwise_is_refused(model, tmp_path):
+    scene = write_scene(tmp_path / 'scene.tif', height=200, width=260)
+    with pytest.raises(UsageError, match='moves the labels of model'):
+        package.classify(scene, model, dense=True, stride=32)
 
 
 def test_what_it_does_not_fit(geores, model, bundle, pixel_bundle, tmp_path):  # noqa: F811

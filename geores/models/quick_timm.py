@@ -6,12 +6,12 @@ itself does. Stand-ins give them the same when something is compiled, or a regio
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-import torch
+from torch._compile import _disable_dynamo
 
 __all__ = ['timm']
 
@@ -44,7 +44,8 @@ def _stand_in(name: str) -> ModuleType:
         # `inspect` and the import system ask these of every module; a package alone has a path.
         if attribute.startswith('__') and (attribute, name) != ('__path__', _COMPILER):
             raise AttributeError(attribute)
-        _remove([one for one in map(sys.modules.get, (_COMPILER, _UTILS)) if hasattr(one, 'stands_in')])
+        held: list[Any] = [sys.modules.get(one) for one in (_COMPILER, _UTILS)]
+        _remove(one for one in held if hasattr(one, 'stands_in'))
         return getattr(importlib.import_module(name), attribute)
 
     module.stands_in = True
@@ -52,7 +53,8 @@ def _stand_in(name: str) -> ModuleType:
     return module  # type: ignore[no-any-return]
 
 
-def _remove(modules: Any) -> None:  # noqa: ANN401 - modules, some of which were removed already
+def _remove(modules: Iterable[Any]) -> None:
+    """Take modules away where they stand in, if they were not taken away already."""
     for module in modules:
         if sys.modules.get(module.__name__) is module:
             del sys.modules[module.__name__]
@@ -60,7 +62,7 @@ def _remove(modules: Any) -> None:  # noqa: ANN401 - modules, some of which were
 
 def _disable(function: Callable[..., Any] | None = None, recursive: bool = True, **_: Any) -> Any:  # noqa: ANN401
     """As torch marks its own functions: the compiler is imported when one is called."""
-    return torch._disable_dynamo(function, recursive)
+    return _disable_dynamo(function, recursive)
 
 
 def _is_compile_supported(device: str) -> Any:  # noqa: ANN401 - a truth value

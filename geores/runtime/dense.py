@@ -25,6 +25,13 @@ __all__ = ['FAMILIES', 'DensePredictor', 'choose_dense_predictor', 'reduction_of
 FAMILIES = ('efficientnet_lite', 'tf_efficientnet_lite', 'resnet')
 """Networks that look at places alone: others weigh channels, or all pixels, by the whole image."""
 
+AGREEMENT = 0.95
+"""Least share of labels that have to be those of tile by tile, in the middle of the scene.
+
+Small maps are made of padding for the most part: a network that was trained on tiles of 2 x 2 places has
+never seen what it gets here.
+"""
+
 HEADS = 256
 """Tiles whose parts of the map are pooled at once."""
 
@@ -83,6 +90,36 @@ class DensePredictor(Predictor):
             ]
             answers[torch.from_numpy(~aligned)] = torch.cat(alone)
         return {name: array.numpy() for name, array in self.outputs(answers).items()}
+
+    @torch.inference_mode()
+    def refuse_far(self, values: NDArray[np.float32], stride: int) -> None:
+        """Refuse a network whose labels are others than those of tile by tile.
+
+        Args:
+            values: part of the scene, (C, h, w), in the card's units.
+            stride: pixels from one tile to the next.
+
+        Raises:
+            UsageError: if less than `AGREEMENT` of the labels are the same.
+        """
+        tile = self._tile
+        tops, lefts = (np.arange(0, side - tile + 1, stride) for side in values.shape[1:])
+        places = np.stack(np.meshgrid(tops, lefts, indexing='ij'), axis=-1).reshape(-1, 2)
+        if not len(places):
+            return
+        parts = torch.from_numpy(places // self._reduction)
+        found = self._pooled(self._maps(values), parts)
+        cut = np.stack([values[:, top : top + tile, left : left + tile] for top, left in places])
+        exact = torch.cat([self.probabilities(some.clone()) for some in torch.from_numpy(cut).split(16)])
+        if self.model.card.task == 'single-label':
+            same = float((found.argmax(1) == exact.argmax(1)).float().mean())
+        else:
+            same = float(((found >= 0.5) == (exact >= 0.5)).float().mean())
+        if same < AGREEMENT:
+            raise UsageError(
+                f'--dense moves the labels of model {self.model.name!r}: in the middle of this scene '
+                f'{same:.0%} are those of tile by tile; drop --dense'
+            )
 
     def _maps(self, values: NDArray[np.float32]) -> Tensor:
         """Features of a region, (1, F, h, w)."""

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Final, TypeGuard, cast
 
 from geores.errors import SceneError, UsageError
 from geores.scenes.files import scene_from_file, scene_from_folder
@@ -64,7 +64,7 @@ def open_scene(
     if isinstance(source, str | os.PathLike) or _is_array(source):
         scene = _open_one(source, bands, allow_vrt, sensor, offset)
     else:
-        scenes = [_open_one(one, None, allow_vrt, sensor, offset) for one in source]
+        scenes = [_open_one(one, None, allow_vrt, sensor, offset) for one in cast('Sequence[Source]', source)]
         if not scenes:
             raise UsageError('no source given: name at least one file, folder or array')
         scene = scenes[0] if len(scenes) == 1 else merge_scenes(scenes)
