@@ -56,8 +56,9 @@ def _stand_in(name: str) -> ModuleType:
 def _remove(modules: Iterable[Any]) -> None:
     """Take modules away where they stand in, if they were not taken away already."""
     for module in modules:
-        if sys.modules.get(module.__name__) is module:
-            del sys.modules[module.__name__]
+        name = module.__name__
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
 
 
 def _disable(function: Callable[..., Any] | None = None, recursive: bool = True, **_: Any) -> Any:  # noqa: ANN401
