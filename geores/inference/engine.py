@@ -14,8 +14,10 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from geores.grid import Tiling
 from geores.inference.plan import AnyPlan, Chunk
 from geores.inference.reader import Arrays, ChunkStore, MemoryStore
+from geores.scenes.filling import mirror_invalid
 
 __all__ = ['ChunkWork', 'LazyStore', 'Reader', 'Region', 'Sink', 'Step', 'run', 'tiles_of']
 
@@ -268,13 +270,36 @@ def _places(plan: AnyPlan, batch: Batch) -> NDArray[np.int64]:
 
 
 def _cut(plan: AnyPlan, batch: Batch) -> NDArray[np.float32]:
-    """Cut the tiles of a batch out of its region, (n, bands, tile height, tile width)."""
+    """Cut the tiles of a batch out of its region, (n, bands, tile height, tile width).
+
+    Invalid pixels are mirrored inside their tile, so that a tile does not depend on its chunk. Where pixels
+    are classified they keep the value that they have, so that a pixel does not depend on its tile.
+    """
     y, x, region = plan.tiling.y, plan.tiling.x, batch.region
     images = np.empty((len(batch.tiles), len(region.values), y.tile, x.tile), np.float32)
     for image, (row, col) in zip(images, batch.tiles, strict=True):
         top, left = int(y.starts[row]) - region.top, int(x.starts[col]) - region.left
         image[:] = region.values[:, top : top + y.tile, left : left + x.tile]
+        if isinstance(plan.tiling, Tiling):
+            _mirror_inside(plan, region, image, top, left)
     return images
+
+
+def _mirror_inside(plan: AnyPlan, region: Region, image: NDArray[np.float32], top: int, left: int) -> None:
+    """Mirror invalid pixels of a tile on the grid, and then the tile past the grid; ``image`` is changed."""
+    size = (plan.tiling.height, plan.tiling.width)
+    spans = [
+        slice(max(0, -start), min(side, end - start))
+        for start, side, end in zip(
+            (region.top + top, region.left + left), image.shape[1:], size, strict=True
+        )
+    ]
+    valid = region.valid[top : top + image.shape[1], left : left + image.shape[2]][*spans]
+    if valid.all():
+        return
+    inside = mirror_invalid(image[:, *spans], valid)
+    past = [(span.start, side - span.stop) for span, side in zip(spans, image.shape[1:], strict=True)]
+    image[:] = np.pad(inside, ((0, 0), *past), mode='reflect')
 
 
 def _ordered(

@@ -18,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.card import ModelCard
+from geores.card_values import Units
 from geores.grid import Blocks, Tiling
 from geores.inference.cells import Quicklook
 from geores.inference.clouds import cloud_note
 from geores.inference.engine import ChunkWork, LazyStore, Sink, Step, run, tiles_of
-from geores.inference.plan import AnyPlan, Plan, SceneLayout, SceneOptions, lay_out_scene, plan_chunks
+from geores.inference.plan import AnyPlan, Plan, SceneLayout, lay_out_scene, plan_chunks
 from geores.inference.reader import ChunkStore, FolderStore, GridReader, UnitTransform
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.io.whole_files import check_writable
+from geores.options import SceneOptions
 from geores.scenes import Scene, gdal_env
 from geores.scenes.borders import without_border
 from geores.scenes.offset import settle_offset
@@ -92,7 +94,7 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
     """
     layout = lay_out_scene(scene, card, options)
     key = header_key(scene, card, options, layout)
-    if card.units != '8-bit' or card.display_range:
+    if card.units != Units.EIGHT_BIT or card.display_range:
         scene = settle_offset(scene)
     target, tiling = layout.target, layout.tiling
     workers = _workers(options)

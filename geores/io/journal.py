@@ -58,7 +58,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
         scenes = json.loads(path.read_text())['scenes']
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     known = isinstance(scenes, dict) and all(isinstance(entry, dict) for entry in scenes.values())
     return scenes if known else None
