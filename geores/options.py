@@ -111,6 +111,9 @@ class SceneOptions(ReadingOptions):
     """What can be asked of cutting a scene into tiles."""
 
     stride: int | None = option(None, 'Pixels from tile to tile, and of a cell [the tile].')
+    dense: bool = option(
+        False, 'Overlapping tiles share their features, where answers stay near to those of tile by tile.'
+    )
     linear_s1: bool = option(False, 'Backscatter is calibrated on a linear scale, not in dB.')
 
 

@@ -113,9 +113,10 @@ class CoverAreas:
         """Mean row and column of the pixels of each area, (n, 2)."""
         count = len(self.sizes)
         pixels = _sums(self.numbers, count, np.ones_like(self.numbers))
-        rows, cols = np.indices(self.numbers.shape, sparse=True)
-        places = [np.broadcast_to(place, self.numbers.shape) for place in (rows, cols)]
-        return np.stack([_sums(self.numbers, count, place) for place in places], axis=1) / pixels[:, None]
+        height, width = self.numbers.shape
+        places = (np.broadcast_to(one, (height, width)) for one in np.ogrid[:height, :width])
+        sums = np.stack([_sums(self.numbers, count, place) for place in places], axis=1)
+        return np.asarray(sums / pixels[:, None])
 
     def inside(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Mask of the pixels of the chosen areas, (rows, cols)."""

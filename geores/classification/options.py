@@ -104,6 +104,8 @@ class ClassifyOptions(RunOptions, SceneOptions):
             raise UsageError(
                 f'{option} is about tiles, and model {card.name!r} labels pixels: drop --{option}'
             )
+        if self.dense and pixels:
+            raise UsageError(f'dense is about tiles, and model {card.name!r} labels pixels: drop --dense')
         if self.probabilities and not pixels:
             raise UsageError(
                 f'probabilities are of pixels, and model {card.name!r} labels tiles, whose scores are '

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from geores.cartography.class_raster import confidence_raster, label_raster, probability_raster, write_classes
 from geores.cartography.cog import cog, tag_names
 from geores.cartography.picture import MOST, draw_classes, draw_labels, draw_values
-from geores.cartography.polygons import write_polygons
 from geores.cartography.sheet import Frame, Sheet, stretched_picture
 from geores.classification.pixel_map import PixelMap
 from geores.classification.scene_result import SceneResult
@@ -159,6 +158,8 @@ def _write_probabilities(result: PixelMap, path: Path, tags: dict[str, Any]) -> 
 
 
 def _write_polygons(result: SceneResult, path: Path) -> None:
+    from geores.cartography.polygons import write_polygons  # geopandas takes tenths of a second
+
     paths, options = outputs(path.parent, result.name), result.info.options
     write_polygons(
         paths['classes'],

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
@@ -32,6 +31,7 @@ from geores.scenes import Scene
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 __all__ = ['PixelMap']
 
@@ -78,7 +78,7 @@ class PixelMap(SceneResult):
         return self.grid
 
     @cached_property
-    def classes(self) -> xr.DataArray:
+    def classes(self) -> 'xr.DataArray':
         """The class map: (y, x) uint8 (uint16 above 254 labels), 0 = no data, i = i-th label of the card.
 
         `rio.crs` is the grid's CRS and `rio.nodata` 0; `flag_values` and `flag_meanings` say what values
@@ -94,19 +94,19 @@ class PixelMap(SceneResult):
         return written
 
     @cached_property
-    def confidence(self) -> xr.DataArray:
+    def confidence(self) -> 'xr.DataArray':
         """Probability of each pixel's label: (y, x) float32, NaN where there is no data."""
         stored = self._raster('confidence', np.uint8)
         return (stored.where(stored > 0) / STEPS).astype(np.float32)
 
-    def _raster(self, name: str, dtype: Any) -> xr.DataArray:  # noqa: ANN401 - a numpy type
+    def _raster(self, name: str, dtype: Any) -> 'xr.DataArray':  # noqa: ANN401 - a numpy type
         lazy = self.scene.is_lazy
         return georeferenced(
             read_lazily(self.table, name, dtype) if lazy else read_all(self.table, name), self.grid, name
         )
 
     @cached_property
-    def scores(self) -> xr.DataArray:
+    def scores(self) -> 'xr.DataArray':
         """Probabilities: (label, y, x) float32, NaN where there is no data, in steps of 1/254.
 
         Backed by dask: a chunk is computed when something of it is asked for, anew where `probabilities` was

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
@@ -29,6 +28,7 @@ from geores.classification.tables import (
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
+    import xarray as xr
 
     from geores.cartography.sheet import Sheet
 
@@ -50,7 +50,7 @@ class Classification(Scored, SceneResult):
         return self.cell_grid
 
     @cached_property
-    def scores(self) -> xr.DataArray:
+    def scores(self) -> 'xr.DataArray':
         """Mean scores of the cells: (label, y, x) float32, NaN where there is no data.
 
         Coordinates are cell centres and `valid_share` (y, x), the share of valid pixels of each cell;
@@ -64,7 +64,7 @@ class Classification(Scored, SceneResult):
         return cell_array(means, share, self.card.labels, self.cell_grid)
 
     @cached_property
-    def classes(self) -> xr.DataArray:
+    def classes(self) -> 'xr.DataArray':
         """The class map: the dominant label of each cell, (y, x) uint8 (uint16 above 254 labels), 0 = none.
 
         0 stands for no data, and for cells where no label reaches its threshold.
@@ -75,7 +75,7 @@ class Classification(Scored, SceneResult):
         return written
 
     @cached_property
-    def confidence(self) -> xr.DataArray:
+    def confidence(self) -> 'xr.DataArray':
         """Mean score of the best label of each cell: (y, x) float32, NaN where there is no data."""
         rows, cols = self.plan.tiling.cell_shape
         values = confidence_cells(self, slice(0, rows), slice(0, cols))

@@ -7,6 +7,9 @@ computes, at once or chunk by chunk when something of the result is asked for.
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from geores.card import ModelCard
 from geores.classification.options import ClassifyOptions
 from geores.classification.result import Classification, PixelClassification
@@ -43,6 +46,8 @@ __all__ = [
 
 SAMPLE_SIDE = 8
 """Tiles along each axis that are sampled where nothing was classified."""
+MIDDLE = 5
+"""Tiles along each axis in the middle, on which answers of another way are compared."""
 SHOWN = 3
 """Rasters without valid pixels that a note names."""
 
@@ -154,16 +159,29 @@ def score_tiles(
     """The work that scores every tile, and its predictor."""
     from geores.runtime.predictor import choose_predictor
 
-    predictor = choose_predictor(
-        model,
-        options.precision,
-        prepared.probe,
-        compile=options.compile,
-        runtime=options.runtime,
-        work=_workload(prepared),
-    )
+    predictor: Predictor
+    if options.dense:
+        from geores.runtime.dense import choose_dense_predictor
+
+        axis = prepared.plan.tiling.y
+        how: dict[str, Any] = {'runtime': options.runtime, 'compile': options.compile}
+        dense = choose_dense_predictor(
+            model, options.precision, prepared.probe, axis.tile, axis.stride, **how
+        )
+        dense.refuse_far(_middle(prepared), axis.stride)
+        predictor = dense
+    else:
+        predictor = choose_predictor(
+            model,
+            options.precision,
+            prepared.probe,
+            compile=options.compile,
+            runtime=options.runtime,
+            work=_workload(prepared),
+        )
     sinks = (VectorSink(len(model.card.labels)),)
     key = step_key(model, predictor.precision, options, predictor.runtime.name)
+    key |= {'dense': True} if options.dense else {}
     return SceneWork(prepared, predictor, sinks, model.device.type, key), predictor
 
 
@@ -195,6 +213,19 @@ def step_key(
     from geores.runtime.base import describe_runtime
 
     return _model_key(model, options) | {'precision': precision} | describe_runtime(runtime, model.device)
+
+
+def _middle(prepared: PreparedScene) -> NDArray[np.float32]:
+    """The pixels in the middle of a scene, as the model gets them: some tiles along each axis."""
+    y, x = prepared.plan.tiling.y, prepared.plan.tiling.x
+    sides = [min(axis.size, MIDDLE * axis.tile) for axis in (y, x)]
+    starts = [(axis.size - side) // 2 for axis, side in zip((y, x), sides, strict=True)]
+    rows, cols = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+    with gdal_env():
+        values, valid = prepared.reader.read(rows, cols)
+    for band, fill in zip(values, prepared.card.fill, strict=True):
+        band[~valid] = fill
+    return values
 
 
 def _workload(prepared: PreparedScene) -> 'Workload':

@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import shapely
-import xarray as xr
 from numpy.typing import DTypeLike, NDArray
 from odc.geo.geobox import GeoBox
 
@@ -27,6 +24,8 @@ from geores.inference.pixels import PixelTable, class_dtype
 if TYPE_CHECKING:
     import dask.array as da
     import geopandas as gpd
+    import pyarrow as pa
+    import xarray as xr
 
 __all__ = [
     'cell_array',
@@ -115,6 +114,8 @@ def write_tiles(result: Scored, path: Path, metadata: dict[str, str]) -> None:
         path: to write to.
         metadata: further keys of the file's metadata.
     """
+    import pyarrow.parquet as pq
+
     extra = metadata | {'geo': json.dumps(geo_metadata(result))}
     writer = None
     try:
@@ -128,8 +129,10 @@ def write_tiles(result: Scored, path: Path, metadata: dict[str, str]) -> None:
             writer.close()
 
 
-def _tables(result: Scored) -> Iterator[pa.Table]:
+def _tables(result: Scored) -> 'Iterator[pa.Table]':
     """The table in row groups."""
+    import pyarrow as pa
+
     held: list[pa.Table] = []
     for rows, cols in result.blocks():
         frame = tile_frame(result, rows, cols)
@@ -203,7 +206,7 @@ def read_lazily(table: PixelTable, name: str, dtype: DTypeLike, bands: int | Non
 
 def georeferenced(
     values: Values, grid: GeoBox, name: str, labels: Sequence[str] | None = None
-) -> xr.DataArray:
+) -> 'xr.DataArray':
     """Values of a grid as an array with coordinates of pixel centres and `rio.crs`.
 
     Args:
@@ -212,7 +215,8 @@ def georeferenced(
         name: of the array.
         labels: names along the first axis; None where there is no such axis.
     """
-    import rioxarray  # noqa: F401 - adds .rio
+    import rioxarray  # noqa: F401 - adds .rio, and takes a second with dask
+    import xarray as xr
 
     rows, cols = grid.shape.yx
     coords: dict[str, Any] = {
@@ -286,7 +290,7 @@ def lazy_cells(table: TileTable, labels: int) -> tuple[Cells, Cells]:
     return means, da.block([[block[1] for block in line] for line in grid])
 
 
-def cell_array(means: Cells, share: Cells, labels: Sequence[str], grid: GeoBox) -> xr.DataArray:
+def cell_array(means: Cells, share: Cells, labels: Sequence[str], grid: GeoBox) -> 'xr.DataArray':
     """Mean scores of cells as an array, with the shares of valid pixels as a coordinate.
 
     Args:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import rasterio.warp
-import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
@@ -238,6 +237,8 @@ def detect_clouds(scene: Scene, target: Target, *, workers: int = 1) -> Raster:
                 found = detector.get_cloud_probability_maps(pixels, num_threads=workers)
                 probability[rows, cols][valid] = found[0, 0]
     clouds: NDArray[np.uint8] = detector.get_mask_from_prob(probability[None])[0].astype(np.uint8)
+    import xarray as xr
+
     array = xr.DataArray(clouds[None], dims=('band', 'y', 'x'), name='clouds')
     return ArrayRaster(array, grid, '<clouds>')
 

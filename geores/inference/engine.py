@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,14 @@ Step = Callable[[NDArray[np.float32]], Mapping[str, NDArray[Any]]]
 
 The tiles are the step's own: it may write over them.
 """
+
+
+@runtime_checkable
+class RegionStep(Protocol):
+    """A step that is given a whole region instead of batches of its tiles."""
+
+    def of_region(self, values: NDArray[np.float32], places: NDArray[np.int64]) -> Mapping[str, NDArray[Any]]:
+        """Compute named arrays of n entries of the tiles at `places`, (n, 2), top and left in the region."""
 
 
 class Reader(Protocol):
@@ -133,13 +141,18 @@ class ChunkWork:
     def batches(self, region: Region) -> list[Batch]:
         """Cut the region's tiles into batches of about one size; one empty batch where it has none."""
         tiles = _valid_tiles(self.plan, region)
-        count = max(1, -(-len(tiles) // self.plan.batch_size))
+        whole = isinstance(self.step, RegionStep)
+        count = 1 if whole else max(1, -(-len(tiles) // self.plan.batch_size))
         parts = np.array_split(tiles, count)
         return [Batch(region, part, last=i == count) for i, part in enumerate(parts, start=1)]
 
     def compute(self, batch: Batch) -> tuple[Batch, Arrays]:
         """Run one batch through the step."""
-        return batch, self.step(_cut(self.plan, batch)) if len(batch.tiles) else {}
+        if not len(batch.tiles):
+            return batch, {}
+        if isinstance(self.step, RegionStep):
+            return batch, self.step.of_region(batch.region.values, _places(self.plan, batch))
+        return batch, self.step(_cut(self.plan, batch))
 
     def reduce(self, computed: Sequence[tuple[Batch, Arrays]]) -> Arrays:
         """Reduce all batches of a region to the arrays that the sinks keep."""
@@ -247,6 +260,13 @@ def _valid_tiles(plan: AnyPlan, region: Region) -> NDArray[np.int64]:
     enough = (count > 0) & (count >= plan.min_valid * np.outer(bottom - top, right - left))
     tiles: NDArray[np.int64] = np.argwhere(enough) + np.array([rows.start, cols.start])
     return tiles
+
+
+def _places(plan: AnyPlan, batch: Batch) -> NDArray[np.int64]:
+    """Top and left of the tiles of a batch in its region, (n, 2)."""
+    (row, col), region = batch.tiles.T, batch.region
+    tops, lefts = plan.tiling.y.starts[row] - region.top, plan.tiling.x.starts[col] - region.left
+    return np.stack([tops, lefts], axis=1).astype(np.int64)
 
 
 def _cut(plan: AnyPlan, batch: Batch) -> NDArray[np.float32]:

@@ -242,7 +242,7 @@ AnyPlan: TypeAlias = Plan[Any]
 """The plan of either kind of network, where only the windows matter."""
 
 
-def plan_chunks(tiling: Tiling | Blocks, *, bytes_per_pixel: int) -> tuple[int, int]:
+def plan_chunks(tiling: Tiling | Blocks, *, bytes_per_pixel: int, dense: bool = False) -> tuple[int, int]:
     """Choose how many rows and columns of tiles make a chunk.
 
     Chunks are about 1024 pixels square, and smaller where tiles overlap so much that they would hold more
@@ -253,11 +253,12 @@ def plan_chunks(tiling: Tiling | Blocks, *, bytes_per_pixel: int) -> tuple[int, 
     Args:
         tiling: the tiles.
         bytes_per_pixel: what one pixel of the grid takes in the source, all bands together.
+        dense: whether overlaps cost nothing, so that only the pixels count.
     """
     y, x = tiling.y, tiling.x
     strip = STRIP_BYTES // max(1, bytes_per_pixel * tiling.width)
     fits = 1 + max(0, min(CHUNK_PIXELS, strip) - y.tile) // y.stride
-    most = max(1, min(CHUNK_TILES, CHUNK_WORK // (y.tile * x.tile)))
+    most = CHUNK_TILES if dense else max(1, min(CHUNK_TILES, CHUNK_WORK // (y.tile * x.tile)))
     rows = min(fits, tiling.shape[0], isqrt(most))
     height = (rows - 1) * y.stride + y.tile
     width = max(CHUNK_PIXELS, CHUNK_PIXELS**2 // height)

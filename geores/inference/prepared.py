@@ -184,7 +184,7 @@ def header_key(scene: Scene, card: ModelCard, options: SceneOptions, layout: Sce
 
 
 def _plan(tiling: Tiling | Blocks, reader: GridReader, options: SceneOptions, device: str) -> AnyPlan:
-    chunks = plan_chunks(tiling, bytes_per_pixel=round(reader.bytes_per_pixel) or 1)
+    chunks = plan_chunks(tiling, bytes_per_pixel=round(reader.bytes_per_pixel) or 1, dense=options.dense)
     kind = 'cpu' if device == 'cpu' else 'cuda'
     if isinstance(tiling, Tiling):
         fits = max(1, min(BATCH[kind], TILE_PIXELS[kind] // tiling.tile**2))

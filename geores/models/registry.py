@@ -13,11 +13,10 @@ import inspect
 from collections.abc import Callable, Set
 from typing import Any
 
-import timm
-from timm.models.resnet import ResNet
 from torch import nn
 
 from geores.errors import UsageError
+from geores.models.quick_timm import timm
 from geores.plugins import ARCHITECTURES, Plugin, find_plugins
 
 Builder = Callable[..., nn.Module]
@@ -96,7 +95,7 @@ def _plugged() -> dict[str, Plugin]:
     return {plugin.name: plugin for plugin in find_plugins(ARCHITECTURES)[0]}
 
 
-_RESNET_ARGUMENTS = frozenset(inspect.signature(ResNet).parameters) - {'block', 'layers'}
+_RESNET_ARGUMENTS = frozenset(inspect.signature(timm.models.resnet.ResNet).parameters) - {'block', 'layers'}
 
 _DROPS = frozenset({'drop_rate', 'drop_path_rate'})
 _SIZED = _DROPS | {'img_size'}

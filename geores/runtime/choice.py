@@ -72,7 +72,7 @@ class Workload:
 
 
 def fastest_runtime(
-    network: torch.nn.Module, precision: Precision, work: Workload
+    network: torch.nn.Module, precision: Precision, work: Workload, plain: Runtime | None = None
 ) -> tuple[RuntimeName, Rates]:
     """Find the runtime that does a piece of work soonest, on the CPU.
 
@@ -80,6 +80,7 @@ def fastest_runtime(
         network: the network, in evaluation mode.
         precision: 'fp32' or 'bf16'.
         work: what will be computed. Where it is little, torch starts soonest.
+        plain: the network under torch, where that is made already.
 
     Returns:
         The runtime's name, and what was measured; nothing where torch was taken without a measurement.
@@ -92,7 +93,7 @@ def fastest_runtime(
     key = _key(digest, precision, work.shape, names)
     rates = memory.get(key)
     if rates is None:
-        slow = measure_rate(EagerRuntime(network, precision, torch.device('cpu')), work)
+        slow = measure_rate(plain or EagerRuntime(network, precision, torch.device('cpu')), work)
         if work.tiles / (slow * work.workers) < WORTH_SECONDS:
             return 'torch', {}
         rates = {'torch': slow}
@@ -153,7 +154,10 @@ def measure_rate(runtime: Runtime, work: Workload) -> float:
 
     with one_thread_each():
         seconds(1)  # lays out and compiles what it needs
-        count = int(min(work.batch_size, max(1, ROUND_SECONDS // max(seconds(1), 1e-6))))
+        one = max(seconds(1), 1e-6)
+        if work.tiles * one / work.workers < WORTH_SECONDS:  # little work, of which batches take less still
+            return 1 / one
+        count = int(min(work.batch_size, max(1, ROUND_SECONDS // one)))
         if count > 1:
             seconds(count)  # the same for this size
         return count / min(seconds(count) for _ in range(ROUNDS))

@@ -241,6 +241,9 @@ class EagerRuntime:
         precision: precision of the forward pass, under autocast.
         device: device on which it runs.
         compile: let torch compile the network (slow to start, pays on large scenes).
+
+    Attributes:
+        network: the copy.
     """
 
     name = 'torch'
@@ -252,6 +255,7 @@ class EagerRuntime:
         self._device = device
         plain_cpu = device.type == 'cpu' and not compile
         prepared = _prepared(network, DTYPES[precision], tuned=plain_cpu)
+        self.network = prepared
         self._forward = torch.compile(prepared) if compile else prepared
 
     @torch.inference_mode()

@@ -211,21 +211,25 @@ def choose_predictor(
     chosen = check_precision(model, precision)
     named = check_runtime(model, runtime, chosen, compile=compile)
     with exact_float32():
+        made: Runtime | None = None
         if chosen == 'auto':  # ONNX Runtime has no other precision on a CPU
-            chosen = 'fp32' if named == 'onnxruntime' else _fastest(model, probe)
+            made = None if named == 'onnxruntime' else _fastest(model, probe)
+            chosen = 'fp32' if made is None else made.precision
+        if made is None or compile:  # made once: laying a network out takes longer than a small scene
+            made = make_runtime(model, chosen, compile=compile)
         notes: tuple[str, ...] = ()
         if named != 'torch' and work is not None and (named != 'auto' or len(probe)):
-            other, notes = _under_other(model, chosen, named, probe, work)
+            other, notes = _under_other(model, made, named, probe, work)
             if other is not None:
                 return Predictor(model, chosen, outputs=outputs, runtime=other, notes=notes)
         one_size = compile or model.device.type == 'cuda'
         full = work.batch_size if work is not None and one_size else 0
-        return Predictor(model, chosen, compile=compile, outputs=outputs, full=full, notes=notes)
+        return Predictor(model, chosen, outputs=outputs, runtime=made, full=full, notes=notes)
 
 
 def _under_other(
     model: Model,
-    precision: Precision,
+    plain: Runtime,
     named: RuntimeName | Literal['auto'],
     probe: NDArray[np.float32],
     work: Workload,
@@ -236,9 +240,10 @@ def _under_other(
         The runtime, None for torch, and what to say about it.
     """
     name: RuntimeName | Literal['auto'] = named
+    precision = plain.precision
     rates: Rates = {}
     if name == 'auto':
-        name, rates = fastest_runtime(model.network, precision, work)
+        name, rates = fastest_runtime(model.network, precision, work, plain)
         if name == 'torch':
             return None, ()
     made = make_exported(name, model.network, precision, work.shape)
@@ -258,16 +263,17 @@ def _whole_tiles(probe: NDArray[np.float32], work: Workload) -> NDArray[np.float
     return np.pad(tiles, [(0, 0), (0, 0), *more], mode='wrap')[..., :height, :width]
 
 
-def _fastest(model: Model, probe: NDArray[np.float32]) -> Precision:
-    """Find the fastest precision whose answers are near enough to float32."""
+def _fastest(model: Model, probe: NDArray[np.float32]) -> Runtime | None:
+    """The network in a narrower type, where that is faster and its answers are near enough to float32."""
     if model.card.activation == 'identity':  # in units of its own, of which 0.05 may be much
-        return 'fp32'
+        return None
     if isinstance(model.network, OnnxNetwork):
-        return 'fp32'
+        return None
     narrow: Precision = 'fp16' if model.device.type == 'cuda' else 'bf16'
     if not len(probe) or (narrow == 'bf16' and not has_bfloat16()):
-        return 'fp32'
-    return narrow if _close(Predictor(model, narrow), probe) else 'fp32'
+        return None
+    made = make_runtime(model, narrow)
+    return made if _close(Predictor(model, narrow, runtime=made), probe) else None
 
 
 def check_precision(model: Model, precision: str) -> Precision | Literal['auto']:

@@ -5,10 +5,9 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
@@ -22,6 +21,9 @@ from geores.scenes.product import product_of_text
 from geores.scenes.raster import valid_values
 from geores.scenes.scene import Scene, ground_size
 from geores.scenes.signs import Clues
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ['ArrayRaster', 'scene_from_array']
 
@@ -40,7 +42,7 @@ class ArrayRaster:
         nodata: value of invalid pixels, or None. NaN is always invalid.
     """
 
-    def __init__(self, array: xr.DataArray, geobox: GeoBox, path: str, nodata: float | None = None) -> None:
+    def __init__(self, array: 'xr.DataArray', geobox: GeoBox, path: str, nodata: float | None = None) -> None:
         self.array = array
         self.geobox = geobox
         self.path = path
@@ -100,7 +102,7 @@ class ArrayRaster:
 
 
 def scene_from_array(
-    source: xr.DataArray | xr.Dataset,
+    source: 'xr.DataArray | xr.Dataset',
     *,
     bands: Sequence[str] | None = None,
     sensor: str | None = None,
@@ -119,6 +121,8 @@ def scene_from_array(
         UsageError: if it has other dimensions.
         SceneError: if its coordinates are not a regular grid.
     """
+    import xarray as xr
+
     if isinstance(source, xr.DataArray):
         layers = [_as_bands(_numeric(source), f'<{_stem(source)}>')]
     else:
@@ -161,20 +165,20 @@ def _refuse_doubles(clues: Clues, sensor: str | None) -> None:
         raise UsageError(f'<Dataset>: has band {double!r} twice; rename or drop one')
 
 
-def _numeric(array: xr.DataArray) -> xr.DataArray:
+def _numeric(array: 'xr.DataArray') -> 'xr.DataArray':
     """Refuse what holds no numbers."""
     if array.dtype.kind not in 'iuf':
         raise UsageError(f'<{_stem(array)}>: holds {array.dtype} values; convert it to numbers first')
     return array
 
 
-def _raster(array: xr.DataArray, grid: GeoBox) -> ArrayRaster:
+def _raster(array: 'xr.DataArray', grid: GeoBox) -> ArrayRaster:
     return ArrayRaster(array, grid, f'<{_stem(array)}>', _nodata(array))
 
 
 def _clues(
-    source: xr.DataArray | xr.Dataset,
-    places: Sequence[tuple[xr.DataArray, int]],
+    source: 'xr.DataArray | xr.Dataset',
+    places: 'Sequence[tuple[xr.DataArray, int]]',
     grids: Sequence[GeoBox],
     texts: Sequence[str],
 ) -> Clues:
@@ -203,7 +207,7 @@ def _clues(
 _PLAIN: Final = (str, bool, int, float, np.str_, np.bool_, np.integer, np.floating)
 
 
-def _wavelength(array: xr.DataArray, at: int) -> float | None:
+def _wavelength(array: 'xr.DataArray', at: int) -> float | None:
     """Wavelength of a band in nm, where a coordinate or an attribute states it (in um in STAC)."""
     stated = array.coords.get('center_wavelength', array.attrs.get('center_wavelength'))
     if stated is None:
@@ -216,12 +220,12 @@ def _wavelength(array: xr.DataArray, at: int) -> float | None:
     return None if not np.isfinite(value) else value * 1000 if value < 100 else value
 
 
-def _source_stem(source: xr.DataArray | xr.Dataset) -> str:
+def _source_stem(source: 'xr.DataArray | xr.Dataset') -> str:
     """Stem of the file that an object was read from, if it says so."""
     return Path(without_secrets(str(source.encoding.get('source', '')))).stem
 
 
-def _stem(array: xr.DataArray) -> str:
+def _stem(array: 'xr.DataArray') -> str:
     """Name an array; names that dask has made up change with every run."""
     name = str(array.name or '')
     if name and not _MADE_UP.search(name):
@@ -229,7 +233,7 @@ def _stem(array: xr.DataArray) -> str:
     return _source_stem(array) or 'array'
 
 
-def _as_bands(array: xr.DataArray, path: str) -> xr.DataArray:
+def _as_bands(array: 'xr.DataArray', path: str) -> 'xr.DataArray':
     """Bring an array to (band, y, x)."""
     y, x = spatial_dims(array, path)
     others = [dim for dim in array.dims if dim not in {y, x}]
@@ -256,7 +260,7 @@ def _as_bands(array: xr.DataArray, path: str) -> xr.DataArray:
     return array.transpose(band, y, x)
 
 
-def _described(array: xr.DataArray) -> list[str | None]:
+def _described(array: 'xr.DataArray') -> list[str | None]:
     """What an array says of each of its bands."""
     dim = array.dims[0]
     count = array.sizes[dim]
@@ -271,14 +275,14 @@ def _described(array: xr.DataArray) -> list[str | None]:
     return [None] * count
 
 
-def _single_name(array: xr.DataArray) -> str | None:
+def _single_name(array: 'xr.DataArray') -> str | None:
     """Name an array's only band: canonically if anything does, else as the array is called."""
     words = [str(word) for word in (array.name, array.attrs.get('long_name')) if word]
     words = [word for word in words if not _MADE_UP.search(word)]
     return next((word for word in words if spell(word) != Spelling()), words[0] if words else None)
 
 
-def _nodata(array: xr.DataArray) -> float | None:
+def _nodata(array: 'xr.DataArray') -> float | None:
     stated = next(
         (array.attrs[key] for key in ('_FillValue', 'missing_value', 'nodata') if key in array.attrs),
         None,
@@ -286,7 +290,7 @@ def _nodata(array: xr.DataArray) -> float | None:
     return None if stated is None else float(stated)
 
 
-def _stated_scaling(array: xr.DataArray, at: int) -> tuple[float, float] | None:
+def _stated_scaling(array: 'xr.DataArray', at: int) -> tuple[float, float] | None:
     """Scale and offset still to be applied; (1, 0) where xarray has applied them already."""
     if {'scale_factor', 'add_offset', 'scales', 'offsets'} & array.encoding.keys():
         return 1.0, 0.0
@@ -302,7 +306,7 @@ def _item(value: Any, at: int) -> Any:  # noqa: ANN401 - attributes hold anythin
     return value[at] if isinstance(value, list | tuple | np.ndarray) else value
 
 
-def _date(source: xr.DataArray | xr.Dataset) -> str | None:
+def _date(source: 'xr.DataArray | xr.Dataset') -> str | None:
     time = source.coords.get('time')
     if time is None or time.size != 1 or time.dtype.kind != 'M' or bool(time.isnull()):
         return None

@@ -10,7 +10,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from geores.errors import ReadError
 from geores.scenes.arrays import ArrayRaster
@@ -116,6 +115,8 @@ def _is_fill(value: float, dtype: np.dtype) -> bool:
 
 def _connected_share(blank: NDArray[np.bool_]) -> float:
     """Share of the pixels that are blank and connected to an edge by such pixels."""
+    from scipy import ndimage  # takes tenths of a second, and most scenes have no blank pixels
+
     parts, _ = ndimage.label(blank)
     edges = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
     return float(np.isin(parts, np.unique(edges[edges > 0])).mean())

@@ -4,13 +4,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyproj
 import rasterio
-import rioxarray  # noqa: F401 - gives arrays their `.rio`
-import xarray as xr
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
@@ -22,6 +20,9 @@ from rasterio.enums import ColorInterp, MaskFlags
 from geores.errors import SceneError, UsageError, printable
 from geores.scenes.gdal import find_driver, open_dataset
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 __all__ = ['Header', 'crs_fault', 'geobox_of', 'known_crs', 'read_header', 'spatial_dims']
 
 _Y_NAMES: Final = ('y', 'latitude', 'lat', 'northing')
@@ -30,7 +31,7 @@ _TOLERANCE: Final = 0.05
 """How far, in pixels, a coordinate may lie from a regular grid."""
 
 
-def spatial_dims(array: xr.DataArray, path: str) -> tuple[str, str]:
+def spatial_dims(array: 'xr.DataArray', path: str) -> tuple[str, str]:
     """Find the names of the vertical and the horizontal dimension.
 
     Raises:
@@ -45,18 +46,20 @@ def spatial_dims(array: xr.DataArray, path: str) -> tuple[str, str]:
     return y, x
 
 
-def geobox_of(array: xr.DataArray, path: str) -> GeoBox:
+def geobox_of(array: 'xr.DataArray', path: str) -> GeoBox:
     """Find the grid of an array (band, y, x).
 
     Raises:
         SceneError: if its coordinates are not evenly spaced.
     """
+    import rioxarray  # noqa: F401 - gives arrays their `.rio`; with dask it takes a second
+
     y, x = str(array.dims[1]), str(array.dims[2])
     shape = (array.sizes[y], array.sizes[x])
     return GeoBox(shape, _affine(array, y, x, path), _crs(array))
 
 
-def _crs(array: xr.DataArray) -> CRS | None:
+def _crs(array: 'xr.DataArray') -> CRS | None:
     crs = array.rio.crs
     if crs is not None:
         return known_crs(crs)
@@ -66,7 +69,7 @@ def _crs(array: xr.DataArray) -> CRS | None:
     return None
 
 
-def _affine(array: xr.DataArray, y: str, x: str, path: str) -> Affine:
+def _affine(array: 'xr.DataArray', y: str, x: str, path: str) -> Affine:
     stated = _stated_affine(array)
     if not all(dim in array.coords and array[dim].dtype.kind in 'iuf' for dim in (y, x)):
         return stated or Affine.identity()
@@ -93,7 +96,7 @@ def _axis(values: np.ndarray, step: float | None, where: str) -> tuple[float, fl
     return float(values[0]), step
 
 
-def _stated_affine(array: xr.DataArray) -> Affine | None:
+def _stated_affine(array: 'xr.DataArray') -> Affine | None:
     """Read the transform in the grid mapping or, from stackstac, in the attributes."""
     mapping = array.coords.get(array.rio.grid_mapping)
     text = mapping.attrs.get('GeoTransform') if mapping is not None else None
@@ -103,14 +106,14 @@ def _stated_affine(array: xr.DataArray) -> Affine | None:
     return Affine(*list(stated)[:6]) if isinstance(stated, Affine | list | tuple) else None
 
 
-def _stated_resolution(array: xr.DataArray, stated: Affine | None) -> tuple[float | None, float | None]:
+def _stated_resolution(array: 'xr.DataArray', stated: Affine | None) -> tuple[float | None, float | None]:
     if stated is not None:
         return stated.a, stated.e
     size: Any = array.attrs.get('resolution')
     return (float(size), -float(size)) if isinstance(size, int | float) else (None, None)
 
 
-def _names_corners(array: xr.DataArray, stated: Affine | None, x0: float, y0: float) -> bool:
+def _names_corners(array: 'xr.DataArray', stated: Affine | None, x0: float, y0: float) -> bool:
     """Whether coordinates are those of upper left corners, as stackstac's are by default."""
     if stated is None or 'transform' not in array.attrs or 'epsg' not in array.coords:
         return False

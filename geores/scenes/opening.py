@@ -2,24 +2,34 @@
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
-
-import xarray as xr
+from typing import TYPE_CHECKING, Final, TypeGuard, cast
 
 from geores.errors import SceneError, UsageError
-from geores.scenes.arrays import scene_from_array
 from geores.scenes.files import scene_from_file, scene_from_folder
 from geores.scenes.gdal import is_remote
 from geores.scenes.raster import FileRaster
 from geores.scenes.scene import Scene, merge_scenes
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 __all__ = ['Source', 'open_scene']
 
 _METADATA: Final = re.compile(r'MTD_(MSIL1C|MSIL2A|TL|DS)\.xml')
 
-Source = str | os.PathLike[str] | xr.DataArray | xr.Dataset
+if TYPE_CHECKING:
+    Source = str | os.PathLike[str] | xr.DataArray | xr.Dataset
+else:
+    Source = str | os.PathLike  # and arrays of xarray, which takes a second to import
+
+
+def _is_array(source: object) -> 'TypeGuard[xr.DataArray | xr.Dataset]':
+    """Whether something is an array of xarray: where nobody has imported that, there is none."""
+    xarray = sys.modules.get('xarray')
+    return xarray is not None and isinstance(source, xarray.DataArray | xarray.Dataset)
 
 
 def open_scene(
@@ -51,10 +61,10 @@ def open_scene(
         BandError: if one of `bands` is not in a source that names its bands.
         UsageError: if the number of names is not that of the bands, or sources share a band.
     """
-    if isinstance(source, str | os.PathLike | xr.DataArray | xr.Dataset):
+    if isinstance(source, str | os.PathLike) or _is_array(source):
         scene = _open_one(source, bands, allow_vrt, sensor, offset)
     else:
-        scenes = [_open_one(one, None, allow_vrt, sensor, offset) for one in source]
+        scenes = [_open_one(one, None, allow_vrt, sensor, offset) for one in cast('Sequence[Source]', source)]
         if not scenes:
             raise UsageError('no source given: name at least one file, folder or array')
         scene = scenes[0] if len(scenes) == 1 else merge_scenes(scenes)
@@ -70,7 +80,9 @@ def open_scene(
 def _open_one(
     source: Source, bands: Sequence[str] | None, allow_vrt: bool, sensor: str | None, offset: str | float
 ) -> Scene:
-    if isinstance(source, xr.DataArray | xr.Dataset):
+    if _is_array(source):
+        from geores.scenes.arrays import scene_from_array
+
         return scene_from_array(source, bands=bands, sensor=sensor, offset=offset)
     path = os.fspath(source)
     if not path.strip():
