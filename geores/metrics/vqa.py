@@ -217,7 +217,7 @@ def image_gains(rows: Sequence[tuple[str, str, bool, bool]]) -> dict[str, float]
     Returns:
         `gain`, `gain_low` and `gain_high` of all questions, and of each type, such as `gain_count`.
     """
-    gains = {}
+    gains: dict[str, float] = {}
     for kind in ['', *sorted({row[1] for row in rows})]:
         asked = [row for row in rows if not kind or row[1] == kind]
         images, _, blind, right = zip(*asked, strict=True)
