@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from geores.card import ModelCard
-from geores.metrics.crossval import Evidence, Figures
+from geores.metrics.crossval import Evidence, Figures, Scores
 from geores.metrics.curves import fit_temperature
 from geores.models.segmentation import measure_context
 from geores.tasks.export import ExportBundle, _whole
@@ -166,9 +166,13 @@ class ExportVQABundle(ExportBundle):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         answer_all(task, data)
         comparison = task.predictions.comparison()
-        temperature = best_temperature(*task.predictions.logits())
+        logits, target = task.predictions.logits()
+        temperature = best_temperature(logits, target)
         metrics = _metrics(comparison, data, bool(self.monitor))
-        self.scores = Figures(metrics, comparison.questions, temperature)
+        # An answer that training never gave has no score that could be calibrated.
+        shown = target > 0
+        scores = Scores(logits[shown].softmax(1), target[shown], [], task.labels)
+        self.scores = Figures(metrics, comparison.questions, temperature, task.predictions.right(), scores)
         calibration = {'temperature': temperature}
         return Evidence(None, metrics, data.split.id, calibration, split=data.split.method)
 

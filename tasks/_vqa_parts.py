@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -26,6 +26,7 @@ from geores.vqa.cache import TURNS, FeatureCache, feature_key
 from geores.vqa.comparison import (
     MAJORITY,
     MODEL,
+    NUMBERS,
     QUESTION_ONLY,
     Majority,
     ModelComparison,
@@ -34,6 +35,9 @@ from geores.vqa.comparison import (
 )
 from geores.vqa.network import own_encoder, shared_encoder
 
+if TYPE_CHECKING:
+    from geores.questions.forms import Form
+
 __all__ = [
     'Predictions',
     'TaskEncoder',
@@ -41,6 +45,7 @@ __all__ = [
     'image_identities',
     'make_cache',
     'make_encoder',
+    'numbers_told',
     'statistics',
 ]
 
@@ -152,6 +157,26 @@ def statistics(
     return measured
 
 
+def numbers_told(data: Any, images: Sequence[int]) -> 'list[tuple[int, Form, float]]':  # noqa: ANN401
+    """Find the questions on some images that were answered by a number, as counts and areas are.
+
+    Args:
+        data: `RSVQADataModule`.
+        images: numbers of the images.
+
+    Returns:
+        Number of the image, question, and answer as in the files, such as 449 where it is put into a bin.
+    """
+    dataset = data.dataset
+    told = []
+    for index in data.questions(images):
+        bounds = dataset.encoding.bounds(dataset.questions[index].answer)
+        (form,) = forms_of([dataset.questions[index].text])
+        if bounds is not None and form is not None and form.type in NUMBERS:
+            told.append((int(dataset.image_numbers[index]), form, bounds[0]))
+    return told
+
+
 def image_identities(dataset: Any) -> list[str]:  # noqa: ANN401 - `RSVQA`
     """Identify each image of a dataset by name, size and modification time.
 
@@ -244,7 +269,7 @@ class Predictions:
         self._types: list[str] = []
         self._questions: list[str] = []
         self._ids: list[str] = []
-        self._images: set[str] = set()
+        self._asked_of: list[str] = []
         self._logits: dict[str, list[Tensor]] = {QUESTION_ONLY: [], MODEL: []}
 
     def learn(self, data: Any) -> None:  # noqa: ANN401 - a datamodule
@@ -275,7 +300,7 @@ class Predictions:
         self._types += batch['question_type']
         self._questions += batch['question']
         self._ids += batch['id']
-        self._images |= set(batch['image_id'])
+        self._asked_of += [batch['image_id'][place] for place in batch['image_index'].tolist()]
         for name, part in ((QUESTION_ONLY, blind), (MODEL, logits)):
             if part is not None:
                 self._logits[name].append(part.detach().float().cpu())
@@ -284,7 +309,7 @@ class Predictions:
         """Bring together what all processes of a distributed training were asked, in each of them."""
         if process_count() == 1:
             return
-        mine = (self.answers, self._types, self._questions, self._ids, self._images, self._logits)
+        mine = (self.answers, self._types, self._questions, self._ids, self._asked_of, self._logits)
         parts: list[Any] = [None] * process_count()
         distributed.all_gather_object(parts, mine)
         self.reset()
@@ -293,7 +318,7 @@ class Predictions:
             self._types += types
             self._questions += questions
             self._ids += ids
-            self._images |= images
+            self._asked_of += images
             for name, some in logits.items():
                 self._logits[name] += some
 
@@ -302,6 +327,15 @@ class Predictions:
         order = {label: place for place, label in enumerate(self.labels) if label != UNKNOWN}
         target = torch.tensor([order.get(answer, 0) for answer in self.answers])
         return torch.cat(self._logits[MODEL]), target
+
+    def right(self) -> list[tuple[str, str, bool, bool]]:
+        """Image and type of each question, and whether the question-only model and the model were right."""
+        if not self._logits[QUESTION_ONLY]:
+            return []
+        places = [torch.cat(self._logits[who]).argmax(1).tolist() for who in (QUESTION_ONLY, MODEL)]
+        said = [[self.labels[place] for place in chosen] for chosen in places]
+        rows = zip(self._asked_of, self._types, *said, self.answers, strict=True)
+        return [(image, kind, blind == answer, one == answer) for image, kind, blind, one, answer in rows]
 
     def comparison(self) -> ModelComparison:
         """Model, question-only model and majority on the same questions."""
@@ -313,7 +347,7 @@ class Predictions:
                 said[name] = [self.labels[best] for best in torch.cat(parts).argmax(1).tolist()]
         raw = [self._raw.get(name, answer) for name, answer in zip(self._ids, self.answers, strict=True)]
         return compare_models(
-            said, self.answers, self._types, raw=raw, images=len(self._images), known=self.labels
+            said, self.answers, self._types, raw=raw, images=len(set(self._asked_of)), known=self.labels
         )
 
     def log_table(self) -> None:

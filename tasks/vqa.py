@@ -21,6 +21,7 @@ from geores.tasks._vqa_parts import (
     freeze_unused,
     make_cache,
     make_encoder,
+    numbers_told,
     statistics,
 )
 from geores.tasks.schedule import (
@@ -206,9 +207,7 @@ class VisualQuestionAnswering(LightningModule):
         unseen = getattr(data, 'unseen', ())
         numbers = torch.tensor([one for one in data.split.train if one not in unseen], dtype=torch.int64)
         if not len(numbers):
-            raise UsageError(
-                f'head {self.hparams["head"]!r} has no training image to look at (questions_only)'
-            )
+            raise UsageError(f'head {self.hparams["head"]!r} has no training image (questions_only)')
         if self.cache is not None:
             turns = [None] if data.turning == 'none' else [torch.full_like(numbers, k) for k in range(TURNS)]
             maps = torch.cat([self.cache(numbers, turn) for turn in turns])
@@ -218,7 +217,8 @@ class VisualQuestionAnswering(LightningModule):
         get: Any = getattr(shared.network, 'get_classifier', None) if shared is not None else None
         asked = len(data.questions(data.split.train))
         repeated = numbers.repeat(len(maps) // len(numbers))
-        head.cpu().prepare(maps, get() if get is not None else None, repeated, asked)
+        told = numbers_told(data, numbers.tolist()) if head.takes_numbers else ()
+        head.cpu().prepare(maps, get() if get is not None else None, repeated, asked, told)
         head.to(self.device)
         if self.question_only is not None:
             self.question_only.load_state_dict(head.state_dict())

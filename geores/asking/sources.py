@@ -137,9 +137,17 @@ class Sources:
             known,
             cover=None if self.map_card is None else covers_of(self.map_card.labels),
             labels=() if self.label_card is None else tuple(label_things(self.label_card.labels)),
-            blind={} if self.chosen else known.blind,
+            blind=self._blind(known),
             order=order,
         )
+
+    def _blind(self, known: Known) -> dict[str, str]:
+        """Why types are not put to the network. One that knows one region answers others as that is."""
+        unseen = (self.vqa_card.limits or {}).get('unseen') if self.vqa_card else None
+        if self.chosen or self.vqa_card is None or self.map_card is None or not unseen:
+            return {} if self.chosen else dict(known.blind)
+        why = f'{self.vqa_card.name} is asked where --model names it, for it has not seen {unseen[0]}'
+        return dict.fromkeys(known.types, why) | dict(known.blind)
 
     @property
     def card(self) -> ModelCard:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import one_hot, pad
 
 from geores.card_values import SplitParameters
 from geores.errors import UsageError
@@ -25,6 +25,7 @@ from geores.metrics.confusion import (
 )
 from geores.metrics.curves import best_thresholds, calibrated, calibration_error, fit_temperature
 from geores.metrics.report import multi_label_report, single_label_report
+from geores.metrics.vqa import image_gains
 
 __all__ = [
     'LEVEL',
@@ -225,11 +226,15 @@ class Figures(NamedTuple):
         metrics: source -> name of the figure -> value.
         questions: number of questions.
         temperature: by which the logits are divided.
+        right: of each question image, type, and whether the question-only model and the model were right.
+        scores: those of all answers; None leaves calibration errors out.
     """
 
     metrics: dict[str, dict[str, Any]]
     questions: int
     temperature: float
+    right: Sequence[tuple[str, str, bool, bool]] = ()
+    scores: Scores | None = None
 
 
 class Evidence(NamedTuple):
@@ -361,8 +366,20 @@ def summarised(folds: Sequence[Figures], split_id: str) -> Evidence:
         text = {name: value for name, value in first.items() if isinstance(value, str)}
         split = f'{len(folds)}-fold cross-validation by location on {count} questions'
         metrics[source] = text | {'split': split} | _spread(figures)
-    temperature = float(np.exp(np.mean([np.log(fold.temperature) for fold in folds])))
-    return Evidence(None, metrics, split_id, {'temperature': round(temperature, 4)})
+    if len(metrics) == 1 and all(fold.right for fold in folds):
+        rows = [(f'{number} {row[0]}', *row[1:]) for number, fold in enumerate(folds) for row in fold.right]
+        metrics[source] |= image_gains(rows)
+    logs = np.log([fold.temperature for fold in folds])
+    temperature = round(float(np.exp(logs.mean())), 4)
+    scores = [fold.scores for fold in folds if fold.scores is not None]
+    if len(scores) < max(len(folds), 2):
+        return Evidence(None, metrics, split_id, {'temperature': temperature})
+    others = np.exp((logs.sum() - logs) / (len(folds) - 1)).tolist()
+    most = max(one.values.shape[1] for one in scores)
+    scores = [one._replace(values=pad(one.values, (0, most - one.values.shape[1]))) for one in scores]
+    where = 'the folds, with the temperature of the other folds'
+    calibration = calibration_of(calibration_errors(scores, others), temperature, where)
+    return Evidence(None, metrics, split_id, calibration)
 
 
 def _tuned(folds: Sequence[Scores]) -> Tensor:

@@ -17,6 +17,7 @@ __all__ = [
     'Difference',
     'NumericError',
     'VQAScores',
+    'image_gains',
     'majority_answers',
     'majority_baseline',
     'numeric_error',
@@ -205,6 +206,25 @@ def paired_difference(
     totals = sums[drawn].sum(axis=1)
     low, high = np.quantile(totals[:, 0] / totals[:, 1], [(1 - level) / 2, (1 + level) / 2])
     return Difference(float(sums[:, 0].sum() / sums[:, 1].sum()), float(low), float(high))
+
+
+def image_gains(rows: Sequence[tuple[str, str, bool, bool]]) -> dict[str, float]:
+    """How much more often a model is right than its question-only twin, with intervals over images.
+
+    Args:
+        rows: of each question image, type, and whether the question-only model and the model were right.
+
+    Returns:
+        `gain`, `gain_low` and `gain_high` of all questions, and of each type, such as `gain_count`.
+    """
+    gains: dict[str, float] = {}
+    for kind in ['', *sorted({row[1] for row in rows})]:
+        asked = [row for row in rows if not kind or row[1] == kind]
+        images, _, blind, right = zip(*asked, strict=True)
+        found = paired_difference(right, blind, images)
+        name = f'gain_{kind}' if kind else 'gain'
+        gains |= {name: found.mean, f'{name}_low': found.low, f'{name}_high': found.high}
+    return {name: round(value, 4) for name, value in gains.items()}
 
 
 def _gaps(ranges: NDArray[np.float64]) -> NDArray[np.float64]:

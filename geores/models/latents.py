@@ -16,7 +16,7 @@ are means over that uncertainty, so that an image unlike all others is answered 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,13 +26,25 @@ from geores.errors import UsageError
 from geores.models.registry import register
 from geores.models.vqa import Decider, PartsHead, one_of_each
 
-__all__ = ['FactorHead', 'LatentHead']
+if TYPE_CHECKING:
+    from geores.questions.forms import Form
+
+__all__ = ['FactorDecider', 'FactorHead', 'LatentHead']
 
 _SAME = 1e-5  # standard deviation of a component, of features of 1, that only rounding has
 
 
-class _Member(Decider):
-    """One of the networks that are averaged."""
+class FactorDecider(Decider):
+    """Answers a question about combinations of what is known of an image.
+
+    Args:
+        parts: numbers of a side of a question.
+        kinds: numbers that say what kind of question it is.
+        components: numbers of an image.
+        rank: combinations of them.
+        width: latent amounts of objects.
+        answers: number of answers.
+    """
 
     def __init__(self, parts: int, kinds: int, components: int, rank: int, width: int, answers: int) -> None:
         super().__init__(parts, kinds, rank, width, answers)
@@ -41,7 +53,14 @@ class _Member(Decider):
         nn.init.zeros_(self.place.weight)
 
     def forward(self, seen: Tensor, first: Tensor, second: Tensor, kind: Tensor) -> Tensor:
-        """Logits: (P, K)."""
+        """Answer: (P, K), logits.
+
+        Args:
+            seen: (P, components).
+            first: (P, parts).
+            second: (P, parts), 0 where there is none.
+            kind: (P, kinds).
+        """
         logits = self.answer(self.image(seen), self.ask(first, second, kind))
         shown: Tensor = kind[:, :1] * self.place(seen)
         return logits + shown
@@ -99,7 +118,7 @@ class FactorHead(PartsHead):
         self.register_buffer('axes', torch.zeros(summary, components))
         parts, kinds = self.questions.parts, self.questions.kinds
         self.members = nn.ModuleList(
-            _Member(parts, kinds, components, rank, width, num_classes) for _ in range(members)
+            FactorDecider(parts, kinds, components, rank, width, num_classes) for _ in range(members)
         )
 
     @torch.no_grad()
@@ -109,6 +128,7 @@ class FactorHead(PartsHead):
         classifier: nn.Module | None = None,
         numbers: Tensor | None = None,
         asked: int = 0,
+        told: 'Sequence[tuple[int, Form, float]]' = (),
     ) -> None:
         """Find the principal components of the training images, whose lengths become 1.
 
@@ -117,11 +137,12 @@ class FactorHead(PartsHead):
             classifier: last layer of the encoder's bundle, for `classes`.
             numbers: not looked at.
             asked: not looked at.
+            told: not looked at.
 
         Raises:
             UsageError: if the classifier has not as many labels as `classes`, or the images are too few.
         """
-        del numbers, asked
+        del numbers, asked, told
         self._take_labels(classifier)
         summary = self._summary(features)
         count = self.axes.shape[1]
@@ -241,6 +262,7 @@ class LatentHead(PartsHead):
         classifier: nn.Module | None = None,
         numbers: Tensor | None = None,
         asked: int = 0,
+        told: 'Sequence[tuple[int, Form, float]]' = (),
     ) -> None:
         """Remember the training images.
 
@@ -249,11 +271,13 @@ class LatentHead(PartsHead):
             classifier: last layer of the encoder's bundle, for `classes`.
             numbers: (N,), which image each map is of; None takes them as of one each.
             asked: number of training questions.
+            told: not looked at.
 
         Raises:
             UsageError: if the classifier has not as many labels as `classes`, or there are more images than
                 `images`, or fewer than two.
         """
+        del told
         self._take_labels(classifier)
         numbers = torch.arange(len(features)) if numbers is None else numbers
         known, places = numbers.unique(return_inverse=True)

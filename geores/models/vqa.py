@@ -30,10 +30,12 @@ class VQAHead(nn.Module):
 
     Attributes:
         takes_forms: `read` wants the questions as the grammar parses them.
+        takes_numbers: `prepare` wants the training questions that were answered by a number.
         decay: name of a part of the head -> weight decay of its matrices, in place of the task's.
     """
 
     takes_forms = False
+    takes_numbers = False
     decay: ClassVar[Mapping[str, float]] = {}
 
     def prepare(
@@ -42,6 +44,7 @@ class VQAHead(nn.Module):
         classifier: nn.Module | None = None,
         numbers: Tensor | None = None,
         asked: int = 0,
+        told: 'Sequence[tuple[int, Form, float]]' = (),
     ) -> None:
         """Learn of the training images before training starts; nothing unless a subclass does.
 
@@ -50,6 +53,7 @@ class VQAHead(nn.Module):
             classifier: last layer of the bundle whose encoder is shared, if it is.
             numbers: (N,), which image each map is of.
             asked: number of training questions.
+            told: where `takes_numbers`, image, question and answer (a number) of training questions.
         """
 
     def recall(self, numbers: Tensor) -> Tensor | None:

@@ -86,17 +86,20 @@ def _fold(args: Sequence[str], own: Sequence[str], folder: Path) -> Scores | Fig
 
 def _packed(scores: Scores | Figures) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     if isinstance(scores, Figures):
-        return {}, {'figures': json.dumps(scores._asdict())}
+        tensors, text = ({}, {}) if scores.scores is None else _packed(scores.scores)
+        return tensors, text | {'figures': json.dumps(scores._replace(scores=None)._asdict())}
     tensors = {'values': scores.values.contiguous(), 'target': scores.target.contiguous()}
     return tensors, {'sources': json.dumps(scores.sources), 'labels': json.dumps(scores.labels)}
 
 
 def _unpacked(file: Any) -> Scores | Figures:  # noqa: ANN401 - an open safetensors file
     text = file.metadata()
-    if 'figures' in text:
-        return Figures(**json.loads(text['figures']))
+    figures = Figures(**json.loads(text['figures'])) if 'figures' in text else None
+    if figures is not None and 'sources' not in text:
+        return figures
     labels = tuple(json.loads(text.get('labels', '[]')))
-    return Scores(file.get_tensor('values'), file.get_tensor('target'), json.loads(text['sources']), labels)
+    scores = Scores(file.get_tensor('values'), file.get_tensor('target'), json.loads(text['sources']), labels)
+    return scores if figures is None else figures._replace(scores=scores)
 
 
 def _key(args: Sequence[str]) -> str:
