@@ -10,6 +10,7 @@ nothing: how the bundle does elsewhere.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,11 +76,16 @@ def figures(scores: Scores, temperature: float, split: str) -> dict[str, Any]:
     return {'split': split, **report, **scores.classes(), **calibration_errors([scores], [temperature])}
 
 
-def elsewhere(model: Model, folder: Path) -> tuple[float, int]:
+def elsewhere(model: Model, folder: Path, most: int) -> tuple[float, int]:
     """Accuracy on images of another data set whose class is one of the bundle's, and their number."""
     data = SceneFolder(folder, 'scene', size=model.card.input_size)
     wanted = [SAME.get(item.scene.lower().replace('_', '').replace('-', '')) for item in data.items]
-    rows = [row for row, label in enumerate(wanted) if label is not None]
+    seen: Counter[str | None] = Counter({None: most})
+    rows = []
+    for row, label in enumerate(wanted):
+        if seen[label] < most:
+            rows.append(row)
+            seen[label] += 1
     images = np.stack([data.images[row] for row in rows]).astype(np.float32)
     said = model.predict(images, batch_size=32).argmax(1)
     right = [model.card.labels[one] == wanted[row] for one, row in zip(said, rows, strict=True)]
@@ -104,7 +110,8 @@ def main() -> None:
     for name in ('weights', 'maps', 'out'):
         parser.add_argument(f'--{name}', type=Path, required=True)
     parser.add_argument('--others', type=Path, nargs='*', default=[])
-    parser.add_argument('--epochs', type=int, default=4)
+    parser.add_argument('--most', type=int, default=30, help='images a class of the others')
+    parser.add_argument('--epochs', type=int, default=2)
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
     data = RESISC45(args.folder, size=SIZE)
@@ -175,7 +182,7 @@ def main() -> None:
     )
     metrics = {'resisc45': held}
     for folder in args.others:
-        accuracy, count = elsewhere(Model(card, network), folder)
+        accuracy, count = elsewhere(Model(card, network), folder, args.most)
         split = f'{count} images of classes of the same name, which trained nothing here'
         metrics[folder.name] = {'split': split, 'accuracy': round(accuracy, 4)}
     geores.save_bundle(args.out, network, replace(card, metrics=metrics), torch.float16, overwrite=True)

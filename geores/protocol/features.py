@@ -158,7 +158,7 @@ def look(
     network = network.to(device).eval()
     runtime: Runtime
     if device == 'cpu' and 'openvino' in installed_runtimes() and len(images) > _WORTH:
-        runtime = OpenVinoRuntime(network, images[0].shape, precision)  # type: ignore[arg-type]
+        runtime = OpenVinoRuntime(network, images[0].shape, precision)
     else:
         runtime = EagerRuntime(network, precision, torch.device(device))
     shift, scale = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (mean, std))
