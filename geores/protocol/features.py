@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -223,12 +222,12 @@ def kernel_machine(
         cross-validation inside the training part; their middle where a class has a single training image.
     """
     known, asked = (
-        np.hstack([_unit(one, first) / np.sqrt(len(train)) for one, first in zip(part, train, strict=True)])
+        np.hstack([_unit(one, first) / len(train) ** 0.5 for one, first in zip(part, train, strict=True)])
         for part in (train, test)
     )
     gammas, alphas = KERNEL_GRID
     wanted = (2 * (classes[:, None] == np.unique(classes)) - 1).astype(np.float32)
-    away = euclidean_distances(known, squared=True)
+    away = _away(known, known)
     folds = min(_FOLDS, int(np.unique(classes, return_counts=True)[1].min()))
     best = gammas[1], alphas[1]
     if folds > 1:
@@ -246,12 +245,15 @@ def kernel_machine(
     gamma, alpha = best
     machine = KernelRidge(alpha=alpha, kernel='precomputed').fit(np.exp(-gamma * away), wanted)
     answers = [
-        machine.predict(
-            np.exp(-gamma * euclidean_distances(asked[start : start + _ROWS], known, squared=True))
-        )
+        machine.predict(np.exp(-gamma * _away(asked[start : start + _ROWS], known)))
         for start in range(0, len(asked), _ROWS)
     ]
     return Answers(np.unique(classes)[np.concatenate(answers).argmax(1)], f'gamma={gamma:g}, alpha={alpha:g}')
+
+
+def _away(one: Floats, other: Floats) -> Floats:
+    """Squared distances of vectors of length 1, (N, M)."""
+    return np.asarray(2 - 2 * np.minimum(one @ other.T, 1))
 
 
 def _right(machine: KernelRidge, kernel: Floats, wanted: Floats) -> int:
