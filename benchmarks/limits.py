@@ -111,8 +111,8 @@ def answers(name: str, folder: Path, seen: Iterable[Path]) -> dict[str, object]:
             kind: round(float(np.mean(hits.numpy()[np.array(kinds) == kind])), 4)
             for kind in sorted(set(kinds))
         },
-        'ece_before': ece(torch.cat(scores['without']), hits),
-        'ece_after': ece(torch.cat(scores['with']), hits),
+        'ece_uncalibrated': ece(torch.cat(scores['without']), hits),
+        'ece': ece(torch.cat(scores['with']), hits),
     }
 
 
@@ -182,7 +182,7 @@ def patches(name: str, folder: Path, step: int) -> dict[str, object]:
     wanted = [model.card.labels.index(COUNTERPARTS[label]) for label in table['label']]
     truth = torch.tensor(wanted)[:, None, None].expand(-1, 20, 20)
     found: dict[str, object] = {'patches': len(images)}
-    for which, one in (('ece_after', model), ('ece_before', plain)):
+    for which, one in (('ece', model), ('ece_uncalibrated', plain)):
         scores = torch.from_numpy(one.predict(np.stack(images), batch_size=16))[:, :, 22:42, 22:42]
         best, said = scores.max(1)
         found[which] = ece(best.flatten(), (said == truth).flatten())

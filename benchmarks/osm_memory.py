@@ -28,13 +28,14 @@ READ = """
 import json, sys, time
 from pathlib import Path
 import osmium
-from geores.osm import load_mapping, pbf
+from geores.osm import load_mapping
+from geores.osm.reading import read_pbf
 def peak():
     status = dict(line.split(':', 1) for line in Path('/proc/self/status').read_text().splitlines())
     return int(status['VmHWM'].split()[0]) / 1024
 mapping, before = load_mapping(), peak()
 wall, cpu = time.perf_counter(), time.process_time()
-count = sum(1 for _ in pbf.read_pbf(Path(sys.argv[1]), tuple(map(float, sys.argv[2:])), mapping))
+count = sum(1 for _ in read_pbf(Path(sys.argv[1]), tuple(map(float, sys.argv[2:])), mapping))
 print(json.dumps({'objects': count, 'peak_mib': round(peak() - before),
                   'seconds': round(time.perf_counter() - wall, 1),
                   'cpu_seconds': round(time.process_time() - cpu, 1)}))

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Subset, default_collate
 from torchgeo.datasets import RESISC45 as TorchgeoRESISC45  # noqa: N811
 from torchgeo.datasets import NonGeoDataset
 
+from geores.card_values import SplitMethod
 from geores.datasets._checks import check_classes, say_copies
 from geores.datasets._sampling import ProcessSampler, process_count
 from geores.errors import DatasetError
@@ -269,14 +270,15 @@ class ImageDataModule(LightningDataModule):
         if self.split_file is not None:
             given, labelled = read_split(self.split_file).for_ids(data.ids), set(known)
             val, test = ([index for index in part if index in labelled] for part in (given.val, given.test))
-            return Split(given.train, val, given.id, tuple(test))
+            return Split(given.train, val, given.id, tuple(test), given.method)
         split = self._divide(known)
         unlabelled = set(range(len(data))) - set(known)
         if unlabelled and split.val and self.parts_by_image:  # a teacher would answer for copies
             kept = {self.groups[known[index]] for index in split.val}
             unlabelled = {index for index in unlabelled if self.groups[index] not in kept}
         train = sorted({known[index] for index in split.train} | unlabelled)
-        return Split(train, [known[index] for index in split.val], split.id)
+        val = [known[index] for index in split.val]
+        return Split(train, val, split.id, method=split.method)
 
     @cached_property
     def groups(self) -> list[int]:
@@ -292,7 +294,8 @@ class ImageDataModule(LightningDataModule):
         ids, strata = ([values[index] for index in known] for values in (data.ids, data.strata))
         if self.folds is None:
             if self.val_share == 0:
-                return Split(list(range(len(ids))), [], 'everything')
+                everything = SplitMethod(method='everything')
+                return Split(list(range(len(ids))), [], 'everything', method=everything)
             groups = [self.groups[index] for index in known] if self.parts_by_image else None
             return stratified_split(ids, strata, self.val_share, self.seed, groups)
         if not 1 <= self.fold <= self.folds:
@@ -329,14 +332,22 @@ class ImageDataModule(LightningDataModule):
         split = self.split
         if stage not in {None, 'fit'}:
             return
+        self.check_labels()
+        if self.parts_by_image and split.val:
+            say_copies(data.ids, self.groups, split)
+
+    def check_labels(self) -> None:
+        """Check that there is something to tell apart, and that every label can be learnt.
+
+        Raises:
+            DatasetError: if there is one class alone, or one without training images.
+        """
         if self.task in {'single-label', 'multi-label'}:
-            check_classes(self.labels, data.targets, split, fixed=self.fixed_labels)
+            check_classes(self.labels, self.dataset.targets, self.split, fixed=self.fixed_labels)
         elif self.task == 'segmentation' and len(self.labels) < 2:
             raise DatasetError(
                 f'all pixels are of one class ({", ".join(self.labels)}): label another one too'
             )
-        if self.parts_by_image and split.val:
-            say_copies(data.ids, self.groups, split)
 
     @cached_property
     def statistics(self) -> tuple[list[float], list[float]]:

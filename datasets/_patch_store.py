@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import rasterio.warp
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from geores.datasets._module import ImageStore, Pixels
 from geores.errors import DatasetError, SceneError
 from geores.scenes import FileRaster, gdal_env
+from geores.scenes.filling import mirror_invalid
 
 __all__ = ['PatchStore']
 
@@ -26,9 +28,10 @@ class PatchStore(ImageStore):
         read: reads a file without invalid pixels as (C, H, W).
         bands: descriptions of the bands, in channel order; without descriptions, all bands in their order.
         size: height and width of the images; None leaves them.
-        fill: value of invalid pixels in each band; None takes the mean over the images of
-            the means of their valid pixels.
+        fill: value of invalid pixels in each band; 'mean' takes the mean over the images of the means of
+            their valid pixels, and None mirrors the valid pixels of the image.
         budget: maximum number of bytes to hold in memory.
+        names: names of all bands in the order of the files, which count instead of the descriptions.
     """
 
     def __init__(
@@ -37,20 +40,22 @@ class PatchStore(ImageStore):
         read: Callable[[Path], Pixels],
         bands: Sequence[str],
         size: int | None,
-        fill: Sequence[float] | None,
+        fill: Sequence[float] | Literal['mean'] | None = None,
         budget: int = 2**31,
+        names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(paths, self._filled, budget)
         self._whole = read
         self._bands = tuple(bands)
         self._size = size
         self._given = fill
+        self._names = names
 
     @cached_property
-    def fill(self) -> NDArray[np.float64]:
-        """Value of invalid pixels in each band, (C,)."""
-        if self._given is not None:
-            return np.asarray(self._given, np.float64)
+    def _fill(self) -> NDArray[np.float64] | None:
+        """Value of invalid pixels in each band, (C,); None where they are mirrored."""
+        if self._given != 'mean':
+            return None if self._given is None else np.asarray(self._given, np.float64)
         total = np.zeros(len(self._bands))
         for path in self.paths:
             found = self._incomplete(path)
@@ -69,7 +74,9 @@ class PatchStore(ImageStore):
         if found is None:
             return self._whole(path)
         pixels, valid = found
-        values = self.fill[:, None, None]
+        if self._fill is None:
+            return mirror_invalid(pixels, valid)
+        values = self._fill[:, None, None]
         filled = np.where(valid, pixels, values if pixels.dtype.kind == 'f' else np.rint(values))
         return filled.astype(pixels.dtype)
 
@@ -98,7 +105,7 @@ class PatchStore(ImageStore):
         )
 
     def _indexes(self, raster: FileRaster) -> list[int]:
-        names = raster.header.descriptions
+        names = self._names or raster.header.descriptions
         if not any(names) and len(raster.header.data_indexes) == len(self._bands):
             return list(raster.header.data_indexes)
         for band in self._bands:

@@ -10,6 +10,7 @@ import numpy as np
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from geores.card_values import SplitMethod
 from geores.datasets._rsvqa_loading import QuestionBatches, QuestionSampler, Turning, load
 from geores.datasets._rsvqa_split import near_any, official_split, split_by_location
 from geores.datasets.rsvqa import RSVQA
@@ -136,7 +137,7 @@ class RSVQADataModule(LightningDataModule):
         self.left_out = len(near)
         kept = [one for one in [*train, *sorted(generated)] if one not in near]
         more = f'-generated{len(generated - near)}' if added else ''
-        return Split(kept, val, f'{split.id}{more}')
+        return Split(kept, val, f'{split.id}{more}', method=split.method)
 
     def images_of(self, part: str) -> list[int]:
         """Indices of the images of an official part, without those of `generated`.
@@ -243,7 +244,7 @@ class RSVQADataModule(LightningDataModule):
             tested = any(self.images_of(part) for part in TESTS)
             return official_split([data.image_splits[number] for number in own], tested=tested)
         if self.folds is None and self.val_share == 0:
-            return Split(list(range(len(own))), [], 'everything')
+            return Split(list(range(len(own))), [], 'everything', method=SplitMethod(method='everything'))
         ids = [data.image_ids[number] for number in own]
         strata = [self._stratum(number) for number in own]
         return split_by_location(

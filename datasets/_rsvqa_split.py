@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rasterio.warp import transform_bounds
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from geores.card_values import SplitMethod
 from geores.datasets._geotiff import open_geotiff
 from geores.datasets._rsvqa_files import ImageEntry
 from geores.errors import DatasetError
@@ -154,7 +156,7 @@ def official_split(splits: Sequence[str], *, tested: bool = False) -> Split:
     train, val = ([index for index, name in enumerate(splits) if name == part] for part in ('train', 'val'))
     if not train or not (val or tested):
         raise DatasetError("the files have no official splits; set split to 'location'")
-    return Split(train, val, 'official')
+    return Split(train, val, 'official', method=SplitMethod(method='official', parts=('train', 'val')))
 
 
 def split_by_location(
@@ -196,7 +198,10 @@ def split_by_location(
         split = group_folds(image_ids, strata, groups, folds, seed)[fold - 1]
     else:
         split = _hold_out(image_ids, strata, groups, val_share, seed)
-    return split._replace(id=f'{title}-{split.id}')
+    made = split.method or SplitMethod(method='location')
+    return split._replace(
+        id=f'{title}-{split.id}', method=replace(made, method='location', buffer=float(buffer))
+    )
 
 
 def _hold_out(
@@ -211,7 +216,7 @@ def _hold_out(
     kinds = [max(sorted(seen.items()), key=lambda one: one[1])[0] for seen in _counted(places, strata)]
     split = stratified_split(names, kinds, share, seed)
     train, val = (sorted(index for place in part for index in places[place]) for part in split[:2])
-    return Split(train, val, split.id)
+    return Split(train, val, split.id, method=split.method)
 
 
 def _counted(places: Sequence[Sequence[int]], strata: Sequence[str]) -> list[Counter[str]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import shapely
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
-from geores.card import ModelCard
+from geores.card_values import Units
 from geores.datasets._module import ImageStore, Pixels
-from geores.errors import DatasetError
+from geores.errors import DatasetError, UsageError
 from geores.grid import Tiling
 from geores.inference import GridReader
 from geores.inference.masks import open_mask
@@ -22,6 +22,7 @@ from geores.inference.target import target_grid
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.scenes import Scene, gdal_env, open_scene
 from geores.scenes.borders import without_border
+from geores.scenes.filling import mirror_invalid
 from geores.scenes.offset import settle_offset
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     'lay_grid',
     'lay_grids',
     'opened',
+    'units_named',
 ]
 
 Scenes = str | PathLike[str] | Scene | Sequence[str | PathLike[str] | Scene]
@@ -60,7 +62,7 @@ class PixelSpec:
 
     bands: tuple[str, ...]
     size: int
-    units: str
+    units: Units
     resolution: float | None
     gsd: tuple[float, float] | None
     resampling: str
@@ -156,6 +158,21 @@ def opened(
     return found
 
 
+def units_named(name: str) -> Units:
+    """Units by their name on cards.
+
+    Args:
+        name: text of a `Units`.
+
+    Raises:
+        UsageError: if there are no such units.
+    """
+    try:
+        return Units(name)
+    except ValueError:
+        raise UsageError(f'units is one of {"; ".join(Units)}, not {name!r}') from None
+
+
 def lay_grids(
     scenes: Sequence[Scene],
     spec: PixelSpec,
@@ -199,7 +216,7 @@ def lay_grid(
         DatasetError: if the scene has no CRS, or is smaller than a tile.
         ReadError: if the pixels that tell the units cannot be read.
     """
-    if spec.units != '8-bit' or spec.display_range:
+    if spec.units != Units.EIGHT_BIT or spec.display_range:
         scene = settle_offset(scene)
     wanted = scene.select(spec.bands)
     if wanted.gsd is None:
@@ -215,11 +232,10 @@ def lay_grid(
     with gdal_env():
         scene, border, blank = without_border(scene, spec.bands)
     reader = GridReader(scene, spec.bands, target.grid, resampling=spec.resampling, mask=masked, blank=blank)
-    card = cast('ModelCard', spec)  # unit conversion reads only fields that a spec has
     tiling = Tiling(height, width, spec.size, spec.size)
     with gdal_env():
-        sample, valid = sample_tiles(reader, tiling, side=4 if needs_sample(scene, card) else 0)
-        converted, told = unit_transforms(scene, card, spec.bands, sample, valid, linear=spec.linear_s1)
+        sample, valid = sample_tiles(reader, tiling, side=4 if needs_sample(scene, spec) else 0)
+        converted, told = unit_transforms(scene, spec, spec.bands, sample, valid, linear=spec.linear_s1)
     notes = tuple(f'{scene.name}: {note}' for note in (*scene.notes, *target.notes, *border, *told))
     return SceneGrid(scene, target.grid, target.gsd or wanted.gsd, reader.with_transforms(converted), notes)
 
@@ -231,7 +247,7 @@ class TileStore(ImageStore):
         grids: grid of each scene.
         places: position among the grids, first row and first column of each tile, (N, 3).
         size: side of a tile in pixels.
-        fill: value of invalid pixels in each band; None takes the mean of the valid ones.
+        fill: value of invalid pixels in each band; None mirrors the valid ones of the tile.
         budget: maximum number of bytes to hold in memory.
     """
 
@@ -248,15 +264,14 @@ class TileStore(ImageStore):
         self._places = places
         self._size = size
         self._bands = len(grids[0].reader.bands)
-        self._fill = np.zeros(self._bands, np.float32) if fill is None else np.asarray(fill, np.float32)
-        self._pixels, self.valid_shares = self._scan(budget, filled=fill is not None)
+        self._fill = None if fill is None else np.asarray(fill, np.float32)
+        self._pixels, self.valid_shares = self._scan(budget)
 
     def __getitem__(self, index: int) -> Pixels:
         if self._pixels is not None:
             held: Pixels = self._pixels[index]
             return held
-        values, valid = self._tile(index)
-        return np.where(valid, values, self._fill[:, None, None])
+        return self._filled(*self._tile(index))
 
     def __getstate__(self) -> dict[str, Any]:
         # Open scenes cannot be pickled: a worker process gets the pixels only.
@@ -284,25 +299,21 @@ class TileStore(ImageStore):
         with gdal_env():
             return self._grids[grid].reader.read(slice(row, row + self._size), slice(col, col + self._size))
 
-    def _scan(self, budget: int, *, filled: bool) -> tuple[Pixels | None, NDArray[np.float64]]:
+    def _filled(self, values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        if self._fill is not None:
+            return np.where(valid, values, self._fill[:, None, None])
+        return mirror_invalid(values, valid) if valid.any() else np.zeros_like(values)
+
+    def _scan(self, budget: int) -> tuple[Pixels | None, NDArray[np.float64]]:
         """Read all tiles once: the pixels, if they fit, and the valid share of each tile."""
         shape = (len(self), self._bands, self._size, self._size)
         held = np.empty(shape, np.float32) if 4 * np.prod(shape) <= budget else None
-        shares, total, count = np.empty(len(self)), np.zeros(self._bands), 0
+        shares = np.empty(len(self))
         for index in range(len(self)):
             values, valid = self._tile(index)
             shares[index] = valid.mean()
-            if not filled:
-                total += values[:, valid].sum(axis=1, dtype=np.float64)
-                count += int(valid.sum())
             if held is not None:
-                held[index] = np.where(valid, values, np.nan)
-        if not filled:
-            self._fill = (total / max(count, 1)).astype(np.float32)
-        if held is not None:
-            for band, value in enumerate(self._fill):
-                plane = held[:, band]
-                plane[np.isnan(plane)] = value
+                held[index] = values if valid.all() else self._filled(values, valid)
         return held, shares
 
 

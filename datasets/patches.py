@@ -37,8 +37,8 @@ class GeoTIFFPatches(NonGeoDataset):
         unlabelled: keep patches whose label is empty; theirs is -1. Otherwise they are only counted
             (`left_out`).
         budget: maximum number of bytes of images to hold in memory.
-        fill: value of invalid pixels (declared nodata, masked, NaN) in each band, such as a card's; the mean
-            of the valid ones by default.
+        fill: value of invalid pixels (declared nodata, masked, NaN) in each band; None mirrors the valid
+            ones, as inference does.
 
     Raises:
         DatasetError: if the root, the table, a column, a file or a band is missing.

@@ -1,5 +1,6 @@
 """Folders of GeoTIFFs with class maps beside them, for segmentation; some may have no class map."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,6 +19,8 @@ from geores.io.tables import visible_files
 from geores.metrics.confusion import IGNORED
 
 __all__ = ['GeoTIFFPairs', 'GeoTIFFPairsDataModule']
+
+_logger = logging.getLogger(__name__)
 
 IMAGES, MASKS = 'images', 'masks'
 
@@ -77,7 +80,7 @@ class GeoTIFFPairs(NonGeoDataset):
         # Only pixels have classes, so the split treats all images as labelled alike.
         self.targets: NDArray[Any] = np.zeros(len(paths), np.int64)
         read = partial(read_geotiff, bands=self.bands, in_order=bands is not None)
-        self.images = PatchStore(paths, read, self.bands, None, None, budget)
+        self.images = PatchStore(paths, read, self.bands, None, 'mean', budget)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -207,6 +210,29 @@ class GeoTIFFPairsDataModule(ImageDataModule):
     def make_dataset(self) -> LabelledImages:
         """Index the files; no image is decoded yet."""
         return GeoTIFFPairs(self.root, **self._options)
+
+    def check_labels(self) -> None:
+        """Check that there are two classes, and training pixels of each that was not named by `labels`.
+
+        A class of `labels` without training pixels is said in a log message: a nomenclature may hold more
+        than a place shows.
+
+        Raises:
+            DatasetError: if there is one class alone, or one that the class maps name has no training pixel.
+        """
+        super().check_labels()
+        if self._options['unlabelled']:
+            return  # a teacher answers
+        counts = self.class_counts
+        missing = [label for label, count in zip(self.labels, counts, strict=True) if not count]
+        if not missing:
+            return
+        if self._options['labels'] is None or (counts > 0).sum() < 2:
+            raise DatasetError(
+                f'no training pixel of {", ".join(missing)} by split {self.split.id}: a model cannot learn '
+                'it; take another split, add images, or name the classes by `labels`'
+            )
+        _logger.warning('no training pixel of %s by split %s', ', '.join(missing), self.split.id)
 
     @property
     def size(self) -> int:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from geores.bigearthnet.labels import LabelOrder, labels_in
 from geores.bigearthnet.metadata import (
+    RELEASE,
     Interpolation,
     SplitName,
     check_partners,
@@ -25,6 +26,7 @@ from geores.bigearthnet.metadata import (
 )
 from geores.bigearthnet.opening import open_store
 from geores.bigearthnet.stores import S1_BANDS
+from geores.card_values import SplitMethod
 from geores.datasets._module import ImageDataModule, NonGeoDataset, Sample
 from geores.datasets._reben_files import SIDE, PatchImages, resolve_bands
 from geores.errors import DatasetError, UsageError
@@ -231,8 +233,7 @@ class ReBENDataModule(ImageDataModule):
             'units': units,
             'gsd': (10, 10),
             'resampling': self._options['interpolation'],
-            'training_data': 'BigEarthNet v2.0 (reBEN; Community Data License Agreement, permissive 1.0), '
-            'labels from CORINE Land Cover 2018; contains modified Copernicus Sentinel data.',
+            'training_data': (RELEASE,),
         }
 
     def make_dataset(self) -> ReBEN:
@@ -244,7 +245,9 @@ class ReBENDataModule(ImageDataModule):
         """Indices of training and validation patches."""
         train, val = (self._positions(part) for part in ('train', 'val'))
         snow = '-snow-and-clouds' if self._options['snow_and_clouds'] else ''
-        return Split(train, val, f'reben-official-{self.parts["train"]}-{self.parts["val"]}{snow}')
+        parts = self.parts['train'], self.parts['val']
+        method = SplitMethod(method='official', parts=parts)
+        return Split(train, val, f'reben-official-{parts[0]}-{parts[1]}{snow}', method=method)
 
     @cached_property
     def statistics(self) -> tuple[list[float], list[float]]:

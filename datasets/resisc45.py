@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from geores.card_values import DataSource, SplitMethod
 from geores.datasets._module import (
     ImageDataModule,
     ImageStore,
@@ -36,6 +37,14 @@ CLASSES = (
 )
 # fmt: on
 """The 45 classes in the order of labels."""
+
+SOURCE = DataSource(
+    name='NWPU-RESISC45',
+    licence='Google Earth imagery, academic use',
+    also=('RESISC45',),
+    note='Cheng, Han and Lu 2017',
+)
+"""The data set, for cards of models that it trained."""
 
 REPEATS = 10
 """Random draws at each training ratio, in the paper."""
@@ -149,7 +158,7 @@ class RESISC45DataModule(ImageDataModule):
             'units': '8-bit',
             'gsd': (0.2, 30),
             'display_stretch': (2, 98),
-            'training_data': 'NWPU-RESISC45 (Cheng, Han and Lu 2017; Google Earth imagery, academic use).',
+            'training_data': (SOURCE,),
             'licence': 'Academic use, as NWPU-RESISC45.',
         }
 
@@ -163,7 +172,8 @@ class RESISC45DataModule(ImageDataModule):
             return ratio_split(data.ids, data.strata, self.ratio, self.repeat, self.seed)
         folder = _class_folder(Path(self.root))
         train, val = (_places(folder, data.ids, part) for part in ('train', 'val'))
-        return Split(train, val, split_name('resisc45-lists', data.ids, val))
+        method = SplitMethod(method='official', parts=('train', 'val'))
+        return Split(train, val, split_name('resisc45-lists', data.ids, val), method=method)
 
 
 def _download(root: Path, *, checksum: bool) -> None:

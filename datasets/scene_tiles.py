@@ -16,7 +16,7 @@ from geores.card import ModelCard
 from geores.datasets._ground import label_ground, positions
 from geores.datasets._module import ImageDataModule, ImageStore, LabelledImages, NonGeoDataset, Sample
 from geores.datasets._sampling import LabelRule, Placement, Task
-from geores.datasets._tiles import Masks, PixelSpec, Scenes, TileStore, lay_grids, opened
+from geores.datasets._tiles import Masks, PixelSpec, Scenes, TileStore, lay_grids, opened, units_named
 from geores.datasets._vector import Labels, read_labelled_features
 from geores.errors import DatasetError
 from geores.splits import Split, block_split
@@ -64,7 +64,7 @@ class SceneTiles(NonGeoDataset):
         resampling: how coarser bands are brought to the grid; finer ones are averaged.
         display_stretch: percentiles that bring other imagery to 8 bits.
         display_range: reflectances times 10,000 that become 0 and 255 instead.
-        fill: value of invalid pixels per band; the mean of the valid ones by default.
+        fill: value of invalid pixels in each band; None mirrors the valid ones, as inference does.
         mask: raster whose cloud classes, or non-zero pixels, are invalid: one, or one for each scene.
         mask_values: its values that are invalid, instead.
         linear_s1: whether Sentinel-1's backscatter is on a linear scale instead of in dB.
@@ -122,7 +122,7 @@ class SceneTiles(NonGeoDataset):
         spec = PixelSpec(
             tuple(bands),
             size,
-            units,
+            units_named(units),
             resolution,
             gsd,
             resampling,
@@ -184,7 +184,6 @@ class SceneTiles(NonGeoDataset):
             'resampling': card.resampling,
             'display_stretch': card.display_stretch,
             'display_range': card.display_range,
-            'fill': card.fill,
             'processing_level': card.processing_level,
         }
         return cls(scenes, labels, column, card.bands, size or card.input_size, **(fixed | options))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from geores.bundle import load_model, save_bundle
     from geores.card import ModelCard, list_models
     from geores.classification.classify import classify, classify_many
+    from geores.classification.merge import merge
     from geores.classification.result import Classification
     from geores.evaluation.evaluate import evaluate
     from geores.evaluation.predictions import evaluate_predictions
@@ -55,6 +56,7 @@ __all__ = [
     'finetune',
     'list_models',
     'load_model',
+    'merge',
     'open_scene',
     'sample',
     'save_bundle',
@@ -82,6 +84,7 @@ _HOMES = {
     'finetune': 'geores.training.finetune',
     'list_models': 'geores.card',
     'load_model': 'geores.bundle',
+    'merge': 'geores.classification.merge',
     'open_scene': 'geores.scenes',
     'sample': 'geores.map_accuracy.sampling',
     'save_bundle': 'geores.bundle',

@@ -7,30 +7,20 @@ import dataclasses
 import importlib.metadata
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from geores import plugins
 from geores.card_fields import ACTIVATIONS, COLUMNS, FIELDS
+from geores.card_upgrades import FORMAT_VERSION, upgrade
+from geores.card_values import DataSource, SplitMethod, Units, known_names
 from geores.errors import BundleError
 from geores.io.whole_files import write_whole
 
-FORMAT_VERSION = 4
 CARD_FILE = 'card.json'
 WEIGHTS = Path(__file__).parent / 'weights'
-
-# What turns a card of one format version into the next: {1: one_to_two, ...}.
-# Version 2 added what only VQA models have: tokenizer, answer encoding and encoder; the range of
-# display; and how tiles were cut. Version 3 added what per-pixel models have (context, alignment), a
-# logarithm before normalisation, and colours. Version 4 added where a model fails, and its calibration
-# error without and with the temperature.
-_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    1: lambda data: data | {'format_version': 2},
-    2: lambda data: data | {'format_version': 3},
-    3: lambda data: data | {'format_version': 4},
-}
 
 # Fields that a card may leave out; they then have their default.
 _OPTIONAL = frozenset(
@@ -46,6 +36,7 @@ _OPTIONAL = frozenset(
         'encoder',
         'limits',
         'log_scale',
+        'split',
         'tiles',
         'tokenizer',
     }
@@ -69,8 +60,9 @@ class ModelCard:
         sensor: what the images were taken with.
         processing_level: such as 'L2A'.
         bands: names in the order of the network's input: 'B02' ... or 'red', 'green', 'blue'.
-        units: units of pixel values: 'reflectance*10000' (Sentinel-2 digital numbers without offset), which
-            with ', dB' behind it has Sentinel-1 in dB beside it, '8-bit' or 'dB'.
+        units: units of pixel values, one of `geores.card_values.Units`, or its text: 'reflectance*10000'
+            (Sentinel-2 digital numbers without offset), which with ', dB' behind it has Sentinel-1 in dB
+            beside it, '8-bit', 'dB' or 'other'.
         gsd: smallest and largest ground sampling distance it was made for, in metres.
         input_size: height and width of its input in pixels.
         resampling: how coarser bands are brought to its resolution; shrinking is by average.
@@ -80,7 +72,11 @@ class ModelCard:
             answers.
         thresholds: decision threshold per label, or None where the best label counts or there are values.
         split_id: identifier of the split between training and validation.
-        training_data: the data sets, with their licences.
+        split: how that split was made, by which `geores evaluate --split val` makes it again; None where
+            it is not known.
+        training_data: the data sets that trained the model, weights that it started from and bundles among
+            them included: name, licence, places, and other names that they go by. A text is kept as one
+            source that is described in words, by which data that trained the model are not recognised.
         licence: licence of the weights, which is not the code's.
         metrics: data source -> name of the metric -> value; 'split' says on what.
         display_stretch: low and high percentile by which other imagery is brought to 8 bits.
@@ -94,8 +90,8 @@ class ModelCard:
         domain: where and when its training images were taken, as far as known: `latitudes` (lowest and
             highest in degrees) and `months` (1 to 12). Scenes outside are said to be so.
         calibration: `{'temperature': value}` by which logits are divided, if calibrated; where known with the
-            expected calibration error without and with it, `ece_before` and `ece_after`, and what they were
-            `measured_on`.
+            expected calibration error without and with it, `ece_uncalibrated` and `ece`, and what they were
+            `measured_on`. By data source the same figures are in `metrics`.
         limits: where the model fails: `figure` (name of a figure), the labels or kinds of questions with the
             `worst` values of it (name -> value), what it was `measured_on`, and sentences on what its
             training has not seen (`unseen`).
@@ -127,7 +123,7 @@ class ModelCard:
     sensor: str
     processing_level: str
     bands: tuple[str, ...]
-    units: str
+    units: Units
     gsd: tuple[float, float]
     input_size: int
     resampling: Literal['nearest', 'bilinear']
@@ -136,7 +132,7 @@ class ModelCard:
     labels: tuple[str, ...]
     thresholds: tuple[float, ...] | None
     split_id: str
-    training_data: str
+    training_data: tuple[DataSource, ...]
     licence: str
     metrics: Mapping[str, Mapping[str, Any]]
     display_stretch: tuple[float, float] | None = (2.0, 98.0)
@@ -145,6 +141,7 @@ class ModelCard:
     context: int | None = None
     alignment: int = 1
     colours: tuple[str, ...] | None = None
+    split: SplitMethod | None = None
     domain: Mapping[str, tuple[float, ...]] | None = None
     calibration: Mapping[str, Any] | None = None
     limits: Mapping[str, Any] | None = None
@@ -173,6 +170,20 @@ class ModelCard:
             return self.mean
         return tuple(math.expm1(mean) / self.log_scale for mean in self.mean)
 
+    def trained_on(self, names: Iterable[str]) -> list[str]:
+        """Those of some names that the card gives as names of its training or evaluation data.
+
+        Args:
+            names: names of folders or scenes.
+        """
+        return known_names(self.training_names, names)
+
+    @property
+    def training_names(self) -> tuple[str, ...]:
+        """All names of the card's training and evaluation data."""
+        sources = [source for source in self.training_data if not source.in_words]
+        return (*(name for source in sources for name in (source.name, *source.also)), *self.metrics)
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Make a card of parsed JSON, of this or an older format version.
@@ -184,7 +195,7 @@ class ModelCard:
             BundleError: if a field is missing, unknown, of another type, or contradicts another, or
                 the card is of a newer format.
         """
-        data = _upgrade(dict(data))
+        data = upgrade(dict(data))
         fields = {field.name: field for field in dataclasses.fields(cls)}
         for name in fields.keys() - _OPTIONAL:
             if name not in data:
@@ -196,7 +207,19 @@ class ModelCard:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the card as plain JSON values."""
-        return {'format_version': self.format_version} | dataclasses.asdict(self)
+        data = {'format_version': self.format_version} | dataclasses.asdict(self)
+        data['units'] = self.units.value
+        data['training_data'] = [
+            {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in source.items()
+                if value
+            }
+            for source in data['training_data']
+        ]
+        if self.split is not None:
+            data['split'] = {'method': self.split.method} | self.split.parameters
+        return data
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -320,18 +343,3 @@ def _offered(folder: Path, package: str, *, hidden: bool) -> Bundle:
     if card.name != folder.name:
         raise BundleError(f'{folder}: its card is named {card.name!r}: name card and folder alike')
     return Bundle(card, folder, package)
-
-
-def _upgrade(data: dict[str, Any]) -> dict[str, Any]:
-    version = data.get('format_version')
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise BundleError("field 'format_version' has to be a whole number from 1 on")
-    if version > FORMAT_VERSION:
-        raise BundleError(
-            f'field {"format_version"!r} is {version}, and this geores reads up to '
-            f'{FORMAT_VERSION}: upgrade geores'
-        )
-    while version < FORMAT_VERSION:
-        data = _UPGRADES[version](data)
-        version += 1
-    return data

@@ -4,25 +4,44 @@ A check takes a value as JSON gives it and returns it in its type, or raises a `
 value has to be. What two fields together have to be is checked by `geores.card.ModelCard`.
 """
 
-import json
-import math
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, get_args, get_type_hints
 
-from geores.errors import UsageError, printable
+from geores.card_checks import (
+    MOST_PIXELS,
+    Check,
+    above_zero,
+    all_that,
+    count,
+    finite,
+    is_positive,
+    list_of,
+    low_and_high,
+    mapping,
+    one_of,
+    or_none,
+    plain_json,
+    sha256,
+    short_name,
+    side,
+    string,
+    text,
+    two_different,
+    unique_names,
+)
+from geores.card_values import IN_WORDS, DataSource, SplitMethod, Units
+from geores.errors import UsageError
 from geores.vqa.answers import AnswerEncoding
 
 __all__ = ['ACTIVATIONS', 'COLUMNS', 'FIELDS']
 
-Check = Callable[[Any], Any]
-_ERRORS = ('ece_before', 'ece_after')
+_ERRORS = ('ece_uncalibrated', 'ece')
+_FORMER_ERRORS = {'ece_before': 'ece_uncalibrated', 'ece_after': 'ece'}  # up to format version 4
 
-MOST_PIXELS = 4096
-"""Largest side of a model's input: one batch of it has to fit into memory."""
-MOST_NAMES = 10_000
-"""Largest number of labels or bands."""
+MOST_SOURCES = 1000
+"""Largest number of data sets, and of places or other names of one."""
 
 ACTIVATIONS = {
     'multi-label': ('sigmoid',),
@@ -36,6 +55,8 @@ ACTIVATIONS = {
 COLUMNS = frozenset({'row', 'col', 'label', 'labels', 'score', 'valid_share', 'area', 'geometry'})
 """Columns of a table of tiles beside those of the labels."""
 
+_WHOLE = frozenset({'seed', 'fold', 'folds'})
+
 _TILE_OPTIONS = frozenset(
     {'dropped', 'layer', 'linear_s1', 'min_share', 'min_valid', 'placement', 'resolution', 'stride'}
 )
@@ -46,160 +67,35 @@ _SHARED_OPTIONAL = frozenset({'scale', 'looks'})  # left out where they are 1 an
 _OWN = frozenset({'architecture', 'architecture_kwargs', 'grid'})
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError('has to be text that is not empty')
-    return _string(value)
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r'[A-Za-z0-9][\w.-]*', value, re.ASCII):
-        raise ValueError('has to be letters, digits, dots, dashes and underscores')
-    return value
-
-
-def _one_of(*choices: str) -> Check:
-    def parse(value: object) -> str:
-        if not isinstance(value, str) or value not in choices:
-            raise ValueError(f'is {value!r}, and has to be one of {", ".join(choices)}')
-        return value
-
-    return parse
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f'has to hold finite numbers, not {value!r}')
-    try:
-        number = float(value)
-    except OverflowError:
-        raise ValueError('has to hold finite numbers, not one of more than 300 digits') from None
-    if not math.isfinite(number):
-        raise ValueError(f'has to hold finite numbers, not {value!r}')
-    return number
-
-
-def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f'has to be a whole number above 0, not {value!r}')
-    return value
-
-
-def _side(value: object) -> int:
-    side = _whole(value)
-    if side > MOST_PIXELS:
-        raise ValueError(f'has to be at most {MOST_PIXELS:,} pixels, not {_shown(side)}')
-    return side
-
-
-def _shown(number: int) -> str:
-    """A whole number for a message, which may have hundreds of digits."""
-    return f'{number:,}' if abs(number) < 10**15 else f'one of {len(str(number))} digits'
-
-
-def _sequence(parse: Check) -> Check:
-    def parse_all(value: object) -> tuple[Any, ...]:
-        if not isinstance(value, (list, tuple)) or not value:
-            raise ValueError('has to be a list that is not empty')
-        return tuple(parse(item) for item in value)
-
-    return parse_all
-
-
-def _names(value: object) -> tuple[str, ...]:
-    names: tuple[str, ...] = _sequence(_text)(value)
-    if len(names) > MOST_NAMES:
-        raise ValueError(f'has {len(names):,} names, and {MOST_NAMES:,} are the most')
-    if broken := [name for name in names if not name.isprintable()]:
-        raise ValueError(f'has a name with control characters: {broken[0][:80]!r}')
-    twice = {name for name, count in Counter(names).items() if count > 1}
-    if twice:
-        raise ValueError(f'has {min(twice)!r} twice')
-    return names
-
-
-def _where(parse: Check, holds: Callable[[float], bool], wanted: str) -> Check:
-    def parse_and_test(value: object) -> tuple[float, ...]:
-        numbers: tuple[float, ...] = parse(value)
-        for number in numbers:
-            if not holds(number):
-                raise ValueError(f'has {number:g}, and every value has to be {wanted}')
-        return numbers
-
-    return parse_and_test
-
-
-def _range(low: float, high: float) -> Check:
-    def parse(value: object) -> tuple[float, ...]:
-        pair: tuple[float, ...] = _sequence(_number)(value)
-        if len(pair) != 2 or not low <= pair[0] <= pair[1] <= high:
-            raise ValueError(f'has to be a low and a high value between {low:g} and {high:g}')
-        return pair
-
-    return parse
-
-
-def _span(parse: Check) -> Check:
-    """Wrap the check of a range so that two equal values are refused."""
-
-    def check(value: object) -> tuple[float, float]:
-        low, high = parse(value)
-        if low == high:
-            raise ValueError(f'has to be two different values, not twice {low:g}')
-        return low, high
-
-    return check
-
-
-def _optional(parse: Check) -> Check:
-    return lambda value: None if value is None else parse(value)
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ValueError('has to be an object with names as keys')
-    return dict(value)
-
-
-def _plain(value: object) -> dict[str, Any]:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
-        raise ValueError('has to hold plain JSON values, without NaN') from None
-    except RecursionError:
-        raise ValueError('is nested too deeply') from None
-    return _mapping(value)
-
-
 def _arguments(value: object) -> dict[str, Any]:
-    arguments = _plain(value)
+    arguments = plain_json(value)
     if 'pretrained' in arguments:
         raise ValueError("must not hold 'pretrained': the weights are in the bundle")
     return arguments
 
 
 def _calibration(value: object) -> dict[str, Any]:
-    calibration = _mapping(value)
+    calibration = {_FORMER_ERRORS.get(name, name): one for name, one in mapping(value).items()}
     unknown = sorted(calibration.keys() - {'temperature', *_ERRORS, 'measured_on'})
     if 'temperature' not in calibration or unknown:
         raise ValueError(f"has to hold 'temperature', and may hold {', '.join(_ERRORS)} and measured_on")
-    checked: dict[str, Any] = {'temperature': _number(calibration['temperature'])}
+    checked: dict[str, Any] = {'temperature': finite(calibration['temperature'])}
     if checked['temperature'] <= 0:
         raise ValueError('has a temperature that is not above 0')
     for name in _ERRORS:
         if name in calibration:
-            checked[name] = _number(calibration[name])
+            checked[name] = finite(calibration[name])
             if not 0 <= checked[name] <= 1:
                 raise ValueError(f'has {name} outside of 0 to 1')
     if 'measured_on' in calibration:
-        checked['measured_on'] = _text(calibration['measured_on'])
+        checked['measured_on'] = text(calibration['measured_on'])
     elif len(checked) > 1:
         raise ValueError("has to say on what its errors were measured: 'measured_on'")
     return checked
 
 
 def _limits(value: object) -> dict[str, Any]:
-    limits = _mapping(value)
+    limits = mapping(value)
     unknown = sorted(limits.keys() - {'figure', 'worst', 'measured_on', 'unseen'})
     if unknown:
         raise ValueError(f'has {unknown[0]!r}, and it holds figure, worst, measured_on and unseen')
@@ -207,27 +103,27 @@ def _limits(value: object) -> dict[str, Any]:
     if limits.keys() & {'figure', 'worst', 'measured_on'}:
         if not limits.keys() >= {'figure', 'worst', 'measured_on'}:
             raise ValueError('has to name with its worst labels the figure and what it was measured on')
-        worst = _mapping(limits['worst'])
-        checked['figure'] = _text(limits['figure'])
-        checked['worst'] = {_text(label): _number(figure) for label, figure in worst.items()}
-        checked['measured_on'] = _text(limits['measured_on'])
+        worst = mapping(limits['worst'])
+        checked['figure'] = text(limits['figure'])
+        checked['worst'] = {text(label): finite(figure) for label, figure in worst.items()}
+        checked['measured_on'] = text(limits['measured_on'])
     if 'unseen' in limits:
-        checked['unseen'] = _names(limits['unseen'])
+        checked['unseen'] = unique_names(limits['unseen'])
     return checked
 
 
 def _tiles(value: object) -> dict[str, Any]:
-    tiles = _plain(value)
+    tiles = plain_json(value)
     unknown = sorted(tiles.keys() - _TILE_OPTIONS)
     if unknown:
         raise ValueError(f'has {unknown[0]!r}, and tiles are cut by {", ".join(sorted(_TILE_OPTIONS))}')
     if 'dropped' in tiles:
-        tiles['dropped'] = list(_names(tiles['dropped']))
+        tiles['dropped'] = list(unique_names(tiles['dropped']))
     return tiles
 
 
 def _metrics(value: object) -> dict[str, dict[str, Any]]:
-    metrics = _plain(value)
+    metrics = plain_json(value)
     for source, figures in metrics.items():
         if not isinstance(figures, Mapping) or not isinstance(figures.get('split'), str):
             raise ValueError(f"has to say under {source!r} on which 'split' it was measured")
@@ -235,7 +131,7 @@ def _metrics(value: object) -> dict[str, dict[str, Any]]:
 
 
 def _answer_encoding(value: object) -> dict[str, str]:
-    encoding = _mapping(value)
+    encoding = mapping(value)
     try:
         return AnswerEncoding.from_dict(encoding).to_dict()
     except UsageError as error:
@@ -243,62 +139,36 @@ def _answer_encoding(value: object) -> dict[str, str]:
 
 
 def _encoder(value: object) -> dict[str, Any]:
-    encoder = _plain(value)
+    encoder = plain_json(value)
     if encoder.keys() - _SHARED_OPTIONAL != _SHARED and encoder.keys() != _OWN:
         kinds = [', '.join(sorted(names)) for names in (_SHARED, _OWN)]
         raise ValueError(f'has to hold either {kinds[0]} of a shared bundle, or {kinds[1]}')
-    encoder['grid'] = _optional(_whole)(encoder['grid'])
+    encoder['grid'] = or_none(count)(encoder['grid'])
     if 'architecture' in encoder:
         kwargs = _arguments(encoder['architecture_kwargs'])
-        return encoder | {'architecture': _text(encoder['architecture']), 'architecture_kwargs': kwargs}
-    if not _sha256(encoder['sha256']):
+        return encoder | {'architecture': text(encoder['architecture']), 'architecture_kwargs': kwargs}
+    if not sha256(encoder['sha256']):
         raise ValueError('needs the SHA-256 of the shared bundle')
-    if not isinstance(encoder.get('looks', True), bool) or not _positive(encoder.get('scale', 1)):
+    if not isinstance(encoder.get('looks', True), bool) or not is_positive(encoder.get('scale', 1)):
         raise ValueError('has to hold a scale above 0, and looks of true or false')
-    bands = _mapping(encoder['bands'])
-    return encoder | {'name': _name(encoder['name']), 'bands': {band: _text(bands[band]) for band in bands}}
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-
-
-def _sha256(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r'([0-9a-f]{64})?', value):
-        raise ValueError('has to be a SHA-256 in hexadecimal')
-    return value
-
-
-def _string(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError('has to be text')
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError('holds half of a character (a lone surrogate)') from None
-    if printable(value) != value:
-        raise ValueError(f'holds control characters: {printable(value)[:80]!r}')
-    return value
+    bands = mapping(encoder['bands'])
+    return encoder | {
+        'name': short_name(encoder['name']),
+        'bands': {band: text(bands[band]) for band in bands},
+    }
 
 
 def _domain(value: object) -> dict[str, tuple[float, ...]]:
-    domain = _mapping(value)
+    domain = mapping(value)
     unknown = sorted(domain.keys() - {'latitudes', 'months'})
     if unknown:
         raise ValueError(f'has {unknown[0]!r}, and it holds latitudes and months')
-    checked = {name: tuple(_sequence(_number)(numbers)) for name, numbers in domain.items()}
+    checked = {name: tuple(list_of(finite)(numbers)) for name, numbers in domain.items()}
     if 'latitudes' in checked:
-        _range(-90, 90)(checked['latitudes'])
+        low_and_high(-90, 90)(checked['latitudes'])
     if not set(checked.get('months', ())) <= set(range(1, 13)):
         raise ValueError('has to hold months from 1 to 12')
     return checked
-
-
-def _positive_number(value: object) -> float:
-    number = _number(value)
-    if number <= 0:
-        raise ValueError(f'has to be a number above 0, not {value!r}')
-    return number
 
 
 def _margin(value: object) -> int:
@@ -313,43 +183,101 @@ def _colour(value: object) -> str:
     return value.lower()
 
 
+def _units(value: object) -> Units:
+    try:
+        return Units(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        raise ValueError(f'is {str(value)[:80]!r}, and has to be one of {"; ".join(Units)}') from None
+
+
+def _data_sources(value: object) -> tuple[DataSource, ...]:
+    if isinstance(value, str):
+        return (DataSource(name=IN_WORDS, licence=IN_WORDS, note=text(value)),)
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ValueError('has to be a list of name, licence and places of each data set')
+    if len(value) > MOST_SOURCES:
+        raise ValueError(f'has {len(value):,} data sets, and {MOST_SOURCES:,} are the most')
+    return tuple(_data_source(source) for source in value)
+
+
+def _data_source(value: object) -> DataSource:
+    given = _parts(value, DataSource)
+    for name in ('name', 'licence'):
+        if name not in given:
+            raise ValueError(f'has a data set without {name!r}')
+        given[name] = text(given[name])
+    for name in ('places', 'also'):
+        names = given.get(name) or ()
+        if not isinstance(names, (list, tuple)) or len(names) > MOST_SOURCES:
+            raise ValueError(f'has to hold {name} as a list, of at most {MOST_SOURCES:,}')
+        given[name] = tuple(text(one) for one in names)
+    return DataSource(**given | {'note': string(given.get('note', ''))})
+
+
+def _split_method(value: object) -> SplitMethod:
+    given = {name: one for name, one in _parts(value, SplitMethod).items() if one is not None}
+    method = one_of(*get_args(get_type_hints(SplitMethod)['method']))(given.pop('method', None))
+    parts = or_none(list_of(text))(given.pop('parts', None))
+    if parts is not None and len(parts) != 2:
+        raise ValueError('has to hold as parts the one that trained and the one that validated')
+    for name, one in given.items():
+        number = finite(one)
+        if number < 0 or (name in _WHOLE and not isinstance(one, int)):
+            raise ValueError(
+                f'has {name} {one!r}, and it has to be a {"whole " if name in _WHOLE else ""}number from 0 on'
+            )
+        given[name] = one if name in _WHOLE else number
+    return SplitMethod(method=method, parts=parts, **given)
+
+
+def _parts(value: object, kind: type[Any]) -> dict[str, Any]:
+    """Fields of a dataclass, which is given as one or as an object of JSON."""
+    known = [field.name for field in fields(kind)]
+    given = {name: getattr(value, name) for name in known} if isinstance(value, kind) else value
+    unknown = sorted(mapping(given).keys() - {*known})
+    if unknown:
+        raise ValueError(f'has {unknown[0]!r}, and it holds {", ".join(known)}')
+    return mapping(given)
+
+
 FIELDS: dict[str, Check] = {
-    'format_version': _whole,
-    'name': _name,
-    'description': _text,
-    'architecture': _text,
+    'format_version': count,
+    'name': short_name,
+    'description': text,
+    'architecture': text,
     'architecture_kwargs': _arguments,
-    'activation': _one_of('sigmoid', 'softmax', 'identity'),
-    'task': _one_of(*ACTIVATIONS),
-    'sensor': _text,
-    'processing_level': _text,
-    'bands': _names,
-    'units': _text,
-    'display_stretch': _optional(_span(_range(0, 100))),
-    'display_range': _optional(_span(_range(0, 1e5))),
-    'gsd': _range(1e-3, 1e6),
-    'input_size': _side,
-    'resampling': _one_of('nearest', 'bilinear'),
-    'mean': _sequence(_number),
-    'std': _where(_sequence(_number), lambda number: number > 0, 'above 0'),
-    'labels': _names,
-    'thresholds': _optional(_where(_sequence(_number), lambda number: 0 < number < 1, 'between 0 and 1')),
-    'log_scale': _optional(_positive_number),
-    'context': _optional(_margin),
-    'alignment': _side,
-    'colours': _optional(_sequence(_colour)),
-    'domain': _optional(_domain),
-    'calibration': _optional(_calibration),
-    'limits': _optional(_limits),
-    'tiles': _optional(_tiles),
-    'tokenizer': _optional(_plain),
-    'answer_encoding': _optional(_answer_encoding),
-    'encoder': _optional(_encoder),
-    'split_id': _text,
-    'training_data': _text,
-    'licence': _text,
+    'activation': one_of('sigmoid', 'softmax', 'identity'),
+    'task': one_of(*ACTIVATIONS),
+    'sensor': text,
+    'processing_level': text,
+    'bands': unique_names,
+    'units': _units,
+    'display_stretch': or_none(two_different(low_and_high(0, 100))),
+    'display_range': or_none(two_different(low_and_high(0, 1e5))),
+    'gsd': low_and_high(1e-3, 1e6),
+    'input_size': side,
+    'resampling': one_of('nearest', 'bilinear'),
+    'mean': list_of(finite),
+    'std': all_that(list_of(finite), lambda number: number > 0, 'above 0'),
+    'labels': unique_names,
+    'thresholds': or_none(all_that(list_of(finite), lambda number: 0 < number < 1, 'between 0 and 1')),
+    'log_scale': or_none(above_zero),
+    'context': or_none(_margin),
+    'alignment': side,
+    'colours': or_none(list_of(_colour)),
+    'domain': or_none(_domain),
+    'calibration': or_none(_calibration),
+    'limits': or_none(_limits),
+    'tiles': or_none(_tiles),
+    'tokenizer': or_none(plain_json),
+    'answer_encoding': or_none(_answer_encoding),
+    'encoder': or_none(_encoder),
+    'split_id': text,
+    'split': or_none(_split_method),
+    'training_data': _data_sources,
+    'licence': text,
     'metrics': _metrics,
-    'sha256': _sha256,
-    'geores_version': _string,
+    'sha256': sha256,
+    'geores_version': string,
 }
 """The check of each field of a card, in the order in which they are made."""

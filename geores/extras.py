@@ -14,6 +14,7 @@ __all__ = ['EXTRAS', 'MissingExtraError', 'import_extra', 'missing_extra']
 
 EXTRAS: Final = {
     'dask': 'dask',
+    'distributed': 'dask',
     'huggingface_hub': 'hub',
     'jsonargparse': 'train',
     'lightning': 'train',

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from geores.card import ModelCard
+from geores.card_values import Units
 from geores.errors import UsageError
 from geores.runtime.base import exact_float32
 
@@ -175,7 +176,7 @@ class Model:
         light = [place for place, fill in enumerate(self.card.fill) if fill > 2 * FRACTIONS]
         brightest = float(images.amax((0, 2, 3))[light].max()) if light else 0.0
         if 0 < brightest <= FRACTIONS:
-            factor = 255 if self.card.units == '8-bit' else 10_000
+            factor = 255 if self.card.units == Units.EIGHT_BIT else 10_000
             warnings.warn(
                 f'images hold no value above {brightest:.3g}, and model {self.name!r} wants '
                 f'{self.card.units}: multiply fractions of 0 to 1 by {factor:,}',

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,9 +35,9 @@ class ExportSegmentation(ExportBundle):
         description: one or two sentences for people.
         sensor: sensor of the images.
         processing_level: processing level of the images, such as 'L2A'.
-        units: units of the images' values: 'reflectance*10000', '8-bit' or 'dB'.
+        units: units of the images' values, as of `ExportBundle`.
         gsd: smallest and largest ground sampling distance, in metres.
-        training_data: training data sets, with their licences.
+        training_data: training data sets, as of `ExportBundle`.
         licence: licence of the weights.
         colours: one colour per label, as '#rrggbb'; None takes the palette that has the labels.
         resampling: resampling of coarser bands to the model's resolution.
@@ -59,7 +59,7 @@ class ExportSegmentation(ExportBundle):
         processing_level: str,
         units: str,
         gsd: tuple[float, float],
-        training_data: str,
+        training_data: Sequence[Mapping[str, Sequence[str] | str]] | str,
         licence: str,
         colours: Sequence[str] | None = None,
         resampling: Literal['nearest', 'bilinear'] = 'bilinear',
@@ -127,7 +127,7 @@ class ExportSegmentation(ExportBundle):
         f1 = [
             torch.tensor([figures.get(f'f1_{label}', math.nan) for label in task.labels]) for figures in last
         ]
-        return Evidence(None, metrics, split.id, f1=f1[0] if f1 else None)
+        return Evidence(None, metrics, split.id, f1=f1[0] if f1 else None, split=split.method)
 
     def _more(self, task: SemanticSegmentation) -> dict[str, Any]:
         if self._context is None:
@@ -169,7 +169,8 @@ class ExportVQABundle(ExportBundle):
         temperature = best_temperature(*task.predictions.logits())
         metrics = _metrics(comparison, data, bool(self.monitor))
         self.scores = Figures(metrics, comparison.questions, temperature)
-        return Evidence(None, metrics, data.split.id, {'temperature': temperature})
+        calibration = {'temperature': temperature}
+        return Evidence(None, metrics, data.split.id, calibration, split=data.split.method)
 
     def _card(self, trainer: Trainer, task: Any, evidence: Evidence) -> ModelCard:  # noqa: ANN401
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -186,6 +187,7 @@ class ExportVQABundle(ExportBundle):
             labels=task.labels,
             thresholds=None,
             split_id=evidence.split_id,
+            split=evidence.split,
             metrics=evidence.metrics,
             limits=_limits(evidence, self.unseen),
             calibration=evidence.calibration,

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from torch import Tensor, distributed, nn
 
 from geores.bundle import load_model
+from geores.card_values import Units
 from geores.datasets._sampling import process_count
 from geores.errors import UsageError
 from geores.model import Model
@@ -142,7 +143,7 @@ def statistics(
             raise UsageError(f'{len(mean)} values of mean and {len(std)} of std for {len(bands)} bands')
         return list(mean), list(std)
     shared = encoder.shared
-    if shared is not None and shared.card.units == '8-bit':
+    if shared is not None and shared.card.units == Units.EIGHT_BIT:
         order = [shared.card.bands.index(encoder.spec['bands'][band]) for band in bands]
         return [shared.card.mean[place] for place in order], [shared.card.std[place] for place in order]
     if shared is None and len(bands) == len(_IMAGENET[0]):

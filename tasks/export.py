@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -50,9 +50,12 @@ class ExportBundle(Callback):
         description: one or two sentences for people.
         sensor: sensor of the images.
         processing_level: processing level of the images, such as 'L2A'.
-        units: units of the images' values: 'reflectance*10000', '8-bit' or 'dB'.
+        units: units of the images' values: 'reflectance*10000', 'reflectance*10000, dB', '8-bit', 'dB' or
+            'other'.
         gsd: smallest and largest ground sampling distance, in metres.
-        training_data: training data sets, with their licences.
+        training_data: training data sets, each an object with `name`, `licence`, `places`, other names
+            (`also`) and `note` (see `geores.card_values.DataSource`); a text is taken too, by which data
+            that trained the model are not recognised later.
         licence: licence of the weights.
         resampling: resampling of coarser bands to the model's resolution.
         display_stretch: low and high percentile that bring other imagery to 8 bits.
@@ -74,7 +77,7 @@ class ExportBundle(Callback):
         processing_level: str,
         units: str,
         gsd: tuple[float, float],
-        training_data: str,
+        training_data: Sequence[Mapping[str, Sequence[str] | str]] | str,
         licence: str,
         resampling: Literal['nearest', 'bilinear'] = 'bilinear',
         display_stretch: tuple[float, float] | None = None,
@@ -127,12 +130,13 @@ class ExportBundle(Callback):
         if not isinstance(pl_module, self.task_type) or not hasattr(data, 'split'):
             needed = f'{self.task_type.__name__} and a datamodule of geores'
             raise UsageError(f'{type(self).__name__} needs {needed}')
+        blank = Evidence(None, {}, data.split.id, split=data.split.method)
         if not data.split.val and self.evidence is None and not self.needs_figures:
-            self.evidence = Evidence(None, {}, data.split.id)
+            self.evidence = blank
         if not data.split.val and self.evidence is None:
             raise UsageError('val_share 0 leaves nothing to measure: train with --folds')
         self._claim(trainer)
-        self._card(trainer, pl_module, Evidence(None, {}, data.split.id))
+        self._card(trainer, pl_module, blank)
 
     def _claim(self, trainer: Trainer) -> None:
         """Choose the bundle's folder."""
@@ -237,6 +241,7 @@ class ExportBundle(Callback):
             trainer.datamodule.split.id,  # type: ignore[attr-defined]
             calibration,
             fbeta(scores.right_and_wrong(thresholds)),
+            trainer.datamodule.split.method,  # type: ignore[attr-defined]
         )
 
     def _card(self, trainer: Trainer, task: Any, evidence: Evidence) -> ModelCard:  # noqa: ANN401
@@ -259,6 +264,7 @@ class ExportBundle(Callback):
             labels=task.labels,
             thresholds=None if thresholds is None else tuple(thresholds.tolist()),
             split_id=evidence.split_id,
+            split=evidence.split,
             metrics=evidence.metrics,
             limits=self._limits(task.labels, evidence),
             calibration=evidence.calibration,

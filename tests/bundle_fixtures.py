@@ -49,7 +49,7 @@ CARD = ModelCard(
     labels=('a', 'b', 'c'),
     thresholds=(0.4, 0.5, 0.6),
     split_id='split',
-    training_data='made up',
+    training_data=({'name': 'made up', 'licence': 'CC0-1.0'},),
     licence='MIT',
     metrics={'made-up': {'split': 'validation', 'f1_micro': 0.5, 'ap_macro': None}},
 )

@@ -57,7 +57,7 @@ def make_bundle(folder, task='single-label', labels=('water', 'forest', 'field')
         'labels': labels,
         'thresholds': None if single else (0.5,) * len(labels),
         'split_id': 'none',
-        'training_data': 'none',
+        'training_data': [{'name': 'none', 'licence': 'none'}],
         'licence': 'CC0-1.0',
         'metrics': {},
     }

@@ -100,7 +100,7 @@ def tiny_bundle(folder, bands=RGB, labels=LABELS, task='single-label', units='8-
         'labels': labels,
         'thresholds': None if single else (0.5,) * len(labels),
         'split_id': 'none',
-        'training_data': 'none',
+        'training_data': [{'name': 'none', 'licence': 'none'}],
         'licence': 'CC0-1.0',
         'metrics': {},
     }

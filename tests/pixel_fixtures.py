@@ -54,7 +54,7 @@ def pixel_card(name='tiny-pixels', bands=RGB, labels=LABELS, **fields):
         'labels': labels,
         'thresholds': None,
         'split_id': 'none',
-        'training_data': 'none',
+        'training_data': [{'name': 'none', 'licence': 'none'}],
         'licence': 'CC0-1.0',
         'metrics': {},
     }

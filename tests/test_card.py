@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geores import card as card_module
+from geores import card_upgrades
 from geores.bundle import load_model
-from geores.card import ModelCard
+from geores.card import WEIGHTS, ModelCard, shipped_models
+from geores.card_values import IN_WORDS, DataSource, SplitMethod, Units
 from geores.errors import BundleError
 
 from .bundle_fixtures import CARD, bundle, change, fails  # noqa: F401 - fixtures
@@ -20,7 +21,7 @@ def test_card_round_trip(tmp_path):
     CARD.save(tmp_path / 'card.json')
     assert ModelCard.load(tmp_path / 'card.json') == CARD
     assert ModelCard.from_dict(CARD.to_dict()) == CARD
-    assert json.loads((tmp_path / 'card.json').read_text())['format_version'] == card_module.FORMAT_VERSION
+    assert json.loads((tmp_path / 'card.json').read_text())['format_version'] == card_upgrades.FORMAT_VERSION
 
 
 @given(
@@ -70,11 +71,28 @@ def test_any_card_loads_or_is_a_bundle_error(fields):
         ({'log_scale': 0}, ["'log_scale'", 'above 0']),
         ({'alignment': 0}, ["'alignment'", 'above 0']),
         ({'calibration': {'platt': 1}}, ["'calibration'", 'temperature']),
-        ({'calibration': {'temperature': 1, 'ece_after': 0.1}}, ["'calibration'", "'measured_on'"]),
-        ({'calibration': {'temperature': 1, 'ece_after': 2, 'measured_on': 'x'}}, ['ece_after']),
+        ({'calibration': {'temperature': 1, 'ece': 0.1}}, ["'calibration'", "'measured_on'"]),
+        ({'calibration': {'temperature': 1, 'ece': 2, 'measured_on': 'x'}}, ['ece outside of 0 to 1']),
         ({'limits': {'worst': {'a': 0.1}}}, ["'limits'", 'figure']),
         ({'limits': {'weak': 1}}, ["'limits'", "'weak'"]),
         ({'limits': {'unseen': 'snow'}}, ["'limits'", 'list']),
+        ({'units': 'reflectance'}, ["'units'", "'reflectance'", 'reflectance*10000; ']),
+        ({'units': ['dB']}, ["'units'", 'one of']),
+        ({'training_data': []}, ["'training_data'", 'list']),
+        ({'training_data': [{'name': 'x'}]}, ["'training_data'", "without 'licence'"]),
+        (
+            {'training_data': [{'name': 'x', 'licence': 'y', 'year': 1}]},
+            ["'training_data'", "'year'", 'places'],
+        ),
+        ({'training_data': [{'name': 'x', 'licence': 'y', 'places': 'Chad'}]}, ["'training_data'", 'places']),
+        ({'training_data': [{'name': 'x\x1b[2J', 'licence': 'y'}]}, ["'training_data'", 'control']),
+        ({'training_data': ['x']}, ["'training_data'", 'names as keys']),
+        ({'split': {'seed': 1}}, ["'split'", 'stratified, blocks']),
+        ({'split': {'method': 'random'}}, ["'split'", "'random'"]),
+        ({'split': {'method': 'folds', 'folds': 2.5}}, ["'split'", 'whole']),
+        ({'split': {'method': 'blocks', 'buffer': -1}}, ["'split'", 'buffer']),
+        ({'split': {'method': 'official', 'parts': ['train']}}, ["'split'", 'parts']),
+        ({'split': {'method': 'stratified', 'share': 0.1}}, ["'split'", "'share'", 'val_share']),
         ({'tiles': {'stride': 8, 'mask': 'x.tif'}}, ["'tiles'", "'mask'"]),
         ({'metrics': {'x': {'f1': 1}}}, ["'metrics'", "'split'"]),
         ({'architecture_kwargs': {'pretrained': True}}, ["'architecture_kwargs'", 'pretrained']),
@@ -95,21 +113,100 @@ def test_bad_cards_name_file_and_field(bundle, fields, parts):
 
 def test_a_card_says_where_the_model_fails(bundle):
     limits = {'figure': 'f1', 'worst': {'a': 0.25}, 'measured_on': '9 images', 'unseen': ['snow', 'night']}
-    errors = {'temperature': 1.5, 'ece_before': 0.2, 'ece_after': 0.1, 'measured_on': '9 images'}
+    errors = {'temperature': 1.5, 'ece_uncalibrated': 0.2, 'ece': 0.1, 'measured_on': '9 images'}
     change(bundle, limits=limits, calibration=errors)
     card = load_model(bundle).card
     assert card.limits == limits | {'unseen': ('snow', 'night')}
     assert card.calibration == errors
 
 
+def test_training_data_split_and_units_have_parts(bundle):
+    source = {'name': 'UC Merced', 'licence': 'none', 'places': ['United States'], 'also': ['ucmerced']}
+    split = {'method': 'blocks', 'block_size': 900.0, 'buffer': 10.5, 'val_share': 0.25, 'seed': 3}
+    change(bundle, training_data=[source], split=split, units='reflectance*10000, dB')
+    card = load_model(bundle).card
+    places, also = ('United States',), ('ucmerced',)
+    assert card.training_data == (
+        DataSource(name='UC Merced', licence='none', places=places, also=also, note=''),
+    )
+    assert card.split == SplitMethod(method='blocks', block_size=900, buffer=10.5, val_share=0.25, seed=3)
+    assert card.units is Units.REFLECTANCE_AND_DECIBELS
+    assert card.units.has_reflectance
+    written = card.to_dict()
+    assert (written['training_data'], written['split']) == ([source], split)
+    assert card.trained_on(['UCMerced', 'uc-merced', 'made_up', 'merced', 'other']) == [
+        'UCMerced',
+        'made_up',
+        'uc-merced',
+    ]
+
+
+@pytest.mark.parametrize(
+    ('split_id', 'split'),
+    [
+        (
+            'stratified-0.1-seed0-0ef22b13dfec',
+            {'method': 'stratified', 'val_share': 0.1, 'seed': 0},
+        ),
+        (
+            'blocks-1e+04m-buffer0m-0.25-seed3-0ef22b13dfec',
+            {'method': 'blocks', 'block_size': 1e4, 'buffer': 0.0, 'val_share': 0.25, 'seed': 3},
+        ),
+        ('5-fold', {'method': 'folds', 'folds': 5}),
+        ('fold2of5-seed0-0ef22b13dfec', {'method': 'folds', 'fold': 2, 'folds': 5, 'seed': 0}),
+        (
+            'location-buffer100m-fold1of3-seed0-0ef22b13dfec',
+            {'method': 'location', 'buffer': 100.0, 'fold': 1, 'folds': 3, 'seed': 0},
+        ),
+        (
+            'location-buffer0m-stratified-0.2-seed1-0ef22b13dfec',
+            {'method': 'location', 'buffer': 0.0, 'val_share': 0.2, 'seed': 1},
+        ),
+        ('reben-official-train-validation', {'method': 'official', 'parts': ('train', 'validation')}),
+        ('everything', {'method': 'everything'}),
+        ('my own', None),
+    ],
+)
+def test_cards_of_format_4(bundle, split_id, split):
+    """Their splits stood in ids, their training data in words, and calibration errors had other names."""
+    card = json.loads((bundle / 'card.json').read_text())
+    del card['split']
+    errors = {'temperature': 1.5, 'ece_before': 0.2, 'ece_after': 0.1, 'measured_on': '9 images'}
+    card |= {'format_version': 4, 'split_id': split_id, 'training_data': 'UC Merced and others (CC0)'}
+    card |= {'calibration': errors, 'units': 'counts'}
+    (bundle / 'card.json').write_text(json.dumps(card))
+    found = load_model(bundle).card
+    assert found.split == (None if split is None else SplitMethod(**split))
+    (source,) = found.training_data
+    assert (source.name, str(source)) == (IN_WORDS, 'UC Merced and others (CC0)')
+    assert found.trained_on(['ucmerced']) == []
+    assert found.units is Units.OTHER
+    assert found.calibration == {
+        'temperature': 1.5,
+        'ece_uncalibrated': 0.2,
+        'ece': 0.1,
+        'measured_on': '9 images',
+    }
+    assert found.format_version == card_upgrades.FORMAT_VERSION
+    assert ModelCard.from_dict(found.to_dict()) == found
+
+
+def test_shipped_cards_name_their_training_data():
+    for card in shipped_models():
+        assert card.split is not None
+        assert not any(source.in_words for source in card.training_data)
+        raw = json.loads((WEIGHTS / card.name / 'card.json').read_text())
+        assert raw['format_version'] == card_upgrades.FORMAT_VERSION
+
+
 def test_older_format_versions_are_upgraded(bundle, monkeypatch):
-    newest = card_module.FORMAT_VERSION
+    newest = card_upgrades.FORMAT_VERSION
 
     def to_next(data):
         return data | {'format_version': newest + 1, 'licence': 'upgraded'}
 
-    monkeypatch.setattr(card_module, '_UPGRADES', card_module._UPGRADES | {newest: to_next})
-    monkeypatch.setattr(card_module, 'FORMAT_VERSION', newest + 1)
+    monkeypatch.setitem(card_upgrades.UPGRADES, newest, to_next)
+    monkeypatch.setattr(card_upgrades, 'FORMAT_VERSION', newest + 1)
     assert load_model(bundle).card.licence == 'upgraded'
 
 
@@ -132,6 +229,8 @@ def test_cards_that_are_not_json(bundle, text):
         ({'labels': ['\ud800', 'b', 'c']}, ["'labels'", 'surrogate']),
         ({'description': 'a \udcff'}, ["'description'", 'surrogate']),
         ({'labels': [f'l{n}' for n in range(30_000)]}, ["'labels'", '30,000 names']),
+        ({'training_data': [{'name': 'x', 'licence': 'y'}] * 2000}, ["'training_data'", '2,000']),
+        ({'split': {'method': 'folds', 'seed': 10**400}}, ["'split'", 'more than 300 digits']),
         ({'labels': [f'l{n % 9_000}' for n in range(10_000)]}, ["'labels'", 'twice']),
     ],
 )

@@ -149,6 +149,63 @@ def test_a_block_that_would_fill_memory(tmp_path):
     tracemalloc.stop()
 
 
+def changed_at(path, offset, size, length=40):
+    """Zero some bytes in the middle of a block."""
+    data = bytearray(path.read_bytes())
+    middle = offset + size // 2
+    data[middle : middle + length] = bytes(length)
+    path.write_bytes(data)
+
+
+def test_reduced_reads_without_overviews(tmp_path):
+    """Pixels that decide the display range and the border are read coarsely: from all blocks, here."""
+    path = tmp_path / 'a.tif'
+    write(path)
+    expected = FileRaster(str(path)).read_coarse(1, 40)[0]
+    assert expected.shape == (40, 40)
+    changed_at(path, *spans(path)[4])
+    with pytest.raises(ReadError, match=r'a\.tif: cannot read rows 0:160, columns 0:160 .* has changed'):
+        FileRaster(str(path)).sample(1, 40)
+
+
+@pytest.mark.parametrize('kind', ['cog', 'inside', 'external'])
+@pytest.mark.parametrize('where', ['overview', 'pixels'])
+def test_reduced_reads_of_overviews(tmp_path, kind, where):
+    """What is read is compared: the overview that is taken, and not the pixels themselves."""
+    from rasterio.shutil import copy
+
+    path, source = tmp_path / 'a.tif', tmp_path / 's.tif'
+    write(source if kind == 'cog' else path)
+    if kind == 'cog':
+        copy(source, path, driver='COG', compress='deflate', blocksize=128, overview_count=1)
+    else:
+        outside = {'TIFF_USE_OVR': kind == 'external', 'COMPRESS_OVERVIEW': 'DEFLATE'}
+        with rasterio.Env(**outside), rasterio.open(path, 'r+') as file:
+            file.build_overviews([2, 4])
+    expected = FileRaster(str(path)).read_coarse(1, 80)[0]
+    assert np.array_equal(expected, rasterio.open(path).read(1, out_shape=(80, 80)))
+    with rasterio.open(path, **({} if where == 'pixels' else {'overview_level': 0})) as file:
+        span = [int(file.get_tag_item(f'BLOCK_{what}_0_0', 'TIFF', bidx=1)) for what in ('OFFSET', 'SIZE')]
+    changed_at(tmp_path / 'a.tif.ovr' if kind == 'external' and where == 'overview' else path, *span)
+    if where == 'pixels':
+        assert np.array_equal(FileRaster(str(path)).read_coarse(1, 80)[0], expected)
+    elif kind != 'external':  # of a file of their own the sums are not compared
+        with pytest.raises(ReadError, match='has changed'):
+            FileRaster(str(path)).read_coarse(1, 80)
+
+
+def test_reference_maps_of_reben(tmp_path):
+    """They are deflated, and read by GDAL."""
+    from geores.bigearthnet.tiffs import read_tiff
+
+    path = tmp_path / 'map.tif'
+    expected = write(path, dtype='uint16', count=1, predictor=2)
+    assert np.array_equal(read_tiff(path), expected[0])
+    changed_at(path, *spans(path)[3])
+    with pytest.raises(ReadError, match=r'map\.tif: cannot be read: .* has changed'):
+        read_tiff(path)
+
+
 @pytest.mark.filterwarnings('ignore::rasterio.errors.NotGeoreferencedWarning')
 def test_chunks_of_png(tmp_path):
     """PNG has a CRC of every chunk, which its reader compares."""

@@ -343,3 +343,34 @@ def test_geojson_of_every_shape(tmp_path):
     for broken in ('{"type": "Feature"', '{"type": "Point", "coordinates": "x"}', '{"a": 1}', '{' * 99999):
         with pytest.raises(SceneError, match=r'a\.geojson'):
             read(broken)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        f'{"9" * 400}\n0\n0\n-10\n300005\n5799995\n',
+        '1e999\n0\n0\n-10\n300005\n5799995\n',
+        'nan\n0\n0\n-10\n300005\n5799995\n',
+        '0\n0\n0\n0\n300005\n5799995\n',
+    ],
+)
+@pytest.mark.filterwarnings('ignore::rasterio.errors.NotGeoreferencedWarning')
+def test_world_files_that_place_nothing(geores, tmp_path, text):
+    """Numbers that are too long, infinite, none, or no grid."""
+    write_tiff(tmp_path / 'a.png', pixels(3, dtype='uint8'), driver='PNG', crs=None)
+    (tmp_path / 'a.pgw').write_text(text)
+    answer = geores('info', tmp_path / 'a.png')
+    assert 'a fault of geores' not in answer.err
+    if '9' * 400 in text or '1e999' in text:  # of the others GDAL takes no notice
+        assert answer.code == 2
+        assert answer.err.count('\n') == 1, answer.err
+        assert 'a.png' in answer.err
+
+
+@pytest.mark.parametrize('number', ['1e999', '-1e999', 'NaN'])
+def test_areas_whose_coordinates_are_no_numbers(tmp_path, number):
+    path = tmp_path / 'a.geojson'
+    ring = f'[[13, 52], [14, 52], [14, {number}], [13, 53], [13, 52]]'
+    path.write_text(f'{{"type": "Polygon", "coordinates": [{ring}]}}')
+    with pytest.raises(SceneError, match='coordinates that are no finite numbers'):
+        read_vector(path)

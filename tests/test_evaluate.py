@@ -4,11 +4,13 @@
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from sklearn import metrics as reference
 
 import geores as package
 from geores.evaluation.data import find_datasets
+from geores.scenes.gdal import ungeoreferenced
 
 from .evaluate_fixtures import (  # noqa: F401 - fixtures
     CLASSES,
@@ -103,6 +105,22 @@ def test_folders_of_classes_with_any_bands(geores, refused, spectral, tmp_path):
     assert 'has 4 bands, and 3 are named' in refused(spectral, plain, '--bands', 'B02,B03,B04')
     assert 'spectral takes B04' in refused(spectral, plain, '--bands', 'B02,B03,B05,B08')
     assert 'named twice' in refused(spectral, plain, '--bands', 'B02,B03,B04,B04')
+
+
+@pytest.mark.parametrize('named', [False, True])
+def test_nodata_of_patches_is_filled_as_in_a_scene(single, tmp_path, named):
+    bands = ('blue', 'green', 'red', 'nir')
+    patches = make_patches(tmp_path / 'patches', bands=(None,) * 4 if named else bands)
+    options = {'bands': bands} if named else {}
+    whole = package.evaluate(single, patches, **options)
+    for path in (patches / 'images').glob('*.tif'):
+        with ungeoreferenced(), rasterio.open(path, 'r+') as file:
+            values = file.read()
+            values[:, :2] = 255
+            file.write(values)
+            file.nodata = 255
+    holes = package.evaluate(single, patches, **options)
+    assert torch.equal(holes.scores, whole.scores)  # each patch is of one colour
 
 
 def test_patches_and_scenes_whose_bands_are_named(single, tmp_path):

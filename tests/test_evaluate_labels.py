@@ -9,7 +9,6 @@ import pytest
 import geores as package
 from geores.errors import UsageError
 from geores.evaluation.data import find_datasets, meanings
-from geores.evaluation.split import trained_on
 from geores.splits import stratified_split
 
 from .evaluate_fixtures import images, make_bundle, make_images, single  # noqa: F401 - fixtures
@@ -74,7 +73,11 @@ def test_training_data_is_recognised_by_name(single):
     card = package.load_model(single).card
     card = replace(
         card,
-        training_data='UC Merced Land Use (USGS) and AID images, with 802 patches (s2-l2a)',
+        training_data=[
+            {'name': 'UC Merced Land Use', 'licence': 'USGS', 'also': ['UC Merced']},
+            {'name': 'AID', 'licence': 'academic use'},
+            {'name': 's2-l2a', 'licence': 'free use', 'note': '802 patches'},
+        ],
         metrics={'my.set': {'split': '5 images'}, 'all': {'split': '5 images'}},
     )
     names = [
@@ -89,14 +92,14 @@ def test_training_data_is_recognised_by_name(single):
         'land',
         'patches',
     ]
-    assert trained_on(card, names) == ['UCMerced_LandUse', 'aid', 'my-set', 's2_l2a', 'ucmerced']
+    assert card.trained_on(names) == ['UCMerced_LandUse', 'aid', 'my-set', 's2_l2a', 'ucmerced']
 
 
 def test_the_split_of_the_card(geores, tmp_path):
     root = make_images(tmp_path / 'set')
     (dataset,) = find_datasets(package.load_model(make_bundle(tmp_path / 'a')).card, root)
     split = stratified_split(dataset.ids, dataset.strata, 0.25, 3)
-    bundle = make_bundle(tmp_path / 'b', split_id=split.id)
+    bundle = make_bundle(tmp_path / 'b', split_id=split.id, split=split.method)
     everything = package.evaluate(bundle, root)
     assert everything.warnings[0].startswith('9 of 12 images have trained b')
     kept = package.evaluate(bundle, root, split='val')

@@ -186,7 +186,7 @@ def test_official_parts(vqa, tmp_path, refused):
 def test_the_split_of_the_card(encoder, asked, tmp_path, monkeypatch):
     monkeypatch.chdir(encoder.parent)
     module = RSVQADataModule(str(asked), split='location', folds=2, fold=2, seed=3)
-    bundle = tiny_vqa(tmp_path / 'bundles/fold', encoder, split_id=module.split.id)
+    bundle = tiny_vqa(tmp_path / 'bundles/fold', encoder, split_id=module.split.id, split=module.split.method)
     kept = package.evaluate(bundle, asked, split='val', bootstrap=0)
     images = [module.dataset.image_ids[number] for number in module.split.val]
     assert kept.predictions['image'].unique().tolist() == images

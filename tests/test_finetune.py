@@ -83,7 +83,9 @@ def test_from_labels_to_a_bundle_and_a_map(run, geores, place, tmp_path):
     assert (card.input_size, card.gsd) == (16, (10.0, 10.0))
     assert card.split_id == blocks['split_id']
     assert card.metrics['place']['accuracy'] == blocks['accuracy']
-    assert 'labels.gpkg' in card.training_data
+    assert [source.name for source in card.training_data] == ['place', 'none']  # its own, and its base's
+    assert 'labels.gpkg' in card.training_data[0].note
+    assert card.split.method == 'blocks'
     kept = package.evaluate(
         folder, place / 'place.tif', labels=place / 'labels.gpkg', column='light', split='val', bootstrap=0
     )  # tiles are cut as they were, at a stride of half a tile

@@ -86,6 +86,26 @@ def test_colours_that_nest_deeply(tmp_path, ending):
         read_colours(path)
 
 
+def test_records_that_nest_deeply(tmp_path):
+    """Records of earlier runs: as good as none."""
+    from geores.io.journal import read_record
+
+    (tmp_path / 'run.json').write_text('{"scenes": ' + '[' * DEEP + ']' * DEEP + '}')
+    assert read_record(tmp_path / 'run.json') is None
+
+
+@pytest.mark.parametrize(
+    'text', ['[' * 20_000 + ']' * 20_000, 'rules: 2001-99-99', 'rules: !!python/name:os.system']
+)
+def test_mappings_that_are_none(tmp_path, text):
+    from geores.osm import load_mapping
+
+    path = tmp_path / 'm.yaml'
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r'm\.yaml is not YAML'):
+        load_mapping(path)
+
+
 @pytest.mark.parametrize('option', ['--aoi', '--mask', '--colours'])
 def test_named_pipes_are_not_waited_for(geores, scene, bundle, tmp_path, option):
     pipe = tmp_path / 'pipe.geojson'

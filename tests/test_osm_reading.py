@@ -252,3 +252,21 @@ def test_the_order_of_rows_does_not_matter():
     one, other = collect(found), collect(found[::-1])
     assert list(one.ids) == list(other.ids)
     assert shapely.equals(one.geometry, other.geometry).all()
+
+
+@pytest.mark.parametrize(
+    ('changed', 'into'),
+    [('id="1"', 'id="18446744073709551616"'), ('id="1"', 'id="1e999"'), ('version="1"', 'version="{}"'),
+     ('lat="52"', 'lat="5q600"'), ('lat="52"', 'lat=";"'), ('ref="1"', 'ref="x"')],
+)  # fmt: skip
+def test_numbers_that_osmium_does_not_take(tmp_path, changed, into):
+    pytest.importorskip('osmium', reason='the optional package osmium is not there')
+    nodes = ''.join(f'<node id="{n}" version="1" lat="52" lon="13.{n}"/>' for n in (1, 2))
+    way = '<way id="3" version="1"><nd ref="1"/><nd ref="2"/><tag k="highway" v="primary"/></way>'
+    text = f'<?xml version="1.0"?><osm version="0.6">{nodes}{way}</osm>'
+    path = tmp_path / 'a.osm'
+    path.write_text(text)
+    assert summary(read_osm([path], WORLD, load_mapping())) == [('way/3', ('road',))]
+    path.write_text(text.replace(changed, into, 1))
+    with pytest.raises(ReadError, match=r'a\.osm cannot be read as OpenStreetMap data'):
+        read_osm([path], WORLD, load_mapping())

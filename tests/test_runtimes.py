@@ -1,6 +1,8 @@
 """Runtimes beside torch: the same answers, chosen where they are faster, and remembered."""
 
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -17,8 +19,6 @@ from geores.runtime.eager import EagerRuntime
 from geores.runtime.predictor import RUNTIME, Predictor, choose_predictor
 
 from .fixtures import write_scene
-
-pytestmark = pytest.mark.alone
 
 SHAPE = (3, 32, 32)
 WORK = Workload(SHAPE, batch_size=16, tiles=10**6, workers=1)
@@ -69,6 +69,26 @@ def test_a_network_is_converted_once(model, cache, monkeypatch):
     kept.write_text('<net')
     damaged = exported.OpenVinoRuntime(model.network, SHAPE, 'fp32')
     assert torch.equal(first(images), damaged(images))
+
+
+SIGNALS = """
+import os, signal, torch
+from geores.runtime.exported import OpenVinoRuntime
+network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 3)).eval()
+made = [OpenVinoRuntime(network, (3, 32, 32), 'fp32') for _ in range(3)]
+made[0](torch.zeros(3, 3, 32, 32))
+while made:
+    del made[0]
+signal.signal(signal.SIGTERM, lambda *_: print('handled'))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@needs_openvino
+def test_signals_are_handled_after_networks_were_dropped():
+    command = [sys.executable, '-c', SIGNALS]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stdout.strip()) == (0, 'handled'), answer.stderr
 
 
 def test_other_weights_have_another_digest(model):

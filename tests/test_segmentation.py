@@ -259,6 +259,18 @@ def test_class_counts_are_of_training_pixels(tmp_path):
     assert data.size == SIDE
 
 
+def test_a_class_without_training_pixels_is_named(tmp_path, caplog):
+    root = pairs(tmp_path / 'mine', count=4)
+    for path in (root / 'masks').glob('*.tif'):
+        name_classes(path, [*LABELS, 'ice'])
+    with pytest.raises(DatasetError, match='no training pixel of ice by split'):
+        GeoTIFFPairsDataModule(str(root), val_share=0.5).setup()
+    GeoTIFFPairsDataModule(str(root), labels=[*LABELS, 'ice'], val_share=0.5).setup()
+    assert 'no training pixel of ice' in caplog.text
+    with pytest.raises(DatasetError, match='all pixels are of one class'):
+        GeoTIFFPairsDataModule(str(root), labels=['ice'], val_share=0.5).setup()
+
+
 def test_reben_with_its_maps_trains_to_a_bundle(tmp_path):
     make_reben(tmp_path / 'reben', count=6)
     options = settings(tmp_path / 'reben', class_weights='balanced')

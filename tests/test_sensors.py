@@ -10,6 +10,8 @@ import rasterio
 import xarray as xr
 from rasterio.enums import ColorInterp
 
+from geores import load_model
+from geores.classification.scored import check_bands
 from geores.errors import BandError, SceneError, UsageError
 from geores.scenes import describe, open_scene
 from geores.scenes.bands import spell
@@ -835,6 +837,13 @@ def test_reflectances_that_have_lost_the_offset_already_stay():
     assert any('it is out already' in note for note in scene.notes)
     with pytest.raises(UsageError, match=r'0\.1 is taken off'):
         settle_offset(open_scene(cube(bright()[0] / 1e4, dtype='float32')))
+
+
+def test_a_palette_is_named_where_bands_are_missed(tmp_path):
+    path = stack(tmp_path, 'a', dark(1, 0, 9, 'uint8'), colors=('palette',))
+    scene = open_scene(path)
+    with pytest.raises(BandError, match=r'colours come from a palette.*expand rgb'):
+        check_bands(scene, load_model('aerial-rgb').card)
 
 
 def test_readme_of_the_table_names_every_layout():

@@ -66,7 +66,7 @@ class Fine(LightningModule):
         card = ModelCard(
             name='fine', description='x', architecture='resnet10t', architecture_kwargs=self.kwargs,
             activation=self.activation, task='regression', sensor='x', processing_level='x', bands=RGB,
-            units='x', gsd=(1, 1), input_size=self.size, resampling='nearest', mean=(self.mean,) * 3,
+            units='other', gsd=(1, 1), input_size=self.size, resampling='nearest', mean=(self.mean,) * 3,
             std=(50.0,) * 3, labels=('mean',), thresholds=None, split_id='x', training_data='x',
             licence='x', metrics={},
         )  # fmt: skip

@@ -145,6 +145,13 @@ def test_single_label_from_patches_to_bundle(patches, tmp_path):
     assert card.metrics['patches']['ece'] <= card.metrics['patches']['ece_uncalibrated']
     assert load_model(path).predict(np.full((1, 10, SIZE, SIZE), 300.0)).argmax() == 1
 
+    assert [source.name for source in card.training_data] == [
+        'EuroSAT',
+        's2-l2a',
+        'ImageNet',
+    ]  # as configured
+    assert (card.split.method, card.split.val_share) == ('stratified', 0.2)
+
     # What the export would refuse at the end is refused at the start.
     common = [*args, '--data.root', patches]
     fails([*common, '--export.path', path], 'exists already', kind=OutputError)

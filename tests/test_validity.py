@@ -8,13 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from geores import classify, load_model
 from geores.card import shipped_models
 from geores.datasets import ReBEN, SceneFolder
 from geores.datasets.patches import GeoTIFFPatches, GeoTIFFPatchesDataModule
 from geores.errors import DatasetError
-from geores.inference.plan import SceneOptions
 from geores.inference.prepared import prepare_scene
+from geores.options import SceneOptions
 from geores.scenes import FileRaster, open_scene
+from geores.scenes.filling import mirror_invalid
 from geores.scenes.raster import valid_values
 
 from .reben_fixtures import make_reben
@@ -186,13 +188,15 @@ def test_nodata_of_patches_is_in_no_statistic_and_filled(tmp_path, bad, nodata, 
     edge = data(make_patches(tmp_path / 'edge', dtype=dtype, bad=bad, nodata=nodata))
     for one, other in zip(edge.statistics, clean.statistics, strict=True):
         assert one == pytest.approx(other, rel=0.03)
-    mean = np.array(GeoTIFFPatches(tmp_path / 'edge').images.fill)
     for index in range(len(edge.dataset)):
         image = edge.dataset[index]['image'].numpy()
         assert np.isfinite(image).all()
         assert 0 < image.min() <= image.max() < 3400
     number = edge.dataset.ids.index('edge/field7.tif')
-    assert edge.dataset[number]['image'].numpy()[:, 0, 0] == pytest.approx(mean, abs=1)
+    # Filled with ground of its own, mirrored: it is as bright as the patch without holes.
+    assert edge.dataset[number]['image'].numpy().mean((1, 2)) == pytest.approx(
+        clean.dataset[number]['image'].numpy().mean((1, 2)), rel=0.1
+    )
 
 
 def test_patches_are_filled_as_their_model_fills(tmp_path):
@@ -235,3 +239,35 @@ def test_backscatter_that_is_not_in_db_is_refused(tmp_path, number, text):
         file.write(values, 1)
     with pytest.raises(DatasetError, match=f'VH of {name}.*{text}'):
         [ReBEN(tmp_path, 'all', 's1')[index] for index in range(2)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**16), st.integers(1, 9), st.integers(1, 9))
+def test_invalid_pixels_are_the_nearest_valid_ones_mirrored(seed, height, width):
+    draw = np.random.default_rng(seed)
+    values = draw.random((2, height, width)).astype('float32')
+    valid = draw.random((height, width)) < draw.random()
+    valid[draw.integers(height), draw.integers(width)] = True
+    filled = mirror_invalid(values, valid)
+    assert np.array_equal(filled[:, valid], values[:, valid])
+    known = np.argwhere(valid)
+    for row, col in np.argwhere(~valid):
+        apart = ((known - (row, col)) ** 2).sum(1)
+        nearest = known[apart == apart.min()]
+        places = [(2 * r - row, 2 * c - col) for r, c in nearest] + [tuple(one) for one in nearest]
+        inside = [(r, c) for r, c in places if 0 <= r < height and 0 <= c < width and valid[r, c]]
+        assert any(np.array_equal(filled[:, row, col], values[:, r, c]) for r, c in inside)
+
+
+def test_a_tile_at_the_edge_of_a_swath_does_not_depend_on_its_chunk(tmp_path):
+    """Tiles get mirrored ground of their own, whatever was read with them."""
+    values = np.random.default_rng(0).integers(1, 250, (3, 256, 256)).astype('uint8')
+    values[:, np.add(*np.mgrid[:256, :256]) < 200] = 0
+    path = write_tiff(tmp_path / 'a.tif', values, resolution=1.0, nodata=0, photometric='RGB')
+    model = load_model('aerial-rgb')
+    results = [classify(path, model, batch_size=size).scores for size in (1, 7)]
+    assert np.allclose(*results, atol=5e-3, equal_nan=True)
+    corner = values[:, :128, 128:].astype('float32')
+    filled = mirror_invalid(corner, corner[0] > 0)
+    expected = model.predict(filled[None])[0]
+    assert np.allclose(results[0][:, 0, 1], expected, atol=0.02)

@@ -22,7 +22,7 @@ CARD = {
     'resampling': 'bilinear',
     'thresholds': None,
     'split_id': 'none',
-    'training_data': 'none',
+    'training_data': [{'name': 'none', 'licence': 'none'}],
     'licence': 'CC0-1.0',
     'metrics': {},
     'answer_encoding': {'style': 'official', 'variant': 'lr'},

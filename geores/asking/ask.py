@@ -1,28 +1,29 @@
 """Ask a scene of any size: from a raster and questions to answers with their evidence.
 
-`ask` does all of it; the command `geores ask` uses the steps behind it (`ask_options`, `Sources`,
-`check_answer_folder`, `QASession`), because it prompts for questions while what was read of the scene is
+`ask` does all of it; the command `geores ask` uses the steps behind it (`Sources`, `check_answer_folder`,
+`QASession`), because it prompts for questions while what was read of the scene is
 kept.
 """
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from geores.asking.answer import SceneAnswer
 from geores.asking.combine import TileEvidence
 from geores.asking.files import answered_before, check_answers_writable, write_answers
+from geores.asking.options import AskOptions
 from geores.asking.sources import QASession, Sources
 from geores.asking.understand import clean_question, understand
 from geores.classification.earlier_runs import changed_inputs
-from geores.classification.options import ClassifyOptions
 from geores.classification.result import Classification, PixelClassification
 from geores.errors import UsageError
 from geores.inference.prepared import Progress
 from geores.inference.reader import MemoryStore
 from geores.io.whole_files import check_writable
+from geores.options import takes
 from geores.scenes import Scene, Source, open_scene
 
 if TYPE_CHECKING:
@@ -30,37 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     'ask',
-    'ask_options',
     'check_answer_folder',
     'check_scene_questions',
     'done_before',
 ]
-
-_OTHER = (
-    *('threshold', 'compile', 'stride', 'linear_s1'),
-    *('probabilities', 'polygons', 'min_area', 'simplify', 'colours'),
-)
-"""Options of `classify` that have no meaning for questions."""
-
-
-def ask_options(options: dict[str, Any]) -> tuple[ClassifyOptions, int | None]:
-    """Split keyword options into those of reading a scene and the maximum number of evidence tiles.
-
-    Args:
-        options: options by name, as `ask` takes them.
-
-    Raises:
-        UsageError: if an option is unknown or out of range.
-    """
-    known = [field.name for field in fields(ClassifyOptions) if field.name not in _OTHER]
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise UsageError(f'option {unknown[0]!r} is unknown: options are {", ".join(known)}')
-    chosen = dict(options)
-    top_k = chosen.pop('top_k', None)
-    if top_k is not None and top_k < 1:
-        raise UsageError(f'top-k must be at least 1, not {top_k}')
-    return ClassifyOptions.from_options(chosen), top_k
 
 
 @overload
@@ -77,6 +51,7 @@ def ask(
     model: 'str | Path | Model' = ...,
     **options: Any,  # noqa: ANN401 - as below
 ) -> list[SceneAnswer]: ...
+@takes(AskOptions)
 def ask(
     scene: Source | Scene | Classification | PixelClassification,
     question: str | Sequence[str],
@@ -115,9 +90,7 @@ def ask(
         resume: continue unfinished work in ``out``.
         overwrite: replace answers in ``out``.
         progress: called as tiles are finished.
-        **options: ``tile``, ``resolution``, ``bbox`` and ``bbox_crs``, ``aoi``, ``mask`` and ``mask_values``,
-            ``clouds``, ``min_valid``, ``batch_size``, ``device``, ``precision``, ``workers``, ``max_output``,
-            ``atmosphere`` as for `classify`; ``top_k``, the maximum number of evidence tiles or areas.
+        **options: options of `AskOptions`.
 
     Returns:
         One answer, or a list of answers for a list of questions.
@@ -135,15 +108,15 @@ def ask(
         scene = scene.scene
     elif not isinstance(scene, Scene):
         scene = open_scene(scene, bands=bands, allow_vrt=allow_vrt, sensor=sensor, offset=offset)
-    wanted, top_k = ask_options(options)
-    sources = Sources.choose(scene, model, wanted, classified)
+    wanted = AskOptions.from_options(options)
+    sources = Sources.choose(scene, model, wanted.for_scene(), classified)
     folder = None if out is None else Path(out)
     if folder is not None:
         check_answer_folder(folder, sources, questions, overwrite=overwrite)
     with QASession(
         sources,
         folder,
-        top_k=top_k,
+        top_k=wanted.top_k,
         resume=resume,
         overwrite=overwrite,
         watch=lambda *_: nullcontext(progress),

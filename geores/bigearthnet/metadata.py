@@ -11,10 +11,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from geores.bigearthnet.labels import LabelOrder, labels_in
+from geores.card_values import DataSource
 from geores.errors import DatasetError, UsageError
+from geores.io.tables import check_cells
 
 __all__ = [
     'METADATA',
+    'RELEASE',
     'SNOW_METADATA',
     'Interpolation',
     'SplitName',
@@ -28,6 +31,17 @@ __all__ = [
 
 METADATA: Final = 'metadata.parquet'
 SNOW_METADATA: Final = 'metadata_for_patches_with_snow_cloud_or_shadow.parquet'
+RELEASE: Final = DataSource(
+    name='BigEarthNet v2.0',
+    licence='Community Data License Agreement, permissive 1.0',
+    places=(
+        'Austria', 'Belgium', 'Finland', 'Ireland', 'Kosovo',
+        'Lithuania', 'Luxembourg', 'Portugal', 'Serbia', 'Switzerland',
+    ),
+    also=('reBEN', 'BigEarthNet', 'BigEarthNet-v2'),
+    note='labels from CORINE Land Cover 2018; contains modified Copernicus Sentinel data',
+)  # fmt: skip
+"""The data set, for cards of models that it trained."""
 SplitName = Literal['train', 'val', 'validation', 'test', 'all']
 
 _NEEDED = ('patch_id', 'labels', 'split')
@@ -178,6 +192,7 @@ def check_column(table: pa.Table, name: str, path: Path) -> None:
 def _read(path: Path) -> pa.Table:
     if not path.is_file():
         raise DatasetError(f'{path}: no such table of patches')
+    check_cells(path)
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:

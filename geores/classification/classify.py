@@ -11,16 +11,17 @@ from geores.classification.options import ClassifyOptions
 from geores.classification.outputs import check_folder, work_folder
 from geores.classification.result import Result
 from geores.classification.scored import check_classifies, choose_model
+from geores.classification.shards import Command, Shard, classify_share
 from geores.classification.steps import known_key, layout_for, prepare_classification
 from geores.errors import GeoresError, UsageError
-from geores.inference.prepared import Progress
+from geores.inference.prepared import Progress, RunTime
 from geores.inference.reader import MemoryStore
 from geores.scenes import Scene, Source, merge_scenes, open_scene
 
 if TYPE_CHECKING:
     from geores.model import Model
 
-__all__ = ['SceneOutcome', 'classified_into', 'classify', 'classify_many', 'model_for']
+__all__ = ['SceneOutcome', 'classified_into', 'classify', 'classify_many', 'model_for', 'open_scenes']
 
 Watch: TypeAlias = Callable[[str, Path], AbstractContextManager[Progress | None]]
 
@@ -102,7 +103,7 @@ def classify(
 
 @dataclass(frozen=True)
 class SceneOutcome:
-    """What became of one of several scenes: exactly one of `result`, `earlier` and `error` is set.
+    """What became of one of several scenes: exactly one of the others is set.
 
     Attributes:
         name: of the scene.
@@ -110,12 +111,14 @@ class SceneOutcome:
             when the next outcome is asked for: take what is needed of it before.
         earlier: entry of the record, where the same run was done before and its files stand.
         error: why the scene could not be classified.
+        share: time and tiles of a shard, whose work is kept for `geores.merge`.
     """
 
     name: str
     result: Result | None = None
     earlier: Mapping[str, Any] | None = None
     error: GeoresError | None = None
+    share: RunTime | None = None
 
 
 def classify_many(
@@ -130,6 +133,7 @@ def classify_many(
     offset: str | float = 'auto',
     resume: bool = True,
     overwrite: bool = False,
+    shard: str | Shard | None = None,
     watch: Watch | None = None,
     **options: Any,  # noqa: ANN401 - checked by name and value
 ) -> Generator[SceneOutcome, None, None]:
@@ -149,6 +153,8 @@ def classify_many(
         offset: as in `classify`.
         resume: as in `classify`.
         overwrite: as in `classify`.
+        shard: 'I/N', the share of the work that is done here, I from 1 to N; what is computed waits in `out`
+            for `geores.merge`. Scenes and model have to be paths or names.
         watch: given the name of a scene and the folder of its unfinished work, a context manager that is
             open while the scene is classified, and gives what is called with its progress.
         **options: as in `classify`.
@@ -166,7 +172,7 @@ def classify_many(
         ...     print(outcome.name, outcome.error or outcome.result.shares)
     """
     wanted, folder = ClassifyOptions.from_options(options), Path(out)
-    opened = _open_scenes(scenes, beside, bands, allow_vrt=allow_vrt, sensor=sensor, offset=offset)
+    opened = open_scenes(scenes, beside, bands=bands, allow_vrt=allow_vrt, sensor=sensor, offset=offset)
     names = [scene.name for scene in opened]
     done = {} if overwrite else finished_scenes(folder, names)
     check_folder(folder, [name for name in names if name not in done], overwrite=overwrite)
@@ -176,6 +182,12 @@ def classify_many(
         key = known_key(scene, loaded, wanted, layout_for(scene, loaded.card, wanted))
         if scene.name in done:
             refuse_other_run(folder, scene.name, done[scene.name], key, wanted)
+    part = None if shard is None else Shard.parse(shard)
+    if part is not None:
+        opening: dict[str, Any] = {'bands': None if bands is None else list(bands)}
+        opening |= {'allow_vrt': allow_vrt, 'sensor': sensor, 'offset': offset}
+        command = Command.of(scenes, beside, model, opening, wanted)
+        command.keep(part, folder, overwrite=overwrite)
 
     # A generator of its own: the checks above are made at once, not when the first outcome is asked for.
     def outcomes() -> Generator[SceneOutcome, None, None]:
@@ -184,25 +196,18 @@ def classify_many(
             if scene.name in done:
                 yield SceneOutcome(scene.name, earlier=done[scene.name])
                 continue
-            watched = (
-                nullcontext(None) if watch is None else watch(scene.name, work_folder(folder, scene.name))
-            )
+            place = (work_folder if part is None else part.work_folder)(folder, scene.name)
+            watched = nullcontext(None) if watch is None else watch(scene.name, place)
+            how: Any = {'notes': why, 'resume': resume, 'overwrite': overwrite}
             try:
-                with (
-                    scene,
-                    watched as progress,
-                    classified_into(
-                        scene,
-                        loaded,
-                        wanted,
-                        folder,
-                        notes=why,
-                        resume=resume,
-                        overwrite=overwrite,
-                        progress=progress,
-                    ) as result,
-                ):
-                    yield SceneOutcome(scene.name, result)
+                with scene, watched as progress:
+                    how['progress'] = progress
+                    if part is not None:
+                        took = classify_share(scene, loaded, wanted, folder, part, **how)
+                        yield SceneOutcome(scene.name, share=took)
+                        continue
+                    with classified_into(scene, loaded, wanted, folder, **how) as result:
+                        yield SceneOutcome(scene.name, result)
             except GeoresError as error:
                 # A UsageError says that nothing was written, which holds for the first scene only.
                 if len(jobs) == 1 or (number == 0 and isinstance(error, UsageError)):
@@ -215,16 +220,20 @@ def classify_many(
     return outcomes()
 
 
-def _open_scenes(
+def open_scenes(
     sources: Sequence[Source | Scene],
     beside: Sequence[Source | Scene],
-    bands: Sequence[str] | None,
     *,
+    bands: Sequence[str] | None,
     allow_vrt: bool,
     sensor: str | None,
     offset: str | float,
 ) -> list[Scene]:
-    """Open every scene, merged with the sources beside it, and refuse two scenes of one name."""
+    """Open every scene, merged with the sources beside it; `classify_many` describes the arguments.
+
+    Raises:
+        UsageError: if two scenes have one name.
+    """
     others = [one if isinstance(one, Scene) else open_scene(one, allow_vrt=allow_vrt) for one in beside]
     opened: dict[str, Scene] = {}
     for source in sources:

@@ -18,12 +18,10 @@ from geores.card import ModelCard
 from geores.classification.scene_result import map_legend
 from geores.errors import UsageError
 from geores.inference.masks import NO_MASK
-from geores.inference.plan import SceneOptions
-from geores.io.named_options import NamedOptions
+from geores.options import MAX_TILE, MIN_TILE, SceneOptions
 
 __all__ = [
     'MAX_OUTPUT',
-    'MIN_TILE',
     'ClassifyOptions',
     'assign_labels',
     'dominant_label',
@@ -34,15 +32,12 @@ __all__ = [
 MAX_OUTPUT = SceneOptions.max_output
 """Largest size of the results of a scene, bytes."""
 
-MIN_TILE, MAX_TILE = 8, 4096
-"""Smallest and largest side of a tile, pixels."""
-
 POLYGONS = ('gpkg', 'parquet')
 ATMOSPHERES = ('auto', 'none')
 
 
 @dataclass(frozen=True)
-class ClassifyOptions(SceneOptions, NamedOptions):
+class ClassifyOptions(SceneOptions):
     """What a user can ask for; `geores.classify` says what each option means."""
 
     threshold: float | None = None

@@ -14,6 +14,7 @@ from geores.card import ModelCard
 from geores.cartography.areas import Tally, area_table
 from geores.classification.scene_result import Confidence, RunInfo, SceneResult
 from geores.classification.tables import georeferenced, read_all, read_lazily
+from geores.errors import UsageError
 from geores.inference.cells import Quicklook
 from geores.inference.pixels import (
     NO_PROBABILITY,
@@ -124,7 +125,9 @@ class PixelMap(SceneResult):
         """The same work, which keeps probabilities too."""
         from geores.runtime.predictor import Predictor
 
-        step: Any = self.work.step
+        step = self.work.step
+        if not isinstance(step, Predictor):
+            raise UsageError('probabilities were not kept by the shards: classify with --probabilities')
         keeping = Predictor(
             step.model,
             step.precision,

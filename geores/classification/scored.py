@@ -132,7 +132,7 @@ def unfit(scene: Scene, card: ModelCard) -> str | None:
         span = f'{low:g} m' if low == high else f'{low:g} to {high:g} m'
         return f'takes pixels of {span}, and those of the scene have {pixel:.3g} m'
     pictures = [name for name in card.bands if scene.band(name).units == '8-bit']
-    if card.units.startswith('reflectance') and pictures:
+    if card.units.has_reflectance and pictures:
         return f'takes reflectance, and {", ".join(pictures)} are 8-bit values of a picture'
     return None
 

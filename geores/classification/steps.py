@@ -35,6 +35,7 @@ __all__ = [
     'known_key',
     'label_pixels',
     'layout_for',
+    'make_result',
     'prepare_classification',
     'score_tiles',
     'step_key',
@@ -81,30 +82,44 @@ class ClassifyWork:
         return self._result(self.work.defer(), RunTime(0.0, 0))
 
     def _result(self, store: ChunkStore, took: RunTime) -> Classification | PixelClassification:
-        prepared, options = self.work.prepared, self.options
         info = RunInfo(
             self.device,
             self.precision,
             took.seconds,
             took.tiles,
-            options.given(),
+            self.options.given(),
             self.work.key,
             self.notes,
         )
-        target = prepared.layout.target
-        parts: dict[str, Any] = {
-            'scene': prepared.scene,
-            'card': prepared.card,
-            'grid': target.grid,
-            'gsd': target.gsd,
-            'plan': prepared.plan,
-            'store': store,
-            'look': prepared.look,
-            'info': info,
-        }
-        if isinstance(prepared.layout.tiling, Blocks):
-            return PixelClassification(**parts, work=self.work)
-        return Classification(**parts, threshold=options.threshold, top_k=options.top_k)
+        return make_result(self.work, self.options, store, info)
+
+
+def make_result(
+    work: SceneWork, options: ClassifyOptions, store: ChunkStore, info: RunInfo
+) -> Classification | PixelClassification:
+    """Make the result that reads from a store.
+
+    Args:
+        work: what was computed, or is computed when the store is asked for it.
+        options: of the user.
+        store: the chunks.
+        info: how they were computed.
+    """
+    prepared = work.prepared
+    target = prepared.layout.target
+    parts: dict[str, Any] = {
+        'scene': prepared.scene,
+        'card': prepared.card,
+        'grid': target.grid,
+        'gsd': target.gsd,
+        'plan': prepared.plan,
+        'store': store,
+        'look': prepared.look,
+        'info': info,
+    }
+    if isinstance(prepared.layout.tiling, Blocks):
+        return PixelClassification(**parts, work=work)
+    return Classification(**parts, threshold=options.threshold, top_k=options.top_k)
 
 
 def prepare_classification(

@@ -17,6 +17,7 @@ from geores.cli import (
     evaluate,
     finetune,
     info,
+    merge,
     questions,
     sample,
     split,
@@ -60,6 +61,7 @@ app.add_typer(convert.app, name='convert')
 app.command(name='evaluate')(evaluate.evaluate)
 app.command(name='finetune')(finetune.finetune)
 app.command(name='info')(info.info)
+app.command(name='merge')(merge.merge)
 app.command(name='models')(info.models)
 app.add_typer(questions.app, name='questions')
 app.command(name='sample')(sample.sample)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geores.asking.options import AskOptions
 from geores.cli import common
-from geores.cli.common import keeping, listed, numbers, parse_size, progress_bar
+from geores.cli.common import keeping, listed, progress_bar
+from geores.cli.option_sets import with_options
 from geores.cli.printing import print_earlier_answer
 from geores.errors import GeoresError, UsageError
 
@@ -29,6 +31,7 @@ MAX_FILE = 16 * 2**20
 LEAVE_WORDS = ('', 'q', 'quit', 'exit')
 
 
+@with_options(AskOptions)
 def ask(
     scene: Annotated[
         str, typer.Argument(metavar='SCENE', help='GeoTIFF, folder of bands or Sentinel-2 product.')
@@ -49,51 +52,19 @@ def ask(
     out: Annotated[
         Path | None, Option('--out', '-o', help='Folder for the class map, evidence and pictures.')
     ] = None,
-    tile: common.Tile = None,
-    resolution: common.Resolution = None,
     bands: common.Bands = None,
     sensor: common.Sensor = None,
     offset: common.Offset = 'auto',
-    bbox: common.Bbox = None,
-    bbox_crs: common.BboxCrs = None,
-    aoi: common.Aoi = None,
-    mask: common.Mask = None,
-    mask_values: common.MaskValues = None,
-    clouds: common.Clouds = False,
-    atmosphere: common.Atmosphere = 'auto',
-    min_valid: common.MinValid = 0.5,
-    top_k: Annotated[int | None, Option(help='Most tiles or areas that count as evidence [all].')] = None,
-    batch_size: common.BatchSize = None,
-    device: common.Device = 'auto',
-    precision: common.Precision = 'auto',
-    workers: common.Workers = None,
+    *,
+    options: AskOptions,
     resume: common.Resume = True,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace answers in --out.')] = False,
-    max_output: common.MaxOutput = '8G',
     allow_vrt: common.AllowVrt = False,
     quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object per line, one per question.')] = False,
 ) -> None:
     """Ask questions about a scene: its class map answers what it shows, a network the rest."""
     asked = _questions(question or [], questions)
-    options: dict[str, Any] = {
-        'tile': tile,
-        'resolution': resolution,
-        'bbox': bbox,
-        'bbox_crs': bbox_crs,
-        'aoi': aoi,
-        'mask': mask,
-        'mask_values': numbers(mask_values, '--mask-values'),
-        'clouds': clouds,
-        'atmosphere': atmosphere,
-        'min_valid': min_valid,
-        'top_k': top_k,
-        'batch_size': batch_size,
-        'device': device,
-        'precision': precision,
-        'workers': workers,
-        'max_output': parse_size(max_output),
-    }
     place: dict[str, Any] = {
         'source': scene,
         'bands': listed(bands),
@@ -169,7 +140,7 @@ def _run(
     place: dict[str, Any],
     asked: list[str] | None,
     model: str,
-    options: dict[str, Any],
+    options: AskOptions,
     out: Path | None,
     *,
     resume: bool,
@@ -178,11 +149,11 @@ def _run(
     as_json: bool,
 ) -> None:
     """Decide who answers, then answer what is asked or what is typed."""
-    from geores.asking.ask import ask_options, check_answer_folder, done_before
+    from geores.asking.ask import check_answer_folder, done_before
     from geores.asking.sources import QASession, Sources
     from geores.scenes import open_scene
 
-    wanted, top_k = ask_options(options)
+    wanted, top_k = options.for_scene(), options.top_k
     with open_scene(**place) as scene:
         sources = Sources.choose(scene, model, wanted)
         if out is not None and asked is not None and not overwrite:

@@ -11,7 +11,7 @@ import typer
 
 from geores.cli import common
 from geores.cli.common import keeping, listed, numbers, parse_size, progress_bar
-from geores.cli.printing import print_earlier, print_json, print_result
+from geores.cli.printing import print_earlier, print_json, print_result, print_share
 from geores.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,6 +78,14 @@ def classify(
     ] = None,
     compile: Annotated[bool, Option('--compile', help='Compile the network (large scenes).')] = False,
     workers: common.Workers = None,
+    shard: Annotated[
+        str | None,
+        Option(metavar='I/N', help='Do the I-th of N shares only; geores merge OUT puts all together.'),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        Option(metavar='ADDRESS', help='Do it on the workers of this scheduler of dask, by shards.'),
+    ] = None,
     resume: common.Resume = True,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace results in --out.')] = False,
     max_output: common.MaxOutput = '8G',
@@ -116,25 +124,37 @@ def classify(
         'linear_s1': linear_s1,
         'atmosphere': atmosphere,
     }
-    outcomes = classify_many(
-        scenes,
-        model,
-        out=out,
-        beside=_beside(beside or [], listed(with_bands), allow_vrt=allow_vrt),
-        bands=listed(bands),
-        allow_vrt=allow_vrt,
-        sensor=sensor,
-        offset=offset,
-        resume=resume,
-        overwrite=overwrite,
-        watch=partial(_watched, shown=not as_json, quiet=quiet),
-        **options,
-    )
+    options |= {
+        'bands': listed(bands),
+        'allow_vrt': allow_vrt,
+        'sensor': sensor,
+        'offset': offset,
+        'resume': resume,
+        'overwrite': overwrite,
+    }
+    if dask is not None:
+        from geores.classification.on_dask import classify_on_dask
+
+        if shard is not None or with_bands is not None:
+            raise UsageError(f'{"--shard" if shard else "--with-bands"} does not go with --dask: drop one')
+        outcomes = classify_on_dask(dask, scenes, model, out=out, beside=beside or [], **options)
+    else:
+        outcomes = classify_many(
+            scenes,
+            model,
+            out=out,
+            beside=_beside(beside or [], listed(with_bands), allow_vrt=allow_vrt),
+            shard=shard,
+            watch=partial(_watched, shown=not as_json, quiet=quiet),
+            **options,
+        )
     show = print_json if as_json else print_result
     with closing(outcomes):
         for outcome in outcomes:
             if outcome.result is not None:
                 show(outcome.result, out)
+            elif outcome.share is not None and shard is not None:
+                print_share(outcome.name, outcome.share, shard, out, as_json=as_json)
             elif outcome.earlier is not None:
                 print_earlier(outcome.name, outcome.earlier, out, as_json=as_json)
             else:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geores.cli import common
-from geores.cli.common import listed, numbers, print_messages, progress_bar
+from geores.cli.common import listed, print_messages, progress_bar
+from geores.cli.option_sets import with_options
 from geores.errors import OutputError, UsageError
+from geores.training.finetune_options import FinetuneOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,6 +26,7 @@ STOPPED = 130
 _NAMES = {'blocks': 'geographic split', 'random': 'random split (optimistic)'}
 
 
+@with_options(FinetuneOptions)
 def finetune(
     scenes: Annotated[
         list[str],
@@ -35,47 +38,11 @@ def finetune(
     base: Annotated[
         str, Option(help='Name or path of the bundle to start from; auto picks by bands and pixel size.')
     ] = 'auto',
-    layer: Annotated[str | None, Option(help='Layer of a file that has several.')] = None,
-    tile: Annotated[int | None, Option(help="Pixels of a tile [the base's input size].")] = None,
-    stride: Annotated[int | None, Option(help='Pixels from tile to tile [half a tile].')] = None,
-    placement: Annotated[
-        str, Option(help='grid, centred (a tile about each feature), or auto: centred for points.')
-    ] = 'auto',
-    min_share: Annotated[
-        float, Option(help='A tile has the class that covers most of it, if that is this part of it.')
-    ] = 0.5,
-    min_valid: Annotated[
-        float, Option(help='Tiles with a smaller share of valid pixels are left out.')
-    ] = 0.5,
-    min_tiles: Annotated[int, Option(help='Classes with fewer tiles are dropped.')] = 10,
-    resolution: Annotated[float | None, Option(help='Metres per pixel [what the base takes].')] = None,
-    bands: Annotated[str | None, Option(help='Names of the bands in file order, by commas.')] = None,
+    bands: common.Bands = None,
     sensor: common.Sensor = None,
     offset: common.Offset = 'auto',
-    mask: Annotated[
-        list[str] | None,
-        Option(help='Raster of what to leave out: SCL, or any but 0; one, or one for each scene.'),
-    ] = None,
-    mask_values: Annotated[str | None, Option(help='Its values that mask, by commas.')] = None,
-    linear_s1: Annotated[
-        bool, Option('--linear-s1', help='Backscatter is calibrated on a linear scale, not in dB.')
-    ] = False,
-    split: Annotated[
-        str, Option(help='blocks (geographic), random, or both: scored by both, the bundle of blocks.')
-    ] = 'blocks',
-    block_size: Annotated[float | None, Option(help="Metres of a block's side [four tiles].")] = None,
-    buffer: Annotated[float, Option(help='Metres between training and validation tiles.')] = 0.0,
-    val_share: Annotated[float, Option(help='Part kept for validation.')] = 0.2,
-    epochs: Annotated[int | None, Option(help='Passes over the tiles [about 600 steps, 10 to 40].')] = None,
-    learning_rate: Annotated[
-        float | None, Option(help='After warm-up [5e-4; 2e-4 with fewer than 100 tiles per class].')
-    ] = None,
-    batch_size: Annotated[int, Option(help='Tiles in a step.')] = 32,
-    seed: Annotated[int, Option(help='Of split and training.')] = 0,
-    device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
-    licence: Annotated[
-        str | None, Option(help="Of the weights, for the card [the base's, as far as your data allow].")
-    ] = None,
+    *,
+    options: FinetuneOptions,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace a bundle at --out.')] = False,
     resume: common.Resume = True,
     quiet: common.Quiet = False,
@@ -86,34 +53,8 @@ def finetune(
     A tile has the class that covers the largest area of it, if that is at least --min-share of the whole
     tile; with points, the class of the points inside. Whole blocks of ground are kept for validation.
     """
-    from geores.training.finetune_options import FinetuneOptions
     from geores.training.finetune_result import check_bundle_path
 
-    options = FinetuneOptions.from_options(
-        {
-            'tile': tile,
-            'resolution': resolution,
-            'stride': stride,
-            'placement': placement,
-            'min_share': min_share,
-            'min_valid': min_valid,
-            'min_tiles': min_tiles,
-            'layer': layer,
-            'split': split,
-            'block_size': block_size,
-            'buffer': buffer,
-            'val_share': val_share,
-            'epochs': epochs,
-            'learning_rate': learning_rate,
-            'batch_size': batch_size,
-            'seed': seed,
-            'device': device,
-            'licence': licence,
-            'mask': mask or None,
-            'mask_values': numbers(mask_values, '--mask-values'),
-            'linear_s1': linear_s1,
-        }
-    )
     check_bundle_path(out, overwrite=overwrite)
     try:
         said = {'bands': listed(bands), 'sensor': sensor, 'offset': offset}
@@ -129,7 +70,7 @@ def _planned(
     labels: Path,
     column: str,
     base: str,
-    options: Any,  # noqa: ANN401 - FinetuneOptions
+    options: FinetuneOptions,
     said: dict[str, Any],
 ) -> 'FinetunePlan':
     """Check and read everything, and say what will be trained on."""
@@ -151,7 +92,7 @@ def _planned(
 def _run(
     plan: 'FinetunePlan', out: Path, *, overwrite: bool, resume: bool, quiet: bool, as_json: bool
 ) -> None:
-    from geores.training.finetune_options import FinetuneWork
+    from geores.training.finetune_work import FinetuneWork
 
     with print_messages():
         work = FinetuneWork(out, plan.fingerprint(), resume=resume, overwrite=overwrite)

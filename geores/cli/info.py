@@ -191,14 +191,14 @@ def _card(bundle: 'Bundle') -> 'Table':
         table.add_row('weakest', f'{limits["figure"]}: {worst} ({limits["measured_on"]})')
     if 'unseen' in limits:
         table.add_row('never seen', '; '.join(limits['unseen']))
-    if card.calibration and 'ece_after' in card.calibration:
+    if card.calibration and 'ece' in card.calibration:
         told = card.calibration
         table.add_row(
             'calibration error',
-            f'{told["ece_after"]:.3f}, and {told["ece_before"]:.3f} without the temperature '
+            f'{told["ece"]:.3f}, and {told["ece_uncalibrated"]:.3f} without the temperature '
             f'({told["measured_on"]})',
         )
-    table.add_row('trained on', card.training_data)
+    table.add_row('trained on', '\n'.join(map(str, card.training_data)))
     table.add_row('licence', card.licence)
     table.add_row('comes with', bundle.package)
     return table

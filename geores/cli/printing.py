@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from geores.classification.result import Result
+    from geores.inference.prepared import RunTime
 
-__all__ = ['print_earlier', 'print_earlier_answer', 'print_json', 'print_result']
+__all__ = ['print_earlier', 'print_earlier_answer', 'print_json', 'print_result', 'print_share']
 
 _OF_TILES = {'single-label': ' of tiles', 'multi-label': ' of tiles with it'}
 """What areas and shares measure, by the model's task; models that label pixels need no such words."""
@@ -139,6 +140,28 @@ def print_earlier(name: str, entry: Mapping[str, Any], folder: Path, *, as_json:
             console.print(table)
     console.print(f'{DONE}: {record["tiles"]:,} tiles; --overwrite computes them again', soft_wrap=True)
     _print_outputs(console, record)
+
+
+def print_share(name: str, took: 'RunTime', shard: str, folder: Path, *, as_json: bool) -> None:
+    """Print what a shard did.
+
+    Args:
+        name: of the scene.
+        took: time and tiles.
+        shard: 'I/N'.
+        folder: where its work is kept.
+        as_json: as one JSON object on a line.
+    """
+    rate = took.tiles / took.seconds if took.seconds > 0 else 0.0
+    if as_json:
+        record = {'scene': name, 'shard': shard, 'tiles': took.tiles, 'seconds': round(took.seconds, 3)}
+        print(json.dumps(record | {'tiles_per_second': round(rate, 2), 'outputs': {}}), flush=True)
+        return
+    print(
+        f'{name}: shard {shard} is done: {took.tiles:,} tiles in {took.seconds:.1f} s ({rate:,.0f} tiles/s); '
+        f'geores merge {folder} puts all shards together',
+        flush=True,
+    )
 
 
 def print_earlier_answer(entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:

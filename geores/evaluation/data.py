@@ -1,7 +1,6 @@
 """Open labelled data of any kind from its path, and convert its labels to those of a model."""
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -14,13 +13,14 @@ from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, Dataset
 
 from geores.card import ModelCard
+from geores.card_values import bare_name
 from geores.errors import DatasetError, UsageError
 from geores.evaluation.reben import check_bands, find_reben, is_official, read_as
 
 if TYPE_CHECKING:
     from geores.datasets._module import LabelledImages
 
-__all__ = ['Labelled', 'Mode', 'Paths', 'bare_name', 'bring_to_labels', 'find_datasets', 'meanings']
+__all__ = ['Labelled', 'Mode', 'Paths', 'bring_to_labels', 'find_datasets', 'meanings']
 
 Mode = Literal['scene', 'multi-label']
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -205,15 +205,6 @@ def _same(label: str, labels: Sequence[str]) -> str | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def bare_name(name: str) -> str:
-    """Letters and digits of a name, in lower case.
-
-    Args:
-        name: name of a label or a data set, however people write it.
-    """
-    return ''.join(re.findall(r'[^\W_]+', name.lower()))
-
-
 def _check_mode(card: ModelCard, mode: str | None) -> None:
     if card.task not in {'single-label', 'multi-label'}:
         raise UsageError(f'{card.name} is a {card.task} model, and evaluate measures labels only')
@@ -252,7 +243,7 @@ def _patches(card: ModelCard, folders: Sequence[Path], bands: Sequence[str] | No
             f'{_listed(folders)}: one label an image, and {card.name} is multi-label: take a '
             'single-label model'
         )
-    return [read_as(GeoTIFFPatches(folder, card.bands, fill=card.fill), card, bands) for folder in folders]
+    return [read_as(GeoTIFFPatches(folder, card.bands), card, bands) for folder in folders]
 
 
 def _scene_folder(card: ModelCard, folders: Sequence[Path], bands: Sequence[str] | None) -> 'LabelledImages':

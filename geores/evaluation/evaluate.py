@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Subset
 
 from geores.bundle import load_model
 from geores.card import ModelCard
+from geores.card_values import Units
 from geores.errors import DatasetError, UsageError
 from geores.evaluation.data import Labelled, Mode, Paths, bring_to_labels, find_datasets
 from geores.evaluation.files import PreparedEvaluation, Report
@@ -207,8 +208,8 @@ def _check_units(card: ModelCard, datasets: 'list[LabelledImages]') -> None:
         places = np.linspace(0, len(dataset) - 1, PROBES).astype(int)
         pixels = [dataset.images[int(place)] for place in np.unique(places)]
         kind, brightest = pixels[0].dtype, max(np.nan_to_num(image).max() for image in pixels)
-        other = kind != np.uint8 if card.units == '8-bit' else kind == np.uint8
-        fractions = card.units == 'reflectance*10000' and kind.kind == 'f' and brightest <= BRIGHTEST
+        other = kind != np.uint8 if card.units == Units.EIGHT_BIT else kind == np.uint8
+        fractions = card.units == Units.REFLECTANCE and kind.kind == 'f' and brightest <= BRIGHTEST
         if other or fractions:
             raise UsageError(
                 f'{dataset.images.paths[0]}: {kind} up to {brightest:g}, and {card.name} takes {card.units}: '

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from geores.errors import DatasetError, UsageError
+from geores.io.tables import check_cells
 from geores.vqa.answers import AnswerEncoding
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ def read_predictions(path: str | PathLike[str]) -> list[Prediction]:
 
 
 def _table(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    check_cells(path)
     try:
         rows = pd.read_parquet(path).to_dict('records')
     except (OSError, ValueError) as error:

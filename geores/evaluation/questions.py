@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
-from geores.evaluation.split import trained_on
+from geores.evaluation.split import notes_on_training
 from geores.io.tables import visible_files
 from geores.vqa.answers import UNKNOWN
 from geores.vqa.comparison import kind_of
@@ -31,11 +31,6 @@ __all__ = [
 Folders = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 PARTS = ('all', 'train', 'val', 'test', 'test_phili')
-_LOCATION = re.compile(
-    r'location-buffer(?P<buffer>[\d.e+]+)m-(?:fold(?P<fold>\d+)of(?P<folds>\d+)|stratified-(?P<val_share>[\d.]+))'
-    r'-seed(?P<seed>\d+)-[0-9a-f]+'
-)
-_TYPES: dict[str, type] = {'buffer': float, 'val_share': float}
 _METRES = re.compile(r'(\d*\.?\d+) ?m')
 _KINDS = {'comp': 'presence'}  # whose answers are of another kind
 _CLOSE = 1.05
@@ -142,19 +137,17 @@ def _open(card: ModelCard, folders: Sequence[Path]) -> 'tuple[RSVQADataModule, S
     """Open all questions, and remake the card's split if it is a split of them."""
     from geores.datasets import RSVQADataModule
 
-    match = _LOCATION.fullmatch(card.split_id)
-    fields: dict[str, Any] = {} if match is None else {k: v for k, v in match.groupdict().items() if v}
-    given: dict[str, Any] = {name: _TYPES.get(name, int)(value) for name, value in fields.items()}
+    how = card.split if card.split is not None and card.split.method == 'location' else None
     module = RSVQADataModule(
         [str(folder) for folder in folders],
         split='location',
         size=card.input_size,
         **_encoding(card),
-        **given,
+        **({} if how is None else how.parameters),
     )
     module.dataset  # noqa: B018 - what is wrong with the files is no matter of splits
     try:
-        split = module.split if match is not None else None
+        split = module.split if how is not None else None
     except DatasetError:
         split = None
     return module, split if split is not None and split.id == card.split_id else None
@@ -221,14 +214,17 @@ def _training(
         which = 'these images' if part == 'train' else f'{count:,} of {total:,} images'
         more = '' if part == 'train' else '; split val takes those kept for validation'
         return [], [f'{which} have trained {card.name}: figures are better than on new ones{more}']
-    if part in {'test', 'test_phili'} and (split is not None or card.split_id == 'official'):
+    if part in {'test', 'test_phili'} and (split is not None or _is_official(card)):
         return [], []
     names = {name for folder in folders for name in folder.resolve().parts[-2:]} | {*module.dataset.sources}
     told = 'figures may be of training images, better than on new ones'
-    return [], [
-        f'the card of {card.name} names {name} as training data: {told}'
-        for name in trained_on(card, sorted(names))
+    return [*notes_on_training(card)], [
+        f'the card of {card.name} names {name} as training data: {told}' for name in card.trained_on(names)
     ]
+
+
+def _is_official(card: ModelCard) -> bool:
+    return card.split is not None and card.split.method == 'official'
 
 
 def _training_part(module: 'RSVQADataModule', split: 'Split | None', part: str) -> list[int]:

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from geores.datasets import GeoTIFFPatches, ReBEN, SceneFolder
     from geores.datasets._module import Pixels
 
-__all__ = ['OFFICIAL', 'check_bands', 'find_reben', 'is_official', 'read_as', 'warn_of_training']
+__all__ = ['check_bands', 'find_reben', 'is_official', 'read_as', 'warn_of_training']
 
-OFFICIAL = 'reben-official-'
 """How the ids of splits start that keep to the official parts."""
 
 
@@ -57,7 +56,7 @@ def read_as(
         The dataset.
     """
     from geores.datasets._geotiff import read_geotiff
-    from geores.datasets._module import ImageStore
+    from geores.datasets._patch_store import PatchStore
 
     wanted, size = card.bands, card.input_size
     # Partial functions, unlike closures, can be sent to the processes that read.
@@ -67,7 +66,7 @@ def read_as(
         else partial(_read_named, names=names, bands=wanted, size=size)
     )
     dataset.bands = wanted
-    dataset.images = ImageStore(dataset.images.paths, read)
+    dataset.images = PatchStore(dataset.images.paths, read, wanted, size, names=names)
     return dataset
 
 
@@ -136,8 +135,8 @@ def warn_of_training(card: ModelCard, part: str) -> tuple[str, ...]:
         card: card of the model.
         part: 'train', 'val', 'test' or 'all'.
     """
-    known = card.split_id.startswith(OFFICIAL)
-    used = card.split_id.removeprefix(OFFICIAL).split('-')[:2] if known else ['train', 'val']
+    parts = card.split.parts if card.split is not None and card.split.method == 'official' else None
+    known, used = parts is not None, parts or ('train', 'val')
     told = f'figures {"are" if known else "may be"} better than on new patches'
     if part in used[:1] or 'all' in {part, used[0]}:
         return (f'patches of split {part!r} {"have" if known else "may have"} trained {card.name}: {told}',)

@@ -1,7 +1,6 @@
 """Find out whether a model was trained on the data, and keep the part that it was not trained on."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,30 +8,16 @@ from typing import Literal, get_args
 
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
-from geores.evaluation.data import Labelled, bare_name
+from geores.evaluation.data import Labelled
 from geores.evaluation.reben import warn_of_training
 from geores.splits import Split, block_split, near_duplicates, stratified_split
 
-__all__ = ['Part', 'are_known', 'check_part', 'kept_parts', 'take_part', 'trained_on']
+__all__ = ['Part', 'are_known', 'check_part', 'kept_parts', 'notes_on_training', 'take_part']
 
 REPORT_FILE = 'report.json'
 """Report of a fine-tuned bundle, which holds the ids of the tiles of each part."""
 
 Part = Literal['all', 'train', 'val', 'test']
-
-_STRATIFIED = re.compile(r'stratified-(?P<share>[\d.]+)-seed(?P<seed>\d+)-[0-9a-f]+')
-_BLOCKS = re.compile(
-    r'blocks-(?P<size>[\d.e+]+)m-buffer(?P<buffer>[\d.e+]+)m-(?P<share>[\d.]+)-seed(?P<seed>\d+)-[0-9a-f]+'
-)
-
-
-# Words of a card that folders are named by too, whatever they hold.
-_NO_NAMES = frozenset({
-    'aerial', 'all', 'data', 'dataset', 'eval', 'image', 'imagery', 'images', 'label', 'labelled', 'labels',
-    'new', 'patches', 'sentinel', 'sentinel2', 'scenes', 'set', 'test', 'tiles', 'train', 'training', 'val',
-    'validation', 'with', 'without',
-})  # fmt: skip
-_WORDS = 5  # of the longest name of a data set
 
 
 def take_part(
@@ -64,7 +49,7 @@ def take_part(
         raise UsageError(
             "split has to be 'all', 'train' or 'val' for data without official parts, not 'test'"
         )
-    asked = part != 'all' or bool(trained_on(card, names))
+    asked = part != 'all' or bool(card.trained_on(names))
     split = _split_of_tiles(card, labelled, kept or {}) or _split_of_card(card, labelled, look=asked)
     if split is None and part != 'all':
         as_then = '' if labelled.bounds is None else ', cut as then'
@@ -74,7 +59,8 @@ def take_part(
         )
     if split is None:
         told = 'figures may be of training images, better than on new ones'
-        trained = trained_on(card, names)
+        trained = card.trained_on(names)
+        labelled = replace(labelled, notes=(*labelled.notes, *notes_on_training(card)))
         return labelled, tuple(
             f'the card of {card.name} names {name} as training data: {told}' for name in trained
         )
@@ -90,6 +76,20 @@ def take_part(
     return replace(chosen, notes=(*chosen.notes, note)), ()
 
 
+def notes_on_training(card: ModelCard) -> tuple[str, ...]:
+    """Say where a card describes training data in words, so that names of data cannot be compared with it.
+
+    Args:
+        card: card of the model.
+    """
+    return tuple(
+        f'the card of {card.name} describes its training data in words, see whether these are among it: '
+        f'{source}'
+        for source in card.training_data
+        if source.in_words
+    )
+
+
 def kept_parts(folder: Path | None) -> dict[str, str]:
     """Part of each tile that a bundle was fine-tuned on, by its id.
 
@@ -101,7 +101,7 @@ def kept_parts(folder: Path | None) -> dict[str, str]:
     try:
         parts = json.loads((folder / REPORT_FILE).read_text(encoding='utf-8'))['parts']
         return {str(name): part for part in ('train', 'val') for name in parts[part]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 
@@ -143,54 +143,28 @@ def _split_of_card(card: ModelCard, labelled: Labelled, *, look: bool) -> Split 
     """
     ids = [labelled.ids[index] for index in labelled.indices]
     strata = [labelled.strata[index] for index in labelled.indices]
-    stratified, blocks = _STRATIFIED.fullmatch(card.split_id), _BLOCKS.fullmatch(card.split_id)
+    how = card.split
+    if how is None or how.val_share is None or how.seed is None:
+        return None
     try:
-        if stratified is not None:
-            options = float(stratified['share']), int(stratified['seed'])
-            split = stratified_split(ids, strata, *options)
+        if how.method == 'stratified':
+            split = stratified_split(ids, strata, how.val_share, how.seed)
             if split.id != card.split_id and look:
                 images = (labelled.dataset[index]['image'].numpy() for index in labelled.indices)
-                split = stratified_split(ids, strata, *options, near_duplicates(images).tolist())
-        elif blocks is not None and labelled.bounds is not None:
+                groups = near_duplicates(images).tolist()
+                split = stratified_split(ids, strata, how.val_share, how.seed, groups)
+        elif how.method == 'blocks' and how.block_size is not None and labelled.bounds is not None:
             split = block_split(
                 ids,
                 strata,
                 labelled.bounds[labelled.indices],
-                float(blocks['size']),
-                float(blocks['share']),
-                int(blocks['seed']),
-                buffer=float(blocks['buffer']),
+                how.block_size,
+                how.val_share,
+                how.seed,
+                buffer=how.buffer or 0.0,
             )
         else:
             return None
     except (DatasetError, ValueError):
         return None
     return split if split.id == card.split_id else None
-
-
-def trained_on(card: ModelCard, sources: Sequence[str]) -> list[str]:
-    """Names of data sets that a model's card mentions as training or evaluation data.
-
-    Args:
-        card: card of the model.
-        sources: names of folders or scenes.
-    """
-    words = re.findall(r'[^\W_]+', card.training_data)
-    told = {
-        bare_name(''.join(words[start:end]))
-        for start in range(len(words))
-        for end in range(start + 1, min(start + _WORDS, len(words)) + 1)
-        if _is_name(words[start], alone=end == start + 1)
-    }
-    told |= {bare_name(source) for source in card.metrics}
-    return [
-        name
-        for name in sorted(set(sources))
-        if len(bare_name(name)) > 2 and bare_name(name) in told - _NO_NAMES
-    ]
-
-
-def _is_name(word: str, *, alone: bool) -> bool:
-    """Whether a data set's name may start with a word, or be it: 'UC' Merced and 'AID', not 'land'."""
-    odd = word.upper() == word or any(letter.isupper() for letter in word[1:]) or not word.isalpha()
-    return odd or (word[0].isupper() and not alone)

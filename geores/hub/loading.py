@@ -42,7 +42,10 @@ WRAPPERS = ('model.', 'vision_encoder.')
 _FILES = ('card.json', 'config.json', 'model.safetensors', 'README.md')
 _NAMED = 5
 """Tensors that a message names."""
-_ADDRESS = re.compile(r'hf:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?', re.ASCII)
+_NAME = r'(?!\S*(?:--|\.\.))\w(?:[\w.-]{0,94}\w)?'  # as the Hub has it
+_ADDRESS = re.compile(rf'hf:(?P<repo>{_NAME}/{_NAME})(?:@(?P<revision>\w[\w.-]*(?:/\w[\w.-]*)*))?', re.ASCII)
+_LONGEST = 300
+"""Characters of an address; a revision names a file in the Hub's cache."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,10 @@ class HubAddress:
         Raises:
             UsageError: if the text is no such address.
         """
-        match = _ADDRESS.fullmatch(text.strip())
+        match = _ADDRESS.fullmatch(text.strip()) if len(text) <= _LONGEST else None
         if match is None:
             raise UsageError(
-                f'{text!r} is no address of a model: write hf:owner/name or hf:owner/name@revision'
+                f'{text[:_LONGEST]!r} is no address of a model: write hf:owner/name or hf:owner/name@revision'
             )
         return cls(match['repo'], match['revision'])
 

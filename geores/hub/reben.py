@@ -7,13 +7,15 @@ are normalised by the statistics `120_nearest` of the training split (Clasen et 
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from geores import models
 from geores.bigearthnet.labels import LABELS
-from geores.bigearthnet.metadata import official_statistics
+from geores.bigearthnet.metadata import RELEASE, official_statistics
 from geores.card import ModelCard
+from geores.card_values import Units
 from geores.errors import BundleError
 from geores.models.registry import SIZED
 
@@ -84,13 +86,11 @@ BANDS: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 """(release, sensors) -> bands in the order of the network's input."""
 
-_UNITS = {'s1': 'dB', 's2': 'reflectance*10000', 'all': 'reflectance*10000, dB'}
+_UNITS = {'s1': Units.DECIBELS, 's2': Units.REFLECTANCE, 'all': Units.REFLECTANCE_AND_DECIBELS}
 _SENSORS = {'s1': 'Sentinel-1', 's2': 'Sentinel-2', 'all': 'Sentinel-1 and Sentinel-2'}
 _LEVELS = {'s1': 'GRD', 's2': 'L2A', 'all': 'L2A and GRD'}
 _NAME = re.compile(r'(?P<model>[a-z0-9_]+)-(?P<sensors>s1|s2|all)-v(?P<version>\d+\.\d+\.\d+)(?![\d.])')
-_TRAINED = (
-    'BigEarthNet v2.0 (reBEN; CDLA-Permissive-1.0), recommended training split, seasonal snow and clouds out'
-)
+_TRAINED = replace(RELEASE, note='recommended training split, seasonal snow and clouds out')
 
 
 class Release(NamedTuple):
@@ -182,7 +182,7 @@ def make_card(config: Mapping[str, Any], release: Release, folder: Path) -> Mode
         labels=LABELS,
         thresholds=(0.5,) * len(LABELS),
         split_id='reben-recommended',
-        training_data=_TRAINED,
+        training_data=(_TRAINED,),
         licence='MIT',
         metrics=_metrics(release),
     )

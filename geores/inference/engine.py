@@ -4,7 +4,7 @@ Knows no network and no task: a step is any function from a batch of tiles to na
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +14,12 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from geores.grid import Tiling
 from geores.inference.plan import AnyPlan, Chunk
 from geores.inference.reader import Arrays, ChunkStore, MemoryStore
+from geores.scenes.filling import mirror_invalid
 
-__all__ = ['ChunkWork', 'LazyStore', 'Reader', 'Region', 'Sink', 'Step', 'run']
+__all__ = ['ChunkWork', 'LazyStore', 'Reader', 'Region', 'Sink', 'Step', 'run', 'tiles_of']
 
 T = TypeVar('T')
 R = TypeVar('R')
@@ -156,6 +158,7 @@ def run(
     work: ChunkWork,
     store: ChunkStore,
     *,
+    only: Collection[int] | None = None,
     readers: int = 2,
     computers: int = 1,
     on_start: Callable[[int], None] = lambda tiles: None,
@@ -168,6 +171,7 @@ def run(
     Args:
         work: what is done with each chunk.
         store: where the results are kept.
+        only: indices of the chunks to work through; all where not given.
         readers: threads that read.
         computers: threads that compute.
         on_start: called with the number of tiles that the store holds already.
@@ -178,8 +182,9 @@ def run(
         WriteError: if the store could not be written.
     """
     done = store.done()
-    on_start(sum(_tiles(chunk) for chunk in work.plan if chunk.index in done))
-    todo = (chunk for chunk in work.plan if chunk.index not in done)
+    wanted = [chunk for chunk in work.plan if only is None or chunk.index in only]
+    on_start(sum(_tiles(chunk) for chunk in wanted if chunk.index in done))
+    todo = (chunk for chunk in wanted if chunk.index not in done)
     with ThreadPoolExecutor(readers) as read_pool, ThreadPoolExecutor(computers) as compute_pool:
         regions = _ordered(read_pool, work.read, todo, ahead=readers)
         batches = (batch for region in regions for batch in work.batches(region))
@@ -245,13 +250,36 @@ def _valid_tiles(plan: AnyPlan, region: Region) -> NDArray[np.int64]:
 
 
 def _cut(plan: AnyPlan, batch: Batch) -> NDArray[np.float32]:
-    """Cut the tiles of a batch out of its region, (n, bands, tile height, tile width)."""
+    """Cut the tiles of a batch out of its region, (n, bands, tile height, tile width).
+
+    Invalid pixels are mirrored inside their tile, so that a tile does not depend on its chunk. Where pixels
+    are classified they keep the value that they have, so that a pixel does not depend on its tile.
+    """
     y, x, region = plan.tiling.y, plan.tiling.x, batch.region
     images = np.empty((len(batch.tiles), len(region.values), y.tile, x.tile), np.float32)
     for image, (row, col) in zip(images, batch.tiles, strict=True):
         top, left = int(y.starts[row]) - region.top, int(x.starts[col]) - region.left
         image[:] = region.values[:, top : top + y.tile, left : left + x.tile]
+        if isinstance(plan.tiling, Tiling):
+            _mirror_inside(plan, region, image, top, left)
     return images
+
+
+def _mirror_inside(plan: AnyPlan, region: Region, image: NDArray[np.float32], top: int, left: int) -> None:
+    """Mirror invalid pixels of a tile on the grid, and then the tile past the grid; ``image`` is changed."""
+    size = (plan.tiling.height, plan.tiling.width)
+    spans = [
+        slice(max(0, -start), min(side, end - start))
+        for start, side, end in zip(
+            (region.top + top, region.left + left), image.shape[1:], size, strict=True
+        )
+    ]
+    valid = region.valid[top : top + image.shape[1], left : left + image.shape[2]][*spans]
+    if valid.all():
+        return
+    inside = mirror_invalid(image[:, *spans], valid)
+    past = [(span.start, side - span.stop) for span, side in zip(spans, image.shape[1:], strict=True)]
+    image[:] = np.pad(inside, ((0, 0), *past), mode='reflect')
 
 
 def _ordered(
@@ -269,6 +297,13 @@ def _ordered(
     finally:
         for future in pending:
             future.cancel()
+
+
+def tiles_of(plan: AnyPlan, chunks: Collection[int] | None = None) -> int:
+    """Count the tiles of some chunks of a plan; of all where not given."""
+    if chunks is None:
+        return int(plan.tiling.count)
+    return sum(_tiles(chunk) for chunk in plan if chunk.index in chunks)
 
 
 def _tiles(chunk: Chunk) -> int:

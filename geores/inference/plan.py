@@ -5,11 +5,10 @@ tiles and the unit of reading, of the journal and of sharing work out. Each chun
 itself, so that its results are the same bits whoever computes it, in whatever order, in one run or in two.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import isqrt
-from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from geores.card import ModelCard
@@ -17,6 +16,7 @@ from geores.errors import OutputError, UsageError
 from geores.grid import Blocks, Tiling
 from geores.inference.masks import MaskChoice, choose_mask
 from geores.inference.target import Target, target_grid
+from geores.options import SceneOptions
 from geores.scenes import Scene
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     'PixelPlan',
     'Plan',
     'SceneLayout',
-    'SceneOptions',
     'TilePlan',
     'lay_out_scene',
     'plan_chunks',
@@ -39,27 +38,6 @@ PIXEL_TILE = 768
 
 The larger, the less its margins cost, and the more memory its feature maps take.
 """
-
-
-@dataclass(frozen=True)
-class SceneOptions:
-    """What can be asked of reading a scene; `geores.classify` says what each means."""
-
-    tile: int | None = None
-    stride: int | None = None
-    resolution: float | None = None
-    bbox: Sequence[float] | None = None
-    bbox_crs: str | None = None
-    aoi: str | Path | None = None
-    mask: str | Path | None = None
-    mask_values: Sequence[int] | None = None
-    min_valid: float = 0.5
-    batch_size: int | None = None
-    workers: int | None = None
-    max_output: int = 8 * 2**30
-    linear_s1: bool = False
-    atmosphere: str = 'auto'
-    clouds: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ A prepared scene has decided how it is read, and has computed nothing yet.
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -18,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.card import ModelCard
+from geores.card_values import Units
 from geores.grid import Blocks, Tiling
 from geores.inference.cells import Quicklook
 from geores.inference.clouds import cloud_note
-from geores.inference.engine import ChunkWork, LazyStore, Sink, Step, run
-from geores.inference.plan import AnyPlan, Plan, SceneLayout, SceneOptions, lay_out_scene, plan_chunks
+from geores.inference.engine import ChunkWork, LazyStore, Sink, Step, run, tiles_of
+from geores.inference.plan import AnyPlan, Plan, SceneLayout, lay_out_scene, plan_chunks
 from geores.inference.reader import ChunkStore, FolderStore, GridReader, UnitTransform
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.io.whole_files import check_writable
+from geores.options import SceneOptions
 from geores.scenes import Scene, gdal_env
 from geores.scenes.borders import without_border
 from geores.scenes.offset import settle_offset
@@ -92,7 +94,7 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
     """
     layout = lay_out_scene(scene, card, options)
     key = header_key(scene, card, options, layout)
-    if card.units != '8-bit' or card.display_range:
+    if card.units != Units.EIGHT_BIT or card.display_range:
         scene = settle_offset(scene)
     target, tiling = layout.target, layout.tiling
     workers = _workers(options)
@@ -287,27 +289,38 @@ class SceneWork:
         sinks = (*self.sinks, prepared.look)
         return ChunkWork(prepared.plan, prepared.reader, self.step, sinks, prepared.card.fill)
 
-    def open_store(self, folder: Path, *, resume: bool, overwrite: bool = False) -> FolderStore:
+    def open_store(
+        self,
+        folder: Path,
+        *,
+        resume: bool,
+        overwrite: bool = False,
+        more: Mapping[str, Any] | None = None,
+    ) -> FolderStore:
         """Open the journal of this work in a folder, which is created with those above it.
 
         Args:
             folder: folder of the finished chunks.
             resume: continue what the folder holds, else begin anew.
             overwrite: drop work of another run instead of refusing it.
+            more: what the key says beside what decides the results.
 
         Raises:
             OutputError: if the folder cannot be created, or another process is at work there.
             JournalError: if it holds work of another run.
         """
         check_writable(folder, folder.parent)
-        return FolderStore(folder, self.key, resume=resume, overwrite=overwrite)
+        return FolderStore(folder, self.key | dict(more or {}), resume=resume, overwrite=overwrite)
 
-    def run(self, store: ChunkStore, progress: Progress | None = None) -> RunTime:
+    def run(
+        self, store: ChunkStore, progress: Progress | None = None, chunks: Collection[int] | None = None
+    ) -> RunTime:
         """Compute what the store does not hold yet.
 
         Args:
             store: keeps finished chunks.
             progress: called as tiles are finished.
+            chunks: indices of those to compute; all where not given.
 
         Raises:
             ReadError: if the scene could not be read to the end; finished chunks stay in the store.
@@ -317,7 +330,7 @@ class SceneWork:
         from geores.runtime.base import exact_float32, one_thread_each
 
         prepared = self.prepared
-        count, finished = prepared.plan.tiling.count, 0
+        count, finished = tiles_of(prepared.plan, chunks), 0
         report = progress or (lambda tiles, of: None)
 
         def on_chunk(tiles: int) -> None:
@@ -331,6 +344,7 @@ class SceneWork:
             run(
                 self.chunk_work,
                 store,
+                only=chunks,
                 readers=prepared.workers,
                 computers=prepared.workers if self.device == 'cpu' else 2,
                 on_start=lambda tiles: report(tiles, count),

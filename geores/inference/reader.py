@@ -114,6 +114,15 @@ class FolderStore:
     ) -> None:
         self._journal.__exit__(kind, error, trace)
 
+    @property
+    def records(self) -> list[Any]:
+        """Plain values that were kept beside the chunks."""
+        return self._journal.records
+
+    def add_record(self, record: Any) -> None:  # noqa: ANN401 - any plain value
+        """Keep a plain value."""
+        self._journal.add(record)
+
     def done(self) -> set[int]:
         """List the indices of the chunks whose files are whole."""
         return {

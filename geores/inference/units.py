@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.card import ModelCard
+from geores.card_values import Units
 from geores.errors import ReadError, UsageError
 from geores.grid import Tiling
 from geores.inference.reader import GridReader, UnitTransform
@@ -21,6 +22,7 @@ from geores.scenes import Band, Scene
 from geores.scenes.bands import SENTINEL1_BANDS, WAVELENGTHS
 
 __all__ = [
+    'PixelFormat',
     'needs_dark_subtraction',
     'needs_sample',
     'sample_tiles',
@@ -47,6 +49,30 @@ HAZIEST = 1400.0
 """Most that air adds at 490 nm, in reflectance times 10,000: a scene without dark objects is spared."""
 
 Pixels = tuple[NDArray[np.float32], NDArray[np.bool_]]
+
+
+class PixelFormat(Protocol):
+    """What decides how stored numbers become a model's units: a `ModelCard`, or part of one."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the bands."""
+
+    @property
+    def units(self) -> Units:
+        """Units of pixel values."""
+
+    @property
+    def display_stretch(self) -> tuple[float, float] | None:
+        """Percentiles that become 0 and 255."""
+
+    @property
+    def display_range(self) -> tuple[float, float] | None:
+        """Reflectances times 10,000 that become 0 and 255 instead."""
+
+    @property
+    def processing_level(self) -> str:
+        """Level of the images that the model was trained on."""
 
 
 def sample_tiles(
@@ -83,10 +109,10 @@ def sample_tiles(
     return np.stack([values for values, _ in tiles]), np.stack([valid for _, valid in tiles])
 
 
-def needs_sample(scene: Scene, card: ModelCard) -> bool:
+def needs_sample(scene: Scene, card: PixelFormat) -> bool:
     """Whether units cannot be known from the headers alone."""
     bands = [scene.band(name) for name in card.bands]
-    if card.units == '8-bit':
+    if card.units == Units.EIGHT_BIT:
         return any(band.raster.dtype != np.uint8 for band in bands)
     return any(
         (band.scale is None and band.raster.dtype.kind == 'f') or band.name in SENTINEL1_BANDS
@@ -100,7 +126,7 @@ def _spread(count: int, side: int) -> list[int]:
 
 def unit_transforms(
     scene: Scene,
-    card: ModelCard,
+    card: PixelFormat,
     bands: Sequence[str],
     values: NDArray[np.float32],
     valid: NDArray[np.bool_],
@@ -127,16 +153,16 @@ def unit_transforms(
         A `UnitTransform` for each band that needs one, and notes of one sentence each.
     """
     if linear and not set(SENTINEL1_BANDS) & set(bands):
-        raise UsageError(f'--linear-s1 (linear_s1=) is about Sentinel-1, of which {card.name} takes no band')
+        raise UsageError('--linear-s1 (linear_s1=) is about Sentinel-1, of which the model takes no band')
     pixels = np.moveaxis(values, 1, 0)[:, valid]
     found = {name: scene.band(name) for name in bands}
     samples = dict(zip(bands, pixels, strict=True))
-    if card.units == '8-bit':
+    if card.units == Units.EIGHT_BIT:
         return _stretched(card, found, samples)
     radar = {name: band for name, band in found.items() if name in SENTINEL1_BANDS}
     converted, notes = _decibels(radar, samples, linear=linear)
     other = {name: band for name, band in found.items() if name not in radar}
-    if card.units.startswith('reflectance*10000'):
+    if card.units.has_reflectance:
         reflectances, more = _reflectances(other, samples)
         converted, notes = converted | reflectances, notes + more
         if needs_dark_subtraction(scene, card, atmosphere):
@@ -192,7 +218,7 @@ def _check_scale(what: str, sample: NDArray[np.float32], *, linear: bool) -> Non
 
 
 def _stretched(
-    card: ModelCard, bands: dict[str, Band], samples: dict[str, NDArray[np.float32]]
+    card: PixelFormat, bands: dict[str, Band], samples: dict[str, NDArray[np.float32]]
 ) -> tuple[dict[str, UnitTransform], tuple[str, ...]]:
     other = [name for name, band in bands.items() if band.raster.dtype != np.uint8]
     if card.display_range and other:
@@ -255,7 +281,7 @@ def _reflectances(
     )
 
 
-def needs_dark_subtraction(scene: Scene, card: ModelCard, atmosphere: str = 'auto') -> bool:
+def needs_dark_subtraction(scene: Scene, card: PixelFormat, atmosphere: str = 'auto') -> bool:
     """Whether dark objects are to be subtracted: the scene is L1C, and the model knows only L2A.
 
     Args:
@@ -268,7 +294,7 @@ def needs_dark_subtraction(scene: Scene, card: ModelCard, atmosphere: str = 'aut
         and scene.processing_level == 'L1C'
         and 'L1C' not in card.processing_level
         and 'L2A' in card.processing_level
-        and card.units.startswith('reflectance*10000')
+        and card.units.has_reflectance
         and not scene.is_lazy
     )
 

@@ -20,7 +20,15 @@ from geores.errors import InputChangedError, JournalError, OutputError
 from geores.io.locks import lock_beside
 from geores.io.whole_files import failing, remove_tree, write_whole
 
-__all__ = ['JOURNAL_FILE', 'Journal', 'check_record', 'holds_work', 'read_record', 'update_record']
+__all__ = [
+    'JOURNAL_FILE',
+    'Journal',
+    'check_record',
+    'holds_work',
+    'read_key',
+    'read_record',
+    'update_record',
+]
 
 
 def check_record(path: Path, *, overwrite: bool) -> None:
@@ -50,7 +58,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
         scenes = json.loads(path.read_text())['scenes']
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     known = isinstance(scenes, dict) and all(isinstance(entry, dict) for entry in scenes.values())
     return scenes if known else None
@@ -233,6 +241,26 @@ class Journal:
                 raise
         finally:
             os.close(descriptor)
+
+
+def read_key(folder: Path) -> dict[str, Any] | None:
+    """The key of the work that a folder holds; None where it holds none that can be continued.
+
+    Args:
+        folder: of a journal.
+    """
+    path = folder / JOURNAL_FILE
+    if not holds_work(folder) or path.is_symlink():
+        return None
+    try:
+        with path.open(encoding='utf-8') as lines:
+            header = json.loads(lines.readline())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(header, dict) or header.get('format') != FORMAT:
+        return None
+    key = header.get('key')
+    return dict(key) if isinstance(key, dict) else None
 
 
 def holds_work(folder: Path) -> bool:

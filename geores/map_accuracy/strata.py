@@ -223,6 +223,6 @@ def read_design(path: Path) -> Design:
             raise ValueError('no strata with areas')
     except OSError as error:
         raise UsageError(f'{path} cannot be read: {error.strerror}') from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UsageError(f'{path} is no record of a sample by `geores sample` ({error})') from error
     return design

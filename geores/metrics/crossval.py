@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from geores.card_values import SplitMethod
 from geores.errors import UsageError
 from geores.metrics.confusion import (
     Counts,
@@ -240,6 +241,7 @@ class Evidence(NamedTuple):
         split_id: of the folds and their seed.
         calibration: as on a card; None where nothing was calibrated.
         f1: F1 of each label over all images, (K,), NaN where none has it; None where it was not measured.
+        split: how the split was made, where it is known.
     """
 
     thresholds: Tensor | None
@@ -247,6 +249,7 @@ class Evidence(NamedTuple):
     split_id: str
     calibration: Mapping[str, Any] | None = None
     f1: Tensor | None = None
+    split: SplitMethod | None = None
 
 
 def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
@@ -316,12 +319,8 @@ def calibration_of(figures: Mapping[str, Any], temperature: float, measured_on: 
         temperature: that of the card.
         measured_on: what the figures are of, in words.
     """
-    return {
-        'temperature': temperature,
-        'ece_before': figures['ece_uncalibrated'],
-        'ece_after': figures['ece'],
-        'measured_on': measured_on,
-    }
+    errors = {name: figures[name] for name in ('ece_uncalibrated', 'ece')}
+    return {'temperature': temperature, **errors, 'measured_on': measured_on}
 
 
 def calibration_errors(parts: Sequence[Scores], temperatures: Sequence[float]) -> dict[str, float]:

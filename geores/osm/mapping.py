@@ -147,7 +147,7 @@ def load_mapping(path: str | Path | None = None) -> TagMapping:
 def _parsed(content: bytes, name: str) -> TagMapping:
     try:
         data = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as of a date that is none
         raise UsageError(f'mapping {name} is not YAML: {" ".join(str(error).split())}') from error
     rules = data.get('rules') if isinstance(data, dict) else None
     if not isinstance(rules, list) or not rules:

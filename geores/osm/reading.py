@@ -66,7 +66,7 @@ def write_overpass(osmium: Any, path: Path, data: Mapping[str, Any], target: Pat
                     for one in element.get('members', ())
                 ]
                 writer.add_relation(made.Relation(id=number, members=members, tags=element.get('tags', {})))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(
             f'{path} has an element that is not as Overpass writes them: {type(error).__name__} {error}'
         ) from error
@@ -154,10 +154,10 @@ def _read_osmium(
             found = _stream(osmium, part, box, mapping, name, areas)
             yield from found if overpass is None else map(_plain, found)
             notes += [f'{path}: {note}' for note in areas.notes()]
-    except RuntimeError as error:  # osmium raises it for every fault of a file
-        raise ReadError(f'{path} cannot be read as OpenStreetMap data (cut short?): {error}') from error
     except GeoresError:
         raise
+    except (RuntimeError, ValueError, osmium.InvalidLocationError) as error:  # for every fault of a file
+        raise ReadError(f'{path} cannot be read as OpenStreetMap data (cut short?): {error}') from error
     except OSError as error:
         if error.filename == str(path):
             raise ReadError(f'{path} cannot be read: {error.strerror}') from error

@@ -129,7 +129,7 @@ def plan_baselines(
         options,
         methods,
         device,
-        seen=seen_in_training(chosen.training_data, Path(known.title or folder)),
+        seen=seen_in_training(chosen.trained_on, Path(known.title or folder)),
         reported=known.reported(options.ratios),
         further=tuple(further),
     )

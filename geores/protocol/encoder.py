@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,8 @@ from torch import nn
 
 from geores import models
 from geores.bundle import load_model
-from geores.card import ModelCard, list_models
+from geores.card import list_models
+from geores.card_values import NO_NAMES, Units, bare_name, known_names
 from geores.datasets.folder import SceneFolder
 from geores.datasets.resisc45 import REPEATS, RESISC45
 from geores.errors import UsageError
@@ -39,17 +39,6 @@ RGB = ('red', 'green', 'blue')
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 DEFAULT_SIZE = 128
-
-# Words of folders and cards that name no data set.
-# fmt: off
-_GENERAL = frozenset({
-    'about', 'academic', 'aerial', 'and', 'class', 'classes', 'data', 'dataset', 'earth', 'file',
-    'files', 'for', 'from', 'google', 'image', 'imagery', 'images', 'img', 'imgs', 'label', 'labels',
-    'land', 'landuse', 'licence', 'map', 'maps', 'multi', 'multilabels', 'new', 'of', 'own', 'part',
-    'patch', 'patches', 'rgb', 'satellite', 'scene', 'scenes', 'sentinel', 'set', 'small', 'test',
-    'the', 'tile', 'tiles', 'train', 'training', 'use', 'used', 'val', 'validation', 'with', 'without',
-})
-# fmt: on
 
 
 @dataclass(frozen=True)
@@ -134,6 +123,7 @@ class BaselineEncoder:
         mean: mean per channel, 0 to 255; None takes that of the training part.
         std: standard deviation per channel, 0 to 255; None takes that of the training part.
         training_data: training data according to the bundle's card.
+        trained_on: names of it.
     """
 
     name: str
@@ -145,6 +135,7 @@ class BaselineEncoder:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     training_data: str | None = None
+    trained_on: tuple[str, ...] = ()
 
     def network(self) -> nn.Module:
         """Build the network without its head, and load its weights.
@@ -242,7 +233,7 @@ def choose_further(
 def _of_bundle(name: str, size: int | None) -> BaselineEncoder:
     _known_bundle(name)
     card = load_model(name).card
-    if tuple(card.bands) != RGB or card.units != '8-bit':
+    if tuple(card.bands) != RGB or card.units != Units.EIGHT_BIT:
         raise UsageError(
             f'model {card.name!r} takes {", ".join(card.bands)} in {card.units}, and the images are '
             'red, green, blue in 8-bit'
@@ -257,7 +248,8 @@ def _of_bundle(name: str, size: int | None) -> BaselineEncoder:
         size=size or card.input_size,
         mean=tuple(card.mean),
         std=tuple(card.std),
-        training_data=_training_words(card),
+        training_data='; '.join(map(str, card.training_data)),
+        trained_on=card.training_names,
     )
 
 
@@ -281,32 +273,16 @@ def _statistics(what: str, values: Sequence[float] | None) -> tuple[float, ...] 
     return tuple(255 * value for value in values)
 
 
-def _training_words(card: ModelCard) -> str:
-    return ' '.join([card.training_data, *card.metrics])
-
-
-def seen_in_training(training_data: str | None, folder: Path) -> bool:
-    """Whether a card's description of training data seems to mention a data set.
+def seen_in_training(trained_on: Sequence[str], folder: Path) -> bool:
+    """Whether a data set is among those that trained an encoder.
 
     Args:
-        training_data: training data of the card; None where there is no card.
+        trained_on: names of its training data.
         folder: folder of the data set; its name, and its parent's where it is as general as 'images'.
     """
     folder = folder.resolve()
-    name = folder.parent.name if folder.name.lower() in _GENERAL else folder.name
-    return bool(_names(name) & _names(training_data or ''))
-
-
-def _names(text: str) -> set[str]:
-    """Sequences of up to four words joined into one, so that 'UC Merced' gives 'ucmerced'."""
-    words = re.findall(r'[a-z0-9]+', text.lower())
-    runs = {
-        ''.join(words[start : start + count])
-        for start in range(len(words))
-        for count in range(1, 5)
-        if not set(words[start : start + count]) <= _GENERAL
-    }
-    return {run for run in runs if len(run) > 2 and not run.isdigit()}
+    names = [folder.parent.name if bare_name(folder.name) in NO_NAMES else folder.name]
+    return bool(known_names(trained_on, names))
 
 
 def _sha256(path: Path) -> str:

@@ -106,7 +106,7 @@ class Experiment:
             )
         if self.seen and set(self.methods) & _ENCODED:
             notes.append(
-                f"rows of {self.encoder.name} are not honest: its card's training data looks to include "
+                f"rows of {self.encoder.name} are not honest: its card's training data includes "
                 f'{self.name}, so that it has seen test images ({self.encoder.training_data})'
             )
         return (*notes, *self.reported)

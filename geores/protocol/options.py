@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from geores.errors import UsageError
-from geores.io.named_options import NamedOptions
+from geores.options import NamedOptions
 from geores.splits import Split
 from geores.splits.stratified import MOST_REPEATS, check_ratio, ratio_split, split_seed
 

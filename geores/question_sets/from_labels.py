@@ -20,7 +20,7 @@ from PIL import Image
 from rasterio.errors import RasterioError
 
 from geores.errors import DatasetError, ReadError
-from geores.io.tables import check_keys
+from geores.io.tables import check_cells, check_keys
 from geores.io.whole_files import check_folder_free, whole_folder
 from geores.questions.balance import Level
 from geores.questions.grammar import Style
@@ -99,6 +99,7 @@ def _patches(data: Path) -> LabelledSet:
 def _table(data: Path) -> LabelledSet:
     import pandas as pd
 
+    check_cells(data)
     try:
         table = pd.read_parquet(data)
     except (OSError, ValueError) as error:

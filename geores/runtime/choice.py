@@ -183,7 +183,7 @@ class _Memory:
         self._path = path
 
     def _all(self) -> dict[str, dict[str, float]]:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             found = json.loads(self._path.read_text(encoding='utf-8'))
             if isinstance(found, dict):
                 return found

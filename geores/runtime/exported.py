@@ -10,6 +10,7 @@ import os
 import warnings
 from contextlib import suppress
 from copy import deepcopy
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -102,10 +103,9 @@ class OpenVinoRuntime:
     def __init__(
         self, network: nn.Module, shape: Shape, precision: Precision, *, digest: str | None = None
     ) -> None:
-        library = import_extra('openvino')
+        library, core = import_extra('openvino'), _core()
         self.precision = precision
         kept = _kept_at(digest or digest_network(network), shape)
-        core = library.Core()
         converted = _read(core, kept) or _convert(library, network, shape, kept)
         # A stream of one thread for each core; a calling thread takes one by a request of its own.
         threads = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
@@ -124,6 +124,17 @@ class OpenVinoRuntime:
             self._thread.request = self._compiled.create_infer_request()
         found = self._thread.request.infer({0: images.contiguous().numpy()}, share_inputs=True)
         return torch.from_numpy(np.asarray(found[0]))
+
+
+@cache
+def _core() -> Any:  # noqa: ANN401 - openvino.Core
+    """OpenVINO's state of this process, made once and never dropped.
+
+    Each gives the thread a stack for signals of its own and frees it when it ends. Where two are dropped in
+    the order in which they were made, the stack of the first stays in place though it is freed, and the next
+    signal that Python handles, the end of a reading process or an interrupt, is a segmentation fault.
+    """
+    return import_extra('openvino').Core()
 
 
 def is_kept(digest: str, shape: Shape) -> bool:

@@ -30,7 +30,7 @@ class BlockSums:
     """Compares the checksums of a GeoTIFF's blocks, each once; safe for many threads.
 
     Of a compression without checksum (none, LZW, ZSTD, JPEG, WebP, LZMA as GDAL writes it) nothing is
-    compared, nor of overviews and masks.
+    compared, nor of masks and of overviews in files of their own.
 
     Args:
         path: a local file.

@@ -26,6 +26,7 @@ __all__ = [
     'is_remote',
     'open_dataset',
     'open_raster',
+    'overview_of',
     'reading_env',
     'ungeoreferenced',
 ]
@@ -71,7 +72,11 @@ _REMOTE_OPTIONS: Final = {'GDAL_HTTP_MAX_RETRY': '3', 'GDAL_HTTP_RETRY_DELAY': '
 _LOCAL_SIDE: Final = {'GDAL_DISABLE_READDIR_ON_OPEN': 'TRUE'}
 _REMOTE_SIDE: Final = {'GDAL_DISABLE_READDIR_ON_OPEN': 'EMPTY_DIR'}
 
-_GEOTIFFS_BESIDE: Final = ('.ovr', '.OVR', '.msk', '.MSK')
+_OVERVIEWS_BESIDE: Final = ('.ovr', '.OVR')
+_GEOTIFFS_BESIDE: Final = (*_OVERVIEWS_BESIDE, '.msk', '.MSK')
+_OVERSAMPLED: Final = 1.2
+"""How much coarser than what is wanted an overview may be, as GDAL has it."""
+
 _ERDAS_BESIDE: Final = ('.aux', '.AUX')
 _ERDAS: Final = b'EHFA_HEADER_TAG'
 
@@ -159,7 +164,37 @@ def open_raster(path: str | os.PathLike[str]) -> rasterio.DatasetReader:
     return open_dataset(local, find_driver(local), quiet=True)
 
 
-def open_dataset(path: str, driver: str, *, quiet: bool = False) -> rasterio.DatasetReader:
+@contextmanager
+def overview_of(
+    path: str, dataset: rasterio.DatasetReader, shrink: float
+) -> Iterator[rasterio.DatasetReader | None]:
+    """Open the overview that GDAL reads where pixels shrink, among those that a local GeoTIFF itself holds.
+
+    Args:
+        path: of the file.
+        dataset: the file, open.
+        shrink: by how much pixels shrink.
+
+    Yields:
+        The overview; None where there is none, or overviews lie in a file of their own.
+    """
+    own = not is_remote(path) and dataset.driver == 'GTiff'
+    if own and not dataset.get_tag_item('OVERVIEW_FILE', 'OVERVIEWS') and not _has_overviews_beside(path):
+        fitting = [n for n, factor in enumerate(dataset.overviews(1)) if factor < _OVERSAMPLED * shrink]
+        if fitting:
+            with open_dataset(path, dataset.driver, quiet=True, overview=fitting[-1]) as overview:
+                yield overview
+            return
+    yield None
+
+
+def _has_overviews_beside(path: str) -> bool:
+    return any(os.path.lexists(f'{path}{ending}') for ending in _OVERVIEWS_BESIDE)
+
+
+def open_dataset(
+    path: str, driver: str, *, quiet: bool = False, overview: int | None = None
+) -> rasterio.DatasetReader:
     """Open a dataset with the driver named, for the calling thread alone.
 
     Overviews (`.ovr`), masks (`.msk`) and what the metadata name as `OVERVIEW_FILE` have to be GeoTIFFs in
@@ -169,20 +204,22 @@ def open_dataset(path: str, driver: str, *, quiet: bool = False) -> rasterio.Dat
         path: a local file or a remote path.
         driver: GDAL's short name, from `find_driver`.
         quiet: do not warn about a missing geotransform.
+        overview: number of an overview to open in its place, the finest is 0.
 
     Raises:
         SceneError: if GDAL cannot open it, or a file beside it is not of these.
     """
     if quiet:
         with ungeoreferenced():
-            return open_dataset(path, driver)
+            return open_dataset(path, driver, overview=overview)
     remote = is_remote(path)
     if driver != 'VRT' and not remote:
         _check_side_files(path)
     try:
         with reading_env(remote=remote):
             # As a `Path`, a local name that looks like a URL stays a name.
-            dataset = rasterio.open(path if remote else Path(path), driver=driver, sharing=False)
+            level = {} if overview is None else {'overview_level': overview}
+            dataset = rasterio.open(path if remote else Path(path), driver=driver, sharing=False, **level)
     except RasterioError as error:
         reason = 'check the address and the network' if remote else 'it is damaged or incomplete'
         raise SceneError(f'{path}: GDAL cannot open it as {driver} ({error}): {reason}') from error

@@ -16,6 +16,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from pyproj.exceptions import CRSError, ProjError
 from rasterio import DatasetReader
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
 
 from geores.errors import SceneError, UsageError, printable
@@ -183,6 +184,14 @@ def read_header(path: str, *, allow_vrt: bool = False) -> Header:
         SceneError: if it cannot be opened, or has no grid of its own.
     """
     driver = find_driver(path, allow_vrt=allow_vrt)
+    try:
+        return _read_header(path, driver)
+    except CPLE_BaseError as error:
+        reason = ' '.join(str(error).split())
+        raise SceneError(f'{path}: it, or a world file beside it, is damaged: {reason}') from error
+
+
+def _read_header(path: str, driver: str) -> Header:
     with open_dataset(path, driver, quiet=True) as dataset:
         _check(dataset, path)
         structure = dataset.tags(ns='IMAGE_STRUCTURE')
@@ -277,6 +286,11 @@ def _check(dataset: DatasetReader, path: str) -> None:
     odd = [name for name in dataset.dtypes if not re.fullmatch(r'u?int\d+|float\d+', name)]
     if odd:
         raise SceneError(f'{path}: holds {odd[0]} values; convert it to real numbers first')
+    place = dataset.transform[:6]
+    if not np.isfinite(place).all() or dataset.transform.is_degenerate:
+        raise SceneError(
+            f'{path}: places its pixels by {place}, which is no grid; correct it or its world file'
+        )
     if dataset.transform.is_identity and dataset.gcps[0]:
         raise SceneError(
             f'{path}: is placed by ground control points only; warp it to a grid first, '

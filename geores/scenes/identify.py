@@ -102,6 +102,8 @@ def _settle(signs: Sequence[Sign]) -> Sign | str | None:
 
 def _question(clues: Clues) -> str | None:
     """What to ask where nothing tells the sensor, and the bands' names mean nothing without it."""
+    if 'palette' in clues.colors:
+        return 'its colours come from a palette: expand it first with `gdal_translate -expand rgb`'
     said = clues.spellings
     numbers = [text for text, one in zip(clues.described, said, strict=True) if one.number and text]
     numbers = [
@@ -196,8 +198,6 @@ def name_bands(clues: Clues, indexes: Sequence[int], identity: Identity) -> Nami
         note = 'bands are taken to be red, green, blue: nothing says so; --bands (bands=) names them'
         return Naming(dict(zip(names, indexes, strict=True)), notes=(note,), sensor=sensor)
     note = f'bands have no names: called {", ".join(placeholders)}; --bands (bands=) names them'
-    if 'palette' in clues.colors:
-        note += '; colours come from a palette: expand it first with `gdal_translate -expand rgb`'
     return Naming(dict(zip(placeholders, indexes, strict=True)), notes=(note,), sensor=sensor)
 
 

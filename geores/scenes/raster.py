@@ -17,7 +17,7 @@ from rasterio.windows import Window
 
 from geores.errors import InputChangedError, ReadError, SceneError, UsageError, without_secrets
 from geores.scenes.blocks import BlockSums, held_pixels
-from geores.scenes.gdal import is_remote, open_dataset, reading_env
+from geores.scenes.gdal import is_remote, open_dataset, overview_of, reading_env
 from geores.scenes.header import Header, read_header
 
 __all__ = ['FileRaster', 'Raster', 'valid_values']
@@ -205,9 +205,12 @@ class FileRaster:
         try:
             with reading_env(remote=is_remote(self._address)):
                 handle = self._handle()
-                if self._sums is not None and not self.header.has_overviews:
-                    self._sums.check(handle, [index], Window(0, 0, cols, rows))
-                values = handle.read([index], out_shape=(1, *shape), out_dtype=self.dtype)
+                with overview_of(self._address, handle, shrink) as overview:
+                    source = overview or handle
+                    sums = None if self.header.has_overviews else self._sums
+                    if sums := BlockSums(self._address) if overview else sums:
+                        sums.check(source, [index], Window(0, 0, source.width, source.height))
+                    values = source.read([index], out_shape=(1, *shape), out_dtype=self.dtype)
                 marked = None
                 if self.header.has_mask or self.header.alpha is not None:
                     marked = handle.dataset_mask(out_shape=shape) > 0

@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pyogrio
 from pyproj import CRS
+from shapely import get_coordinates
 from shapely.geometry import shape
 
-from geores.errors import SceneError
+from geores.errors import DatasetError, SceneError
+from geores.io.tables import check_cells
 from geores.scenes.gdal import first_bytes
 
 __all__ = ['VectorLayer', 'find_format', 'list_layers', 'read_vector']
@@ -148,6 +151,11 @@ def read_vector(
         else:
             chosen = layer or next((one.name for one in list_layers(local)), None)
             frame = pyogrio.read_dataframe(local, layer=chosen, bbox=bounds)
+        if (
+            isinstance(frame, gpd.GeoDataFrame)
+            and not np.isfinite(get_coordinates(frame.geometry.to_numpy())).all()
+        ):
+            raise SceneError('has coordinates that are no finite numbers: repair or remove those features')
     return frame
 
 
@@ -161,7 +169,8 @@ def _opening(path: str | os.PathLike[str], kind: Format) -> Iterator[str]:
     try:
         if kind == 'GPKG':
             _check_geopackage(local)
-        yield local
+        with np.errstate(invalid='ignore'):  # coordinates that are no numbers, which are refused later
+            yield local
     except SceneError as error:
         raise SceneError(f'{path}: {error}') from error
     except Exception as error:  # whatever readers make of a damaged file
@@ -182,6 +191,10 @@ def _check_geopackage(path: str) -> None:
 
 
 def _read_parquet(path: str) -> pd.DataFrame:
+    try:
+        check_cells(Path(path))
+    except DatasetError as error:
+        raise SceneError(str(error).removeprefix(f'{path}: ')) from error
     if b'geo' in (pq.read_schema(path).metadata or {}):
         frame: pd.DataFrame = gpd.read_parquet(path)
         return frame

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
+from geores.card_values import SplitMethod
 from geores.errors import DatasetError
 from geores.splits.buffer import Lonlat, ecef, local_crs
 from geores.splits.stratified import Split, digest
@@ -215,7 +216,9 @@ def block_split(
             f'keep {share:g} for validation: choose a smaller block size or buffer'
         )
     kept = digest('\n'.join(sorted(ids[index] for index in val)))[:12]
-    return Split(train, val, f'blocks-{block_size:g}m-buffer{buffer:g}m-{share:g}-seed{seed}-{kept}')
+    method = SplitMethod(method='blocks', block_size=block_size, buffer=buffer, val_share=share, seed=seed)
+    title = f'blocks-{block_size:g}m-buffer{buffer:g}m-{share:g}-seed{seed}'
+    return Split(train, val, f'{title}-{kept}', method=method)
 
 
 def _check(ids: Sequence[str], share: float, block_size: float, buffer: float) -> None:

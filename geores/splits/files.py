@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geores.card_values import SplitMethod
 from geores.errors import DatasetError, OutputError
 from geores.io.tables import check_keys, csv_frame, read_text_table
 from geores.splits.assignment import DROPPED, PARTS, part_name, split_id
@@ -77,7 +78,8 @@ class SplitFile:
             rows[self.parts[name]].append(index)
         if not rows['train']:
             raise DatasetError(f'split {self.id}: none of {len(ids):,} samples is in train')
-        return Split(rows['train'], rows['val'], self.id, tuple(rows['test']))
+        method = SplitMethod(method='file')
+        return Split(rows['train'], rows['val'], self.id, tuple(rows['test']), method)
 
 
 def _shortened(ids: Sequence[str], known: dict[str, str]) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
+from geores.card_values import SplitMethod
 from geores.errors import DatasetError
 from geores.splits.assignment import assign_groups, assign_rows, hash_order
 from geores.splits.buffer import Lonlat, Positions, check_buffer, lonlat, near
@@ -68,7 +69,9 @@ def group_folds(
     for number, (train, val) in enumerate(splitter.split(order, kinds, members), 1):
         kept = sorted(order[val].tolist())
         title = f'fold{number}of{folds}-seed{seed}'
-        splits.append(Split(sorted(order[train].tolist()), kept, split_name(title, ids, kept)))
+        method = SplitMethod(method='folds', fold=number, folds=folds, seed=seed)
+        name = split_name(title, ids, kept)
+        splits.append(Split(sorted(order[train].tolist()), kept, name, method=method))
     return splits
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from geores.card_values import SplitMethod
 from geores.errors import DatasetError
 
 __all__ = [
@@ -103,12 +104,14 @@ class Split(NamedTuple):
         val: indices of the validation samples.
         id: id of the split: how it was made, and usually a hash of the samples kept for validation.
         test: indices of the test samples.
+        method: how it was made and by which parameters, for the card of a model; None where it is not known.
     """
 
     train: list[int]
     val: list[int]
     id: str
     test: tuple[int, ...] = ()
+    method: SplitMethod | None = None
 
 
 def stratified_split(
@@ -148,7 +151,8 @@ def stratified_split(
     train = sorted(set(range(len(ids))) - set(val))
     if not train or not val:
         raise DatasetError(f'{len(ids)} samples are too few to keep {share:g} for validation')
-    return Split(train, val, split_name(f'stratified-{share:g}-seed{seed}', ids, val))
+    name = split_name(f'stratified-{share:g}-seed{seed}', ids, val)
+    return Split(train, val, name, method=SplitMethod(method='stratified', val_share=share, seed=seed))
 
 
 def _kept(units: list[list[int]], share: float) -> list[list[int]]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from geores.bundle import load_model, save_bundle
 from geores.card import ModelCard
 from geores.card_fields import ACTIVATIONS
+from geores.card_values import DataSource, Units
 from geores.errors import GeoresError
 from geores.testing.checks import OneBatch, check_bundle, require
 
@@ -154,7 +155,7 @@ def _card(task: Any, size: int) -> ModelCard:  # noqa: ANN401 - whose attributes
         sensor='any',
         processing_level='any',
         bands=tuple(task.bands),
-        units='any',
+        units=Units.OTHER,
         gsd=(1.0, 1.0),
         input_size=size,
         resampling='bilinear',
@@ -163,7 +164,7 @@ def _card(task: Any, size: int) -> ModelCard:  # noqa: ANN401 - whose attributes
         labels=tuple(task.labels),
         thresholds=(0.5,) * len(task.labels) if task.task == 'multi-label' else None,
         split_id='none',
-        training_data='none',
+        training_data=(DataSource(name='none', licence='none'),),
         licence='none',
         metrics={},
     )

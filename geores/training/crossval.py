@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
+from geores.card_values import SplitMethod
 from geores.errors import OutputError, UsageError
 from geores.io.whole_files import write_whole
 from geores.metrics.crossval import Evidence, Figures, Scores, cross_validated, summarised
@@ -50,7 +51,7 @@ def cross_validate(args: Sequence[str], folds: int, out: Path) -> Evidence:
     for fold in range(1, folds + 1):
         own = [f'--data.folds={folds}', f'--data.fold={fold}']
         parts.append(_fold(args, own, out / f'fold{fold}'))
-    evidence = _together(parts, f'{folds}-fold')
+    evidence = _together(parts, f'{folds}-fold')._replace(split=SplitMethod(method='folds', folds=folds))
     _write(out / 'crossval.json', evidence)
     _fit(args, ['--data.val_share=0'], out / 'all', evidence)
     return evidence

@@ -15,18 +15,21 @@ import torch
 
 from geores.bundle import load_model, save_bundle
 from geores.card import ModelCard
+from geores.card_values import DataSource
 from geores.classification.scored import LABEL_TILES, check_bands, choose_model
 from geores.datasets import SceneTiles, split_tiles
 from geores.datasets.scene_tiles import Labels, Masks, Scenes, opened
 from geores.errors import DatasetError, UsageError, without_secrets
 from geores.inference.prepared import Progress
 from geores.metrics import confusion_matrix, single_label_report
+from geores.options import takes
 from geores.runtime.base import pick_device
 from geores.scenes import Scene
 from geores.splits import Split, stratified_split
-from geores.training.finetune_options import FinetuneOptions, StageWork
+from geores.training.finetune_options import FinetuneOptions
 from geores.training.finetune_recipe import GivenSplit, Recipe, choose, epochs_for, hold_in
 from geores.training.finetune_result import Choice, Finetuned, SplitScore, count_tiles
+from geores.training.finetune_work import StageWork
 from geores.training.linear_probe import are_few
 
 if TYPE_CHECKING:
@@ -128,7 +131,7 @@ class FinetunePlan:
         # Scored as it will be loaded: with weights as a bundle keeps them.
         with TemporaryDirectory() as folder:
             bundle = (stage.folder or Path(folder)) / self.card.name
-            card = replace(self.card, split_id=split.id, description=about)
+            card = replace(self.card, split_id=split.id, split=split.method, description=about)
             save_bundle(bundle, task.network, card, overwrite=True)
             stage.keep('choice', asdict(choice))
             return load_model(bundle, self.device), choice
@@ -314,6 +317,14 @@ def _draft(
     names = ', '.join(scene.name for scene in scenes)
     levels = {scene.processing_level or base.processing_level for scene in scenes}
     sizes = [float(f'{gsd:.4g}') for gsd in tiles.gsds]
+    own = (
+        DataSource(
+            name=scene.name,
+            licence="the user's to state, of scene and labels",
+            note=f'{tiles.sources.count(scene.name)} tiles, labelled by column {column} of {source}',
+        )
+        for scene in scenes
+    )
     licence = f'as its base {base.name} ({base.licence}) and as scenes and labels of the fine-tuning allow'
     return replace(
         base,
@@ -331,8 +342,8 @@ def _draft(
         calibration=None,
         tiles=_cutting(tiles.size, options) | _remembered(dropped, options),
         split_id=next(iter(options.kinds)),
-        training_data=f'{len(tiles)} tiles of {names}, labelled by column {column} of {source} (licences of '
-        f"scenes and labels are the user's to state); its base {base.name}: {base.training_data}",
+        split=None,
+        training_data=(*own, *base.training_data),
         licence=options.licence or licence,
         metrics={},
         sha256='',
@@ -340,6 +351,7 @@ def _draft(
     )
 
 
+@takes(FinetuneOptions)
 def finetune(
     scene: Scenes,
     labels: Labels,
@@ -372,16 +384,7 @@ def finetune(
         sensor: which sensor the scenes are of, where that is not to be decided from them: see `open_scene`.
         offset: what is to be added to Sentinel-2's digital numbers, 'none' or -1000; 'auto' decides it.
         progress: called with the number of tiles just trained on and of all tiles to train on.
-        **options: ``tile`` (pixels; the base's input size), ``resolution`` (metres a pixel), ``stride``
-            (pixels from tile to tile; half a tile), ``placement`` (``grid``, ``centred`` on each polygon or
-            point, or ``auto``), ``min_share`` (0.5), ``min_valid`` (share of valid pixels, 0.5),
-            ``min_tiles`` (a class with fewer is dropped, 10), ``layer`` (of the file), ``split``
-            (``blocks``, ``random`` or ``both``), ``block_size`` (metres; four tiles), ``buffer`` (metres
-            between the parts, 0), ``val_share`` (0.2), ``epochs`` (about 600 steps), ``learning_rate``
-            (5e-4; 2e-4 with fewer than 100 tiles a class), ``batch_size``
-            (32), ``seed``, ``device``, ``licence`` (of the weights), ``mask`` (raster whose cloud classes, or
-            non-zero pixels, are invalid: one, or one for each scene), ``mask_values``, ``linear_s1``
-            (Sentinel-1's backscatter is calibrated on a linear scale instead of in dB).
+        **options: options of `FinetuneOptions`.
 
     Returns:
         Model, scores and report; `Finetuned.save` writes them.

@@ -19,6 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 
 from geores.card import ModelCard
+from geores.card_values import Units
 from geores.datasets import SceneTiles
 from geores.datasets._module import ImageDataModule, LabelledImages
 from geores.datasets.scene_tiles import BLOCK_TILES
@@ -28,8 +29,8 @@ from geores.tasks import SceneClassification
 from geores.tasks.augment import Augmentation, Colour, Dihedral, RandomResizedCrop
 from geores.tasks.losses import balanced_weights
 from geores.training.batches import Order, serve_in_order
-from geores.training.finetune_options import StageWork
 from geores.training.finetune_result import Choice, KeptModel
+from geores.training.finetune_work import StageWork
 from geores.training.linear_probe import RATE, KeepStatistics, adapt_statistics, fit_head
 from geores.training.trainer import make_trainer, quiet_trainer
 
@@ -201,7 +202,7 @@ def _class_weights(data: GivenSplit, labels: int) -> list[float]:
 def _augmentations(card: ModelCard) -> list[Augmentation]:
     """Flips, turns and crops; colour jitter only for 8-bit RGB, whose radiometry is not calibrated."""
     shared: list[Augmentation] = [Dihedral(), RandomResizedCrop((0.75, 1.0))]
-    return [*shared, Colour()] if card.units == '8-bit' and len(card.bands) == 3 else shared
+    return [*shared, Colour()] if card.units == Units.EIGHT_BIT and len(card.bands) == 3 else shared
 
 
 def _try_size(task: SceneClassification, card: ModelCard) -> None:
@@ -258,7 +259,9 @@ def hold_in(
         return None
     train, val = ([places[one] for one in part] for part in (inner.train, inner.val))
     seen = {tiles.strata[place] for place in train}
-    return None if len(val) < LEAST or seen != set(strata) else Split(train, val, inner.id)
+    return (
+        None if len(val) < LEAST or seen != set(strata) else Split(train, val, inner.id, method=inner.method)
+    )
 
 
 def choose(

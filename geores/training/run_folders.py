@@ -220,7 +220,7 @@ def _continued(folder: Path, settings: Mapping[str, str], *, newest: bool) -> Tr
 def _record(folder: Path) -> dict[str, Any] | None:
     try:
         record = json.loads((folder / RECORD).read_text(encoding='utf-8'))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     known = isinstance(record, dict) and isinstance(record.get('settings'), dict)
     return record if known and isinstance(record.get('state'), str) else None

@@ -23,6 +23,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from geores.card_values import Units
 from geores.errors import UsageError
 from geores.io.whole_files import whole_files
 from geores.scenes.bands import SENTINEL1_BANDS, SENTINEL2_BANDS
@@ -336,9 +337,9 @@ def default_export(task: Any, data: Any, name: str) -> tuple[Callback, str] | No
         'description': f'{type(task).__name__} trained on {sources}.',
         'sensor': UNKNOWN,
         'processing_level': UNKNOWN,
-        'units': UNKNOWN,
+        'units': Units.OTHER.value,
         'gsd': ANY_SIZE,
-        'training_data': f'{sources} (licence {UNKNOWN})',
+        'training_data': [{'name': name, 'licence': UNKNOWN} for name in _sources(data)],
         'licence': UNKNOWN,
     }
     unknown = [key for key in text if key not in {**known, **guessed, 'description': ''}]

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from geores.card import ModelCard
+from geores.card_values import Units
 from geores.errors import UsageError
 from geores.model import Model
 from geores.vqa.answers import UNKNOWN, AnswerEncoding
@@ -99,7 +100,7 @@ class VQAModel(Model):
         if batch_size < 1:
             raise UsageError(f'batch_size has to be 1 or more, not {batch_size}')
         tensor = self._check(images)
-        if self.card.units == '8-bit' and tensor.numel() and (tensor.min() < 0 or tensor.max() > 255):
+        if self.card.units == Units.EIGHT_BIT and tensor.numel() and (tensor.min() < 0 or tensor.max() > 255):
             raise UsageError(
                 f'images hold values of {tensor.min():g} to {tensor.max():g}, and model {self.name!r} takes '
                 '8-bit ones, 0 to 255: stretch them'
