@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 import geores
 from geores import models
 from geores.card import ModelCard
+from geores.card_values import DataSource
 from geores.datasets import RESISC45, SceneFolder
 from geores.metrics.crossval import Scores, calibration_errors, calibration_of, temperature_of
 from geores.model import Model
@@ -195,9 +196,20 @@ def main() -> None:
         labels=tuple(data.labels),
         thresholds=None,
         split_id=outer.id,
-        training_data=f'{len(train):,} images of NWPU-RESISC45 (Cheng, Han and Lu 2017; Google Earth '
-        'imagery, academic use; about 0.2 to 30 m as published). Started from EfficientNet-Lite0 trained '
-        f'on ImageNet (Apache-2.0), of which {part} trained.',
+        training_data=(
+            DataSource(
+                name='NWPU-RESISC45',
+                licence='Google Earth imagery, academic use',
+                also=('resisc45', 'RESISC45'),
+                note=f'{len(train):,} images; about 0.2 to 30 m as published',
+            ),
+            DataSource(
+                name='ImageNet',
+                licence='research use of the images; the weights Apache-2.0',
+                note=f'through EfficientNet-Lite0, of which {part} trained',
+            ),
+        ),
+        split=outer.method,
         licence='Academic use: trained on NWPU-RESISC45, whose images are from Google Earth.',
         metrics={'resisc45': held},
         calibration=calibration_of(
