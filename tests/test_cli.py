@@ -156,7 +156,9 @@ def test_models(geores):
     assert 'sentinel2' in refused.err
 
 
-@pytest.mark.parametrize('name', ['aerial-rgb', 'landcover', 'sentinel2', 'vqa-aerial', 'vqa-sentinel2'])
+@pytest.mark.parametrize(
+    'name', ['aerial-rgb', 'aerial-scenes', 'landcover', 'sentinel2', 'vqa-aerial', 'vqa-sentinel2']
+)
 def test_shipped_bundles_say_where_they_fail(geores, name):
     answer = geores('models', name)
     for word in ('weakest', 'never seen', 'calibration error'):

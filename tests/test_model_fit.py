@@ -152,4 +152,6 @@ def test_what_fits_is_taken(tmp_path):
     full = write_tiff(tmp_path / 'full.tif', constants(10, 300, 'uint16'), descriptions=TEN)
     assert choose_model(open_scene(full))[0].name == 'landcover'
     fine = write_tiff(tmp_path / 'fine.tif', constants(3), resolution=0.3, photometric='RGB')
-    assert choose_model(open_scene(fine))[0].name == 'aerial-rgb'
+    card, why = choose_model(open_scene(fine))
+    assert card.name == 'aerial-rgb'  # a tile of a mosaic need not show one scene
+    assert 'aerial-scenes would give a tile one class: --model aerial-scenes' in why

@@ -57,8 +57,9 @@ def choose_model(
     """Choose the model for a scene.
 
     Among the models that fit the scene (`unfit`), the one wins whose range of pixel sizes is nearest to the
-    scene's; among equals a model that labels pixels before one that labels tiles, then the one that uses
-    most bands.
+    scene's; among equals a model that labels pixels before one that gives tiles any number of labels, and
+    that before one that gives a tile one class (a tile of a scene need not show one thing), then the one that
+    uses most bands.
 
     Args:
         scene: the scene.
@@ -79,9 +80,18 @@ def choose_model(
     fitting = fitting_cards(scene, cards, 'model')
     best = min(
         fitting,
-        key=lambda card: (off_range(_pixel(scene), card.gsd), card.task != 'segmentation', -len(card.bands)),
+        key=lambda card: (off_range(_pixel(scene), card.gsd), _rank(card.task), -len(card.bands)),
     )
-    return best, f'{best.name} chosen: {_why(scene, best)}'
+    others = [
+        card.name for card in fitting if card.bands == best.bands and _rank(card.task) > _rank(best.task)
+    ]
+    instead = f'; {" or ".join(others)} would give a tile one class: --model {others[0]}' if others else ''
+    return best, f'{best.name} chosen: {_why(scene, best)}{instead}'
+
+
+def _rank(task: str) -> int:
+    """Place of a task in the order in which models are taken unasked."""
+    return {'segmentation': 0, 'multi-label': 1}.get(task, 2)
 
 
 def fitting_cards(scene: Scene, cards: Sequence[ModelCard], what: str) -> list[ModelCard]:

@@ -30,13 +30,17 @@ def baselines(
         int | None, Option(help='Of fine-tuning, which takes longest [--repeats].')
     ] = None,
     methods: Annotated[
-        str, Option(help='Out of colour, deep and finetune, by commas.')
+        str, Option(help='Out of colour, deep, finetune, kernel and last, by commas.')
     ] = 'colour,deep,finetune',
     encoder: Annotated[
         str, Option(help='Architecture, or name or path of a bundle, for deep and finetune.')
     ] = 'tf_efficientnet_lite0',
     weights: Annotated[
         Path | None, Option(help="File of the architecture's weights, such as ImageNet's.")
+    ] = None,
+    more: Annotated[
+        list[str] | None,
+        Option(metavar='NAME[=FILE]', help='Further encoder for kernel: a bundle, or ARCHITECTURE=FILE.'),
     ] = None,
     mean: Annotated[
         str | None, Option(metavar='R,G,B', help="Mean that the weights want, 0 to 1 [ImageNet's].")
@@ -56,6 +60,7 @@ def baselines(
     ] = None,
     seed: Annotated[int, Option(help='Of the draws and of training.')] = 0,
     device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
+    precision: Annotated[str, Option(help='Of features and maps: fp32, or bf16 for speed.')] = 'fp32',
     out: Annotated[
         Path | None, Option('--out', '-o', help='Folder for table and plots; finished runs are kept in it.')
     ] = None,
@@ -67,6 +72,8 @@ def baselines(
     ] = False,
 ) -> None:
     """Measure baselines on a labelled set: colour histogram and deep features with a linear SVM, fine-tuning.
+
+    On request a Gaussian kernel on features of several encoders, and the last stages alone fine-tuned.
 
     By the protocol of NWPU-RESISC45: at each training ratio several random draws, overall accuracy as
     mean and standard deviation.
@@ -80,12 +87,14 @@ def baselines(
         repeats=repeats_for(dataset) if repeats is None else repeats,
         finetune_repeats=finetune_repeats,
         methods=listed(methods) or (),
+        more=more or (),
         size=size,
         epochs=epochs,
         batch_size=batch_size,
         svm_c=svm_c,
         seed=seed,
         device=device,
+        precision=precision,  # type: ignore[arg-type] # checked there
     )
     plan = plan_baselines(
         folder,

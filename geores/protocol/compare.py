@@ -5,8 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from geores.errors import DatasetError, UsageError
-from geores.protocol.encoder import choose_encoder, known_dataset, repeats_for, seen_in_training
-from geores.protocol.experiment import Experiment, Progress
+from geores.protocol.encoder import (
+    choose_encoder,
+    choose_further,
+    known_dataset,
+    repeats_for,
+    seen_in_training,
+)
+from geores.protocol.experiment import FROZEN, Experiment, Progress
+from geores.protocol.last_stages import split_network
 from geores.protocol.options import BaselineOptions, draw_splits
 from geores.protocol.table import BaselineTable
 from geores.runtime.base import pick_device
@@ -47,10 +54,13 @@ def baselines(
         **options: `ratios` (training ratios, (0.1, 0.2)), `repeats` (5, or the data
             set's), `finetune_repeats` (as
             `repeats`), `methods` ('colour': colour histogram and linear SVM; 'deep': features of the
-            encoder and linear SVM; 'finetune'), `size` (of images for the encoder; 128, or the
-            bundle's), `epochs` (of fine-tuning; about 600 steps, from 10 to 40 epochs), `batch_size`
+            encoder and linear SVM; 'finetune'; and, where named, 'kernel': features of the encoder and of
+            those of `more` side by side, and a Gaussian kernel; 'last': the encoder's last stages trained
+            on maps of the stages before them), `more` (further encoders: bundles, or
+            ARCHITECTURE=FILE of weights that want `mean` and `std`), `size` (of images for the encoder; 128,
+            or the bundle's), `epochs` (of fine-tuning; about 600 steps, from 10 to 40 epochs), `batch_size`
             (16), `svm_c` (None: chosen by cross-validation inside the training part), `seed` (0),
-            `device` ('auto').
+            `device` ('auto'), `precision` (of features: 'fp32', or 'bf16' where speed counts more).
 
     Returns:
         The table; with `out`, its files are written too.
@@ -93,19 +103,25 @@ def plan_baselines(
     known = known_dataset(dataset)
     device = pick_device(options.device)
     chosen = choose_encoder(encoder, weights, options.size, mean, std)
+    further = [choose_further(one, chosen.size, mean, std) for one in options.more]
     images = known.open(folder, size=chosen.size)
     if len(images.labels) < 2:
         raise DatasetError(f'{folder}: has one class only, {images.labels[0]!r}, and two are needed')
     ids = [f'{item.scene}/{item.path.name}' for item in images.items]
     scenes = [item.scene for item in images.items]
     splits = draw_splits(ids, scenes, options.ratios, options.repeats, options.seed)
-    methods = tuple(one for one in options.methods if one != 'deep' or chosen.source is not None)
+    known_weights = chosen.source is not None
+    methods = tuple(one for one in options.methods if known_weights or one not in FROZEN)
     if not methods:
         raise UsageError(
-            f"'deep' needs weights of {chosen.name}: give --weights FILE, or a bundle as --encoder"
+            f'{options.methods[0]!r} needs weights of {chosen.name}: give --weights FILE, or a bundle as '
+            '--encoder'
         )
     if set(methods) != {'colour'}:
-        chosen.network()
+        for one in (chosen, *further):
+            one.network()
+    if 'last' in methods:
+        split_network(chosen.network())
     return Experiment(
         images,
         splits,
@@ -115,4 +131,5 @@ def plan_baselines(
         device,
         seen=seen_in_training(chosen.trained_on, Path(known.title or folder)),
         reported=known.reported(options.ratios),
+        further=tuple(further),
     )

@@ -27,6 +27,7 @@ __all__ = [
     'BaselineEncoder',
     'KnownDataset',
     'choose_encoder',
+    'choose_further',
     'known_dataset',
     'repeats_for',
     'seen_in_training',
@@ -202,6 +203,31 @@ def choose_encoder(
         mean=_statistics('mean', mean or (IMAGENET_MEAN if known else None)),
         std=_statistics('std', std or (IMAGENET_STD if known else None)),
     )
+
+
+def choose_further(
+    text: str,
+    size: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> BaselineEncoder:
+    """Find an encoder whose features stand beside those of another one.
+
+    Args:
+        text: name or folder of a bundle, or ARCHITECTURE=FILE with the file of its weights.
+        size: as in `choose_encoder`.
+        mean: of an architecture's weights, as in `choose_encoder`; a bundle has its own.
+        std: as `mean`.
+
+    Raises:
+        UsageError: as `choose_encoder`, or if an architecture comes without weights.
+    """
+    name, _, weights = text.partition('=')
+    if name not in models.architectures():
+        return choose_encoder(text, size=size)
+    if not weights:
+        raise UsageError(f'{name} is an architecture, and its features need weights: give {name}=FILE')
+    return choose_encoder(name, weights, size, mean, std)
 
 
 def _of_bundle(name: str, size: int | None) -> BaselineEncoder:

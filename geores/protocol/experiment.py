@@ -2,24 +2,41 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from geores.datasets.folder import SceneFolder
 from geores.errors import OutputError
+from geores.io.whole_files import whole_files
 from geores.protocol.encoder import BaselineEncoder
-from geores.protocol.features import SVM_GRID, Answers, Floats, colour_features, deep_features, linear_svm
-from geores.protocol.options import BaselineOptions, split_seed
-from geores.protocol.table import BaselineRun, BaselineTable, RunJournal, check_baselines
+from geores.protocol.features import (
+    SVM_GRID,
+    Answers,
+    Floats,
+    colour_features,
+    deep_features,
+    kernel_machine,
+    linear_svm,
+)
+from geores.protocol.last_stages import Maps, split_network, stage_maps, tune_last
+from geores.protocol.options import METHODS, BaselineOptions, split_seed
+from geores.protocol.table import BaselineRun, BaselineTable, RunJournal, check_baselines, work_folder
 from geores.splits import Split
 
-__all__ = ['Experiment', 'Progress']
+__all__ = ['FROZEN', 'Experiment', 'Progress']
 
 Progress = Callable[[BaselineRun, int, int], None]
+
+FROZEN = frozenset({'deep', 'kernel', 'last'})
+"""Methods that leave all or most of an encoder as it is, and so need its weights."""
+
+_ENCODED = FROZEN | {'finetune'}
 
 _PROTOCOL = (
     'For each repeat the training ratio is drawn at random from each class and the rest is the test part, '
@@ -41,6 +58,7 @@ class Experiment:
         device: device, as torch names it.
         seen: whether the encoder seems to have been trained on these images.
         reported: results of others on the data by this protocol, one sentence each.
+        further: encoders whose features stand beside those of `encoder`, for 'kernel'.
     """
 
     dataset: SceneFolder
@@ -51,6 +69,7 @@ class Experiment:
     device: str
     seen: bool
     reported: tuple[str, ...] = ()
+    further: tuple[BaselineEncoder, ...] = ()
 
     @property
     def name(self) -> str:
@@ -62,27 +81,30 @@ class Experiment:
         """Method -> its name in the table."""
         name, mark = self.encoder.name, ' (trained on these images)' if self.seen else ''
         tuned = f'{name} from scratch' if self.encoder.source is None else f'fine-tuned {name}{mark}'
+        every = [name, *(one.name for one in self.further)]
         names = {
             'colour': 'colour histogram + linear SVM',
             'deep': f'{name} features + linear SVM{mark}',
             'finetune': tuned,
+            'kernel': f'{" + ".join(every)} features + Gaussian kernel{mark}',
+            'last': f'last stages of {name} fine-tuned{mark}',
         }
         return {method: names[method] for method in self.methods}
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes for readers of the table."""
-        notes = []
-        if 'deep' in self.options.methods and 'deep' not in self.methods:
-            notes.append(
-                f"'deep' is left out: {self.encoder.name} has no weights; give --weights FILE, or a bundle "
-                'as --encoder'
-            )
+        notes = [
+            f'{one!r} is left out: {self.encoder.name} has no weights; give --weights FILE, or a bundle as '
+            '--encoder'
+            for one in self.options.methods
+            if one not in self.methods
+        ]
         if 'finetune' in self.methods and self.encoder.source is None:
             notes.append(
                 f"'finetune' trains {self.encoder.name} from scratch: there are no weights to start from"
             )
-        if self.seen and set(self.methods) & {'deep', 'finetune'}:
+        if self.seen and set(self.methods) & _ENCODED:
             notes.append(
                 f"rows of {self.encoder.name} are not honest: its card's training data includes "
                 f'{self.name}, so that it has seen test images ({self.encoder.training_data})'
@@ -94,12 +116,41 @@ class Experiment:
         """Colour histograms of all images."""
         return colour_features(self.dataset.images.paths)
 
+    def deep(self, encoder: BaselineEncoder, kept: Path | None) -> Floats:
+        """Features of all images by an encoder, computed once.
+
+        Args:
+            encoder: the encoder.
+            kept: folder in which they are kept, so that a killed command does not compute them again.
+        """
+        if encoder.sha256 in self._features:
+            return self._features[encoder.sha256]
+        path = None if kept is None else kept / f'features-{encoder.sha256[:16]}.npy'
+        if path is not None and path.exists():
+            found: Floats = np.load(path, allow_pickle=False)
+        else:
+            self.dataset.images.load()
+            mean, std = encoder.mean or (), encoder.std or ()  # known where there are weights
+            precision = self.options.precision
+            images = self.dataset.images
+            found = deep_features(encoder.network(), images, mean, std, self.device, precision=precision)
+            if path is not None:
+                with whole_files([path]) as (partial,):
+                    np.save(partial, found)
+        self._features[encoder.sha256] = found
+        return found
+
     @cached_property
-    def deep(self) -> Floats:
-        """Features of all images by the encoder."""
+    def _features(self) -> dict[str, Floats]:
+        return {}
+
+    @cached_property
+    def maps(self) -> Maps:
+        """Maps of all images by the stages of the encoder that stay as they are."""
         self.dataset.images.load()
-        mean, std = self.encoder.mean or (), self.encoder.std or ()  # known where there are weights
-        return deep_features(self.encoder.network(), self.dataset.images, mean, std, self.device)
+        mean, std = self.encoder.mean or (), self.encoder.std or ()
+        trunk, _ = split_network(self.encoder.network())
+        return stage_maps(trunk, self.dataset.images, mean, std, self.device, self.options.precision)
 
     def run(
         self,
@@ -137,7 +188,9 @@ class Experiment:
             wanted = self._wanted()
             for count, (method, ratio, repeat) in enumerate(wanted, start=1):
                 if (method, ratio, repeat) not in journal.runs:
-                    journal.add(self._one(method, ratio, repeat))
+                    journal.add(
+                        self._one(method, ratio, repeat, None if folder is None else work_folder(folder))
+                    )
                     if progress is not None:
                         progress(journal.runs[method, ratio, repeat], count, len(wanted))
             runs = sorted((journal.runs[key] for key in wanted), key=self._order)
@@ -163,12 +216,15 @@ class Experiment:
     def _order(self, run: BaselineRun) -> tuple[int, float, int]:
         return self.methods.index(run.method), run.ratio, run.repeat
 
-    def _one(self, method: str, ratio: float, repeat: int) -> BaselineRun:
+    def _one(self, method: str, ratio: float, repeat: int, kept: Path | None) -> BaselineRun:
         split = self.splits[ratio, repeat]
         seed = split_seed(self.options.seed, repeat)
-        features = None if method == 'finetune' else getattr(self, method)  # once for all runs
+        encoders = {'deep': [self.encoder], 'kernel': [self.encoder, *self.further]}.get(method, [])
+        features = [self.colour] if method == 'colour' else [self.deep(one, kept) for one in encoders]
+        if method == 'last':
+            _ = self.maps  # once for all runs, as features are
         start = time.perf_counter()
-        answers = self._tune(split, seed) if features is None else self._svm(features, split)
+        answers = self._answers(method, features, split, seed)
         return BaselineRun.score(
             self.dataset.targets[split.val],
             answers.classes,
@@ -181,10 +237,19 @@ class Experiment:
             seconds=round(time.perf_counter() - start, 2),
         )
 
-    def _svm(self, features: Floats, split: Split) -> Answers:
-        classes = self.dataset.targets[split.train]
-        c = self.options.svm_c
-        return linear_svm(features[split.train], classes, features[split.val], c, self.options.seed)
+    def _answers(self, method: str, features: Sequence[Floats], split: Split, seed: int) -> Answers:
+        classes, options = self.dataset.targets[split.train], self.options
+        if method == 'finetune':
+            return self._tune(split, seed)
+        if method == 'last':
+            _, tail = split_network(self.encoder.network())
+            return tune_last(
+                tail, self.maps, split, classes, epochs=options.epochs, seed=seed, device=self.device
+            )
+        train, test = ([one[rows] for one in features] for rows in (split.train, split.val))
+        if method == 'kernel':
+            return kernel_machine(train, classes, test, options.seed)
+        return linear_svm(train[0], classes, test[0], options.svm_c, options.seed)
 
     def _tune(self, split: Split, seed: int) -> Answers:
         from geores.protocol.features import fine_tune
@@ -207,8 +272,10 @@ class Experiment:
         encoder = {
             name: asdict(self.encoder)[name] for name in ('architecture', 'sha256', 'size', 'mean', 'std')
         }
-        options = {name: getattr(self.options, name) for name in ('epochs', 'batch_size', 'svm_c', 'seed')}
+        shared = ('epochs', 'batch_size', 'svm_c', 'seed', 'precision')
+        options = {name: getattr(self.options, name) for name in shared}
         return {
+            'further': [[one.name, one.sha256] for one in self.further],
             'images': _fingerprint(self.dataset),
             **encoder,
             **options,
@@ -231,7 +298,8 @@ class Experiment:
             },
             'protocol': _PROTOCOL,
             'encoder': asdict(self.encoder),
-            'seen_in_training': [name for name in ('deep', 'finetune') if self.seen],
+            'further': [asdict(one) for one in self.further],
+            'seen_in_training': [name for name in METHODS if name in _ENCODED and self.seen],
             'svm': f'C out of {", ".join(map(str, SVM_GRID))} by cross-validation inside the training part'
             if self.options.svm_c is None
             else f'C = {self.options.svm_c:g}',

@@ -11,10 +11,12 @@ from geores.options import NamedOptions
 from geores.splits import Split
 from geores.splits.stratified import MOST_REPEATS, check_ratio, ratio_split, split_seed
 
-__all__ = ['METHODS', 'BaselineOptions', 'Method', 'draw_splits', 'split_seed']
+__all__ = ['METHODS', 'USUAL', 'BaselineOptions', 'Method', 'draw_splits', 'split_seed']
 
-Method = Literal['colour', 'deep', 'finetune']
+Method = Literal['colour', 'deep', 'finetune', 'kernel', 'last']
 METHODS: tuple[Method, ...] = get_args(Method)
+USUAL: tuple[Method, ...] = ('colour', 'deep', 'finetune')
+"""Methods that run where none are named."""
 
 _SIZES = (16, 1024)
 
@@ -26,18 +28,21 @@ class BaselineOptions(NamedOptions):
     ratios: Sequence[float] = (0.1, 0.2)
     repeats: int = 5
     finetune_repeats: int | None = None
-    methods: Sequence[str] = METHODS
+    methods: Sequence[str] = USUAL
+    more: Sequence[str] = ()
     size: int | None = None
     epochs: int | None = None
     batch_size: int = 16
     svm_c: float | None = None
     seed: int = 0
     device: str = 'auto'
+    precision: Literal['fp32', 'bf16'] = 'fp32'
 
     def __post_init__(self) -> None:
         """Refuse what is out of range before anything is opened."""
         object.__setattr__(self, 'ratios', tuple(sorted({float(ratio) for ratio in self.ratios})))
         object.__setattr__(self, 'methods', tuple(dict.fromkeys(self.methods)))
+        object.__setattr__(self, 'more', tuple(self.more))
         for ratio in self.ratios:
             if not 0 < ratio < 1:
                 raise UsageError(f'a training ratio has to be above 0 and below 1, not {ratio:g}')
@@ -45,6 +50,10 @@ class BaselineOptions(NamedOptions):
             raise UsageError('at least one training ratio and one method are needed')
         for method in self.methods:
             _check_method(method)
+        if self.more and 'kernel' not in self.methods:
+            raise UsageError("further encoders are for the method 'kernel': add it to the methods")
+        if self.precision not in ('fp32', 'bf16'):
+            raise UsageError(f'precision has to be fp32 or bf16, not {self.precision!r}')
         for name, low, high in (
             ('repeats', 1, MOST_REPEATS),
             ('finetune_repeats', 1, MOST_REPEATS),
