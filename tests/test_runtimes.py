@@ -162,6 +162,9 @@ def test_the_fastest_is_taken_and_remembered(model, rates, cache):
 def test_little_work_is_left_to_torch(model, rates):
     assert chosen(model, tiles=100) == 'torch'
     assert not rates[1][1:]
+    rates[0]['torch'] = 1e-3  # a busy machine: a run that is resumed keeps its runtime
+    assert chosen(model, tiles=100) == 'torch'
+    rates[0]['torch'] = 100.0
     assert chosen(model) == 'openvino'
     assert chosen(model, tiles=100) == 'torch'
     assert chosen(model, tiles=10**6, workers=10**6) == 'torch'

@@ -92,9 +92,15 @@ def fastest_runtime(
     memory = _Memory(cache_folder() / 'runtimes.json')
     key = _key(digest, precision, work.shape, names)
     rates = memory.get(key)
+    # Little work is remembered by its size: a machine that is busier at the next try must not choose otherwise,
+    # for the journal of a run that was stopped is of the runtime that it began with.
+    little = f'{key}-{work.tiles}-{work.workers}'
+    if memory.get(little) is not None:
+        return 'torch', {}
     if rates is None:
         slow = measure_rate(plain or EagerRuntime(network, precision, torch.device('cpu')), work)
         if work.tiles / (slow * work.workers) < WORTH_SECONDS:
+            memory.put(little, {'torch': slow})
             return 'torch', {}
         rates = {'torch': slow}
         for name in names:
