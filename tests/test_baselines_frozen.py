@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 import geores
 from geores.errors import UsageError
 from geores.models import create
-from geores.protocol.features import kernel_machine
+from geores.protocol.features import deep_features, kernel_machine
 from geores.protocol.last_stages import score_last, split_network, stage_maps, train_last
 from geores.protocol.table import work_folder
 
@@ -109,7 +109,17 @@ def test_last_stages_learn_and_leave_the_network_alone():
 def test_command(geores, images, encoder, weights, tmp_path):
     out = tmp_path / 'out'
     args = ('--ratios', 0.5, '--repeats', 1, '--epochs', 1, '--out', out, '--methods', 'kernel,last,deep')
-    known = ('--encoder', 'tf_efficientnet_lite0', '--weights', weights, '--size', 32, '--more', encoder)
+    known = (
+        '--encoder',
+        'tf_efficientnet_lite0',
+        '--weights',
+        weights,
+        '--size',
+        32,
+        '--more',
+        encoder,
+        '--mirrored',
+    )
     answer = geores('baselines', images, *args, *known)
     assert answer.code == 0, answer
     held = json.loads((out / 'baselines.json').read_text())
@@ -121,6 +131,18 @@ def test_command(geores, images, encoder, weights, tmp_path):
         'deep': 'tf_efficientnet_lite0 features + linear SVM',
     }
     assert len(held['labels']) == len(CLASSES)
+
+
+def test_features_of_both_sides():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten())
+    images = [np.random.default_rng(k).integers(0, 255, (3, 8, 8)).astype('uint8') for k in range(5)]
+    turned = [np.ascontiguousarray(image[..., ::-1]) for image in images]
+    scale = ([0.0] * 3, [255.0] * 3)
+    one, other = (deep_features(network, each, *scale) for each in (images, turned))
+    both = deep_features(network, images, *scale, mirrored=True)
+    assert np.allclose(both, (one + other) / 2, atol=1e-6)
+    assert np.allclose(both, deep_features(network, turned, *scale, mirrored=True), atol=1e-6)
 
 
 def test_features_are_computed_once(images, encoder, tmp_path, monkeypatch):

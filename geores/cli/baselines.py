@@ -61,6 +61,9 @@ def baselines(
     seed: Annotated[int, Option(help='Of the draws and of training.')] = 0,
     device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
     precision: Annotated[str, Option(help='Of features and maps: fp32, or bf16 for speed.')] = 'fp32',
+    mirrored: Annotated[
+        bool, Option('--mirrored', help='Features: mean over an image and its mirror image.')
+    ] = False,
     out: Annotated[
         Path | None, Option('--out', '-o', help='Folder for table and plots; finished runs are kept in it.')
     ] = None,
@@ -95,6 +98,7 @@ def baselines(
         seed=seed,
         device=device,
         precision=precision,  # type: ignore[arg-type] # checked there
+        mirrored=mirrored,
     )
     plan = plan_baselines(
         folder,

@@ -60,7 +60,8 @@ def baselines(
             ARCHITECTURE=FILE of weights that want `mean` and `std`), `size` (of images for the encoder; 128,
             or the bundle's), `epochs` (of fine-tuning; about 600 steps, from 10 to 40 epochs), `batch_size`
             (16), `svm_c` (None: chosen by cross-validation inside the training part), `seed` (0),
-            `device` ('auto'), `precision` (of features: 'fp32', or 'bf16' where speed counts more).
+            `device` ('auto'), `precision` (of features: 'fp32', or 'bf16' where speed counts more),
+            `mirrored` (whether features are the mean over an image and its mirror image).
 
     Returns:
         The table; with `out`, its files are written too.

@@ -125,15 +125,22 @@ class Experiment:
         """
         if encoder.sha256 in self._features:
             return self._features[encoder.sha256]
-        path = None if kept is None else kept / f'features-{encoder.sha256[:16]}.npy'
+        sides = '-mirrored' if self.options.mirrored else ''
+        path = None if kept is None else kept / f'features-{encoder.sha256[:16]}{sides}.npy'
         if path is not None and path.exists():
             found: Floats = np.load(path, allow_pickle=False)
         else:
             self.dataset.images.load()
             mean, std = encoder.mean or (), encoder.std or ()  # known where there are weights
-            precision = self.options.precision
-            images = self.dataset.images
-            found = deep_features(encoder.network(), images, mean, std, self.device, precision=precision)
+            found = deep_features(
+                encoder.network(),
+                self.dataset.images,
+                mean,
+                std,
+                self.device,
+                precision=self.options.precision,
+                mirrored=self.options.mirrored,
+            )
             if path is not None:
                 with whole_files([path]) as (partial,):
                     np.save(partial, found)
@@ -272,7 +279,7 @@ class Experiment:
         encoder = {
             name: asdict(self.encoder)[name] for name in ('architecture', 'sha256', 'size', 'mean', 'std')
         }
-        shared = ('epochs', 'batch_size', 'svm_c', 'seed', 'precision')
+        shared = ('epochs', 'batch_size', 'svm_c', 'seed', 'precision', 'mirrored')
         options = {name: getattr(self.options, name) for name in shared}
         return {
             'further': [[one.name, one.sha256] for one in self.further],

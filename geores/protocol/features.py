@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
-from torch import nn
+from torch import Tensor, nn
 
 from geores.datasets._module import LabelledImages, read_rgb
 from geores.protocol.encoder import RGB, BaselineEncoder
@@ -112,6 +112,8 @@ def deep_features(
     device: str = 'cpu',
     batch_size: int = 64,
     precision: Precision = 'fp32',
+    *,
+    mirrored: bool = False,
 ) -> Floats:
     """Compute pooled features of images by a network without its head.
 
@@ -123,11 +125,25 @@ def deep_features(
         device: device, as torch names it.
         batch_size: images in one forward pass.
         precision: 'fp32', or 'bf16', which is about twice as fast where the processor knows it.
+        mirrored: whether to take the mean over each image and its mirror image, left to right.
 
     Returns:
         (N, F).
     """
+    network = _BothSides(network) if mirrored else network
     return np.concatenate(list(look(network, images, mean, std, device, batch_size, precision)))
+
+
+class _BothSides(nn.Module):
+    """The mean of what a network gives for images and for their mirror images."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = (self.network(images) + self.network(images.flip(-1))) / 2
+        return features
 
 
 @torch.inference_mode()

@@ -37,6 +37,7 @@ class BaselineOptions(NamedOptions):
     seed: int = 0
     device: str = 'auto'
     precision: Literal['fp32', 'bf16'] = 'fp32'
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is out of range before anything is opened."""

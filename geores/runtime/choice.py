@@ -92,8 +92,8 @@ def fastest_runtime(
     memory = _Memory(cache_folder() / 'runtimes.json')
     key = _key(digest, precision, work.shape, names)
     rates = memory.get(key)
-    # Little work is remembered by its size: a machine that is busier at the next try must not choose otherwise,
-    # for the journal of a run that was stopped is of the runtime that it began with.
+    # Little work is remembered by its size: a machine that is busier at the next try must not choose
+    # otherwise, for the journal of a run that was stopped is of the runtime that it began with.
     little = f'{key}-{work.tiles}-{work.workers}'
     if memory.get(little) is not None:
         return 'torch', {}
