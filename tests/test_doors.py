@@ -372,5 +372,5 @@ def test_areas_whose_coordinates_are_no_numbers(tmp_path, number):
     path = tmp_path / 'a.geojson'
     ring = f'[[13, 52], [14, 52], [14, {number}], [13, 53], [13, 52]]'
     path.write_text(f'{{"type": "Polygon", "coordinates": [{ring}]}}')
-    with pytest.raises(SceneError, match='coordinates that are no finite numbers'):
+    with pytest.raises(SceneError, match='row 0 has no finite coordinates'):
         read_vector(path)

@@ -27,6 +27,7 @@ def python(code: str, absent=OPTIONAL) -> subprocess.CompletedProcess:
 def test_each_package_of_the_table_is_in_its_extra_and_not_in_the_core():
     project = tomllib.loads((Path(__file__).parents[1] / 'pyproject.toml').read_text())['project']
     names = {'sklearn': 'scikit-learn', 'segmentation_models_pytorch': 'segmentation-models-pytorch'}
+    names['distributed'] = 'dask[array,distributed]'
     core = {re.split(r'[\[>=]', wanted)[0] for wanted in project['dependencies']}
     for module, extra in EXTRAS.items():
         if module == 'tokenizers':  # transformers brings it

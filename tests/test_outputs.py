@@ -23,6 +23,7 @@ from geores import classify, open_scene
 from geores.classification import outputs
 from geores.errors import OutputError
 from geores.io import journal as records
+from geores.scenes.filling import mirror_invalid
 
 from .fixtures import LABELS, hold_files, write_scene
 from .outputs_fixtures import multi, path, saved, shares_of  # noqa: F401 - fixtures
@@ -135,8 +136,7 @@ def test_tiles_are_what_the_model_predicts(saved, path, multi):
         ]
         assert row.valid_share == pytest.approx(valid[place].mean())
         tile = values[:, *place].copy()
-        tile[:, ~valid[place]] = 120  # the card's mean
-        tiles.append(tile)
+        tiles.append(mirror_invalid(tile, valid[place]) if valid[place].any() else tile)
         assert np.isnan(table.loc[at, list(LABELS)].astype(float)).all() == (row.valid_share < 0.5)
     expected = multi.predict(np.stack(tiles))
     known = table.valid_share >= 0.5

@@ -151,11 +151,11 @@ def read_vector(
         else:
             chosen = layer or next((one.name for one in list_layers(local)), None)
             frame = pyogrio.read_dataframe(local, layer=chosen, bbox=bounds)
-        if (
-            isinstance(frame, gpd.GeoDataFrame)
-            and not np.isfinite(get_coordinates(frame.geometry.to_numpy())).all()
-        ):
-            raise SceneError('has coordinates that are no finite numbers: repair or remove those features')
+        if isinstance(frame, gpd.GeoDataFrame):
+            places, rows = get_coordinates(frame.geometry.to_numpy(), return_index=True)
+            strange = rows[~np.isfinite(places).all(1)]
+            if len(strange):
+                raise SceneError(f'row {strange[0]} has no finite coordinates: repair or remove it')
     return frame
 
 
