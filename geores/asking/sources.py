@@ -1,7 +1,6 @@
 """Who answers questions about a scene: its class map, labels of its tiles, or a VQA network.
 
-`Sources` is decided from headers and cards alone. `QASession` opens each source when the first question for
-it is asked, so that no network is loaded for what a finished map knows.
+`Sources` is decided from headers and cards alone; `QASession` opens each source at the first question for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
