@@ -36,6 +36,14 @@ MODULES = 'modules.txt'
 ANEW = ('--no-resume', '--overwrite')
 
 
+def _writes(where: Path) -> bool:
+    """Whether a command writes under a hidden name somewhere in a folder, which may change meanwhile."""
+    for _, folders, files in os.walk(where):  # leaves out folders that are gone
+        if any(name.startswith('.') and name.endswith('.writing') for name in (*folders, *files)):
+            return True
+    return False
+
+
 @dataclass
 class Job:
     """A command, and what counts as its result.
@@ -250,7 +258,7 @@ class Trials:
     @staticmethod
     def _until_writing(child: int, where: Path) -> float:
         """Wait until the first result is being written, or a process has ended; the time."""
-        while not any(where.rglob('.*.writing')):
+        while not _writes(where):
             if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 break
             time.sleep(0.002)
