@@ -159,9 +159,13 @@ def test_a_stopped_run_continues_and_ends_with_the_same_files(made, inputs, tmp_
     with pytest.raises(StoppedError):
         make_questions([inputs[0]], inputs[1], out, SMALL, progress=stop)
     assert not out.exists()
+    # As one that is killed while it writes a tile leaves it: half a file, and no record of it.
+    tile = next((tmp_path / '.out.partial' / 'tiles').glob('*.tif'))
+    tile.write_bytes(tile.read_bytes()[:100])
+    tile.with_suffix('.json').unlink()
     again = []
     make_questions([inputs[0]], inputs[1], out, SMALL, progress=lambda tiles, total: again.append(tiles))
-    assert again[0] >= 7
+    assert again[0] >= 6
     assert contents(out) == contents(made)
     assert [path.name for path in tmp_path.iterdir()] == ['out']
 

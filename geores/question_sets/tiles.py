@@ -352,6 +352,8 @@ class TileMaker:
             'compress': 'deflate',
             'photometric': 'rgb',
         }
+        # GDAL opens what it replaces, and would stumble over half a file of a run that was killed.
+        path.unlink(missing_ok=True)
         with gdal_env(), rasterio.open(path, 'w', **profile) as file:
             file.write(pixels)
 
