@@ -219,7 +219,8 @@ if __name__ == '__main__':
             watch = threading.Thread(target=kill, args=(client.run(os.getpid),), daemon=True)
             watch.start()
             outcomes = classify_on_dask(
-                client, [scene], model, out=Path(out), device='cpu', tile=64, stride=32, workers=1
+                client, [scene], model, out=Path(out), device='cpu', runtime='torch', tile=64, stride=32,
+                workers=1,
             )
             print(json.dumps([[outcome.name, bool(outcome.result), len(killed)] for outcome in outcomes]))
 """
@@ -236,7 +237,7 @@ def test_a_killed_worker_of_dask_changes_nothing(bundle, tmp_path):
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     assert json.loads(answer.stdout.splitlines()[-1]) == [['scene', True, 1]]
-    options = {'device': 'cpu', 'tile': 64, 'stride': 32, 'workers': 1}
+    options = {'device': 'cpu', 'runtime': 'torch', 'tile': 64, 'stride': 32, 'workers': 1}
     list(package.classify_many([str(scene)], bundle, out=tmp_path / 'whole', **options))
     assert_same(tmp_path / 'out', tmp_path / 'whole')
 
