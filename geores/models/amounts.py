@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geores.errors import UsageError
+from geores.models.features import balanced_scale, points_of_images
 from geores.models.latents import FactorDecider
 from geores.models.registry import register
 from geores.models.vqa import PartsHead, one_of_each
@@ -122,20 +123,10 @@ class AmountHead(PartsHead):
             UsageError: if there are more images than `images`, or too few have questions about an amount.
         """
         del classifier, asked
-        numbers = torch.arange(len(features)) if numbers is None else numbers
-        known, places = numbers.unique(return_inverse=True)
-        if not _SEEN_IN <= len(known) <= len(self.numbers):
-            raise UsageError(
-                f'{len(known)} training images, and images allows {_SEEN_IN} to {len(self.numbers)}'
-            )
-        summary = self._summary(features)
-        points = torch.stack([summary[places == place].mean(0) for place in range(len(known))])
+        known, points = points_of_images(self._summary(features), numbers, _SEEN_IN, len(self.numbers))
         self.numbers[: len(known)] = known
         self.mean.copy_(points.mean(0))
-        # Each group of features weighs as much as another, however many it has.
-        groups = [len(self.mean) - 4 * self.looks] + [4 * self.looks] * (self.looks > 0)
-        sizes = torch.cat([torch.full((size,), (size * len(groups)) ** 0.5) for size in groups])
-        self.scale.copy_((points.std(0) + 1e-3) * sizes)
+        self.scale.copy_(balanced_scale(points, 4 * self.looks))
         points = (points - self.mean) / self.scale
         # Their mean square length becomes 1, which ridges are shares of.
         length = points.square().sum(1).mean().sqrt().clamp_min(1e-9)
@@ -240,7 +231,7 @@ def _regress(points: Tensor, amounts: Tensor, asked: Tensor) -> tuple[Tensor, Te
         Weights (D,), bias, and what regressions without each point say of it (I,).
     """
     kernel = points @ points.T
-    best: tuple[float, Tensor, Tensor, Tensor] | None = None
+    tried: list[tuple[float, Tensor, Tensor, Tensor]] = []
     for ridge in _RIDGES:
         inverse = torch.linalg.inv(kernel + ridge * torch.diag(1 + 1 / asked))
         row = inverse.sum(0)
@@ -250,7 +241,5 @@ def _regress(points: Tensor, amounts: Tensor, asked: Tensor) -> tuple[Tensor, Te
         dual = free @ amounts
         without = amounts - dual / free.diagonal()
         error = float(((amounts - without) ** 2 * asked).sum())
-        if best is None or error < best[0]:
-            best = error, points.T @ dual, bias, without
-    assert best is not None  # noqa: S101 - for the type alone
-    return best[1:]
+        tried.append((error, points.T @ dual, bias, without))
+    return min(tried, key=lambda one: one[0])[1:]

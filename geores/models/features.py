@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from geores.errors import UsageError
 
-__all__ = ['FeatureMap', 'appearance', 'channels']
+__all__ = ['FeatureMap', 'appearance', 'balanced_scale', 'channels', 'points_of_images']
 
 
 _SCALES = (1, 2, 4, 8)  # pixels that an edge is looked for across
@@ -155,3 +155,34 @@ def appearance(images: Tensor, rows: int, columns: int) -> Tensor:
         slope = torch.hypot(coarse[..., :-1, 1:] - corner, coarse[..., 1:, :-1] - corner)
         maps.append((functional.adaptive_avg_pool2d(slope, cells) + _FLAT).log())
     return torch.cat(maps, dim=1)
+
+
+def points_of_images(summary: Tensor, numbers: Tensor | None, least: int, most: int) -> tuple[Tensor, Tensor]:
+    """Average what maps of one image give: its number (I,), and its point (I, D).
+
+    Args:
+        summary: of each map, (N, D).
+        numbers: (N,), which image each map is of; None takes them as of one each.
+        least: fewest images.
+        most: most of them.
+
+    Raises:
+        UsageError: if there are fewer, or more.
+    """
+    numbers = torch.arange(len(summary)) if numbers is None else numbers
+    known, places = numbers.unique(return_inverse=True)
+    if not least <= len(known) <= most:
+        raise UsageError(f'{len(known)} training images, and images allows {least} to {most}')
+    return known, torch.stack([summary[places == place].mean(0) for place in range(len(known))])
+
+
+def balanced_scale(points: Tensor, last: int) -> Tensor:
+    """Scale (D,) by which two groups of features weigh alike, however many each has.
+
+    Args:
+        points: (I, D).
+        last: how many at the end are a group of their own; all are one group where it is 0.
+    """
+    groups = [points.shape[1] - last] + [last] * (last > 0)
+    sizes = torch.cat([torch.full((size,), (size * len(groups)) ** 0.5) for size in groups])
+    return (points.std(0) + 1e-3) * sizes

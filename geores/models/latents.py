@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geores.errors import UsageError
+from geores.models.features import balanced_scale, points_of_images
 from geores.models.registry import register
 from geores.models.vqa import Decider, PartsHead, one_of_each
 
@@ -279,18 +280,10 @@ class LatentHead(PartsHead):
         """
         del told
         self._take_labels(classifier)
-        numbers = torch.arange(len(features)) if numbers is None else numbers
-        known, places = numbers.unique(return_inverse=True)
-        if not 2 <= len(known) <= len(self.points):
-            raise UsageError(f'{len(known)} training images, and images allows 2 to {len(self.points)}')
-        summary = self._summary(features)
-        points = torch.stack([summary[places == place].mean(0) for place in range(len(known))])
+        known, points = points_of_images(self._summary(features), numbers, 2, len(self.points))
         self.numbers[: len(known)] = known
         self.mean.copy_(points.mean(0))
-        # Each group of features weighs as much as another, however many it has.
-        groups = [len(self.mean) - 4 * self.looks] + [4 * self.looks] * (self.looks > 0)
-        weights = torch.cat([torch.full((size,), (size * len(groups)) ** 0.5) for size in groups])
-        self.scale.copy_((points.std(0) + 1e-3) * weights)
+        self.scale.copy_(balanced_scale(points, 4 * self.looks))
         self.points[: len(known)] = (points - self.mean) / self.scale
         self.asked.fill_(max(asked, 1))
 
