@@ -17,33 +17,45 @@ Pixels = NDArray[Any]
 
 
 def band_indexes(
-    source: rasterio.DatasetReader, bands: Sequence[str], *, in_order: bool = False
+    path: Path | str,
+    descriptions: Sequence[str | None],
+    bands: Sequence[str],
+    *,
+    in_order: bool = False,
+    names: Sequence[str] | None = None,
 ) -> list[int]:
-    """Find bands of an open file by their descriptions.
+    """Find bands of a file by their descriptions.
 
     Args:
-        source: the file.
+        path: of the file, for messages.
+        descriptions: of all of its bands, in its order.
         bands: names of the bands, in channel order.
         in_order: whether the names are those of all bands of a file that describes none, in its order.
+        names: names of all of its bands in its order, which count instead of the descriptions.
 
     Returns:
         Index of each band, from 1.
 
     Raises:
-        DatasetError: if the file lacks a band.
+        DatasetError: if the file lacks a band, or has another number of bands than names.
     """
-    if in_order and not any(source.descriptions):
-        if len(bands) != source.count:
+    count = len(descriptions)
+    if names is not None:
+        if len(names) != count:
+            raise DatasetError(f'{path}: has {count} bands, and {len(names)} are named')
+        descriptions = names
+    elif in_order and not any(descriptions):
+        if len(bands) != count:
             raise DatasetError(
-                f'{source.name}: its {source.count} bands have no descriptions, and {len(bands)} are named: '
+                f'{path}: its {count} bands have no descriptions, and {len(bands)} are named: '
                 'name all of them, in the order of the file'
             )
-        return list(source.indexes)
-    missing = [band for band in bands if band not in source.descriptions]
+        return list(range(1, count + 1))
+    missing = [band for band in bands if band not in descriptions]
     if missing:
-        there = ', '.join(name or 'one without a name' for name in source.descriptions)
-        raise DatasetError(f'{source.name}: has no band described as {missing[0]!r}; it has {there}')
-    return [source.descriptions.index(band) + 1 for band in bands]
+        there = ', '.join(name or 'one without a name' for name in descriptions)
+        raise DatasetError(f'{path}: has no band described as {missing[0]!r}; it has {there}')
+    return [descriptions.index(band) + 1 for band in bands]
 
 
 def band_names(path: Path) -> tuple[str, ...]:
@@ -66,7 +78,12 @@ def band_names(path: Path) -> tuple[str, ...]:
 
 
 def read_geotiff(
-    path: Path, bands: Sequence[str], size: int | None = None, *, in_order: bool = False
+    path: Path,
+    bands: Sequence[str],
+    size: int | None = None,
+    *,
+    in_order: bool = False,
+    names: Sequence[str] | None = None,
 ) -> Pixels:
     """Read bands of a GeoTIFF by their descriptions.
 
@@ -75,6 +92,7 @@ def read_geotiff(
         bands: descriptions of the bands, in channel order.
         size: height and width of the result, by average for shrinking and bilinear otherwise.
         in_order: as in `band_indexes`.
+        names: as in `band_indexes`.
 
     Returns:
         (C, H, W) in the data type of the file.
@@ -83,7 +101,7 @@ def read_geotiff(
         DatasetError: if it cannot be read or lacks a band.
     """
     with open_geotiff(path) as source:
-        indexes = band_indexes(source, bands, in_order=in_order)
+        indexes = band_indexes(path, source.descriptions, bands, in_order=in_order, names=names)
         shape = None if size is None else (len(bands), size, size)
         shrinks = size is not None and size < min(source.shape)
         method = rasterio.enums.Resampling['average' if shrinks else 'bilinear']

@@ -1,7 +1,7 @@
 """Patches of GeoTIFFs whose invalid pixels are told and filled, as inference tells and fills them."""
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,7 @@ import rasterio.warp
 from affine import Affine
 from numpy.typing import NDArray
 
+from geores.datasets._geotiff import band_indexes, read_geotiff
 from geores.datasets._module import ImageStore, Pixels
 from geores.errors import DatasetError, SceneError
 from geores.scenes import FileRaster, gdal_env
@@ -25,31 +26,33 @@ class PatchStore(ImageStore):
 
     Args:
         paths: paths of GeoTIFFs.
-        read: reads a file without invalid pixels as (C, H, W).
-        bands: descriptions of the bands, in channel order; without descriptions, all bands in their order.
+        bands: names of the bands, in channel order.
         size: height and width of the images; None leaves them.
         fill: value of invalid pixels in each band; 'mean' takes the mean over the images of the means of
             their valid pixels, and None mirrors the valid pixels of the image.
         budget: maximum number of bytes to hold in memory.
-        names: names of all bands in the order of the files, which count instead of the descriptions.
+        in_order: as in `geores.datasets._geotiff.band_indexes`.
+        names: as there.
     """
 
     def __init__(
         self,
         paths: Sequence[Path],
-        read: Callable[[Path], Pixels],
         bands: Sequence[str],
         size: int | None,
         fill: Sequence[float] | Literal['mean'] | None = None,
         budget: int = 2**31,
+        *,
+        in_order: bool = False,
         names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(paths, self._filled, budget)
-        self._whole = read
         self._bands = tuple(bands)
         self._size = size
         self._given = fill
-        self._names = names
+        # Partial functions, unlike closures, can be sent to the processes that read.
+        self._indexes = partial(band_indexes, bands=self._bands, in_order=in_order, names=names)
+        self._whole = partial(read_geotiff, bands=self._bands, size=size, in_order=in_order, names=names)
 
     @cached_property
     def _fill(self) -> NDArray[np.float64] | None:
@@ -92,7 +95,8 @@ class PatchStore(ImageStore):
                 if not marked and header.dtype.kind != 'f':
                     return None
                 rows, cols = raster.geobox.shape
-                pixels, valid = raster.read(self._indexes(raster), slice(0, rows), slice(0, cols))
+                indexes = self._indexes(path, header.descriptions)
+                pixels, valid = raster.read(indexes, slice(0, rows), slice(0, cols))
                 raster.close()
         except SceneError as error:
             raise DatasetError(f'{path}: the image cannot be read: {error}') from error
@@ -103,15 +107,6 @@ class PatchStore(ImageStore):
         return (
             (pixels, valid) if self._size in {None, rows == cols and rows} else self._resized(pixels, valid)
         )
-
-    def _indexes(self, raster: FileRaster) -> list[int]:
-        names = self._names or raster.header.descriptions
-        if not any(names) and len(raster.header.data_indexes) == len(self._bands):
-            return list(raster.header.data_indexes)
-        for band in self._bands:
-            if band not in names:
-                raise DatasetError(f'{raster.path}: has no band described as {band!r}')
-        return [names.index(band) + 1 for band in self._bands]
 
     def _resized(self, pixels: Pixels, valid: NDArray[np.bool_]) -> tuple[Pixels, NDArray[np.bool_]]:
         """Bring an image to the size wanted by its valid pixels alone: by average where it shrinks."""

@@ -1,7 +1,6 @@
 """Folders of GeoTIFF patches with a table of labels."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geores.datasets._geotiff import band_names, open_geotiff, read_geotiff
+from geores.datasets._geotiff import band_names, open_geotiff
 from geores.datasets._module import ImageDataModule, LabelledImages, NonGeoDataset, Sample
 from geores.datasets._patch_store import PatchStore
 from geores.errors import DatasetError
@@ -81,8 +80,7 @@ class GeoTIFFPatches(NonGeoDataset):
         if len(set(self.ids)) < len(self.ids):
             raise DatasetError('two of the roots have the same name and file: rename one of the folders')
         self.strata = [label for _, _, label in kept]
-        read = partial(read_geotiff, bands=self.bands, size=size, in_order=bands is not None)
-        self.images = PatchStore(paths, read, self.bands, size, fill, budget)
+        self.images = PatchStore(paths, self.bands, size, fill, budget, in_order=bands is not None)
 
     def __len__(self) -> int:
         return len(self.ids)

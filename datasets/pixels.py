@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
-from geores.datasets._geotiff import band_names, open_geotiff, read_geotiff
+from geores.datasets._geotiff import band_names, open_geotiff
 from geores.datasets._module import ImageDataModule, LabelledImages, NonGeoDataset, Sample
 from geores.datasets._patch_store import PatchStore
 from geores.errors import DatasetError
@@ -79,8 +79,7 @@ class GeoTIFFPairs(NonGeoDataset):
         self.strata = [source] * len(paths)
         # Only pixels have classes, so the split treats all images as labelled alike.
         self.targets: NDArray[Any] = np.zeros(len(paths), np.int64)
-        read = partial(read_geotiff, bands=self.bands, in_order=bands is not None)
-        self.images = PatchStore(paths, read, self.bands, None, 'mean', budget)
+        self.images = PatchStore(paths, self.bands, None, 'mean', budget, in_order=bands is not None)
 
     def __len__(self) -> int:
         return len(self.ids)

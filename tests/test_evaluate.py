@@ -9,6 +9,7 @@ import torch
 from sklearn import metrics as reference
 
 import geores as package
+from geores.errors import DatasetError
 from geores.evaluation.data import find_datasets
 from geores.scenes.gdal import ungeoreferenced
 
@@ -121,6 +122,8 @@ def test_nodata_of_patches_is_filled_as_in_a_scene(single, tmp_path, named):
             file.nodata = 255
     holes = package.evaluate(single, patches, **options)
     assert torch.equal(holes.scores, whole.scores)  # each patch is of one colour
+    with pytest.raises(DatasetError, match='has 4 bands, and 3 are named'):
+        package.evaluate(single, patches, bands=bands[:3])
 
 
 def test_patches_and_scenes_whose_bands_are_named(single, tmp_path):

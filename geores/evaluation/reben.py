@@ -5,18 +5,14 @@ official parts are those of Clasen et al. (2024), reBEN.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rasterio
-
 from geores.card import ModelCard
-from geores.errors import BandError, DatasetError, UsageError
+from geores.errors import BandError, UsageError
 
 if TYPE_CHECKING:
     from geores.datasets import GeoTIFFPatches, ReBEN, SceneFolder
-    from geores.datasets._module import Pixels
 
 __all__ = ['check_bands', 'find_reben', 'is_official', 'read_as', 'warn_of_training']
 
@@ -55,37 +51,11 @@ def read_as(
     Returns:
         The dataset.
     """
-    from geores.datasets._geotiff import read_geotiff
     from geores.datasets._patch_store import PatchStore
 
-    wanted, size = card.bands, card.input_size
-    # Partial functions, unlike closures, can be sent to the processes that read.
-    read = (
-        partial(read_geotiff, bands=wanted, size=size)
-        if names is None
-        else partial(_read_named, names=names, bands=wanted, size=size)
-    )
-    dataset.bands = wanted
-    dataset.images = PatchStore(dataset.images.paths, read, wanted, size, names=names)
+    dataset.bands = card.bands
+    dataset.images = PatchStore(dataset.images.paths, card.bands, card.input_size, names=names)
     return dataset
-
-
-def _read_named(path: Path, names: Sequence[str], bands: Sequence[str], size: int) -> 'Pixels':
-    from geores.datasets._geotiff import open_geotiff
-
-    with open_geotiff(path) as source:
-        if source.count != len(names):
-            raise DatasetError(f'{path}: has {source.count} bands, and {len(names)} are named')
-        shrinks = size < min(source.shape)
-        try:
-            pixels: Pixels = source.read(
-                [names.index(band) + 1 for band in bands],
-                out_shape=(len(bands), size, size),
-                resampling=rasterio.enums.Resampling['average' if shrinks else 'bilinear'],
-            )
-        except rasterio.errors.RasterioError as error:
-            raise DatasetError(f'{path}: the image cannot be read: {error}') from error
-    return pixels
 
 
 def find_reben(
