@@ -68,7 +68,7 @@ class Region:
         """Count valid pixels in rectangles: spans of rows by spans of columns, in pixels of the grid."""
         low, high = (np.asarray(span)[:, None] - self.top for span in row_spans)
         left, right = (np.asarray(span)[None] - self.left for span in col_spans)
-        if self._whole:
+        if self.is_whole:
             return np.asarray((high - low) * (right - left), np.int64)
         # A summed-area table: each rectangle costs four look-ups, however large it is.
         total = self._totals
@@ -76,7 +76,8 @@ class Region:
         return np.asarray(counts, np.int64)
 
     @cached_property
-    def _whole(self) -> bool:
+    def is_whole(self) -> bool:
+        """Whether all of its pixels are valid and on the grid."""
         return bool(self.valid.all())
 
     @cached_property
@@ -275,12 +276,12 @@ def _cut(plan: AnyPlan, batch: Batch) -> NDArray[np.float32]:
     Invalid pixels are mirrored inside their tile, so that a tile does not depend on its chunk. Where pixels
     are classified they keep the value that they have, so that a pixel does not depend on its tile.
     """
-    y, x, region = plan.tiling.y, plan.tiling.x, batch.region
-    images = np.empty((len(batch.tiles), len(region.values), y.tile, x.tile), np.float32)
-    for image, (row, col) in zip(images, batch.tiles, strict=True):
-        top, left = int(y.starts[row]) - region.top, int(x.starts[col]) - region.left
-        image[:] = region.values[:, top : top + y.tile, left : left + x.tile]
-        if isinstance(plan.tiling, Tiling):
+    height, width, region = plan.tiling.y.tile, plan.tiling.x.tile, batch.region
+    images = np.empty((len(batch.tiles), len(region.values), height, width), np.float32)
+    mirrors = isinstance(plan.tiling, Tiling) and not region.is_whole
+    for image, (top, left) in zip(images, _places(plan, batch).tolist(), strict=True):
+        image[:] = region.values[:, top : top + height, left : left + width]
+        if mirrors:
             _mirror_inside(plan, region, image, top, left)
     return images
 

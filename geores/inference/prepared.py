@@ -30,6 +30,7 @@ from geores.io.whole_files import check_writable
 from geores.options import SceneOptions
 from geores.scenes import Scene, gdal_env
 from geores.scenes.borders import without_border
+from geores.scenes.filling import mirror_invalid
 from geores.scenes.offset import settle_offset
 
 __all__ = ['PreparedScene', 'Progress', 'RunTime', 'SceneWork', 'header_key', 'prepare_scene']
@@ -208,10 +209,14 @@ def _probe(
     large = min(valid.shape[1:]) >= MIN_PROBE and all(side % card.alignment == 0 for side in valid.shape[1:])
     seen = valid.any(axis=(1, 2)) if large else np.zeros(len(valid), bool)
     tiles, valid = sample[seen], valid[seen]
-    for position, (band, fill) in enumerate(zip(card.bands, card.fill, strict=True)):
-        for image, known in zip(tiles[:, position], valid, strict=True):
+    for position, band in enumerate(card.bands):
+        for image in tiles[:, position]:
             converted.get(band, UnitTransform()).apply(image)
-            image[~known] = fill
+    for tile, known in zip(tiles, valid, strict=True):
+        if card.task == 'segmentation':
+            tile[:, ~known] = np.asarray(card.fill, np.float32)[:, None]
+        elif not known.all():
+            tile[:] = mirror_invalid(tile, known)
     return tiles
 
 
