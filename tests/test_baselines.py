@@ -1,5 +1,7 @@
 """Baselines on folders of images: the table, the command, and going on."""
 
+# ruff: noqa: F811 - fixtures are arguments too
+
 import json
 from collections import Counter
 
@@ -17,21 +19,10 @@ from geores.protocol.encoder import choose_encoder, seen_in_training
 from geores.protocol.table import work_folder
 from geores.tasks import SceneClassification
 
-from .baselines_fixtures import CLASSES, write_images
+from .baselines_fixtures import CLASSES, encoder, images, write_images  # noqa: F401 - fixtures
 from .fixtures import hold_files, tiny_bundle
 
 pytestmark = pytest.mark.usefixtures('one_thread')
-
-
-@pytest.fixture(scope='module')
-def images(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp('data') / 'ground')
-
-
-@pytest.fixture(scope='module')
-def encoder(tmp_path_factory):
-    torch.set_num_threads(1)
-    return tiny_bundle(tmp_path_factory.mktemp('bundles') / 'tiny')
 
 
 # --- the table

@@ -1,5 +1,7 @@
 """Baselines that leave an encoder as it is, all of it or its first stages: 'kernel' and 'last'."""
 
+# ruff: noqa: F811 - fixtures are arguments too
+
 import json
 
 import numpy as np
@@ -14,21 +16,9 @@ from geores.protocol.features import deep_features, kernel_machine
 from geores.protocol.last_stages import score_last, split_network, stage_maps, train_last
 from geores.protocol.table import work_folder
 
-from .baselines_fixtures import CLASSES, write_images
-from .fixtures import tiny_bundle
+from .baselines_fixtures import CLASSES, encoder, images, write_images  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.usefixtures('one_thread')
-
-
-@pytest.fixture(scope='module')
-def images(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp('data') / 'ground')
-
-
-@pytest.fixture(scope='module')
-def encoder(tmp_path_factory):
-    torch.set_num_threads(1)
-    return tiny_bundle(tmp_path_factory.mktemp('bundles') / 'tiny')
 
 
 @pytest.fixture(scope='module')

@@ -1,5 +1,7 @@
 """Baselines on input that cannot be used."""
 
+# ruff: noqa: F811 - fixtures are arguments too
+
 import os
 
 import pytest
@@ -12,21 +14,10 @@ from geores.errors import UsageError
 from geores.models import create
 from geores.protocol.options import BaselineOptions
 
-from .baselines_fixtures import write_images
+from .baselines_fixtures import encoder, images, write_images  # noqa: F401 - fixtures
 from .fixtures import SENTINEL2, tiny_bundle
 
 pytestmark = pytest.mark.usefixtures('one_thread')
-
-
-@pytest.fixture(scope='module')
-def images(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp('data') / 'ground')
-
-
-@pytest.fixture(scope='module')
-def encoder(tmp_path_factory):
-    torch.set_num_threads(1)
-    return tiny_bundle(tmp_path_factory.mktemp('bundles') / 'tiny')
 
 
 @pytest.mark.parametrize(

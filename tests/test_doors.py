@@ -279,6 +279,21 @@ def test_no_command_follows_a_raster(geores, tmp_path, secret, server, places, c
     assert server.asked == []
 
 
+def test_merge_follows_no_raster_that_a_shard_names(geores, tmp_path, secret, server, places):
+    """What a shard was asked for stands in a file of the folder, which may come from elsewhere."""
+    asked = ('classify', places['SCENE'], '--model', 'aerial-rgb', '--out', places['OUT'], '--shard', '1/1')
+    assert geores(*asked).code == 0
+    (command,) = places['OUT'].glob('.*.json')
+    said = json.loads(command.read_text())
+    for what, path in raster_attacks(tmp_path / 'in', secret, server).items():
+        command.write_text(json.dumps(said | {'scenes': [str(path)]}))
+        answer = geores('merge', places['OUT'])
+        assert answer.code in {1, 2}, (what, answer.err)
+        assert 'fault of geores' not in answer.err
+        assert str(SECRET) not in answer.out + answer.err
+    assert server.asked == []
+
+
 def test_patches_for_training_are_opened_by_the_same_door(tmp_path, secret, server):
     from geores.datasets import GeoTIFFPairs, GeoTIFFPatches
 
