@@ -120,7 +120,7 @@ def write_answers(
             if str(paths['map']) not in files:
                 with whole_files([paths['evidence'], paths['map']]) as (table, picture):
                     if isinstance(answer.basis, MapEvidence):
-                        # Many questions rest on the same areas, and copying is ten times quicker.
+                        # Many questions rest on the same areas, which are written once.
                         key = id(answer.basis.class_map), answer.basis.digest
                         if key in areas:
                             shutil.copyfile(areas[key], table)

@@ -182,15 +182,16 @@ class _MergedStore:
         return set(self._holders)
 
     def put(self, index: int, arrays: Arrays) -> None:
-        """Nothing is computed here."""
-        raise NotImplementedError
+        """Refuse: nothing is computed here."""
+        _cannot_compute(arrays)
 
     def get(self, index: int) -> Arrays:
         """Give a finished chunk."""
         return self._holders[index].get(index)
 
 
-def _cannot_compute(tiles: Any) -> Never:  # noqa: ANN401 - a step of the engine
+def _cannot_compute(found: object) -> Never:
+    """Stand in for the step of the engine, and for what would keep its results."""
     raise UsageError('this was not kept by the shards, and merging computes nothing')
 
 
