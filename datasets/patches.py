@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geores.datasets._geotiff import band_names, open_geotiff
+from geores.datasets._geotiff import PatchStore, band_names, open_geotiff
 from geores.datasets._module import ImageDataModule, LabelledImages, NonGeoDataset, Sample
-from geores.datasets._patch_store import PatchStore
 from geores.errors import DatasetError
 from geores.io.tables import read_rows
 

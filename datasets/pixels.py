@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
-from geores.datasets._geotiff import band_names, open_geotiff
+from geores.datasets._geotiff import PatchStore, band_names, open_geotiff
 from geores.datasets._module import ImageDataModule, LabelledImages, NonGeoDataset, Sample
-from geores.datasets._patch_store import PatchStore
 from geores.errors import DatasetError
 from geores.io.tables import visible_files
 from geores.metrics.confusion import IGNORED

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from geores.card import ModelCard
 from geores.datasets._ground import label_ground, positions
 from geores.datasets._module import ImageDataModule, ImageStore, LabelledImages, NonGeoDataset, Sample
-from geores.datasets._sampling import LabelRule, Placement, Task
+from geores.datasets._sampling import LabelRule, Labels, Placement, Task, read_labelled_features
 from geores.datasets._tiles import Masks, PixelSpec, Scenes, TileStore, lay_grids, opened, units_named
-from geores.datasets._vector import Labels, read_labelled_features
 from geores.errors import DatasetError
 from geores.splits import Split, block_split
 

@@ -4,7 +4,7 @@ import torch
 import yaml
 
 from geores.bundle import load_model
-from geores.cli.train import train
+from geores.cli.training import train
 from geores.datasets import GeoTIFFPairs, GeoTIFFPairsDataModule, ReBENMapsDataModule
 from geores.errors import DatasetError, UsageError
 from geores.tasks import SemanticSegmentation

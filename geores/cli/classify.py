@@ -1,4 +1,4 @@
-"""`geores classify`: scenes of any size to label maps."""
+"""`geores classify`: scenes of any size to label maps. `geores merge`: its shards to the results."""
 
 import sys
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from geores.inference.prepared import Progress
     from geores.scenes import Scene
 
-__all__ = ['classify']
+__all__ = ['classify', 'merge']
 
 Option = typer.Option
 
@@ -115,3 +115,27 @@ def _watched(name: str, folder: Path, *, shown: bool, quiet: bool) -> 'Iterator[
     """Show the progress of a scene, and say what is kept where it is stopped."""
     with keeping(name, folder) as kept, progress_bar(name, shown=shown, quiet=quiet) as progress:
         yield kept.watch(progress)
+
+
+def merge(
+    folder: Annotated[
+        Path, typer.Argument(metavar='DIR', help='Folder of results in which all shards lie (--out).')
+    ],
+    overwrite: Annotated[bool, Option('--overwrite', help='Replace results in DIR.')] = False,
+    mixed: Annotated[
+        bool, Option('--mixed', help='Shards may have been computed on machines of different kinds.')
+    ] = False,
+    as_json: Annotated[bool, Option('--json', help='One JSON object per line, one per scene.')] = False,
+) -> None:
+    """Put the shards of geores classify --shard together: the same files as those of one run."""
+    from geores.classification.merge import merge as merge_shards
+
+    show = print_json if as_json else print_result
+    with closing(merge_shards(folder, overwrite=overwrite, mixed=mixed)) as outcomes:
+        for outcome in outcomes:
+            if outcome.result is not None:
+                show(outcome.result, folder)
+            elif outcome.earlier is not None:
+                print_earlier(outcome.name, outcome.earlier, folder, as_json=as_json)
+            else:
+                print(f'geores: error: {" ".join(str(outcome.error).split())}', file=sys.stderr)

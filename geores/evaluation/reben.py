@@ -51,7 +51,7 @@ def read_as(
     Returns:
         The dataset.
     """
-    from geores.datasets._patch_store import PatchStore
+    from geores.datasets._geotiff import PatchStore
 
     dataset.bands = card.bands
     dataset.images = PatchStore(dataset.images.paths, card.bands, card.input_size, names=names)

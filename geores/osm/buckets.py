@@ -11,7 +11,7 @@ __all__ = ['Buckets', 'Table']
 
 Numbers = NDArray[np.int64]
 
-ROWS = 2**17
+PAIRS_AT_ONCE = 2**17
 """Number of pairs that are written or read together: 2 MiB."""
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
 """2**64 over the golden ratio (Knuth: The Art of Computer Programming 3, 2nd ed. 1998, section 6.4)."""
@@ -67,7 +67,7 @@ class Buckets:
             OSError: if the disk is full.
         """
         self._waiting.append(np.stack([ids, values], axis=1))
-        if sum(map(len, self._waiting)) >= ROWS:
+        if sum(map(len, self._waiting)) >= PAIRS_AT_ONCE:
             self.write()
 
     def write(self) -> None:
@@ -82,7 +82,7 @@ class Buckets:
         """Iterate over the pairs of one file in the order of writing, (N, 2) at a time."""
         if self._paths[place].exists():
             with self._paths[place].open('rb') as file:
-                while len(rows := np.fromfile(file, np.int64, 2 * ROWS)):
+                while len(rows := np.fromfile(file, np.int64, 2 * PAIRS_AT_ONCE)):
                     yield rows.reshape(-1, 2)
 
     def table(self, place: int) -> Table:

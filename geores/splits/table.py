@@ -16,15 +16,7 @@ from numpy.typing import NDArray
 from geores.errors import DatasetError, SceneError
 from geores.io.whole_files import check_free, whole_files
 from geores.options import SplitOptions
-from geores.splits.assignment import (
-    DROPPED,
-    LEFT_OUT,
-    PARTS,
-    PartCounts,
-    Partition,
-    part_name,
-    split_id,
-)
+from geores.splits.assignment import DROPPED, LEFT_OUT, PARTS, PartCounts, Partition, part_name, split_id
 from geores.splits.blocks import squares
 from geores.splits.buffer import apply_buffer, drop_copies, spacing
 from geores.splits.files import check_format, write_frame
