@@ -3,7 +3,7 @@
 if __name__ != 'geores.datasets':
     raise ImportError('this folder installs as geores.datasets: import it under that name')
 
-from geores.extras import missing_extra
+from geores.errors import missing_extra
 
 try:
     from geores.datasets._reben_files import expand

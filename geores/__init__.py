@@ -97,7 +97,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
     try:
         return getattr(import_module(_HOMES[name]), name)
     except ModuleNotFoundError as error:
-        from geores.extras import missing_extra
+        from geores.errors import missing_extra
 
         if (missing := missing_extra(error)) is None:
             raise

@@ -13,8 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from geores.errors import BundleError
-from geores.extras import import_extra
+from geores.errors import BundleError, import_extra
 
 __all__ = [
     'ONNX',

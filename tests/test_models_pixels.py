@@ -4,7 +4,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx import save as save_onnx
 
-from geores import extras, models
+from geores import errors as extras
+from geores import models
 from geores.errors import BundleError, UsageError
 from geores.models.segmentation import measure_context
 from geores.tasks.start import start_from

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from geores.bigearthnet.patch_values import SIDE, Piece, ValueFormatError, expand_into, layout_of, sides
 from geores.bigearthnet.stores import native_form
-from geores.errors import DatasetError, ReadError
-from geores.extras import import_extra
+from geores.errors import DatasetError, ReadError, import_extra
 
 if TYPE_CHECKING:
     import lmdb

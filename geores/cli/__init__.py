@@ -20,8 +20,7 @@ from geores.cli import (
     training,
 )
 from geores.cli.common import escaped_output
-from geores.errors import GeoresError, UsageError, without_secrets
-from geores.extras import missing_extra
+from geores.errors import GeoresError, UsageError, missing_extra, without_secrets
 
 __all__ = ['app', 'main']
 

@@ -17,8 +17,7 @@ from geores.bigearthnet.patch_values import encode_patch
 from geores.bigearthnet.stores import PatchStore
 from geores.bigearthnet.tiffs import TiffStore
 from geores.converting.journal import PatchChunk, PatchJournal
-from geores.errors import GeoresError, UsageError, WriteError
-from geores.extras import import_extra
+from geores.errors import GeoresError, UsageError, WriteError, import_extra
 from geores.scenes import gdal_env
 
 if TYPE_CHECKING:

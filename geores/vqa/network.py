@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from geores import models
 from geores.card import ModelCard
-from geores.errors import BundleError, UsageError
-from geores.extras import import_extra
+from geores.errors import BundleError, UsageError, import_extra
 from geores.model import Model
 from geores.models.features import FeatureMap
 from geores.models.vqa import VQAHead
