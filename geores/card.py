@@ -14,8 +14,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from geores import plugins
 from geores.card_fields import ACTIVATIONS, COLUMNS, FIELDS
-from geores.card_upgrades import FORMAT_VERSION, upgrade
-from geores.card_values import DataSource, SplitParameters, Units, known_names
+from geores.card_values import FORMAT_VERSION, DataSource, SplitParameters, Units, known_names, upgrade
 from geores.errors import BundleError
 from geores.io.whole_files import write_whole
 
