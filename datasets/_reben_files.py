@@ -14,8 +14,16 @@ from torch.nn import functional
 from geores.bigearthnet.labels import LabelOrder, classes_of_map
 from geores.bigearthnet.metadata import Interpolation
 from geores.bigearthnet.patch_id import MAP_SUFFIX
-from geores.bigearthnet.patch_values import SIDE, expand_into
-from geores.bigearthnet.stores import MAP_BAND, S1_BANDS, S2_BANDS, BatchStore, PatchStore, native_form
+from geores.bigearthnet.stores import (
+    MAP_BAND,
+    S1_BANDS,
+    S2_BANDS,
+    SIDE,
+    BatchStore,
+    PatchStore,
+    expand_into,
+    native_form,
+)
 from geores.errors import BandError, DatasetError, UsageError
 
 __all__ = ['BAND_SETS', 'SIDE', 'PatchImages', 'as_native', 'expand', 'on_one_grid', 'resolve_bands']

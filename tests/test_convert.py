@@ -14,7 +14,7 @@ import rasterio
 
 from geores.bigearthnet.opening import CHECKSUMS, open_store
 from geores.bigearthnet.patch_id import modality
-from geores.bigearthnet.patch_values import bands_of
+from geores.bigearthnet.stores import bands_of
 from geores.converting import workers
 from geores.converting.convert import convert_reben
 from geores.converting.journal import partial_folder

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from geores.bigearthnet.lmdb_store import LMDB_FILE
-from geores.bigearthnet.opening import CHECKSUMS
+from geores.bigearthnet.opening import CHECKSUMS, LMDB_FILE
 from geores.bigearthnet.patch_id import modality
 from geores.converting.sources import Fault
 from geores.errors import JournalError, OutputError

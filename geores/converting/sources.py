@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from geores.bigearthnet.opening import open_store
 from geores.bigearthnet.patch_id import PatchId, S1Name
-from geores.bigearthnet.patch_values import bands_of
-from geores.bigearthnet.stores import MAP_BAND, TIFF_FOLDERS, PatchStore, native_form
+from geores.bigearthnet.stores import MAP_BAND, TIFF_FOLDERS, PatchStore, bands_of, native_form
 from geores.bigearthnet.tiffs import TiffError, parse_tiff
 from geores.errors import DatasetError, ReadError, UsageError
 

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from affine import Affine
 from numpy.typing import NDArray
 
-from geores.bigearthnet.lmdb_store import LMDB_FILE, LmdbStore
-from geores.bigearthnet.opening import CHECKSUMS, write_checksums
+from geores.bigearthnet.opening import CHECKSUMS, LMDB_FILE, LmdbStore, write_checksums
 from geores.bigearthnet.patch_id import PATCH_SIDE, PatchId, S1Name, modality, parse_tile
-from geores.bigearthnet.patch_values import encode_patch
-from geores.bigearthnet.stores import PatchStore
+from geores.bigearthnet.stores import PatchStore, encode_patch
 from geores.bigearthnet.tiffs import TiffStore
 from geores.converting.journal import PatchChunk, PatchJournal
 from geores.errors import GeoresError, UsageError, WriteError, import_extra
