@@ -130,7 +130,7 @@ def read_model(path: Path) -> object:
 
 def read_patches(path: Path) -> object:
     """All patches of a reBEN in any layout, against the checksums beside them."""
-    from geores.converting.verify import verify_reben
+    from geores.converting.convert import verify_reben
     from geores.errors import ReadError
 
     found = verify_reben(path)

@@ -15,10 +15,9 @@ import rasterio
 from geores.bigearthnet.opening import CHECKSUMS, open_store
 from geores.bigearthnet.patch_id import modality
 from geores.bigearthnet.stores import bands_of
-from geores.converting import workers
-from geores.converting.convert import convert_reben
-from geores.converting.journal import partial_folder
-from geores.converting.verify import verify_reben
+from geores.converting import writers as workers
+from geores.converting.convert import convert_reben, verify_reben
+from geores.converting.sources import partial_folder
 from geores.datasets import ReBEN
 from geores.errors import DatasetError, JournalError, OutputError, ReadError, WriteError
 from geores.io.journal import Journal
