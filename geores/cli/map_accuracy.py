@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from geores.map_accuracy.report import AccuracyReport
+    from geores.map_accuracy.assess import AccuracyReport
     from geores.map_accuracy.sampling import Sample
 
 __all__ = ['accuracy', 'sample']
@@ -150,8 +150,8 @@ def accuracy(
     """
     from geores.io.whole_files import check_free
     from geores.map_accuracy.assess import accuracy as estimate
+    from geores.map_accuracy.assess import report_files
     from geores.map_accuracy.class_names import parse_classes, parse_values
-    from geores.map_accuracy.report import report_files
 
     if out is not None:
         check_free(list(report_files(out).values()), overwrite=overwrite)
@@ -217,7 +217,7 @@ def _matrix(report: 'AccuracyReport', cells: list[list[str]], title: str) -> 'Ta
 
 
 def _classes(report: 'AccuracyReport') -> 'Table':
-    from geores.map_accuracy.report import area_unit
+    from geores.map_accuracy.assess import area_unit
 
     scale, unit, spec = area_unit(report)
     heads = ("user's", "producer's", f'mapped {unit}', f'estimated {unit}')
