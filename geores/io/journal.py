@@ -17,8 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from geores.errors import InputChangedError, JournalError, OutputError
-from geores.io.locks import lock_beside
-from geores.io.whole_files import failing, remove_tree, write_whole
+from geores.io.whole_files import failing, lock_beside, remove_tree, write_whole
 
 __all__ = [
     'JOURNAL_FILE',
