@@ -23,8 +23,14 @@ from geores.metrics.confusion import (
     precision,
     recall,
 )
-from geores.metrics.curves import best_thresholds, calibrated, calibration_error, fit_temperature
-from geores.metrics.report import multi_label_report, single_label_report
+from geores.metrics.curves import (
+    best_thresholds,
+    calibrated,
+    calibration_error,
+    fit_temperature,
+    multi_label_report,
+    single_label_report,
+)
 from geores.metrics.vqa import image_gains
 
 __all__ = [
