@@ -20,8 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from geores.errors import ReadError
-from geores.osm.buckets import Numbers
-from geores.osm.survey import Survey, Texts, nodes_of
+from geores.osm.survey import Numbers, Survey, Texts, nodes_of
 
 __all__ = ['clip', 'pieces']
 
