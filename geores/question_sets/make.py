@@ -21,8 +21,7 @@ from geores.osm.features import default_limits
 from geores.question_sets.layout import TileLayout, describe_inputs, lay_out_tiles, open_reader
 from geores.question_sets.options import MakeOptions, TileSplit, assign_parts
 from geores.question_sets.tiles import TOO_FEW, Counting, SceneObjects, TileMaker, tile_name
-from geores.question_sets.work import WorkFolder
-from geores.question_sets.write import PARTS, DatasetTile, write_dataset
+from geores.question_sets.write import PARTS, DatasetTile, WorkFolder, write_dataset
 from geores.questions.choosing import ChosenQuestion, choose_questions
 from geores.questions.tile_questions import Pool, TileSurvey, Vocabulary, draw_pool
 
