@@ -17,7 +17,7 @@ from geores.errors import GeoresError, JournalError, OutputError, ReadError, Usa
 from geores.io.process_map import ProcessMap
 from geores.question_sets.make import make_questions
 from geores.question_sets.options import MakeOptions
-from geores.questions.balance import QuestionBalance, answer_class, parse_balance
+from geores.questions.facts import QuestionBalance, answer_class, parse_balance
 from geores.questions.grammar import parse
 
 from .osm_fixtures import UTM, contents, helsinki, lines, objects, stand_alone, write_scene

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.errors import DatasetError, UsageError
-from geores.questions.balance import QuestionBalance, parse_balance
+from geores.questions.facts import QuestionBalance, parse_balance
 from geores.splits import geographic_split
 
 __all__ = ['MODES', 'MakeOptions', 'TileSplit', 'assign_parts']
