@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geores.datasets._module import ImageStore, Pixels
 from geores.errors import DatasetError, SceneError
 from geores.scenes import FileRaster, gdal_env
-from geores.scenes.filling import mirror_invalid
+from geores.scenes.borders import mirror_invalid
 from geores.scenes.gdal import open_dataset
 
 __all__ = ['PatchStore', 'band_indexes', 'band_names', 'open_geotiff', 'read_geotiff']

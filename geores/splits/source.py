@@ -17,8 +17,7 @@ from pyproj import CRS, Transformer
 from geores.errors import DatasetError, ReadError, SceneError
 from geores.io.tables import read_text_table, visible_files
 from geores.splits.buffer import Lonlat, local_crs, lonlat, near_duplicates
-from geores.splits.files import id_column
-from geores.splits.reben import is_patch_id
+from geores.splits.files import id_column, is_patch_id
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,9 +19,8 @@ from geores.options import SplitOptions
 from geores.splits.assignment import DROPPED, LEFT_OUT, PARTS, PartCounts, Partition, part_name, split_id
 from geores.splits.blocks import squares
 from geores.splits.buffer import apply_buffer, drop_copies, spacing
-from geores.splits.files import check_format, write_frame
+from geores.splits.files import check_format, reben_split, write_frame
 from geores.splits.geographic import geographic_split, regions_of
-from geores.splits.reben import reben_split
 from geores.splits.source import Source, footprints_of, group_images
 from geores.splits.stratified import LabelMatrix, digest, label_matrix
 
