@@ -24,8 +24,7 @@ from geores.tasks.schedule import (
     per_band,
     sync_whole_norms,
 )
-from geores.tasks.start import start_from
-from geores.tasks.teachers import Teachers
+from geores.tasks.start import Teachers, start_from
 
 
 class SceneClassification(LightningModule):

@@ -25,8 +25,7 @@ from geores.tasks.schedule import (
     per_band,
     sync_whole_norms,
 )
-from geores.tasks.start import start_from
-from geores.tasks.teachers import OnnxTeacher
+from geores.tasks.start import OnnxTeacher, start_from
 
 __all__ = ['SemanticSegmentation']
 

@@ -8,8 +8,7 @@ from geores import errors as extras
 from geores import models
 from geores.errors import BundleError, UsageError
 from geores.models.segmentation import measure_context
-from geores.tasks.start import start_from
-from geores.tasks.teachers import OnnxTeacher
+from geores.tasks.start import OnnxTeacher, start_from
 from geores.weight_files import onnx_weights
 
 from .segmentation_fixtures import TEACHER
