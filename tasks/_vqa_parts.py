@@ -22,7 +22,6 @@ from geores.models.vqa import VQAHead
 from geores.runtime.base import exact_float32
 from geores.tasks.start import start_from
 from geores.vqa.answers import UNKNOWN
-from geores.vqa.cache import TURNS, FeatureCache, feature_key
 from geores.vqa.comparison import (
     MAJORITY,
     MODEL,
@@ -33,6 +32,7 @@ from geores.vqa.comparison import (
     compare_models,
     forms_of,
 )
+from geores.vqa.model import TURNS, FeatureCache, feature_key
 from geores.vqa.network import own_encoder, shared_encoder
 
 if TYPE_CHECKING:

@@ -31,8 +31,8 @@ from geores.tasks.schedule import (
     warm_up,
     weight_decay_groups,
 )
-from geores.vqa.cache import TURNS, FeatureCache
 from geores.vqa.comparison import fitting, forms_of
+from geores.vqa.model import TURNS, FeatureCache
 from geores.vqa.network import MAX_TOKENS, Tokenizer, VQANetwork
 
 
