@@ -50,8 +50,8 @@ class LabelledFeatures:
         kind: 'polygon' or 'point'; every geometry is single.
         geometries: (N,).
         classes: (N,), names.
-        crs: CRS of the geometries.
-        notes: notes for the user on repairs and omissions, one sentence each.
+        crs: of the geometries.
+        notes: on repairs and omissions, one sentence each.
     """
 
     name: str
@@ -65,39 +65,22 @@ class LabelledFeatures:
         return len(self.classes)
 
     def to_crs(self, crs: object) -> Self:
-        """Reproject the features; those without finite coordinates there are left out.
-
-        Args:
-            crs: anything that pyproj understands.
-        """
+        """Reproject the features; those without finite coordinates there are left out."""
         wanted = CRS.from_user_input(crs)
         if wanted == self.crs:
             return self
         return self._moved(gpd.GeoSeries(self.geometries, crs=self.crs).to_crs(wanted).make_valid())
 
     def about(self, crs: CRS, area: BaseGeometry) -> Self:
-        """Select the features that intersect an area, in its CRS.
-
-        Args:
-            crs: CRS of the area.
-            area: a polygon.
-        """
+        """Select the features that intersect an area, a polygon, in its CRS."""
         near = reproject_near(gpd.GeoSeries(self.geometries, crs=self.crs), crs, area.bounds)
         return self._moved(near[near.intersects(area)])
 
     def _moved(self, geometries: gpd.GeoSeries) -> Self:
-        """Replace the geometries; features without finite coordinates are left out.
-
-        Args:
-            geometries: new geometries of some of the features, indexed by position.
-        """
+        """Replace the geometries, indexed by position; without finite coordinates they are left out."""
         geometries = geometries[np.isfinite(geometries.bounds).all(axis=1)]
-        return replace(
-            self,
-            geometries=np.asarray(geometries.array, object),
-            classes=self.classes[geometries.index],
-            crs=CRS(geometries.crs),
-        )
+        values, classes = np.asarray(geometries.array, object), self.classes[geometries.index]
+        return replace(self, geometries=values, classes=classes, crs=CRS(geometries.crs))
 
 
 def read_labelled_features(labels: Labels, column: str, layer: str | None = None) -> LabelledFeatures:
@@ -117,7 +100,8 @@ def read_labelled_features(labels: Labels, column: str, layer: str | None = None
     """
     frame, name = _load(labels, layer)
     if column not in frame.columns or column == frame.geometry.name:
-        raise DatasetError(f'{name}: has no column {column!r}{_hint(column, _columns(frame))}')
+        columns = frame.columns.drop(frame.geometry.name)
+        raise DatasetError(f'{name}: has no column {column!r}{_hint(column, columns.map(str))}')
     if frame.crs is None:
         raise DatasetError(f'{name}: states no CRS, so it cannot be laid over a scene: set it in the file')
     classes = np.array([_text(value) for value in frame[column]], object)
@@ -170,15 +154,10 @@ def _near(path: Path) -> str:
 
 
 def _hint(name: str, names: Iterable[str]) -> str:
-    names = list(names)
-    near = difflib.get_close_matches(name.lower(), [one.lower() for one in names], n=1)
-    if near:
-        return f': did you mean {next(one for one in names if one.lower() == near[0])!r}?'
-    return f': it has {", ".join(names)}' if names else ''
-
-
-def _columns(frame: gpd.GeoDataFrame) -> list[str]:
-    return [str(name) for name in frame.columns if name != frame.geometry.name]
+    spelt = {one.lower(): one for one in names}
+    if near := difflib.get_close_matches(name.lower(), spelt, n=1):
+        return f': did you mean {spelt[near[0]]!r}?'
+    return f': it has {", ".join(spelt.values())}' if spelt else ''
 
 
 def _text(value: object) -> str:
@@ -285,8 +264,8 @@ class LabelRule:
 
         Args:
             task: as in the class.
-            min_share: as in the class; None takes the default.
-            min_cover: as in the class; None takes the default.
+            min_share: likewise; None takes the default.
+            min_cover: likewise.
 
         Raises:
             DatasetError: if one is out of range, or has no effect.
@@ -297,22 +276,24 @@ class LabelRule:
             raise DatasetError(f'min_share has to be above 0 and at most 1, not {min_share}')
         if min_cover is not None and not 0 <= min_cover <= 1:
             raise DatasetError(f'min_cover has to be between 0 and 1, not {min_cover}')
-        if task == 'multi-label':
-            return cls(
-                task, 0.01 if min_share is None else min_share, 0.9 if min_cover is None else min_cover
-            )
-        if min_cover is not None:
+        several = task == 'multi-label'
+        if min_cover is not None and not several:
             raise DatasetError('min_cover goes with the task multi-label: a tile of one class has min_share')
-        return cls(task, 0.5 if min_share is None else min_share)
+        default_share, default_cover = (0.01, 0.9) if several else (0.5, 0.0)
+        return cls(
+            task,
+            default_share if min_share is None else min_share,
+            default_cover if min_cover is None else min_cover,
+        )
 
 
 def windows_on_grid(shape: tuple[int, int], size: int, stride: int) -> NDArray[np.int64]:
     """First row and column of the tiles that inference would read, (N, 2), row-major.
 
     Args:
-        shape: height and width of the grid, in pixels.
-        size: side of a tile in pixels.
-        stride: step from tile to tile in pixels.
+        shape: height and width of the grid, in pixels, as are the others.
+        size: side of a tile.
+        stride: step from tile to tile.
     """
     tiling = Tiling(*shape, size, stride)
     rows, cols = np.meshgrid(tiling.y.starts, tiling.x.starts, indexing='ij')
@@ -379,8 +360,7 @@ def decide(
 
 def _one(cover: NDArray[np.float64], min_share: float) -> Decision:
     """The class of each tile, from the cover of each class, (N, K)."""
-    everyone = np.arange(len(cover))
-    best = cover.argmax(axis=1)
+    everyone, best = np.arange(len(cover)), cover.argmax(axis=1)
     share = cover[everyone, best]
     tied = (np.isclose(cover, share[:, None], rtol=0, atol=ROUNDING).sum(axis=1) > 1) & (share > 0)
     reasons = np.full(len(cover), '', object)
@@ -416,5 +396,4 @@ def _areas(
         if len(group):
             ground = parts[group[0]] if len(group) == 1 else shapely.union_all(parts[group])
             cover[tiles[group[0]], codes[group[0]]] = shapely.area(ground)
-    shares: NDArray[np.float64] = cover / shapely.area(boxes)[:, None]
-    return shares
+    return np.divide(cover, shapely.area(boxes)[:, None])

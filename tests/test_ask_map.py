@@ -27,9 +27,8 @@ from geores.asking.understand import Known, understand
 from geores.errors import OutputError
 from geores.questions.everyday import CannotTell, MapQuestion, read_map_question
 from geores.questions.forms import QuestionError
-from geores.questions.grammar_phrases import AREAS
 from geores.questions.land_cover import COVERS, covers_of
-from geores.questions.vocabulary import CATEGORIES
+from geores.questions.vocabulary import AREAS, CATEGORIES
 
 from .ask_fixtures import oracle  # noqa: F401 - a fixture
 from .fixtures import RGB, hold_files, write_scene

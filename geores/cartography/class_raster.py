@@ -1,6 +1,6 @@
 """Rasters of a classification that say what they are, as cloud-optimised GeoTIFFs of any size.
 
-All are cloud-optimised GeoTIFFs, written a window at a time in flat memory (`geores.cartography.cog`).
+All are written a window at a time in flat memory (`cog`): classes, confidence, labels and probabilities.
 A raster stands under its name complete, with the files that describe it, or not at all.
 """
 
@@ -69,13 +69,7 @@ class CogBands:
     file: DatasetWriter
 
     def write(self, rows: slice, cols: slice, values: NDArray[Any]) -> None:
-        """Write a window of all bands.
-
-        Args:
-            rows: of the grid, with start and stop.
-            cols: likewise.
-            values: (rows, cols) of a single band, or (bands, rows, cols).
-        """
+        """Write a window of all bands: (rows, cols) of a single one, or (bands, rows, cols)."""
         bands = values[None] if values.ndim == 2 else values
         self.file.write(bands, window=Window.from_slices(rows, cols))
 
@@ -172,11 +166,7 @@ def _copy(plain: Path, path: Path, overviews: str, *, predictor: bool) -> None:
             bigtiff='if_safer',
             overview_resampling=overviews,
         )
-    _verify(plain, path)
-
-
-def _verify(plain: Path, path: Path) -> None:
-    """Compare checksums: GDAL may close a file that a full disk cut short without an error."""
+    # GDAL may close a file that a full disk cut short without an error.
     with _opened(plain) as before, _opened(path) as after:
         for band in before.indexes:
             if before.checksum(band) != after.checksum(band):
@@ -226,11 +216,7 @@ class ClassRaster:
 
 
 def class_files(path: Path) -> list[Path]:
-    """Files of a class map or of a raster of labels: those that describe it first, the raster last.
-
-    Args:
-        path: of the raster.
-    """
+    """Files of a class map or of a raster of labels: those that describe it first, the raster last."""
     return [side_path(path), path.with_suffix('.qml'), path]
 
 
@@ -282,14 +268,7 @@ def write_classes(
     legend: Legend,
     tags: Mapping[str, Any] | None = None,
 ) -> Tally:
-    """Write a class map from its blocks: `class_raster` in one call.
-
-    Args:
-        path: `<name>_classes.tif`.
-        blocks: (rows, cols, values) that cover the grid.
-        grid: shape, transform and CRS of the raster.
-        legend: of its values.
-        tags: of provenance.
+    """Write a class map from blocks, (rows, cols, values), that cover the grid: `class_raster` in one call.
 
     Returns:
         Pixels and areas of each class.
@@ -317,20 +296,7 @@ def confidence_raster(path: Path, grid: GeoBox, tags: Mapping[str, Any] | None =
     Raises:
         WriteError: if writing failed, as on a full disk; no file is left.
     """
-    with (
-        whole_files([path]) as (partial,),
-        cog(
-            partial,
-            grid,
-            dtype='uint8',
-            nodata=NODATA,
-            overviews='average',
-            descriptions=['confidence'],
-            scale=1 / CONFIDENCE_TOP,
-            tags=tag_names(tags),
-            predictor=True,
-        ) as bands,
-    ):
+    with _scaled(path, grid, ['confidence'], CONFIDENCE_TOP, NODATA, tags) as bands:
         yield bands
 
 
@@ -396,16 +362,25 @@ def probability_raster(
     Raises:
         WriteError: if writing failed, as on a full disk; no file is left.
     """
+    with _scaled(path, grid, labels, PROBABILITY_TOP, PROBABILITY_NODATA, tags) as bands:
+        yield bands
+
+
+@contextmanager
+def _scaled(
+    path: Path, grid: GeoBox, names: Sequence[str], top: int, nodata: int, tags: Mapping[str, Any] | None
+) -> Iterator[CogBands]:
+    """Write one band per name of bytes, in which `top` stands for 1."""
     with (
         whole_files([path]) as (partial,),
         cog(
             partial,
             grid,
             dtype='uint8',
-            nodata=PROBABILITY_NODATA,
+            nodata=nodata,
             overviews='average',
-            descriptions=labels,
-            scale=1 / PROBABILITY_TOP,
+            descriptions=names,
+            scale=1 / top,
             tags=tag_names(tags),
             predictor=True,
         ) as bands,

@@ -40,7 +40,6 @@ FILES = {
     'plot': 'areas.png',
 }
 M2_PER_HA = 10_000
-
 LARGE_HA = 100_000
 MAPPED, ESTIMATED = '#b0b0b0', '#1f5f8b'
 
@@ -111,16 +110,14 @@ class AccuracyReport:
             'mapped_points': self.counts.sum(1),
             'reference_points': self.counts.sum(0),
         }
-        named = {
-            'users_accuracy': self.estimates.users,
-            'producers_accuracy': self.estimates.producers,
-            'area': area,
-        }
-        for name, estimate in named.items():
+        for name, estimate in (
+            ('users_accuracy', self.estimates.users),
+            ('producers_accuracy', self.estimates.producers),
+            ('area', area),
+        ):
             if name == 'area':
                 columns['mapped_area'] = self.mapped * scale
-            columns[name] = estimate.value
-            columns[f'{name}_se'] = estimate.standard_error
+            columns |= {name: estimate.value, f'{name}_se': estimate.standard_error}
             columns[f'{name}_ci95'] = estimate.margin
         return pd.DataFrame(columns)
 
@@ -144,10 +141,6 @@ class AccuracyReport:
     def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
         """Write the two error matrices and the classes as CSV, all as JSON, and a plot of areas.
 
-        Args:
-            folder: created where absent.
-            overwrite: replace files of an earlier run.
-
         Returns:
             Paths under ``counts``, ``proportions``, ``classes``, ``accuracy`` and ``plot``.
 
@@ -166,23 +159,20 @@ class AccuracyReport:
         return paths
 
     def _square(self, values: NDArray[Any]) -> pd.DataFrame:
-        return pd.DataFrame(
-            values,
-            index=pd.Index(self.classes, name='map'),
-            columns=pd.Index(self.classes, name='reference'),
-        )
+        rows, columns = (pd.Index(self.classes, name=name) for name in ('map', 'reference'))
+        return pd.DataFrame(values, rows, columns)
 
 
-def area_unit(report: 'AccuracyReport') -> tuple[float, str, str]:
+def area_unit(report: AccuracyReport) -> tuple[float, str, str]:
     """Factor, unit (ha, km² or pixels) and number format that make the areas of a table readable."""
     if report.area_unit != 'm2':
         return 1.0, 'pixels', ',.0f'
-    total = report.total / 10_000
+    total = report.total / M2_PER_HA
     scale, unit = (0.01, 'km²') if total >= LARGE_HA else (1.0, 'ha')
     return scale, unit, ',.0f' if total * scale >= 1000 else ',.2f'
 
 
-def write_areas(report: 'AccuracyReport', path: Path) -> None:
+def write_areas(report: AccuracyReport, path: Path) -> None:
     """Draw one line per class: bars for the mapped area, points with 95 % intervals for the estimate."""
     scale, unit, spec = area_unit(report)
     table = report.table
@@ -190,16 +180,17 @@ def write_areas(report: 'AccuracyReport', path: Path) -> None:
     mapped, area, margin = (
         table[name].to_numpy(float)[order] * scale for name in ('mapped_area', 'area', 'area_ci95')
     )
+    mapped = np.nan_to_num(mapped)
     figure = Figure(figsize=(8, 1.6 + 0.42 * len(order)), dpi=120, layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     places = range(len(order))
-    axes.barh(places, np.nan_to_num(mapped), height=0.6, color=MAPPED, label='counted on the map (biased)')
+    axes.barh(places, mapped, height=0.6, color=MAPPED, label='counted on the map (biased)')
     axes.errorbar(
         area, places, xerr=margin, fmt='o', color=ESTIMATED, capsize=4, label='estimated, 95 % interval'
     )
-    reach = np.nanmax([*(area + margin), *np.nan_to_num(mapped)])
-    for place, value, half, counted in zip(places, area, margin, np.nan_to_num(mapped), strict=True):
+    reach = np.nanmax([*(area + margin), *mapped])
+    for place, value, half, counted in zip(places, area, margin, mapped, strict=True):
         end = max(value + half, counted)
         axes.text(end + 0.015 * reach, place, f'{value:{spec}} ± {half:{spec}}', va='center', fontsize=8)
     axes.set(
@@ -209,11 +200,8 @@ def write_areas(report: 'AccuracyReport', path: Path) -> None:
         xlim=(min(0.0, float((area - margin).min()) - 0.02 * reach), 1.25 * reach),
     )
     axes.axvline(0, color='black', linewidth=0.8)
-    overall = report.overall
-    axes.set_title(
-        f'Overall accuracy {overall.value:.3f} ± {overall.margin:.3f} ({report.labelled:,} labelled points)',
-        fontsize=10,
-    )
+    overall = f'Overall accuracy {report.overall.value:.3f} ± {report.overall.margin:.3f}'
+    axes.set_title(f'{overall} ({report.labelled:,} labelled points)', fontsize=10)
     axes.spines[['top', 'right']].set_visible(False)
     figure.legend(loc='outside lower center', ncols=2, fontsize=8, frameon=False)
     figure.savefig(path, format='png', metadata={'Software': 'geores'})
@@ -379,12 +367,9 @@ def _notes(
         for name, count in new.items()
     ]
     agree = (points['map'] == points['reference']) & (points['map'] == points['stratum'])
-    right = agree.groupby(points['stratum']).agg(['all', 'size'])
-    units = dict(zip(strata.names, strata.areas if strata.units is None else strata.units, strict=True))
-    sure = [
-        name for name in strata.names if right.loc[name, 'all'] and right.loc[name, 'size'] != units[name]
-    ]
-    if sure:
+    right = agree.groupby(points['stratum']).agg(['all', 'size']).loc[list(strata.names)]
+    units = strata.areas if strata.units is None else strata.units
+    if sure := list(right.index[right['all'] & (right['size'] != units)]):
         notes.append(
             f'no error found in the sample of {", ".join(sure)}: their standard errors of 0 are too small'
         )
@@ -393,14 +378,9 @@ def _notes(
 
 def _counts(points: pd.DataFrame, strata: tuple[str, ...], names: tuple[str, ...]) -> NDArray[np.int64]:
     """Number of points per stratum, map class and reference class, (H, K, K)."""
-    place = {name: k for k, name in enumerate(names)}
-    index = [
-        points['stratum'].map({name: h for h, name in enumerate(strata)}),
-        points['map'].map(place),
-        points['reference'].map(place),
-    ]
     counts = np.zeros((len(strata), len(names), len(names)), np.int64)
-    np.add.at(counts, tuple(np.asarray(part, int) for part in index), 1)
+    known = {'stratum': strata, 'map': names, 'reference': names}
+    np.add.at(counts, tuple(pd.Index(known[name]).get_indexer(points[name]) for name in known), 1)
     return counts
 
 

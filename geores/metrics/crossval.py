@@ -217,11 +217,7 @@ class Scores(NamedTuple):
         }
 
     def calibrated(self, temperature: float) -> 'Scores':
-        """As they would be had the logits been divided by a temperature.
-
-        Args:
-            temperature: as on a card.
-        """
+        """As they would be had the logits been divided by a temperature, as on a card."""
         return self._replace(values=calibrated(self.values, temperature))
 
 
@@ -300,11 +296,7 @@ def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
 
 
 def joined(parts: Sequence[Scores]) -> Scores:
-    """Scores of several parts as those of one.
-
-    Args:
-        parts: scores of the same classes.
-    """
+    """Scores of several parts, of the same classes, as those of one."""
     return Scores(
         torch.cat([part.values for part in parts]),
         torch.cat([part.target for part in parts]),
@@ -314,11 +306,7 @@ def joined(parts: Sequence[Scores]) -> Scores:
 
 
 def temperature_of(scores: Scores) -> float:
-    """The temperature that calibrates single-label scores.
-
-    Args:
-        scores: of one softmax each.
-    """
+    """The temperature that calibrates single-label scores, of one softmax each."""
     return fit_temperature(scores.values.double().clamp_min(1e-12).log(), scores.target)
 
 
@@ -390,9 +378,8 @@ def summarised(folds: Sequence[Figures], split_id: str) -> Evidence:
 
 def _tuned(folds: Sequence[Scores]) -> Tensor:
     """Thresholds that are best on several folds together, (K,)."""
-    return best_thresholds(
-        torch.cat([fold.values for fold in folds]), torch.cat([fold.target for fold in folds])
-    )
+    whole = joined(folds)
+    return best_thresholds(whole.values, whole.target)
 
 
 def _spread(figures: Sequence[dict[str, float]]) -> dict[str, float]:

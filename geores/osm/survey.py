@@ -27,9 +27,11 @@ from geores.errors import ReadError
 __all__ = ['Buckets', 'Content', 'References', 'Survey', 'Table', 'Texts', 'members_of', 'nodes_of']
 
 Numbers = NDArray[np.int64]
+Codes = NDArray[np.uint8]
+Box = tuple[float, float, float, float]
 
-PAIRS_AT_ONCE = 2**17
-"""Number of pairs that are written or read together: 2 MiB."""
+ROWS = 2**17
+"""Number of pairs, or of ways, that are written or read together: 2 MiB."""
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
 """2**64 over the golden ratio (Knuth: The Art of Computer Programming 3, 2nd ed. 1998, section 6.4)."""
 
@@ -84,7 +86,7 @@ class Buckets:
             OSError: if the disk is full.
         """
         self._waiting.append(np.stack([ids, values], axis=1))
-        if sum(map(len, self._waiting)) >= PAIRS_AT_ONCE:
+        if sum(map(len, self._waiting)) >= ROWS:
             self.write()
 
     def write(self) -> None:
@@ -99,7 +101,7 @@ class Buckets:
         """Iterate over the pairs of one file in the order of writing, (N, 2) at a time."""
         if self._paths[place].exists():
             with self._paths[place].open('rb') as file:
-                while len(rows := np.fromfile(file, np.int64, 2 * PAIRS_AT_ONCE)):
+                while len(rows := np.fromfile(file, np.int64, 2 * ROWS)):
                     yield rows.reshape(-1, 2)
 
     def table(self, place: int) -> Table:
@@ -204,9 +206,8 @@ class Texts:
             RuntimeError: if the piece is no PBF file.
             OSError: if the disk is full.
         """
-        if (
-            shutil.disk_usage(self._text.parent).free < ROOM
-        ):  # a failing writer of osmium would abort the process
+        # A failing writer of osmium would abort the process.
+        if shutil.disk_usage(self._text.parent).free < ROOM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._text))
         osmium = self._osmium
         kinds = osmium.osm.WAY if ways_only else osmium.osm.ALL
@@ -246,11 +247,6 @@ def _numbers(text: bytes) -> NDArray[np.int64]:
     return np.fromstring(text, np.int64, sep=',') if text else np.empty(0, np.int64)
 
 
-Box = tuple[float, float, float, float]
-Codes = NDArray[np.uint8]
-
-ROWS = 2**17
-"""Number of ways that are read together."""
 BUCKET = 2**22
 """Bytes of the PBF file per bucket, about 0.2 to 0.5 million nodes."""
 NOWHERE = 15

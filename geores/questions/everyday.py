@@ -10,18 +10,10 @@ from typing import Literal
 
 from geores.questions.forms import Area, Comparison, Count, Form, Presence, QuestionError, RuralUrban
 from geores.questions.grammar import parse
-from geores.questions.grammar_phrases import (
-    AREAS,
-    NO_SIZES,
-    Sizes,
-    plural,
-    take_distance,
-    take_sizes,
-    tidy_units,
-    unit_of,
-)
+from geores.questions.grammar_phrases import plural
 from geores.questions.land_cover import CoverWords, Named
 from geores.questions.suggest import suggest
+from geores.questions.vocabulary import AREAS, NO_SIZES, Sizes, take_distance, take_sizes, tidy_units, unit_of
 
 __all__ = ['CannotTell', 'MapQuestion', 'Thing', 'check_quantities', 'read_map_question']
 

@@ -1,16 +1,12 @@
 """Questions and answers from the labels of images alone, as in RSVQAxBEN (Lobry et al. 2021).
 
-`FaithfulDraw` follows the generator of RSVQAxBEN (Lobry et al. 2021), `CorrectedDraw` mends its faults;
-`geores.questions.label_questions` calls one of them for every image.
+Every image has a random generator of its own, seeded with the seed and the id of the image: no question
+depends on the order or number of images, except where the whole set is balanced.
 
-Every image has a random generator of its own, seeded with the seed and the id of the image. So the
-questions do not depend on the order, process or number of images, except that balance depends on the whole
-set.
-
-The faithful mode keeps from the published generator: half yes/no and half land-cover questions, how and how
+`FaithfulDraw` keeps from the published generator: half yes/no and half land-cover questions, how and how
 often classes are joined, the shares of the levels, the released wordings, and that questions with "and" or
 "or" in a class name are dropped, which leaves four fifths yes/no. It does not keep the one global seed for
-all images. The corrected mode (the default) also asks about the categories of RSVQA, asks only what the
+all images. `CorrectedDraw`, the default, also asks about the categories of RSVQA, asks only what the
 labels decide, and balances yes and no per question.
 """
 
@@ -90,11 +86,8 @@ def class_question(
         The question; None if there are not enough classes for the shape that was drawn.
     """
     draw = rng.random()
-    table = _YES if answer else _NO
-    if even:
-        table = _EVEN_YES if answer else _EVEN_NO
-    shapes = next(shapes for share, shapes in table if draw < share)
-    shape = rng.choice(shapes)
+    yes, no = (_EVEN_YES, _EVEN_NO) if even else (_YES, _NO)
+    shape = rng.choice(next(shapes for share, shapes in (yes if answer else no) if draw < share))
     wanted = {'p': shape.count('p'), 'n': shape.count('n')}
     there = [name for name, is_there in classes.items() if is_there]
     missing = [name for name, is_there in classes.items() if is_there is False]
@@ -146,8 +139,8 @@ ALL = 'ALL'
 _SHARES = {'objects': 0.5, 'classes': 0.3, 'land-cover': 0.2}
 
 Labels = frozenset[str]
-Drawn = tuple[Form, str]
 Classes = Mapping[str, bool | None]
+Drawn = tuple[Form, str]
 DrawOne = Callable[[], Drawn | None]
 
 
@@ -157,7 +150,7 @@ class CorrectedDraw:
     Args:
         scheme: scheme of the labels.
         images: labels of every image of the set.
-        balance: how yes and no are balanced, see `geores.questions.label_questions.label_questions`.
+        balance: how yes and no are balanced, see `label_questions`.
         kinds: which of `KINDS` to draw.
 
     Raises:
@@ -237,11 +230,7 @@ class CorrectedDraw:
 
 
 class FaithfulDraw:
-    """The generator of RSVQAxBEN (Lobry et al. 2021): what labels leave undecided counts as absent.
-
-    Args:
-        scheme: scheme of the labels.
-    """
+    """The generator of RSVQAxBEN (Lobry et al. 2021): what labels leave undecided counts as absent."""
 
     def __init__(self, scheme: LabelScheme) -> None:
         self.scheme = scheme
