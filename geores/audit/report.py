@@ -137,7 +137,7 @@ def judge(
         step: distance between neighbours in metres: side of a footprint, or spacing of places.
     """
     leaks = list(_leaks(distances, overlaps, duplicates))
-    cautions = [*_neighbours(distances, correlation, step), *_labels(drift or ())]
+    cautions = [*_neighbours(distances, correlation, step), *_label_drift(drift or ())]
     apart = list(_apart(distances, step))
     level = 'leaks' if leaks else 'caution' if cautions else 'sound'
     affected = _affected(distances, overlaps, duplicates)
@@ -245,7 +245,7 @@ def _neighbours(
             )
 
 
-def _labels(drift: Sequence[PairDrift]) -> Iterator[str]:
+def _label_drift(drift: Sequence[PairDrift]) -> Iterator[str]:
     for pair in drift:
         if pair.missing:
             shown = ', '.join(pair.missing[:3]) + (' ...' if len(pair.missing) > 3 else '')

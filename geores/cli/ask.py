@@ -11,9 +11,9 @@ import typer
 
 from geores.asking.options import AskOptions
 from geores.cli import common
+from geores.cli.classify import print_earlier_answer
 from geores.cli.common import keeping, listed, progress_bar
 from geores.cli.option_sets import with_options
-from geores.cli.printing import print_earlier_answer
 from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:

@@ -110,8 +110,8 @@ def _found(frame: gpd.GeoDataFrame, mapping: TagMapping) -> Iterator[OSMObject]:
             continue
         tags = {key: str(row[key]) for key in keys if _there(row[key])}
         for store in stores:
-            tags |= _tags(row[store])
-        fclass, code = _text(row.get('fclass')), _whole(row.get('code'))
+            tags |= _row_tags(row[store])
+        fclass, code = _cell_text(row.get('fclass')), _whole(row.get('code'))
         if fclass == 'building' and _there(row.get('type')) and 'building' not in tags:
             tags['building'] = str(row['type'])  # Geofabrik's layer of buildings
         categories = mapping.categories(kind, tags, fclass, code)
@@ -135,7 +135,7 @@ def _id(row: dict[str, Any], columns: list[str], number: int) -> str:
     return f'row/{number}'
 
 
-def _tags(value: object) -> dict[str, str]:
+def _row_tags(value: object) -> dict[str, str]:
     """Tags in a cell: a mapping, pairs, JSON, or hstore text."""
     if isinstance(value, dict):
         return {str(key): str(text) for key, text in value.items() if text is not None}
@@ -144,7 +144,7 @@ def _tags(value: object) -> dict[str, str]:
             data = json.loads(value)
         except (ValueError, RecursionError):
             return {}
-        return _tags(data)
+        return _row_tags(data)
     if isinstance(value, str):
         return {_plain(key): _plain(text) for key, text in _HSTORE.findall(value)}
     if value is not None and hasattr(value, '__iter__'):  # a map of Parquet comes as pairs
@@ -160,7 +160,7 @@ def _there(value: Any) -> bool:  # noqa: ANN401 - whatever a column holds
     return value is not None and not (pd.api.types.is_scalar(value) and bool(pd.isna(value))) and value != ''
 
 
-def _text(value: object) -> str | None:
+def _cell_text(value: object) -> str | None:
     return str(value) if _there(value) else None
 
 
