@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from geores.errors import ReadError
-from geores.scenes.arrays import ArrayRaster
+from geores.scenes.opening import ArrayRaster
 from geores.scenes.raster import FileRaster, Raster
 from geores.scenes.scene import Scene
 
