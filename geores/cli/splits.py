@@ -126,7 +126,7 @@ def audit(
     each other: a buffer as wide as the distance where it has faded makes a test of new ground.
     """
     from geores.audit import audit_split
-    from geores.audit.report import write_map
+    from geores.audit.audit import write_map
     from geores.io.whole_files import check_free, whole_files
     from geores.splits.source import read_source
 
@@ -173,7 +173,7 @@ def _print_audit(report: 'AuditReport', map_: Path | None) -> None:
 def _print_distances(report: 'AuditReport', console: 'Console') -> None:
     from rich.table import Table
 
-    from geores.audit.report import metres
+    from geores.audit.audit import metres
 
     columns = [f'{pair.part} - {pair.other}' for pair in report.distances]
     table = Table('nearest of the other part', *columns)
@@ -193,7 +193,7 @@ def _print_distances(report: 'AuditReport', console: 'Console') -> None:
 
 
 def _print_labels(report: 'AuditReport', console: 'Console') -> None:
-    from geores.audit.report import metres
+    from geores.audit.audit import metres
 
     for pair in report.drift or ():
         worst = sorted(pair.labels.items(), key=lambda item: -item[1])[:_WORST]
