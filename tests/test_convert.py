@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import rasterio
 
+from geores.bigearthnet import writers as workers
+from geores.bigearthnet.convert import convert_reben, verify_reben
 from geores.bigearthnet.opening import CHECKSUMS, open_store
 from geores.bigearthnet.patch_id import modality
+from geores.bigearthnet.sources import partial_folder
 from geores.bigearthnet.stores import bands_of
-from geores.converting import writers as workers
-from geores.converting.convert import convert_reben, verify_reben
-from geores.converting.sources import partial_folder
 from geores.datasets import ReBEN
 from geores.errors import DatasetError, JournalError, OutputError, ReadError, WriteError
 from geores.io.journal import Journal

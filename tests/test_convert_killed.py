@@ -13,7 +13,7 @@ import os, signal, sys, time
 from pathlib import Path
 import geores.bundle, rasterio  # before the forks, not in every child again
 from geores.converting import workers
-from geores.converting.convert import convert_reben
+from geores.bigearthnet.convert import convert_reben
 
 workers.CHUNK = 3
 form, source, folder, kills = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])

@@ -13,7 +13,7 @@ from geores.cli.common import progress_bar
 from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
-    from geores.converting.convert import Conversion, Verification
+    from geores.bigearthnet.convert import Conversion, Verification
     from geores.hub.verify_model import ModelVerification
 
 __all__ = ['app', 'verify', 'verify_model']
@@ -51,7 +51,7 @@ def reben(
     as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
 ) -> None:
     """Convert BigEarthNet v2.0 (reBEN); a run that was stopped continues when the command is given again."""
-    from geores.converting.convert import convert_reben
+    from geores.bigearthnet.convert import convert_reben
 
     with progress_bar(folder.name, shown=not as_json, quiet=quiet, unit='patches') as progress:
         done = convert_reben(
@@ -125,7 +125,7 @@ def verify(
     as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
 ) -> None:
     """Read every patch of a reBEN store, compare checksums and counts, and name what is broken."""
-    from geores.converting.convert import verify_reben
+    from geores.bigearthnet.convert import verify_reben
 
     with progress_bar(path.name, shown=not as_json, quiet=quiet, unit='patches') as progress:
         found = verify_reben(

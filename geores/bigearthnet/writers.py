@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from geores.bigearthnet.opening import CHECKSUMS, LMDB_FILE, LmdbStore, checksum, write_checksums
 from geores.bigearthnet.patch_id import PATCH_SIDE, PatchId, S1Name, modality, parse_tile
+from geores.bigearthnet.sources import Fault, PatchChunk, PatchJournal, TarStore, read_patch
 from geores.bigearthnet.stores import PatchStore, encode_patch
 from geores.bigearthnet.tiffs import TiffStore
-from geores.converting.sources import Fault, PatchChunk, PatchJournal, TarStore, read_patch
 from geores.errors import DatasetError, GeoresError, UsageError, WriteError, import_extra
 from geores.scenes import gdal_env
 

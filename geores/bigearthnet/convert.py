@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 from geores.bigearthnet.metadata import METADATA, SNOW_METADATA, find_metadata, read_metadata
 from geores.bigearthnet.opening import CHECKSUMS, read_checksums
 from geores.bigearthnet.patch_id import MAP_SUFFIX, PatchId, S1Name, modality
-from geores.bigearthnet.stores import PatchStore
-from geores.converting.sources import (
+from geores.bigearthnet.sources import (
     Fault,
     PatchJournal,
     TarStore,
@@ -25,7 +24,8 @@ from geores.converting.sources import (
     open_source,
     partial_folder,
 )
-from geores.converting.writers import (
+from geores.bigearthnet.stores import PatchStore
+from geores.bigearthnet.writers import (
     FORMATS,
     CheckChunk,
     ConvertChunk,
