@@ -122,11 +122,7 @@ class AuditReport:
 
 
 def metres(length: float) -> str:
-    """Format a length for people.
-
-    Args:
-        length: length in metres.
-    """
+    """A length in metres for people."""
     return f'{length / 1000:,.3f} km' if length >= 1000 else f'{length:.1f} m'
 
 
@@ -138,27 +134,17 @@ def judge(
     duplicates: Duplicates | None,
     step: float,
 ) -> Verdict:
-    """Draw a verdict from the figures of an audit.
+    """Draw a verdict from the figures of an audit, of which those that were not measured are None.
 
-    Args:
-        distances: distances between each pair of parts.
-        overlaps: overlaps between each pair of parts, if there are footprints.
-        drift: label drift between each pair of parts, if there are labels.
-        correlation: spatial autocorrelation of the labels, if there are labels.
-        duplicates: near duplicates, if there are images.
-        step: distance between neighbours in metres: side of a footprint, or spacing of places.
+    `step` is the distance between neighbours in metres: the side of a footprint, or the spacing of places.
     """
     leaks = list(_leaks(distances, overlaps, duplicates))
     cautions = [*_neighbours(distances, correlation, step), *_label_drift(drift or ())]
-    apart = list(_apart(distances, step))
     level = 'leaks' if leaks else 'caution' if cautions else 'sound'
     affected = _affected(distances, overlaps, duplicates)
-    grade = 'A' if level == 'sound' else 'B' if level == 'caution' else _grade(affected)
-    return Verdict(level, (*leaks, *cautions, *apart), grade, affected)  # type: ignore[arg-type]
-
-
-def _grade(affected: float) -> str:
-    return next((grade for grade, limit in GRADES.items() if affected < limit), 'E')
+    leaking = next((grade for grade, limit in GRADES.items() if affected < limit), 'E')
+    grade = leaking if leaks else 'B' if cautions else 'A'
+    return Verdict(level, (*leaks, *cautions, *_apart(distances, step)), grade, affected)  # type: ignore[arg-type]
 
 
 def _affected(
@@ -173,19 +159,12 @@ def _affected(
     return max(shares, default=0.0)
 
 
-def recommend(
-    report: 'AuditReport', labels: str | None, images: Path | None, place: Path | None = None
-) -> str:
+def recommend(report: AuditReport, labels: str | None, images: Path | None, place: Path | None = None) -> str:
     """The one command that is recommended after an audit: to split anew, or to train.
 
     Distances are such that a split by them is known to work: the widest buffer out of what the labels ask for
-    and what footprints need that leaves rows in every part.
-
-    Args:
-        report: result of the audit.
-        labels: column of the labels, if there are any.
-        images: folder of the images, if they were compared.
-        place: where the rows were read; the name of the source by default.
+    and what footprints need that leaves rows in every part. `labels` is their column, `images` the folder of
+    those that were compared, and `place` where the rows were read, by default the name of the source.
     """
     path = str(place or report.source.path or report.source.name)
     if report.verdict.level == 'sound':
@@ -272,13 +251,8 @@ def _apart(distances: Sequence[PairDistances], step: float) -> Iterator[str]:
             yield f'{pair.part} and {pair.other} are {metres(pair.minimum)} apart at least'
 
 
-def write_map(report: 'AuditReport', path: Path) -> None:
-    """Draw a map of the row centres, coloured by part, in an equal-area projection.
-
-    Args:
-        report: result of the audit.
-        path: PNG file to write.
-    """
+def write_map(report: AuditReport, path: Path) -> None:
+    """Draw a map of the row centres, coloured by part, in an equal-area projection, as a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -392,11 +366,8 @@ def _overlaps(
 
 
 def _parts(source: Source, column: str) -> NDArray[np.object_]:
-    known = {*PARTS, DROPPED}
-    texts = [_text(value) for value in source.column(column, '--column')]
-    parts = [part_name(text) for text in texts]
-    odd = sorted(set(parts) - known)
-    if odd:
+    parts = [part_name(_text(value)) for value in source.column(column, '--column')]
+    if odd := sorted({*parts} - {*PARTS, DROPPED}):
         raise DatasetError(
             f'{source.name}: column {column!r} holds {odd[0]!r}; parts are train, val, test and dropped'
         )
@@ -422,8 +393,7 @@ def _label_column(source: Source, name: str | None) -> str | None:
 def _dates(source: Source) -> NDArray[Any] | None:
     """Acquisition day of each row as text, None if unknown."""
     if source.squares is not None:
-        names = source.frame['patch_id'].astype(str)
-        return np.asarray(names.str.slice(11, 19), object)
+        return np.asarray(source.frame['patch_id'].astype(str).str.slice(11, 19), object)
     columns = {str(one).lower(): str(one) for one in source.frame.columns}
     found = next((columns[name] for name in _DATES if name in columns), None)
     return None if found is None else np.array([str(value)[:10] for value in source.frame[found]], object)

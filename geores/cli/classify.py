@@ -26,15 +26,7 @@ if TYPE_CHECKING:
     from geores.inference.prepared import Progress, RunTime
     from geores.scenes import Scene
 
-__all__ = [
-    'classify',
-    'merge',
-    'print_earlier',
-    'print_earlier_answer',
-    'print_json',
-    'print_result',
-    'print_share',
-]
+__all__ = ['classify', 'merge']
 
 Option = typer.Option
 
@@ -278,7 +270,7 @@ def print_earlier(name: str, entry: Mapping[str, Any], folder: Path, *, as_json:
                 table.add_row(label, _in_words(figure, share=kind == 'labels'))
             console.print(table)
     console.print(f'{DONE}: {record["tiles"]:,} tiles; --overwrite computes them again', soft_wrap=True)
-    _print_outputs(console, record)
+    common.print_outputs(console, record)
 
 
 def print_share(name: str, took: 'RunTime', shard: str, folder: Path, *, as_json: bool) -> None:
@@ -303,38 +295,7 @@ def print_share(name: str, took: 'RunTime', shard: str, folder: Path, *, as_json
     )
 
 
-def print_earlier_answer(entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
-    """Print the answer of an earlier run from its record.
-
-    Args:
-        entry: of the question in the record.
-        folder: of the results.
-        as_json: as one JSON object on a line, with `done_before`.
-    """
-    from rich.console import Console
-
-    from geores.asking.understand import how_sure
-    from geores.classification.earlier_runs import DONE, as_printed
-
-    record = as_printed(entry, folder)
-    if as_json:
-        print(json.dumps(record), flush=True)
-        return
-    console = Console(highlight=False, markup=False)
-    console.print(record['question'], style='bold', soft_wrap=True)
-    console.print(f'  {record["text"]}{how_sure(record["probability"])}', soft_wrap=True)
-    for note in record.get('notes', []):
-        console.print(f'  note: {note}', style='dim', soft_wrap=True)
-    console.print(f'  {DONE}; --overwrite computes it again', soft_wrap=True)
-    _print_outputs(console, record, indent='  ')
-
-
 def _in_words(figure: float | None, *, share: bool) -> str:
     if figure is None:
         return ''
     return f'{figure:.1%}' if share else f'{figure:.4g}'
-
-
-def _print_outputs(console: Any, record: Mapping[str, Any], indent: str = '') -> None:  # noqa: ANN401
-    for kind, path in record['outputs'].items():
-        console.print(f'{indent}{kind}: {path}', soft_wrap=True)

@@ -380,8 +380,6 @@ def _open_one(
     source: Source, bands: Sequence[str] | None, allow_vrt: bool, sensor: str | None, offset: str | float
 ) -> Scene:
     if _is_array(source):
-        pass  # MERGED-IMPORT
-
         return scene_from_array(source, bands=bands, sensor=sensor, offset=offset)
     path = os.fspath(source)
     if not path.strip():
