@@ -396,4 +396,5 @@ def _areas(
         if len(group):
             ground = parts[group[0]] if len(group) == 1 else shapely.union_all(parts[group])
             cover[tiles[group[0]], codes[group[0]]] = shapely.area(ground)
-    return np.divide(cover, shapely.area(boxes)[:, None])
+    cover /= shapely.area(boxes)[:, None]
+    return cover

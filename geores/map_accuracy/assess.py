@@ -380,7 +380,7 @@ def _counts(points: pd.DataFrame, strata: tuple[str, ...], names: tuple[str, ...
     """Number of points per stratum, map class and reference class, (H, K, K)."""
     counts = np.zeros((len(strata), len(names), len(names)), np.int64)
     known = {'stratum': strata, 'map': names, 'reference': names}
-    np.add.at(counts, tuple(pd.Index(known[name]).get_indexer(points[name]) for name in known), 1)
+    np.add.at(counts, tuple(pd.Index(known[name]).get_indexer(pd.Index(points[name])) for name in known), 1)
     return counts
 
 
