@@ -66,9 +66,6 @@ def band_indexes(
 def band_names(path: Path) -> tuple[str, ...]:
     """Names of the bands of a GeoTIFF: its descriptions.
 
-    Args:
-        path: the file.
-
     Raises:
         DatasetError: if a band has none.
     """
@@ -119,9 +116,6 @@ def read_geotiff(
 
 def open_geotiff(path: Path) -> rasterio.DatasetReader:
     """Open a GeoTIFF, georeferenced or not; other formats are refused.
-
-    Args:
-        path: the file.
 
     Raises:
         DatasetError: if it is not there or not a GeoTIFF.

@@ -236,11 +236,7 @@ class PatchImages:
         """No-op: reading is fast, and the whole data set does not fit in memory."""
 
     def arrays(self, index: int) -> dict[str, NDArray[Any]]:
-        """Read the bands of one patch at their native sizes.
-
-        Args:
-            index: index of the patch.
-        """
+        """Read the bands of one patch at their native sizes."""
         arrays = self.store.read(self.ids[index], self._of_s2) if self._of_s2 else {}
         if self._of_s1 and self._s1 is not None:
             arrays = arrays | self.store.read(self._s1[index], self._of_s1)
@@ -268,22 +264,13 @@ class PatchImages:
                 )
 
     def sample(self, index: int) -> dict[str, Any]:
-        """Read one patch in the form of a sample.
-
-        Args:
-            index: index of the patch.
-        """
+        """Read one patch in the form of a sample."""
         if self._interpolation == 'native':
             return dict(as_native(self.arrays(index), self._bands))
         return {'image': torch.from_numpy(self[index])}
 
     def classes(self, index: int, order: LabelOrder) -> NDArray[np.int64]:
-        """Read the classes of the reference map of one patch, (120, 120).
-
-        Args:
-            index: index of the patch.
-            order: order of the labels.
-        """
+        """Read the classes of the reference map of one patch, (120, 120)."""
         name = f'{self.ids[index]}{MAP_SUFFIX}'
         try:
             return classes_of_map(self.store.read(name, [MAP_BAND])[MAP_BAND], order)

@@ -226,11 +226,5 @@ class QuestionBatches(Dataset[Sample]):
 
 
 def load(batches: QuestionBatches, sampler: QuestionSampler, workers: int) -> DataLoader[Sample]:
-    """Make a data loader of whole batches.
-
-    Args:
-        batches: made of positions.
-        sampler: yields the question indices of each batch.
-        workers: number of reader processes.
-    """
+    """Make a data loader of whole batches."""
     return DataLoader(batches, batch_size=None, sampler=sampler, num_workers=workers)

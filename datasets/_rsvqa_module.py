@@ -180,19 +180,11 @@ class RSVQADataModule(LightningDataModule):
         return mean.tolist(), np.sqrt(np.maximum(square - mean**2, 1e-12)).tolist()
 
     def questions(self, images: Sequence[int]) -> list[int]:
-        """Indices of the questions on some images.
-
-        Args:
-            images: indices of the images.
-        """
+        """Indices of the questions on some images."""
         return [index for number in images for index in self.dataset.questions_of[number]]
 
     def setup(self, stage: str | None = None) -> None:
-        """Split, and decode the images if they are wanted and fit in memory.
-
-        Args:
-            stage: ignored.
-        """
+        """Split, and decode the images if they are wanted and fit in memory."""
         self.split  # noqa: B018
         if self.with_images:
             self.dataset.images.load()

@@ -89,11 +89,6 @@ def read_labelled_features(labels: Labels, column: str, layer: str | None = None
     Invalid polygons are repaired by `shapely.make_valid`, and features without geometry or class are left
     out; notes say so. Numeric classes become text.
 
-    Args:
-        labels: vector file, or its features.
-        column: name of the class column.
-        layer: layer to read, for a file with several.
-
     Raises:
         DatasetError: if the file cannot be read, the layer, the column or the CRS is missing, or there are
             neither polygons nor points, or both.

@@ -239,10 +239,6 @@ class GeoTIFFPairs(NonGeoDataset):
     def mask(self, index: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
         """Read the classes of an image's pixels.
 
-        Args:
-            index: index of the sample.
-            shape: height and width of its image.
-
         Returns:
             (H, W): places in the labels, 255 where nothing is known or the image is nodata.
 

@@ -188,11 +188,7 @@ class SceneTiles(NonGeoDataset):
         return cls(scenes, labels, column, card.bands, size or card.input_size, **(fixed | options))
 
     def keep(self, labels: Sequence[str]) -> Self:
-        """Tiles that have some classes, and these classes alone; the order stays.
-
-        Args:
-            labels: labels to keep.
-        """
+        """Tiles that have some classes, and these classes alone; the order stays."""
         wanted = np.isin(self.labels, list(labels))
         kept = np.flatnonzero(self._present[:, wanted].any(axis=1))
         other = copy(self)

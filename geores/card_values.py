@@ -130,10 +130,6 @@ def known_names(known: Iterable[str], names: Iterable[str]) -> list[str]:
     """Those of some names that are known, sorted.
 
     Names are equal if their letters and digits are; 'images', 'train' and such name no data set.
-
-    Args:
-        known: names of data sets.
-        names: names of folders or scenes.
     """
     bare = {bare_name(name) for name in known} - NO_NAMES
     return [name for name in sorted(set(names)) if len(bare_name(name)) > 2 and bare_name(name) in bare]
@@ -163,9 +159,6 @@ _WHOLE = frozenset({'seed', 'fold', 'folds'})
 
 def upgrade(data: dict[str, Any]) -> dict[str, Any]:
     """Bring the fields of a card to the newest format version.
-
-    Args:
-        data: field -> value, as read.
 
     Raises:
         BundleError: if the format version is none, or newer than this geores.

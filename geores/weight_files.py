@@ -39,9 +39,6 @@ _ONLY_SAFETENSORS = 'is or may be a pickle, which can run code on loading: geore
 def refuse_pickle(path: Path) -> None:
     """Refuse a file of weights that is missing or a pickle, or a folder that holds one instead.
 
-    Args:
-        path: the file.
-
     Raises:
         BundleError: if it is.
     """
@@ -68,9 +65,6 @@ def _has_header(path: Path) -> bool:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file, by name.
 
-    Args:
-        path: the file.
-
     Raises:
         BundleError: if it is missing, damaged, or a pickle.
     """
@@ -84,11 +78,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def sha256_of(path: Path) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal.
-
-    Args:
-        path: the file.
-    """
+    """Compute the SHA-256 of a file, in hexadecimal."""
     with path.open('rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 

@@ -219,12 +219,7 @@ def _is_kind(name: str) -> bool:
 
 @torch.inference_mode()
 def answer_all(task: VisualQuestionAnswering, data: Any) -> None:  # noqa: ANN401
-    """Answer the validation part anew; the task's `predictions` hold the answers.
-
-    Args:
-        task: set up.
-        data: datamodule of the task.
-    """
+    """Answer the validation part anew; the task's `predictions` hold the answers."""
     task.eval()
     task.predictions.reset()
     task.predictions.learn(data)

@@ -364,13 +364,7 @@ class Predictions:
 
 
 def freeze_unused(twin: VQAHead, features: int, grid: int) -> None:
-    """Freeze what a twin that looks at nothing never uses: DDP would wait for gradients of it.
-
-    Args:
-        twin: head of the question-only model.
-        features: channels of the feature map.
-        grid: height and width of the map.
-    """
+    """Freeze what a twin that looks at nothing never uses: DDP would wait for gradients of it."""
     with torch.random.fork_rng(devices=[]):  # dropout must not change what is drawn later
         seen = torch.zeros_like(twin.look(torch.zeros(1, features, grid, grid)))
         words = torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)

@@ -167,25 +167,13 @@ class ExportBundle(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Remember the weights that are validated: those of an average are gone before the end.
-
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: the task that is trained.
-            batch: not looked at.
-            batch_idx: batch idx of the loader.
-            dataloader_idx: dataloader idx of the loader.
-        """
+        """Remember the weights that are validated: those of an average are gone before the end."""
         if self.monitor is not None and not trainer.sanity_checking and batch_idx == dataloader_idx == 0:
             state = pl_module.state_dict()
             self._validated = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if they are the best so far.
-
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: the task that is trained.
 
         Raises:
             UsageError: if the monitored figure is not logged.

@@ -156,11 +156,7 @@ class Teachers:
                     raise UsageError(f'teacher {bundle} has other {name}: {", ".join(theirs)}')
 
     def to(self, device: torch.device) -> None:
-        """Move to a device.
-
-        Args:
-            device: device that the images will be on.
-        """
+        """Move to a device."""
         for model in self.models:
             model.network.to(memory_format=torch.channels_last)
             model.to(device)
@@ -248,11 +244,7 @@ class OnnxTeacher:
         return network.eval().requires_grad_(requires_grad=False)
 
     def to(self, device: torch.device) -> None:
-        """Move to a device, as far as the runtime does.
-
-        Args:
-            device: device that the images will be on.
-        """
+        """Move to a device, as far as the runtime does."""
         self.mean, self.std = self.mean.to(device), self.std.to(device)
         if self._network is not None:
             self._network.to(device)

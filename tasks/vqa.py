@@ -118,9 +118,6 @@ class VisualQuestionAnswering(LightningModule):
     def setup(self, stage: str) -> None:
         """Take tokenizer, answers and statistics of the training part, and build the network.
 
-        Args:
-            stage: only the first one does anything.
-
         Raises:
             UsageError: if the data are no `RSVQADataModule`, or the head does not fit.
         """

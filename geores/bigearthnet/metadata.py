@@ -174,11 +174,6 @@ def multi_hot_labels(table: pa.Table, order: LabelOrder = 'lexicographic') -> ND
 def check_column(table: pa.Table, name: str, path: Path) -> None:
     """Check that a table has a column.
 
-    Args:
-        table: table to check.
-        name: name of the column.
-        path: path of the table, for messages.
-
     Raises:
         DatasetError: if the column is missing.
     """

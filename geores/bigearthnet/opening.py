@@ -252,12 +252,7 @@ def checksum(name: str, arrays: Mapping[str, NDArray[Any]]) -> int:
 
 
 def write_checksums(path: Path, sums: Iterable[tuple[str, int]]) -> None:
-    """Write the table of checksums: columns `name` and `crc32`.
-
-    Args:
-        path: file to write.
-        sums: pairs of name and checksum.
-    """
+    """Write the table of checksums: columns `name` and `crc32`."""
     pairs = list(sums)
     table = pa.table({
         'name': pa.array([name for name, _ in pairs], pa.string()),
@@ -268,9 +263,6 @@ def write_checksums(path: Path, sums: Iterable[tuple[str, int]]) -> None:
 
 def read_checksums(path: Path) -> dict[str, int] | None:
     """Read checksums by name; None if there is no table.
-
-    Args:
-        path: path of the table.
 
     Raises:
         ReadError: if it is damaged.
@@ -306,11 +298,7 @@ def open_store(root: Path | str) -> PatchStore:
 
 
 def find_kind(root: Path | str) -> Kind | None:
-    """Detect the layout of the store in a folder; None if there is none.
-
-    Args:
-        root: folder to check.
-    """
+    """Detect the layout of the store in a folder; None if there is none."""
     root = Path(root)
     if (root / LMDB_FILE).is_file():
         return 'lmdb'

@@ -164,9 +164,6 @@ class PatchId(_Name):
     def parse(cls, name: str) -> Self:
         """Parse a patch id.
 
-        Args:
-            name: the id, or the name of its reference map.
-
         Raises:
             UsageError: if it is no patch id.
         """
@@ -288,9 +285,6 @@ _LENGTH = 50
 
 def patch_table(ids: Sequence[str] | pd.Series) -> pd.DataFrame:
     """Parse patch ids and compute the squares of the patches in UTM.
-
-    Args:
-        ids: patch ids.
 
     Returns:
         One row per id, in order: `patch_id`, `product`, `tile`, `column`, `row`, `epsg`, and `left`,

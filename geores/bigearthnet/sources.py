@@ -45,10 +45,6 @@ _MEMBER = re.compile(r'(?P<name>S[12]\w+?)(?:_(?P<band>B\w\w|VV|VH)|(?P<map>_ref
 class TarStore:
     """A store of the patches in tar archives of the release.
 
-    Args:
-        path: the archive, or the folder that holds several.
-        archives: paths of the archives.
-
     Raises:
         DatasetError: if one is damaged, or has members that lead out of it (`../`, links, devices).
     """
@@ -69,11 +65,7 @@ class TarStore:
         return sorted(self._members)
 
     def part(self, names: Sequence[str]) -> 'TarStore':
-        """A store of only some patches, small enough to be sent to another process.
-
-        Args:
-            names: names of the patches.
-        """
+        """A store of only some patches, small enough to be sent to another process."""
         part = object.__new__(TarStore)
         part.path, part._archives = self.path, self._archives
         part._members = {name: self._members[name] for name in names if name in self._members}
@@ -228,10 +220,6 @@ def _with_compressed(path: Path, error: DatasetError) -> DatasetError:
 def read_patch(store: PatchStore, name: str) -> tuple[dict[str, NDArray[Any]], list[Fault]]:
     """Read all bands of a patch, or find everything that is wrong with it.
 
-    Args:
-        store: store that holds the patch.
-        name: name of the patch.
-
     Returns:
         Pixels by band name (empty if there are faults), and the faults.
     """
@@ -275,9 +263,6 @@ class PatchChunk:
 class PatchJournal:
     """Finished chunks of a conversion, in the journal of its work folder.
 
-    Args:
-        journal: the journal.
-
     Attributes:
         chunks: finished chunks, in order.
 
@@ -296,11 +281,7 @@ class PatchJournal:
             raise JournalError(f'{journal.folder} is damaged: give --no-resume to start anew') from error
 
     def add(self, chunk: PatchChunk) -> None:
-        """Record that a chunk is finished.
-
-        Args:
-            chunk: the next chunk.
-        """
+        """Record that a chunk is finished."""
         self._journal.add({
             'number': chunk.number,
             'sums': chunk.sums,
@@ -325,11 +306,7 @@ class PatchJournal:
 
 
 def partial_folder(folder: Path) -> Path:
-    """Folder of unfinished work, beside the destination.
-
-    Args:
-        folder: destination folder.
-    """
+    """Folder of unfinished work, beside the destination."""
     return folder.with_name(f'.{folder.name}.partial')
 
 
@@ -352,10 +329,6 @@ def check_destination(folder: Path, source: Path, *, overwrite: bool) -> None:
 def check_space(folder: Path, names: list[str]) -> None:
     """Check that the result fits on the disk, counting the space that unfinished work takes already.
 
-    Args:
-        folder: the work folder.
-        names: names of all patches.
-
     Raises:
         OutputError: if there is too little free space.
     """
@@ -370,11 +343,7 @@ def check_space(folder: Path, names: list[str]) -> None:
 
 
 def count_by_kind(names: 'list[str] | Mapping[str, int]') -> dict[str, int]:
-    """Count patches per kind.
-
-    Args:
-        names: names of patches.
-    """
+    """Count patches per kind."""
     counts: dict[str, int] = {}
     for name in names:
         counts[modality(name)] = counts.get(modality(name), 0) + 1

@@ -191,11 +191,7 @@ def _scratch(size: int) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
 
 
 def sides(bands: Sequence[str]) -> dict[int, list[int]]:
-    """Group the indices of bands by native size.
-
-    Args:
-        bands: names of bands.
-    """
+    """Group the indices of bands by native size."""
     places: dict[int, list[int]] = {}
     for place, band in enumerate(bands):
         places.setdefault(native_form(band)[0], []).append(place)
@@ -246,9 +242,6 @@ class ValueLayout:
     def pieces(self, bands: tuple[str, ...]) -> tuple[Piece, ...]:
         """Find the fewest contiguous pieces that hold the bands.
 
-        Args:
-            bands: their names.
-
         Raises:
             KeyError: if one is not here; the error's argument is its name.
         """
@@ -271,9 +264,6 @@ class ValueLayout:
 
 def layout_of(value: 'bytes | memoryview') -> ValueLayout:
     """Parse the header of a value.
-
-    Args:
-        value: a whole safetensors file.
 
     Raises:
         ValueFormatError: if it is no safetensors file, is truncated, or has bands that reBEN lacks.

@@ -65,9 +65,6 @@ class TiffHeader:
 def parse_tiff(data: bytes | bytearray) -> TiffHeader | None:
     """Read the header of a little-endian TIFF (TIFF 6.0, section 2).
 
-    Args:
-        data: content of the whole file.
-
     Returns:
         The header; None for kinds that this parser leaves to GDAL (big-endian, BigTIFF, several bands).
 
@@ -133,9 +130,6 @@ class TiffStore:
     """Store of the released folders `BigEarthNet-S2`, `BigEarthNet-S1` and `Reference_Maps`.
 
     Folders that are never read need not exist.
-
-    Args:
-        path: folder that holds the released folders.
     """
 
     kind: Literal['tiff', 'lmdb'] = 'tiff'
@@ -194,9 +188,6 @@ class TiffStore:
 
 def read_tiff(path: str | Path) -> NDArray[Any]:
     """Read the pixels of a single-band GeoTIFF, exactly as stored.
-
-    Args:
-        path: path of the file.
 
     Returns:
         (H, W), a new array.

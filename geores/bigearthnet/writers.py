@@ -51,11 +51,7 @@ FORMATS = ('lmdb', 'tiff')
 
 
 class TiffWriter:
-    """Writes one georeferenced GeoTIFF per band, in the UTM zone of the tile.
-
-    Args:
-        folder: destination.
-    """
+    """Writes one georeferenced GeoTIFF per band, in the UTM zone of the tile."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -197,19 +193,11 @@ class Writer(Protocol):
     """Writes one layout; it is pickled into the worker processes."""
 
     def prepare(self, journal: PatchJournal) -> None:
-        """Prepare the files that all chunks share, and make them and the journal agree.
-
-        Args:
-            journal: chunks that an earlier run finished.
-        """
+        """Prepare the files that all chunks share, and make them and the journal agree."""
         ...
 
     def write(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> bytes | None:
         """Write a patch, in a worker.
-
-        Args:
-            name: name of the patch.
-            arrays: all bands of the patch.
 
         Returns:
             The encoded patch if the parent has to write it, as the layout allows one writer only.
@@ -221,19 +209,11 @@ class Writer(Protocol):
         ...
 
     def commit(self, chunk: PatchChunk) -> None:
-        """Write what workers left to the parent; chunks come in order.
-
-        Args:
-            chunk: the next chunk.
-        """
+        """Write what workers left to the parent; chunks come in order."""
         ...
 
     def finish(self, journal: PatchJournal) -> None:
-        """Write files about the whole result, such as checksums.
-
-        Args:
-            journal: all finished chunks.
-        """
+        """Write files about the whole result, such as checksums."""
         ...
 
     def open(self) -> PatchStore:
@@ -286,21 +266,12 @@ class ChunkTask:
 
 
 def chunk_count(names: Sequence[str]) -> int:
-    """Number of chunks that patches are divided into.
-
-    Args:
-        names: names of all patches.
-    """
+    """Number of chunks that patches are divided into."""
     return -(-len(names) // CHUNK)
 
 
 def chunk_of(names: Sequence[str], number: int) -> Sequence[str]:
-    """The patches of a chunk.
-
-    Args:
-        names: names of all patches.
-        number: number of the chunk.
-    """
+    """The patches of a chunk."""
     return names[number * CHUNK : (number + 1) * CHUNK]
 
 

@@ -83,12 +83,7 @@ def label_side_file(labels: Sequence[str], names: Sequence[str], colours: NDArra
 
 
 def write_side_file(root: ET.Element, path: Path) -> None:
-    """Write a side file.
-
-    Args:
-        root: of the document.
-        path: to write to.
-    """
+    """Write a side file."""
     ET.indent(root)
     ET.ElementTree(root).write(path, encoding='utf-8')
 

@@ -127,11 +127,7 @@ class Sheet:
         return self.figure
 
     def write(self, path: Path) -> None:
-        """Save the sheet.
-
-        Args:
-            path: of a PNG.
-        """
+        """Save the sheet."""
         self.finished().savefig(path, format='png', metadata={'Software': 'geores'})
 
 

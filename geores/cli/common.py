@@ -50,9 +50,6 @@ class _Escaped:
     """A text stream that writes control characters as escapes.
 
     A terminal gets codes of colours and cursor, which `rich` draws with; a file or a pipe gets none.
-
-    Args:
-        stream: where to write.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -127,14 +127,6 @@ def answer_without_images(
     The model is the head of `vqa-factors`, which encodes the parts of a question, with zeros in place of
     image features. Questions that the grammar does not parse get the most frequent answer.
 
-    Args:
-        questions: training questions.
-        types: type of each training question.
-        answers: encoded answer to each training question.
-        asked: questions to answer.
-        kinds: type of each question to answer.
-        seed: seed of weights and batches.
-
     Returns:
         One answer per question of `asked`.
 

@@ -52,20 +52,11 @@ class Report(ABC):
 
     @abstractmethod
     def plot(self, paths: Mapping[str, Path]) -> None:
-        """Draw all plots.
-
-        Args:
-            paths: what -> PNG to write.
-        """
+        """Draw all plots."""
 
     @classmethod
     def paths(cls, folder: Path, name: str) -> dict[str, Path]:
-        """Paths of the files of an evaluation.
-
-        Args:
-            folder: folder that holds them.
-            name: name of what is evaluated.
-        """
+        """Paths of the files of an evaluation."""
         return {kind: folder / f'{name}_{end}' for kind, end in cls.FILES.items()}
 
     @classmethod
@@ -157,11 +148,7 @@ class PreparedEvaluation(ABC):
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Convert a value to JSON types; NaN, which JSON lacks, becomes None.
-
-    Args:
-        value: value of mappings, lists, text and numbers.
-    """
+    """Convert a value to JSON types; NaN, which JSON lacks, becomes None."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

@@ -90,9 +90,6 @@ class EvaluateOptions(NamedOptions):
     def from_options(cls, options: dict[str, Any]) -> Self:
         """Make options from their values by name; `reben` may hold those of BigEarthNet.
 
-        Args:
-            options: name -> value.
-
         Raises:
             UsageError: if a name is unknown.
         """

@@ -153,11 +153,7 @@ class PredictionsEvaluation(AnswerReport):
         return found
 
     def tables(self, *, curves: bool) -> dict[str, Any]:
-        """Tables as of `AnswerReport`, and the one per type.
-
-        Args:
-            curves: not looked at.
-        """
+        """Tables as of `AnswerReport`, and the one per type."""
         return super().tables(curves=curves) | {'per_type': self.per_type.to_dict('index')}
 
 
@@ -262,11 +258,7 @@ class PredictionsEvaluator(PreparedEvaluation):
         return self.system
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> PredictionsEvaluation:
-        """Fit the baselines, and compare all answers.
-
-        Args:
-            progress: called once, with the number of questions twice.
-        """
+        """Fit the baselines, and compare all answers."""
         frame = answer_blindly(self.dataset, range(len(self.dataset)), self.lessons, self.seed)
         spelled = {answer.lower(): answer for answer in self.dataset.answers}
         said, read, by_first, rewordings = [], [], 0, []

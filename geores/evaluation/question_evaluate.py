@@ -143,11 +143,7 @@ class VQAEvaluation(AnswerReport):
         return found | {'reliability': by_label(self.reliability)} if curves else found
 
     def plot(self, paths: Mapping[str, Path]) -> None:
-        """Draw accuracies, and the reliability of probabilities.
-
-        Args:
-            paths: what -> PNG to write.
-        """
+        """Draw accuracies, and the reliability of probabilities."""
         from geores.evaluation import figures
 
         super().plot(paths)
@@ -323,10 +319,6 @@ class VQAEvaluator(PreparedEvaluation):
 
 
 def named(folders: Folders) -> list[str]:
-    """Folders as text.
-
-    Args:
-        folders: one folder, or several.
-    """
+    """Folders as text."""
     paths = [folders] if isinstance(folders, (str, PathLike)) else folders
     return [fspath(path) for path in paths]

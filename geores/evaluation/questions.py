@@ -59,11 +59,7 @@ class EvaluationQuestions:
 
 
 def holds_questions(folder: str | PathLike[str]) -> bool:
-    """Whether a folder has questions about images, in a layout of RSVQA.
-
-    Args:
-        folder: path that need not exist.
-    """
+    """Whether a folder has questions about images, in a layout of RSVQA."""
     return any(visible_files(Path(folder), name) for name in ('*questions.json', 'RSVQAxBEN_QA_*.json'))
 
 
@@ -111,9 +107,6 @@ def find_questions(
 
 def question_folders(data: Folders) -> list[Path]:
     """Check that folders hold questions.
-
-    Args:
-        data: one folder, or several.
 
     Raises:
         UsageError: if there are none.

@@ -88,11 +88,7 @@ def find_reben(
 
 
 def is_official(dataset: object) -> bool:
-    """Whether a dataset has official parts.
-
-    Args:
-        dataset: dataset of any class.
-    """
+    """Whether a dataset has official parts."""
     from geores.datasets import ReBEN
 
     return isinstance(dataset, ReBEN)

@@ -239,11 +239,7 @@ class Evaluation(Report):
         return found
 
     def plot(self, paths: Mapping[str, Path]) -> None:
-        """Draw confusion, reliability, thresholds, and precision against recall.
-
-        Args:
-            paths: what -> PNG to write.
-        """
+        """Draw confusion, reliability, thresholds, and precision against recall."""
         from geores.evaluation import figures
 
         titled, rows = f'{self.name} on {len(self):,} images: ', self.per_class

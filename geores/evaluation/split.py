@@ -77,11 +77,7 @@ def take_part(
 
 
 def notes_on_training(card: ModelCard) -> tuple[str, ...]:
-    """Say where a card describes training data in words, so that names of data cannot be compared with it.
-
-    Args:
-        card: card of the model.
-    """
+    """Say where a card describes training data in words, so that names of data cannot be compared with it."""
     return tuple(
         f'the card of {card.name} describes its training data in words, see whether these are among it: '
         f'{source}'
@@ -106,12 +102,7 @@ def kept_parts(folder: Path | None) -> dict[str, str]:
 
 
 def are_known(kept: Mapping[str, str], scenes: Sequence[str]) -> bool:
-    """Whether tiles of all scenes are among those that a bundle was fine-tuned on.
-
-    Args:
-        kept: part of each tile by its id.
-        scenes: names of the scenes.
-    """
+    """Whether tiles of all scenes are among those that a bundle was fine-tuned on."""
     return bool(kept) and set(scenes) <= {name.rpartition('/')[0] for name in kept}
 
 
@@ -124,9 +115,6 @@ def _split_of_tiles(card: ModelCard, labelled: Labelled, kept: Mapping[str, str]
 
 def check_part(part: str) -> Part:
     """Check that a part of this name exists.
-
-    Args:
-        part: as the user gives it.
 
     Raises:
         UsageError: if it is none of `Part`.

@@ -135,9 +135,6 @@ class Journal:
     def add(self, record: Any) -> None:  # noqa: ANN401 - any plain value
         """Keep a finished record, which is on the disk when this returns.
 
-        Args:
-            record: a plain value.
-
         Raises:
             WriteError: if it cannot be written; earlier records stay.
         """
@@ -243,11 +240,7 @@ class Journal:
 
 
 def read_key(folder: Path) -> dict[str, Any] | None:
-    """The key of the work that a folder holds; None where it holds none that can be continued.
-
-    Args:
-        folder: of a journal.
-    """
+    """The key of the work that a folder holds; None where it holds none that can be continued."""
     path = folder / JOURNAL_FILE
     if not holds_work(folder) or path.is_symlink():
         return None
@@ -263,9 +256,5 @@ def read_key(folder: Path) -> dict[str, Any] | None:
 
 
 def holds_work(folder: Path) -> bool:
-    """Whether unfinished work may lie in a folder, which is not so behind a link.
-
-    Args:
-        folder: of a journal.
-    """
+    """Whether unfinished work may lie in a folder, which is not so behind a link."""
     return folder.is_dir() and not folder.is_symlink()

@@ -174,9 +174,6 @@ def whole_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
     other process takes names of the same set: the last of several is the file that the others belong to, and
     stands only where all of this run do.
 
-    Args:
-        paths: of the files.
-
     Yields:
         A path for each: its own file name, in a private folder beside it. Other files that are made there,
         such as those of a database, are removed.
@@ -329,12 +326,7 @@ def _made(folders: Sequence[Path]) -> Iterator[None]:
 
 @contextmanager
 def _private_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A new folder that only this user may write to, under a name that cannot be guessed; removed at the end.
-
-    Args:
-        parent: where it lies.
-        name: of what is written.
-    """
+    """A new folder that only this user may write to, under a name that nobody can guess; removed at the end."""
     parent = parent.absolute()
     if parent not in _swept:
         _sweep(parent)

@@ -50,10 +50,6 @@ class Sample:
     def save(self, path: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
         """Write the points as a GeoPackage, and the design in a JSON file of the same name.
 
-        Args:
-            path: path of the GeoPackage.
-            overwrite: replace what is there, labels included.
-
         Returns:
             Paths under ``sample`` and ``design``.
 

@@ -264,10 +264,6 @@ def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
 
     A fold of a multi-label model is scored with thresholds tuned on the other folds; that of a single-label
     model is calibrated by them, and its card gets the temperature of all.
-
-    Args:
-        folds: scores of the held-out part of each fold.
-        split_id: of the folds and their seed.
     """
     multi = folds[0].target.ndim == 2
     others = [[*folds[:k], *folds[k + 1 :]] for k in range(len(folds))]
@@ -325,10 +321,6 @@ def calibration_of(figures: Mapping[str, Any], temperature: float, measured_on: 
 def calibration_errors(parts: Sequence[Scores], temperatures: Sequence[float]) -> dict[str, float]:
     """Expected calibration errors of all parts together, before and after calibration.
 
-    Args:
-        parts: single-label scores.
-        temperatures: the temperature of each.
-
     Returns:
         `ece_uncalibrated` and `ece`.
     """
@@ -344,10 +336,6 @@ def summarised(folds: Sequence[Figures], split_id: str) -> Evidence:
     """Sum up the folds of a model that answers questions.
 
     The temperature is the geometric mean over the folds, since it divides logits.
-
-    Args:
-        folds: figures of the held-out part of each fold.
-        split_id: of the folds and their seed.
     """
     count = sum(fold.questions for fold in folds)
     metrics = {}

@@ -33,9 +33,6 @@ LARGEST = {'header of a blob': 2**16, 'blob': 2**25}
 def pieces(path: Path) -> Iterator[bytes]:
     """Iterate over groups of consecutive blobs, each after the header blob of the file; at least one piece.
 
-    Args:
-        path: PBF file.
-
     Raises:
         ReadError: if the file is no sequence of blobs, or ends within one.
     """

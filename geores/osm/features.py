@@ -220,12 +220,7 @@ class Features:
 
 
 def collect(found: Iterable[OSMObject], notes: Iterable[str] = ()) -> Features:
-    """Sort objects by id, merge rows with the same id, and make areas valid.
-
-    Args:
-        found: objects as read from files.
-        notes: notes to keep.
-    """
+    """Sort objects by id, merge rows with the same id, and make areas valid."""
     parts: dict[tuple[str, str], list[OSMObject]] = {}
     for one in found:
         parts.setdefault((one.id, one.kind), []).append(one)

@@ -302,9 +302,6 @@ class Survey:
     def finish(self, areas: Path) -> Numbers:
         """Select the ways and multipolygons that can touch the box, after all pieces were added.
 
-        Args:
-            areas: file to write, with one line per multipolygon.
-
         Returns:
             Sorted ids of the ways to keep.
         """

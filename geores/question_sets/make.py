@@ -44,11 +44,6 @@ def keep_tiles(
 ) -> tuple[list[DatasetTile], Counter[str], tuple[str, ...]]:
     """Choose the tiles of the dataset, with their parts and questions.
 
-    Args:
-        makers: one per scene, after all tiles were made.
-        options: options of the user.
-        workers: processes that put questions into words.
-
     Returns:
         The tiles in order, the number of tiles left out per reason, and notes.
 
@@ -225,11 +220,6 @@ def prepare_makers(
     layouts: Sequence[TileLayout], osm: Sequence[str], options: MakeOptions
 ) -> list[TileMaker]:
     """Read the objects of each scene, and prepare what makes its tiles.
-
-    Args:
-        layouts: the scenes, cut into tiles.
-        osm: files of OpenStreetMap objects.
-        options: options of the user.
 
     Returns:
         One maker per scene.

@@ -110,14 +110,7 @@ def question_record(number: int, image: int, kind: str, text: str, **more: objec
 
 
 def answer_record(number: int, question: int, text: str, **more: object) -> Record:
-    """One entry of `answers.json`.
-
-    Args:
-        number: id, the position in the file.
-        question: id of the question.
-        text: the answer.
-        more: keys beyond the schema.
-    """
+    """One entry of `answers.json`."""
     return {
         'id': number,
         'date_added': DATE_ADDED,

@@ -305,11 +305,7 @@ NO_SIZES = Sizes()
 
 
 def tidy_units(text: str) -> str:
-    """Spell every unit in one way: "sq. km", "km²" and "square kilometres" become "km2".
-
-    Args:
-        text: a question in lower case.
-    """
+    """Spell every unit in one way: "sq. km", "km²" and "square kilometres" become "km2"."""
     for pattern, unit in _SPELLINGS:
         text = re.sub(pattern, unit, text)
     return ' '.join(text.split())

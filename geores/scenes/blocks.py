@@ -31,9 +31,6 @@ class BlockSums:
 
     Of a compression without checksum (none, LZW, ZSTD, JPEG, WebP, LZMA as GDAL writes it) nothing is
     compared, nor of masks and of overviews in files of their own.
-
-    Args:
-        path: a local file.
     """
 
     def __init__(self, path: str) -> None:

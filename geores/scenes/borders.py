@@ -60,10 +60,6 @@ FILL_BELOW: Final = -900.0
 def without_border(scene: Scene, bands: Sequence[str]) -> tuple[Scene, tuple[str, ...], float | None]:
     """Make the pixels of an unmarked blank border invalid.
 
-    Args:
-        scene: the scene.
-        bands: the bands that will be read.
-
     Returns:
         The scene, whose one raster has the border as nodata; notes on it; and the value of the border where
         the bands lie in several rasters, so that only their reader can tell it.
@@ -97,10 +93,6 @@ def find_border(scene: Scene, bands: Sequence[str]) -> tuple[float, float] | Non
 
     It is 0, the greatest whole number of 16 bits or more, or a number below -900, in every band, in pixels
     that are connected to an edge.
-
-    Args:
-        scene: the scene.
-        bands: the bands that will be read.
 
     Raises:
         ReadError: if the scene cannot be read.

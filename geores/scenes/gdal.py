@@ -295,10 +295,6 @@ def _first_bytes(path: str) -> bytes:
 def first_bytes(path: str | os.PathLike[str], advice: str) -> bytes:
     """Read the first bytes of a local file, by which its format is told.
 
-    Args:
-        path: the file.
-        advice: what to do where there is no such file.
-
     Raises:
         SceneError: if it is missing, cannot be read or is empty.
     """

@@ -157,12 +157,7 @@ _DIGITS = 12
 
 
 def hash_order(keys: Sequence[object], seed: int) -> NDArray[np.int64]:
-    """Order keys by a hash of seed and key.
-
-    Args:
-        keys: unique keys with a text form.
-        seed: random seed.
-    """
+    """Order keys by a hash of seed and key."""
     hashes = [digest(f'{seed}:{key}') for key in keys]
     return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), np.int64)
 

@@ -145,9 +145,6 @@ class SplitFile:
 
         Ids in the file may lack the extension or the folder of the sample ids, as long as they stay unique.
 
-        Args:
-            ids: ids of the samples.
-
         Raises:
             DatasetError: if a sample is not in the file, or none is to train on.
         """
@@ -182,11 +179,7 @@ def _shortened(ids: Sequence[str], known: dict[str, str]) -> list[str]:
 
 
 def id_column(frame: 'pd.DataFrame') -> str | None:
-    """Find the id column of a table: the first of the usual names without gaps and repeats.
-
-    Args:
-        frame: table to search.
-    """
+    """Find the id column of a table: the first of the usual names without gaps and repeats."""
     columns = {str(one).lower(): str(one) for one in reversed(list(frame.columns))}
     for name in _ID_COLUMNS:
         found = columns.get(name)
@@ -203,9 +196,6 @@ def _first_id(frame: 'pd.DataFrame') -> str | None:
 
 def read_split(path: str | Path) -> SplitFile:
     """Read a table with ids and a column `split`, such as `geores split` writes.
-
-    Args:
-        path: Parquet, CSV, or a vector file.
 
     Raises:
         DatasetError: if it cannot be read, lacks ids or the column `split`, or holds another part.
@@ -243,10 +233,6 @@ def _load(path: Path) -> 'pd.DataFrame':
 def check_format(path: Path, frame: 'pd.DataFrame') -> None:
     """Check that a table can be written to a path, before any work is done.
 
-    Args:
-        path: file to write.
-        frame: table to write.
-
     Raises:
         OutputError: if the ending is unknown, or needs geometries that there are not.
     """
@@ -257,9 +243,6 @@ def check_format(path: Path, frame: 'pd.DataFrame') -> None:
 
 def check_suffix(path: Path) -> None:
     """Check the extension of an output path.
-
-    Args:
-        path: file to write.
 
     Raises:
         OutputError: if the ending is unknown.

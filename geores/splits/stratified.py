@@ -183,10 +183,6 @@ def split_seed(seed: int, repeat: int) -> int:
 def check_ratio(classes: Sequence[str], ratio: float) -> None:
     """Check that every class keeps training and test images at a training ratio.
 
-    Args:
-        classes: class of each image.
-        ratio: share of each class to train on.
-
     Raises:
         DatasetError: if a class has too few images.
     """
@@ -225,9 +221,6 @@ def ratio_split(ids: Sequence[str], classes: Sequence[str], ratio: float, repeat
 def check_ids(ids: Sequence[str]) -> None:
     """Check that ids are unique.
 
-    Args:
-        ids: ids of the samples.
-
     Raises:
         DatasetError: if two samples have the same id.
     """
@@ -236,13 +229,7 @@ def check_ids(ids: Sequence[str]) -> None:
 
 
 def split_name(title: str, ids: Sequence[str], val: Sequence[int]) -> str:
-    """Make the id of a `Split`: how it was made, and a hash of the samples kept for validation.
-
-    Args:
-        title: how the split was made.
-        ids: ids of all samples.
-        val: indices of the samples kept for validation.
-    """
+    """Make the id of a `Split`: how it was made, and a hash of the samples kept for validation."""
     return f'{title}-' + digest('\n'.join(sorted(ids[index] for index in val)))[:12]
 
 

@@ -47,11 +47,7 @@ class SplitBalance:
     labels: dict[str, dict[str, int]]
 
     def share(self, part: str) -> float:
-        """Share of a part among the rows that are not dropped.
-
-        Args:
-            part: name of the part.
-        """
+        """Share of a part among the rows that are not dropped."""
         kept = sum(count for name, count in self.sizes.items() if name != DROPPED)
         return self.sizes[part] / kept if kept else 0.0
 
@@ -109,10 +105,6 @@ class SplitResult:
 
     def save(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the rows with their parts.
-
-        Args:
-            path: .parquet, .gpkg, .geojson or .csv.
-            overwrite: replace an existing file.
 
         Raises:
             OutputError: if it is there already or cannot be written there.

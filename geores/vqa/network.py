@@ -65,10 +65,6 @@ class Tokenizer:
 
         Case, repeated spaces and the marks at the end of a question are ignored. Words that did not occur in
         training become the unknown token.
-
-        Args:
-            questions: questions of the training part only.
-            max_tokens: maximum number of tokens of a question.
         """
         from tokenizers import Regex, normalizers, pre_tokenizers
         from tokenizers import Tokenizer as Definition
@@ -129,9 +125,6 @@ class Tokenizer:
     def __call__(self, questions: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokenise questions.
 
-        Args:
-            questions: texts of Q questions.
-
         Returns:
             Token ids (Q, T), int64, padded with 0 at the end, and the number of tokens of each (Q,).
 
@@ -163,9 +156,6 @@ class Tokenizer:
 
 def check_texts(questions: Sequence[str]) -> None:
     """Validate a list of questions.
-
-    Args:
-        questions: texts of the questions.
 
     Raises:
         UsageError: if they are a single string or no list, or one of them is no string or is empty.
