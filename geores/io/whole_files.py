@@ -326,7 +326,7 @@ def _made(folders: Sequence[Path]) -> Iterator[None]:
 
 @contextmanager
 def _private_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A new folder that only this user may write to, under a name that nobody can guess; removed at the end."""
+    """A new folder that only this user may write to, with a name that nobody can guess; it is removed."""
     parent = parent.absolute()
     if parent not in _swept:
         _sweep(parent)
