@@ -100,10 +100,7 @@ def label_ground(
 
 
 def positions(
-    grids: Sequence[SceneGrid],
-    places: NDArray[np.int64],
-    size: int,
-    shares: NDArray[np.float64],
+    grids: Sequence[SceneGrid], places: NDArray[np.int64], size: int, shares: NDArray[np.float64]
 ) -> gpd.GeoDataFrame:
     """Table with one row per tile, in the CRS of the first grid."""
     frames = []

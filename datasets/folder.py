@@ -182,9 +182,7 @@ def _key(item: _Item) -> tuple[str, str, str]:
     return item.source, item.scene, item.path.stem
 
 
-def _multi_labels(
-    roots: Sequence[Path],
-) -> tuple[tuple[str, ...], dict[tuple[str, str, str], list[float]]]:
+def _multi_labels(roots: Sequence[Path]) -> tuple[tuple[str, ...], dict[tuple[str, str, str], list[float]]]:
     labels: tuple[str, ...] = ()
     rows: dict[tuple[str, str, str], list[float]] = {}
     for root in roots:

@@ -212,10 +212,7 @@ class ExportBundle(Callback):
         self.scores = scores = _predict(trainer, task)
         multi = task.task == 'multi-label'
         thresholds = best_thresholds(scores.values, scores.target) if multi else None
-        chosen = [
-            *(['the epoch'] if self.monitor else []),
-            'the thresholds' if multi else 'the temperature',
-        ]
+        chosen = [*(['the epoch'] if self.monitor else []), 'the thresholds' if multi else 'the temperature']
         temperature = None if multi else temperature_of(scores)
         metrics = _measure(scores, thresholds, temperature, chosen)
         calibration = None

@@ -67,11 +67,7 @@ class Loss(Protocol):
 
 
 def make_loss(
-    task: Task,
-    name: LossName | None = None,
-    label_smoothing: float = 0.0,
-    gamma: float = 2.0,
-    q: float = 0.7,
+    task: Task, name: LossName | None = None, label_smoothing: float = 0.0, gamma: float = 2.0, q: float = 0.7
 ) -> Loss:
     """The loss of a task.
 

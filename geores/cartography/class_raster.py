@@ -262,11 +262,7 @@ def class_raster(
 
 
 def write_classes(
-    path: Path,
-    blocks: Iterable[Block],
-    grid: GeoBox,
-    legend: Legend,
-    tags: Mapping[str, Any] | None = None,
+    path: Path, blocks: Iterable[Block], grid: GeoBox, legend: Legend, tags: Mapping[str, Any] | None = None
 ) -> Tally:
     """Write a class map from blocks, (rows, cols, values), that cover the grid: `class_raster` in one call.
 

@@ -141,13 +141,7 @@ def write_qgis_style(path: Path, legend: Legend, clear: Container[int] = ()) -> 
         zoomedOutResamplingMethod='nearestNeighbour',
     )
     renderer = ET.SubElement(
-        pipe,
-        'rasterrenderer',
-        type='paletted',
-        band='1',
-        opacity='1',
-        alphaBand='-1',
-        nodataColor='',
+        pipe, 'rasterrenderer', type='paletted', band='1', opacity='1', alphaBand='-1', nodataColor=''
     )
     ET.SubElement(renderer, 'rasterTransparency')
     palette = ET.SubElement(renderer, 'colorPalette')

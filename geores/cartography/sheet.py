@@ -241,12 +241,5 @@ def draw_north(axes: 'Axes', frame: Frame) -> None:
         arrowprops={'facecolor': 'white', 'edgecolor': 'black', 'linewidth': 0.6, **style},
     )
     axes.text(
-        x - 10 * right,
-        y - 10 * down,
-        'N',
-        fontsize=8,
-        ha='center',
-        va='center',
-        color='black',
-        bbox=_BOX,
+        x - 10 * right, y - 10 * down, 'N', fontsize=8, ha='center', va='center', color='black', bbox=_BOX
     )

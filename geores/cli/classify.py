@@ -34,8 +34,7 @@ Option = typer.Option
 @with_options(ClassifyOptions)
 def classify(
     scenes: Annotated[
-        list[str],
-        typer.Argument(metavar='SCENE...', help='GeoTIFF, folder of bands or Sentinel-2 product.'),
+        list[str], typer.Argument(metavar='SCENE...', help='GeoTIFF, folder of bands or Sentinel-2 product.')
     ],
     out: Annotated[Path, Option('--out', '-o', help='Folder for the results.')],
     model: Annotated[

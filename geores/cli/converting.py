@@ -35,8 +35,7 @@ def convert() -> None:
 @app.command(name='reben')
 def reben(
     source: Annotated[
-        Path,
-        typer.Argument(metavar='SRC', help='Released folders, .tar archives, or an LMDB.'),
+        Path, typer.Argument(metavar='SRC', help='Released folders, .tar archives, or an LMDB.')
     ],
     folder: Annotated[Path, typer.Argument(metavar='DST', help='Folder to write.')],
     form: Annotated[str, Option('--format', help='lmdb (as rico-hdl) or tiff (as released).')],

@@ -86,10 +86,7 @@ def _parameter(one: Field[Any], hint: Any) -> inspect.Parameter:  # noqa: ANN401
     kind = _WRITTEN.get(written, str) if written else _plain_type(hint)
     optional = kind | None if one.default is None else kind
     return inspect.Parameter(
-        one.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=_shown(one),
-        annotation=Annotated[optional, info],
+        one.name, inspect.Parameter.KEYWORD_ONLY, default=_shown(one), annotation=Annotated[optional, info]
     )
 
 

@@ -194,8 +194,7 @@ _NAMES = {'blocks': 'geographic split', 'random': 'random split (optimistic)'}
 @with_options(FinetuneOptions)
 def finetune(
     scenes: Annotated[
-        list[str],
-        typer.Argument(metavar='SCENE...', help='GeoTIFF, folder of bands or Sentinel-2 product.'),
+        list[str], typer.Argument(metavar='SCENE...', help='GeoTIFF, folder of bands or Sentinel-2 product.')
     ],
     labels: Annotated[Path, Option(help='Vector file of polygons or points, in any CRS.')],
     column: Annotated[str, Option(help='Column of the file that holds the class.')],
@@ -231,12 +230,7 @@ def finetune(
 
 
 def _planned(
-    scenes: list[str],
-    labels: Path,
-    column: str,
-    base: str,
-    options: FinetuneOptions,
-    said: dict[str, Any],
+    scenes: list[str], labels: Path, column: str, base: str, options: FinetuneOptions, said: dict[str, Any]
 ) -> 'FinetunePlan':
     """Check and read everything, and say what will be trained on."""
     from geores.training.finetune import plan_finetune

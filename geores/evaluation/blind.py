@@ -41,10 +41,7 @@ CATEGORIES = 100
 
 
 def answer_blindly(
-    dataset: 'RSVQA',
-    questions: Sequence[int],
-    lessons: 'tuple[RSVQA, list[int]] | None',
-    seed: int = 0,
+    dataset: 'RSVQA', questions: Sequence[int], lessons: 'tuple[RSVQA, list[int]] | None', seed: int = 0
 ) -> pd.DataFrame:
     """Answer questions of a dataset without their images, beside the ground truth.
 

@@ -59,10 +59,7 @@ class Labelled:
 
 
 def find_datasets(
-    card: ModelCard,
-    data: Paths,
-    options: EvaluateOptions | None = None,
-    split: str = 'all',
+    card: ModelCard, data: Paths, options: EvaluateOptions | None = None, split: str = 'all'
 ) -> 'list[LabelledImages]':
     """Open labelled data as a model takes it.
 

@@ -56,12 +56,7 @@ class Evaluator(PreparedEvaluation):
     warnings: tuple[str, ...]
 
     @classmethod
-    def prepare(
-        cls,
-        model: Model,
-        data: Paths,
-        options: EvaluateOptions,
-    ) -> Self:
+    def prepare(cls, model: Model, data: Paths, options: EvaluateOptions) -> Self:
         """Find the data, match labels, and read some images.
 
         Args:

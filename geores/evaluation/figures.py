@@ -257,10 +257,7 @@ def write(figure: Figure, path: Path) -> None:
 
 
 def write_answer_accuracy(
-    accuracy: 'pd.DataFrame',
-    limits: Mapping[str, 'pd.DataFrame'] | None,
-    title: str,
-    path: Path,
+    accuracy: 'pd.DataFrame', limits: Mapping[str, 'pd.DataFrame'] | None, title: str, path: Path
 ) -> None:
     """Draw the accuracy of several models, the last of which is the one evaluated.
 

@@ -39,12 +39,7 @@ from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY
 if TYPE_CHECKING:
     from geores.datasets import RSVQA
 
-__all__ = [
-    'PredictionsEvaluation',
-    'PredictionsEvaluator',
-    'evaluate_predictions',
-    'hash_questions',
-]
+__all__ = ['PredictionsEvaluation', 'PredictionsEvaluator', 'evaluate_predictions', 'hash_questions']
 
 MISSING, UNREADABLE = '<missing>', '<unreadable>'
 """Stand for an answer that is not there, and for one that its question cannot have: both are wrong."""
@@ -241,16 +236,7 @@ class PredictionsEvaluator(PreparedEvaluation):
             provenance |= {'bootstrap': {'replicates': bootstrap, 'seed': seed, 'over': 'images'}}
         notes = (f'answers are compared as {dataset.encoding.name}, by {why}', *notes)
         told = f'the baselines, which see no image, have learnt from {taught_by}'
-        return cls(
-            name or path.stem,
-            dataset,
-            answers,
-            lessons,
-            provenance,
-            (*notes, told),
-            bootstrap,
-            seed,
-        )
+        return cls(name or path.stem, dataset, answers, lessons, provenance, (*notes, told), bootstrap, seed)
 
     @property
     def name(self) -> str:

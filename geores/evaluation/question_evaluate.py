@@ -198,12 +198,7 @@ class VQAEvaluator(PreparedEvaluation):
     provenance: Mapping[str, Any]
 
     @classmethod
-    def prepare(
-        cls,
-        model: VQAModel,
-        data: Folders,
-        options: EvaluateOptions,
-    ) -> Self:
+    def prepare(cls, model: VQAModel, data: Folders, options: EvaluateOptions) -> Self:
         """Find questions, answers and images, and the training data of the baselines.
 
         Args:

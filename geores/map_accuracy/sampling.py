@@ -236,12 +236,7 @@ def _draw(
 
 
 def _frame(
-    opened: ClassMap,
-    strata: NDArray[np.int64],
-    outlines: NDArray[np.object_],
-    geometry: str,
-    *,
-    blind: bool,
+    opened: ClassMap, strata: NDArray[np.int64], outlines: NDArray[np.object_], geometry: str, *, blind: bool
 ) -> gpd.GeoDataFrame:
     middles = shapely.centroid(outlines)
     columns: dict[str, object] = {'id': np.arange(1, len(strata) + 1)}

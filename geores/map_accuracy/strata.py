@@ -102,11 +102,7 @@ def allocate(
 
 
 def allocate_within(
-    shares: ArrayLike,
-    units: ArrayLike,
-    size: int,
-    how: Allocation = 'recommended',
-    min_per_class: int = 50,
+    shares: ArrayLike, units: ArrayLike, size: int, how: Allocation = 'recommended', min_per_class: int = 50
 ) -> NDArray[np.int64]:
     """Allocate a sample to strata like `allocate`, but never more units than a stratum has.
 

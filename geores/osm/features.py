@@ -168,9 +168,7 @@ def _only_part(polygon: shapely.Geometry) -> shapely.Polygon | None:
     return None
 
 
-def _rectangles(
-    polygons: Geometries,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _rectangles(polygons: Geometries) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Area, short side and long side of the minimum rotated rectangle of each polygon."""
     boxes = np.asarray(shapely.oriented_envelope(polygons), object)
     sides = np.zeros((len(boxes), 2))

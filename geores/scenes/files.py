@@ -99,11 +99,7 @@ def scene_from_file(
 
 
 def scene_from_folder(
-    path: str,
-    *,
-    bands: Sequence[str] | None = None,
-    sensor: str | None = None,
-    offset: str | float = 'auto',
+    path: str, *, bands: Sequence[str] | None = None, sensor: str | None = None, offset: str | float = 'auto'
 ) -> Scene:
     """Open a folder of band files, a product's folder or one inside it, or a folder of one image.
 

@@ -288,8 +288,7 @@ def _single_name(array: 'xr.DataArray') -> str | None:
 
 def _nodata(array: 'xr.DataArray') -> float | None:
     stated = next(
-        (array.attrs[key] for key in ('_FillValue', 'missing_value', 'nodata') if key in array.attrs),
-        None,
+        (array.attrs[key] for key in ('_FillValue', 'missing_value', 'nodata') if key in array.attrs), None
     )
     return None if stated is None else float(stated)
 

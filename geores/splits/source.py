@@ -255,9 +255,7 @@ SIDE = 128
 
 
 def group_images(
-    folder: Path,
-    ids: Sequence[str],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    folder: Path, ids: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[int, int]:
     """Group the images of rows that are near duplicates.
 

@@ -115,11 +115,7 @@ class Split(NamedTuple):
 
 
 def stratified_split(
-    ids: Sequence[str],
-    strata: Sequence[str],
-    share: float,
-    seed: int,
-    groups: Sequence[int] | None = None,
+    ids: Sequence[str], strata: Sequence[str], share: float, seed: int, groups: Sequence[int] | None = None
 ) -> Split:
     """Keep a share of each stratum for validation.
 

@@ -50,12 +50,7 @@ def turned(images: Tensor, turn: int) -> Tensor:
 
 
 def feature_key(
-    encoder: nn.Module,
-    mean: Tensor,
-    std: Tensor,
-    images: Sequence[str],
-    turns: int,
-    device: str = 'cpu',
+    encoder: nn.Module, mean: Tensor, std: Tensor, images: Sequence[str], turns: int, device: str = 'cpu'
 ) -> str:
     """Key of a cache, a hash of everything that decides the features.
 
