@@ -8,6 +8,7 @@ what was at the top is on the left. The answer stays true, and no question is lo
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -51,10 +52,10 @@ def names_side(question: str) -> bool:
 
 
 def turn_image(image: Tensor, turn: int) -> Tensor:
-    """Mirror and turn an image or a feature map.
+    """Mirror and turn an image or a feature map, (..., H, W).
 
     Args:
-        image: (..., H, W); square, if it is to keep its shape.
+        image: square, if it is to keep its shape.
         turn: 0 to 7: quarter turns to the left, from 4 on of the image mirrored left to right first.
 
     Raises:
@@ -147,22 +148,18 @@ class QuestionSampler(DistributedSampler[list[int]]):
 
     def _batches(self, generator: torch.Generator | None) -> Iterator[list[int]]:
         drawn = [self._draw(some, generator) for some in self._ordered(self.questions_of, generator)]
-        if self.by_image:
-            for start in range(0, len(drawn), self.batch_size):
-                yield [index for some in drawn[start : start + self.batch_size] for index in some]
-            return
-        indices = self._ordered([index for some in drawn for index in some], generator)
-        for start in range(0, len(indices), self.batch_size):
-            yield indices[start : start + self.batch_size]
+        if not self.by_image:
+            drawn = [[index] for index in self._ordered(list(chain.from_iterable(drawn)), generator)]
+        for start in range(0, len(drawn), self.batch_size):
+            yield list(chain.from_iterable(drawn[start : start + self.batch_size]))
 
     def _draw(self, some: list[int], generator: torch.Generator | None) -> list[int]:
         return some if self.per_image is None else self._ordered(some, generator)[: self.per_image]
 
     def _ordered(self, items: Sequence[Item], generator: torch.Generator | None) -> list[Item]:
-        order = (
-            torch.randperm(len(items), generator=generator).tolist() if self.shuffle else range(len(items))
-        )
-        return [items[place] for place in order]
+        if not self.shuffle:
+            return list(items)
+        return [items[place] for place in torch.randperm(len(items), generator=generator).tolist()]
 
 
 class QuestionBatches(Dataset[Sample]):

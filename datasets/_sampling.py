@@ -21,6 +21,7 @@ from geores.errors import DatasetError, SceneError
 from geores.grid import Tiling
 from geores.inference.target import reproject_near
 from geores.scenes.vectors import list_layers, read_vector
+from geores.splits.stratified import label_text
 
 __all__ = [
     'Decision',
@@ -99,7 +100,7 @@ def read_labelled_features(labels: Labels, column: str, layer: str | None = None
         raise DatasetError(f'{name}: has no column {column!r}{_hint(column, columns.map(str))}')
     if frame.crs is None:
         raise DatasetError(f'{name}: states no CRS, so it cannot be laid over a scene: set it in the file')
-    classes = np.array([_text(value) for value in frame[column]], object)
+    classes = np.array([label_text(value) for value in frame[column]], object)
     geometries = shapely.force_2d(np.asarray(frame.geometry.array, object))
     unlabelled = classes == ''
     empty = ~unlabelled & (shapely.is_missing(geometries) | shapely.is_empty(geometries))
@@ -153,15 +154,6 @@ def _hint(name: str, names: Iterable[str]) -> str:
     if near := difflib.get_close_matches(name.lower(), spelt, n=1):
         return f': did you mean {spelt[near[0]]!r}?'
     return f': it has {", ".join(spelt.values())}' if spelt else ''
-
-
-def _text(value: object) -> str:
-    """A class as text, '' for a missing one. Tables with gaps hold whole numbers as floats."""
-    if value is None or value != value:  # NaN
-        return ''
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)
-    return str(value).strip().replace('<NA>', '')
 
 
 def _single(

@@ -24,6 +24,7 @@ __all__ = [
     'check_ratio',
     'digest',
     'label_matrix',
+    'label_text',
     'ratio_split',
     'split_name',
     'split_seed',
@@ -73,7 +74,7 @@ def label_matrix(labels: Sequence[Any] | NDArray[Any], name: str = 'labels') -> 
         flat, owners = rows, np.arange(len(rows))
     known: dict[Any, int] = {}
     codes = np.array([known.setdefault(one, len(known)) for one in flat], np.int64)
-    texts = [_label_text(one) for one in known]
+    texts = [label_text(one) for one in known]
     names = tuple(sorted(set(texts) - {''}))
     if not names or len(names) > MAX_CLASSES:
         raise DatasetError(
@@ -87,7 +88,7 @@ def label_matrix(labels: Sequence[Any] | NDArray[Any], name: str = 'labels') -> 
     return LabelMatrix(names, values)
 
 
-def _label_text(value: object) -> str:
+def label_text(value: object) -> str:
     """A label as text, '' for a missing one. Tables with gaps hold whole numbers as floats."""
     if value is None or value != value or str(value) == '<NA>':
         return ''
