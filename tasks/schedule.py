@@ -42,13 +42,7 @@ WARMUP_START = 0.01
 
 
 def check_schedule(warmup: float, steps: int | None, start: float, end: float) -> None:
-    """Check the arguments of a learning rate schedule.
-
-    Args:
-        warmup: share of all steps in which the learning rate rises.
-        steps: this many steps instead.
-        start: learning rate of the first step, as a share of the full one.
-        end: learning rate of the last step, likewise.
+    """Check the arguments of a learning rate schedule, see `make_optimizer`.
 
     Raises:
         UsageError: if a number is out of range.
@@ -156,11 +150,7 @@ def make_optimizer(
 
 
 def freeze_parts(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    """Freeze parts of a network, and return them.
-
-    Args:
-        network: whose parameters are frozen, in place.
-        names: names of its modules, such as 'blocks.0'.
+    """Freeze parts of a network, named such as 'blocks.0', in place, and return them.
 
     Raises:
         UsageError: if it has no such part.
@@ -201,11 +191,7 @@ class NormSync(TorchSyncBatchNorm):
 
 
 def sync_whole_norms(trainer: Any) -> None:  # noqa: ANN401 - a Trainer
-    """Let a trainer that synchronises batch norms keep the activations in them; before the strategy sets up.
-
-    Args:
-        trainer: Lightning's, of a task that is being set up.
-    """
+    """Let a trainer that synchronises batch norms keep their activations, before the strategy is set up."""
     if isinstance(getattr(trainer.strategy, '_layer_sync', None), TorchSyncBatchNorm):
         trainer.strategy._layer_sync = NormSync()
 
