@@ -196,8 +196,8 @@ def _of_sensor(
     if known is None:
         where = f'at level {level}' if level else 'without its processing level'
         note = (
-            f'digital numbers of {sensor.name} {where} have no scale here: give the product with its metadata, '
-            'or --sensor with the level (sensor=)'
+            f'digital numbers of {sensor.name} {where} have no scale here: give the product with its '
+            'metadata, or --sensor with the level (sensor=)'
         )
         return _Meaning(note=note)
     warning = None
