@@ -74,11 +74,6 @@ def on_one_grid(
     Nearest repeats pixels (20 m twice, 60 m six times each way). Bilinear aligns the corner pixels'
     centres, as the published training code does.
 
-    Args:
-        arrays: bands at their native sizes.
-        bands: names of the bands, in channel order.
-        interpolation: 'nearest' or 'bilinear'.
-
     Returns:
         (C, 120, 120).
     """
@@ -95,10 +90,6 @@ def on_one_grid(
 
 def as_native(arrays: Mapping[str, NDArray[Any]], bands: Sequence[str]) -> dict[str, Tensor]:
     """Stack the bands of each native size and type.
-
-    Args:
-        arrays: bands at their native sizes.
-        bands: names of the bands; stacks keep their order.
 
     Returns:
         Those of `image_s1` (float32), `image_10m`, `image_20m` and `image_60m` (uint16) that have bands;

@@ -69,10 +69,6 @@ def turn_image(image: Tensor, turn: int) -> Tensor:
 def turn_question(question: str, turn: int) -> str | None:
     """Reword a question so that its answer stays true on the turned image.
 
-    Args:
-        question: question as RSVQA words it.
-        turn: as in `turn_image`.
-
     Returns:
         The question; None where it names a side in words that cannot be turned.
 

@@ -140,11 +140,7 @@ class RSVQADataModule(LightningDataModule):
         return Split(kept, val, f'{split.id}{more}', method=split.method)
 
     def images_of(self, part: str) -> list[int]:
-        """Indices of the images of an official part, without those of `generated`.
-
-        Args:
-            part: 'test' or 'test_phili', or another.
-        """
+        """Indices of the images of an official part, without those of `generated`."""
         splits, added = self.dataset.image_splits, self._generated
         return [number for number, name in enumerate(splits) if name == part and number not in added]
 

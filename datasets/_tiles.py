@@ -160,9 +160,6 @@ def opened(
 def units_named(name: str) -> Units:
     """Units by their name on cards.
 
-    Args:
-        name: text of a `Units`.
-
     Raises:
         UsageError: if there are no such units.
     """

@@ -111,9 +111,6 @@ def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
 def require_onnx(name: str) -> ModuleType:
     """Import a package of the extra `geores[onnx]`.
 
-    Args:
-        name: 'onnx' or 'onnxruntime'.
-
     Raises:
         MissingExtraError: if it is not installed.
     """
@@ -122,9 +119,6 @@ def require_onnx(name: str) -> ModuleType:
 
 def onnx_weights(path: str | Path) -> dict[str, Tensor]:
     """Read weights and biases of a file's convolutions and matrices, in the order of its nodes.
-
-    Args:
-        path: the ONNX file; its tensors have to lie in it.
 
     Returns:
         Name in the file -> tensor.

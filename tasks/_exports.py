@@ -94,10 +94,6 @@ class ExportSegmentation(ExportBundle):
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ANN401
         """Check before training what the export would refuse after it.
 
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: a `SemanticSegmentation`.
-
         Raises:
             GeoresError: as `ExportBundle` refuses.
         """

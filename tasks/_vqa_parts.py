@@ -135,13 +135,6 @@ def statistics(
 
     Those given; else those of a shared encoder that takes 8-bit images; else ImageNet's for three bands of
     an encoder of its own, and the training images' for all others.
-
-    Args:
-        encoder: encoder whose input is normalised.
-        mean: per band, if given.
-        std: per band, if given.
-        data: datamodule with `statistics`.
-        bands: bands of the images.
     """
     if mean is not None and std is not None:
         if not len(mean) == len(std) == len(bands):
@@ -160,10 +153,6 @@ def statistics(
 def numbers_told(data: Any, images: Sequence[int]) -> 'list[tuple[int, Form, float]]':  # noqa: ANN401
     """Find the questions on some images that were answered by a number, as counts and areas are.
 
-    Args:
-        data: `RSVQADataModule`.
-        images: numbers of the images.
-
     Returns:
         Number of the image, question, and answer as in the files, such as 449 where it is put into a bin.
     """
@@ -178,11 +167,7 @@ def numbers_told(data: Any, images: Sequence[int]) -> 'list[tuple[int, Form, flo
 
 
 def image_identities(dataset: Any) -> list[str]:  # noqa: ANN401 - `RSVQA`
-    """Identify each image of a dataset by name, size and modification time.
-
-    Args:
-        dataset: `RSVQA`.
-    """
+    """Identify each image of a dataset by name, size and modification time."""
     names = []
     for name, entry in zip(dataset.image_ids, dataset.entries, strict=True):
         path = Path(entry.path)
@@ -273,11 +258,7 @@ class Predictions:
         self._logits: dict[str, list[Tensor]] = {QUESTION_ONLY: [], MODEL: []}
 
     def learn(self, data: Any) -> None:  # noqa: ANN401 - a datamodule
-        """Take the most frequent answers of the training part, and the raw answers of all, once.
-
-        Args:
-            data: `RSVQADataModule`.
-        """
+        """Take the most frequent answers of the training part, and the raw answers of all, once."""
         if self._majority is not None:
             return
         dataset, chosen = data.dataset, data.questions(data.split.train)

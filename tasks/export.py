@@ -117,10 +117,6 @@ class ExportBundle(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check before training what the export would refuse after it.
 
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: a `task_type`.
-
         Raises:
             UsageError: if the task or the data are not of a kind that this exports.
             OutputError: if the bundle's path is taken.
@@ -152,11 +148,7 @@ class ExportBundle(Callback):
         return {'best': self._best, 'weights': self._weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best weights so far.
-
-        Args:
-            state_dict: state dict of `state_dict`.
-        """
+        """Take up the best weights so far."""
         self._best, self._weights = state_dict['best'], state_dict['weights']
 
     def on_validation_batch_start(
@@ -189,12 +181,7 @@ class ExportBundle(Callback):
             self._weights = self._validated
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure and write, in the first of several processes.
-
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: a `task_type`.
-        """
+        """Measure and write, in the first of several processes."""
         if not trainer.is_global_zero:
             return
         if self._weights:

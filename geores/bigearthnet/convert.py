@@ -57,10 +57,6 @@ __all__ = [
 def tables_for(root: Path, metadata: Path | None) -> Path | None:
     """Find the table of clean patches; None if there is none and none was given.
 
-    Args:
-        root: folder of the patches.
-        metadata: the table or its folder, if given.
-
     Raises:
         DatasetError: if the given table does not exist.
     """

@@ -131,9 +131,6 @@ def labels_in(order: LabelOrder) -> tuple[str, ...]:
 def class_of(code: int) -> str | None:
     """Get the label of a code of a reference map; None if it has none.
 
-    Args:
-        code: CORINE Land Cover code, or `UNLABELLED`.
-
     Raises:
         UsageError: if there is no such code.
     """

@@ -83,9 +83,6 @@ class LmdbStore:
     def value(self, name: str) -> bytes:
         """Read the safetensors file of one patch, as stored.
 
-        Args:
-            name: as in `read`.
-
         Raises:
             DatasetError: if no patch of that name is here.
             ReadError: if the LMDB is damaged there.

@@ -313,11 +313,6 @@ def partial_folder(folder: Path) -> Path:
 def check_destination(folder: Path, source: Path, *, overwrite: bool) -> None:
     """Check that the result can be written, before any work is done.
 
-    Args:
-        folder: destination folder.
-        source: path that is read.
-        overwrite: whether the result of an earlier conversion may be replaced.
-
     Raises:
         OutputError: if the destination exists, is a file, holds the source, or cannot be written.
     """

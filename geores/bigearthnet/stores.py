@@ -121,10 +121,6 @@ class BatchStore(PatchStore, Protocol):
     def read_native(self, names: Sequence[str], bands: Sequence[str]) -> dict[int, NDArray[Any]]:
         """Read bands of many patches of one kind as stored, to be expanded elsewhere.
 
-        Args:
-            names: as in `read`, N of them.
-            bands: as in `read`.
-
         Returns:
             (N, B, S, S) by the native size S: the B bands of that size in their order in `bands`.
 
@@ -136,11 +132,7 @@ class BatchStore(PatchStore, Protocol):
 
 
 def native_form(band: str) -> tuple[int, np.dtype[Any]]:
-    """Side in pixels and data type of a band as released.
-
-    Args:
-        band: as in `S2_BANDS` or `S1_BANDS`, or `MAP_BAND`.
-    """
+    """Side in pixels and data type of a band as released."""
     return _SIDES.get(band, 120), _FLOAT if band in S1_BANDS else _WHOLE
 
 
@@ -293,11 +285,7 @@ def encode_patch(bands: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def bands_of(name: str) -> tuple[str, ...]:
-    """List all bands of a patch by its name.
-
-    Args:
-        name: as `PatchStore.read` takes it.
-    """
+    """List all bands of a patch by its name."""
     return _BANDS[modality(name)]
 
 

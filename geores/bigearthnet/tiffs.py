@@ -150,12 +150,7 @@ class TiffStore:
             raise self._missing(name, str(error.filename)) from None
 
     def files(self, name: str, bands: Sequence[str]) -> list[Path]:
-        """Paths of the files of bands of a patch, whether they exist or not.
-
-        Args:
-            name: as in `read`.
-            bands: as in `read`.
-        """
+        """Paths of the files of bands of a patch, whether they exist or not."""
         stem = self._stem(name)
         return [Path(f'{stem}.tif' if band == MAP_BAND else f'{stem}_{band}.tif') for band in bands]
 

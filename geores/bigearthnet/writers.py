@@ -121,10 +121,6 @@ class LmdbWriter:
     The environment is reopened for every chunk. What a transaction writes then depends on the file and the
     chunk alone, not on pages that the process happened to keep, so a conversion that was killed and resumed
     ends with the same bytes as an uninterrupted one.
-
-    Args:
-        folder: destination.
-        names: names of all patches, sorted.
     """
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
@@ -223,11 +219,6 @@ class Writer(Protocol):
 
 def writer_for(form: str, folder: Path, names: Sequence[str]) -> Writer:
     """Make the writer of a layout.
-
-    Args:
-        form: layout, one of `FORMATS`.
-        folder: destination.
-        names: names of all patches, sorted.
 
     Raises:
         UsageError: if there is no such layout.

@@ -58,9 +58,6 @@ def train(args: list[str]) -> None:
     With `--folds N --out DIR` the task is fitted once per fold and then on everything; the card states the
     figures of the folds.
 
-    Args:
-        args: as given after `geores train`, untouched.
-
     Raises:
         UsageError: if the configuration or what it names is not usable.
     """

@@ -170,11 +170,7 @@ class AnswerReport(Report):
         return self.predictions.groupby(columns).size().rename('questions').reset_index()
 
     def tables(self, *, curves: bool) -> dict[str, Any]:
-        """Metrics with their intervals, errors of numbers, and the table per source.
-
-        Args:
-            curves: not looked at; a subclass may have curves.
-        """
+        """Metrics with their intervals, errors of numbers, and the table per source."""
         numbers: dict[str, dict[str, Any]] = {}
         for who, kinds in self.comparison.numbers.items():
             for kind, error in kinds.items():

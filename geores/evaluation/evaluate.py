@@ -59,11 +59,6 @@ class Evaluator(PreparedEvaluation):
     def prepare(cls, model: Model, data: Paths, options: EvaluateOptions) -> Self:
         """Find the data, match labels, and read some images.
 
-        Args:
-            model: the loaded model.
-            data: as in `geores.evaluate`.
-            options: what to evaluate, and how.
-
         Raises:
             UsageError: if something given cannot be used.
         """
@@ -246,11 +241,6 @@ def evaluate(
 
 def prepare(model: str | Path | Model, data: Paths, options: EvaluateOptions) -> 'Evaluator | VQAEvaluator':
     """Load the model and check everything else.
-
-    Args:
-        model: name or path of a bundle, or a loaded model.
-        data: as in `evaluate`.
-        options: what to evaluate, and how.
 
     Raises:
         UsageError: if something given cannot be used.

@@ -167,13 +167,7 @@ def write_confusion(table: 'pd.DataFrame', title: str, path: Path) -> None:
 
 
 def write_decisions(rows: 'pd.DataFrame', title: str, path: Path) -> None:
-    """Draw the true positives, misses and false positives of each label.
-
-    Args:
-        rows: one row per label: `tp`, `fn` and `fp`.
-        title: title of the plot.
-        path: PNG to write.
-    """
+    """Draw the true positives, misses and false positives of each label."""
     labels = [str(label) for label in rows.index]
     whole = rows[['tp', 'fn', 'fp']].sum(axis=1).clip(lower=1)
     figure = new_figure(9, 1.8 + 0.3 * len(labels))

@@ -44,11 +44,7 @@ class Report(ABC):
 
     @abstractmethod
     def tables(self, *, curves: bool) -> dict[str, Any]:
-        """Figures and tables for JSON, behind provenance, notes and warnings.
-
-        Args:
-            curves: whether reliability and threshold curves go with them.
-        """
+        """Figures and tables for JSON, behind provenance, notes and warnings."""
 
     @abstractmethod
     def plot(self, paths: Mapping[str, Path]) -> None:
@@ -63,31 +59,18 @@ class Report(ABC):
     def check_output(cls, folder: Path, name: str, *, overwrite: bool) -> None:
         """Check that files can be written, before any work is done.
 
-        Args:
-            folder: folder to write to; need not be there.
-            name: name of what is evaluated.
-            overwrite: whether files may be replaced.
-
         Raises:
             OutputError: if a file exists, or the folder cannot be written.
         """
         check_free(list(cls.paths(folder, name).values()), overwrite=overwrite)
 
     def record(self, *, curves: bool = False) -> dict[str, Any]:
-        """Provenance, figures and tables, for JSON.
-
-        Args:
-            curves: whether reliability and threshold curves go with them.
-        """
+        """Provenance, figures and tables, for JSON."""
         told = {'notes': list(self.notes), 'warnings': list(self.warnings)}
         return {**self.provenance, **told, **self.tables(curves=curves)}
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
         """Write all tables, figures and plots; either all files appear or none.
-
-        Args:
-            folder: made if it is not there.
-            overwrite: replace files of an earlier evaluation.
 
         Returns:
             What -> its file.
@@ -137,10 +120,6 @@ class PreparedEvaluation(ABC):
     def check_output(self, folder: Path, *, overwrite: bool) -> None:
         """Check that results can be written, before any work is done.
 
-        Args:
-            folder: folder to write to.
-            overwrite: whether files may be replaced.
-
         Raises:
             OutputError: if a file exists, or the folder cannot be written.
         """
@@ -159,11 +138,7 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def by_label(table: pd.DataFrame) -> dict[str, Any]:
-    """Split a table into the columns of each label.
-
-    Args:
-        table: table with a column `label`.
-    """
+    """Split a table into the columns of each label."""
     return {
         str(label): rows.drop(columns='label').to_dict('list')
         for label, rows in table.groupby('label', sort=False)

@@ -43,13 +43,6 @@ def write_questions(
     file that `read_predictions` takes, once each line has an `answer`. Other words are those of the grammar
     by which the questions were made; questions that it does not parse get none.
 
-    Args:
-        folders: folders in a layout of RSVQA.
-        path: JSON lines to write.
-        split: 'all' or an official part.
-        paraphrases: most other wordings of each question.
-        overwrite: replace a file that stands there.
-
     Returns:
         Number of questions, and of paraphrases.
 

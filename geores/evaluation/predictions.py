@@ -300,13 +300,6 @@ def evaluate_predictions(
 ) -> PredictionsEvaluation:
     """Score a system's answers to questions of RSVQA; see `PredictionsEvaluator.prepare`.
 
-    Args:
-        predictions: file of answers, as of `read_predictions`.
-        data: one folder in a layout of RSVQA, or several.
-        out: folder for tables and plots.
-        overwrite: replace what stands there.
-        **options: those of `PredictionsEvaluator.prepare`.
-
     Raises:
         UsageError: if something given cannot be used; nothing was written.
         WriteError: if the results could not be written.

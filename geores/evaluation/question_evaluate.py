@@ -131,11 +131,7 @@ class VQAEvaluation(AnswerReport):
         )  # fmt: skip
 
     def tables(self, *, curves: bool) -> dict[str, Any]:
-        """Tables as of `AnswerReport`, the one per type, and the answers that the model cannot give.
-
-        Args:
-            curves: whether reliability curves go with them.
-        """
+        """Tables as of `AnswerReport`, the one per type, and the answers that the model cannot give."""
         found = super().tables(curves=curves) | {
             'unknown_answers': self.unknown,
             'per_type': self.per_type.to_dict('index'),

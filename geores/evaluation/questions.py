@@ -236,13 +236,6 @@ def find_lessons(
 ) -> 'tuple[tuple[RSVQA, list[int]] | None, str]':
     """Find the questions that image-blind baselines are fitted to.
 
-    Args:
-        dataset: dataset of the evaluated questions.
-        images: positions of the evaluated images, which are left out.
-        others: positions of the images of a training part.
-        train: folders of other training data, which take precedence.
-        options: options of `geores.datasets.RSVQA` to open them with.
-
     Returns:
         A dataset and positions of questions in it, or None where the baselines are fitted to the other
         evaluated images, by folds; and the same in words.

@@ -22,10 +22,6 @@ __all__ = ['check_bands', 'find_reben', 'is_official', 'read_as', 'warn_of_train
 def check_bands(card: ModelCard, names: Sequence[str] | None) -> None:
     """Check that the band names given by the user include all bands that a model takes.
 
-    Args:
-        card: card of the model.
-        names: names of the bands in file order, if given.
-
     Raises:
         BandError: if a band is missing or named twice.
     """
@@ -63,12 +59,6 @@ def find_reben(
 ) -> 'ReBEN | None':
     """Open a part of BigEarthNet as a model takes it, if the folder holds BigEarthNet.
 
-    Args:
-        card: card of the model.
-        folders: one, if it is BigEarthNet.
-        part: 'train', 'val', 'test' or 'all'.
-        options: `metadata` and `snow_and_clouds` of `geores.datasets.ReBEN`.
-
     Returns:
         The dataset, or None if the folders hold something else.
 
@@ -95,12 +85,7 @@ def is_official(dataset: object) -> bool:
 
 
 def warn_of_training(card: ModelCard, part: str) -> tuple[str, ...]:
-    """Warnings about metrics on a part that the model may have been trained on.
-
-    Args:
-        card: card of the model.
-        part: 'train', 'val', 'test' or 'all'.
-    """
+    """Warnings about metrics on a part that the model may have been trained on."""
     parts = card.split.parts if card.split is not None and card.split.method == 'official' else None
     known, used = parts is not None, parts or ('train', 'val')
     told = f'figures {"are" if known else "may be"} better than on new patches'

@@ -221,11 +221,7 @@ class Evaluation(Report):
         return pd.concat([frame, scores], axis=1)
 
     def tables(self, *, curves: bool) -> dict[str, Any]:
-        """Metrics with their intervals, and the tables per class, per source and of confusion.
-
-        Args:
-            curves: whether threshold and reliability curves go with them.
-        """
+        """Metrics with their intervals, and the tables per class, per source and of confusion."""
         found = {
             'metrics': self.metrics,
             'intervals': {name: list(limits) for name, limits in self.intervals.items()},

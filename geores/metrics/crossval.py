@@ -307,13 +307,7 @@ def temperature_of(scores: Scores) -> float:
 
 
 def calibration_of(figures: Mapping[str, Any], temperature: float, measured_on: str) -> dict[str, Any]:
-    """The calibration of a card: its temperature, and the errors without and with calibration.
-
-    Args:
-        figures: of all images, with those of `calibration_errors`.
-        temperature: that of the card.
-        measured_on: what the figures are of, in words.
-    """
+    """The calibration of a card: its temperature, and the errors without and with calibration."""
     errors = {name: figures[name] for name in ('ece_uncalibrated', 'ece')}
     return {'temperature': temperature, **errors, 'measured_on': measured_on}
 

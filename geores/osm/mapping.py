@@ -110,14 +110,7 @@ class TagMapping:
     def categories(
         self, kind: str, tags: Mapping[str, str], fclass: str | None = None, code: int | None = None
     ) -> tuple[str, ...]:
-        """Categories of an object in the order of the rules; empty if it has none.
-
-        Args:
-            kind: kind of its geometry, 'area' or 'line'.
-            tags: tags of the object.
-            fclass: class name of the object in an extract without tags.
-            code: number of that class.
-        """
+        """Categories of an object in the order of the rules; empty if it has none."""
         used = tuple((key, value) for key, value in tags.items() if key in self._keys)
         query = (kind, used, fclass, code)
         if query not in self._known:

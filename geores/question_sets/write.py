@@ -229,16 +229,6 @@ def write_dataset(
 ) -> None:
     """Write everything into the folder of the finished dataset.
 
-    Args:
-        work: folders of the unfinished dataset.
-        kept: tiles in order; the position of each is its id.
-        dropped: number of tiles left out per reason.
-        inputs: checksums of the input files.
-        options: options of the user.
-        makers: one maker per scene.
-        notes: notes on the dataset, one sentence each.
-        preview: number of previews to draw.
-
     Raises:
         WriteError: if the disk is full, or the folder cannot be written.
     """

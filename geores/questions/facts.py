@@ -228,11 +228,7 @@ class TileFacts:
         return self.beside(found, self.members(relation.other), relation.place)
 
     def of_size(self, objects: Objects) -> NDArray[np.bool_]:
-        """Mask (N,) of the objects that have the category and size of a query.
-
-        Args:
-            objects: the query; its shape and relation are ignored.
-        """
+        """Mask (N,) of the objects that have the category and size of a query."""
         known = self.by_category.get(objects.category)
         fits = np.zeros(len(self.ids), bool) if known is None else known.copy()
         if objects.size is not None:

@@ -104,11 +104,6 @@ def land_cover_question(
 ) -> tuple[LandCover, str] | None:
     """Draw a question for the classes of a level, with its answer.
 
-    Args:
-        classes: whether each class is present.
-        level: name of the level; empty for the labels themselves.
-        rng: random generator.
-
     Returns:
         Question and answer; None if a class is undecided or too few are present.
     """
@@ -146,12 +141,6 @@ DrawOne = Callable[[], Drawn | None]
 
 class CorrectedDraw:
     """Draws questions of all kinds, only where the labels decide the answer.
-
-    Args:
-        scheme: scheme of the labels.
-        images: labels of every image of the set.
-        balance: how yes and no are balanced, see `label_questions`.
-        kinds: which of `KINDS` to draw.
 
     Raises:
         UsageError: if there is no such balance or kind, or the scheme has no categories to ask about.

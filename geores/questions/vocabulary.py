@@ -319,9 +319,6 @@ def unit_of(word: str) -> str | None:
 def take_sizes(text: str) -> tuple[str, Sizes]:
     """Take limits of size out of a text.
 
-    Args:
-        text: of `tidy_units`.
-
     Returns:
         The text without them, and the limits.
 
@@ -357,9 +354,6 @@ def _is_distance(text: str, match: re.Match[str]) -> bool:
 
 def take_distance(text: str) -> tuple[str, str, float] | None:
     """Split "X within 500 m of Y" into X, Y and metres; "X next to Y" has 0 metres.
-
-    Args:
-        text: of `tidy_units`.
 
     Returns:
         The three parts, or None where there is no such part.

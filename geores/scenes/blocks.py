@@ -40,11 +40,6 @@ class BlockSums:
     def check(self, dataset: DatasetReader, indexes: Sequence[int], window: Window) -> None:
         """Check the blocks of a window that were not checked before.
 
-        Args:
-            dataset: the file, open.
-            indexes: 1-based indexes of the bands.
-            window: the window.
-
         Raises:
             OSError: if a block is not the one that was written, or the file cannot be read.
         """

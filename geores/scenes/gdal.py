@@ -154,9 +154,6 @@ def find_driver(path: str, *, allow_vrt: bool = False) -> str:
 def open_raster(path: str | os.PathLike[str]) -> rasterio.DatasetReader:
     """Open a local raster of a format that is allowed, georeferenced or not.
 
-    Args:
-        path: a local GeoTIFF, JPEG 2000, PNG or JPEG file.
-
     Raises:
         SceneError: as in `find_driver` and `open_dataset`.
     """

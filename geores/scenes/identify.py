@@ -52,11 +52,6 @@ class Identity:
 def identify(clues: Clues, product: Product | None = None, *, asked: str | None = None) -> Identity:
     """Decide the sensor and the processing level of a source.
 
-    Args:
-        clues: what the source says of itself.
-        product: what its name or metadata beside it say.
-        asked: what the user says: see `parse_sensor`.
-
     Raises:
         UsageError: if the user names no sensor that geores knows.
     """
@@ -152,13 +147,7 @@ def _level(sensor: str, clues: Clues, product: Product | None) -> str | None:
 
 
 def name_bands(clues: Clues, indexes: Sequence[int], identity: Identity) -> Naming:
-    """Name bands by description and sensor, by colour interpretation, or by number.
-
-    Args:
-        clues: what the source says of the bands.
-        indexes: 1-based index of each band, alpha left out.
-        identity: what the source is.
-    """
+    """Name bands by description and sensor, by colour interpretation, or by number."""
     sensor, count = identity.sensor, len(indexes)
     placeholders = [f'band{index}' for index in indexes]
     colours = _colours(clues, placeholders)

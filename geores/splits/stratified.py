@@ -168,12 +168,7 @@ def _kept(units: list[list[int]], share: float) -> list[list[int]]:
 
 
 def split_seed(seed: int, repeat: int) -> int:
-    """Seed of one repeat of an experiment, different for every pair of user seed and repeat.
-
-    Args:
-        seed: seed that the user gave.
-        repeat: number of the repeat, from 0, below `MOST_REPEATS`.
-    """
+    """Seed of one repeat of an experiment, different for every pair of user seed and repeat."""
     return MOST_REPEATS * seed + repeat
 
 
@@ -231,9 +226,5 @@ def split_name(title: str, ids: Sequence[str], val: Sequence[int]) -> str:
 
 
 def digest(text: str) -> str:
-    """SHA-256 of a text, in hexadecimal.
-
-    Args:
-        text: text to hash, as UTF-8.
-    """
+    """SHA-256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -132,10 +132,6 @@ class SplitResult:
 def make_split(source: Source, options: SplitOptions) -> SplitResult:
     """Split a table by a method.
 
-    Args:
-        source: rows from `read_source`.
-        options: options of the split.
-
     Raises:
         DatasetError: if an option or a column is invalid, there are fewer places than parts, or the buffer
             leaves a part empty.

@@ -127,9 +127,6 @@ class AnswerEncoding:
 class AnswerVocabulary:
     """The classes of answers in the training data, and one class for all others.
 
-    Args:
-        answers: the classes, `UNKNOWN` first.
-
     Raises:
         UsageError: if the first class is not `UNKNOWN`, or a class comes twice.
     """
@@ -147,10 +144,6 @@ class AnswerVocabulary:
     @classmethod
     def from_training(cls, answers: Iterable[str], size: int | None = None) -> Self:
         """Collect the classes of the training answers: the most frequent first, ties by text.
-
-        Args:
-            answers: encoded answers, one per question, of the training part only.
-            size: maximum number of classes to keep, besides the unknown one.
 
         Raises:
             UsageError: if there are no answers, or the size is not positive.

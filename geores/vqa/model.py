@@ -206,11 +206,6 @@ class Answer:
 class VQAModel(Model):
     """A network that answers questions about images.
 
-    Args:
-        card: card of task 'vqa'.
-        network: the network with its weights and its encoder.
-        device: device to move the network to.
-
     Raises:
         UsageError: if the device does not exist, or the tokenizer of the card is invalid.
 

@@ -29,10 +29,6 @@ _PAD, _UNKNOWN = '[PAD]', '[UNK]'
 class Tokenizer:
     """Turns questions into padded token ids, with a fast tokenizer of transformers.
 
-    Args:
-        definition: the tokenizer as the `tokenizers` library writes it in JSON.
-        max_tokens: maximum number of tokens of a question.
-
     Raises:
         UsageError: if the definition is not one of a tokenizer, or the length is below 1.
     """
@@ -89,10 +85,6 @@ class Tokenizer:
     @classmethod
     def pretrained(cls, folder: str | Path, max_tokens: int = MAX_TOKENS) -> Self:
         """Load the tokenizer of a pretrained text model.
-
-        Args:
-            folder: folder with the `tokenizer.json`.
-            max_tokens: maximum number of tokens of a question.
 
         Raises:
             UsageError: if the folder has no such file.
@@ -268,14 +260,7 @@ def shared_encoder(
 def own_encoder(
     architecture: str, kwargs: Mapping[str, Any], bands: tuple[str, ...], grid: int | None
 ) -> FeatureMap:
-    """Create an encoder that belongs to the network: any architecture with feature maps.
-
-    Args:
-        architecture: name in `geores.models`.
-        kwargs: arguments of the architecture, without bands and labels.
-        bands: bands of the images.
-        grid: rows and columns to which feature maps are averaged.
-    """
+    """Create an encoder that belongs to the network: any architecture with feature maps."""
     network = models.create(architecture, **{**kwargs, 'in_chans': len(bands), 'num_classes': 0})
     return FeatureMap(network, range(len(bands)), len(bands), grid)
 
@@ -331,11 +316,6 @@ def rebuild_vqa(
 @torch.no_grad()
 def check(network: VQANetwork, card: ModelCard, vocabulary: int) -> None:
     """Check by a forward pass that a network fits its card.
-
-    Args:
-        network: the network with its encoder.
-        card: card of the network.
-        vocabulary: number of tokens of the card's tokenizer.
 
     Raises:
         BundleError: if the network does not fit.
