@@ -121,9 +121,7 @@ class QuestionSampler(DistributedSampler[list[int]]):
         rank = distributed.get_rank() if processes > 1 else 0
         super().__init__([], processes, rank, shuffle)  # type: ignore[arg-type]
         self.questions_of = [list(some) for some in questions_of if some]
-        self.batch_size = batch_size
-        self.by_image = by_image
-        self.per_image = per_image
+        self.batch_size, self.by_image, self.per_image = batch_size, by_image, per_image
         if processes > 1 and not shuffle:  # no process may be left without a batch
             items = len(self.questions_of) if by_image else sum(map(len, self.questions_of))
             self.batch_size = max(1, min(batch_size, items // processes))
@@ -178,9 +176,7 @@ class QuestionBatches(Dataset[Sample]):
         with_images: bool = True,
         unseen: Collection[int] = (),
     ) -> None:
-        self.questions = questions
-        self.unseen = unseen
-        self.vocabulary = vocabulary
+        self.questions, self.vocabulary, self.unseen = questions, vocabulary, unseen
         self.turning: Turning = turning
         self.with_images = with_images
 

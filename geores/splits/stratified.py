@@ -64,14 +64,11 @@ def label_matrix(labels: Sequence[Any] | NDArray[Any], name: str = 'labels') -> 
     array = labels if isinstance(labels, np.ndarray) else None
     if array is not None and array.ndim == 2:
         return LabelMatrix(tuple(str(one) for one in range(array.shape[1])), array.astype(bool))
-    rows = list(labels)
-    several = any(isinstance(row, list | tuple | set | np.ndarray) for row in rows)
-    if several:
-        counts = [len(row) if isinstance(row, list | tuple | set | np.ndarray) else 0 for row in rows]
-        flat = [one for row, count in zip(rows, counts, strict=True) if count for one in row]
-        owners = np.repeat(np.arange(len(rows)), counts)
-    else:
-        flat, owners = rows, np.arange(len(rows))
+    kinds = (list, tuple, set, np.ndarray)
+    several = any(isinstance(row, kinds) for row in labels)
+    rows = [row if isinstance(row, kinds) else [] if several else [row] for row in labels]
+    flat = [one for row in rows for one in row]
+    owners = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
     known: dict[Any, int] = {}
     codes = np.array([known.setdefault(one, len(known)) for one in flat], np.int64)
     texts = [label_text(one) for one in known]
@@ -191,17 +188,7 @@ def ratio_split(ids: Sequence[str], classes: Sequence[str], ratio: float, repeat
 
     A fixed ratio of each class is drawn for training, and the rest is for testing. `stratified_split` makes
     the draw rather than scikit-learn's StratifiedShuffleSplit: counts are exact in every class, and the
-    training set of a small ratio is a subset of that of a larger one.
-
-    Args:
-        ids: unique ids of the images.
-        classes: class of each image.
-        ratio: share of each class to train on, above 0 and below 1.
-        repeat: number of the draw, from 0.
-        seed: random seed.
-
-    Returns:
-        The split. Its `val` holds the test images.
+    training set of a small ratio is a subset of that of a larger one. `val` of the split holds the test images.
 
     Raises:
         DatasetError: if a class has too few images.
