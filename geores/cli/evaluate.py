@@ -12,7 +12,7 @@ from geores.cli import common
 from geores.cli.common import progress_bar
 from geores.cli.option_sets import with_options
 from geores.errors import UsageError
-from geores.evaluation.options import EvaluateOptions
+from geores.options import EvaluateOptions
 
 if TYPE_CHECKING:
     import pandas as pd

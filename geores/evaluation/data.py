@@ -15,8 +15,8 @@ from torch.utils.data import ConcatDataset, Dataset
 from geores.card import ModelCard
 from geores.card_values import bare_name
 from geores.errors import DatasetError, UsageError
-from geores.evaluation.options import EvaluateOptions
 from geores.evaluation.reben import check_bands, find_reben, is_official, read_as
+from geores.options import EvaluateOptions
 
 if TYPE_CHECKING:
     from geores.datasets._module import LabelledImages

@@ -21,8 +21,8 @@ from geores.errors import UsageError
 from geores.evaluation.answer_report import AnswerReport, plain_name
 from geores.evaluation.blind import answer_blindly
 from geores.evaluation.files import ALL, PreparedEvaluation, Report, by_label
-from geores.evaluation.options import EvaluateOptions
 from geores.evaluation.questions import EvaluationQuestions, Folders, find_questions
+from geores.options import EvaluateOptions
 from geores.runtime.base import DTYPES, Precision
 from geores.runtime.predictor import check_precision
 from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY

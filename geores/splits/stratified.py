@@ -188,7 +188,7 @@ def ratio_split(ids: Sequence[str], classes: Sequence[str], ratio: float, repeat
 
     A fixed ratio of each class is drawn for training, and the rest is for testing. `stratified_split` makes
     the draw rather than scikit-learn's StratifiedShuffleSplit: counts are exact in every class, and the
-    training set of a small ratio is a subset of that of a larger one. `val` of the split holds the test images.
+    training set of a small ratio is a subset of that of a larger one. `val` of the split holds the test part.
 
     Raises:
         DatasetError: if a class has too few images.
