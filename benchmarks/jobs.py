@@ -55,6 +55,8 @@ def _jobs(options: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]
     write_crop(whole, crop)
     questions.write_text('\n'.join(QUESTIONS))
     labels = [crop, '--labels', options.labels, '--column', options.column]
+    # Tiles close together, since few polygons lie on the crop.
+    tuning = ['--base', 'sentinel2', '--epochs', 2, '--stride', 16]
 
     def command(name: str, *args: object) -> Callable[[], dict[str, Any]]:
         return lambda: _digests(out / name, _geores(*args, '--out', out / name))
@@ -76,7 +78,7 @@ def _jobs(options: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]
         'classify in Python': python,
         'ask': command('asked', 'ask', crop, *QUESTIONS),
         'ask from a file, as JSON': command('answers', 'ask', crop, '--questions', questions, '--json'),
-        'finetune': command('tuned', 'finetune', *labels, '--base', 'sentinel2', '--epochs', 2),
+        'finetune': command('tuned', 'finetune', *labels, *tuning),
         'classify with a bundle of one\'s own': command('own', 'classify', crop, '--model', out / 'tuned'),
         'evaluate': command('report', 'evaluate', out / 'tuned', *labels),
     }  # fmt: skip
