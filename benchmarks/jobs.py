@@ -22,6 +22,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import rasterio
+from pyarrow import parquet
 from rasterio.windows import Window
 
 QUESTIONS = ('Is there a water area?', 'How many buildings are there?')
@@ -125,11 +126,11 @@ def _digests(folder: Path, _: str) -> dict[str, Any]:
             with rasterio.open(path) as file:
                 found[name] = hashlib.sha256(np.ascontiguousarray(file.read())).hexdigest()
         elif path.suffix == '.parquet':
-            table = gpd.read_parquet(path)
-            found[name] = {'columns': list(table.columns), 'rows': len(table)}
+            table = parquet.read_metadata(path)
+            found[name] = {'columns': table.schema.to_arrow_schema().names, 'rows': table.num_rows}
         elif path.suffix == '.gpkg':
-            table = gpd.read_file(path)
-            found[name] = {'columns': list(table.columns), 'rows': len(table)}
+            layer = gpd.read_file(path)
+            found[name] = {'columns': list(layer.columns), 'rows': len(layer)}
         elif path.name in ('run.json', 'report.json', 'card.json'):
             found[name] = sorted(json.loads(path.read_text()))
         else:
