@@ -9,7 +9,6 @@ from typing import Literal, cast, get_args
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
 from geores.evaluation.data import Labelled
-from geores.evaluation.reben import warn_of_training
 from geores.splits import Split, block_split, near_duplicates, stratified_split
 
 __all__ = ['Part', 'are_known', 'check_part', 'kept_parts', 'notes_on_training', 'take_part']
@@ -44,7 +43,7 @@ def take_part(
         UsageError: if the part is empty, or the data is not what the card's split is of.
     """
     if labelled.official:  # opened as that part
-        return labelled, warn_of_training(card, part)
+        return labelled, _warnings(card, part)
     if part == 'test':
         raise UsageError(
             "split has to be 'all', 'train' or 'val' for data without official parts, not 'test'"
@@ -157,3 +156,15 @@ def _split_of_card(card: ModelCard, labelled: Labelled, *, look: bool) -> Split 
     except (DatasetError, ValueError):
         return None
     return split if split.id == card.split_id else None
+
+
+def _warnings(card: ModelCard, part: str) -> tuple[str, ...]:
+    """Warnings about metrics on a part that the model may have been trained on."""
+    parts = card.split.parts if card.split is not None and card.split.method == 'official' else None
+    known, used = parts is not None, parts or ('train', 'val')
+    told = f'figures {"are" if known else "may be"} better than on new patches'
+    if part in used[:1] or 'all' in {part, used[0]}:
+        return (f'patches of split {part!r} {"have" if known else "may have"} trained {card.name}: {told}',)
+    if part in used or 'all' in used:
+        return (f'{card.name} may have been chosen on split {part!r}, and its thresholds too: {told}',)
+    return ()
