@@ -165,8 +165,8 @@ def make(
 
     A run that was stopped continues when the command is given again.
     """
+    from geores.question_sets.layout import MakeOptions
     from geores.question_sets.make import make_questions
-    from geores.question_sets.options import MakeOptions
 
     options = MakeOptions(
         tile=tile,
