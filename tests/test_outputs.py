@@ -20,6 +20,7 @@ from geopandas.testing import assert_geodataframe_equal
 from rasterio.enums import Resampling
 
 from geores import classify, open_scene
+from geores.asking.files import check_answers_writable
 from geores.classification import outputs
 from geores.errors import OutputError
 from geores.io import journal as records
@@ -158,6 +159,18 @@ def test_areas_add_up(saved, path):
     with rasterio.open(path) as file:
         valid = int((file.dataset_mask() > 0).sum())
     assert result.tiles['area'].sum() == pytest.approx(valid * 100, rel=1e-3)  # UTM's own scale
+
+
+def test_a_folder_named_like_a_file(geores, path, bundle, tmp_path):
+    out = tmp_path / 'map.tif'
+    answer = geores('classify', path, '--model', bundle, '--out', out)
+    assert answer.code == 2
+    assert f'{out} is named like a file, and several are written: name a folder' in answer.err
+    with pytest.raises(OutputError, match='named like a file'):
+        check_answers_writable(out, 'scene', ['Where is the water?'], overwrite=True)
+    assert not out.exists()
+    out.mkdir()
+    check_answers_writable(out, 'scene', ['Where is the water?'], overwrite=True)
 
 
 @pytest.mark.parametrize('options', [(), ('--stride', '20'), ('--top-k', '1'), ('--threshold', '0.3')])
