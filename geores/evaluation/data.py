@@ -4,7 +4,6 @@ The bands that a model takes are found by descriptions in the files or by names 
 official parts are those of Clasen et al. (2024), reBEN.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -18,7 +17,7 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from geores.card import ModelCard
 from geores.card_values import bare_name
-from geores.errors import BandError, DatasetError, UsageError
+from geores.errors import BandError, DatasetError, UsageError, nearest
 from geores.options import EvaluateOptions
 
 if TYPE_CHECKING:
@@ -247,8 +246,7 @@ def meanings(
     """
     for new in label_map.values():
         if new not in labels:
-            near = difflib.get_close_matches(new, labels, n=1)
-            hint = f'did you mean {near[0]!r}?' if near else f'it knows {", ".join(labels)}'
+            hint = nearest(new, labels) or f'it knows {", ".join(labels)}'
             raise UsageError(f'label map: the model knows no label {new!r}: {hint}')
     meaning = {label: label_map.get(label) or _same(label, labels) for label in found}
     return (
