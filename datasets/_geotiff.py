@@ -18,7 +18,7 @@ from geores.scenes import FileRaster, gdal_env
 from geores.scenes.borders import mirror_invalid
 from geores.scenes.gdal import open_dataset
 
-__all__ = ['PatchStore', 'band_indexes', 'band_names', 'open_geotiff', 'read_geotiff']
+__all__ = ['FilledPatches', 'band_indexes', 'band_names', 'open_geotiff', 'read_geotiff']
 
 
 def band_indexes(
@@ -116,7 +116,7 @@ def open_geotiff(path: Path) -> rasterio.DatasetReader:
         raise DatasetError(f'{path}: the image cannot be read: {error}') from error
 
 
-class PatchStore(ImageStore):
+class FilledPatches(ImageStore):
     """Images of which invalid pixels get the value of `fill`.
 
     A pixel is invalid as in `geores.scenes.raster.valid_values`, or by the mask or alpha of its file.

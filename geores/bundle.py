@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from geores import plugins
 from geores.card import CARD_FILE, WEIGHTS, ModelCard, list_models
-from geores.errors import BundleError, GeoresError, ModelNotFoundError, OutputError, UsageError, nearest
+from geores.errors import BundleError, GeoresError, ModelNotFoundError, OutputError, UsageError, did_you_mean
 from geores.hub import PREFIX, HubAddress, fetch, is_snapshot, load_snapshot
 from geores.io.whole_files import check_folder_free, whole_folder
 from geores.model import Model
@@ -216,5 +216,5 @@ def find_bundle(name_or_path: str | Path) -> Path:
         refuse_pickle(path)
         raise BundleError(f'{path}: a file, and a bundle is a folder with {CARD_FILE} and {WEIGHTS_FILE}')
     names = sorted(shipped.keys() | offered.keys())
-    hint = nearest(str(name_or_path), names) or f'models are {", ".join(names)}'
+    hint = did_you_mean(str(name_or_path), names) or f'models are {", ".join(names)}'
     raise ModelNotFoundError(f'no model and no folder is named {str(name_or_path)!r}: {hint}')

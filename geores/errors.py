@@ -129,10 +129,10 @@ def printable(text: str) -> str:
     return _STEERING.sub(lambda found: found[0].encode('unicode_escape').decode(), text)
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Ask whether the most similar of some names was meant; nothing where none is similar.
 
-    >>> nearest('resnet81', ['resnet18', 'vit'])
+    >>> did_you_mean('resnet81', ['resnet18', 'vit'])
     "did you mean 'resnet18'?"
     """
     near = get_close_matches(name, list(names), n=1)

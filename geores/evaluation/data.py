@@ -17,7 +17,7 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from geores.card import ModelCard
 from geores.card_values import bare_name
-from geores.errors import BandError, DatasetError, UsageError, nearest
+from geores.errors import BandError, DatasetError, UsageError, did_you_mean
 from geores.options import EvaluateOptions
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ def _read_as(
     dataset: 'GeoTIFFPatches | SceneFolder', card: ModelCard, names: Sequence[str] | None
 ) -> 'GeoTIFFPatches | SceneFolder':
     """Let a dataset read the bands that a model takes from its GeoTIFFs, by `names` or by descriptions."""
-    from geores.datasets._geotiff import PatchStore
+    from geores.datasets._geotiff import FilledPatches
 
     dataset.bands = card.bands
-    dataset.images = PatchStore(dataset.images.paths, card.bands, card.input_size, names=names)
+    dataset.images = FilledPatches(dataset.images.paths, card.bands, card.input_size, names=names)
     return dataset
 
 
@@ -246,7 +246,7 @@ def meanings(
     """
     for new in label_map.values():
         if new not in labels:
-            hint = nearest(new, labels) or f'it knows {", ".join(labels)}'
+            hint = did_you_mean(new, labels) or f'it knows {", ".join(labels)}'
             raise UsageError(f'label map: the model knows no label {new!r}: {hint}')
     meaning = {label: label_map.get(label) or _same(label, labels) for label in found}
     return (
