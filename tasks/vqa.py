@@ -28,8 +28,8 @@ from geores.tasks.schedule import (
     count_warmup_steps,
     draw_apart,
     sync_whole_norms,
-    warm_up,
     weight_decay_groups,
+    with_warm_up,
 )
 from geores.vqa.comparison import fitting, forms_of
 from geores.vqa.model import TURNS, FeatureCache
@@ -382,7 +382,7 @@ class VisualQuestionAnswering(LightningModule):
         if self.hparams['schedule'] == 'cosine':
             scheduler = CosineAnnealingLR(optimizer, T_max=steps - rise)
         if rise:
-            scheduler = warm_up(optimizer, rise, scheduler)
+            scheduler = with_warm_up(optimizer, rise, scheduler)
         return {'optimizer': optimizer, 'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'}}
 
     def _own_decay(self) -> dict[float, list[nn.Parameter]]:

@@ -11,7 +11,7 @@ import typer
 
 from geores.asking.options import AskOptions
 from geores.cli import common
-from geores.cli.common import keeping, listed, progress_bar
+from geores.cli.common import keeping, listed, plain_console, print_outputs, progress_bar
 from geores.cli.option_sets import with_options
 from geores.errors import GeoresError, UsageError
 
@@ -236,7 +236,6 @@ class _Printer:
         self._said: set[str] = set()
 
     def __call__(self, answer: 'SceneAnswer') -> None:
-        from rich.console import Console
 
         from geores.asking.understand import how_sure
 
@@ -244,15 +243,14 @@ class _Printer:
             if note not in self._said:
                 print(f'note: {note}', file=sys.stderr)
                 self._said.add(note)
-        console = Console(highlight=False, markup=False)
+        console = plain_console()
         console.print(answer.question, style='bold', soft_wrap=True)
         if answer.understood_as is not None:
             console.print(f'  understood as: {answer.understood_as}', soft_wrap=True)
         console.print(f'  {answer.text}{how_sure(answer.probability)}', soft_wrap=True)
         for note in answer.notes:
             console.print(f'  note: {note}', style='dim', soft_wrap=True)
-        for kind, path in answer.outputs.items():
-            console.print(f'  {kind}: {path}', soft_wrap=True)
+        print_outputs(console, answer.outputs, indent='  ')
 
 
 def _print_earlier(entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
@@ -263,8 +261,6 @@ def _print_earlier(entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> 
         folder: of the results.
         as_json: as one JSON object on a line, with `done_before`.
     """
-    from rich.console import Console
-
     from geores.asking.understand import how_sure
     from geores.classification.earlier_runs import DONE, as_printed
 
@@ -272,10 +268,10 @@ def _print_earlier(entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> 
     if as_json:
         print(json.dumps(record), flush=True)
         return
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     console.print(record['question'], style='bold', soft_wrap=True)
     console.print(f'  {record["text"]}{how_sure(record["probability"])}', soft_wrap=True)
     for note in record.get('notes', []):
         console.print(f'  note: {note}', style='dim', soft_wrap=True)
     console.print(f'  {DONE}; --overwrite computes it again', soft_wrap=True)
-    common.print_outputs(console, record, indent='  ')
+    print_outputs(console, record['outputs'], indent='  ')
