@@ -14,7 +14,7 @@ from torch import Tensor
 from geores.errors import GeoresError, UsageError
 from geores.extras import import_extra
 from geores.model import Model
-from geores.runtime.base import Precision, Runtime, exact_float32, has_bfloat16
+from geores.runtime.base import Precision, Runtime, exact_float32, has_bfloat16, one_thread_each
 from geores.runtime.choice import Rates, Workload, fastest_runtime, make_exported
 from geores.runtime.eager import EagerRuntime
 from geores.runtime.exported import RuntimeName, installed_runtimes, package_version
@@ -42,6 +42,9 @@ FP32_TOLERANCE = 1e-3
 
 RUNTIME = 'GEORES_RUNTIME'
 """Environment variable that names the runtime where no option does."""
+
+FEW = 128
+"""Tiles that are computed in float32 without a look at narrower types, which takes as long."""
 
 PROBE_PIXELS = 2**19
 """Pixels of the probe that another runtime is checked on, at most; one tile at least."""
@@ -190,7 +193,7 @@ def choose_predictor(
 
     ``auto`` is fp16 on CUDA and on a CPU bf16 where the processor computes in it, if no probability of the
     probe moves by more than `TOLERANCE` from float32 (of pixels, of all but `OUTLIERS`), else fp32. It is
-    fp32 for values of any size, for ONNX files, and where there is no probe.
+    fp32 for values of any size, for ONNX files, for little work and where there is no probe.
 
     The runtime ``auto`` is torch, unless another that is installed is faster (`geores.runtime.choice`) and
     stays as near: in float32 within `FP32_TOLERANCE`.
@@ -210,7 +213,9 @@ def choose_predictor(
     """
     chosen = check_precision(model, precision)
     named = check_runtime(model, runtime, chosen, compile=compile)
-    with exact_float32():
+    if chosen == 'auto' and work is not None and work.tiles <= FEW and model.card.task != 'segmentation':
+        chosen = 'fp32'
+    with exact_float32(), one_thread_each():
         made: Runtime | None = None
         if chosen == 'auto':  # ONNX Runtime has no other precision on a CPU
             made = None if named == 'onnxruntime' else _fastest(model, probe)

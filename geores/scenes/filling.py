@@ -4,7 +4,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 __all__ = ['mirror_invalid']
 
@@ -25,6 +24,8 @@ def mirror_invalid(values: NDArray[T], valid: NDArray[np.bool_]) -> NDArray[T]:
     Returns:
         (bands, h, w): where the mirrored pixel lies outside or is invalid itself, the nearest valid pixel.
     """
+    from scipy import ndimage  # takes longer to import than most scenes need to be opened
+
     nearest: NDArray[Any] = ndimage.distance_transform_edt(
         ~valid, return_distances=False, return_indices=True
     )
