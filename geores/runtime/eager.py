@@ -9,7 +9,8 @@ stay in cache. Answers are the same up to rounding.
 import sys
 from collections import Counter
 from copy import deepcopy
-from typing import TypeGuard
+from typing import Any, TypeGuard
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
@@ -23,6 +24,7 @@ __all__ = [
     'EagerRuntime',
     'consecutive_layers',
     'fold_batch_norms',
+    'keep_runtime',
     'pack_convolutions',
     'quicken_mish',
 ]
@@ -277,6 +279,34 @@ class EagerRuntime:
         with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
             logits: Tensor = self._forward(images)
         return logits
+
+
+def keep_runtime(
+    network: nn.Module, precision: Precision, device: torch.device, kind: type[EagerRuntime] = EagerRuntime
+) -> EagerRuntime:
+    """Lay a network out once for all scenes, as long as it lives and its weights stay as they are.
+
+    So that neither the time nor the memory of a copy on the device is spent for each scene again.
+
+    Args:
+        network: a network in evaluation mode, on the device.
+        precision: precision of the forward pass.
+        device: device on which it runs.
+        kind: of the runtime.
+    """
+    tensors = (*network.parameters(), *network.buffers())
+    if any(tensor.is_inference() for tensor in tensors):  # which do not tell whether they were changed
+        return kind(network, precision, device)
+    # A tensor that is put in the place of another is another object; one that is written over counts it.
+    state = tuple((id(tensor), tensor._version) for tensor in tensors)
+    kept, key = _KEPT.setdefault(network, {}), (kind, precision, device)
+    if key not in kept or kept[key][0] != state:
+        kept[key] = (state, kind(network, precision, device))
+    return kept[key][1]
+
+
+_KEPT: WeakKeyDictionary[nn.Module, dict[Any, tuple[tuple[tuple[int, int], ...], EagerRuntime]]]
+_KEPT = WeakKeyDictionary()
 
 
 def _prepared(network: nn.Module, dtype: torch.dtype, *, tuned: bool) -> nn.Module:
