@@ -204,15 +204,6 @@ class SceneClassification(LightningModule):
         logits = logits.float()
         return logits.sigmoid() if self.task == 'multi-label' else logits.softmax(1)
 
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ANN401 - Lightning's
-        """Note whether a batch has labels while it is on the CPU: to ask a device is to wait for it.
-
-        Args:
-            batch: batch with `label`.
-            dataloader_idx: ignored.
-        """
-        return batch | {'labelled': bool(known(batch['label']).any())} if self.trainer.training else batch
-
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss of an augmented batch.
 
@@ -224,8 +215,7 @@ class SceneClassification(LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             for augmentation in self.augment:
                 images = augmentation(images, self.bands)
-        labelled = batch['labelled'] if 'labelled' in batch else known(target).any()
-        if not self.teachers.models and not labelled:
+        if not self.teachers.models and not known(target).any():
             nothing: Tensor = self(images).sum() * 0.0  # other processes wait for gradients
             if process_count() > 1:  # and for its share of the mean
                 self.log('train/loss', nothing, on_step=False, on_epoch=True, batch_size=0, sync_dist=True)

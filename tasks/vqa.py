@@ -249,22 +249,10 @@ class VisualQuestionAnswering(LightningModule):
         """Keep a frozen encoder's statistics: Lightning trains each part in the mode in which it finds it."""
         self.train()
 
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ANN401 - Lightning's
-        """Keep on the CPU where the cache holds the images: to fetch that from a device is to wait for it.
-
-        Args:
-            batch: batch of `RSVQADataModule`.
-            dataloader_idx: ignored.
-        """
-        if self.cache is None:
-            return batch
-        return batch | {'kept_at': {n: batch[n].numpy() for n in ('image_number', 'turn') if n in batch}}
-
     def features(self, batch: Mapping[str, Any]) -> Tensor:
         """Feature maps of a batch's images: (N, D, h, w)."""
         if self.cache is not None:
-            where = {name: torch.from_numpy(kept) for name, kept in batch.get('kept_at', {}).items()} or batch
-            maps = self.cache(where['image_number'], where.get('turn'))
+            maps = self.cache(batch['image_number'], batch.get('turn'))
             maps = maps.pin_memory() if self.device.type == 'cuda' else maps
             return maps.to(self.device, non_blocking=True)
         with torch.set_grad_enabled(self.hparams['tune'] and torch.is_grad_enabled()):

@@ -1,7 +1,6 @@
 """Options of the classification task: start, freeze, mixup, teachers, and images without labels."""
 
 import os
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -163,19 +162,6 @@ def test_an_unlabelled_image_alone_teaches_nothing(architecture):
     logits = torch.tensor(np.eye(3), dtype=torch.float32)
     loss = task.loss(logits, torch.tensor([0, -1, 2]), None)
     torch.testing.assert_close(loss, task.loss(logits[[0, 2]], torch.tensor([0, 2]), None))
-
-
-def test_what_a_step_needs_of_a_device_is_noted_before(architecture):
-    task = SceneClassification(task='single-label', **KWARGS, **architecture)
-    task._trainer = SimpleNamespace(training=True)
-    for label, wanted in (([-1, 1], True), ([-1, -1], False)):
-        batch = task.on_before_batch_transfer({'label': torch.tensor(label)}, 0)
-        assert batch['labelled'] is wanted
-    with torch.device('meta'):  # where nothing can be asked for
-        images, label = torch.rand(2, 3, 16, 16), torch.zeros(2, dtype=torch.int64)
-        task.to('meta')
-        task.log = lambda *_, **__: None
-        assert task.training_step({'image': images, 'label': label, 'labelled': True}, 0).shape == ()
 
 
 class Readers(Dataset):
