@@ -31,7 +31,7 @@ def test_one_two_and_four_devices_write_the_same_bytes(kind, tmp_path, request, 
     for count in (1, 2, 4):
         out, device = tmp_path / str(count), ','.join(['cpu'] * count)
         used.clear()
-        options = {'tile': 48} if kind == 'pixel_bundle' else {'stride': 16}
+        options = {'tile': 48, 'batch_size': 2} if kind == 'pixel_bundle' else {'stride': 16}
         (outcome,) = geores.classify_many([scene], model, out=out, device=device, workers=4, **options)
         assert outcome.result.info.device == device.replace(',', ', ')
         assert len(used) >= min(count, 2)

@@ -157,6 +157,7 @@ def prepare_classification(
         if options.dense or options.compile:
             raise UsageError(f'--{"dense" if options.dense else "compile"} takes one --device')
         work = replace(work, step=ManyDevices(predictor, devices), devices=len(devices))
+        options = replace(options, device=devices[0])  # files are those of one device, to the byte
     told = (*notes, *prepared.notes, *predictor.notes, *levels, *outside)
     where = str(model.device) if len(devices) == 1 else ', '.join(devices)
     return ClassifyWork(work, options, where, predictor.precision, told)
