@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from geores import plugins
 from geores.card import CARD_FILE, WEIGHTS, ModelCard, list_models
 from geores.errors import BundleError, GeoresError, ModelNotFoundError, OutputError, UsageError, did_you_mean
-from geores.hub import PREFIX, HubAddress, fetch, is_snapshot, load_snapshot
 from geores.io.whole_files import check_folder_free, whole_folder
 from geores.model import Model
 from geores.rebuild import rebuild, try_forward
+from geores.runtime.base import one_thread_each
 from geores.runtime.onnx import ARCHITECTURE, ONNX_FILE, OnnxNetwork, read_onnx
 from geores.weight_files import WEIGHTS_FILE, read_weights, refuse_pickle, sha256_of
 
@@ -49,14 +49,18 @@ def load_model(name_or_path: str | Path, device: str | torch.device = 'cpu') -> 
         ReadError: if the Hub cannot be reached, and its cache does not hold the model.
     """
     folder = find_bundle(name_or_path)
-    model = _load(folder, name_or_path, device)
+    with one_thread_each():  # many small tensors: threads would only wait for each other
+        model = _load(folder, name_or_path, device)
     model.folder = folder
     return model
 
 
 def _load(folder: Path, name_or_path: str | Path, device: str | torch.device) -> Model:
-    if is_snapshot(folder):
-        return Model(*load_snapshot(folder, str(name_or_path)), device)
+    if not (folder / CARD_FILE).exists():
+        from geores.hub import is_snapshot, load_snapshot  # where it is needed: takes tenths of a second
+
+        if is_snapshot(folder):
+            return Model(*load_snapshot(folder, str(name_or_path)), device)
     if (folder / ONNX_FILE).is_file() and not (folder / WEIGHTS_FILE).exists():
         return _load_onnx(folder)
     weights = folder / WEIGHTS_FILE
@@ -202,7 +206,9 @@ def find_bundle(name_or_path: str | Path) -> Path:
     shipped = {path.parent.name: path.parent for path in WEIGHTS.glob(f'*/{CARD_FILE}')}
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
-    if str(name_or_path).startswith(PREFIX):
+    if str(name_or_path).startswith('hf:'):
+        from geores.hub import HubAddress, fetch
+
         return fetch(HubAddress.parse(str(name_or_path)))
     path = Path(name_or_path)
     if str(name_or_path) and (path / CARD_FILE).is_file():

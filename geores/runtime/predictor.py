@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Mapping
-from functools import cached_property
-from threading import local
+from functools import cache, cached_property
+from itertools import count
+from threading import Lock, local
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
@@ -13,9 +14,9 @@ from torch import Tensor
 
 from geores.errors import GeoresError, UsageError, import_extra
 from geores.model import Model
-from geores.runtime.base import Precision, Runtime, exact_float32, has_bfloat16
+from geores.runtime.base import Precision, Runtime, exact_float32, has_bfloat16, one_thread_each
 from geores.runtime.choice import Rates, Workload, fastest_runtime, make_exported
-from geores.runtime.eager import EagerRuntime
+from geores.runtime.eager import EagerRuntime, keep_runtime
 from geores.runtime.exported import RuntimeName, installed_runtimes, package_version
 from geores.runtime.onnx import OnnxNetwork, OnnxRuntime
 
@@ -42,6 +43,12 @@ FP32_TOLERANCE = 1e-3
 RUNTIME = 'GEORES_RUNTIME'
 """Environment variable that names the runtime where no option does."""
 
+STREAMS = 2
+"""Streams of a CUDA device: one computes while the other copies."""
+
+FEW = 128
+"""Tiles that are computed in float32 without a look at narrower types, which takes as long."""
+
 PROBE_PIXELS = 2**19
 """Pixels of the probe that another runtime is checked on, at most; one tile at least."""
 
@@ -53,6 +60,20 @@ FLIPS = 5e-3
 
 Outputs: TypeAlias = Callable[[Tensor], Mapping[str, Tensor]]
 """Maps probabilities, (N, K) or (N, K, H, W) float32 on the model's device, to named arrays of N entries."""
+
+
+@cache
+def device_streams(device: torch.device) -> tuple['torch.cuda.Stream', ...]:
+    """Streams of a CUDA device, the same for every scene: torch keeps memory for each stream apart."""
+    return tuple(torch.cuda.Stream(device) for _ in range(STREAMS))
+
+
+def _streams_of(device: torch.device) -> tuple['torch.cuda.Stream', ...]:
+    with _STREAMS_LOCK:  # `cache` alone would let two threads make some each
+        return device_streams(device)
+
+
+_STREAMS_LOCK = Lock()
 
 
 def scores_of_tiles(probabilities: Tensor) -> Mapping[str, Tensor]:
@@ -93,6 +114,7 @@ class Predictor:
         self.outputs = outputs
         self.notes = notes
         self._thread = local()
+        self._numbers = count()
         if model.device.type == 'cuda':  # the threads' streams do not wait for the weights by themselves
             torch.cuda.synchronize(model.device)
 
@@ -104,18 +126,18 @@ class Predictor:
     @torch.inference_mode()
     def __call__(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Compute what `outputs` makes of tiles (N, C, H, W) in the card's units, which are overwritten."""
-        count = len(tiles)
-        if 0 < count < self.full:
-            tiles = np.concatenate([tiles, np.repeat(tiles[-1:], self.full - count, axis=0)])
+        asked = len(tiles)
+        if 0 < asked < self.full:
+            tiles = np.concatenate([tiles, np.repeat(tiles[-1:], self.full - asked, axis=0)])
         if self.model.device.type != 'cuda':
             arrays = self.outputs(self.probabilities(torch.from_numpy(tiles)))
-            return {name: array[:count].numpy() for name, array in arrays.items()}
+            return {name: array[:asked].numpy() for name, array in arrays.items()}
         try:
             with torch.cuda.stream(self._stream()):
                 pinned = torch.from_numpy(tiles).pin_memory()
                 arrays = self.outputs(self.probabilities(pinned.to(self.model.device, non_blocking=True)))
                 # The copy back waits for this stream alone; it also keeps `pinned` alive long enough.
-                return {name: array[:count].cpu().numpy() for name, array in arrays.items()}
+                return {name: array[:asked].cpu().numpy() for name, array in arrays.items()}
         except torch.cuda.OutOfMemoryError as error:
             raise GeoresError(
                 f'the device has no memory for {len(tiles)} tiles at once: give a smaller --batch-size'
@@ -150,10 +172,9 @@ class Predictor:
         return make_runtime(self.model, 'fp32')
 
     def _stream(self) -> 'torch.cuda.Stream':
-        if not hasattr(self._thread, 'stream'):
-            self._thread.stream = torch.cuda.Stream(self.model.device)
-        stream: torch.cuda.Stream = self._thread.stream
-        return stream
+        if not hasattr(self._thread, 'number'):
+            self._thread.number = next(self._numbers)
+        return _streams_of(self.model.device)[self._thread.number % STREAMS]
 
 
 def make_runtime(model: Model, precision: Precision, *, compile: bool = False) -> Runtime:
@@ -172,7 +193,9 @@ def make_runtime(model: Model, precision: Precision, *, compile: bool = False) -
             asked = '--compile' if compile else f'--precision {precision}'
             raise UsageError(f'model {model.name!r} is an ONNX file, which runs as it is: drop {asked}')
         return OnnxRuntime(model.network)
-    return EagerRuntime(model.network, precision, model.device, compile=compile)
+    if compile:
+        return EagerRuntime(model.network, precision, model.device, compile=True)
+    return keep_runtime(model.network, precision, model.device, EagerRuntime)
 
 
 def choose_predictor(
@@ -189,7 +212,7 @@ def choose_predictor(
 
     ``auto`` is fp16 on CUDA and on a CPU bf16 where the processor computes in it, if no probability of the
     probe moves by more than `TOLERANCE` from float32 (of pixels, of all but `OUTLIERS`), else fp32. It is
-    fp32 for values of any size, for ONNX files, and where there is no probe.
+    fp32 for values of any size, for ONNX files, for little work and where there is no probe.
 
     The runtime ``auto`` is torch, unless another that is installed is faster (`geores.runtime.choice`) and
     stays as near: in float32 within `FP32_TOLERANCE`.
@@ -209,7 +232,9 @@ def choose_predictor(
     """
     chosen = check_precision(model, precision)
     named = check_runtime(model, runtime, chosen, compile=compile)
-    with exact_float32():
+    if chosen == 'auto' and work is not None and work.tiles <= FEW and model.card.task != 'segmentation':
+        chosen = 'fp32'
+    with exact_float32(), one_thread_each():
         made: Runtime | None = None
         if chosen == 'auto':  # ONNX Runtime has no other precision on a CPU
             made = None if named == 'onnxruntime' else _fastest(model, probe)

@@ -37,7 +37,8 @@ def progress(tiles, of):
         loaded.append(set(sys.modules))
 
 geores.classify(sys.argv[1], sys.argv[2], device='cpu', progress=progress)
-late = 'dask.array xarray pandas geopandas matplotlib torch._dynamo sympy transformers lightning torchgeo'
+late = 'dask.array xarray pandas geopandas pyarrow scipy matplotlib timm torchvision torch._dynamo sympy'
+late += ' transformers lightning torchgeo huggingface_hub'
 assert not loaded[0].intersection(late.split()), loaded[0].intersection(late.split())
 """
 

@@ -4,6 +4,7 @@ from torch import nn
 
 from geores import models
 from geores.errors import UsageError
+from geores.models.lite import LITE0, LiteNetwork
 
 
 @pytest.mark.parametrize(('name', 'bands'), [('resnet10t', 1), ('resnet18', 10)])
@@ -49,3 +50,27 @@ def test_register_and_list():
     assert models.create(name, width=3).in_features == 3
     with pytest.raises(UsageError, match='registered already'):
         models.register(name)(build)
+
+
+@pytest.mark.parametrize('size', [(64, 64), (37, 52)])
+@pytest.mark.parametrize('shape', [{'num_classes': 10}, {'num_classes': 0, 'stem_stride': 1}])
+def test_the_network_for_inference_answers_as_that_of_timm(size, shape):
+    trained, quick = models.create(LITE0, in_chans=4, **shape).eval(), LiteNetwork(in_chans=4, **shape).eval()
+    for norm in trained.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+    assert list(quick.state_dict()) == list(trained.state_dict())
+    quick.load_state_dict(trained.state_dict())
+    images = torch.randn(2, 4, *size)
+    with torch.inference_mode():
+        assert torch.equal(quick(images), trained(images))
+        assert torch.equal(
+            quick.forward_head(quick.forward_features(images), pre_logits=True),
+            trained.forward_head(trained.forward_features(images), pre_logits=True),
+        )
+
+
+def test_a_name_of_timm_is_taken():
+    with pytest.raises(UsageError, match="'resnet18' is registered already"):
+        models.register('resnet18')(lambda: torch.nn.Identity())

@@ -1,6 +1,9 @@
 """The whole way from scene to scores equals `Model.predict` on tiles cut by hand."""
 
+import gc
+import weakref
 from copy import deepcopy
+from threading import Barrier, Thread
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ import geores
 from geores.errors import UsageError
 from geores.runtime.base import BFLOAT16, has_bfloat16, one_thread_each, packs_bfloat16, pick_device
 from geores.runtime.eager import fold_batch_norms, pack_convolutions, quicken_mish
-from geores.runtime.predictor import Predictor, choose_predictor
+from geores.runtime.predictor import STREAMS, Predictor, choose_predictor, device_streams
 
 from ..fixtures import tiny_bundle, write_scene
 
@@ -376,3 +379,42 @@ def test_tiles_with_invalid_pixels_decide_about_precision(tmp_path, model, monke
     values[:, ::32, ::32] = 0
     scene = write_scene(tmp_path / 'holes.tif', values=values, nodata=0)
     assert geores.classify(scene, model).info.precision == 'fp32'
+
+
+def test_a_network_is_laid_out_once_for_all_scenes(bundle):
+    model = geores.load_model(bundle)
+    first = Predictor(model, 'fp32').runtime
+    assert Predictor(model, 'fp32').runtime is first
+    assert Predictor(model, 'bf16').runtime is not first
+    tiles = np.full((1, len(model.card.bands), 32, 32), 50, np.float32)
+    before = Predictor(model, 'fp32')(tiles.copy())['scores']
+    with torch.no_grad():
+        next(model.network.parameters()).mul_(2)  # as where it is trained on
+    changed = Predictor(model, 'fp32')
+    assert changed.runtime is not first
+    assert not np.array_equal(changed(tiles.copy())['scores'], before)
+    held = weakref.ref(changed.runtime)
+    del first, changed, model
+    gc.collect()
+    assert held() is None
+
+
+def _take_stream(step, barrier, found):
+    barrier.wait()
+    found.add(step._stream())
+
+
+def test_streams_of_a_device_are_those_of_all_scenes(model, monkeypatch):
+    made = []
+    monkeypatch.setattr(torch.cuda, 'Stream', lambda device: made.append(device) or len(made))
+    device_streams.cache_clear()
+    found = set()
+    for _ in range(3):
+        step, barrier = Predictor(model, 'fp32'), Barrier(4)
+        threads = [Thread(target=_take_stream, args=(step, barrier, found)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    device_streams.cache_clear()
+    assert len(made) == len(found) == STREAMS

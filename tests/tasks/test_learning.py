@@ -1,14 +1,18 @@
 """Options of the classification task: start, freeze, mixup, teachers, and images without labels."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from geores.bundle import load_model
 from geores.errors import UsageError
 from geores.tasks import SceneClassification
 from geores.tasks.losses import known, mix, shares
 from geores.tasks.start import adapt_kernel, start_from
+from geores.training.batches import Order, _OrderedLoader
 
 from ..fixtures import LABELS, RGB, tiny_bundle
 
@@ -158,3 +162,24 @@ def test_an_unlabelled_image_alone_teaches_nothing(architecture):
     logits = torch.tensor(np.eye(3), dtype=torch.float32)
     loss = task.loss(logits, torch.tensor([0, -1, 2]), None)
     torch.testing.assert_close(loss, task.loss(logits[[0, 2]], torch.tensor([0, 2]), None))
+
+
+class Readers(Dataset):
+    """Says which process reads."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, place):
+        return os.getpid()
+
+
+@pytest.mark.parametrize('on_device', [False, True])
+def test_processes_that_read_live_as_long_as_the_run(monkeypatch, on_device):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: on_device)
+    loader = _OrderedLoader(DataLoader(Readers(), 2, num_workers=1), Order(seed=0))
+    assert loader.pin_memory is on_device
+    if not on_device:
+        epochs = [{int(one) for batch in loader for one in batch} for _ in range(2)]
+        assert epochs[0] == epochs[1] != {os.getpid()}
+    assert _OrderedLoader(DataLoader(Readers(), 2), Order(seed=0)).persistent_workers is False
