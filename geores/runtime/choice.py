@@ -35,7 +35,7 @@ from geores.runtime.exported import (
 
 __all__ = ['Rates', 'Workload', 'fastest_runtime', 'make_exported', 'measure_rate']
 
-Rates = Mapping[str, float]
+Rates = Mapping[RuntimeName, float]
 """Tiles a second of each runtime that was measured, in one thread."""
 
 ROUND_SECONDS = 0.1
@@ -192,21 +192,21 @@ class _Memory:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def _all(self) -> dict[str, dict[str, float]]:
+    def _all(self) -> dict[str, dict[RuntimeName, float]]:
         with suppress(OSError, ValueError, RecursionError):
             found = json.loads(self._path.read_text(encoding='utf-8'))
             if isinstance(found, dict):
                 return found
         return {}
 
-    def get(self, key: str) -> dict[str, float] | None:
+    def get(self, key: str) -> dict[RuntimeName, float] | None:
         rates = self._all().get(key)
         sound = isinstance(rates, dict) and all(
             isinstance(rate, float) and rate > 0 for rate in rates.values()
         )
         return rates if sound and rates is not None and 'torch' in rates else None
 
-    def put(self, key: str, rates: dict[str, float]) -> None:
+    def put(self, key: str, rates: dict[RuntimeName, float]) -> None:
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with NamedTemporaryFile('w', dir=self._path.parent, suffix='.tmp', delete=False) as file:
