@@ -3,6 +3,7 @@
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from geores.errors import UsageError
@@ -10,9 +11,10 @@ from geores.model import Model
 from geores.runtime.base import Precision, Runtime, has_bfloat16
 from geores.runtime.choice import Workload, fastest_runtime, make_exported
 from geores.runtime.eager import EagerRuntime
-from geores.runtime.exported import RuntimeName
-from geores.runtime.nearness import LabelRule, NearTies, measure_ties
+from geores.runtime.exported import RuntimeName, Shape
+from geores.runtime.nearness import LabelRule, NearTies, measure_ties, widen_probe
 from geores.runtime.onnx import OnnxNetwork, OnnxRuntime
+from geores.runtime.quantised import make_quantised
 
 __all__ = ['Runtimes', 'make_runtime']
 
@@ -59,11 +61,21 @@ class Runtimes:
         """The network under a runtime."""
         key = (name, precision)
         if key not in self._made:
-            if name == 'torch' or self._work is None:
+            if precision == 'int8':
+                tiles = torch.from_numpy(widen_probe(self.tiles(name)))
+                shown = self._model.normalise_(tiles).numpy()
+                self._made[key] = make_quantised(self._model.network, self._shape, shown)
+            elif name == 'torch' or self._work is None:
                 self._made[key] = make_runtime(self._model, precision, compile=self._compile)
             else:
-                self._made[key] = make_exported(name, self._model.network, precision, self._work.shape)
+                self._made[key] = make_exported(name, self._model.network, precision, self._shape)
         return self._made[key]
+
+    @property
+    def _shape(self) -> Shape:
+        """Channels, height and width of the tiles."""
+        channels, height, width = self._probe.shape[1:] if self._work is None else self._work.shape
+        return channels, height, width
 
     def tiles(self, name: RuntimeName) -> NDArray[np.float32]:
         """The probe, at the one size that other runtimes than torch take."""

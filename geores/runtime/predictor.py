@@ -195,14 +195,14 @@ def choose_predictor(
     ``auto`` is fp16 on CUDA and on a CPU bf16 where the processor computes in it, if no probability of the
     probe moves by more than `TOLERANCE` from float32 (of pixels, of all but `OUTLIERS`) and it is faster with
     what is computed again, else fp32. It is fp32 for values of any size, for ONNX files, for little work and
-    where there is no probe. On a CPU, tiles whose labels are nearly tied in bf16 are computed again in float32.
+    where there is no probe. On a CPU, tiles that are nearly tied in bf16 are computed again in float32.
 
     The runtime ``auto`` is torch, unless another that is installed is faster (`geores.runtime.choice`) and
     stays as near: in float32 within `FP32_TOLERANCE`.
 
     Args:
         model: a model on its device.
-        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``, which ``auto`` never is.
         probe: some tiles of the scene, (N, C, H, W); N may be 0.
         compile: let torch compile the network.
         outputs: what the predictor makes of the probabilities.
@@ -218,18 +218,23 @@ def choose_predictor(
     named = check_runtime(model, runtime, chosen, compile=compile)
     made = Runtimes(model, probe, rule or LabelRule.of(model.card), work, compile=compile)
     notes: list[str] = []
+    if chosen == 'int8' and not len(probe):
+        raise UsageError(
+            'precision int8 needs tiles that show ranges, and this scene is not read yet: drop it'
+        )
     with exact_float32():
-        for name, kind in made.candidates(chosen, named if work is not None else 'torch'):
+        for name, kind in made.candidates(chosen, named if work is not None or chosen == 'int8' else 'torch'):
             ties = made.ties(name, kind)
             sure = not len(probe) or (name == 'torch' and kind in (chosen, 'fp32'))
             if sure or is_near(model, made.get(name, kind), made.tiles(name), ties):
                 break
-            if named == name != 'torch':
-                raise GeoresError(f'{name} moves the answers of model {model.name!r}: use --runtime torch')
+            told = f'it moves the answers of model {model.name!r} on this scene'
+            if chosen == 'int8':
+                raise GeoresError(f'precision int8 cannot be used: {told}; use bf16 or fp32')
+            if named == name != 'torch' and kind in (chosen, 'fp32'):
+                raise GeoresError(f'{name} cannot be used: {told}; use --runtime torch')
             if name != 'torch':
-                notes.append(
-                    f'{name} was not used: it moves the answers of model {model.name!r} on this scene'
-                )
+                notes.append(f'{name} was not used in {kind}: {told}')
         if name != 'torch':
             notes.append(
                 f'the network runs under {name} {package_version(name)} in {kind}{made.told(name, kind)}'
@@ -254,16 +259,22 @@ def check_precision(model: Model, precision: str) -> Precision | Literal['auto']
 
     Args:
         model: a model on its device.
-        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
 
     Raises:
-        UsageError: if there is no such precision, or fp16 is asked for on a CPU.
+        UsageError: if there is no such precision, or the device or the model does not have it.
     """
     kinds = get_args(Precision)
     if precision not in ('auto', *kinds):
         raise UsageError(f'precision {precision!r} is unknown: use auto, {", ".join(kinds)}')
     if precision == 'fp16' and model.device.type != 'cuda':
         raise UsageError('precision fp16 needs a CUDA device: use bf16 or fp32 on a CPU')
+    if precision == 'int8':
+        if model.device.type != 'cpu':
+            raise UsageError('precision int8 is for CPUs: use fp16, or --device cpu')
+        if model.card.activation == 'identity' or isinstance(model.network, OnnxNetwork):
+            what = 'is an ONNX file' if isinstance(model.network, OnnxNetwork) else 'gives values, not labels'
+            raise UsageError(f'precision int8 cannot be used: model {model.name!r} {what}; use fp32')
     return cast(Precision | Literal['auto'], precision)
 
 
@@ -285,6 +296,13 @@ def check_runtime(
     asked = runtime if runtime != 'auto' else os.environ.get(RUNTIME) or 'auto'
     if asked not in ('auto', *kinds):
         raise UsageError(f'runtime {asked!r} is unknown: use auto, {", ".join(kinds)}')
+    if precision == 'int8':
+        if compile or asked not in ('auto', 'openvino'):
+            cure = 'drop --compile' if compile else 'use --runtime openvino'
+            raise UsageError(f'precision int8 is computed by OpenVINO: {cure}')
+        for package in ('openvino', 'onnx', 'onnxruntime'):  # the last one quantises
+            import_extra(package)
+        return 'openvino'
     bound = model.device.type != 'cpu' or compile or isinstance(model.network, OnnxNetwork)
     if asked == 'torch' or bound:
         if runtime not in ('auto', 'torch'):
