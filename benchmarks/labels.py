@@ -4,10 +4,10 @@
 
 SCENE is a Sentinel-2 scene with the ten bands of `sentinel2`, as `make demo` installs one. For the bundles
 of aerial images its red, green and blue become 8-bit pixels. Tiles are spread evenly over the scene. Compared
-with float32 eager: the network as it is, called by torch, no norms folded and no layout changed. A tile counts
-as the same where all its labels are. In bf16 and int8 tiles whose labels are nearly tied are computed again in
-float32, as `geores classify` does: `plain` is without that, `again` the share of the tiles, and the bound is
-measured on four tiles, as there. Costs are seconds of the processor, all of one row's tiles together. Of
+with float32 eager: the network as it is, called by torch, no norms folded and no layout changed. A tile
+counts as the same where all its labels are. In bf16 and int8 tiles whose labels are nearly tied are computed
+again in float32, as `geores classify` does: `plain` is without that, `again` the share of the tiles, and the
+bound is measured on four tiles, as there. Costs are seconds of the processor, over all tiles of a row. Of
 `landcover` pixels are compared, of which none is computed again.
 """
 
