@@ -16,7 +16,7 @@ from geores.runtime.nearness import LabelRule, NearTies, measure_ties, widen_pro
 from geores.runtime.onnx import OnnxNetwork, OnnxRuntime
 from geores.runtime.quantised import make_quantised
 
-__all__ = ['Runtimes', 'make_runtime']
+__all__ = ['TIED', 'Runtimes', 'make_runtime']
 
 PROBE_PIXELS = 2**19
 """Pixels of the probe that another runtime is checked on, at most; one tile at least."""

@@ -15,7 +15,7 @@ from geores.errors import GeoresError, UsageError
 from geores.extras import import_extra
 from geores.model import Model
 from geores.runtime.base import Precision, Runtime, exact_float32
-from geores.runtime.candidates import Runtimes, make_runtime
+from geores.runtime.candidates import TIED, Runtimes, make_runtime
 from geores.runtime.choice import Workload
 from geores.runtime.exported import RuntimeName, installed_runtimes, package_version
 from geores.runtime.nearness import LabelRule, NearTies, is_near
@@ -240,7 +240,10 @@ def choose_predictor(
                 f'the network runs under {name} {package_version(name)} in {kind}{made.told(name, kind)}'
             )
         if ties is not None:
-            notes.append(f'tiles whose labels are nearly tied in {kind} were computed again in float32')
+            slow = f'; they are {ties.share:.0%} of a sample, so that fp32 may be faster' * (
+                ties.share > TIED
+            )
+            notes.append(f'tiles whose labels are nearly tied in {kind} were computed again in float32{slow}')
         one_size = name == 'torch' and (compile or model.device.type == 'cuda')
         return Predictor(
             model,
@@ -297,7 +300,7 @@ def check_runtime(
     if asked not in ('auto', *kinds):
         raise UsageError(f'runtime {asked!r} is unknown: use auto, {", ".join(kinds)}')
     if precision == 'int8':
-        if compile or asked not in ('auto', 'openvino'):
+        if compile or runtime not in ('auto', 'openvino'):
             cure = 'drop --compile' if compile else 'use --runtime openvino'
             raise UsageError(f'precision int8 is computed by OpenVINO: {cure}')
         for package in ('openvino', 'onnx', 'onnxruntime'):  # the last one quantises
