@@ -273,10 +273,12 @@ def check_precision(model: Model, precision: str) -> Precision | Literal['auto']
     if precision == 'fp16' and model.device.type != 'cuda':
         raise UsageError('precision fp16 needs a CUDA device: use bf16 or fp32 on a CPU')
     if precision == 'int8':
+        card = model.card
         if model.device.type != 'cpu':
             raise UsageError('precision int8 is for CPUs: use fp16, or --device cpu')
-        if model.card.activation == 'identity' or isinstance(model.network, OnnxNetwork):
-            what = 'is an ONNX file' if isinstance(model.network, OnnxNetwork) else 'gives values, not labels'
+        kinds_of_models = {'vqa': 'answers questions', 'regression': 'gives values'}
+        what = 'is an ONNX file' if isinstance(model.network, OnnxNetwork) else kinds_of_models.get(card.task)
+        if what is not None:
             raise UsageError(f'precision int8 cannot be used: model {model.name!r} {what}; use fp32')
     return cast(Precision | Literal['auto'], precision)
 
