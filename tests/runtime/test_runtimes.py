@@ -11,7 +11,7 @@ import torch
 
 import geores
 from geores.errors import GeoresError, MissingExtraError, UsageError
-from geores.runtime import choice, exported, predictor
+from geores.runtime import candidates, choice, exported, nearness, predictor
 from geores.runtime.base import exact_float32
 from geores.runtime.choice import Workload, fastest_runtime
 from geores.runtime.eager import EagerRuntime
@@ -130,7 +130,7 @@ def rates(model, monkeypatch):
     monkeypatch.setattr(choice, 'installed_runtimes', lambda: tuple(given))
     monkeypatch.setattr(choice, 'measure_rate', rate)
     monkeypatch.setattr(choice, 'make_exported', make)
-    monkeypatch.setattr(predictor, 'make_exported', make)
+    monkeypatch.setattr(candidates, 'make_exported', make)
     monkeypatch.setattr(predictor, 'package_version', lambda _: '1')
     return given, measured
 
@@ -175,7 +175,7 @@ def test_a_small_gain_and_what_cannot_be_converted_are_left(model, rates):
 
 
 def test_a_runtime_that_moves_the_answers_is_not_taken(model, rates, monkeypatch):
-    monkeypatch.setattr(predictor, 'FP32_TOLERANCE', -1.0)
+    monkeypatch.setattr(nearness, 'FP32_TOLERANCE', -1.0)
     made = choose_predictor(model, 'fp32', tiles(2), runtime='auto', work=WORK)
     assert made.runtime.name == 'torch'
     assert 'was not used' in made.notes[0]
@@ -230,10 +230,10 @@ class Overflowing(EagerRuntime):
 
 
 def test_a_batch_that_overflows_is_computed_again_in_float32(model, monkeypatch):
-    monkeypatch.setattr(predictor, 'EagerRuntime', Overflowing)
+    monkeypatch.setattr(candidates, 'EagerRuntime', Overflowing)
     made = Predictor(model, 'bf16')
     assert np.abs(made(tiles(3))['scores'] - model.predict(tiles(3))).max() < 1e-5
-    monkeypatch.setattr(predictor, 'has_bfloat16', lambda: True)
+    monkeypatch.setattr(candidates, 'has_bfloat16', lambda: True)
     assert choose_predictor(model, 'auto', tiles(2)).precision == 'fp32'
 
 

@@ -10,8 +10,8 @@ from geores.errors import UsageError
 from geores.runtime.devices import ManyDevices, pick_devices
 from geores.runtime.predictor import Predictor
 
-from .fixtures import hold_files, write_scene
-from .pixel_fixtures import pixel_bundle  # noqa: F401
+from ..fixtures import hold_files, write_scene
+from ..pixel_fixtures import pixel_bundle  # noqa: F401
 
 
 @pytest.mark.parametrize('kind', ['bundle', 'pixel_bundle'])

@@ -12,8 +12,8 @@ from geores.errors import GeoresError
 from geores.scenes import open_scene
 from geores.scenes.gdal import reading_env
 
-from .fixtures import write_scene
-from .remote_fixtures import serve_ranges
+from ..fixtures import write_scene
+from ..remote_fixtures import serve_ranges
 
 HIDDEN = 'S3CRET'
 SIDE = 1536
