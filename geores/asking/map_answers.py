@@ -34,12 +34,14 @@ from geores.cartography.areas import say_area, say_length
 from geores.questions.everyday import MapQuestion, Thing
 from geores.questions.quantities import AREAS
 
-__all__ = ['URBAN', 'MapEstimate', 'answer_from_map']
+__all__ = ['MAPPED', 'URBAN', 'MapEstimate', 'answer_from_map', 'percent', 'saying']
 
 URBAN = 0.3
 """Share of built-up land from which a scene is called urban."""
 ALIKE = 0.1
 """Relative difference up to which two areas are called equal."""
+MAPPED = 'a mapped area, whose errors are not corrected: geores accuracy does, by a sample of this map'
+"""Note on an area that is only mapped."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,7 @@ def _notes(question: MapQuestion, things: list[Thing], class_map: ClassMap) -> t
             area = say_area(frozen, class_map.unit)
             notes.append(f'frozen water is no part of this: {area} of snow or ice are mapped')
     if question.type in ('area', 'share', 'largest'):
-        notes.append(
-            'a mapped area, whose errors are not corrected: geores accuracy does, by a sample of this map'
-        )
+        notes.append(MAPPED)
     return tuple(notes)
 
 
@@ -158,7 +158,7 @@ def _areas(question: MapQuestion, class_map: ClassMap) -> tuple[MapEstimate, flo
         low, high = ends_within(areas, inside, class_map)
     else:
         chosen = np.ones(len(areas.sizes), bool)
-        low, high = (float(class_map.expected(areas.steps, class_map.valid, z)) for z in (-TAIL, TAIL))
+        low, high = (float(class_map.expected_of(thing.cover, z)) for z in (-TAIL, TAIL))
     value = float(areas.sizes[chosen].sum())
     estimate = MapEstimate(None, '', value, min(low, value), max(high, value), class_map.unit,
                            chosen={thing.cover: chosen})  # fmt: skip
@@ -168,13 +168,13 @@ def _areas(question: MapQuestion, class_map: ClassMap) -> tuple[MapEstimate, flo
 def _area(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     found, share = _areas(question, class_map)
     thing, unit = _thing(question), question.unit
-    say = _saying(unit, class_map)
+    say = saying(unit, class_map)
     noun, ice = class_map.words[thing.cover].noun, _ice(thing, class_map, say)
     sized = f' in areas{_size_words(thing, class_map)}' if thing.sizes or thing.near else ''
     low, value, high = _ends(found)
     answer = f'{say(value)} of {noun}{sized}{ice}'
     ends = _between(say(low), say(value), say(high))
-    text = f'{say(value)} of {noun}{sized}{ends}{ice}; {_percent(100 * share)} of what is seen'
+    text = f'{say(value)} of {noun}{sized}{ends}{ice}; {percent(100 * share)} of what is seen'
     scale = AREAS[unit] if unit else 1.0
     return replace(found, answer=answer, text=text, value=value / scale, low=low / scale, high=high / scale,
                    unit=unit or class_map.unit)  # fmt: skip
@@ -186,13 +186,13 @@ def _share(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     noun = class_map.words[thing.cover].noun
     low, value, high = (100 * part / whole for part in _ends(found))
     high = min(high, 100.0)
-    say: Callable[[float], str] = lambda area: _percent(100 * area / whole)  # noqa: E731
+    say: Callable[[float], str] = lambda area: percent(100 * area / whole)  # noqa: E731
     sized = f' in areas{_size_words(thing, class_map)}' if thing.sizes or thing.near else ''
     ice = _ice(thing, class_map, say)
-    answer = f'{_percent(value)} is {noun}{sized}{ice}'
+    answer = f'{percent(value)} is {noun}{sized}{ice}'
     area = say_area(_ends(found)[1], class_map.unit)
-    ends = _between(_percent(low), _percent(value), _percent(high))
-    text = f'{_percent(value)} is {noun}{sized}{ends}{ice}; {area}'
+    ends = _between(percent(low), percent(value), percent(high))
+    text = f'{percent(value)} is {noun}{sized}{ends}{ice}; {area}'
     return replace(found, answer=answer, text=text, value=value, low=low, high=high, unit='%')
 
 
@@ -216,7 +216,7 @@ def _largest(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     low, high = ends_within(areas, inside, class_map)
     value = float(areas.sizes[index])
     low, high = min(low, value), max(high, value)
-    say = _saying(question.unit, class_map)
+    say = saying(question.unit, class_map)
     part, place = part_of(inside, class_map), place_of(inside, class_map)
     answer = f'{say(value)} has the largest area of {noun}, in the {part}'
     text = (
@@ -287,10 +287,10 @@ def _side(thing: Thing, by: str, class_map: ClassMap) -> tuple[float, NDArray[np
         return count, draws, f'{words}{_between(f"{fewest:,}", f"{count:,}", f"{most:,}")}'
     areas = class_map.of(thing.cover)
     mapped = float(areas.sizes.sum())
-    draws = class_map.expected(areas.steps, class_map.valid, LADDER)
+    draws = class_map.expected_of(thing.cover, LADDER)
     draws = draws * (mapped / max(float(np.median(draws)), 1e-12)) if np.median(draws) else draws
-    low, high = (float(class_map.expected(areas.steps, class_map.valid, z)) for z in (-TAIL, TAIL))
-    say = _saying(None, class_map)
+    low, high = (float(class_map.expected_of(thing.cover, z)) for z in (-TAIL, TAIL))
+    say = saying(None, class_map)
     return (
         mapped,
         draws,
@@ -340,18 +340,15 @@ def _rural_urban(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     areas = class_map.of('built')
     chosen = areas.sizes >= least_area(class_map) * (1 - 1e-9)
     share = float(areas.sizes.sum()) / class_map.valid_area
-    draws = class_map.expected(areas.steps, class_map.valid, LADDER) / class_map.valid_area
-    low, high = (
-        float(class_map.expected(areas.steps, class_map.valid, z)) / class_map.valid_area
-        for z in (-TAIL, TAIL)
-    )
+    draws = class_map.expected_of('built', LADDER) / class_map.valid_area
+    low, high = (float(class_map.expected_of('built', z)) / class_map.valid_area for z in (-TAIL, TAIL))
     low, high = min(low, share), max(high, share)
     answer = 'urban' if share >= URBAN else 'rural'
     holds = float(((draws >= URBAN) == (answer == 'urban')).mean())
-    ends = _between(*(_percent(100 * one) for one in (low, share, high)))
+    ends = _between(*(percent(100 * one) for one in (low, share, high)))
     text = (
-        f'{answer}: {_percent(100 * share)} is built-up land{ends}; urban is said from '
-        f'{_percent(100 * URBAN)} on'
+        f'{answer}: {percent(100 * share)} is built-up land{ends}; urban is said from '
+        f'{percent(100 * URBAN)} on'
     )
     return MapEstimate(answer, text, 100 * share, 100 * low, 100 * high, '%', holds, {'built': chosen})
 
@@ -379,8 +376,13 @@ def _ends(found: MapEstimate) -> tuple[float, float, float]:
     return float(found.low or 0.0), float(found.value or 0.0), float(found.high or 0.0)
 
 
-def _saying(unit: str | None, class_map: ClassMap) -> Callable[[float], str]:
-    """How areas are said: in the unit asked for, or in the one that suits."""
+def saying(unit: str | None, class_map: ClassMap) -> Callable[[float], str]:
+    """How areas are said.
+
+    Args:
+        unit: the unit asked for; None for the one that suits.
+        class_map: the map.
+    """
     if unit is None:
         return lambda area: say_area(area, class_map.unit)
     name = {'m2': 'm²', 'km2': 'km²', 'squaremiles': 'square miles'}.get(unit, unit)
@@ -396,5 +398,6 @@ def _between(low: str, value: str, high: str) -> str:
     return '' if low == value == high else f' ({low} to {high})'
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A percentage in words."""
     return f'{value:.1f} %'
