@@ -184,12 +184,17 @@ def write(means: Means, pool: Path, hand: Path, share: float, out: Path) -> None
         dict(zip(TEMPERATURES.round(2), losses, strict=True)),
     )
     worst = sorted((metrics['teacher, L1C by the first line'][f'f1_{name}'], name) for name in names)[:5]
+    # The first source is Dynamic World.
+    first = {**card.training_data[0]}  # type: ignore[dict-item]
+    first['note'] = f'{first["note"]}; {share:.0%} of them are in the mean that these are'
+    sources = (first, *card.training_data[1:])
     made = replace(
         card,
         name='landcover-l1c',
         description='Land cover of every pixel of Sentinel-2 L1C in the nine classes of Dynamic World, at '
         "10 m. Between the network of Dynamic World and that of `landcover`: the mean of both's weights.",
         processing_level='L1C',
+        training_data=sources,
         metrics=metrics,
         calibration={
             'temperature': temperature,

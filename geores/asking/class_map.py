@@ -42,7 +42,6 @@ __all__ = [
     'connected_areas',
     'count_areas',
     'distances_to',
-    'ends_within',
     'least_area',
     'limits',
     'possible_pixels',
@@ -258,9 +257,10 @@ class ClassMap:
     def _counted(self, steps: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Floats:
         """Area of each step of probability within a mask."""
         if (self.by_row == self.by_row[0]).all():
-            return np.bincount(steps[mask], minlength=PROBABILITY_STEPS + 1) * self.by_row[0]
+            pixels = np.bincount(steps[mask], minlength=PROBABILITY_STEPS + 1)
+            return np.asarray(pixels * self.by_row[0], float)
         weights = np.broadcast_to(self.by_row[:, None], mask.shape)[mask]
-        return np.bincount(steps[mask], weights, PROBABILITY_STEPS + 1)
+        return np.asarray(np.bincount(steps[mask], weights, PROBABILITY_STEPS + 1), float)
 
 
 def _given(found: Floats, deviations: float | Floats) -> Floats:
@@ -276,8 +276,6 @@ It is the smallest that is a forest by the definition of the FAO (Global Forest 
 """
 LEAST_PIXELS = 50
 """The same in pixels, where the scene has no CRS."""
-AROUND = 3
-"""Pixels around an area to which its upper end may reach."""
 SLACK = 1e-9
 """Relative error of sums of areas."""
 LADDER = ndtri((np.arange(100) + 0.5) / 100)
@@ -366,13 +364,3 @@ def count_areas(thing: Thing, class_map: ClassMap) -> tuple[int, int, int]:
     _, sizes = connected_areas((areas.numbers > 0) | (areas.steps >= _step(TAIL)), class_map.by_row)
     high = int((sizes >= least * (1 - SLACK)).sum())
     return low, value, max(high, value)
-
-
-def ends_within(areas: CoverAreas, inside: Mask, class_map: ClassMap) -> tuple[float, float]:
-    """Ends of the interval of the area of some connected areas, which may shrink or grow at their edges."""
-    around = ndimage.binary_dilation(inside, iterations=AROUND) if inside.any() else inside
-    around &= class_map.valid & (inside | (areas.numbers == 0))
-    return (
-        float(class_map.expected(areas.steps, inside, -TAIL)),
-        float(class_map.expected(areas.steps, around, TAIL)),
-    )
