@@ -12,21 +12,27 @@ from geores.asking.class_map import LADDER, TAIL, ClassMap, Floats, Mask
 
 __all__ = ['draws_of', 'ends_of_parts', 'ends_of_whole', 'widening']
 
-WIDER: dict[str, float] = {}
-"""By what factor both halves of the interval of a cover's area are widened."""
-ANY = 1.0
-"""The same of covers for which none was measured."""
+WIDER: dict[str, dict[str, float]] = {
+    'landcover': {'water': 1.3, 'forest': 1.65, 'grass': 2.4, 'crops': 1.5, 'built': 2.75, '': 1.85},
+    'landcover-l1c': {'water': 3.0, 'forest': 1.75, 'grass': 2.65, 'crops': 1.6, 'built': 2.95, '': 2.15},
+}
+"""By what factor both halves of the interval of a cover's area are widened, by bundle; '' for other covers.
+
+Of L1C the larger factor of two lines, by which the patches were brought there.
+"""
 AROUND = 3
 """Pixels around an area to which its upper end may reach."""
 
 
-def widening(cover: str | None) -> float:
-    """By what factor both halves of the interval of a cover's area are widened.
+def widening(cover: str, model: str) -> float:
+    """By what factor both halves of the interval of a cover's area are widened; 1 where none was measured.
 
     Args:
-        cover: key of the cover; None for one without a key.
+        cover: key of the cover.
+        model: name of the bundle.
     """
-    return WIDER.get(cover or '', ANY)
+    known = WIDER.get(model, {})
+    return known.get(cover, known.get('', 1.0))
 
 
 def ends_of_whole(cover: str, class_map: ClassMap) -> tuple[float, float]:
@@ -68,10 +74,10 @@ def draws_of(cover: str, class_map: ClassMap) -> Floats:
     draws = class_map.expected_of(cover, LADDER)
     middle = float(np.median(draws))
     draws = draws * (mapped / middle) if middle else draws
-    return np.asarray(np.maximum(mapped + widening(cover) * (draws - mapped), 0))
+    return np.asarray(np.maximum(mapped + widening(cover, class_map.card.name) * (draws - mapped), 0))
 
 
 def _widened(cover: str, low: float, value: float, high: float, class_map: ClassMap) -> tuple[float, float]:
-    factor = widening(cover)
+    factor = widening(cover, class_map.card.name)
     below, above = factor * max(0.0, value - low), factor * max(0.0, high - value)
     return max(0.0, value - below), max(value, min(class_map.valid_area, value + above))
