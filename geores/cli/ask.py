@@ -156,7 +156,7 @@ def _run(
     with open_scene(**place) as scene:
         sources = Sources.choose(scene, model, wanted)
         if out is not None and asked is not None and not overwrite:
-            for entry in (before := done_before(out, sources, top_k, asked)):
+            for entry in (before := done_before(out, sources, top_k, asked, options.accuracy)):
                 _print_earlier(entry, out, as_json=as_json)
             if before:
                 return
@@ -170,7 +170,16 @@ def _run(
                 yield kept.watch(bar)
 
         show = _print_json if as_json else _Printer()
-        with QASession(sources, out, top_k=top_k, resume=resume, overwrite=overwrite, watch=watch) as session:
+        session = QASession(
+            sources,
+            out,
+            top_k=top_k,
+            accuracy=options.accuracy,
+            resume=resume,
+            overwrite=overwrite,
+            watch=watch,
+        )
+        with session:
             if asked is None:
                 _prompt(session, out, show, overwrite=overwrite)
             else:

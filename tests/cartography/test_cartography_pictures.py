@@ -1,12 +1,17 @@
 """Pictures of maps, by their pixels."""
 
+import zlib
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from geores.cartography.areas import Legend, say_area, say_length, say_share
 from geores.cartography.class_raster import write_classes
 from geores.cartography.picture import draw_classes, draw_labels, draw_values, read_classes
+from geores.cartography.png_rows import pack_rows, write_png
 from geores.cartography.sheet import Frame, stretched_picture
 
 from ..cartography_fixtures import GRIDS, LEGEND, blocks, class_array, grid
@@ -138,3 +143,19 @@ def test_numbers_in_words():
 
 def test_grids_are_used():
     assert set(GRIDS) == {'utm', 'turned', 'geographic', 'nowhere'}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=4), st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_rows_that_were_packed_apart_make_one_png(tmp_path_factory, heights, width, seed):
+    rng = np.random.default_rng(seed)
+    parts = [rng.integers(0, 256, (rows, width, 3), dtype=np.uint8) for rows in heights]
+    parts[0][:] = parts[0][0, 0]  # a plain one, which compresses
+    path = tmp_path_factory.mktemp('png') / 'rows.png'
+    write_png(path, [pack_rows(part) for part in parts], 'geores')
+    with Image.open(path) as picture:
+        picture.load()
+        assert picture.text == {'Software': 'geores'}
+        assert (np.asarray(picture) == np.concatenate(parts)).all()
+    stream = path.read_bytes().split(b'IDAT')[1][:-16]  # without checksum and last chunk
+    assert len(zlib.decompress(stream)) == sum(heights) * (3 * width + 1)

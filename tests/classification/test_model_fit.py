@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import geores
+from geores.asking.map_source import choose_map_card
 from geores.card import shipped_models
 from geores.classification.options import ClassifyOptions
-from geores.classification.scored import choose_model, unfit
+from geores.classification.scored import choose_model, levels_differ, unfit
 from geores.classification.steps import prepare_classification
 from geores.errors import BandError, UsageError
 from geores.scenes import open_scene
@@ -151,6 +152,17 @@ def test_pictures_are_no_reflectance(tmp_path):
 def test_what_fits_is_taken(tmp_path):
     full = write_tiff(tmp_path / 'full.tif', constants(10, 300, 'uint16'), descriptions=TEN)
     assert choose_model(open_scene(full))[0].name == 'landcover'
+    for level, wanted in (('L1C', 'landcover-l1c'), ('L2A', 'landcover')):
+        name = f'S2A_MSI{level}_20170216T102101_N0204_R065_T33UUT_20170216T102204.tif'
+        scene = open_scene(write_tiff(tmp_path / name, constants(10, 1300, 'uint16'), descriptions=TEN))
+        card, why = choose_model(scene)
+        assert (scene.processing_level, card.name) == (level, wanted)
+        assert ('L1C alone, which the scene is (landcover is for L1C and L2A: --model landcover)' in why) == (
+            level == 'L1C'
+        )
+        assert levels_differ(scene, card) == ()
+        mapped, also = choose_map_card(scene)
+        assert (mapped.name, also) == (wanted, why.split('; sentinel2 would')[0])
     fine = write_tiff(tmp_path / 'fine.tif', constants(3), resolution=0.3, photometric='RGB')
     card, why = choose_model(open_scene(fine))
     assert card.name == 'aerial-rgb'  # a tile of a mosaic need not show one scene
