@@ -280,7 +280,7 @@ def main() -> None:
         processing_level='8-bit true colour',
         bands=RGB,
         units='8-bit',
-        gsd=(0.3, 4.2),
+        gsd=(0.3, 2.4),
         input_size=SIZE,
         resampling='bilinear',
         mean=MEAN,
