@@ -112,12 +112,9 @@ def _onnx_network(path: Path, card: ModelCard) -> OnnxNetwork:
 
 
 def find_encoder(folder: Path, name: str, sha256: str) -> Model:
-    """Load the bundle whose encoder a VQA bundle shares.
+    """Load the bundle whose encoder a VQA bundle shares, by its name and the hash of its weights.
 
-    Args:
-        folder: folder of the VQA bundle, beside which or in which the other may lie.
-        name: name of the other bundle.
-        sha256: hash of its weights.
+    It may lie in the folder of the VQA bundle, beside it, or where `load_model` finds it.
 
     Raises:
         BundleError: if it is not there, or its weights are other ones.
@@ -128,17 +125,17 @@ def find_encoder(folder: Path, name: str, sha256: str) -> Model:
     except ModelNotFoundError:
         places = near
     cards = {place: ModelCard.load(place / CARD_FILE) for place in places}
-    hashes = {place: card.sha256 for place, card in cards.items()}
-    for place, found in hashes.items():
-        if found == sha256:
-            if cards[place].task == 'vqa':  # it would ask for an encoder in its turn
+    for place, card in cards.items():
+        if card.sha256 == sha256:
+            if card.task == 'vqa':  # it would ask for an encoder in its turn
                 raise BundleError(
                     f'its encoder is {place}, which answers questions itself: name another bundle'
                 )
             return load_model(place)
     wanted = f'the bundle {name!r} of SHA-256 {sha256[:12]}'
-    for place, found in hashes.items():
-        raise BundleError(f'its encoder is {wanted}, and {place} has changed: its weights are {found[:12]}')
+    for place, card in cards.items():
+        found = card.sha256[:12]
+        raise BundleError(f'its encoder is {wanted}, and {place} has changed: its weights are {found}')
     raise BundleError(f'its encoder, {wanted}, is not here: put its folder beside')
 
 
@@ -199,16 +196,12 @@ def save_bundle(
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     tensor = tensor.detach().cpu().contiguous()
-    if not tensor.is_floating_point():
-        return tensor
-    return tensor.to(dtype if tensor.ndim > 1 else torch.float32)
+    kept = dtype if tensor.ndim > 1 else torch.float32
+    return tensor.to(kept) if tensor.is_floating_point() else tensor
 
 
 def find_bundle(name_or_path: str | Path) -> Path:
     """Find the folder that `load_model` loads.
-
-    Args:
-        name_or_path: as in `load_model`.
 
     Raises:
         ModelNotFoundError: if no bundle has that name or path; the nearest name is suggested.

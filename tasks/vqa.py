@@ -31,8 +31,8 @@ from geores.tasks.schedule import (
     warm_up,
     weight_decay_groups,
 )
-from geores.vqa.cache import TURNS, FeatureCache
 from geores.vqa.comparison import fitting, forms_of
+from geores.vqa.model import TURNS, FeatureCache
 from geores.vqa.network import MAX_TOKENS, Tokenizer, VQANetwork
 
 
@@ -117,9 +117,6 @@ class VisualQuestionAnswering(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Take tokenizer, answers and statistics of the training part, and build the network.
-
-        Args:
-            stage: only the first one does anything.
 
         Raises:
             UsageError: if the data are no `RSVQADataModule`, or the head does not fit.

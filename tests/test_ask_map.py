@@ -28,8 +28,7 @@ from geores.errors import OutputError
 from geores.questions.everyday import CannotTell, MapQuestion, read_map_question
 from geores.questions.forms import QuestionError
 from geores.questions.land_cover import COVERS, covers_of
-from geores.questions.quantities import AREAS
-from geores.questions.vocabulary import CATEGORIES
+from geores.questions.vocabulary import AREAS, CATEGORIES
 
 from .ask_fixtures import oracle  # noqa: F401 - a fixture
 from .fixtures import RGB, hold_files, write_scene

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import rasterio
 
+from geores.bigearthnet import writers as workers
+from geores.bigearthnet.convert import convert_reben, verify_reben
 from geores.bigearthnet.opening import CHECKSUMS, open_store
 from geores.bigearthnet.patch_id import modality
-from geores.bigearthnet.patch_values import bands_of
-from geores.converting import workers
-from geores.converting.convert import convert_reben
-from geores.converting.journal import partial_folder
-from geores.converting.verify import verify_reben
+from geores.bigearthnet.sources import partial_folder
+from geores.bigearthnet.stores import bands_of
 from geores.datasets import ReBEN
 from geores.errors import DatasetError, JournalError, OutputError, ReadError, WriteError
 from geores.io.journal import Journal

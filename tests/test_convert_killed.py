@@ -12,10 +12,10 @@ SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
 import geores.bundle, rasterio  # before the forks, not in every child again
-from geores.converting import workers
-from geores.converting.convert import convert_reben
+from geores.bigearthnet import writers
+from geores.bigearthnet.convert import convert_reben
 
-workers.CHUNK = 3
+writers.CHUNK = 3
 form, source, folder, kills = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
 
 def start(out):

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from geores import load_model
-from geores.cli.train import train
+from geores.cli.training import train
 from geores.datasets import RSVQADataModule
 from geores.errors import OutputError
 from geores.metrics.crossval import Figures, summarised

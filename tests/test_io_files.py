@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from geores.errors import OutputError, WriteError
 from geores.io.journal import read_record, update_record
-from geores.io.locks import PathLock, lock_beside
 from geores.io.whole_files import (
+    PathLock,
     check_folder_free,
     check_free,
+    lock_beside,
     put_folder,
     remove_tree,
     whole_files,
@@ -363,7 +364,7 @@ def test_a_lock_does_not_follow_a_link(tmp_path):
 
 
 def test_a_killed_process_lets_go_of_its_lock(tmp_path):
-    code = 'import sys, time; from pathlib import Path; from geores.io.locks import PathLock\n'
+    code = 'import sys, time; from pathlib import Path; from geores.io.whole_files import PathLock\n'
     code += (
         'lock = PathLock(Path(sys.argv[1])); assert lock.acquire(); print("held", flush=True); time.sleep(60)'
     )

@@ -4,11 +4,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx import save as save_onnx
 
-from geores import extras, models
+from geores import errors as extras
+from geores import models
 from geores.errors import BundleError, UsageError
 from geores.models.segmentation import measure_context
-from geores.tasks.start import start_from
-from geores.tasks.teachers import OnnxTeacher
+from geores.tasks.start import OnnxTeacher, start_from
 from geores.weight_files import onnx_weights
 
 from .segmentation_fixtures import TEACHER

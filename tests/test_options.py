@@ -13,8 +13,7 @@ from geores.asking.options import AskOptions
 from geores.classification.options import ClassifyOptions
 from geores.cli.option_sets import fill_tables, option_table, with_options
 from geores.errors import UsageError
-from geores.evaluation.options import EvaluateOptions
-from geores.options import AuditOptions, NamedOptions, SplitOptions, option, takes
+from geores.options import AuditOptions, EvaluateOptions, NamedOptions, SplitOptions, option, takes
 from geores.training.finetune_options import FinetuneOptions
 
 PAGE = Path(__file__).parents[1] / 'docs/commands.md'

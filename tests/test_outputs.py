@@ -23,7 +23,7 @@ from geores import classify, open_scene
 from geores.classification import outputs
 from geores.errors import OutputError
 from geores.io import journal as records
-from geores.scenes.filling import mirror_invalid
+from geores.scenes.borders import mirror_invalid
 
 from .fixtures import LABELS, hold_files, write_scene
 from .outputs_fixtures import multi, path, saved, shares_of  # noqa: F401 - fixtures

@@ -10,9 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geores.bigearthnet.lmdb_store import LmdbStore
-from geores.bigearthnet.patch_values import ValueFormatError, encode_patch, expand_into, layout_of
-from geores.bigearthnet.stores import S1_BANDS, S2_BANDS, native_form
+from geores.bigearthnet.opening import LmdbStore
+from geores.bigearthnet.stores import (
+    S1_BANDS,
+    S2_BANDS,
+    ValueFormatError,
+    encode_patch,
+    expand_into,
+    layout_of,
+    native_form,
+)
 from geores.datasets import ReBEN
 from geores.errors import DatasetError, ReadError
 

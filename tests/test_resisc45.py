@@ -15,7 +15,7 @@ from geores.datasets.resisc45 import CLASSES
 from geores.errors import DatasetError, UsageError
 from geores.protocol.compare import plan_baselines
 from geores.protocol.options import BaselineOptions
-from geores.testing.datasets import check_dataset
+from geores.testing.training import check_dataset
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 
 from geores.bundle import load_model
-from geores.cli.train import train
+from geores.cli.training import train
 from geores.datasets import RSVQA, RSVQADataModule
 from geores.datasets._rsvqa_split import close_groups, image_bounds, near_any
 from geores.testing import check_dataset

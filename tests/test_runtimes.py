@@ -10,8 +10,7 @@ import pytest
 import torch
 
 import geores
-from geores.errors import GeoresError, UsageError
-from geores.extras import MissingExtraError
+from geores.errors import GeoresError, MissingExtraError, UsageError
 from geores.runtime import choice, exported, predictor
 from geores.runtime.base import exact_float32
 from geores.runtime.choice import Workload, fastest_runtime

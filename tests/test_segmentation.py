@@ -4,12 +4,12 @@ import torch
 import yaml
 
 from geores.bundle import load_model
-from geores.cli.train import train
+from geores.cli.training import train
 from geores.datasets import GeoTIFFPairs, GeoTIFFPairsDataModule, ReBENMapsDataModule
 from geores.errors import DatasetError, UsageError
 from geores.tasks import SemanticSegmentation
 from geores.tasks.augment import Blend, Dihedral, Gain, RandomResizedCrop
-from geores.tasks.teachers import OnnxTeacher
+from geores.tasks.start import OnnxTeacher
 
 from .reben_fixtures import make_reben
 from .segmentation_fixtures import (
@@ -62,7 +62,7 @@ def test_a_teacher_alone_teaches_pixels_without_labels(tmp_path):
     root = pairs(tmp_path / 'mine', masks=False)
     path = onnx_teacher(tmp_path / 'teacher.onnx', [[4, -4], [-4, 4]], [0, 0])
     teacher = {
-        'class_path': 'geores.tasks.teachers.OnnxTeacher',
+        'class_path': 'geores.tasks.start.OnnxTeacher',
         'init_args': {'path': path, 'labels': LABELS, 'bands': BANDS, 'std': [1000, 1000], 'layout': 'NCHW'},
     }
     options = settings(root, teacher=teacher)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from geores.cli.train import train
+from geores.cli.training import train
 from geores.tasks import SceneClassification
 from geores.training import run_folders
 

@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from geores.bundle import load_model
-from geores.cli.train import train
+from geores.cli.training import train
 from geores.errors import UsageError
 from geores.tasks import SceneClassification
 from geores.training.run_folders import claim, fingerprints

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
 from torchmetrics import MeanMetric
 
-from geores.cli.train import train
+from geores.cli.training import train
 from geores.tasks import VisualQuestionAnswering
 
 from .fixtures import tiny_bundle

@@ -11,7 +11,7 @@ from PIL import Image
 from shapely.geometry import Point, box
 
 from geores.datasets import GeoTIFFPairs, GeoTIFFPatches, SceneFolder
-from geores.datasets._vector import read_labelled_features
+from geores.datasets._sampling import read_labelled_features
 from geores.errors import DatasetError, GeoresError
 from geores.io.tables import is_hidden, read_rows, read_text_table, visible_files
 from geores.scenes.vectors import list_layers, read_vector

@@ -14,7 +14,7 @@ from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
 from geores.bundle import load_model
-from geores.cli.train import train
+from geores.cli.training import train
 from geores.errors import BundleError, OutputError, UsageError
 
 CONFIGS = Path(__file__).parents[1] / 'configs'

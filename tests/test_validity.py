@@ -16,7 +16,7 @@ from geores.errors import DatasetError
 from geores.inference.prepared import prepare_scene
 from geores.options import SceneOptions
 from geores.scenes import FileRaster, open_scene
-from geores.scenes.filling import mirror_invalid
+from geores.scenes.borders import mirror_invalid
 from geores.scenes.raster import valid_values
 
 from .reben_fixtures import make_reben

@@ -6,7 +6,7 @@ from torch import nn
 from geores.datasets._rsvqa_loading import turn_image
 from geores.errors import OutputError, UsageError
 from geores.models.features import FeatureMap
-from geores.vqa.cache import TURNS, FeatureCache, feature_key, turned
+from geores.vqa.model import TURNS, FeatureCache, feature_key, turned
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

@@ -32,7 +32,7 @@ from geores.asking.class_map import (
 from geores.asking.places import part_of, place_of, shares_of_parts
 from geores.cartography.areas import say_area, say_length
 from geores.questions.everyday import MapQuestion, Thing
-from geores.questions.quantities import AREAS
+from geores.questions.vocabulary import AREAS
 
 __all__ = ['URBAN', 'MapEstimate', 'answer_from_map']
 

@@ -14,8 +14,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.cartography.class_raster import confidence_raster, label_raster, probability_raster, write_classes
-from geores.cartography.cog import cog, tag_names
+from geores.cartography.class_raster import (
+    cog,
+    confidence_raster,
+    label_raster,
+    probability_raster,
+    tag_names,
+    write_classes,
+)
 from geores.cartography.picture import MOST, draw_classes, draw_labels, draw_values
 from geores.cartography.sheet import Frame, Sheet, stretched_picture
 from geores.classification.pixel_map import PixelMap

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,6 @@ from geores.asking.options import AskOptions
 from geores.cli import common
 from geores.cli.common import keeping, listed, progress_bar
 from geores.cli.option_sets import with_options
-from geores.cli.printing import print_earlier_answer
 from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ def _run(
         sources = Sources.choose(scene, model, wanted)
         if out is not None and asked is not None and not overwrite:
             for entry in (before := done_before(out, sources, top_k, asked)):
-                print_earlier_answer(entry, out, as_json=as_json)
+                _print_earlier(entry, out, as_json=as_json)
             if before:
                 return
         if out is not None:
@@ -254,3 +253,29 @@ class _Printer:
             console.print(f'  note: {note}', style='dim', soft_wrap=True)
         for kind, path in answer.outputs.items():
             console.print(f'  {kind}: {path}', soft_wrap=True)
+
+
+def _print_earlier(entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
+    """Print the answer of an earlier run from its record.
+
+    Args:
+        entry: of the question in the record.
+        folder: of the results.
+        as_json: as one JSON object on a line, with `done_before`.
+    """
+    from rich.console import Console
+
+    from geores.asking.understand import how_sure
+    from geores.classification.earlier_runs import DONE, as_printed
+
+    record = as_printed(entry, folder)
+    if as_json:
+        print(json.dumps(record), flush=True)
+        return
+    console = Console(highlight=False, markup=False)
+    console.print(record['question'], style='bold', soft_wrap=True)
+    console.print(f'  {record["text"]}{how_sure(record["probability"])}', soft_wrap=True)
+    for note in record.get('notes', []):
+        console.print(f'  note: {note}', style='dim', soft_wrap=True)
+    console.print(f'  {DONE}; --overwrite computes it again', soft_wrap=True)
+    common.print_outputs(console, record, indent='  ')

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO
@@ -37,6 +37,7 @@ __all__ = [
     'numbers',
     'parse_size',
     'print_messages',
+    'print_outputs',
     'progress_bar',
 ]
 
@@ -49,9 +50,6 @@ class _Escaped:
     """A text stream that writes control characters as escapes.
 
     A terminal gets codes of colours and cursor, which `rich` draws with; a file or a pipe gets none.
-
-    Args:
-        stream: where to write.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -193,13 +191,7 @@ def progress_bar(
         yield lambda done, total: None
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -308,3 +300,9 @@ def keeping(name: str, folder: Path | None) -> Iterator[KeptWork]:
         if folder is not None:
             kept.tell()
         raise
+
+
+def print_outputs(console: Any, record: Mapping[str, Any], indent: str = '') -> None:  # noqa: ANN401 - a console
+    """Print the paths of a record, one a line."""
+    for kind, path in record['outputs'].items():
+        console.print(f'{indent}{kind}: {path}', soft_wrap=True)

@@ -12,7 +12,7 @@ from geores.cli import common
 from geores.cli.common import progress_bar
 from geores.cli.option_sets import with_options
 from geores.errors import UsageError
-from geores.evaluation.options import EvaluateOptions
+from geores.options import EvaluateOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,8 +75,7 @@ HEADS = {
 @with_options(EvaluateOptions)
 def evaluate(
     model: Annotated[
-        str,
-        typer.Argument(metavar='MODEL', help='Name or path of a bundle; left out with --predictions.'),
+        str, typer.Argument(metavar='MODEL', help='Name or path of a bundle; left out with --predictions.')
     ],
     data: Annotated[
         list[str] | None,
@@ -120,15 +119,7 @@ def evaluate(
     from geores.evaluation.report import Evaluation
 
     if predictions is not None:
-        _score(
-            predictions,
-            [model, *folders],
-            options,
-            variant,
-            out,
-            overwrite=overwrite,
-            as_json=as_json,
-        )
+        _score(predictions, [model, *folders], options, variant, out, overwrite=overwrite, as_json=as_json)
         return
     evaluator = prepare(model, folders, options)
     if out is not None:

@@ -165,8 +165,8 @@ def make(
 
     A run that was stopped continues when the command is given again.
     """
+    from geores.question_sets.layout import MakeOptions
     from geores.question_sets.make import make_questions
-    from geores.question_sets.options import MakeOptions
 
     options = MakeOptions(
         tile=tile,
@@ -330,10 +330,5 @@ def _print_stats(folder: Path, found: 'QuestionStats', encoding: str) -> None:
 
 
 def _bias_cells(bias: 'Bias') -> list[str]:
-    figures = (
-        bias.type_resubstitution,
-        bias.type_left_out,
-        bias.text_resubstitution,
-        bias.text_left_out,
-    )
+    figures = (bias.type_resubstitution, bias.type_left_out, bias.text_resubstitution, bias.text_left_out)
     return [f'{figure:.1%}' for figure in figures]

@@ -50,10 +50,6 @@ class Sample:
     def save(self, path: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
         """Write the points as a GeoPackage, and the design in a JSON file of the same name.
 
-        Args:
-            path: path of the GeoPackage.
-            overwrite: replace what is there, labels included.
-
         Returns:
             Paths under ``sample`` and ``design``.
 
@@ -240,12 +236,7 @@ def _draw(
 
 
 def _frame(
-    opened: ClassMap,
-    strata: NDArray[np.int64],
-    outlines: NDArray[np.object_],
-    geometry: str,
-    *,
-    blind: bool,
+    opened: ClassMap, strata: NDArray[np.int64], outlines: NDArray[np.object_], geometry: str, *, blind: bool
 ) -> gpd.GeoDataFrame:
     middles = shapely.centroid(outlines)
     columns: dict[str, object] = {'id': np.arange(1, len(strata) + 1)}

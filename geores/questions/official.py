@@ -87,15 +87,7 @@ def image_record(
 
 
 def question_record(number: int, image: int, kind: str, text: str, **more: object) -> Record:
-    """One entry of `questions.json`, answered by the answer of the same number.
-
-    Args:
-        number: id, the position in the file.
-        image: id of the image.
-        kind: official name of the question type, such as ``'presence'``.
-        text: the question.
-        more: keys beyond the schema, such as ``form``.
-    """
+    """One entry of `questions.json`, answered by the answer of the same number."""
     return {
         'id': number,
         'date_added': DATE_ADDED,
@@ -110,14 +102,7 @@ def question_record(number: int, image: int, kind: str, text: str, **more: objec
 
 
 def answer_record(number: int, question: int, text: str, **more: object) -> Record:
-    """One entry of `answers.json`.
-
-    Args:
-        number: id, the position in the file.
-        question: id of the question.
-        text: the answer.
-        more: keys beyond the schema.
-    """
+    """One entry of `answers.json`."""
     return {
         'id': number,
         'date_added': DATE_ADDED,
@@ -140,13 +125,6 @@ def write_official(
 
     Records are streamed, so memory does not grow with their number. Ids have to be increasing; stubs fill
     the gaps, as in the released splits.
-
-    Args:
-        folder: folder to write to, created if absent.
-        images: entries of `images.json`, as `image_record` makes them.
-        questions: entries of `questions.json`.
-        answers: entries of `answers.json`.
-        prefix: prefix of the file names, such as ``'LR_split_train_'``.
 
     Returns:
         The paths of the three files.

@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geores.errors import GeoresError, UsageError
-from geores.extras import import_extra
+from geores.errors import GeoresError, UsageError, import_extra
 from geores.model import Model
 from geores.runtime.base import Precision, Runtime, exact_float32, has_bfloat16
 from geores.runtime.choice import Rates, Workload, fastest_runtime, make_exported

@@ -1,30 +1,42 @@
-"""Writers of the layouts that patches are converted to: GeoTIFFs as released, or an LMDB as of rico-hdl.
+"""Writers of the layouts that patches are converted to, and what worker processes do with chunks.
 
 Worker processes call `write` and `flush`; everything else runs in the parent process.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from affine import Affine
 from numpy.typing import NDArray
 
-from geores.bigearthnet.lmdb_store import LMDB_FILE, LmdbStore
-from geores.bigearthnet.opening import CHECKSUMS, write_checksums
+from geores.bigearthnet.opening import CHECKSUMS, LMDB_FILE, LmdbStore, checksum, write_checksums
 from geores.bigearthnet.patch_id import PATCH_SIDE, PatchId, S1Name, modality, parse_tile
-from geores.bigearthnet.patch_values import encode_patch
-from geores.bigearthnet.stores import PatchStore
+from geores.bigearthnet.sources import Fault, PatchChunk, PatchJournal, TarStore, read_patch
+from geores.bigearthnet.stores import PatchStore, encode_patch
 from geores.bigearthnet.tiffs import TiffStore
-from geores.converting.journal import PatchChunk, PatchJournal
-from geores.errors import GeoresError, UsageError, WriteError
-from geores.extras import import_extra
+from geores.errors import DatasetError, GeoresError, UsageError, WriteError, import_extra
 from geores.scenes import gdal_env
 
 if TYPE_CHECKING:
     import lmdb
 
-__all__ = ['FORMATS', 'LmdbWriter', 'TiffWriter', 'Writer', 'writer_for']
+__all__ = [
+    'CHUNK',
+    'FORMATS',
+    'CheckChunk',
+    'ChunkTask',
+    'ConvertChunk',
+    'LmdbWriter',
+    'Progress',
+    'TiffWriter',
+    'Writer',
+    'chunk_count',
+    'chunk_of',
+    'chunk_tasks',
+    'writer_for',
+]
 
 _PROFILES: dict[str, dict[str, Any]] = {
     's2': {'nodata': 0},
@@ -39,11 +51,7 @@ FORMATS = ('lmdb', 'tiff')
 
 
 class TiffWriter:
-    """Writes one georeferenced GeoTIFF per band, in the UTM zone of the tile.
-
-    Args:
-        folder: destination.
-    """
+    """Writes one georeferenced GeoTIFF per band, in the UTM zone of the tile."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -113,10 +121,6 @@ class LmdbWriter:
     The environment is reopened for every chunk. What a transaction writes then depends on the file and the
     chunk alone, not on pages that the process happened to keep, so a conversion that was killed and resumed
     ends with the same bytes as an uninterrupted one.
-
-    Args:
-        folder: destination.
-        names: names of all patches, sorted.
     """
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
@@ -185,19 +189,11 @@ class Writer(Protocol):
     """Writes one layout; it is pickled into the worker processes."""
 
     def prepare(self, journal: PatchJournal) -> None:
-        """Prepare the files that all chunks share, and make them and the journal agree.
-
-        Args:
-            journal: chunks that an earlier run finished.
-        """
+        """Prepare the files that all chunks share, and make them and the journal agree."""
         ...
 
     def write(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> bytes | None:
         """Write a patch, in a worker.
-
-        Args:
-            name: name of the patch.
-            arrays: all bands of the patch.
 
         Returns:
             The encoded patch if the parent has to write it, as the layout allows one writer only.
@@ -209,19 +205,11 @@ class Writer(Protocol):
         ...
 
     def commit(self, chunk: PatchChunk) -> None:
-        """Write what workers left to the parent; chunks come in order.
-
-        Args:
-            chunk: the next chunk.
-        """
+        """Write what workers left to the parent; chunks come in order."""
         ...
 
     def finish(self, journal: PatchJournal) -> None:
-        """Write files about the whole result, such as checksums.
-
-        Args:
-            journal: all finished chunks.
-        """
+        """Write files about the whole result, such as checksums."""
         ...
 
     def open(self) -> PatchStore:
@@ -232,11 +220,6 @@ class Writer(Protocol):
 def writer_for(form: str, folder: Path, names: Sequence[str]) -> Writer:
     """Make the writer of a layout.
 
-    Args:
-        form: layout, one of `FORMATS`.
-        folder: destination.
-        names: names of all patches, sorted.
-
     Raises:
         UsageError: if there is no such layout.
     """
@@ -245,3 +228,110 @@ def writer_for(form: str, folder: Path, names: Sequence[str]) -> Writer:
     if form == 'tiff':
         return TiffWriter(folder)
     raise UsageError(f'--format is one of {", ".join(FORMATS)}, not {form!r}')
+
+
+Item = TypeVar('Item')
+Result = TypeVar('Result')
+CHUNK = 128
+"""Patches per chunk: about 18 MB, one LMDB transaction."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of patches done since the last call, and the total."""
+
+
+@dataclass(frozen=True)
+class ChunkTask:
+    """The work on one chunk of patches.
+
+    Attributes:
+        number: number of the chunk.
+        names: names of its patches.
+        sums: known checksums of the patches.
+        store: store to read from, if the worker has none of its own.
+    """
+
+    number: int
+    names: tuple[str, ...]
+    sums: Mapping[str, int] | None = None
+    store: PatchStore | None = None
+
+
+def chunk_count(names: Sequence[str]) -> int:
+    """Number of chunks that patches are divided into."""
+    return -(-len(names) // CHUNK)
+
+
+def chunk_of(names: Sequence[str], number: int) -> Sequence[str]:
+    """The patches of a chunk."""
+    return names[number * CHUNK : (number + 1) * CHUNK]
+
+
+def chunk_tasks(
+    names: Sequence[str], store: PatchStore, *, first: int = 0, sums: Mapping[str, int] | None = None
+) -> Iterator[ChunkTask]:
+    """Yield the tasks of all chunks from `first` on.
+
+    Args:
+        names: names of all patches.
+        store: store to read from. A task on tar archives gets only its part of their index.
+        first: number of the first chunk.
+        sums: known checksums by patch name.
+    """
+    for number in range(first, chunk_count(names)):
+        part = tuple(chunk_of(names, number))
+        known = None if sums is None else {name: sums[name] for name in part if name in sums}
+        own = store.part(part) if isinstance(store, TarStore) else None
+        yield ChunkTask(number, part, known, own)
+
+
+@dataclass(frozen=True)
+class ConvertChunk:
+    """Convert the patches of a chunk, in a worker process.
+
+    Attributes:
+        store: store to read from; None if each task brings its own.
+        writer: writer of the destination layout.
+    """
+
+    store: PatchStore | None
+    writer: Writer
+
+    def __call__(self, task: ChunkTask) -> PatchChunk:
+        """Return checksums, faults, and encoded patches that the parent has to write."""
+        chunk = PatchChunk(task.number)
+        store = task.store or self.store
+        if store is None:
+            raise DatasetError(f'chunk {task.number} comes without a store, and none is shared')
+        for name in task.names:
+            arrays, faults = read_patch(store, name)
+            chunk.faults += faults
+            if faults:
+                continue
+            value = self.writer.write(name, arrays)
+            chunk.sums[name] = checksum(name, arrays)
+            if value is not None:
+                chunk.values[name] = value
+        self.writer.flush()
+        return chunk
+
+
+@dataclass(frozen=True)
+class CheckChunk:
+    """Read the patches of a chunk and compare their checksums, in a worker process.
+
+    Attributes:
+        store: store to read from.
+    """
+
+    store: PatchStore
+
+    def __call__(self, task: ChunkTask) -> tuple[int, list[Fault]]:
+        """Return the number of patches and their faults."""
+        found: list[Fault] = []
+        for name in task.names:
+            arrays, faults = read_patch(self.store, name)
+            found += faults
+            known = None if task.sums is None else task.sums.get(name)
+            if not faults and known is not None and checksum(name, arrays) != known:
+                found.append(Fault(name, 'its pixels are not those that were written: the checksum differs'))
+        return len(task.names), found

@@ -1,4 +1,4 @@
-"""`geores audit`: whether a split can be trusted."""
+"""`geores split`: which ground trains, validates, tests. `geores audit`: can a split be trusted."""
 
 import json
 from pathlib import Path
@@ -10,16 +10,91 @@ from geores.cli import common
 from geores.cli.common import progress_bar
 from geores.cli.option_sets import with_options
 from geores.errors import OutputError
-from geores.options import AuditOptions
+from geores.options import AuditOptions, SplitOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from geores.audit import AuditReport
+    from geores.splits.table import SplitResult
 
-__all__ = ['audit']
+__all__ = ['audit', 'split']
 
 Option = typer.Option
+
+
+@with_options(SplitOptions)
+def split(
+    input_: Annotated[
+        str,
+        typer.Argument(
+            metavar='INPUT',
+            help='GeoParquet, GeoPackage, GeoJSON, Shapefile, CSV with lon and lat, reBEN metadata, or a '
+            'folder of georeferenced rasters.',
+        ),
+    ],
+    out: Annotated[
+        Path, Option('--out', '-o', help='.parquet, .gpkg, .geojson or .csv for the rows with column split.')
+    ],
+    *,
+    options: SplitOptions,
+    layer: Annotated[str | None, Option(help='Layer of INPUT.')] = None,
+    id_: Annotated[
+        str | None, Option('--id', metavar='COLUMN', help='Column of ids [id, patch_id, name ...].')
+    ] = None,
+    overwrite: Annotated[bool, Option('--overwrite', help='Replace --out.')] = False,
+    as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
+) -> None:
+    """Split rows by where they lie, so that the test shows how a model does on ground it has not seen.
+
+    Neighbouring patches look alike: a model tested beside its training patches looks better than it is.
+    Blocks, hexagons, clusters and regions go to one part each; --buffer keeps the parts apart. Test rows all
+    stay; val rows near a test row are dropped, then training rows near either. `geores audit` says
+    whether a split can be trusted, and how wide a buffer should be.
+    """
+    from geores.io.whole_files import check_free
+    from geores.splits.files import check_suffix
+    from geores.splits.source import read_source
+    from geores.splits.table import make_split
+
+    options.check()
+    check_suffix(out)
+    check_free([out], overwrite=overwrite)
+    result = make_split(read_source(input_, layer, id_), options)
+    result.save(out, overwrite=overwrite)
+    if as_json:
+        print(json.dumps(result.to_dict() | {'outputs': {'split': str(out)}}))
+    else:
+        _print_split(result, out)
+
+
+def _print_split(result: 'SplitResult', out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    notes = Console(stderr=True, highlight=False, markup=False)
+    for note in result.notes:
+        notes.print(f'note: {note}', style='dim', soft_wrap=True)
+    balance = result.balance
+    table = Table('', *balance.sizes, title=result.source.name)
+    for column in table.columns[1:]:
+        column.justify = 'right'
+    table.add_row('rows', *(f'{count:,}' for count in balance.sizes.values()))
+    kept = [f'{balance.share(part):.2%}' if part != 'dropped' else '' for part in balance.sizes]
+    table.add_row('share', *kept, end_section=True)
+    for label, counts in balance.labels.items():
+        cells = [f'{counts[part]:,} ({_share(counts[part], size)})' for part, size in balance.sizes.items()]
+        table.add_row(label, *cells)
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    console.print(f'split: {result.parts.id}', soft_wrap=True)
+    console.print(f'{out}', soft_wrap=True)
+
+
+def _share(count: int, size: int) -> str:
+    return f'{count / size:.1%}' if size else '-'
+
+
 _WORST = 5
 """Labels whose drift is printed."""
 
@@ -51,7 +126,7 @@ def audit(
     each other: a buffer as wide as the distance where it has faded makes a test of new ground.
     """
     from geores.audit import audit_split
-    from geores.audit.report import write_map
+    from geores.audit.audit import write_map
     from geores.io.whole_files import check_free, whole_files
     from geores.splits.source import read_source
 
@@ -68,10 +143,10 @@ def audit(
     if as_json:
         print(json.dumps(report.to_dict() | {'outputs': {'map': str(map_)} if map_ else {}}))
     else:
-        _print(report, map_)
+        _print_audit(report, map_)
 
 
-def _print(report: 'AuditReport', map_: Path | None) -> None:
+def _print_audit(report: 'AuditReport', map_: Path | None) -> None:
     from rich.console import Console
 
     notes = Console(stderr=True, highlight=False, markup=False)
@@ -98,7 +173,7 @@ def _print(report: 'AuditReport', map_: Path | None) -> None:
 def _print_distances(report: 'AuditReport', console: 'Console') -> None:
     from rich.table import Table
 
-    from geores.audit.report import metres
+    from geores.audit.audit import metres
 
     columns = [f'{pair.part} - {pair.other}' for pair in report.distances]
     table = Table('nearest of the other part', *columns)
@@ -118,7 +193,7 @@ def _print_distances(report: 'AuditReport', console: 'Console') -> None:
 
 
 def _print_labels(report: 'AuditReport', console: 'Console') -> None:
-    from geores.audit.report import metres
+    from geores.audit.audit import metres
 
     for pair in report.drift or ():
         worst = sorted(pair.labels.items(), key=lambda item: -item[1])[:_WORST]

@@ -1,24 +1,113 @@
-"""`geores verify`: whether a data set on disk is whole. `geores verify-model`: whether a model's file is."""
+"""`geores convert`: data sets to another layout. `geores verify`, `verify-model`: are files whole."""
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from geores.cli import common
 from geores.cli.common import progress_bar
-from geores.cli.convert import KINDS, ONLY_PRESENT, print_faults, print_left_out
 from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
-    from geores.converting.verify import Verification
+    from geores.bigearthnet.convert import Conversion, Verification
     from geores.hub.verify_model import ModelVerification
 
-__all__ = ['verify', 'verify_model']
+__all__ = ['app', 'verify', 'verify_model']
 
+KINDS = {'s2': 'Sentinel-2 patches', 's1': 'Sentinel-1 patches', 'map': 'reference maps'}
+ONLY_PRESENT = 'For a part of the data set: leave out rows of the metadata of which nothing is there.'
+SHOWN = 5
+"""Faults that are named."""
+
+app = typer.Typer(help='Convert a data set from one layout on disk to another.', no_args_is_help=True)
 Option = typer.Option
+
+
+@app.callback()
+def convert() -> None:
+    """Convert a data set from one layout on disk to another."""
+
+
+@app.command(name='reben')
+def reben(
+    source: Annotated[
+        Path, typer.Argument(metavar='SRC', help='Released folders, .tar archives, or an LMDB.')
+    ],
+    folder: Annotated[Path, typer.Argument(metavar='DST', help='Folder to write.')],
+    form: Annotated[str, Option('--format', help='lmdb (as rico-hdl) or tiff (as released).')],
+    metadata: Annotated[
+        Path | None, Option(help='metadata.parquet or its folder [beside the patches or above them].')
+    ] = None,
+    only_present: Annotated[bool, Option('--only-present', help=ONLY_PRESENT)] = False,
+    jobs: Annotated[int | None, Option(help='Processes [the cores].')] = None,
+    resume: common.Resume = True,
+    overwrite: Annotated[bool, Option('--overwrite', help='Replace DST.')] = False,
+    quiet: common.Quiet = False,
+    as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
+) -> None:
+    """Convert BigEarthNet v2.0 (reBEN); a run that was stopped continues when the command is given again."""
+    from geores.bigearthnet.convert import convert_reben
+
+    with progress_bar(folder.name, shown=not as_json, quiet=quiet, unit='patches') as progress:
+        done = convert_reben(
+            source,
+            folder,
+            form,
+            metadata=metadata,
+            only_present=only_present,
+            jobs=common.cores() if jobs is None else jobs,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    _show_converted(done, as_json=as_json)
+    if done.faults:
+        patches = len({fault.patch for fault in done.faults})
+        raise GeoresError(
+            f'{patches:,} patches are missing or could not be read; {done.faults_file} lists them'
+        )
+
+
+def print_left_out(rows: int) -> None:
+    """Print how many rows of the metadata were left out, if any."""
+    if rows:
+        print(f'{rows:,} rows of the metadata left out, for nothing of them is there')
+
+
+def print_faults(faults: 'list[Any]') -> None:
+    """Name the first faults, each with its patch and reason, on standard error."""
+    for fault in faults[:SHOWN]:
+        print(f'{fault.patch}: {fault.reason}', file=sys.stderr)
+    if len(faults) > SHOWN:
+        print(f'and {len(faults) - SHOWN:,} more', file=sys.stderr)
+
+
+def _show_converted(done: 'Conversion', *, as_json: bool) -> None:
+    rate = sum(done.counts.values()) / done.seconds if done.seconds else 0.0
+    if as_json:
+        record = {
+            'folder': str(done.folder),
+            'format': done.form,
+            'patches': done.counts,
+            'rows_left_out': done.left_out,
+            'faults': len(done.faults),
+            'faults_file': str(done.faults_file) if done.faults else None,
+            'seconds': round(done.seconds, 3),
+        }
+        print(json.dumps(record), flush=True)
+        return
+    counts = ', '.join(f'{done.counts[kind]:,} {name}' for kind, name in KINDS.items() if kind in done.counts)
+    print(
+        f'{done.folder} ({done.form}): {counts}; written and read again in {done.seconds:.1f} s '
+        f'({rate:,.0f}/s)'
+    )
+    print_left_out(done.left_out)
+    print_faults(done.faults)
+
 
 FAILED = 1
 """Exit code where a model's file is not what its card says."""
@@ -35,7 +124,7 @@ def verify(
     as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
 ) -> None:
     """Read every patch of a reBEN store, compare checksums and counts, and name what is broken."""
-    from geores.converting.verify import verify_reben
+    from geores.bigearthnet.convert import verify_reben
 
     with progress_bar(path.name, shown=not as_json, quiet=quiet, unit='patches') as progress:
         found = verify_reben(
@@ -45,13 +134,13 @@ def verify(
             jobs=common.cores() if jobs is None else jobs,
             progress=progress,
         )
-    _show(found, as_json=as_json)
+    _show_verified(found, as_json=as_json)
     if found.faults:
         broken = len({fault.patch for fault in found.faults})
         raise GeoresError(f'{path}: {broken:,} patches are missing or broken')
 
 
-def _show(found: 'Verification', *, as_json: bool) -> None:
+def _show_verified(found: 'Verification', *, as_json: bool) -> None:
     if as_json:
         record = {
             'path': str(found.path),

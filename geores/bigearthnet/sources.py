@@ -1,27 +1,42 @@
-"""Sources of a conversion: released folders, tar archives of the release, or an LMDB.
+"""Sources of a conversion, and its state on disk: the journal of finished chunks, and the work folder.
 
 Tar archives are indexed once and read in place, without unpacking them.
+
+A conversion that was killed resumes after the last chunk in its journal.
 """
 
 import os
 import re
+import shutil
 import tarfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.bigearthnet.opening import open_store
-from geores.bigearthnet.patch_id import PatchId, S1Name
-from geores.bigearthnet.patch_values import bands_of
-from geores.bigearthnet.stores import MAP_BAND, TIFF_FOLDERS, PatchStore, native_form
+from geores.bigearthnet.opening import CHECKSUMS, LMDB_FILE, open_store
+from geores.bigearthnet.patch_id import PatchId, S1Name, modality
+from geores.bigearthnet.stores import MAP_BAND, TIFF_FOLDERS, PatchStore, bands_of, native_form
 from geores.bigearthnet.tiffs import TiffError, parse_tiff
-from geores.errors import DatasetError, ReadError, UsageError
+from geores.errors import DatasetError, JournalError, OutputError, ReadError, UsageError
+from geores.io.journal import Journal
+from geores.io.whole_files import check_folder_free
 
-__all__ = ['Fault', 'TarStore', 'open_source', 'read_patch']
+__all__ = [
+    'Fault',
+    'PatchChunk',
+    'PatchJournal',
+    'TarStore',
+    'check_destination',
+    'check_space',
+    'count_by_kind',
+    'open_source',
+    'partial_folder',
+    'read_patch',
+]
 
 _COMPRESSED = ('.zst', '.gz', '.tgz', '.bz2', '.xz')
 _MEMBER = re.compile(r'(?P<name>S[12]\w+?)(?:_(?P<band>B\w\w|VV|VH)|(?P<map>_reference_map))\.tif')
@@ -29,10 +44,6 @@ _MEMBER = re.compile(r'(?P<name>S[12]\w+?)(?:_(?P<band>B\w\w|VV|VH)|(?P<map>_ref
 
 class TarStore:
     """A store of the patches in tar archives of the release.
-
-    Args:
-        path: the archive, or the folder that holds several.
-        archives: paths of the archives.
 
     Raises:
         DatasetError: if one is damaged, or has members that lead out of it (`../`, links, devices).
@@ -54,11 +65,7 @@ class TarStore:
         return sorted(self._members)
 
     def part(self, names: Sequence[str]) -> 'TarStore':
-        """A store of only some patches, small enough to be sent to another process.
-
-        Args:
-            names: names of the patches.
-        """
+        """A store of only some patches, small enough to be sent to another process."""
         part = object.__new__(TarStore)
         part.path, part._archives = self.path, self._archives
         part._members = {name: self._members[name] for name in names if name in self._members}
@@ -213,10 +220,6 @@ def _with_compressed(path: Path, error: DatasetError) -> DatasetError:
 def read_patch(store: PatchStore, name: str) -> tuple[dict[str, NDArray[Any]], list[Fault]]:
     """Read all bands of a patch, or find everything that is wrong with it.
 
-    Args:
-        store: store that holds the patch.
-        name: name of the patch.
-
     Returns:
         Pixels by band name (empty if there are faults), and the faults.
     """
@@ -233,3 +236,110 @@ def read_patch(store: PatchStore, name: str) -> tuple[dict[str, NDArray[Any]], l
             faults.append(Fault(name, str(error)))
     # A damaged value in an LMDB fails for every band alike: report it once.
     return {}, sorted(set(faults)) or [Fault(name, first)]
+
+
+_BYTES = {'s2': 160_832, 's1': 115_344, 'map': 28_872}
+"""Bytes per patch of each kind in an LMDB; other layouts exceed them by less than `_OVERHEAD`."""
+_OVERHEAD = 1.04
+
+
+@dataclass
+class PatchChunk:
+    """Result of converting one chunk of patches.
+
+    Attributes:
+        number: number of the chunk, from 0, in the order of patch names.
+        sums: checksums of the patches read, by name.
+        faults: problems with the patches that could not be read.
+        values: encoded patches for the parent to write, if workers do not write; not kept in the journal.
+    """
+
+    number: int
+    sums: dict[str, int] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    values: dict[str, bytes] = field(default_factory=dict)
+
+
+class PatchJournal:
+    """Finished chunks of a conversion, in the journal of its work folder.
+
+    Attributes:
+        chunks: finished chunks, in order.
+
+    Raises:
+        JournalError: if a record of the journal is no chunk.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        try:
+            self.chunks = [
+                PatchChunk(one['number'], one['sums'], [Fault(**fault) for fault in one['faults']])
+                for one in journal.records
+            ]
+        except (TypeError, KeyError) as error:
+            raise JournalError(f'{journal.folder} is damaged: give --no-resume to start anew') from error
+
+    def add(self, chunk: PatchChunk) -> None:
+        """Record that a chunk is finished."""
+        self._journal.add({
+            'number': chunk.number,
+            'sums': chunk.sums,
+            'faults': [asdict(fault) for fault in chunk.faults],
+        })  # fmt: skip
+        self.chunks.append(chunk)
+
+    def drop_last(self) -> None:
+        """Remove the last chunk, which was recorded but not written."""
+        self.chunks.pop()
+        self._journal.drop_last()
+
+    @property
+    def sums(self) -> dict[str, int]:
+        """Checksums of all patches written, in order."""
+        return {name: value for chunk in self.chunks for name, value in chunk.sums.items()}
+
+    @property
+    def entries(self) -> int:
+        """Number of patches written so far."""
+        return sum(len(chunk.sums) for chunk in self.chunks)
+
+
+def partial_folder(folder: Path) -> Path:
+    """Folder of unfinished work, beside the destination."""
+    return folder.with_name(f'.{folder.name}.partial')
+
+
+def check_destination(folder: Path, source: Path, *, overwrite: bool) -> None:
+    """Check that the result can be written, before any work is done.
+
+    Raises:
+        OutputError: if the destination exists, is a file, holds the source, or cannot be written.
+    """
+    if folder.resolve() == source.resolve() or folder.resolve() in source.resolve().parents:
+        raise OutputError(f'{folder}: is or holds the source {source}; name another destination')
+    check_folder_free(folder, overwrite=overwrite, kind='converted data set', marks=[CHECKSUMS, LMDB_FILE])
+
+
+def check_space(folder: Path, names: list[str]) -> None:
+    """Check that the result fits on the disk, counting the space that unfinished work takes already.
+
+    Raises:
+        OutputError: if there is too little free space.
+    """
+    needed = int(_OVERHEAD * sum(_BYTES[modality(name)] for name in names))
+    taken = sum(path.stat().st_blocks * 512 for path in folder.glob('store/*') if path.is_file())
+    free = shutil.disk_usage(folder).free
+    if free + taken < needed:
+        raise OutputError(
+            f'{folder.parent}: the result takes {needed / 2**30:,.1f} GiB, and '
+            f'{free / 2**30:,.1f} GiB of the disk are free'
+        )
+
+
+def count_by_kind(names: 'list[str] | Mapping[str, int]') -> dict[str, int]:
+    """Count patches per kind."""
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[modality(name)] = counts.get(modality(name), 0) + 1
+    return counts
