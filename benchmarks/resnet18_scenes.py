@@ -13,7 +13,7 @@ test. Images grow from 64 to 128 pixels while it trains; the clock sets the lear
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ EVERY = 300.0  # seconds between checkpoints
 RGB = ('red', 'green', 'blue')
 
 Pixels = NDArray[np.uint8]
+Lesson = tuple[Pixels, Tensor]
 
 
 class Learner(nn.Module):
@@ -115,8 +116,7 @@ def rate(part: float) -> float:
 
 def train(
     learner: Learner,
-    scenes: tuple[Pixels, Tensor, Tensor],
-    covers: tuple[Pixels, Tensor],
+    taught: Callable[[], tuple[Lesson, Lesson, Tensor]],
     minutes: float,
     kept: Path,
     seed: int,
@@ -125,8 +125,7 @@ def train(
 
     Args:
         learner: what learns.
-        scenes: images, classes and wanted features of NWPU-RESISC45's training part.
-        covers: images and classes of EuroSAT's.
+        taught: images and classes of both training parts, and features wanted for the first.
         minutes: the time.
         kept: file of the checkpoint.
         seed: of order and augmentation.
@@ -146,6 +145,10 @@ def train(
         learner.load_state_dict(found['learner'])
         optimizer.load_state_dict(found['optimizer'])
         spent, step = found['spent'], found['step']
+    if spent >= 60 * minutes:
+        learner.eval()
+        return int(step)
+    scenes, covers, features = taught()
     torch.manual_seed(seed + step)
     draw = np.random.default_rng((seed, step))
     share = round(BATCH * len(scenes[0]) / (len(scenes[0]) + len(covers[0])))
@@ -164,7 +167,7 @@ def train(
         images = (colour(dihedral(images, RGB), RGB) - shift) / scale
         with torch.autocast('cpu', torch.bfloat16):
             named, like, covered = learner(images.contiguous(memory_format=torch.channels_last), share)
-        likeness = functional.cosine_similarity(like.float(), scenes[2][a]).mean()
+        likeness = functional.cosine_similarity(like.float(), features[a]).mean()
         losses = [
             functional.cross_entropy(logits.float(), wanted, label_smoothing=SMOOTHING)
             for logits, wanted in ((named, scenes[1][a]), (covered, covers[1][b]))
@@ -235,14 +238,16 @@ def main() -> None:
     def stored(one: SceneFolder, rows: Sequence[int]) -> Pixels:
         return np.stack([one.images[row] for row in rows])
 
-    targets, classes = wanted_features(args.features, known), torch.from_numpy(np.asarray(data.targets))
-    covers = torch.from_numpy(np.asarray(pictures.targets))
+    classes, covers = (torch.from_numpy(np.asarray(one.targets)) for one in (data, pictures))
     torch.manual_seed(args.seed)
     learner = Learner(len(data.labels), len(pictures.labels))
     steps = train(
         learner,
-        (stored(data, known), classes[known], targets[known]),
-        (stored(pictures, taught), covers[taught]),
+        lambda: (
+            (stored(data, known), classes[known]),
+            (stored(pictures, taught), covers[taught]),
+            wanted_features(args.features, known)[known],
+        ),
         args.minutes,
         args.out.with_suffix('.pt'),
         args.seed,
