@@ -232,11 +232,7 @@ class VisualQuestionAnswering(LightningModule):
         return network
 
     def train(self, mode: bool = True) -> 'VisualQuestionAnswering':
-        """Switch to training or evaluation; a frozen encoder stays in evaluation.
-
-        Args:
-            mode: whether to train.
-        """
+        """Switch to training or evaluation; a frozen encoder stays in evaluation."""
         super().train(mode)
         if self.labels and not self.hparams['tune']:
             self.network.encoder.eval()
@@ -259,9 +255,6 @@ class VisualQuestionAnswering(LightningModule):
     def forward(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Answer the questions of a batch.
 
-        Args:
-            batch: batch of `RSVQADataModule`.
-
         Returns:
             (Q, K), logits of the model, and of the question-only model if there is one.
         """
@@ -282,11 +275,7 @@ class VisualQuestionAnswering(LightningModule):
         )
 
     def answers(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
-        """Like `forward`, with -inf for answers of another kind than the question's, as a bundle answers.
-
-        Args:
-            batch: batch of `RSVQADataModule`.
-        """
+        """Like `forward`, with -inf for answers of another kind than the question's, as a bundle answers."""
         allowed = fitting(self.labels, forms_of(batch['question'])).to(self.device)
         logits, blind = self(batch)
         return (
@@ -295,12 +284,7 @@ class VisualQuestionAnswering(LightningModule):
         )
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Loss of a batch, the twin's added: they share no weights.
-
-        Args:
-            batch: batch of `RSVQADataModule`.
-            batch_idx: ignored.
-        """
+        """Loss of a batch, the twin's added: they share no weights."""
         logits, blind = self(batch)
         loss = self._loss(logits, batch['label'])
         self.log('train/loss', loss, on_step=False, on_epoch=True, batch_size=len(logits))
@@ -326,13 +310,7 @@ class VisualQuestionAnswering(LightningModule):
         return torch.where(known, losses, 0.0).sum() / known.sum().clamp(min=1)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Keep answers of a batch.
-
-        Args:
-            batch: batch of `RSVQADataModule`.
-            batch_idx: ignored.
-            dataloader_idx: ignored.
-        """
+        """Keep answers of a batch."""
         logits, blind = self.answers(batch)
         self.log('val/loss', self._loss(logits, batch['label']), batch_size=len(logits), sync_dist=True)
         self.predictions.update(batch, logits, blind)
