@@ -28,11 +28,11 @@ from geores.tasks.schedule import (
     count_warmup_steps,
     draw_apart,
     sync_whole_norms,
-    warm_up,
     weight_decay_groups,
+    with_warm_up,
 )
-from geores.vqa.cache import TURNS, FeatureCache
 from geores.vqa.comparison import fitting, forms_of
+from geores.vqa.model import TURNS, FeatureCache
 from geores.vqa.network import MAX_TOKENS, Tokenizer, VQANetwork
 
 
@@ -117,9 +117,6 @@ class VisualQuestionAnswering(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Take tokenizer, answers and statistics of the training part, and build the network.
-
-        Args:
-            stage: only the first one does anything.
 
         Raises:
             UsageError: if the data are no `RSVQADataModule`, or the head does not fit.
@@ -392,7 +389,7 @@ class VisualQuestionAnswering(LightningModule):
         if self.hparams['schedule'] == 'cosine':
             scheduler = CosineAnnealingLR(optimizer, T_max=steps - rise)
         if rise:
-            scheduler = warm_up(optimizer, rise, scheduler)
+            scheduler = with_warm_up(optimizer, rise, scheduler)
         return {'optimizer': optimizer, 'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'}}
 
     def _own_decay(self) -> dict[float, list[nn.Parameter]]:

@@ -222,12 +222,7 @@ def _presence_colours(present: NDArray[np.integer], colour: NDArray[np.uint8]) -
 
 
 def _handles(
-    legend: Legend,
-    shares: Mapping[str, float],
-    areas: Mapping[str, float],
-    frame: Frame,
-    *,
-    nodata: bool,
+    legend: Legend, shares: Mapping[str, float], areas: Mapping[str, float], frame: Frame, *, nodata: bool
 ) -> list['Artist']:
     """Entries of the legend: labels with shares and areas, largest first."""
     from matplotlib.patches import Patch

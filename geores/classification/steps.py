@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.card import ModelCard
+from geores.classification.label_rule import label_thresholds
 from geores.classification.options import ClassifyOptions
 from geores.classification.result import Classification, PixelClassification
 from geores.classification.scene_result import RunInfo
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from geores.model import Model
     from geores.runtime.choice import Workload
+    from geores.runtime.nearness import LabelRule
     from geores.runtime.predictor import Predictor
 
 __all__ = [
@@ -188,11 +190,21 @@ def score_tiles(
             compile=options.compile,
             runtime=options.runtime,
             work=_workload(prepared),
+            rule=_label_rule(model.card, options),
         )
     sinks = (VectorSink(len(model.card.labels)),)
     key = step_key(model, predictor.precision, options, predictor.runtime.name)
     key |= {'dense': True} if options.dense else {}
+    key |= {} if predictor.ties is None else {'ties': predictor.ties.bound}
     return SceneWork(prepared, predictor, sinks, model.device.type, key), predictor
+
+
+def _label_rule(card: ModelCard, options: ClassifyOptions) -> 'LabelRule':
+    """How scores become labels in the result."""
+    from geores.runtime.nearness import LabelRule
+
+    thresholds = tuple(label_thresholds(card, options.threshold).tolist())
+    return LabelRule(card.activation == 'softmax', thresholds, options.top_k)
 
 
 def label_pixels(

@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from geores.cartography.class_raster import ABSENT, PRESENT
 from geores.classification.label_rule import assign_labels, dominant_label, label_names
 from geores.classification.scored import Scored
-from geores.extras import import_extra
+from geores.errors import import_extra
 from geores.inference.cells import TileTable
 from geores.inference.pixels import PixelTable, class_dtype
 

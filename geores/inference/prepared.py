@@ -29,8 +29,7 @@ from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.io.whole_files import check_writable
 from geores.options import SceneOptions
 from geores.scenes import Scene, gdal_env
-from geores.scenes.borders import without_border
-from geores.scenes.filling import mirror_invalid
+from geores.scenes.borders import mirror_invalid, without_border
 from geores.scenes.offset import settle_offset
 
 __all__ = ['PreparedScene', 'Progress', 'RunTime', 'SceneWork', 'header_key', 'prepare_scene']

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geores.errors import UsageError
-from geores.extras import import_extra
+from geores.errors import UsageError, import_extra
 from geores.models.registry import register
 
 __all__ = ['DynamicWorldNetwork', 'EncoderDecoder', 'measure_context']

@@ -164,9 +164,6 @@ def find_driver(path: str, *, allow_vrt: bool = False) -> str:
 def open_raster(path: str | os.PathLike[str]) -> rasterio.DatasetReader:
     """Open a local raster of a format that is allowed, georeferenced or not.
 
-    Args:
-        path: a local GeoTIFF, JPEG 2000, PNG or JPEG file.
-
     Raises:
         SceneError: as in `find_driver` and `open_dataset`.
     """
@@ -314,10 +311,6 @@ def _first_bytes(path: str) -> bytes:
 
 def first_bytes(path: str | os.PathLike[str], advice: str) -> bytes:
     """Read the first bytes of a local file, by which its format is told.
-
-    Args:
-        path: the file.
-        advice: what to do where there is no such file.
 
     Raises:
         SceneError: if it is missing, cannot be read or is empty.

@@ -90,14 +90,7 @@ def known_offset(
     texts: Sequence[str] = (),
     attributes: Mapping[str, str] | None = None,
 ) -> Offset:
-    """Say what is stated about the offset of Sentinel-2's digital numbers; pixels are not looked at.
-
-    Args:
-        product: what names and metadata say.
-        date: day of acquisition that the source states.
-        texts: names of the source.
-        attributes: tags or attributes, keys in small letters.
-    """
+    """Say what is stated about the offset of Sentinel-2's digital numbers; pixels are not looked at."""
     attributes = attributes or {}
     if product is not None and product.offsets is not None:
         least = min(product.offsets.values(), default=0.0)
@@ -186,11 +179,7 @@ def settle_offset(scene: Scene) -> Scene:
 
 
 def checked_offset(scene: Scene) -> Scene:
-    """Settle the offset, with what would have to be said as the scene's question instead of an error.
-
-    Args:
-        scene: any scene.
-    """
+    """Settle the offset, with what would have to be said as the scene's question instead of an error."""
     try:
         return settle_offset(scene)
     except UsageError as error:
