@@ -171,7 +171,9 @@ def timm_builders() -> dict[str, Builder]:
     from geores.models.quick_timm import timm
 
     shapes = frozenset(inspect.signature(timm.models.resnet.ResNet).parameters) - {'block', 'layers'}
-    found = {name: partial(create_timm, name, shapes) for name in timm.list_models(module='resnet')}
+    found: dict[str, Builder] = {
+        name: partial(create_timm, name, shapes) for name in timm.list_models(module='resnet')
+    }
     found |= {name: partial(_lite, name) for name in timm.list_models('*efficientnet_lite*')}
     # Older versions lack some of those that were published.
     published = {name: taken for name, taken in _PUBLISHED_ARGUMENTS.items() if timm.is_model(name)}
