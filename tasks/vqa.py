@@ -326,13 +326,7 @@ class VisualQuestionAnswering(LightningModule):
         return torch.where(known, losses, 0.0).sum() / known.sum().clamp(min=1)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Keep answers of a batch.
-
-        Args:
-            batch: batch of `RSVQADataModule`.
-            batch_idx: ignored.
-            dataloader_idx: ignored.
-        """
+        """Keep answers of a batch."""
         logits, blind = self.answers(batch)
         self.log('val/loss', self._loss(logits, batch['label']), batch_size=len(logits), sync_dist=True)
         self.predictions.update(batch, logits, blind)
