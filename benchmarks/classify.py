@@ -5,12 +5,13 @@
 SCENE is a Sentinel-2 scene with the ten bands of the bundle `sentinel2`, as `make demo` installs one. It
 is mirrored to a square of SIDE pixels (of whole tiles, which torchgeo counts from below) and written
 uncompressed, with deflate and as JPEG 2000; every way of classifying it uses the same network: a ResNet-18
-of random weights, or the bundle `sentinel2` or `aerial-rgb` (for which the scene's red, green and blue become
-8-bit pixels of its size). The ways:
+of random weights, or a bundle such as `sentinel2` or `aerial-rgb` (for which the scene's red, green and blue
+become 8-bit pixels of its size). The ways:
 
 * geores: under OpenVINO (`geores[fast]`, what it chooses for larger scenes), and under torch (as without),
   from the first pixel to the last score; what it takes before that hardly grows with the scene;
-* before: the same of an older geores in WORKTREE, in a process of its own, with the bundle that it ships;
+* before: the same of an older geores in WORKTREE, in a process of its own; bundles have changed since, so
+  that MODEL should be the path of one of WORKTREE;
 * torchgeo: the loop of its documentation, in float32, and in geores' precision and channels-last;
 * plain: rasterio's windows and torch, one after the other, as a script would have it, in float32;
 * ceiling: 1 / (CPU seconds of reading alone + of the quickest bare forward at geores' precision).
@@ -360,7 +361,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('scene')
-    parser.add_argument('--model', choices=('resnet18', 'sentinel2', 'aerial-rgb'), default='resnet18')
+    parser.add_argument('--model', default='resnet18', help='resnet18, or a bundle by name or path')
     parser.add_argument('--side', type=int, default=3600)
     parser.add_argument('--tile', type=int, help="pixels [120, or the bundle's]")
     parser.add_argument('--repeats', type=int, default=5)
@@ -374,7 +375,7 @@ def main() -> None:
     card = geores.load_model('sentinel2').card
     values = mosaic(args.scene, card.bands, side)
     model = load(args.model, values, tile, card)
-    if args.model == 'aerial-rgb':
+    if len(model.card.bands) == 3:
         values = as_eight_bit(values, card.bands)
     record = {
         'machine': machine(), 'model': args.model, 'side': side, 'tile': tile, 'repeats': args.repeats,
@@ -386,10 +387,10 @@ def main() -> None:
     print('|---' * len(HEADER) + '|')
     with tempfile.TemporaryDirectory() as folder:
         for name in args.formats:
-            if name == 'JPEG 2000' and args.model == 'aerial-rgb':
+            if name == 'JPEG 2000' and len(model.card.bands) == 3:
                 continue  # no such product
             path = write(Path(folder), name, values, model.card.bands)
-            rows = measure(path, model, tile, (side // tile) ** 2, args.repeats, args.before)
+            rows = measure(path, model, tile, (side // tile) ** 2, args)
             record['rows'] += [{'format': name} | row for row in rows]
             for row in rows:
                 print(f'| {name} | {" | ".join(map(str, row.values()))} |', flush=True)
@@ -398,7 +399,7 @@ def main() -> None:
 
 
 def measure(
-    path: Path, model: Model, tile: int, tiles: int, repeats: int, before: Path | None
+    path: Path, model: Model, tile: int, tiles: int, args: argparse.Namespace
 ) -> list[dict[str, object]]:
     """The rows of one format."""
     labels: dict[str, np.ndarray] = {}
@@ -414,15 +415,15 @@ def measure(
     if 'openvino' in installed_runtimes():
         ways['geores[fast]'] = lambda: with_geores(path, model, tile, 'openvino')
     ways['geores'] = lambda: with_geores(path, model, tile, 'torch')
-    if before is not None and path.is_file():
-        ways['geores before'] = Before(before, path, model.name, tile)
+    if args.before is not None and path.is_file():
+        ways['geores before'] = Before(args.before, path, args.model, tile)
     ways['torchgeo'] = lambda: timed(lambda: with_torchgeo(path, model, tile, fast=False))
     fast = "torchgeo, geores' precision"
     ways[fast] = lambda: timed(lambda: with_torchgeo(path, model, tile, fast=True))
     ways['plain loop'] = lambda: timed(lambda: with_plain_loop(path, model, tile))
     ceiling = []
     with one_thread_each():
-        for turn in range(repeats + 1):
+        for turn in range(args.repeats + 1):
             for name, way in ways.items():
                 if not turn and 'geores' not in name:
                     continue  # the first turn warms files and code, and is not counted

@@ -22,7 +22,7 @@ from geores import models
 from geores.datasets import RESISC45, SceneFolder
 from geores.protocol.encoder import choose_encoder, choose_further
 from geores.protocol.features import deep_features, linear_svm
-from geores.splits import read_split
+from geores.splits import PARTS, read_split
 from geores.splits.stratified import stratified_split
 
 SIZE, REPEATS = 128, 3
@@ -62,8 +62,7 @@ def main() -> None:
     tested = stratified_split(scenes.ids, [item.scene for item in scenes.items], 0.2, 0).val
     parts = read_split(args.blocks).parts
     blocks = [
-        [row for row, item in enumerate(covers.items) if parts[item.path.stem] == part]
-        for part in ('validation', 'test')
+        [row for row, item in enumerate(covers.items) if parts[item.path.stem] == part] for part in PARTS[1:]
     ]
     sets = {
         'resisc45': (scenes, drawn(scenes, [tested], (14, 30))),

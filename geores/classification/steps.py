@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.card import ModelCard
-from geores.classification.label_rule import label_thresholds
-from geores.classification.options import ClassifyOptions
+from geores.classification.options import ClassifyOptions, label_thresholds
 from geores.classification.result import Classification, PixelClassification
 from geores.classification.scene_result import RunInfo
 from geores.classification.scored import check_bands, levels_differ, outside_training

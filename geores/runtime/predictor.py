@@ -193,7 +193,8 @@ class Predictor:
     def _stream(self) -> 'torch.cuda.Stream':
         if not hasattr(self._thread, 'number'):
             self._thread.number = next(self._numbers)
-        return _streams_of(self.model.device)[self._thread.number % STREAMS]
+        number: int = self._thread.number
+        return _streams_of(self.model.device)[number % STREAMS]
 
 
 def choose_predictor(

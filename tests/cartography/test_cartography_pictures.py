@@ -10,8 +10,14 @@ from PIL import Image
 
 from geores.cartography.areas import Legend, say_area, say_length, say_share
 from geores.cartography.class_raster import write_classes
-from geores.cartography.picture import draw_classes, draw_labels, draw_values, read_classes
-from geores.cartography.png_rows import pack_rows, write_png
+from geores.cartography.picture import (
+    draw_classes,
+    draw_labels,
+    draw_values,
+    pack_rows,
+    read_classes,
+    write_png,
+)
 from geores.cartography.sheet import Frame, stretched_picture
 
 from ..cartography_fixtures import GRIDS, LEGEND, blocks, class_array, grid
