@@ -20,7 +20,7 @@ from geores.cartography.areas import say_area
 from geores.errors import UsageError
 from geores.metrics.map_accuracy import estimate_map
 from geores.questions.everyday import MapQuestion
-from geores.questions.quantities import AREAS
+from geores.questions.vocabulary import AREAS
 
 __all__ = ['REPORT', 'AdjustedAreas', 'adjusted_answer', 'adjusted_areas', 'digest_of', 'report_beside']
 

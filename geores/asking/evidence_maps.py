@@ -18,7 +18,7 @@ from geores.asking.class_map import ClassMap, Mask
 from geores.asking.combine import TileEvidence
 from geores.asking.map_source import MapEvidence
 from geores.asking.understand import how_sure
-from geores.cartography.png_rows import PackedRows, pack_rows, write_png
+from geores.cartography.picture import PackedRows, pack_rows, write_png
 from geores.cartography.sheet import draw_scale_bar, stretched_picture
 from geores.classification.scored import Scored
 

@@ -32,7 +32,7 @@ from geores.asking.intervals import draws_of, ends_of_parts, ends_of_whole
 from geores.asking.places import part_of, place_of, shares_of_parts
 from geores.cartography.areas import say_area, say_length
 from geores.questions.everyday import MapQuestion, Thing
-from geores.questions.quantities import AREAS
+from geores.questions.vocabulary import AREAS
 
 __all__ = ['MAPPED', 'URBAN', 'MapEstimate', 'answer_from_map', 'percent', 'saying']
 
