@@ -14,18 +14,18 @@ __all__ = ['draws_of', 'ends_of_parts', 'ends_of_whole', 'widening']
 
 WIDER: dict[str, dict[str, float]] = {
     'landcover': {'water': 1.3, 'forest': 1.65, 'grass': 2.4, 'crops': 1.5, 'built': 2.75, '': 1.85},
-    'landcover-l1c': {'water': 3.0, 'forest': 1.75, 'grass': 2.65, 'crops': 1.6, 'built': 2.95, '': 2.15},
+    'landcover-l1c': {'water': 2.2, 'forest': 1.75, 'grass': 2.45, 'crops': 1.6, 'built': 2.65, '': 2.05},
 }
-"""How many times as far the shared error lies at the ends of an interval, by bundle and cover; '' for others.
+"""By what factor both halves of the interval of a cover's area are widened, by bundle; '' for other covers.
 
-Of L1C for both lines together, by which the patches were brought there.
+Of L1C by patches that were brought there by two lines, taken together.
 """
 AROUND = 3
 """Pixels around an area to which its upper end may reach."""
 
 
 def widening(cover: str, model: str) -> float:
-    """How many times as far the shared error lies at the ends of an interval; 1 where nothing was measured.
+    """By what factor both halves of the interval of a cover's area are widened; 1 where none was measured.
 
     Args:
         cover: key of the cover.
@@ -42,9 +42,8 @@ def ends_of_whole(cover: str, class_map: ClassMap) -> tuple[float, float]:
         cover: key of the cover.
         class_map: the map.
     """
-    tail, value = TAIL * widening(cover, class_map.card.name), float(class_map.of(cover).sizes.sum())
-    low, high = (float(class_map.expected_of(cover, z)) for z in (-tail, tail))
-    return min(low, value), max(high, value)
+    low, high = (float(class_map.expected_of(cover, z)) for z in (-TAIL, TAIL))
+    return _widened(cover, low, float(class_map.of(cover).sizes.sum()), high, class_map)
 
 
 def ends_of_parts(cover: str, inside: Mask, value: float, class_map: ClassMap) -> tuple[float, float]:
@@ -59,10 +58,9 @@ def ends_of_parts(cover: str, inside: Mask, value: float, class_map: ClassMap) -
     areas = class_map.of(cover)
     around = ndimage.binary_dilation(inside, iterations=AROUND) if inside.any() else inside
     around &= class_map.valid & (inside | (areas.numbers == 0))
-    tail = TAIL * widening(cover, class_map.card.name)
-    low = float(class_map.expected(areas.steps, inside, -tail))
-    high = float(class_map.expected(areas.steps, around, tail))
-    return min(low, value), max(high, value)
+    low = float(class_map.expected(areas.steps, inside, -TAIL))
+    high = float(class_map.expected(areas.steps, around, TAIL))
+    return _widened(cover, low, value, high, class_map)
 
 
 def draws_of(cover: str, class_map: ClassMap) -> Floats:
@@ -73,6 +71,13 @@ def draws_of(cover: str, class_map: ClassMap) -> Floats:
         class_map: the map.
     """
     mapped = float(class_map.of(cover).sizes.sum())
-    draws = class_map.expected_of(cover, widening(cover, class_map.card.name) * LADDER)
+    draws = class_map.expected_of(cover, LADDER)
     middle = float(np.median(draws))
-    return draws * (mapped / middle) if middle else draws
+    draws = draws * (mapped / middle) if middle else draws
+    return np.asarray(np.maximum(mapped + widening(cover, class_map.card.name) * (draws - mapped), 0))
+
+
+def _widened(cover: str, low: float, value: float, high: float, class_map: ClassMap) -> tuple[float, float]:
+    factor = widening(cover, class_map.card.name)
+    below, above = factor * max(0.0, value - low), factor * max(0.0, high - value)
+    return max(0.0, value - below), max(value, min(class_map.valid_area, value + above))

@@ -304,12 +304,10 @@ class QASession:
         card = self.sources.card_named(str(name)) or self.sources.card
         if card.name not in self._records:
             self._records[card.name] = record = self.sources.record(card)
-            record['provenance']['accuracy'] = digest_of(self._report)
+            record['provenance']['accuracy'] = digest_of(
+                report_beside(self.folder, self._accuracy, MAP_FOLDER)
+            )
         return self._records[card.name]
-
-    @property
-    def _report(self) -> Path | None:
-        return report_beside(self.folder, self._accuracy, MAP_FOLDER)
 
     @cached_property
     def class_map(self) -> ClassMap:
@@ -329,7 +327,8 @@ class QASession:
 
     def _by_map(self, asked: list[Understood]) -> list[SceneAnswer]:
         shown = self.class_map
-        adjusted, skipped = adjusted_areas(self._report, shown, named=self._accuracy is not None)
+        report = report_beside(self.folder, self._accuracy, MAP_FOLDER)
+        adjusted, skipped = adjusted_areas(report, shown, named=self._accuracy is not None)
         answers = []
         for each in asked:
             if not isinstance(each.form, MapQuestion):
@@ -340,15 +339,11 @@ class QASession:
             known = found.low is not None and found.high is not None
             answers.append(SceneAnswer(
                 shown.name, shown.card.name, each.question, each.form.type, found.answer, found.text,
-                found.probability,
-                understood_as=each.understood_as,
+                found.probability, understood_as=each.understood_as,
                 interval=(found.low, found.high) if known else None,  # type: ignore[arg-type]
-                value=found.value,
-                unit=found.unit,
+                value=found.value, unit=found.unit, form=each.form,
                 source=shown.card.name if found.answer is not None else None,
-                form=each.form,
-                notes=found.notes,
-                scene_notes=(*shown.notes, *skipped),
+                notes=found.notes, scene_notes=(*shown.notes, *skipped),
                 basis=None if found.answer is None else MapEvidence(shown, found, self.top_k),
             ))  # fmt: skip
         return answers
