@@ -5,8 +5,8 @@
 SCENE is a Sentinel-2 scene with the ten bands of the bundle `sentinel2`, as `make demo` installs one. It
 is mirrored to a square of SIDE pixels (of whole tiles, which torchgeo counts from below) and written
 uncompressed, with deflate and as JPEG 2000; every way of classifying it uses the same network: a ResNet-18
-of random weights, or a bundle such as `sentinel2` or `aerial-rgb` (for which the scene's red, green and blue become
-8-bit pixels of its size). The ways:
+of random weights, or a bundle such as `sentinel2` or `aerial-rgb` (for which the scene's red, green and blue
+become 8-bit pixels of its size). The ways:
 
 * geores: under OpenVINO (`geores[fast]`, what it chooses for larger scenes), and under torch (as without),
   from the first pixel to the last score; what it takes before that hardly grows with the scene;
