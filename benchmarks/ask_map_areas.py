@@ -1,12 +1,15 @@
 """Areas that `geores ask` reads from the class map, on mosaics of labelled patches whose areas are known.
 
-    python benchmarks/ask_map_areas.py S2_L2A [--model landcover] [--patches 16] [--mosaics 1000]
+    python benchmarks/ask_map_areas.py S2_L2A [--model landcover-l1c --line first] [--patches 16]
 
 The patches of `s2-l2a` whose hand label has a counterpart among the labels of the bundle are put together
 at random, the shares of the classes drawn from a flat Dirichlet distribution; pixels nearer to the edge of a
 patch than the context of the bundle are left out. The mapped areas of a mosaic are compared with those of the
 labels, and the intervals that hold the truth are counted, for several shares of the variance that pixels
 have in common.
+
+Then the intervals of `geores ask` are widened, class by class, until they hold the truth of 90 % of mosaics
+of every other patch (`geores.asking.intervals`), and are counted on mosaics of the rest.
 """
 
 import argparse
@@ -15,11 +18,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import rasterio
+import torch
 from scipy.special import ndtri
 
 import geores
-from geores.asking.class_map import shifted
+from geores.asking.class_map import TAIL, shifted
+from geores.asking.intervals import widening
+from geores.asking.predictions import LEVEL
 from geores.inference.pixels import PROBABILITY_STEPS
+from geores.questions.land_cover import covers_of
+from geores.tasks.levels import SentinelLevels
 
 CLASSES = {
     'SeaLake': 'water',
@@ -30,9 +38,12 @@ CLASSES = {
     'Industrial': 'built',
 }
 CORRELATIONS = (0.02, 0.05, 0.1, 0.15, 0.25)
+FACTORS = np.arange(1, 6.01, 0.05).round(2)
 
 
-def histograms(model: geores.Model, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def histograms(
+    model: geores.Model, folder: Path, line: str | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Label of each patch, pixels by class and probability (n, K, 255), and mapped shares (n, K)."""
     table, labels = pd.read_csv(folder / 'labels.csv'), list(model.card.labels)
     context, truths, counts, mapped = model.card.context or 0, [], [], []
@@ -40,6 +51,9 @@ def histograms(model: geores.Model, folder: Path) -> tuple[np.ndarray, np.ndarra
         with rasterio.open(folder / 'images' / file) as image:
             bands = [list(image.descriptions).index(band) + 1 for band in model.card.bands]
             pixels = image.read(bands).astype(np.float32)
+        if line is not None:
+            views = SentinelLevels().fixed(torch.from_numpy(pixels[None]), model.card.bands)
+            pixels = views[f'L1C by the {line} line'].student[0].numpy()
         found = model.predict(pixels[None])[0][:, context:-context, context:-context].reshape(len(labels), -1)
         steps = np.rint(found * PROBABILITY_STEPS).astype(int)
         counts.append([np.bincount(row, minlength=PROBABILITY_STEPS + 1) / row.size for row in steps])
@@ -48,26 +62,70 @@ def histograms(model: geores.Model, folder: Path) -> tuple[np.ndarray, np.ndarra
     return np.array(truths), np.array(counts), np.array(mapped)
 
 
+def mosaics(
+    truths: np.ndarray,
+    mapped: np.ndarray,
+    taken: np.ndarray,
+    args: argparse.Namespace,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Patches of each mosaic (n, patches), and true and mapped shares of the classes, (n, K)."""
+    kinds, chosen, shares = sorted(set(truths)), [], []
+    for _ in range(args.mosaics):
+        wanted = rng.choice(kinds, args.patches, p=rng.dirichlet(np.ones(len(kinds))))
+        places = np.array([rng.choice(taken[truths[taken] == kind]) for kind in wanted])
+        chosen.append(places)
+        shares.append(np.bincount(truths[places], minlength=mapped.shape[1]) / args.patches)
+    return np.array(chosen), np.array(shares), mapped[np.array(chosen)].mean(1)
+
+
+def widen(
+    truths: np.ndarray, counts: np.ndarray, mapped: np.ndarray, labels: list[str], args: argparse.Namespace
+) -> None:
+    """Print how far interval ends have to lie by one half of the patches, and what the other half says."""
+    kinds, rng = sorted(set(truths)), np.random.default_rng(1)
+    shown = covers_of(labels).labels.items()
+    keys = {labels[places[0]]: key for key, places in shown if len(places) == 1}
+    chances = np.arange(PROBABILITY_STEPS + 1) / PROBABILITY_STEPS
+    halves = []
+    for half in (0, 1):
+        chosen, truth, maps = mosaics(truths, mapped, np.arange(half, len(truths), 2), args, rng)
+        needed = np.full(truth.shape, np.inf)
+        for factor in FACTORS[::-1]:
+            low, high = (
+                (counts @ shifted(chances, z))[chosen].mean(1) for z in (-factor * TAIL, factor * TAIL)
+            )
+            held = (np.minimum(low, maps) <= truth + 1e-9) & (truth <= np.maximum(high, maps) + 1e-9)
+            needed[held] = factor
+        halves.append(needed)
+    rows = [(labels[kind], halves[0][:, kind], halves[1][:, kind]) for kind in kinds]
+    rows.append(('all', halves[0][:, kinds].ravel(), halves[1][:, kinds].ravel()))
+    for label, fit, check in rows:
+        factor = float(np.quantile(fit, LEVEL))
+        shipped = (check <= widening(keys.get(label, ''), args.model) + 1e-9).mean()
+        print(
+            f'{label}: factor {factor:.2f}; others: {(check <= factor + 1e-9).mean():.3f} hold it, '
+            f'{(check <= 1).mean():.3f} without; as shipped {shipped:.3f}'
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('data', type=Path)
     parser.add_argument('--model', default='landcover')
+    parser.add_argument(
+        '--line', choices=('first', 'second'), help='by which patches are brought to L1C levels'
+    )
     parser.add_argument('--patches', type=int, default=16)
     parser.add_argument('--mosaics', type=int, default=1000)
     args = parser.parse_args()
     model = geores.load_model(args.model)
-    truths, counts, mapped = histograms(model, args.data)
+    truths, counts, mapped = histograms(model, args.data, args.line)
     chances, tail = np.arange(PROBABILITY_STEPS + 1) / PROBABILITY_STEPS, float(ndtri(0.95))
     kinds, rng = sorted(set(truths)), np.random.default_rng(0)
-    chosen, shares = [], []
-    for _ in range(args.mosaics):
-        wanted = rng.choice(kinds, args.patches, p=rng.dirichlet(np.ones(len(kinds))))
-        places = np.array([rng.choice(np.flatnonzero(truths == kind)) for kind in wanted])
-        chosen.append(places)
-        shares.append(np.bincount(truths[places], minlength=counts.shape[1]) / args.patches)
-    truth, maps = np.array(shares), np.array([mapped[places].mean(0) for places in chosen])
+    chosen, truth, maps = mosaics(truths, mapped, np.arange(len(truths)), args, rng)
     print(f'{len(truths)} patches, {args.mosaics} mosaics of {args.patches}, by {model.name}')
     for kind in kinds:
         error = maps[:, kind] - truth[:, kind]
@@ -82,6 +140,7 @@ def main() -> None:
         named = zip((model.card.labels[kind] for kind in kinds), held.mean(0), strict=True)
         by_class = ', '.join(f'{label} {share:.2f}' for label, share in named)
         print(f'correlation {correlation}: {held.mean():.3f} hold it ({by_class}), mean width {width:.3f}')
+    widen(truths, counts, mapped, list(model.card.labels), args)
 
 
 if __name__ == '__main__':

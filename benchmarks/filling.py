@@ -15,7 +15,7 @@ import numpy as np
 
 import geores
 from geores.datasets import GeoTIFFPatches, SceneFolder
-from geores.scenes.filling import mirror_invalid
+from geores.scenes.borders import mirror_invalid
 
 SHARES = (0.2, 0.33, 0.5, 0.7)
 

@@ -130,7 +130,7 @@ def read_model(path: Path) -> object:
 
 def read_patches(path: Path) -> object:
     """All patches of a reBEN in any layout, against the checksums beside them."""
-    from geores.converting.verify import verify_reben
+    from geores.bigearthnet.convert import verify_reben
     from geores.errors import ReadError
 
     found = verify_reben(path)
@@ -360,7 +360,7 @@ def models(folder: Path) -> list[Format]:
     import geores.datasets
     import geores.tasks
     import geores.training.train  # noqa: F401
-    from geores.converting.convert import convert_reben
+    from geores.bigearthnet.convert import convert_reben
 
     basic = fixtures('fixtures')
     bundle = basic.tiny_bundle(folder / 'bundle' / 'tiny')

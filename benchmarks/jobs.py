@@ -22,6 +22,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import rasterio
+from pyarrow import parquet
 from rasterio.windows import Window
 
 QUESTIONS = ('Is there a water area?', 'How many buildings are there?')
@@ -55,6 +56,8 @@ def _jobs(options: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]
     write_crop(whole, crop)
     questions.write_text('\n'.join(QUESTIONS))
     labels = [crop, '--labels', options.labels, '--column', options.column]
+    # Tiles close together, since few polygons lie on the crop.
+    tuning = ['--base', 'sentinel2', '--epochs', 2, '--stride', 16]
 
     def command(name: str, *args: object) -> Callable[[], dict[str, Any]]:
         return lambda: _digests(out / name, _geores(*args, '--out', out / name))
@@ -76,7 +79,7 @@ def _jobs(options: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]
         'classify in Python': python,
         'ask': command('asked', 'ask', crop, *QUESTIONS),
         'ask from a file, as JSON': command('answers', 'ask', crop, '--questions', questions, '--json'),
-        'finetune': command('tuned', 'finetune', *labels, '--base', 'sentinel2', '--epochs', 2),
+        'finetune': command('tuned', 'finetune', *labels, *tuning),
         'classify with a bundle of one\'s own': command('own', 'classify', crop, '--model', out / 'tuned'),
         'evaluate': command('report', 'evaluate', out / 'tuned', *labels),
     }  # fmt: skip
@@ -123,11 +126,11 @@ def _digests(folder: Path, _: str) -> dict[str, Any]:
             with rasterio.open(path) as file:
                 found[name] = hashlib.sha256(np.ascontiguousarray(file.read())).hexdigest()
         elif path.suffix == '.parquet':
-            table = gpd.read_parquet(path)
-            found[name] = {'columns': list(table.columns), 'rows': len(table)}
+            table = parquet.read_metadata(path)
+            found[name] = {'columns': table.schema.to_arrow_schema().names, 'rows': table.num_rows}
         elif path.suffix == '.gpkg':
-            table = gpd.read_file(path)
-            found[name] = {'columns': list(table.columns), 'rows': len(table)}
+            layer = gpd.read_file(path)
+            found[name] = {'columns': list(layer.columns), 'rows': len(layer)}
         elif path.name in ('run.json', 'report.json', 'card.json'):
             found[name] = sorted(json.loads(path.read_text()))
         else:

@@ -77,7 +77,7 @@ def fixtures(name: str) -> Any:  # noqa: ANN401 - a module
 def make_jobs(folder: Path, wanted: list[str]) -> list[Job]:
     """Make inputs and models, and the commands on them."""
     from geores import save_bundle
-    from geores.converting import workers
+    from geores.bigearthnet import writers as workers
 
     workers.CHUNK = 2  # patches; 128 would be all of them
     basic, osm = fixtures('fixtures'), fixtures('osm_fixtures')

@@ -26,7 +26,7 @@ import geores
 from geores.inference import GridReader
 from geores.metrics.confusion import PixelReport
 from geores.tasks.levels import SentinelLevels
-from geores.tasks.teachers import OnnxTeacher
+from geores.tasks.start import OnnxTeacher
 
 CONFIG = Path(__file__).parents[1] / 'configs' / 'landcover.yaml'
 BLOCK = 512

@@ -40,7 +40,7 @@ Read = Callable[[list[int]], object]
 
 def make_patches(root: Path, count: int) -> None:
     """Write `count` pairs of patches in every layout."""
-    from geores.converting.convert import convert_reben
+    from geores.bigearthnet.convert import convert_reben
 
     origin = find_spec('configilm').origin  # fails where configilm is not installed
     real = Path(origin).parent / 'extra/mock_data/BENv2'

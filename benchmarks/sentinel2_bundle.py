@@ -76,10 +76,8 @@ def main() -> None:
     for number in range(1, 6):
         parts = read_split(args.splits / f'fold{number}.csv').parts
         model = mean_of(before, [geores.load_model(args.after / f'fold{number}')], args.share)
-        own = [index for index, one in enumerate(patches.ids) if parts[one] == 'validation']
-        fifth = [index for index, one in enumerate(eurosat.ids) if parts[one] == 'validation'][
-            number - 1 :: 5
-        ]
+        own = [index for index, one in enumerate(patches.ids) if parts[one] == 'val']
+        fifth = [index for index, one in enumerate(eurosat.ids) if parts[one] == 'val'][number - 1 :: 5]
         found = answer(model, patches, own)
         folds.append(joined([found, answer(model, eurosat, fifth)]))
         sure = [place for place, index in enumerate(own) if Path(patches.ids[index]).name not in doubted]

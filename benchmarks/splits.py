@@ -23,7 +23,7 @@ from torchgeo.datasets.splits import random_bbox_assignment, random_grid_cell_as
 
 from geores.splits import GeographicKFold, geographic_split
 from geores.splits.buffer import nearest
-from geores.splits.reben import reben_split
+from geores.splits.files import reben_split
 
 BLOCK = 20_000.0
 SIDE = 1200.0

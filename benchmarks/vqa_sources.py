@@ -30,8 +30,8 @@ from geores.datasets import RSVQADataModule
 from geores.models.latents import FactorHead
 from geores.tasks import VisualQuestionAnswering
 from geores.tasks._vqa_parts import make_cache
-from geores.vqa.cache import TURNS, FeatureCache
 from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY
+from geores.vqa.model import TURNS, FeatureCache
 
 HOW = {
     'mixed': 'all questions in one pool, as `geores train --data.generated` does',

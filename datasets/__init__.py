@@ -3,14 +3,18 @@
 if __name__ != 'geores.datasets':
     raise ImportError('this folder installs as geores.datasets: import it under that name')
 
-from geores.extras import missing_extra
+from geores.errors import missing_extra
 
 try:
     from geores.datasets._reben_files import expand
     from geores.datasets._rsvqa_module import RSVQADataModule
     from geores.datasets.folder import SceneFolder, SceneFolderDataModule
-    from geores.datasets.patches import GeoTIFFPatches, GeoTIFFPatchesDataModule
-    from geores.datasets.pixels import GeoTIFFPairs, GeoTIFFPairsDataModule
+    from geores.datasets.patches import (
+        GeoTIFFPairs,
+        GeoTIFFPairsDataModule,
+        GeoTIFFPatches,
+        GeoTIFFPatchesDataModule,
+    )
     from geores.datasets.reben import ReBEN, ReBENDataModule, ReBENMapsDataModule
     from geores.datasets.resisc45 import RESISC45, RESISC45DataModule
     from geores.datasets.rsvqa import RSVQA

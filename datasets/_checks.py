@@ -64,13 +64,7 @@ def _names(labels: Sequence[str], which: NDArray[np.bool_]) -> str:
 
 
 def say_copies(ids: Sequence[str], groups: Sequence[int], split: Split) -> None:
-    """Say in a log message how many validation or test images have an exact or near copy in training.
-
-    Args:
-        ids: ids of the samples.
-        groups: group of each sample, of near duplicates.
-        split: parts of the samples.
-    """
+    """Say in a log message how many validation or test images have an exact or near copy in training."""
     train = Counter(groups[index] for index in split.train)
     copies = [index for part in (split.val, split.test) for index in part if groups[index] in train]
     if copies:

@@ -1,19 +1,24 @@
-"""Read GeoTIFFs by the names of their bands."""
+"""Read GeoTIFFs by the names of their bands, with what is invalid told and filled as inference does."""
 
 import os
 from collections.abc import Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+import numpy as np
 import rasterio
+import rasterio.warp
+from affine import Affine
 from numpy.typing import NDArray
 
+from geores.datasets._module import ImageStore, Pixels
 from geores.errors import DatasetError, SceneError
+from geores.scenes import FileRaster, gdal_env
+from geores.scenes.borders import mirror_invalid
 from geores.scenes.gdal import open_dataset
 
-__all__ = ['band_indexes', 'band_names', 'open_geotiff', 'read_geotiff']
-
-Pixels = NDArray[Any]
+__all__ = ['FilledPatches', 'band_indexes', 'band_names', 'open_geotiff', 'read_geotiff']
 
 
 def band_indexes(
@@ -24,7 +29,7 @@ def band_indexes(
     in_order: bool = False,
     names: Sequence[str] | None = None,
 ) -> list[int]:
-    """Find bands of a file by their descriptions.
+    """Find the index of each band of a file, from 1, by their descriptions.
 
     Args:
         path: of the file, for messages.
@@ -32,9 +37,6 @@ def band_indexes(
         bands: names of the bands, in channel order.
         in_order: whether the names are those of all bands of a file that describes none, in its order.
         names: names of all of its bands in its order, which count instead of the descriptions.
-
-    Returns:
-        Index of each band, from 1.
 
     Raises:
         DatasetError: if the file lacks a band, or has another number of bands than names.
@@ -61,9 +63,6 @@ def band_indexes(
 def band_names(path: Path) -> tuple[str, ...]:
     """Names of the bands of a GeoTIFF: its descriptions.
 
-    Args:
-        path: the file.
-
     Raises:
         DatasetError: if a band has none.
     """
@@ -85,17 +84,10 @@ def read_geotiff(
     in_order: bool = False,
     names: Sequence[str] | None = None,
 ) -> Pixels:
-    """Read bands of a GeoTIFF by their descriptions.
+    """Read bands of a GeoTIFF by their descriptions, (C, H, W), in the data type of the file.
 
-    Args:
-        path: the file.
-        bands: descriptions of the bands, in channel order.
-        size: height and width of the result, by average for shrinking and bilinear otherwise.
-        in_order: as in `band_indexes`.
-        names: as in `band_indexes`.
-
-    Returns:
-        (C, H, W) in the data type of the file.
+    `size` is the height and width of the result, by average for shrinking and bilinear otherwise; all else is
+    as in `band_indexes`.
 
     Raises:
         DatasetError: if it cannot be read or lacks a band.
@@ -115,9 +107,6 @@ def read_geotiff(
 def open_geotiff(path: Path) -> rasterio.DatasetReader:
     """Open a GeoTIFF, georeferenced or not; other formats are refused.
 
-    Args:
-        path: the file.
-
     Raises:
         DatasetError: if it is not there or not a GeoTIFF.
     """
@@ -125,3 +114,107 @@ def open_geotiff(path: Path) -> rasterio.DatasetReader:
         return open_dataset(os.path.abspath(path), 'GTiff', quiet=True)
     except SceneError as error:
         raise DatasetError(f'{path}: the image cannot be read: {error}') from error
+
+
+class FilledPatches(ImageStore):
+    """Images of which invalid pixels get the value of `fill`.
+
+    A pixel is invalid as in `geores.scenes.raster.valid_values`, or by the mask or alpha of its file.
+
+    Args:
+        paths: paths of GeoTIFFs.
+        bands: names of the bands, in channel order.
+        size: height and width of the images; None leaves them.
+        fill: value of invalid pixels in each band; 'mean' takes the mean over the images of the means of
+            their valid pixels, and None mirrors the valid pixels of the image.
+        budget: maximum number of bytes to hold in memory.
+        in_order: as in `geores.datasets._geotiff.band_indexes`.
+        names: as there.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        bands: Sequence[str],
+        size: int | None,
+        fill: Sequence[float] | Literal['mean'] | None = None,
+        budget: int = 2**31,
+        *,
+        in_order: bool = False,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(paths, self._filled, budget)
+        self._bands, self._size, self._given = tuple(bands), size, fill
+        # Partial functions, unlike closures, can be sent to the processes that read.
+        self._indexes = partial(band_indexes, bands=self._bands, in_order=in_order, names=names)
+        self._whole = partial(read_geotiff, bands=self._bands, size=size, in_order=in_order, names=names)
+
+    @cached_property
+    def _fill(self) -> NDArray[np.float64] | None:
+        """Value of invalid pixels in each band, (C,); None where they are mirrored."""
+        if self._given != 'mean':
+            return None if self._given is None else np.asarray(self._given, np.float64)
+        total = np.zeros(len(self._bands))
+        for path in self.paths:
+            found = self._incomplete(path)
+            pixels = self._whole(path) if found is None else found[0][:, found[1]]
+            total += pixels.reshape(len(self._bands), -1).mean(axis=1, dtype=np.float64)
+        total /= len(self.paths)
+        return total
+
+    def valid(self, index: int) -> NDArray[np.bool_] | None:
+        """Which pixels (H, W) of an image are valid; None where all are."""
+        found = self._incomplete(self.paths[index])
+        return None if found is None else found[1]
+
+    def _filled(self, path: Path) -> Pixels:
+        if (found := self._incomplete(path)) is None:
+            return self._whole(path)
+        pixels, valid = found
+        if self._fill is None:
+            return mirror_invalid(pixels, valid)
+        values = self._fill if pixels.dtype.kind == 'f' else np.rint(self._fill)
+        return np.where(valid, pixels, values[:, None, None]).astype(pixels.dtype)
+
+    def _incomplete(self, path: Path) -> tuple[Pixels, NDArray[np.bool_]] | None:
+        """Read pixels (C, H, W) and validity (H, W) of a file; None where all pixels are valid."""
+        try:
+            with gdal_env():
+                raster = FileRaster(str(path.absolute()))
+                header = raster.header
+                masked = header.has_mask or header.alpha is not None
+                unmarked = not masked and header.nodata == (None,) * header.count
+                if unmarked and header.dtype.kind != 'f':
+                    return None
+                rows, cols = raster.geobox.shape
+                indexes = self._indexes(path, header.descriptions)
+                pixels, valid = raster.read(indexes, slice(0, rows), slice(0, cols))
+                raster.close()
+        except SceneError as error:
+            raise DatasetError(f'{path}: the image cannot be read: {error}') from error
+        if valid is None:
+            return None
+        if not valid.any():
+            raise DatasetError(f'{path}: has no valid pixel (all are nodata, masked or NaN): leave it out')
+        whole = self._size in {None, rows == cols and rows}
+        return (pixels, valid) if whole else self._resized(pixels, valid)
+
+    def _resized(self, pixels: Pixels, valid: NDArray[np.bool_]) -> tuple[Pixels, NDArray[np.bool_]]:
+        """Bring an image to the size wanted by its valid pixels alone: by average where it shrinks."""
+        size, (rows, cols) = self._size or 1, valid.shape
+        method = rasterio.enums.Resampling['average' if size < min(rows, cols) else 'bilinear']
+        resized = np.full((len(pixels), size, size), np.nan, np.float32)
+        rasterio.warp.reproject(
+            np.where(valid, pixels, np.nan).astype(np.float32),
+            resized,
+            src_transform=Affine(size / cols, 0, 0, 0, -size / rows, size),
+            dst_transform=Affine(1, 0, 0, 0, -1, size),
+            src_crs='EPSG:3857',
+            dst_crs='EPSG:3857',
+            src_nodata=np.nan,
+            dst_nodata=np.nan,
+            resampling=method,
+        )
+        known = np.asarray(~np.isnan(resized).any(0), bool)
+        values = np.nan_to_num(resized)
+        return (values if pixels.dtype.kind == 'f' else np.rint(values)).astype(pixels.dtype), known

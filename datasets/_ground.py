@@ -10,9 +10,16 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
-from geores.datasets._sampling import Decision, LabelRule, Placement, decide, windows_centred, windows_on_grid
+from geores.datasets._sampling import (
+    Decision,
+    LabelledFeatures,
+    LabelRule,
+    Placement,
+    decide,
+    windows_centred,
+    windows_on_grid,
+)
 from geores.datasets._tiles import SceneGrid
-from geores.datasets._vector import LabelledFeatures
 from geores.errors import DatasetError
 
 __all__ = ['LabelledGround', 'label_ground', 'positions']
@@ -93,10 +100,7 @@ def label_ground(
 
 
 def positions(
-    grids: Sequence[SceneGrid],
-    places: NDArray[np.int64],
-    size: int,
-    shares: NDArray[np.float64],
+    grids: Sequence[SceneGrid], places: NDArray[np.int64], size: int, shares: NDArray[np.float64]
 ) -> gpd.GeoDataFrame:
     """Table with one row per tile, in the CRS of the first grid."""
     frames = []

@@ -185,11 +185,7 @@ class LabelledImages(Protocol):
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
-    """Stack the numbers and tensors of samples into a batch; names stay lists.
-
-    Args:
-        samples: samples with the same keys.
-    """
+    """Stack the numbers and tensors of samples into a batch; names stay lists."""
     return {
         key: default_collate([sample[key] for sample in samples])
         if isinstance(samples[0][key], (torch.Tensor, int, float))

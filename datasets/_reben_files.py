@@ -14,8 +14,16 @@ from torch.nn import functional
 from geores.bigearthnet.labels import LabelOrder, classes_of_map
 from geores.bigearthnet.metadata import Interpolation
 from geores.bigearthnet.patch_id import MAP_SUFFIX
-from geores.bigearthnet.patch_values import SIDE, expand_into
-from geores.bigearthnet.stores import MAP_BAND, S1_BANDS, S2_BANDS, BatchStore, PatchStore, native_form
+from geores.bigearthnet.stores import (
+    MAP_BAND,
+    S1_BANDS,
+    S2_BANDS,
+    SIDE,
+    BatchStore,
+    PatchStore,
+    expand_into,
+    native_form,
+)
 from geores.errors import BandError, DatasetError, UsageError
 
 __all__ = ['BAND_SETS', 'SIDE', 'PatchImages', 'as_native', 'expand', 'on_one_grid', 'resolve_bands']
@@ -66,11 +74,6 @@ def on_one_grid(
     Nearest repeats pixels (20 m twice, 60 m six times each way). Bilinear aligns the corner pixels'
     centres, as the published training code does.
 
-    Args:
-        arrays: bands at their native sizes.
-        bands: names of the bands, in channel order.
-        interpolation: 'nearest' or 'bilinear'.
-
     Returns:
         (C, 120, 120).
     """
@@ -87,10 +90,6 @@ def on_one_grid(
 
 def as_native(arrays: Mapping[str, NDArray[Any]], bands: Sequence[str]) -> dict[str, Tensor]:
     """Stack the bands of each native size and type.
-
-    Args:
-        arrays: bands at their native sizes.
-        bands: names of the bands; stacks keep their order.
 
     Returns:
         Those of `image_s1` (float32), `image_10m`, `image_20m` and `image_60m` (uint16) that have bands;
@@ -228,11 +227,7 @@ class PatchImages:
         """No-op: reading is fast, and the whole data set does not fit in memory."""
 
     def arrays(self, index: int) -> dict[str, NDArray[Any]]:
-        """Read the bands of one patch at their native sizes.
-
-        Args:
-            index: index of the patch.
-        """
+        """Read the bands of one patch at their native sizes."""
         arrays = self.store.read(self.ids[index], self._of_s2) if self._of_s2 else {}
         if self._of_s1 and self._s1 is not None:
             arrays = arrays | self.store.read(self._s1[index], self._of_s1)
@@ -260,22 +255,13 @@ class PatchImages:
                 )
 
     def sample(self, index: int) -> dict[str, Any]:
-        """Read one patch in the form of a sample.
-
-        Args:
-            index: index of the patch.
-        """
+        """Read one patch in the form of a sample."""
         if self._interpolation == 'native':
             return dict(as_native(self.arrays(index), self._bands))
         return {'image': torch.from_numpy(self[index])}
 
     def classes(self, index: int, order: LabelOrder) -> NDArray[np.int64]:
-        """Read the classes of the reference map of one patch, (120, 120).
-
-        Args:
-            index: index of the patch.
-            order: order of the labels.
-        """
+        """Read the classes of the reference map of one patch, (120, 120)."""
         name = f'{self.ids[index]}{MAP_SUFFIX}'
         try:
             return classes_of_map(self.store.read(name, [MAP_BAND])[MAP_BAND], order)

@@ -18,13 +18,7 @@ from typing import Any
 from geores.errors import DatasetError
 from geores.io.tables import visible_files
 
-__all__ = [
-    'ImageEntry',
-    'ImageFinder',
-    'QuestionEntry',
-    'QuestionFolder',
-    'read_question_folder',
-]
+__all__ = ['ImageEntry', 'ImageFinder', 'QuestionEntry', 'QuestionFolder', 'read_question_folder']
 
 SPLITS = ('train', 'val', 'test', 'test_phili')
 PARTS = ('images', 'questions', 'answers')

@@ -8,6 +8,7 @@ what was at the top is on the left. The answer stays true, and no question is lo
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -51,10 +52,10 @@ def names_side(question: str) -> bool:
 
 
 def turn_image(image: Tensor, turn: int) -> Tensor:
-    """Mirror and turn an image or a feature map.
+    """Mirror and turn an image or a feature map, (..., H, W).
 
     Args:
-        image: (..., H, W); square, if it is to keep its shape.
+        image: square, if it is to keep its shape.
         turn: 0 to 7: quarter turns to the left, from 4 on of the image mirrored left to right first.
 
     Raises:
@@ -67,10 +68,6 @@ def turn_image(image: Tensor, turn: int) -> Tensor:
 
 def turn_question(question: str, turn: int) -> str | None:
     """Reword a question so that its answer stays true on the turned image.
-
-    Args:
-        question: question as RSVQA words it.
-        turn: as in `turn_image`.
 
     Returns:
         The question; None where it names a side in words that cannot be turned.
@@ -124,9 +121,7 @@ class QuestionSampler(DistributedSampler[list[int]]):
         rank = distributed.get_rank() if processes > 1 else 0
         super().__init__([], processes, rank, shuffle)  # type: ignore[arg-type]
         self.questions_of = [list(some) for some in questions_of if some]
-        self.batch_size = batch_size
-        self.by_image = by_image
-        self.per_image = per_image
+        self.batch_size, self.by_image, self.per_image = batch_size, by_image, per_image
         if processes > 1 and not shuffle:  # no process may be left without a batch
             items = len(self.questions_of) if by_image else sum(map(len, self.questions_of))
             self.batch_size = max(1, min(batch_size, items // processes))
@@ -147,22 +142,18 @@ class QuestionSampler(DistributedSampler[list[int]]):
 
     def _batches(self, generator: torch.Generator | None) -> Iterator[list[int]]:
         drawn = [self._draw(some, generator) for some in self._ordered(self.questions_of, generator)]
-        if self.by_image:
-            for start in range(0, len(drawn), self.batch_size):
-                yield [index for some in drawn[start : start + self.batch_size] for index in some]
-            return
-        indices = self._ordered([index for some in drawn for index in some], generator)
-        for start in range(0, len(indices), self.batch_size):
-            yield indices[start : start + self.batch_size]
+        if not self.by_image:
+            drawn = [[index] for index in self._ordered(list(chain.from_iterable(drawn)), generator)]
+        for start in range(0, len(drawn), self.batch_size):
+            yield list(chain.from_iterable(drawn[start : start + self.batch_size]))
 
     def _draw(self, some: list[int], generator: torch.Generator | None) -> list[int]:
         return some if self.per_image is None else self._ordered(some, generator)[: self.per_image]
 
     def _ordered(self, items: Sequence[Item], generator: torch.Generator | None) -> list[Item]:
-        order = (
-            torch.randperm(len(items), generator=generator).tolist() if self.shuffle else range(len(items))
-        )
-        return [items[place] for place in order]
+        if not self.shuffle:
+            return list(items)
+        return [items[place] for place in torch.randperm(len(items), generator=generator).tolist()]
 
 
 class QuestionBatches(Dataset[Sample]):
@@ -185,9 +176,7 @@ class QuestionBatches(Dataset[Sample]):
         with_images: bool = True,
         unseen: Collection[int] = (),
     ) -> None:
-        self.questions = questions
-        self.unseen = unseen
-        self.vocabulary = vocabulary
+        self.questions, self.vocabulary, self.unseen = questions, vocabulary, unseen
         self.turning: Turning = turning
         self.with_images = with_images
 
@@ -226,11 +215,5 @@ class QuestionBatches(Dataset[Sample]):
 
 
 def load(batches: QuestionBatches, sampler: QuestionSampler, workers: int) -> DataLoader[Sample]:
-    """Make a data loader of whole batches.
-
-    Args:
-        batches: made of positions.
-        sampler: yields the question indices of each batch.
-        workers: number of reader processes.
-    """
+    """Make a data loader of whole batches."""
     return DataLoader(batches, batch_size=None, sampler=sampler, num_workers=workers)

@@ -140,11 +140,7 @@ class RSVQADataModule(LightningDataModule):
         return Split(kept, val, f'{split.id}{more}', method=split.method)
 
     def images_of(self, part: str) -> list[int]:
-        """Indices of the images of an official part, without those of `generated`.
-
-        Args:
-            part: 'test' or 'test_phili', or another.
-        """
+        """Indices of the images of an official part, without those of `generated`."""
         splits, added = self.dataset.image_splits, self._generated
         return [number for number, name in enumerate(splits) if name == part and number not in added]
 
@@ -180,19 +176,11 @@ class RSVQADataModule(LightningDataModule):
         return mean.tolist(), np.sqrt(np.maximum(square - mean**2, 1e-12)).tolist()
 
     def questions(self, images: Sequence[int]) -> list[int]:
-        """Indices of the questions on some images.
-
-        Args:
-            images: indices of the images.
-        """
+        """Indices of the questions on some images."""
         return [index for number in images for index in self.dataset.questions_of[number]]
 
     def setup(self, stage: str | None = None) -> None:
-        """Split, and decode the images if they are wanted and fit in memory.
-
-        Args:
-            stage: ignored.
-        """
+        """Split, and decode the images if they are wanted and fit in memory."""
         self.split  # noqa: B018
         if self.with_images:
             self.dataset.images.load()

@@ -86,9 +86,7 @@ def near_any(bounds: Boxes, others: Boxes, buffer: float = 0.0) -> NDArray[np.bo
         others: (M, 4).
         buffer: metres on the ground.
     """
-    near = np.zeros(len(bounds), bool)
-    near[_near(bounds, others, buffer)[0]] = True
-    return near
+    return np.isin(np.arange(len(bounds)), _near(bounds, others, buffer)[0])
 
 
 def _near(bounds: Boxes, others: Boxes, buffer: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -104,8 +102,7 @@ def _reach(bounds: Boxes, buffer: float) -> Boxes:
     stretch = np.cosh(np.abs(bounds[:, [1, 3]]).max(axis=1, initial=0) / RADIUS)
     sides = (bounds[:, 2:] - bounds[:, :2]).max(axis=1, initial=0)
     margin = np.maximum(buffer * stretch, ADJOINING * sides)[:, None]
-    reached: Boxes = bounds + margin * np.array([-1, -1, 1, 1])
-    return reached
+    return np.asarray(bounds + margin * np.array([-1, -1, 1, 1]))
 
 
 def _mercator(crs: CRS, bounds: Sequence[float], path: Path) -> Box:
@@ -213,11 +210,8 @@ def _hold_out(
         members.setdefault(group, []).append(index)
     places = list(members.values())
     names = [min(image_ids[index] for index in place) for place in places]
-    kinds = [max(sorted(seen.items()), key=lambda one: one[1])[0] for seen in _counted(places, strata)]
+    seen = [Counter(strata[index] for index in place) for place in places]
+    kinds = [max(sorted(one.items()), key=lambda pair: pair[1])[0] for one in seen]
     split = stratified_split(names, kinds, share, seed)
     train, val = (sorted(index for place in part for index in places[place]) for part in split[:2])
     return Split(train, val, split.id, method=split.method)
-
-
-def _counted(places: Sequence[Sequence[int]], strata: Sequence[str]) -> list[Counter[str]]:
-    return [Counter(strata[index] for index in place) for place in places]

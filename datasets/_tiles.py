@@ -21,8 +21,7 @@ from geores.inference.masks import open_mask
 from geores.inference.target import target_grid
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.scenes import Scene, gdal_env, open_scene
-from geores.scenes.borders import without_border
-from geores.scenes.filling import mirror_invalid
+from geores.scenes.borders import mirror_invalid, without_border
 from geores.scenes.offset import settle_offset
 
 __all__ = [
@@ -160,9 +159,6 @@ def opened(
 
 def units_named(name: str) -> Units:
     """Units by their name on cards.
-
-    Args:
-        name: text of a `Units`.
 
     Raises:
         UsageError: if there are no such units.

@@ -141,11 +141,8 @@ class SceneFolderDataModule(ImageDataModule):
         split: str | None = None,
     ) -> None:
         super().__init__(batch_size, val_share, seed, num_workers, folds, fold, split)
-        self.root = root
-        self.mode = mode
-        self.size = size
-        self.budget = budget
-        self.unlabelled = unlabelled
+        self.root, self.mode, self.size = root, mode, size
+        self.budget, self.unlabelled = budget, unlabelled
 
     @property
     def card_text(self) -> Mapping[str, Any]:
@@ -182,13 +179,14 @@ def _key(item: _Item) -> tuple[str, str, str]:
     return item.source, item.scene, item.path.stem
 
 
-def _multi_labels(
-    roots: Sequence[Path],
-) -> tuple[tuple[str, ...], dict[tuple[str, str, str], list[float]]]:
+def _multi_labels(roots: Sequence[Path]) -> tuple[tuple[str, ...], dict[tuple[str, str, str], list[float]]]:
     labels: tuple[str, ...] = ()
     rows: dict[tuple[str, str, str], list[float]] = {}
     for root in roots:
-        table = _read_table(root / TABLE)
+        needed = ('name', 'scene')
+        table = read_rows(root / TABLE, needed, 'no such table; multi-label mode needs it', needed)
+        if not table or len(table[0]) < 3:
+            raise DatasetError(f'{root / TABLE}: has no rows or no label columns')
         columns = tuple(name for name in table[0] if name not in {'name', 'scene'})
         labels = labels or columns
         if set(columns) != set(labels):
@@ -198,13 +196,6 @@ def _multi_labels(
             key = (root.resolve().name, row['scene'], Path(row['name']).stem)
             rows[key] = _values(row, labels, root / TABLE)
     return labels, rows
-
-
-def _read_table(path: Path) -> list[dict[str, str]]:
-    table = read_rows(path, ('name', 'scene'), 'no such table; multi-label mode needs it', ('name', 'scene'))
-    if not table or len(table[0]) < 3:
-        raise DatasetError(f'{path}: has no rows or no label columns')
-    return table
 
 
 def _values(row: dict[str, str], labels: Sequence[str], path: Path) -> list[float]:

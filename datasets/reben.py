@@ -36,11 +36,7 @@ from geores.splits import Split
 if TYPE_CHECKING:
     import geopandas
 
-__all__ = [
-    'ReBEN',
-    'ReBENDataModule',
-    'ReBENMapsDataModule',
-]
+__all__ = ['ReBEN', 'ReBENDataModule', 'ReBENMapsDataModule']
 
 SOURCE = 'reBEN'
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from geores.card import ModelCard
 from geores.datasets._ground import label_ground, positions
 from geores.datasets._module import ImageDataModule, ImageStore, LabelledImages, NonGeoDataset, Sample
-from geores.datasets._sampling import LabelRule, Placement, Task
+from geores.datasets._sampling import LabelRule, Labels, Placement, Task, read_labelled_features
 from geores.datasets._tiles import Masks, PixelSpec, Scenes, TileStore, lay_grids, opened, units_named
-from geores.datasets._vector import Labels, read_labelled_features
 from geores.errors import DatasetError
 from geores.splits import Split, block_split
 
@@ -189,11 +188,7 @@ class SceneTiles(NonGeoDataset):
         return cls(scenes, labels, column, card.bands, size or card.input_size, **(fixed | options))
 
     def keep(self, labels: Sequence[str]) -> Self:
-        """Tiles that have some classes, and these classes alone; the order stays.
-
-        Args:
-            labels: labels to keep.
-        """
+        """Tiles that have some classes, and these classes alone; the order stays."""
         wanted = np.isin(self.labels, list(labels))
         kept = np.flatnonzero(self._present[:, wanted].any(axis=1))
         other = copy(self)

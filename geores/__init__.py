@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from geores.evaluation.predictions import evaluate_predictions
     from geores.evaluation.question_evaluate import VQAEvaluation
     from geores.evaluation.report import Evaluation
-    from geores.map_accuracy.assess import accuracy
-    from geores.map_accuracy.report import AccuracyReport
+    from geores.map_accuracy.assess import AccuracyReport, accuracy
     from geores.map_accuracy.sampling import Sample, sample
     from geores.model import Model
     from geores.protocol.compare import baselines
@@ -64,7 +63,7 @@ __all__ = [
 
 # Looked up on first use: `import geores` alone loads neither torch nor rasterio.
 _HOMES = {
-    'AccuracyReport': 'geores.map_accuracy.report',
+    'AccuracyReport': 'geores.map_accuracy.assess',
     'Classification': 'geores.classification.result',
     'Evaluation': 'geores.evaluation.report',
     'Finetuned': 'geores.training.finetune_result',
@@ -97,7 +96,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
     try:
         return getattr(import_module(_HOMES[name]), name)
     except ModuleNotFoundError as error:
-        from geores.extras import missing_extra
+        from geores.errors import missing_extra
 
         if (missing := missing_extra(error)) is None:
             raise

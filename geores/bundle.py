@@ -3,14 +3,14 @@
 Training writes them, inference reads them, and nothing else passes between the two.
 """
 
-import difflib
-import importlib.metadata
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save
@@ -18,16 +18,13 @@ from torch import Tensor, nn
 
 from geores import plugins
 from geores.card import CARD_FILE, WEIGHTS, ModelCard, list_models
-from geores.errors import BundleError, GeoresError, ModelNotFoundError, OutputError, UsageError
-from geores.hub import PREFIX, HubAddress, fetch, is_snapshot, load_snapshot
+from geores.errors import BundleError, GeoresError, ModelNotFoundError, OutputError, UsageError, did_you_mean
 from geores.io.whole_files import check_folder_free, whole_folder
 from geores.model import Model
 from geores.rebuild import rebuild, try_forward
+from geores.runtime.base import one_thread_each
 from geores.runtime.onnx import ARCHITECTURE, ONNX_FILE, OnnxNetwork, read_onnx
 from geores.weight_files import WEIGHTS_FILE, read_weights, refuse_pickle, sha256_of
-
-if TYPE_CHECKING:
-    from geores.vqa.network import VQANetwork
 
 __all__ = ['Model', 'ModelCard', 'list_models', 'load_model', 'save_bundle']
 
@@ -52,14 +49,18 @@ def load_model(name_or_path: str | Path, device: str | torch.device = 'cpu') -> 
         ReadError: if the Hub cannot be reached, and its cache does not hold the model.
     """
     folder = find_bundle(name_or_path)
-    model = _load(folder, name_or_path, device)
+    with one_thread_each():  # many small tensors: threads would only wait for each other
+        model = _load(folder, name_or_path, device)
     model.folder = folder
     return model
 
 
 def _load(folder: Path, name_or_path: str | Path, device: str | torch.device) -> Model:
-    if is_snapshot(folder):
-        return Model(*load_snapshot(folder, str(name_or_path)), device)
+    if not (folder / CARD_FILE).exists():
+        from geores.hub import is_snapshot, load_snapshot  # where it is needed: takes tenths of a second
+
+        if is_snapshot(folder):
+            return Model(*load_snapshot(folder, str(name_or_path)), device)
     if (folder / ONNX_FILE).is_file() and not (folder / WEIGHTS_FILE).exists():
         return _load_onnx(folder)
     weights = folder / WEIGHTS_FILE
@@ -76,7 +77,7 @@ def _load(folder: Path, name_or_path: str | Path, device: str | torch.device) ->
     if card.task == 'vqa':
         from geores.vqa.model import VQAModel  # it needs transformers, which takes a second
 
-        return VQAModel(card, cast('VQANetwork', network), device)
+        return VQAModel(card, cast('Any', network), device)
     return Model(card, network, device)
 
 
@@ -112,33 +113,28 @@ def _onnx_network(path: Path, card: ModelCard) -> OnnxNetwork:
 
 
 def find_encoder(folder: Path, name: str, sha256: str) -> Model:
-    """Load the bundle whose encoder a VQA bundle shares.
+    """Load the bundle whose encoder a VQA bundle shares, by its name and the hash of its weights.
 
-    Args:
-        folder: folder of the VQA bundle, beside which or in which the other may lie.
-        name: name of the other bundle.
-        sha256: hash of its weights.
+    It may lie in the folder of the VQA bundle, beside it, or where `load_model` finds it.
 
     Raises:
         BundleError: if it is not there, or its weights are other ones.
     """
     near = [path for path in (folder / name, folder.parent / name) if (path / CARD_FILE).is_file()]
-    try:
-        places = [*near, find_bundle(name)]
-    except ModelNotFoundError:
-        places = near
-    cards = {place: ModelCard.load(place / CARD_FILE) for place in places}
-    hashes = {place: card.sha256 for place, card in cards.items()}
-    for place, found in hashes.items():
-        if found == sha256:
-            if cards[place].task == 'vqa':  # it would ask for an encoder in its turn
+    with suppress(ModelNotFoundError):
+        near.append(find_bundle(name))
+    cards = {place: ModelCard.load(place / CARD_FILE) for place in near}
+    for place, card in cards.items():
+        if card.sha256 == sha256:
+            if card.task == 'vqa':  # it would ask for an encoder in its turn
                 raise BundleError(
                     f'its encoder is {place}, which answers questions itself: name another bundle'
                 )
             return load_model(place)
     wanted = f'the bundle {name!r} of SHA-256 {sha256[:12]}'
-    for place, found in hashes.items():
-        raise BundleError(f'its encoder is {wanted}, and {place} has changed: its weights are {found[:12]}')
+    for place, card in cards.items():
+        found = card.sha256[:12]
+        raise BundleError(f'its encoder is {wanted}, and {place} has changed: its weights are {found}')
     raise BundleError(f'its encoder, {wanted}, is not here: put its folder beside')
 
 
@@ -151,7 +147,7 @@ def save_bundle(
     overwrite: bool = False,
     add: Callable[[Path], object] | None = None,
 ) -> Path:
-    """Write a bundle; the folder stands there complete or not at all.
+    """Write a bundle, and return its folder, which stands there complete or not at all.
 
     Args:
         path: folder to write.
@@ -163,9 +159,6 @@ def save_bundle(
             file is kept as it is.
         overwrite: replace a bundle that stands there.
         add: called with the folder before it takes its name, to write further files into it.
-
-    Returns:
-        The folder.
 
     Raises:
         BundleError: if the card does not rebuild this network.
@@ -187,8 +180,7 @@ def save_bundle(
     with whole_folder(folder) as part:
         try:
             (part / file).write_bytes(content)
-            version = importlib.metadata.version('geores')
-            card = replace(card, sha256=sha256_of(part / file), geores_version=version)
+            card = replace(card, sha256=sha256_of(part / file), geores_version=version('geores'))
             card.save(part / CARD_FILE)
         except OSError as error:
             raise OutputError(f'{folder}: cannot be written: {error.strerror or error}') from error
@@ -199,16 +191,12 @@ def save_bundle(
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     tensor = tensor.detach().cpu().contiguous()
-    if not tensor.is_floating_point():
-        return tensor
-    return tensor.to(dtype if tensor.ndim > 1 else torch.float32)
+    kept = dtype if tensor.ndim > 1 else torch.float32
+    return tensor.to(kept) if tensor.is_floating_point() else tensor
 
 
 def find_bundle(name_or_path: str | Path) -> Path:
     """Find the folder that `load_model` loads.
-
-    Args:
-        name_or_path: as in `load_model`.
 
     Raises:
         ModelNotFoundError: if no bundle has that name or path; the nearest name is suggested.
@@ -218,7 +206,9 @@ def find_bundle(name_or_path: str | Path) -> Path:
     shipped = {path.parent.name: path.parent for path in WEIGHTS.glob(f'*/{CARD_FILE}')}
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
-    if str(name_or_path).startswith(PREFIX):
+    if str(name_or_path).startswith('hf:'):
+        from geores.hub import HubAddress, fetch
+
         return fetch(HubAddress.parse(str(name_or_path)))
     path = Path(name_or_path)
     if str(name_or_path) and (path / CARD_FILE).is_file():
@@ -232,6 +222,5 @@ def find_bundle(name_or_path: str | Path) -> Path:
         refuse_pickle(path)
         raise BundleError(f'{path}: a file, and a bundle is a folder with {CARD_FILE} and {WEIGHTS_FILE}')
     names = sorted(shipped.keys() | offered.keys())
-    near = difflib.get_close_matches(str(name_or_path), names, n=1)
-    hint = f'did you mean {near[0]!r}?' if near else f'models are {", ".join(names)}'
+    hint = did_you_mean(str(name_or_path), names) or f'models are {", ".join(names)}'
     raise ModelNotFoundError(f'no model and no folder is named {str(name_or_path)!r}: {hint}')

@@ -14,8 +14,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from geores import plugins
 from geores.card_fields import ACTIVATIONS, COLUMNS, FIELDS
-from geores.card_upgrades import FORMAT_VERSION, upgrade
-from geores.card_values import DataSource, SplitParameters, Units, known_names
+from geores.card_values import FORMAT_VERSION, DataSource, SplitParameters, Units, known_names, upgrade
 from geores.errors import BundleError
 from geores.io.whole_files import write_whole
 
@@ -171,11 +170,7 @@ class ModelCard:
         return tuple(math.expm1(mean) / self.log_scale for mean in self.mean)
 
     def trained_on(self, names: Iterable[str]) -> list[str]:
-        """Those of some names that the card gives as names of its training or evaluation data.
-
-        Args:
-            names: names of folders or scenes.
-        """
+        """Those of some names that the card gives as names of its training or evaluation data."""
         return known_names(self.training_names, names)
 
     @property
@@ -187,9 +182,6 @@ class ModelCard:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Make a card of parsed JSON, of this or an older format version.
-
-        Args:
-            data: field -> value.
 
         Raises:
             BundleError: if a field is missing, unknown, of another type, or contradicts another, or
@@ -225,9 +217,6 @@ class ModelCard:
     def load(cls, path: str | Path) -> Self:
         """Read a card.
 
-        Args:
-            path: the JSON file.
-
         Raises:
             BundleError: if it is missing or not a valid card; the file and the field are named.
         """
@@ -246,11 +235,7 @@ class ModelCard:
             raise BundleError(f'{path}: {error}') from error
 
     def save(self, path: str | Path) -> None:
-        """Write the card as JSON.
-
-        Args:
-            path: the file to write.
-        """
+        """Write the card as JSON."""
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         write_whole(Path(path), text + '\n')
 

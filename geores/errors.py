@@ -5,24 +5,35 @@ what is wrong, in which file or argument, and what to do about it. The command l
 code 2 for `UsageError` and its subclasses (the user's to mend) and 1 for every other `GeoresError`.
 Messages show addresses without what gives access to the file behind them (`without_secrets`), and text from
 files without what would steer a terminal (`printable`).
+
+Classifying and looking at scenes works with what `pip install geores` brings; training, asking and the
+reBEN formats need more. What is missing is said in one line that names the extra.
 """
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib import import_module
+from types import ModuleType
 from typing import Final
 
 __all__ = [
+    'EXTRAS',
     'BandError',
     'BundleError',
     'DatasetError',
     'GeoresError',
     'InputChangedError',
     'JournalError',
+    'MissingExtraError',
     'ModelNotFoundError',
     'OutputError',
     'ReadError',
     'SceneError',
     'UsageError',
     'WriteError',
+    'import_extra',
+    'missing_extra',
     'printable',
     'without_secrets',
 ]
@@ -116,3 +127,75 @@ def printable(text: str) -> str:
     'wood\\x1b[2J'
     """
     return _STEERING.sub(lambda found: found[0].encode('unicode_escape').decode(), text)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Ask whether the most similar of some names was meant; nothing where none is similar.
+
+    >>> did_you_mean('resnet81', ['resnet18', 'vit'])
+    "did you mean 'resnet18'?"
+    """
+    near = get_close_matches(name, list(names), n=1)
+    return f'did you mean {near[0]!r}?' if near else ''
+
+
+EXTRAS: Final = {
+    'dask': 'dask',
+    'distributed': 'dask',
+    'huggingface_hub': 'hub',
+    'jsonargparse': 'train',
+    'lightning': 'train',
+    'lmdb': 'reben',
+    'onnx': 'onnx',
+    'onnxruntime': 'onnx',
+    'openvino': 'fast',
+    'osmium': 'osm',
+    's2cloudless': 'clouds',
+    'segmentation_models_pytorch': 'segmentation',
+    'sklearn': 'train',
+    'tokenizers': 'vqa',
+    'torchgeo': 'train',
+    'torchmetrics': 'train',
+    'transformers': 'vqa',
+}
+"""Module -> the extra that installs it."""
+
+
+class MissingExtraError(UsageError, ImportError):
+    """What was asked for needs a package that is not installed; the message names its extra."""
+
+    def __init__(self, module: str, need: str | None = None) -> None:
+        need = need or f'this needs the package {module}, which is not installed'
+        super().__init__(f'{need}: pip install "geores[{EXTRAS[module]}]"')
+        self.name = module
+
+
+def missing_extra(error: ImportError) -> MissingExtraError | None:
+    """Say which extra a failed import needs.
+
+    Args:
+        error: what an import raised.
+
+    Returns:
+        The error to raise instead, or None where no extra of geores brings the module.
+    """
+    module = (error.name or '').partition('.')[0]
+    if not isinstance(error, ModuleNotFoundError) or module not in EXTRAS:
+        return None
+    return MissingExtraError(module)
+
+
+def import_extra(module: str, need: str | None = None) -> ModuleType:
+    """Import a module that an extra brings, or say which extra does.
+
+    Args:
+        module: name of the module, within one of `EXTRAS`.
+        need: what needs it, as the message says it; None says that this does.
+
+    Raises:
+        MissingExtraError: if it cannot be imported.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(module.partition('.')[0], need) from error

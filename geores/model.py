@@ -59,9 +59,6 @@ class Model:
     def to(self, device: str | torch.device) -> Self:
         """Move to a device, in place.
 
-        Args:
-            device: as torch names devices.
-
         Returns:
             The model itself.
 

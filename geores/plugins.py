@@ -80,9 +80,6 @@ class Plugin:
 def find_plugins(group: str) -> tuple[list[Plugin], list[str]]:
     """Find what packages declare in a group, from their metadata alone.
 
-    Args:
-        group: one of the four.
-
     Returns:
         Plugins of different names, geores' own first, then by package and name; and one sentence on
         each that is hidden by another of its name.

@@ -3,7 +3,7 @@
 if __name__ != 'geores.tasks':
     raise ImportError('this folder installs as geores.tasks: import it under that name')
 
-from geores.extras import missing_extra
+from geores.errors import missing_extra
 
 try:
     from geores.tasks._exports import ExportSegmentation, ExportVQABundle

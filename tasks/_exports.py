@@ -94,10 +94,6 @@ class ExportSegmentation(ExportBundle):
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:  # noqa: ANN401
         """Check before training what the export would refuse after it.
 
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: a `SemanticSegmentation`.
-
         Raises:
             GeoresError: as `ExportBundle` refuses.
         """
@@ -219,12 +215,7 @@ def _is_kind(name: str) -> bool:
 
 @torch.inference_mode()
 def answer_all(task: VisualQuestionAnswering, data: Any) -> None:  # noqa: ANN401
-    """Answer the validation part anew; the task's `predictions` hold the answers.
-
-    Args:
-        task: set up.
-        data: datamodule of the task.
-    """
+    """Answer the validation part anew; the task's `predictions` hold the answers."""
     task.eval()
     task.predictions.reset()
     task.predictions.learn(data)

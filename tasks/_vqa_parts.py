@@ -22,7 +22,6 @@ from geores.models.vqa import VQAHead
 from geores.runtime.base import exact_float32
 from geores.tasks.start import start_from
 from geores.vqa.answers import UNKNOWN
-from geores.vqa.cache import TURNS, FeatureCache, feature_key
 from geores.vqa.comparison import (
     MAJORITY,
     MODEL,
@@ -33,6 +32,7 @@ from geores.vqa.comparison import (
     compare_models,
     forms_of,
 )
+from geores.vqa.model import TURNS, FeatureCache, feature_key
 from geores.vqa.network import own_encoder, shared_encoder
 
 if TYPE_CHECKING:
@@ -135,13 +135,6 @@ def statistics(
 
     Those given; else those of a shared encoder that takes 8-bit images; else ImageNet's for three bands of
     an encoder of its own, and the training images' for all others.
-
-    Args:
-        encoder: encoder whose input is normalised.
-        mean: per band, if given.
-        std: per band, if given.
-        data: datamodule with `statistics`.
-        bands: bands of the images.
     """
     if mean is not None and std is not None:
         if not len(mean) == len(std) == len(bands):
@@ -160,10 +153,6 @@ def statistics(
 def numbers_told(data: Any, images: Sequence[int]) -> 'list[tuple[int, Form, float]]':  # noqa: ANN401
     """Find the questions on some images that were answered by a number, as counts and areas are.
 
-    Args:
-        data: `RSVQADataModule`.
-        images: numbers of the images.
-
     Returns:
         Number of the image, question, and answer as in the files, such as 449 where it is put into a bin.
     """
@@ -178,11 +167,7 @@ def numbers_told(data: Any, images: Sequence[int]) -> 'list[tuple[int, Form, flo
 
 
 def image_identities(dataset: Any) -> list[str]:  # noqa: ANN401 - `RSVQA`
-    """Identify each image of a dataset by name, size and modification time.
-
-    Args:
-        dataset: `RSVQA`.
-    """
+    """Identify each image of a dataset by name, size and modification time."""
     names = []
     for name, entry in zip(dataset.image_ids, dataset.entries, strict=True):
         path = Path(entry.path)
@@ -273,11 +258,7 @@ class Predictions:
         self._logits: dict[str, list[Tensor]] = {QUESTION_ONLY: [], MODEL: []}
 
     def learn(self, data: Any) -> None:  # noqa: ANN401 - a datamodule
-        """Take the most frequent answers of the training part, and the raw answers of all, once.
-
-        Args:
-            data: `RSVQADataModule`.
-        """
+        """Take the most frequent answers of the training part, and the raw answers of all, once."""
         if self._majority is not None:
             return
         dataset, chosen = data.dataset, data.questions(data.split.train)
@@ -364,13 +345,7 @@ class Predictions:
 
 
 def freeze_unused(twin: VQAHead, features: int, grid: int) -> None:
-    """Freeze what a twin that looks at nothing never uses: DDP would wait for gradients of it.
-
-    Args:
-        twin: head of the question-only model.
-        features: channels of the feature map.
-        grid: height and width of the map.
-    """
+    """Freeze what a twin that looks at nothing never uses: DDP would wait for gradients of it."""
     with torch.random.fork_rng(devices=[]):  # dropout must not change what is drawn later
         seen = torch.zeros_like(twin.look(torch.zeros(1, features, grid, grid)))
         words = torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)

@@ -1,11 +1,9 @@
 """Classification of whole scenes or tiles, single-label or multi-label."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -15,20 +13,11 @@ from geores.errors import UsageError
 from geores.metrics import SceneReport
 from geores.tasks.augment import Augmentation
 from geores.tasks.losses import LossName, Task, balanced_weights, check_options, known, make_loss, mix, shares
-from geores.tasks.schedule import (
-    SETTINGS,
-    check_schedule,
-    draw_apart,
-    freeze_parts,
-    make_optimizer,
-    per_band,
-    sync_whole_norms,
-)
-from geores.tasks.start import start_from
-from geores.tasks.teachers import Teachers
+from geores.tasks.schedule import ImageTask, check_schedule, freeze_parts
+from geores.tasks.start import Teachers, start_from
 
 
-class SceneClassification(LightningModule):
+class SceneClassification(ImageTask):
     """Trains a network of `geores.models` on images with labels.
 
     Mean, standard deviation and balanced weights come from the datamodule's training part when
@@ -65,10 +54,6 @@ class SceneClassification(LightningModule):
     Raises:
         UsageError: if the architecture, the loss or the weights do not fit.
     """
-
-    mean: Tensor
-    std: Tensor
-    weight: Tensor | None
 
     def __init__(
         self,
@@ -124,60 +109,17 @@ class SceneClassification(LightningModule):
         self.report = SceneReport(task)
         # Lightning's own mean over processes rounds their numbers of samples.
         self.val_loss = MeanMetric()
-        self.register_buffer('mean', per_band(mean, self.bands, 0.0))
-        self.register_buffer('std', per_band(std, self.bands, 1.0))
-        self.register_buffer('weight', None if class_weights is None else torch.ones(len(labels)))
-        if isinstance(class_weights, list):
-            if len(class_weights) != len(labels):
-                raise UsageError(f'{len(class_weights)} class_weights for {len(labels)} labels')
-            self.weight = torch.tensor(class_weights)
+        self._register(mean, std, class_weights)
 
-    def setup(self, stage: str) -> None:
-        """Take statistics of the training part, and lay the network out for quick convolutions.
-
-        Args:
-            stage: only 'fit' does anything.
-
-        Raises:
-            UsageError: if there is neither `mean` and `std` nor a datamodule that knows them.
-        """
-        if stage != 'fit':
-            return
-        sync_whole_norms(self.trainer)
-        # Here and no later: DDP keeps the layout that it finds, and would permute the first gradients.
-        self.network.to(memory_format=torch.channels_last)
-        data: Any = getattr(self.trainer, 'datamodule', None)
-        if self.hparams['mean'] is None or self.hparams['std'] is None:
-            if not hasattr(data, 'statistics'):
-                raise UsageError('mean and std are needed where the data has no statistics')
-            mean, std = data.statistics
-            self.mean.copy_(per_band(mean, self.bands, 0.0))
-            self.std.copy_(per_band(std, self.bands, 1.0))
-        if self.hparams['class_weights'] == 'balanced':
-            if not hasattr(data, 'train_targets'):
-                raise UsageError('balanced class_weights need data with train_targets')
-            self.weight = balanced_weights(data.train_targets, len(self.labels)).to(self.device)
+    def _balanced(self, data: Any) -> Tensor:  # noqa: ANN401 - a datamodule
+        if not hasattr(data, 'train_targets'):
+            raise UsageError('balanced class_weights need data with train_targets')
+        return balanced_weights(data.train_targets, len(self.labels))
 
     def on_fit_start(self) -> None:
-        """Find frozen parts that synchronised norms have replaced, and bring the teachers to the device."""
-        self.frozen = freeze_parts(self.network, self.hparams['freeze'])
-        draw_apart()
+        """As of `ImageTask`, and bring the teachers to the device."""
+        super().on_fit_start()
         self.teachers.to(self.device)
-
-    def on_train_start(self) -> None:
-        """Put frozen parts into evaluation: Lightning keeps the mode it finds, and norms would average on."""
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch to training or evaluation; frozen parts stay in evaluation.
-
-        Args:
-            mode: whether to train.
-        """
-        super().train(mode)
-        for part in self.frozen:
-            part.eval()
-        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images.
@@ -257,8 +199,3 @@ class SceneClassification(LightningModule):
         self.log_dict({f'val/{name}': value for name, value in figures.items()})
         self.val_loss.reset()
         self.report.reset()
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW, with warm-up and cosine decay step by step; see `geores.tasks.schedule`."""
-        steps = int(self.trainer.estimated_stepping_batches)
-        return make_optimizer(self.network, steps, **{name: self.hparams[name] for name in SETTINGS})

@@ -117,10 +117,6 @@ class ExportBundle(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check before training what the export would refuse after it.
 
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: a `task_type`.
-
         Raises:
             UsageError: if the task or the data are not of a kind that this exports.
             OutputError: if the bundle's path is taken.
@@ -152,11 +148,7 @@ class ExportBundle(Callback):
         return {'best': self._best, 'weights': self._weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best weights so far.
-
-        Args:
-            state_dict: state dict of `state_dict`.
-        """
+        """Take up the best weights so far."""
         self._best, self._weights = state_dict['best'], state_dict['weights']
 
     def on_validation_batch_start(
@@ -167,25 +159,13 @@ class ExportBundle(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Remember the weights that are validated: those of an average are gone before the end.
-
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: the task that is trained.
-            batch: not looked at.
-            batch_idx: batch idx of the loader.
-            dataloader_idx: dataloader idx of the loader.
-        """
+        """Remember the weights that are validated: those of an average are gone before the end."""
         if self.monitor is not None and not trainer.sanity_checking and batch_idx == dataloader_idx == 0:
             state = pl_module.state_dict()
-            self._validated = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+            self._validated = {name: tensor.detach().to('cpu', copy=True) for name, tensor in state.items()}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if they are the best so far.
-
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: the task that is trained.
 
         Raises:
             UsageError: if the monitored figure is not logged.
@@ -201,12 +181,7 @@ class ExportBundle(Callback):
             self._weights = self._validated
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure and write, in the first of several processes.
-
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: a `task_type`.
-        """
+        """Measure and write, in the first of several processes."""
         if not trainer.is_global_zero:
             return
         if self._weights:
@@ -224,10 +199,7 @@ class ExportBundle(Callback):
         self.scores = scores = _predict(trainer, task)
         multi = task.task == 'multi-label'
         thresholds = best_thresholds(scores.values, scores.target) if multi else None
-        chosen = [
-            *(['the epoch'] if self.monitor else []),
-            'the thresholds' if multi else 'the temperature',
-        ]
+        chosen = [*(['the epoch'] if self.monitor else []), 'the thresholds' if multi else 'the temperature']
         temperature = None if multi else temperature_of(scores)
         metrics = _measure(scores, thresholds, temperature, chosen)
         calibration = None

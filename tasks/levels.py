@@ -59,12 +59,7 @@ class ViewsOf(nn.Module):
         raise NotImplementedError
 
     def fixed(self, images: Tensor, bands: Sequence[str]) -> Mapping[str, Views]:
-        """Views to measure on, by name, without chance.
-
-        Args:
-            images: As in `forward`.
-            bands: As in `forward`.
-        """
+        """Views to measure on, by name, without chance."""
         raise NotImplementedError
 
 

@@ -63,15 +63,18 @@ class Loss(Protocol):
     """A loss: logits and targets to one number."""
 
     def __call__(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        """Mean loss of a batch; `weight` has one number per label."""
+        """Mean loss of a batch.
+
+        Args:
+            logits: (N, K).
+            target: (N, K) of 0 and 1, or shares; or, of one label an image, (N,) class indices, of which -1
+                does not count.
+            weight: (K,) or None: multiplies the loss of each class, or that of the positives of each label.
+        """
 
 
 def make_loss(
-    task: Task,
-    name: LossName | None = None,
-    label_smoothing: float = 0.0,
-    gamma: float = 2.0,
-    q: float = 0.7,
+    task: Task, name: LossName | None = None, label_smoothing: float = 0.0, gamma: float = 2.0, q: float = 0.7
 ) -> Loss:
     """The loss of a task.
 
@@ -131,27 +134,13 @@ def check_options(loss: LossName | None, gamma: float, q: float, mixup: float = 
 def binary_loss(
     logits: Tensor, target: Tensor, weight: Tensor | None, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Binary cross-entropy; `weight` multiplies the positives of each label.
-
-    Args:
-        logits: (N, K).
-        target: (N, K) of 0 and 1.
-        weight: (K,) or None.
-        label_smoothing: share of the target that becomes one half.
-    """
+    """Binary cross-entropy; `weight` multiplies the positives of each label."""
     target = target * (1 - label_smoothing) + label_smoothing / 2
     return functional.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
 
 
 def class_loss(logits: Tensor, target: Tensor, weight: Tensor | None, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy; samples with target -1 do not count.
-
-    Args:
-        logits: (N, K).
-        target: (N,) class indices, or (N, K) shares.
-        weight: (K,) or None.
-        label_smoothing: share of the target that is spread over all classes.
-    """
+    """Cross-entropy; samples with target -1 do not count."""
     if target.ndim == 2:
         return functional.cross_entropy(logits, target, weight, label_smoothing=label_smoothing)
     return functional.cross_entropy(logits, target, weight, ignore_index=-1, label_smoothing=label_smoothing)
@@ -160,19 +149,8 @@ def class_loss(logits: Tensor, target: Tensor, weight: Tensor | None, label_smoo
 def generalised_class_loss(
     logits: Tensor, target: Tensor, weight: Tensor | None, q: float = 0.7, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Generalised cross-entropy (Zhang and Sabuncu 2018, equation 6), which noisy labels harm less.
-
-    Args:
-        logits: (N, K).
-        target: (N,) class indices, of which -1 does not count, or (N, K) shares.
-        weight: (K,) or None.
-        q: between cross-entropy, towards 0, and the mean absolute error, 1.
-        label_smoothing: share of the target that is spread over all classes.
-    """
-    if target.ndim == 1:
-        logits, target = logits[target >= 0], target[target >= 0]
-        target = functional.one_hot(target, logits.shape[1]).to(logits.dtype)
-    target = target * (1 - label_smoothing) + label_smoothing / logits.shape[1]
+    """Generalised cross-entropy (Zhang and Sabuncu 2018, equation 6), which noisy labels harm less."""
+    logits, target = _smoothed_shares(logits, target, label_smoothing)
     factors = target if weight is None else target * weight
     losses = (1 - (q * functional.log_softmax(logits, dim=1)).exp()) / q
     return (factors * losses).sum() / factors.sum()
@@ -181,15 +159,7 @@ def generalised_class_loss(
 def binary_focal_loss(
     logits: Tensor, target: Tensor, weight: Tensor | None, gamma: float = 2.0, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Focal loss of each label on its own, without its alpha.
-
-    Args:
-        logits: (N, K).
-        target: (N, K) of 0 and 1, or shares.
-        weight: (K,) or None; multiplies the positives of each label.
-        gamma: how strongly well-classified samples are down-weighted.
-        label_smoothing: share of the target that becomes one half.
-    """
+    """Focal loss of each label on its own, without its alpha."""
     target = target * (1 - label_smoothing) + label_smoothing / 2
     loss: Tensor = sigmoid_focal_loss(logits, target, alpha=-1, gamma=gamma)
     return (loss if weight is None else loss * (1 + target * (weight - 1))).mean()
@@ -198,23 +168,20 @@ def binary_focal_loss(
 def class_focal_loss(
     logits: Tensor, target: Tensor, weight: Tensor | None, gamma: float = 2.0, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Focal loss (Lin et al. 2017, equation 4): of the true class, or of each by its share.
-
-    Args:
-        logits: (N, K).
-        target: (N,) class indices, of which -1 does not count, or (N, K) shares.
-        weight: (K,) or None.
-        gamma: how strongly well-classified samples are down-weighted.
-        label_smoothing: share of the target that is spread over all classes.
-    """
-    if target.ndim == 1:
-        logits, target = logits[target >= 0], target[target >= 0]
-        target = functional.one_hot(target, logits.shape[1]).to(logits.dtype)
-    target = target * (1 - label_smoothing) + label_smoothing / logits.shape[1]
+    """Focal loss (Lin et al. 2017, equation 4): of the true class, or of each by its share."""
+    logits, target = _smoothed_shares(logits, target, label_smoothing)
     log = functional.log_softmax(logits, dim=1)
     factors = target if weight is None else target * weight
     rest = (1 - log.exp()).clamp_min(1e-12)  # else gradients of a gamma below 1 are infinite
     return -(factors * rest**gamma * log).sum() / factors.sum()
+
+
+def _smoothed_shares(logits: Tensor, target: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+    """Logits of the samples that have a label, and their targets as shares, smoothed over all classes."""
+    if target.ndim == 1:
+        logits, target = logits[target >= 0], target[target >= 0]
+        target = functional.one_hot(target, logits.shape[1]).to(logits.dtype)
+    return logits, target * (1 - label_smoothing) + label_smoothing / logits.shape[1]
 
 
 def balanced_weights(target: Tensor, labels: int, largest: float = 10.0) -> Tensor:

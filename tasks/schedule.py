@@ -1,9 +1,10 @@
-"""What the tasks share about fitting: optimizer, learning rate, frozen parts, values per band."""
+"""What the tasks share about fitting: optimizer, learning rate, frozen parts, values per band, a base."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, Self
 
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from timm.layers.norm_act import convert_sync_batchnorm
@@ -14,6 +15,7 @@ from geores.errors import UsageError
 
 __all__ = [
     'SETTINGS',
+    'ImageTask',
     'NormSync',
     'check_schedule',
     'count_warmup_steps',
@@ -22,8 +24,8 @@ __all__ = [
     'make_optimizer',
     'per_band',
     'sync_whole_norms',
-    'warm_up',
     'weight_decay_groups',
+    'with_warm_up',
 ]
 
 SETTINGS = (
@@ -42,13 +44,7 @@ WARMUP_START = 0.01
 
 
 def check_schedule(warmup: float, steps: int | None, start: float, end: float) -> None:
-    """Check the arguments of a learning rate schedule.
-
-    Args:
-        warmup: share of all steps in which the learning rate rises.
-        steps: this many steps instead.
-        start: learning rate of the first step, as a share of the full one.
-        end: learning rate of the last step, likewise.
+    """Check the arguments of a learning rate schedule, see `make_optimizer`.
 
     Raises:
         UsageError: if a number is out of range.
@@ -104,7 +100,7 @@ def count_warmup_steps(steps: int, share: float, given: int | None = None) -> in
     return min(max(round(share * steps) if given is None else given, 1), steps - 1)
 
 
-def warm_up(
+def with_warm_up(
     optimizer: torch.optim.Optimizer, steps: int, then: LRScheduler, start: float = WARMUP_START
 ) -> SequentialLR:
     """Let the learning rate rise linearly before another schedule begins.
@@ -151,16 +147,12 @@ def make_optimizer(
     steps = max(steps, 2)
     rise = count_warmup_steps(steps, warmup, warmup_steps)
     fall = CosineAnnealingLR(optimizer, T_max=steps - rise, eta_min=rate_end * learning_rate)
-    scheduler = warm_up(optimizer, rise, fall, warmup_start)
+    scheduler = with_warm_up(optimizer, rise, fall, warmup_start)
     return {'optimizer': optimizer, 'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'}}
 
 
 def freeze_parts(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    """Freeze parts of a network, and return them.
-
-    Args:
-        network: whose parameters are frozen, in place.
-        names: names of its modules, such as 'blocks.0'.
+    """Freeze parts of a network, named such as 'blocks.0', in place, and return them.
 
     Raises:
         UsageError: if it has no such part.
@@ -201,11 +193,7 @@ class NormSync(TorchSyncBatchNorm):
 
 
 def sync_whole_norms(trainer: Any) -> None:  # noqa: ANN401 - a Trainer
-    """Let a trainer that synchronises batch norms keep the activations in them; before the strategy sets up.
-
-    Args:
-        trainer: Lightning's, of a task that is being set up.
-    """
+    """Let a trainer that synchronises batch norms keep their activations, before the strategy is set up."""
     if isinstance(getattr(trainer.strategy, '_layer_sync', None), TorchSyncBatchNorm):
         trainer.strategy._layer_sync = NormSync()
 
@@ -228,3 +216,86 @@ def per_band(values: Sequence[float] | None, bands: Sequence[str], default: floa
     if len(values) != len(bands):
         raise UsageError(f'{len(values)} values of mean or std for {len(bands)} bands')
     return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+
+
+class ImageTask(LightningModule):
+    """Base of the tasks that label images or their pixels: statistics, frozen parts and the optimizer.
+
+    Subclasses make `labels`, `bands`, `network` and `frozen`, and call `_register`.
+    """
+
+    labels: tuple[str, ...]
+    bands: tuple[str, ...]
+    network: nn.Module
+    frozen: list[nn.Module]
+    mean: Tensor
+    std: Tensor
+    weight: Tensor | None
+
+    def _register(
+        self,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+        class_weights: Literal['balanced'] | list[float] | None,
+    ) -> None:
+        """Register the buffers of statistics and of class weights, which the data may fill later."""
+        self.register_buffer('mean', per_band(mean, self.bands, 0.0))
+        self.register_buffer('std', per_band(std, self.bands, 1.0))
+        self.register_buffer('weight', None if class_weights is None else torch.ones(len(self.labels)))
+        if isinstance(class_weights, list):
+            if len(class_weights) != len(self.labels):
+                raise UsageError(f'{len(class_weights)} class_weights for {len(self.labels)} labels')
+            self.weight = torch.tensor(class_weights)
+
+    def _balanced(self, data: Any) -> Tensor:  # noqa: ANN401 - a datamodule
+        """Weights that balance the classes of a datamodule's training part."""
+        raise NotImplementedError
+
+    def setup(self, stage: str) -> None:
+        """Take statistics of the training part, and lay the network out for quick convolutions.
+
+        Args:
+            stage: only 'fit' does anything.
+
+        Raises:
+            UsageError: if there is neither `mean` and `std` nor a datamodule that knows them.
+        """
+        if stage != 'fit':
+            return
+        sync_whole_norms(self.trainer)
+        # Here and no later: DDP keeps the layout that it finds, and would permute the first gradients.
+        self.network.to(memory_format=torch.channels_last)
+        data: Any = getattr(self.trainer, 'datamodule', None)
+        if self.hparams['mean'] is None or self.hparams['std'] is None:
+            if not hasattr(data, 'statistics'):
+                raise UsageError('mean and std are needed where the data has no statistics')
+            mean, std = data.statistics
+            self.mean.copy_(per_band(mean, self.bands, 0.0))
+            self.std.copy_(per_band(std, self.bands, 1.0))
+        if self.hparams['class_weights'] == 'balanced':
+            self.weight = self._balanced(data).to(self.device)
+
+    def on_fit_start(self) -> None:
+        """Find frozen parts that synchronised norms have replaced, and draw apart from other processes."""
+        self.frozen = freeze_parts(self.network, self.hparams['freeze'])
+        draw_apart()
+
+    def on_train_start(self) -> None:
+        """Put frozen parts into evaluation: Lightning keeps the mode it finds, and norms would average on."""
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; frozen parts stay in evaluation.
+
+        Args:
+            mode: whether to train.
+        """
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW, with warm-up and cosine decay step by step; see `geores.tasks.schedule`."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        return make_optimizer(self.network, steps, **{name: self.hparams[name] for name in SETTINGS})

@@ -1,11 +1,9 @@
 """Semantic segmentation: one label per pixel."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MeanMetric
@@ -16,22 +14,13 @@ from geores.metrics.confusion import IGNORED, MEANS, PixelReport
 from geores.tasks.augment import Augmentation
 from geores.tasks.levels import Views, ViewsOf
 from geores.tasks.losses import check_options, make_loss
-from geores.tasks.schedule import (
-    SETTINGS,
-    check_schedule,
-    draw_apart,
-    freeze_parts,
-    make_optimizer,
-    per_band,
-    sync_whole_norms,
-)
-from geores.tasks.start import start_from
-from geores.tasks.teachers import OnnxTeacher
+from geores.tasks.schedule import ImageTask, check_schedule, freeze_parts
+from geores.tasks.start import OnnxTeacher, start_from
 
 __all__ = ['SemanticSegmentation']
 
 
-class SemanticSegmentation(LightningModule):
+class SemanticSegmentation(ImageTask):
     """Trains a network of `geores.models` that labels every pixel.
 
     Mean, standard deviation and balanced weights come from the datamodule's training part when
@@ -73,10 +62,6 @@ class SemanticSegmentation(LightningModule):
     Raises:
         UsageError: if the architecture, the loss, the weights or the teacher do not fit.
     """
-
-    mean: Tensor
-    std: Tensor
-    weight: Tensor | None
 
     def __init__(
         self,
@@ -129,67 +114,24 @@ class SemanticSegmentation(LightningModule):
         self.augment = nn.ModuleList(augment or [])
         self.reports: dict[str, PixelReport] = {}
         self.val_loss = MeanMetric()
-        self.register_buffer('mean', per_band(mean, self.bands, 0.0))
-        self.register_buffer('std', per_band(std, self.bands, 1.0))
-        self.register_buffer('weight', None if class_weights is None else torch.ones(len(labels)))
-        if isinstance(class_weights, list):
-            if len(class_weights) != len(labels):
-                raise UsageError(f'{len(class_weights)} class_weights for {len(labels)} labels')
-            self.weight = torch.tensor(class_weights)
+        self._register(mean, std, class_weights)
 
     @property
     def alignment(self) -> int:
         """Height and width of images have to be multiples of it."""
         return int(getattr(self.network, 'alignment', 1))
 
-    def setup(self, stage: str) -> None:
-        """Take statistics of the training part, and lay the network out for quick convolutions.
-
-        Args:
-            stage: only 'fit' does anything.
-
-        Raises:
-            UsageError: if there is neither `mean` and `std` nor a datamodule that knows them.
-        """
-        if stage != 'fit':
-            return
-        sync_whole_norms(self.trainer)
-        # Here and no later: DDP keeps the layout that it finds, and would permute the first gradients.
-        self.network.to(memory_format=torch.channels_last)
-        data: Any = getattr(self.trainer, 'datamodule', None)
-        if self.hparams['mean'] is None or self.hparams['std'] is None:
-            if not hasattr(data, 'statistics'):
-                raise UsageError('mean and std are needed where the data has no statistics')
-            mean, std = data.statistics
-            self.mean.copy_(per_band(mean, self.bands, 0.0))
-            self.std.copy_(per_band(std, self.bands, 1.0))
-        if self.hparams['class_weights'] == 'balanced':
-            if not hasattr(data, 'class_counts'):
-                raise UsageError('balanced class_weights need data with class_counts')
-            counts = data.class_counts.clamp_min(1)
-            self.weight = (counts.sum() / (len(counts) * counts)).clamp(max=10.0).float().to(self.device)
+    def _balanced(self, data: Any) -> Tensor:  # noqa: ANN401 - a datamodule
+        if not hasattr(data, 'class_counts'):
+            raise UsageError('balanced class_weights need data with class_counts')
+        counts: Tensor = data.class_counts.clamp_min(1)
+        return (counts.sum() / (len(counts) * counts)).clamp(max=10.0).float()
 
     def on_fit_start(self) -> None:
-        """Find frozen parts that synchronised norms have replaced, and bring the teacher to the device."""
-        self.frozen = freeze_parts(self.network, self.hparams['freeze'])
-        draw_apart()
+        """As of `ImageTask`, and bring the teacher to the device."""
+        super().on_fit_start()
         if self.teacher is not None:
             self.teacher.to(self.device)
-
-    def on_train_start(self) -> None:
-        """Put frozen parts into evaluation: Lightning keeps the mode it finds, and norms would average on."""
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch to training or evaluation; frozen parts stay in evaluation.
-
-        Args:
-            mode: whether to train.
-        """
-        super().train(mode)
-        for part in self.frozen:
-            part.eval()
-        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images.
@@ -302,11 +244,6 @@ class SemanticSegmentation(LightningModule):
                 each = '' if name in MEANS else 'each/'
                 logged[f'val/{each}{path}{name}'] = value
         self.log_dict(logged)
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW, with warm-up and cosine decay step by step; see `geores.tasks.schedule`."""
-        steps = int(self.trainer.estimated_stepping_batches)
-        return make_optimizer(self.network, steps, **{name: self.hparams[name] for name in SETTINGS})
 
 
 def _augmented(

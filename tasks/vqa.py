@@ -28,11 +28,11 @@ from geores.tasks.schedule import (
     count_warmup_steps,
     draw_apart,
     sync_whole_norms,
-    warm_up,
     weight_decay_groups,
+    with_warm_up,
 )
-from geores.vqa.cache import TURNS, FeatureCache
 from geores.vqa.comparison import fitting, forms_of
+from geores.vqa.model import TURNS, FeatureCache
 from geores.vqa.network import MAX_TOKENS, Tokenizer, VQANetwork
 
 
@@ -117,9 +117,6 @@ class VisualQuestionAnswering(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Take tokenizer, answers and statistics of the training part, and build the network.
-
-        Args:
-            stage: only the first one does anything.
 
         Raises:
             UsageError: if the data are no `RSVQADataModule`, or the head does not fit.
@@ -252,7 +249,9 @@ class VisualQuestionAnswering(LightningModule):
     def features(self, batch: Mapping[str, Any]) -> Tensor:
         """Feature maps of a batch's images: (N, D, h, w)."""
         if self.cache is not None:
-            return self.cache(batch['image_number'], batch.get('turn')).to(self.device)
+            maps = self.cache(batch['image_number'], batch.get('turn'))
+            maps = maps.pin_memory() if self.device.type == 'cuda' else maps
+            return maps.to(self.device, non_blocking=True)
         with torch.set_grad_enabled(self.hparams['tune'] and torch.is_grad_enabled()):
             features: Tensor = self.network.encoder((batch['image'] - self.mean) / self.std)
         return features
@@ -315,20 +314,19 @@ class VisualQuestionAnswering(LightningModule):
         known = target > 0
         # An answer that the data call of another kind than the grammar does cannot be given.
         known &= torch.isfinite(logits.gather(1, target[:, None])[:, 0])
-        if not known.any():
-            return logits[torch.isfinite(logits)].sum() * 0
         # An answer that cannot be given has a logarithm of -inf, of which no share can be asked.
         smoothing = self.hparams['label_smoothing'] if self.training else 0.0
-        return functional.cross_entropy(logits[known].float(), target[known], label_smoothing=smoothing)
+        losses = functional.cross_entropy(
+            torch.where(known[:, None], logits.float(), 0.0),
+            target,
+            reduction='none',
+            label_smoothing=smoothing,
+        )
+        # Divided by their number, which may be 0, without waiting for the device to tell it.
+        return torch.where(known, losses, 0.0).sum() / known.sum().clamp(min=1)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Keep answers of a batch.
-
-        Args:
-            batch: batch of `RSVQADataModule`.
-            batch_idx: ignored.
-            dataloader_idx: ignored.
-        """
+        """Keep answers of a batch."""
         logits, blind = self.answers(batch)
         self.log('val/loss', self._loss(logits, batch['label']), batch_size=len(logits), sync_dist=True)
         self.predictions.update(batch, logits, blind)
@@ -385,7 +383,7 @@ class VisualQuestionAnswering(LightningModule):
         if self.hparams['schedule'] == 'cosine':
             scheduler = CosineAnnealingLR(optimizer, T_max=steps - rise)
         if rise:
-            scheduler = warm_up(optimizer, rise, scheduler)
+            scheduler = with_warm_up(optimizer, rise, scheduler)
         return {'optimizer': optimizer, 'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'}}
 
     def _own_decay(self) -> dict[float, list[nn.Parameter]]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geores import card_upgrades
+from geores import card_values as card_upgrades
 from geores.bundle import load_model
 from geores.card import WEIGHTS, ModelCard, shipped_models
 from geores.card_values import IN_WORDS, DataSource, SplitParameters, Units

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rasterio.transform import from_origin
 
-from geores.extras import EXTRAS, MissingExtraError, import_extra, missing_extra
+from geores.errors import EXTRAS, MissingExtraError, import_extra, missing_extra
 
 from .fixtures import write_scene
 

@@ -14,7 +14,7 @@ from rasterio.transform import from_origin
 from geores.bundle import load_model
 from geores.card import list_bundles, list_models, shipped_models
 from geores.classification.scored import choose_model
-from geores.cli.train import train
+from geores.cli.training import train
 from geores.errors import BundleError, UsageError
 from geores.models import architectures, create
 from geores.plugins import ARCHITECTURES, DATASETS, MODELS, TASKS, bundle_folders, find_plugins

@@ -80,10 +80,7 @@ CLC: Final[dict[int, tuple[str, str | None]]] = {
     231: ('Pastures', _PASTURES),
     241: ('Annual crops associated with permanent crops', _CROPS),
     242: ('Complex cultivation patterns', _COMPLEX),
-    243: (
-        'Land principally occupied by agriculture, with significant areas of natural vegetation',
-        _MOSAIC,
-    ),
+    243: ('Land principally occupied by agriculture, with significant areas of natural vegetation', _MOSAIC),
     244: ('Agro-forestry areas', _AGROFORESTRY),
     311: ('Broad-leaved forest', _BROAD),
     312: ('Coniferous forest', _CONIFEROUS),
@@ -133,9 +130,6 @@ def labels_in(order: LabelOrder) -> tuple[str, ...]:
 
 def class_of(code: int) -> str | None:
     """Get the label of a code of a reference map; None if it has none.
-
-    Args:
-        code: CORINE Land Cover code, or `UNLABELLED`.
 
     Raises:
         UsageError: if there is no such code.

@@ -144,10 +144,6 @@ def read_metadata(path: Path | str, split: SplitName = 'all', *, snow_and_clouds
 def multi_hot_labels(table: pa.Table, order: LabelOrder = 'lexicographic') -> NDArray[np.uint8]:
     """Turn the labels of all rows into a multi-hot matrix.
 
-    Args:
-        table: as `read_metadata` gives it.
-        order: order of the columns.
-
     Returns:
         (N, 19), 0 or 1.
 
@@ -173,11 +169,6 @@ def multi_hot_labels(table: pa.Table, order: LabelOrder = 'lexicographic') -> ND
 
 def check_column(table: pa.Table, name: str, path: Path) -> None:
     """Check that a table has a column.
-
-    Args:
-        table: table to check.
-        name: name of the column.
-        path: path of the table, for messages.
 
     Raises:
         DatasetError: if the column is missing.
@@ -235,10 +226,6 @@ def _check_twice(table: pa.Table, path: Path) -> None:
 
 def check_partners(table: pa.Table, path: Path) -> None:
     """Check that every patch of Sentinel-2 names one of Sentinel-1.
-
-    Args:
-        table: as `read_metadata` gives it.
-        path: path of the table, for messages.
 
     Raises:
         DatasetError: if the column `s1_name` is missing, or a patch has none.

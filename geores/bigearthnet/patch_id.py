@@ -80,9 +80,6 @@ def parse_tile(name: str) -> Tile:
     Column letters repeat every three zones. Row letters repeat every 2000 km and start five letters later in
     even zones; the latitude band says which repetition is meant (NGA.STND.0037, MGRS, section 3).
 
-    Args:
-        name: name of the tile, such as '33UUP' or 'T33UUP'.
-
     Raises:
         UsageError: if it is no name of a tile.
     """
@@ -163,9 +160,6 @@ class PatchId(_Name):
     @classmethod
     def parse(cls, name: str) -> Self:
         """Parse a patch id.
-
-        Args:
-            name: the id, or the name of its reference map.
 
         Raises:
             UsageError: if it is no patch id.
@@ -256,20 +250,12 @@ class S1Name(_Name):
         return _instant(str(self), self.product.split('_')[4])
 
     def is_partner(self, patch: PatchId) -> bool:
-        """Whether this patch covers the same ground as a Sentinel-2 patch.
-
-        Args:
-            patch: the Sentinel-2 patch.
-        """
+        """Whether this patch covers the same ground as a Sentinel-2 patch."""
         return (self.tile_name, self.column, self.row) == (patch.tile_name, patch.column, patch.row)
 
 
 def modality(name: str) -> str:
-    """Kind of patch that a name stands for: 's1', 's2' or 'map'.
-
-    Args:
-        name: as `PatchStore.read` takes it.
-    """
+    """Kind of patch that a name stands for: 's1', 's2' or 'map'."""
     if name.startswith('S1'):
         return 's1'
     return 'map' if name.endswith(MAP_SUFFIX) else 's2'
@@ -288,9 +274,6 @@ _LENGTH = 50
 
 def patch_table(ids: Sequence[str] | pd.Series) -> pd.DataFrame:
     """Parse patch ids and compute the squares of the patches in UTM.
-
-    Args:
-        ids: patch ids.
 
     Returns:
         One row per id, in order: `patch_id`, `product`, `tile`, `column`, `row`, `epsg`, and `left`,

@@ -65,9 +65,6 @@ class TiffHeader:
 def parse_tiff(data: bytes | bytearray) -> TiffHeader | None:
     """Read the header of a little-endian TIFF (TIFF 6.0, section 2).
 
-    Args:
-        data: content of the whole file.
-
     Returns:
         The header; None for kinds that this parser leaves to GDAL (big-endian, BigTIFF, several bands).
 
@@ -133,9 +130,6 @@ class TiffStore:
     """Store of the released folders `BigEarthNet-S2`, `BigEarthNet-S1` and `Reference_Maps`.
 
     Folders that are never read need not exist.
-
-    Args:
-        path: folder that holds the released folders.
     """
 
     kind: Literal['tiff', 'lmdb'] = 'tiff'
@@ -156,12 +150,7 @@ class TiffStore:
             raise self._missing(name, str(error.filename)) from None
 
     def files(self, name: str, bands: Sequence[str]) -> list[Path]:
-        """Paths of the files of bands of a patch, whether they exist or not.
-
-        Args:
-            name: as in `read`.
-            bands: as in `read`.
-        """
+        """Paths of the files of bands of a patch, whether they exist or not."""
         stem = self._stem(name)
         return [Path(f'{stem}.tif' if band == MAP_BAND else f'{stem}_{band}.tif') for band in bands]
 
@@ -194,9 +183,6 @@ class TiffStore:
 
 def read_tiff(path: str | Path) -> NDArray[Any]:
     """Read the pixels of a single-band GeoTIFF, exactly as stored.
-
-    Args:
-        path: path of the file.
 
     Returns:
         (H, W), a new array.

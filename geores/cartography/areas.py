@@ -225,10 +225,6 @@ class Tally:
     def of(cls, grid: GeoBox, legend: Legend) -> 'Tally':
         """A tally in which nothing is counted yet.
 
-        Args:
-            grid: of the map.
-            legend: of its values.
-
         Raises:
             UsageError: if the map does not lie where its CRS is defined.
         """
@@ -256,10 +252,6 @@ class Tally:
 
 def area_table(legend: Legend, tally: Tally) -> 'pd.DataFrame':
     """One row per class that occurs, the largest area first.
-
-    Args:
-        legend: of the map.
-        tally: of all its windows.
 
     Returns:
         Columns `label`, `value`, `pixels`, `area_m2` (`area_px` where the map has no CRS) and `share` of

@@ -1,6 +1,6 @@
-"""Rasters of a classification that say what they are: classes, confidence, labels and probabilities.
+"""Rasters of a classification that say what they are, as cloud-optimised GeoTIFFs of any size.
 
-All are cloud-optimised GeoTIFFs, written a window at a time in flat memory (`geores.cartography.cog`).
+All are written a window at a time in flat memory (`cog`): classes, confidence, labels and probabilities.
 A raster stands under its name complete, with the files that describe it, or not at all.
 """
 
@@ -9,14 +9,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import rasterio
+import rasterio.shutil
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.io import DatasetWriter
+from rasterio.windows import Window
 
 from geores.cartography.areas import NODATA, NODATA_NAME, Legend, Tally
-from geores.cartography.cog import Block, CogBands, cog, tag_names
 from geores.cartography.gis_files import (
     class_side_file,
     label_side_file,
@@ -24,24 +27,151 @@ from geores.cartography.gis_files import (
     write_qgis_style,
     write_side_file,
 )
-from geores.errors import UsageError
+from geores.errors import UsageError, WriteError
 from geores.io.whole_files import whole_files
+from geores.scenes.gdal import ungeoreferenced
 
 __all__ = [
     'ABSENT',
     'LEGEND_TAG',
     'PRESENT',
     'PROBABILITY_NODATA',
+    'Block',
     'ClassRaster',
+    'CogBands',
     'class_files',
     'class_raster',
+    'cog',
     'confidence_raster',
     'confidence_values',
     'label_raster',
     'probability_raster',
     'probability_values',
+    'tag_names',
     'write_classes',
 ]
+
+BLOCK = 256
+"""Pixels along each side of a block of the file."""
+
+Block = tuple[slice, slice, NDArray[Any]]
+"""Rows, columns, and the values of that window: (rows, cols), or (bands, rows, cols)."""
+
+
+@dataclass(frozen=True)
+class CogBands:
+    """Bands of a file that is being written.
+
+    Attributes:
+        file: the temporary, uncompressed file.
+    """
+
+    file: DatasetWriter
+
+    def write(self, rows: slice, cols: slice, values: NDArray[Any]) -> None:
+        """Write a window of all bands: (rows, cols) of a single one, or (bands, rows, cols)."""
+        bands = values[None] if values.ndim == 2 else values
+        self.file.write(bands, window=Window.from_slices(rows, cols))
+
+
+@contextmanager
+def cog(
+    path: Path,
+    grid: GeoBox,
+    *,
+    dtype: str,
+    nodata: float,
+    overviews: Literal['mode', 'average', 'nearest'],
+    descriptions: Sequence[str],
+    colours: Mapping[int, tuple[int, int, int, int]] | None = None,
+    scale: float | None = None,
+    tags: Mapping[str, Any] | None = None,
+    predictor: bool = False,
+) -> Iterator[CogBands]:
+    """Write a cloud-optimised GeoTIFF from windows in any order; pixels that are never written are no data.
+
+    The windows go to an uncompressed file beside it, which is compressed at the end: GDAL writes this format
+    only by copying a whole raster, and memory must not grow with it.
+
+    Args:
+        path: of the file, which is complete when the block ends without an error.
+        grid: shape, transform and CRS of the raster.
+        dtype: of the values.
+        nodata: value of pixels without data.
+        overviews: how overviews are resampled.
+        descriptions: of the bands, one each.
+        colours: value -> red, green, blue and alpha, for a single band.
+        scale: by which readers multiply the values; None for 1.
+        tags: of the file.
+        predictor: whether neighbours differ little, so that differences compress better.
+
+    Raises:
+        WriteError: if the file was not written whole.
+        RasterioError: if writing failed.
+    """
+    plain = path.with_suffix('.plain.tif')
+    profile = {
+        'driver': 'GTiff',
+        'dtype': dtype,
+        'count': len(descriptions),
+        'photometric': 'minisblack',  # or four bands of bytes would be red, green, blue and alpha
+        'height': grid.shape.y,
+        'width': grid.shape.x,
+        'nodata': nodata,
+        'transform': grid.affine,
+        'crs': grid.crs.to_wkt() if grid.crs is not None else None,
+        'tiled': True,
+        'blockxsize': BLOCK,
+        'blockysize': BLOCK,
+        'bigtiff': 'if_safer',
+        'sparse_ok': True,
+    }
+    try:
+        with _opened(plain, 'w', **profile) as file:
+            file.descriptions = tuple(descriptions)
+            if scale is not None:
+                file.scales = [scale] * len(descriptions)
+            if colours is not None:
+                file.write_colormap(1, dict(colours))
+            file.update_tags(**(tags or {}))
+            yield CogBands(file)
+        _copy(plain, path, overviews, predictor=predictor)
+    finally:
+        for left in (plain, *(path.with_name(path.name + end) for end in ('.ovr.tmp', '.msk.ovr.tmp'))):
+            left.unlink(missing_ok=True)
+
+
+def tag_names(tags: Mapping[str, Any] | None) -> dict[str, str]:
+    """Tags as they stand in a file: 'model' becomes GEORES_MODEL, and values become text or JSON."""
+    return {
+        f'GEORES_{key.upper()}': value if isinstance(value, str) else json.dumps(value)
+        for key, value in (tags or {}).items()
+    }
+
+
+def _opened(path: Path, mode: str = 'r', **profile: object) -> Any:  # noqa: ANN401
+    """A dataset of rasterio, without a warning where it has no georeference."""
+    with ungeoreferenced():
+        return rasterio.open(path, mode, **profile)
+
+
+def _copy(plain: Path, path: Path, overviews: str, *, predictor: bool) -> None:
+    with ungeoreferenced():
+        rasterio.shutil.copy(
+            plain,
+            path,
+            driver='COG',
+            compress='deflate',
+            predictor='yes' if predictor else 'no',
+            bigtiff='if_safer',
+            overview_resampling=overviews,
+        )
+    # GDAL may close a file that a full disk cut short without an error.
+    with _opened(plain) as before, _opened(path) as after:
+        for band in before.indexes:
+            if before.checksum(band) != after.checksum(band):
+                raise WriteError(f'{path} was not written whole: is the disk full?')
+
 
 LEGEND_TAG = 'GEORES_LEGEND'
 """Tag of a class map with its labels by value, for maps that have lost their side file."""
@@ -86,11 +216,7 @@ class ClassRaster:
 
 
 def class_files(path: Path) -> list[Path]:
-    """Files of a class map or of a raster of labels: those that describe it first, the raster last.
-
-    Args:
-        path: of the raster.
-    """
+    """Files of a class map or of a raster of labels: those that describe it first, the raster last."""
     return [side_path(path), path.with_suffix('.qml'), path]
 
 
@@ -136,20 +262,9 @@ def class_raster(
 
 
 def write_classes(
-    path: Path,
-    blocks: Iterable[Block],
-    grid: GeoBox,
-    legend: Legend,
-    tags: Mapping[str, Any] | None = None,
+    path: Path, blocks: Iterable[Block], grid: GeoBox, legend: Legend, tags: Mapping[str, Any] | None = None
 ) -> Tally:
-    """Write a class map from its blocks: `class_raster` in one call.
-
-    Args:
-        path: `<name>_classes.tif`.
-        blocks: (rows, cols, values) that cover the grid.
-        grid: shape, transform and CRS of the raster.
-        legend: of its values.
-        tags: of provenance.
+    """Write a class map from blocks, (rows, cols, values), that cover the grid: `class_raster` in one call.
 
     Returns:
         Pixels and areas of each class.
@@ -177,20 +292,7 @@ def confidence_raster(path: Path, grid: GeoBox, tags: Mapping[str, Any] | None =
     Raises:
         WriteError: if writing failed, as on a full disk; no file is left.
     """
-    with (
-        whole_files([path]) as (partial,),
-        cog(
-            partial,
-            grid,
-            dtype='uint8',
-            nodata=NODATA,
-            overviews='average',
-            descriptions=['confidence'],
-            scale=1 / CONFIDENCE_TOP,
-            tags=tag_names(tags),
-            predictor=True,
-        ) as bands,
-    ):
+    with _scaled(path, grid, ['confidence'], CONFIDENCE_TOP, NODATA, tags) as bands:
         yield bands
 
 
@@ -256,16 +358,25 @@ def probability_raster(
     Raises:
         WriteError: if writing failed, as on a full disk; no file is left.
     """
+    with _scaled(path, grid, labels, PROBABILITY_TOP, PROBABILITY_NODATA, tags) as bands:
+        yield bands
+
+
+@contextmanager
+def _scaled(
+    path: Path, grid: GeoBox, names: Sequence[str], top: int, nodata: int, tags: Mapping[str, Any] | None
+) -> Iterator[CogBands]:
+    """Write one band per name of bytes, in which `top` stands for 1."""
     with (
         whole_files([path]) as (partial,),
         cog(
             partial,
             grid,
             dtype='uint8',
-            nodata=PROBABILITY_NODATA,
+            nodata=nodata,
             overviews='average',
-            descriptions=labels,
-            scale=1 / PROBABILITY_TOP,
+            descriptions=names,
+            scale=1 / top,
             tags=tag_names(tags),
             predictor=True,
         ) as bands,

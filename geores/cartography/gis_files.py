@@ -83,12 +83,7 @@ def label_side_file(labels: Sequence[str], names: Sequence[str], colours: NDArra
 
 
 def write_side_file(root: ET.Element, path: Path) -> None:
-    """Write a side file.
-
-    Args:
-        root: of the document.
-        path: to write to.
-    """
+    """Write a side file."""
     ET.indent(root)
     ET.ElementTree(root).write(path, encoding='utf-8')
 
@@ -146,13 +141,7 @@ def write_qgis_style(path: Path, legend: Legend, clear: Container[int] = ()) -> 
         zoomedOutResamplingMethod='nearestNeighbour',
     )
     renderer = ET.SubElement(
-        pipe,
-        'rasterrenderer',
-        type='paletted',
-        band='1',
-        opacity='1',
-        alphaBand='-1',
-        nodataColor='',
+        pipe, 'rasterrenderer', type='paletted', band='1', opacity='1', alphaBand='-1', nodataColor=''
     )
     ET.SubElement(renderer, 'rasterTransparency')
     palette = ET.SubElement(renderer, 'colorPalette')

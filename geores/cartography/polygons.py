@@ -83,11 +83,7 @@ class Edges:
 
     @classmethod
     def together(cls, parts: 'Sequence[Outlines]') -> 'Edges':
-        """Edges of all polygons of batches, counted through.
-
-        Args:
-            parts: the batches.
-        """
+        """Edges of all polygons of batches, counted through."""
         starts = np.cumsum([0, *(len(part.values) for part in parts)])
         owners = [part.edges.owner + start for part, start in zip(parts, starts[:-1], strict=True)]
         rest = ([getattr(part.edges, name) for part in parts] for name in ('row', 'left', 'right', 'sign'))
@@ -196,12 +192,7 @@ def _edges(polygons: NDArray[np.object_]) -> Edges:
 
 
 def with_shared_corners(polygons: NDArray[np.object_], shape: tuple[int, int]) -> NDArray[np.object_]:
-    """The polygons with a corner wherever a neighbour has one, which simplifying them together requires.
-
-    Args:
-        polygons: in columns and rows.
-        shape: rows and columns of the raster.
-    """
+    """The polygons with a corner wherever a neighbour has one, which simplifying them together requires."""
     marked = np.zeros((shape[0] + 1, shape[1] + 1), bool)
     for start in range(0, len(polygons), BATCH):
         x, y = shapely.get_coordinates(polygons[start : start + BATCH]).astype(np.int64).T
@@ -278,11 +269,7 @@ def write_polygons(
 
 
 def polygon_files(path: Path) -> list[Path]:
-    """Files of polygons: their style first, the polygons last.
-
-    Args:
-        path: of the polygons.
-    """
+    """Files of polygons: their style first, the polygons last."""
     return [path.with_suffix('.qml'), path]
 
 

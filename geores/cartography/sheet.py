@@ -127,11 +127,7 @@ class Sheet:
         return self.figure
 
     def write(self, path: Path) -> None:
-        """Save the sheet.
-
-        Args:
-            path: of a PNG.
-        """
+        """Save the sheet."""
         self.finished().savefig(path, format='png', metadata={'Software': 'geores'})
 
 
@@ -245,12 +241,5 @@ def draw_north(axes: 'Axes', frame: Frame) -> None:
         arrowprops={'facecolor': 'white', 'edgecolor': 'black', 'linewidth': 0.6, **style},
     )
     axes.text(
-        x - 10 * right,
-        y - 10 * down,
-        'N',
-        fontsize=8,
-        ha='center',
-        va='center',
-        color='black',
-        bbox=_BOX,
+        x - 10 * right, y - 10 * down, 'N', fontsize=8, ha='center', va='center', color='black', bbox=_BOX
     )

@@ -13,8 +13,7 @@ from typing import Any
 from geores.classification.classify import SceneOutcome, classify_many
 from geores.classification.merge import merge
 from geores.classification.shards import read_commands
-from geores.errors import UsageError
-from geores.extras import import_extra
+from geores.errors import UsageError, import_extra
 
 __all__ = ['classify_on_dask']
 

@@ -1,4 +1,4 @@
-"""The command line: one module per command."""
+"""The command line: a module for the commands of each job."""
 
 import sys
 from typing import Annotated, Any
@@ -8,24 +8,19 @@ from typer.core import TyperGroup
 
 from geores import __version__
 from geores.cli import (
-    accuracy,
     ask,
-    audit,
     baselines,
     classify,
-    convert,
+    converting,
     evaluate,
-    finetune,
     info,
-    merge,
+    map_accuracy,
     questions,
-    sample,
-    split,
-    verify,
+    splits,
+    training,
 )
 from geores.cli.common import escaped_output
-from geores.errors import GeoresError, UsageError, without_secrets
-from geores.extras import missing_extra
+from geores.errors import GeoresError, UsageError, missing_extra, without_secrets
 
 __all__ = ['app', 'main']
 
@@ -52,22 +47,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command(name='accuracy')(accuracy.accuracy)
+app.command(name='accuracy')(map_accuracy.accuracy)
 app.command(name='ask')(ask.ask)
-app.command(name='audit')(audit.audit)
+app.command(name='audit')(splits.audit)
 app.command(name='baselines')(baselines.baselines)
 app.command(name='classify')(classify.classify)
-app.add_typer(convert.app, name='convert')
+app.add_typer(converting.app, name='convert')
 app.command(name='evaluate')(evaluate.evaluate)
-app.command(name='finetune')(finetune.finetune)
+app.command(name='finetune')(training.finetune)
 app.command(name='info')(info.info)
-app.command(name='merge')(merge.merge)
+app.command(name='merge')(classify.merge)
 app.command(name='models')(info.models)
 app.add_typer(questions.app, name='questions')
-app.command(name='sample')(sample.sample)
-app.command(name='split')(split.split)
-app.command(name='verify')(verify.verify)
-app.command(name='verify-model')(verify.verify_model)
+app.command(name='sample')(map_accuracy.sample)
+app.command(name='split')(splits.split)
+app.command(name='verify')(converting.verify)
+app.command(name='verify-model')(converting.verify_model)
 
 
 @app.command(
@@ -77,9 +72,7 @@ app.command(name='verify-model')(verify.verify_model)
 )
 def train(context: typer.Context) -> None:
     """Train a task: geores train --config FILE [--help [TASK], --list]."""
-    from geores.cli.train import train as run
-
-    run(context.args)
+    training.train(context.args)
 
 
 def _print_version(asked: bool) -> None:

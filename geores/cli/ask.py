@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,9 +11,8 @@ import typer
 
 from geores.asking.options import AskOptions
 from geores.cli import common
-from geores.cli.common import keeping, listed, progress_bar
+from geores.cli.common import keeping, listed, plain_console, print_outputs, progress_bar
 from geores.cli.option_sets import with_options
-from geores.cli.printing import print_earlier_answer
 from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
@@ -157,8 +156,8 @@ def _run(
     with open_scene(**place) as scene:
         sources = Sources.choose(scene, model, wanted)
         if out is not None and asked is not None and not overwrite:
-            for entry in (before := done_before(out, sources, top_k, asked)):
-                print_earlier_answer(entry, out, as_json=as_json)
+            for entry in (before := done_before(out, sources, top_k, asked, options.accuracy)):
+                _print_earlier(entry, out, as_json=as_json)
             if before:
                 return
         if out is not None:
@@ -171,7 +170,16 @@ def _run(
                 yield kept.watch(bar)
 
         show = _print_json if as_json else _Printer()
-        with QASession(sources, out, top_k=top_k, resume=resume, overwrite=overwrite, watch=watch) as session:
+        session = QASession(
+            sources,
+            out,
+            top_k=top_k,
+            accuracy=options.accuracy,
+            resume=resume,
+            overwrite=overwrite,
+            watch=watch,
+        )
+        with session:
             if asked is None:
                 _prompt(session, out, show, overwrite=overwrite)
             else:
@@ -237,7 +245,6 @@ class _Printer:
         self._said: set[str] = set()
 
     def __call__(self, answer: 'SceneAnswer') -> None:
-        from rich.console import Console
 
         from geores.asking.understand import how_sure
 
@@ -245,12 +252,35 @@ class _Printer:
             if note not in self._said:
                 print(f'note: {note}', file=sys.stderr)
                 self._said.add(note)
-        console = Console(highlight=False, markup=False)
+        console = plain_console()
         console.print(answer.question, style='bold', soft_wrap=True)
         if answer.understood_as is not None:
             console.print(f'  understood as: {answer.understood_as}', soft_wrap=True)
         console.print(f'  {answer.text}{how_sure(answer.probability)}', soft_wrap=True)
         for note in answer.notes:
             console.print(f'  note: {note}', style='dim', soft_wrap=True)
-        for kind, path in answer.outputs.items():
-            console.print(f'  {kind}: {path}', soft_wrap=True)
+        print_outputs(console, answer.outputs, indent='  ')
+
+
+def _print_earlier(entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
+    """Print the answer of an earlier run from its record.
+
+    Args:
+        entry: of the question in the record.
+        folder: of the results.
+        as_json: as one JSON object on a line, with `done_before`.
+    """
+    from geores.asking.understand import how_sure
+    from geores.classification.earlier_runs import DONE, as_printed
+
+    record = as_printed(entry, folder)
+    if as_json:
+        print(json.dumps(record), flush=True)
+        return
+    console = plain_console()
+    console.print(record['question'], style='bold', soft_wrap=True)
+    console.print(f'  {record["text"]}{how_sure(record["probability"])}', soft_wrap=True)
+    for note in record.get('notes', []):
+        console.print(f'  note: {note}', style='dim', soft_wrap=True)
+    console.print(f'  {DONE}; --overwrite computes it again', soft_wrap=True)
+    print_outputs(console, record['outputs'], indent='  ')

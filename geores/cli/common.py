@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO
@@ -20,6 +20,9 @@ import typer
 from geores.errors import GeoresError, UsageError, printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from geores.inference.prepared import Progress
 
 __all__ = [
@@ -32,11 +35,15 @@ __all__ = [
     'Sensor',
     'cores',
     'escaped_output',
+    'figures_table',
     'keeping',
     'listed',
     'numbers',
     'parse_size',
+    'plain_console',
     'print_messages',
+    'print_notes',
+    'print_outputs',
     'progress_bar',
 ]
 
@@ -49,9 +56,6 @@ class _Escaped:
     """A text stream that writes control characters as escapes.
 
     A terminal gets codes of colours and cursor, which `rich` draws with; a file or a pipe gets none.
-
-    Args:
-        stream: where to write.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -193,13 +197,7 @@ def progress_bar(
         yield lambda done, total: None
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -308,3 +306,33 @@ def keeping(name: str, folder: Path | None) -> Iterator[KeptWork]:
         if folder is not None:
             kept.tell()
         raise
+
+
+def plain_console(*, stderr: bool = False) -> 'Console':
+    """A console that prints texts as they are: paths may hold brackets."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print notes on standard error."""
+    console = plain_console(stderr=True)
+    for note in notes:
+        console.print(f'note: {note}', style='dim', soft_wrap=True)
+
+
+def print_outputs(console: 'Console', outputs: Mapping[str, object], indent: str = '') -> None:
+    """Print where files lie, one a line."""
+    for kind, path in outputs.items():
+        console.print(f'{indent}{kind}: {path}', soft_wrap=True)
+
+
+def figures_table(*heads: str, words: int = 1, **style: Any) -> 'Table':  # noqa: ANN401 - as of rich
+    """A table of figures, which are aligned to the right, behind one or several columns of words."""
+    from rich.table import Table
+
+    table = Table(*heads, **style)
+    for column in table.columns[words:]:
+        column.justify = 'right'
+    return table

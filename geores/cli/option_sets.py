@@ -23,12 +23,7 @@ _WRITTEN: dict[str, Any] = {'again': list[str], 'box': tuple[float, float, float
 def with_options(
     kind: type[NamedOptions], *, into: str = 'options'
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of a dataclass in place of one parameter, which gets the dataclass.
-
-    Args:
-        kind: dataclass of the options.
-        into: parameter of the command that is replaced.
-    """
+    """Give a command the options of a dataclass in place of one parameter, which gets the dataclass."""
     hints = get_type_hints(kind)
     offered = fields(kind)
 
@@ -52,11 +47,7 @@ def with_options(
 
 
 def option_table(kind: type[NamedOptions]) -> str:
-    """A table of options in Markdown: the flag, its default and its help.
-
-    Args:
-        kind: dataclass of the options.
-    """
+    """A table of options in Markdown: the flag, its default and its help."""
     rows = ['| option | default | meaning |', '|---|---|---|']
     for one in fields(kind):
         default = '' if one.default in (None, False) else f'`{_shown(one)}`'
@@ -95,10 +86,7 @@ def _parameter(one: Field[Any], hint: Any) -> inspect.Parameter:  # noqa: ANN401
     kind = _WRITTEN.get(written, str) if written else _plain_type(hint)
     optional = kind | None if one.default is None else kind
     return inspect.Parameter(
-        one.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=_shown(one),
-        annotation=Annotated[optional, info],
+        one.name, inspect.Parameter.KEYWORD_ONLY, default=_shown(one), annotation=Annotated[optional, info]
     )
 
 

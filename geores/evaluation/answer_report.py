@@ -30,9 +30,6 @@ def conventions(kinds: Sequence[str]) -> dict[str, list[str]]:
     Published figures differ in this: all types (Lobry et al. 2020), all but counts, or the closed types alone
     (GeoChat and others after it).
 
-    Args:
-        kinds: all question types.
-
     Returns:
         '' -> all types; 'without_count' and 'closed' -> theirs, where they are others.
     """
@@ -173,11 +170,7 @@ class AnswerReport(Report):
         return self.predictions.groupby(columns).size().rename('questions').reset_index()
 
     def tables(self, *, curves: bool) -> dict[str, Any]:
-        """Metrics with their intervals, errors of numbers, and the table per source.
-
-        Args:
-            curves: not looked at; a subclass may have curves.
-        """
+        """Metrics with their intervals, errors of numbers, and the table per source."""
         numbers: dict[str, dict[str, Any]] = {}
         for who, kinds in self.comparison.numbers.items():
             for kind, error in kinds.items():
@@ -190,11 +183,7 @@ class AnswerReport(Report):
         }
 
     def plot(self, paths: Mapping[str, Path]) -> None:
-        """Draw accuracy per question type and overall, of the baselines and of the model.
-
-        Args:
-            paths: what -> PNG to write.
-        """
+        """Draw accuracy per question type and overall, of the baselines and of the model."""
         from geores.evaluation import figures
 
         names = {f'accuracy_{kind}': kind for kind in self.comparison.scores[MODEL].counts}
@@ -212,12 +201,7 @@ class AnswerReport(Report):
         figures.write_answer_accuracy(table(self.metrics), ends or None, self.title, paths['accuracy_plot'])
 
     def with_limits(self, frame: pd.DataFrame, at: int) -> pd.DataFrame:
-        """Put the interval of each type's accuracy into a table, as columns `low` and `high`.
-
-        Args:
-            frame: one row per question type.
-            at: place of the columns.
-        """
+        """Put the interval of each type's accuracy into a table, as columns `low` and `high`."""
         limits = [self.intervals.get(f'accuracy_{kind}', (np.nan, np.nan)) for kind in frame.index]
         frame.insert(at, 'low', [low for low, _ in limits])
         frame.insert(at + 1, 'high', [high for _, high in limits])
@@ -269,11 +253,7 @@ def _accuracies(right: Tensor, asked: Tensor, kinds: NDArray[np.str_]) -> dict[s
 
 
 def plain_name(who: str) -> str:
-    """Name of a model in tables and JSON.
-
-    Args:
-        who: its name for people.
-    """
+    """Name of a model in tables and JSON."""
     return who.replace('-', '_').replace(' ', '_')
 
 

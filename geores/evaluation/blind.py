@@ -41,10 +41,7 @@ CATEGORIES = 100
 
 
 def answer_blindly(
-    dataset: 'RSVQA',
-    questions: Sequence[int],
-    lessons: 'tuple[RSVQA, list[int]] | None',
-    seed: int = 0,
+    dataset: 'RSVQA', questions: Sequence[int], lessons: 'tuple[RSVQA, list[int]] | None', seed: int = 0
 ) -> pd.DataFrame:
     """Answer questions of a dataset without their images, beside the ground truth.
 
@@ -126,14 +123,6 @@ def answer_without_images(
 
     The model is the head of `vqa-factors`, which encodes the parts of a question, with zeros in place of
     image features. Questions that the grammar does not parse get the most frequent answer.
-
-    Args:
-        questions: training questions.
-        types: type of each training question.
-        answers: encoded answer to each training question.
-        asked: questions to answer.
-        kinds: type of each question to answer.
-        seed: seed of weights and batches.
 
     Returns:
         One answer per question of `asked`.

@@ -1,6 +1,9 @@
-"""Open labelled data of any kind from its path, and convert its labels to those of a model."""
+"""Open labelled data of any kind from its path, and convert its labels to those of a model.
 
-import difflib
+The bands that a model takes are found by descriptions in the files or by names that the user gives. The
+official parts are those of Clasen et al. (2024), reBEN.
+"""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -14,14 +17,84 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from geores.card import ModelCard
 from geores.card_values import bare_name
-from geores.errors import DatasetError, UsageError
-from geores.evaluation.options import EvaluateOptions
-from geores.evaluation.reben import check_bands, find_reben, is_official, read_as
+from geores.errors import BandError, DatasetError, UsageError, did_you_mean
+from geores.options import EvaluateOptions
 
 if TYPE_CHECKING:
+    from geores.datasets import GeoTIFFPatches, ReBEN, SceneFolder
     from geores.datasets._module import LabelledImages
 
 __all__ = ['Labelled', 'Mode', 'Paths', 'bring_to_labels', 'find_datasets', 'meanings']
+
+
+def _check_bands(card: ModelCard, names: Sequence[str] | None) -> None:
+    """Check that the band names given by the user include all bands that a model takes.
+
+    Raises:
+        BandError: if a band is missing or named twice.
+    """
+    if names is None:
+        return
+    missing = [band for band in card.bands if band not in names]
+    if missing:
+        raise BandError(f'bands {", ".join(names)}: {card.name} takes {missing[0]} too')
+    if len(set(names)) < len(names):
+        raise BandError(f'bands {", ".join(names)}: one is named twice')
+
+
+def _read_as(
+    dataset: 'GeoTIFFPatches | SceneFolder', card: ModelCard, names: Sequence[str] | None
+) -> 'GeoTIFFPatches | SceneFolder':
+    """Let a dataset read the bands that a model takes from its GeoTIFFs, by `names` or by descriptions."""
+    from geores.datasets._geotiff import FilledPatches
+
+    dataset.bands = card.bands
+    dataset.images = FilledPatches(dataset.images.paths, card.bands, card.input_size, names=names)
+    return dataset
+
+
+def _find_reben(
+    card: ModelCard, folders: Sequence[Path], part: str, options: Mapping[str, Any]
+) -> 'ReBEN | None':
+    """Open a part of BigEarthNet as a model takes it; None if the folders hold something else.
+
+    Raises:
+        UsageError: if the model takes one label an image, other bands, or other sizes; there are several
+            folders, or options without BigEarthNet.
+    """
+    from geores.bigearthnet.opening import find_kind
+
+    if not any(find_kind(folder) for folder in folders):
+        if options:
+            raise UsageError(f'{", ".join(options)} go with BigEarthNet v2.0, and {folders[0]} is none')
+        return None
+    if len(folders) > 1:
+        raise UsageError(f'{", ".join(map(str, folders))}: BigEarthNet is evaluated alone: name one folder')
+    return _open_reben(card, folders[0], part, options)
+
+
+def _is_official(dataset: object) -> bool:
+    """Whether a dataset has official parts."""
+    from geores.datasets import ReBEN
+
+    return isinstance(dataset, ReBEN)
+
+
+def _open_reben(card: ModelCard, folder: Path, part: str, options: Mapping[str, Any]) -> 'ReBEN':
+    from geores.datasets import ReBEN
+
+    if card.task != 'multi-label':
+        raise UsageError(f'{folder}: any number of labels an image, and {card.name} is {card.task}')
+    if card.input_size != ReBEN.side:
+        raise UsageError(
+            f'{folder}: patches of {ReBEN.side} x {ReBEN.side} pixels, and {card.name} takes '
+            f'{card.input_size} x {card.input_size}'
+        )
+    try:
+        return ReBEN(folder, part, card.bands, card.resampling, **options)  # type: ignore[arg-type]
+    except BandError as error:
+        raise BandError(f'{folder}: {card.name} takes bands that it does not have: {error}') from error
+
 
 Mode = Literal['scene', 'multi-label']
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -59,10 +132,7 @@ class Labelled:
 
 
 def find_datasets(
-    card: ModelCard,
-    data: Paths,
-    options: EvaluateOptions | None = None,
-    split: str = 'all',
+    card: ModelCard, data: Paths, options: EvaluateOptions | None = None, split: str = 'all'
 ) -> 'list[LabelledImages]':
     """Open labelled data as a model takes it.
 
@@ -85,14 +155,14 @@ def find_datasets(
     options = options or EvaluateOptions()
     bands, labels, column = options.bands, options.labels, options.column
     _check_mode(card, options.mode)
-    check_bands(card, bands)
+    _check_bands(card, bands)
     if labels is not None or column is not None or options.tiles:
         as_then = {} if split == 'all' else dict(card.tiles or {})  # a part of what was cut for training
         as_then.pop('dropped', None)
         said = {'bands': bands, 'sensor': options.sensor, 'offset': options.offset}
         return [_scene_tiles(card, paths, labels, column, said, as_then | options.tiles)]
     folders = [Path(path) for path in paths]
-    official = find_reben(card, folders, split, options.reben)
+    official = _find_reben(card, folders, split, options.reben)
     if official is not None:
         return [official]
     kinds = {_kind(folder) for folder in folders}
@@ -151,7 +221,7 @@ def bring_to_labels(
             *(f'label map: the data has no {old}' for old in label_map or {} if old not in found),
         ),
         bounds=_bounds(datasets),
-        official=is_official(datasets[0]),
+        official=_is_official(datasets[0]),
     )
 
 
@@ -176,8 +246,7 @@ def meanings(
     """
     for new in label_map.values():
         if new not in labels:
-            near = difflib.get_close_matches(new, labels, n=1)
-            hint = f'did you mean {near[0]!r}?' if near else f'it knows {", ".join(labels)}'
+            hint = did_you_mean(new, labels) or f'it knows {", ".join(labels)}'
             raise UsageError(f'label map: the model knows no label {new!r}: {hint}')
     meaning = {label: label_map.get(label) or _same(label, labels) for label in found}
     return (
@@ -231,7 +300,7 @@ def _patches(card: ModelCard, folders: Sequence[Path], bands: Sequence[str] | No
             f'{_listed(folders)}: one label an image, and {card.name} is multi-label: take a '
             'single-label model'
         )
-    return [read_as(GeoTIFFPatches(folder, card.bands), card, bands) for folder in folders]
+    return [_read_as(GeoTIFFPatches(folder, card.bands), card, bands) for folder in folders]
 
 
 def _scene_folder(card: ModelCard, folders: Sequence[Path], bands: Sequence[str] | None) -> 'LabelledImages':
@@ -251,7 +320,7 @@ def _scene_folder(card: ModelCard, folders: Sequence[Path], bands: Sequence[str]
     for path in dataset.images.paths:
         if path.suffix.lower() not in {'.tif', '.tiff'}:
             raise UsageError(f'{path}: bands {", ".join(bands or card.bands)} can only be read from GeoTIFFs')
-    return read_as(dataset, card, bands)
+    return _read_as(dataset, card, bands)
 
 
 def _scene_tiles(

@@ -17,12 +17,11 @@ from geores.card_values import Units
 from geores.errors import DatasetError, UsageError
 from geores.evaluation.data import Labelled, Paths, bring_to_labels, find_datasets
 from geores.evaluation.files import PreparedEvaluation, Report
-from geores.evaluation.options import EvaluateOptions
 from geores.evaluation.questions import holds_questions
 from geores.evaluation.report import Evaluation
 from geores.evaluation.split import Part, are_known, check_part, kept_parts, take_part
 from geores.model import Model
-from geores.options import takes
+from geores.options import EvaluateOptions, takes
 from geores.runtime.base import exact_float32, pick_device
 from geores.runtime.predictor import check_precision, choose_predictor
 
@@ -56,18 +55,8 @@ class Evaluator(PreparedEvaluation):
     warnings: tuple[str, ...]
 
     @classmethod
-    def prepare(
-        cls,
-        model: Model,
-        data: Paths,
-        options: EvaluateOptions,
-    ) -> Self:
+    def prepare(cls, model: Model, data: Paths, options: EvaluateOptions) -> Self:
         """Find the data, match labels, and read some images.
-
-        Args:
-            model: the loaded model.
-            data: as in `geores.evaluate`.
-            options: what to evaluate, and how.
 
         Raises:
             UsageError: if something given cannot be used.
@@ -251,11 +240,6 @@ def evaluate(
 
 def prepare(model: str | Path | Model, data: Paths, options: EvaluateOptions) -> 'Evaluator | VQAEvaluator':
     """Load the model and check everything else.
-
-    Args:
-        model: name or path of a bundle, or a loaded model.
-        data: as in `evaluate`.
-        options: what to evaluate, and how.
 
     Raises:
         UsageError: if something given cannot be used.

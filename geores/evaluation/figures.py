@@ -142,13 +142,7 @@ def write_precision_recall(
 
 
 def write_confusion(table: 'pd.DataFrame', title: str, path: Path) -> None:
-    """Draw a confusion matrix; classes that are neither true nor predicted are left out.
-
-    Args:
-        table: counts, true classes in rows, predicted ones in columns.
-        title: title of the plot.
-        path: PNG to write.
-    """
+    """Draw a confusion matrix; classes that are neither true nor predicted are left out."""
     truth, said = table.any(axis=1), table.any(axis=0)
     table = table.loc[truth, truth | said]
     counts = table.to_numpy()
@@ -173,13 +167,7 @@ def write_confusion(table: 'pd.DataFrame', title: str, path: Path) -> None:
 
 
 def write_decisions(rows: 'pd.DataFrame', title: str, path: Path) -> None:
-    """Draw the true positives, misses and false positives of each label.
-
-    Args:
-        rows: one row per label: `tp`, `fn` and `fp`.
-        title: title of the plot.
-        path: PNG to write.
-    """
+    """Draw the true positives, misses and false positives of each label."""
     labels = [str(label) for label in rows.index]
     whole = rows[['tp', 'fn', 'fp']].sum(axis=1).clip(lower=1)
     figure = new_figure(9, 1.8 + 0.3 * len(labels))
@@ -209,11 +197,7 @@ def _wrapped(labels: Sequence[str]) -> list[str]:
 
 
 def best_supported(support: 'pd.Series[int]') -> list[str]:
-    """Labels that get a panel, in order: the ones with the largest support.
-
-    Args:
-        support: number of positives of each label.
-    """
+    """Labels that get a panel, in order: the ones with the largest support."""
     most = support[support > 0].nlargest(PANELS).index
     return [str(label) for label in support.index if label in most]
 
@@ -255,32 +239,19 @@ def _finish(figure: Figure, x: str, y: str, title: str) -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure.
-
-    Args:
-        width: width in inches.
-        height: height in inches.
-    """
+    """An empty figure."""
     figure = Figure(figsize=(width, height), dpi=120, layout='constrained')
     FigureCanvasAgg(figure)
     return figure
 
 
 def write(figure: Figure, path: Path) -> None:
-    """Write a figure.
-
-    Args:
-        figure: the complete figure.
-        path: PNG to write.
-    """
+    """Write a figure."""
     figure.savefig(path, format='png', metadata={'Software': 'geores'})
 
 
 def write_answer_accuracy(
-    accuracy: 'pd.DataFrame',
-    limits: Mapping[str, 'pd.DataFrame'] | None,
-    title: str,
-    path: Path,
+    accuracy: 'pd.DataFrame', limits: Mapping[str, 'pd.DataFrame'] | None, title: str, path: Path
 ) -> None:
     """Draw the accuracy of several models, the last of which is the one evaluated.
 

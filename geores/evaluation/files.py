@@ -44,38 +44,20 @@ class Report(ABC):
 
     @abstractmethod
     def tables(self, *, curves: bool) -> dict[str, Any]:
-        """Figures and tables for JSON, behind provenance, notes and warnings.
-
-        Args:
-            curves: whether reliability and threshold curves go with them.
-        """
+        """Figures and tables for JSON, behind provenance, notes and warnings."""
 
     @abstractmethod
     def plot(self, paths: Mapping[str, Path]) -> None:
-        """Draw all plots.
-
-        Args:
-            paths: what -> PNG to write.
-        """
+        """Draw all plots."""
 
     @classmethod
     def paths(cls, folder: Path, name: str) -> dict[str, Path]:
-        """Paths of the files of an evaluation.
-
-        Args:
-            folder: folder that holds them.
-            name: name of what is evaluated.
-        """
+        """Paths of the files of an evaluation."""
         return {kind: folder / f'{name}_{end}' for kind, end in cls.FILES.items()}
 
     @classmethod
     def check_output(cls, folder: Path, name: str, *, overwrite: bool) -> None:
         """Check that files can be written, before any work is done.
-
-        Args:
-            folder: folder to write to; need not be there.
-            name: name of what is evaluated.
-            overwrite: whether files may be replaced.
 
         Raises:
             OutputError: if a file exists, or the folder cannot be written.
@@ -83,20 +65,12 @@ class Report(ABC):
         check_free(list(cls.paths(folder, name).values()), overwrite=overwrite)
 
     def record(self, *, curves: bool = False) -> dict[str, Any]:
-        """Provenance, figures and tables, for JSON.
-
-        Args:
-            curves: whether reliability and threshold curves go with them.
-        """
+        """Provenance, figures and tables, for JSON."""
         told = {'notes': list(self.notes), 'warnings': list(self.warnings)}
         return {**self.provenance, **told, **self.tables(curves=curves)}
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
         """Write all tables, figures and plots; either all files appear or none.
-
-        Args:
-            folder: made if it is not there.
-            overwrite: replace files of an earlier evaluation.
 
         Returns:
             What -> its file.
@@ -146,10 +120,6 @@ class PreparedEvaluation(ABC):
     def check_output(self, folder: Path, *, overwrite: bool) -> None:
         """Check that results can be written, before any work is done.
 
-        Args:
-            folder: folder to write to.
-            overwrite: whether files may be replaced.
-
         Raises:
             OutputError: if a file exists, or the folder cannot be written.
         """
@@ -157,11 +127,7 @@ class PreparedEvaluation(ABC):
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Convert a value to JSON types; NaN, which JSON lacks, becomes None.
-
-    Args:
-        value: value of mappings, lists, text and numbers.
-    """
+    """Convert a value to JSON types; NaN, which JSON lacks, becomes None."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -172,11 +138,7 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def by_label(table: pd.DataFrame) -> dict[str, Any]:
-    """Split a table into the columns of each label.
-
-    Args:
-        table: table with a column `label`.
-    """
+    """Split a table into the columns of each label."""
     return {
         str(label): rows.drop(columns='label').to_dict('list')
         for label, rows in table.groupby('label', sort=False)

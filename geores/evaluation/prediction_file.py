@@ -43,13 +43,6 @@ def write_questions(
     file that `read_predictions` takes, once each line has an `answer`. Other words are those of the grammar
     by which the questions were made; questions that it does not parse get none.
 
-    Args:
-        folders: folders in a layout of RSVQA.
-        path: JSON lines to write.
-        split: 'all' or an official part.
-        paraphrases: most other wordings of each question.
-        overwrite: replace a file that stands there.
-
     Returns:
         Number of questions, and of paraphrases.
 
@@ -114,9 +107,6 @@ def _other_words(text: str, most: int) -> list[str]:
 
 def no_image(name: str) -> 'Pixels':
     """Stand where images are read: questions are listed and answers scored without them.
-
-    Args:
-        name: id of the image.
 
     Raises:
         DatasetError: always.
@@ -208,11 +198,6 @@ def read_answer(encoding: AnswerEncoding, kind: str, text: str) -> tuple[str | N
     Case, punctuation at the end and the separators of thousands do not count. Else an answer to a closed
     question or a number is read by its first word: 'Yes, there is a road' is 'yes', '14 buildings' is 14.
 
-    Args:
-        encoding: encoding of the ground truth.
-        kind: question type.
-        text: answer as a system gave it.
-
     Returns:
         The encoded answer, None if it cannot be read; and whether it was read by its first word alone.
     """
@@ -237,11 +222,6 @@ def match_questions(
     path: str | PathLike[str], dataset: 'RSVQA', said: list[Prediction]
 ) -> tuple[dict[int, list[Prediction]], tuple[str, ...]]:
     """Find the question that each prediction answers.
-
-    Args:
-        path: file of the predictions, for messages.
-        dataset: dataset of the questions.
-        said: the predictions.
 
     Returns:
         Predictions by the position of their question, and notes on those that answer none.

@@ -39,12 +39,7 @@ from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY
 if TYPE_CHECKING:
     from geores.datasets import RSVQA
 
-__all__ = [
-    'PredictionsEvaluation',
-    'PredictionsEvaluator',
-    'evaluate_predictions',
-    'hash_questions',
-]
+__all__ = ['PredictionsEvaluation', 'PredictionsEvaluator', 'evaluate_predictions', 'hash_questions']
 
 MISSING, UNREADABLE = '<missing>', '<unreadable>'
 """Stand for an answer that is not there, and for one that its question cannot have: both are wrong."""
@@ -153,11 +148,7 @@ class PredictionsEvaluation(AnswerReport):
         return found
 
     def tables(self, *, curves: bool) -> dict[str, Any]:
-        """Tables as of `AnswerReport`, and the one per type.
-
-        Args:
-            curves: not looked at.
-        """
+        """Tables as of `AnswerReport`, and the one per type."""
         return super().tables(curves=curves) | {'per_type': self.per_type.to_dict('index')}
 
 
@@ -245,16 +236,7 @@ class PredictionsEvaluator(PreparedEvaluation):
             provenance |= {'bootstrap': {'replicates': bootstrap, 'seed': seed, 'over': 'images'}}
         notes = (f'answers are compared as {dataset.encoding.name}, by {why}', *notes)
         told = f'the baselines, which see no image, have learnt from {taught_by}'
-        return cls(
-            name or path.stem,
-            dataset,
-            answers,
-            lessons,
-            provenance,
-            (*notes, told),
-            bootstrap,
-            seed,
-        )
+        return cls(name or path.stem, dataset, answers, lessons, provenance, (*notes, told), bootstrap, seed)
 
     @property
     def name(self) -> str:
@@ -262,11 +244,7 @@ class PredictionsEvaluator(PreparedEvaluation):
         return self.system
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> PredictionsEvaluation:
-        """Fit the baselines, and compare all answers.
-
-        Args:
-            progress: called once, with the number of questions twice.
-        """
+        """Fit the baselines, and compare all answers."""
         frame = answer_blindly(self.dataset, range(len(self.dataset)), self.lessons, self.seed)
         spelled = {answer.lower(): answer for answer in self.dataset.answers}
         said, read, by_first, rewordings = [], [], 0, []
@@ -321,13 +299,6 @@ def evaluate_predictions(
     **options: Any,  # noqa: ANN401 - those of PredictionsEvaluator.prepare
 ) -> PredictionsEvaluation:
     """Score a system's answers to questions of RSVQA; see `PredictionsEvaluator.prepare`.
-
-    Args:
-        predictions: file of answers, as of `read_predictions`.
-        data: one folder in a layout of RSVQA, or several.
-        out: folder for tables and plots.
-        overwrite: replace what stands there.
-        **options: those of `PredictionsEvaluator.prepare`.
 
     Raises:
         UsageError: if something given cannot be used; nothing was written.

@@ -21,8 +21,8 @@ from geores.errors import UsageError
 from geores.evaluation.answer_report import AnswerReport, plain_name
 from geores.evaluation.blind import answer_blindly
 from geores.evaluation.files import ALL, PreparedEvaluation, Report, by_label
-from geores.evaluation.options import EvaluateOptions
 from geores.evaluation.questions import EvaluationQuestions, Folders, find_questions
+from geores.options import EvaluateOptions
 from geores.runtime.base import DTYPES, Precision
 from geores.runtime.predictor import check_precision
 from geores.vqa.comparison import MAJORITY, MODEL, QUESTION_ONLY
@@ -131,11 +131,7 @@ class VQAEvaluation(AnswerReport):
         )  # fmt: skip
 
     def tables(self, *, curves: bool) -> dict[str, Any]:
-        """Tables as of `AnswerReport`, the one per type, and the answers that the model cannot give.
-
-        Args:
-            curves: whether reliability curves go with them.
-        """
+        """Tables as of `AnswerReport`, the one per type, and the answers that the model cannot give."""
         found = super().tables(curves=curves) | {
             'unknown_answers': self.unknown,
             'per_type': self.per_type.to_dict('index'),
@@ -143,11 +139,7 @@ class VQAEvaluation(AnswerReport):
         return found | {'reliability': by_label(self.reliability)} if curves else found
 
     def plot(self, paths: Mapping[str, Path]) -> None:
-        """Draw accuracies, and the reliability of probabilities.
-
-        Args:
-            paths: what -> PNG to write.
-        """
+        """Draw accuracies, and the reliability of probabilities."""
         from geores.evaluation import figures
 
         super().plot(paths)
@@ -202,12 +194,7 @@ class VQAEvaluator(PreparedEvaluation):
     provenance: Mapping[str, Any]
 
     @classmethod
-    def prepare(
-        cls,
-        model: VQAModel,
-        data: Folders,
-        options: EvaluateOptions,
-    ) -> Self:
+    def prepare(cls, model: VQAModel, data: Folders, options: EvaluateOptions) -> Self:
         """Find questions, answers and images, and the training data of the baselines.
 
         Args:
@@ -323,10 +310,6 @@ class VQAEvaluator(PreparedEvaluation):
 
 
 def named(folders: Folders) -> list[str]:
-    """Folders as text.
-
-    Args:
-        folders: one folder, or several.
-    """
+    """Folders as text."""
     paths = [folders] if isinstance(folders, (str, PathLike)) else folders
     return [fspath(path) for path in paths]

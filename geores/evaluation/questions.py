@@ -59,11 +59,7 @@ class EvaluationQuestions:
 
 
 def holds_questions(folder: str | PathLike[str]) -> bool:
-    """Whether a folder has questions about images, in a layout of RSVQA.
-
-    Args:
-        folder: path that need not exist.
-    """
+    """Whether a folder has questions about images, in a layout of RSVQA."""
     return any(visible_files(Path(folder), name) for name in ('*questions.json', 'RSVQAxBEN_QA_*.json'))
 
 
@@ -111,9 +107,6 @@ def find_questions(
 
 def question_folders(data: Folders) -> list[Path]:
     """Check that folders hold questions.
-
-    Args:
-        data: one folder, or several.
 
     Raises:
         UsageError: if there are none.
@@ -242,13 +235,6 @@ def find_lessons(
     options: Mapping[str, Any],
 ) -> 'tuple[tuple[RSVQA, list[int]] | None, str]':
     """Find the questions that image-blind baselines are fitted to.
-
-    Args:
-        dataset: dataset of the evaluated questions.
-        images: positions of the evaluated images, which are left out.
-        others: positions of the images of a training part.
-        train: folders of other training data, which take precedence.
-        options: options of `geores.datasets.RSVQA` to open them with.
 
     Returns:
         A dataset and positions of questions in it, or None where the baselines are fitted to the other

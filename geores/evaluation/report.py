@@ -221,11 +221,7 @@ class Evaluation(Report):
         return pd.concat([frame, scores], axis=1)
 
     def tables(self, *, curves: bool) -> dict[str, Any]:
-        """Metrics with their intervals, and the tables per class, per source and of confusion.
-
-        Args:
-            curves: whether threshold and reliability curves go with them.
-        """
+        """Metrics with their intervals, and the tables per class, per source and of confusion."""
         found = {
             'metrics': self.metrics,
             'intervals': {name: list(limits) for name, limits in self.intervals.items()},
@@ -239,11 +235,7 @@ class Evaluation(Report):
         return found
 
     def plot(self, paths: Mapping[str, Path]) -> None:
-        """Draw confusion, reliability, thresholds, and precision against recall.
-
-        Args:
-            paths: what -> PNG to write.
-        """
+        """Draw confusion, reliability, thresholds, and precision against recall."""
         from geores.evaluation import figures
 
         titled, rows = f'{self.name} on {len(self):,} images: ', self.per_class

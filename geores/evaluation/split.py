@@ -9,7 +9,6 @@ from typing import Literal, cast, get_args
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
 from geores.evaluation.data import Labelled
-from geores.evaluation.reben import warn_of_training
 from geores.splits import Split, block_split, near_duplicates, stratified_split
 
 __all__ = ['Part', 'are_known', 'check_part', 'kept_parts', 'notes_on_training', 'take_part']
@@ -44,7 +43,7 @@ def take_part(
         UsageError: if the part is empty, or the data is not what the card's split is of.
     """
     if labelled.official:  # opened as that part
-        return labelled, warn_of_training(card, part)
+        return labelled, _warnings(card, part)
     if part == 'test':
         raise UsageError(
             "split has to be 'all', 'train' or 'val' for data without official parts, not 'test'"
@@ -77,11 +76,7 @@ def take_part(
 
 
 def notes_on_training(card: ModelCard) -> tuple[str, ...]:
-    """Say where a card describes training data in words, so that names of data cannot be compared with it.
-
-    Args:
-        card: card of the model.
-    """
+    """Say where a card describes training data in words, so that names of data cannot be compared with it."""
     return tuple(
         f'the card of {card.name} describes its training data in words, see whether these are among it: '
         f'{source}'
@@ -106,12 +101,7 @@ def kept_parts(folder: Path | None) -> dict[str, str]:
 
 
 def are_known(kept: Mapping[str, str], scenes: Sequence[str]) -> bool:
-    """Whether tiles of all scenes are among those that a bundle was fine-tuned on.
-
-    Args:
-        kept: part of each tile by its id.
-        scenes: names of the scenes.
-    """
+    """Whether tiles of all scenes are among those that a bundle was fine-tuned on."""
     return bool(kept) and set(scenes) <= {name.rpartition('/')[0] for name in kept}
 
 
@@ -124,9 +114,6 @@ def _split_of_tiles(card: ModelCard, labelled: Labelled, kept: Mapping[str, str]
 
 def check_part(part: str) -> Part:
     """Check that a part of this name exists.
-
-    Args:
-        part: as the user gives it.
 
     Raises:
         UsageError: if it is none of `Part`.
@@ -169,3 +156,15 @@ def _split_of_card(card: ModelCard, labelled: Labelled, *, look: bool) -> Split 
     except (DatasetError, ValueError):
         return None
     return split if split.id == card.split_id else None
+
+
+def _warnings(card: ModelCard, part: str) -> tuple[str, ...]:
+    """Warnings about metrics on a part that the model may have been trained on."""
+    parts = card.split.parts if card.split is not None and card.split.method == 'official' else None
+    known, used = parts is not None, parts or ('train', 'val')
+    told = f'figures {"are" if known else "may be"} better than on new patches'
+    if part in used[:1] or 'all' in {part, used[0]}:
+        return (f'patches of split {part!r} {"have" if known else "may have"} trained {card.name}: {told}',)
+    if part in used or 'all' in used:
+        return (f'{card.name} may have been chosen on split {part!r}, and its thresholds too: {told}',)
+    return ()

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from geores import models
 from geores.card import CARD_FILE, ModelCard
-from geores.errors import BundleError, ModelNotFoundError, ReadError, UsageError
-from geores.extras import import_extra
+from geores.errors import BundleError, ModelNotFoundError, ReadError, UsageError, import_extra
 from geores.hub.reben import make_card, release_of
 from geores.rebuild import rebuild
 from geores.weight_files import WEIGHTS_FILE, read_weights, sha256_of

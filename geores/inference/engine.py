@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from geores.grid import Tiling
 from geores.inference.plan import AnyPlan, Chunk
 from geores.inference.reader import Arrays, ChunkStore, MemoryStore
-from geores.scenes.filling import mirror_invalid
+from geores.scenes.borders import mirror_invalid
 
 __all__ = ['ChunkWork', 'LazyStore', 'Reader', 'Region', 'Sink', 'Step', 'run', 'tiles_of']
 

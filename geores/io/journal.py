@@ -17,8 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from geores.errors import InputChangedError, JournalError, OutputError
-from geores.io.locks import lock_beside
-from geores.io.whole_files import failing, remove_tree, write_whole
+from geores.io.whole_files import failing, lock_beside, remove_tree, write_whole
 
 __all__ = [
     'JOURNAL_FILE',
@@ -136,9 +135,6 @@ class Journal:
     def add(self, record: Any) -> None:  # noqa: ANN401 - any plain value
         """Keep a finished record, which is on the disk when this returns.
 
-        Args:
-            record: a plain value.
-
         Raises:
             WriteError: if it cannot be written; earlier records stay.
         """
@@ -244,11 +240,7 @@ class Journal:
 
 
 def read_key(folder: Path) -> dict[str, Any] | None:
-    """The key of the work that a folder holds; None where it holds none that can be continued.
-
-    Args:
-        folder: of a journal.
-    """
+    """The key of the work that a folder holds; None where it holds none that can be continued."""
     path = folder / JOURNAL_FILE
     if not holds_work(folder) or path.is_symlink():
         return None
@@ -264,9 +256,5 @@ def read_key(folder: Path) -> dict[str, Any] | None:
 
 
 def holds_work(folder: Path) -> bool:
-    """Whether unfinished work may lie in a folder, which is not so behind a link.
-
-    Args:
-        folder: of a journal.
-    """
+    """Whether unfinished work may lie in a folder, which is not so behind a link."""
     return folder.is_dir() and not folder.is_symlink()

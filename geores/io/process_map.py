@@ -114,11 +114,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], jobs:
 
 
 def warm_up(module: str) -> None:
-    """Start the imports that processes will need in the background.
-
-    Args:
-        module: name of a module to import in them.
-    """
+    """Start the imports that processes will need in the background."""
     context = _context()
     if context.get_start_method() == 'forkserver':
         from multiprocessing.forkserver import ensure_running

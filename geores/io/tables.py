@@ -41,9 +41,6 @@ def is_hidden(name: str) -> bool:
     Such are names that begin with a dot (`.ipynb_checkpoints`, `._image.jpg` and `.DS_Store` of macOS) or
     `~$` (files that an office program holds open), and what Windows, macOS and network storage add
     (`Thumbs.db`, `__MACOSX`).
-
-    Args:
-        name: name without its folder.
     """
     return name.startswith(('.', '~$')) or name.lower() in _LEFT_BEHIND
 
@@ -77,9 +74,6 @@ def decode(path: Path) -> str:
 
     Excel writes Windows-1252 as "CSV", so it is read, but a log message says so: in another code page the
     same bytes are other letters.
-
-    Args:
-        path: file to read.
 
     Raises:
         DatasetError: if the text has none of these encodings.
@@ -117,9 +111,6 @@ def check_cells(path: Path) -> None:
     """Refuse a Parquet file that tells of more cells than fit into memory, before any is decoded.
 
     A column of one value takes a few bytes in the file, whatever its length.
-
-    Args:
-        path: file to read.
 
     Raises:
         DatasetError: if it holds too many; other faults are left to who reads it.

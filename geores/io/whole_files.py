@@ -1,4 +1,4 @@
-"""Files and folders that appear complete, or not at all.
+"""Files and folders that appear complete, or not at all, and the one lock among processes.
 
 What is being written lies in a folder of its own beside its destination, whose name cannot be guessed and
 which nobody else may write to. Links that stand under temporary names are therefore never followed, and a
@@ -13,15 +13,21 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
 
 from geores.errors import GeoresError, OutputError, WriteError
-from geores.io.locks import PathLock, lock_beside
 
 __all__ = [
+    'PathLock',
     'check_folder_free',
+    'check_folder_name',
     'check_free',
     'check_writable',
     'failing',
+    'lock_beside',
     'put_folder',
     'remove_tree',
     'whole_files',
@@ -29,12 +35,85 @@ __all__ = [
     'write_whole',
 ]
 
+LOCK_SECONDS = 60
+"""How long to wait for another process that is about to give files their names."""
+
+
+class PathLock:
+    """Lock of a path among processes; a process that dies lets go of it.
+
+    As a context manager it waits up to a minute, which suits what is held for moments.
+
+    Args:
+        path: of the lock file, whose folder must exist. A link of that name is removed and not followed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Not bound to a thread: training may let go of a lock in another thread than it took it.
+        self._lock = FileLock(path, thread_local=False)
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return bool(self._lock.is_locked)
+
+    def acquire(self, seconds: float = 0.0) -> bool:
+        """Take the lock, and tell whether that succeeded.
+
+        Args:
+            seconds: how long to wait for a process that holds it.
+
+        Raises:
+            OSError: if the lock file cannot be made.
+        """
+        if self.path.is_symlink():
+            self.path.unlink()
+        try:
+            self._lock.acquire(timeout=seconds)
+        except Timeout:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Remove the lock file and let go of the lock, if this object holds it."""
+        if not self.held:
+            return
+        # While it is held: a process that waits for it notices, and makes another file. Windows does not
+        # remove open files, and there the file stays.
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+        self._lock.release(force=True)
+
+    def __enter__(self) -> Self:
+        if not self.acquire(LOCK_SECONDS):
+            raise OutputError(f'{self.path}: another run has held this lock for a minute: run again later')
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def lock_beside(path: Path) -> PathLock:
+    """Make the lock of a file or folder, which lies hidden beside it.
+
+    Args:
+        path: of the file or folder; it need not exist.
+    """
+    return PathLock(path.with_name(f'.{path.name.removeprefix(".")}.lock'))
+
+
 _SUFFIX = '.writing'
 _PRIVATE = re.compile(r'\..*\.\w{8}\.writing', re.DOTALL)
 _LOCK = '.lock'
 _OLD = '.old'
 _LONGEST = 60
 """Characters of a name that the name of its private folder repeats, so that it does not grow too long."""
+_FILES = frozenset(('.tif', '.tiff', '.vrt', '.jp2', '.png', '.jpg', '.gpkg', '.geojson', '.shp', '.json',
+                    '.jsonl', '.csv', '.txt', '.parquet'))  # fmt: skip
+"""Endings of what users ask for as one file."""
 _swept: set[Path] = set()
 """Folders in which this process has looked for what killed runs left."""
 
@@ -52,6 +131,19 @@ def check_writable(path: Path, folder: Path | None = None) -> None:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f'{path} cannot be written: {folder} is no folder that you may write to')
+
+
+def check_folder_name(folder: Path) -> None:
+    """Raise `OutputError` where a folder that is not there yet is named like a file.
+
+    Args:
+        folder: that several files are to be written to.
+    """
+    if folder.suffix.lower() in _FILES and not folder.exists():
+        raise OutputError(
+            f'{folder} is named like a file, and several are written: name a folder, such as '
+            f'{folder.with_suffix("")}'
+        )
 
 
 def check_free(paths: Sequence[Path], *, overwrite: bool) -> None:
@@ -98,9 +190,6 @@ def whole_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
     Folders that are not there are made, and do not stay empty. Names are taken one after the other, while no
     other process takes names of the same set: the last of several is the file that the others belong to, and
     stands only where all of this run do.
-
-    Args:
-        paths: of the files.
 
     Yields:
         A path for each: its own file name, in a private folder beside it. Other files that are made there,
@@ -254,12 +343,7 @@ def _made(folders: Sequence[Path]) -> Iterator[None]:
 
 @contextmanager
 def _private_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A new folder that only this user may write to, under a name that cannot be guessed; removed at the end.
-
-    Args:
-        parent: where it lies.
-        name: of what is written.
-    """
+    """A new folder that only this user may write to, with a name that nobody can guess; it is removed."""
     parent = parent.absolute()
     if parent not in _swept:
         _sweep(parent)

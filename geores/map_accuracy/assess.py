@@ -1,29 +1,210 @@
-"""Accuracy of a map and true areas of its classes, from a labelled sample."""
+"""Accuracy of a map and true areas of its classes, from a labelled sample, and the report of both."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from geores.errors import UsageError
+from geores.io.tables import csv_frame
+from geores.io.whole_files import check_free, whole_files
 from geores.map_accuracy.class_maps import (
     RasterMap,
     class_names,
     column_of,
+    map_digest,
     mapped_at,
     read_sample,
-    sha256,
     strata_of,
 )
 from geores.map_accuracy.class_names import Census
-from geores.map_accuracy.report import AccuracyReport
 from geores.map_accuracy.strata import Design, read_design, side_file
-from geores.metrics.map_accuracy import estimate_map
+from geores.metrics.map_accuracy import Estimate, MapEstimates, estimate_map
 
-__all__ = ['accuracy']
+__all__ = ['AccuracyReport', 'accuracy', 'area_unit', 'report_files']
+
+FILES = {
+    'counts': 'error_matrix_counts.csv',
+    'proportions': 'error_matrix_area.csv',
+    'classes': 'classes.csv',
+    'accuracy': 'accuracy.json',
+    'plot': 'areas.png',
+}
+M2_PER_HA = 10_000
+LARGE_HA = 100_000
+MAPPED, ESTIMATED = '#b0b0b0', '#1f5f8b'
+
+
+def report_files(folder: str | Path) -> dict[str, Path]:
+    """Paths of a report's files."""
+    return {kind: Path(folder) / name for kind, name in FILES.items()}
+
+
+@dataclass(frozen=True)
+class AccuracyReport:
+    """Accuracy of a map of K classes, and areas.
+
+    Attributes:
+        classes: names, those of the map first.
+        counts: (K, K) labelled points: rows map, columns reference.
+        estimates: shares of area and accuracies, with standard errors.
+        mapped: area of each class by counting the map's pixels, in ``area_unit``; biased. NaN where the
+            map was not given.
+        total: area of all strata, in ``area_unit``.
+        area_unit: ``m2``, or ``pixel`` where the map has no CRS.
+        labelled: points with a label.
+        unlabelled: points without.
+        notes: one sentence each.
+    """
+
+    classes: tuple[str, ...]
+    counts: NDArray[np.int64]
+    estimates: MapEstimates
+    mapped: NDArray[np.float64]
+    total: float
+    area_unit: str
+    labelled: int
+    unlabelled: int
+    notes: tuple[str, ...]
+
+    @property
+    def overall(self) -> Estimate:
+        """Overall accuracy."""
+        return self.estimates.overall
+
+    @property
+    def reported_unit(self) -> str:
+        """Unit of areas in tables: ``ha``, or ``pixel``."""
+        return 'ha' if self.area_unit == 'm2' else self.area_unit
+
+    @cached_property
+    def error_matrix(self) -> pd.DataFrame:
+        """Labelled points: rows map, columns reference."""
+        return self._square(self.counts)
+
+    @cached_property
+    def area_matrix(self) -> pd.DataFrame:
+        """The error matrix in estimated proportions of area."""
+        return self._square(self.estimates.matrix)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per class: accuracies, and areas in `reported_unit`.
+
+        Standard errors end in ``_se``, halves of 95 % intervals in ``_ci95``. ``mapped_area`` counts the
+        map's pixels and is biased; ``area`` is the estimate.
+        """
+        scale = 1 / M2_PER_HA if self.area_unit == 'm2' else 1.0
+        area = Estimate(*(part * self.total * scale for part in self.estimates.areas))
+        columns: dict[str, Any] = {
+            'class': self.classes,
+            'mapped_points': self.counts.sum(1),
+            'reference_points': self.counts.sum(0),
+        }
+        for name, estimate in (
+            ('users_accuracy', self.estimates.users),
+            ('producers_accuracy', self.estimates.producers),
+            ('area', area),
+        ):
+            if name == 'area':
+                columns['mapped_area'] = self.mapped * scale
+            columns |= {name: estimate.value, f'{name}_se': estimate.standard_error}
+            columns[f'{name}_ci95'] = estimate.margin
+        return pd.DataFrame(columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as JSON values; None for what the sample does not determine."""
+        rows = self.table.astype(object).where(self.table.notna(), None).to_dict('records')
+        return {
+            'overall_accuracy': float(self.overall.value),
+            'overall_accuracy_se': float(self.overall.standard_error),
+            'overall_accuracy_ci95': float(self.overall.margin),
+            'classes': rows,
+            'error_matrix_counts': self.counts.tolist(),
+            'error_matrix_area': self.estimates.matrix.tolist(),
+            'area_unit': self.reported_unit,
+            'labelled': self.labelled,
+            'unlabelled': self.unlabelled,
+            'notes': list(self.notes),
+            'geores_version': version('geores'),
+        }
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
+        """Write the two error matrices and the classes as CSV, all as JSON, and a plot of areas.
+
+        Returns:
+            Paths under ``counts``, ``proportions``, ``classes``, ``accuracy`` and ``plot``.
+
+        Raises:
+            OutputError: if a file of that name exists, or the folder cannot be written.
+            WriteError: if writing failed, as on a full disk; no file is left half written.
+        """
+        paths = report_files(folder)
+        check_free(list(paths.values()), overwrite=overwrite)
+        with whole_files(list(paths.values())) as (counts, proportions, classes, record, plot):
+            csv_frame(self.error_matrix).to_csv(counts)
+            csv_frame(self.area_matrix).to_csv(proportions)
+            csv_frame(self.table).to_csv(classes, index=False)
+            record.write_text(json.dumps(self.to_dict(), indent=1) + '\n')
+            _draw_areas(self, plot)
+        return paths
+
+    def _square(self, values: NDArray[Any]) -> pd.DataFrame:
+        rows, columns = (pd.Index(self.classes, name=name) for name in ('map', 'reference'))
+        return pd.DataFrame(values, rows, columns)
+
+
+def area_unit(report: AccuracyReport) -> tuple[float, str, str]:
+    """Factor, unit (ha, km² or pixels) and number format that make the areas of a table readable."""
+    if report.area_unit != 'm2':
+        return 1.0, 'pixels', ',.0f'
+    total = report.total / M2_PER_HA
+    scale, unit = (0.01, 'km²') if total >= LARGE_HA else (1.0, 'ha')
+    return scale, unit, ',.0f' if total * scale >= 1000 else ',.2f'
+
+
+def _draw_areas(report: AccuracyReport, path: Path) -> None:
+    """Draw one line per class: bars for the mapped area, points with 95 % intervals for the estimate."""
+    scale, unit, spec = area_unit(report)
+    table = report.table
+    order = np.argsort(table['area'].to_numpy())
+    mapped, area, margin = (
+        table[name].to_numpy(float)[order] * scale for name in ('mapped_area', 'area', 'area_ci95')
+    )
+    mapped = np.nan_to_num(mapped)
+    figure = Figure(figsize=(8, 1.6 + 0.42 * len(order)), dpi=120, layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    places = range(len(order))
+    axes.barh(places, mapped, height=0.6, color=MAPPED, label='counted on the map (biased)')
+    axes.errorbar(
+        area, places, xerr=margin, fmt='o', color=ESTIMATED, capsize=4, label='estimated, 95 % interval'
+    )
+    reach = np.nanmax([*(area + margin), *mapped])
+    for place, value, half, counted in zip(places, area, margin, mapped, strict=True):
+        end = max(value + half, counted)
+        axes.text(end + 0.015 * reach, place, f'{value:{spec}} ± {half:{spec}}', va='center', fontsize=8)
+    axes.set(
+        yticks=places,
+        yticklabels=[report.classes[k] for k in order],
+        xlabel=f'area, {unit}',
+        xlim=(min(0.0, float((area - margin).min()) - 0.02 * reach), 1.25 * reach),
+    )
+    axes.axvline(0, color='black', linewidth=0.8)
+    overall = f'Overall accuracy {report.overall.value:.3f} ± {report.overall.margin:.3f}'
+    axes.set_title(f'{overall} ({report.labelled:,} labelled points)', fontsize=10)
+    axes.spines[['top', 'right']].set_visible(False)
+    figure.legend(loc='outside lower center', ncols=2, fontsize=8, frameon=False)
+    figure.savefig(path, format='png', metadata={'Software': 'geores'})
 
 
 class _Strata(NamedTuple):
@@ -74,7 +255,7 @@ def accuracy(
     frame = sample if isinstance(sample, pd.DataFrame) else read_sample(sample)
     design = _design(sample, design, areas)
     opened = None if map is None else RasterMap(map, classes)
-    if opened and design and sha256(opened.path) == design.map_sha256:
+    if opened and design and map_digest(opened.path) == design.map_sha256:
         opened = None  # the map that it was drawn from
     strata = _strata(design, opened, areas)
     written = column_of(frame, reference, 'the reference class')
@@ -186,12 +367,9 @@ def _notes(
         for name, count in new.items()
     ]
     agree = (points['map'] == points['reference']) & (points['map'] == points['stratum'])
-    right = agree.groupby(points['stratum']).agg(['all', 'size'])
-    units = dict(zip(strata.names, strata.areas if strata.units is None else strata.units, strict=True))
-    sure = [
-        name for name in strata.names if right.loc[name, 'all'] and right.loc[name, 'size'] != units[name]
-    ]
-    if sure:
+    right = agree.groupby(points['stratum']).agg(['all', 'size']).loc[list(strata.names)]
+    units = strata.areas if strata.units is None else strata.units
+    if sure := list(right.index[right['all'] & (right['size'] != units)]):
         notes.append(
             f'no error found in the sample of {", ".join(sure)}: their standard errors of 0 are too small'
         )
@@ -200,14 +378,9 @@ def _notes(
 
 def _counts(points: pd.DataFrame, strata: tuple[str, ...], names: tuple[str, ...]) -> NDArray[np.int64]:
     """Number of points per stratum, map class and reference class, (H, K, K)."""
-    place = {name: k for k, name in enumerate(names)}
-    index = [
-        points['stratum'].map({name: h for h, name in enumerate(strata)}),
-        points['map'].map(place),
-        points['reference'].map(place),
-    ]
     counts = np.zeros((len(strata), len(names), len(names)), np.int64)
-    np.add.at(counts, tuple(np.asarray(part, int) for part in index), 1)
+    known = {'stratum': strata, 'map': names, 'reference': names}
+    np.add.at(counts, tuple(pd.Index(known[name]).get_indexer(pd.Index(points[name])) for name in known), 1)
     return counts
 
 

@@ -1,7 +1,7 @@
 """The design of a sample: how many units to label in all and per stratum, and the record of the draw."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -102,22 +102,12 @@ def allocate(
 
 
 def allocate_within(
-    shares: ArrayLike,
-    units: ArrayLike,
-    size: int,
-    how: Allocation = 'recommended',
-    min_per_class: int = 50,
+    shares: ArrayLike, units: ArrayLike, size: int, how: Allocation = 'recommended', min_per_class: int = 50
 ) -> NDArray[np.int64]:
     """Allocate a sample to strata like `allocate`, but never more units than a stratum has.
 
-    The units that a small stratum cannot provide go to the others.
-
-    Args:
-        shares: share of the area per stratum, above 0, (K,).
-        units: pixels of each, (K,).
-        size: sample units in all.
-        how: as in `allocate`.
-        min_per_class: as in `allocate`.
+    The units that a small stratum cannot provide go to the others. `units` are the pixels of each, (K,); all
+    else is as in `allocate`.
 
     Returns:
         Number of sample units per stratum, (K,); they sum to ``size``, or to all units where these are fewer.
@@ -191,7 +181,7 @@ class Design:
     options: dict[str, Any]
     notes: tuple[str, ...] = ()
     strata_by_id: tuple[int, ...] = ()
-    geores_version: str = field(default='')
+    geores_version: str = ''
 
     @property
     def size(self) -> int:

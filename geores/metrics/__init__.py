@@ -21,16 +21,18 @@ if TYPE_CHECKING:
     from geores.metrics.crossval import bootstrap_intervals, weighted_average_precision
     from geores.metrics.curves import (
         Reliability,
+        SceneReport,
         ThresholdCurve,
         average_precision,
         best_thresholds,
         expected_calibration_error,
+        multi_label_report,
         reliability_curve,
+        single_label_report,
         threshold_curve,
         top_label,
         top_scores,
     )
-    from geores.metrics.report import SceneReport, multi_label_report, single_label_report
 
 __all__ = [
     'Counts',
@@ -72,16 +74,18 @@ _HOMES = {
     'crossval': ('bootstrap_intervals', 'weighted_average_precision'),
     'curves': (
         'Reliability',
+        'SceneReport',
         'ThresholdCurve',
         'average_precision',
         'best_thresholds',
         'expected_calibration_error',
+        'multi_label_report',
         'reliability_curve',
+        'single_label_report',
         'threshold_curve',
         'top_label',
         'top_scores',
     ),
-    'report': ('SceneReport', 'multi_label_report', 'single_label_report'),
 }
 
 

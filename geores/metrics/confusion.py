@@ -285,10 +285,6 @@ class PixelReport:
         self.parts.reset()
 
     def to(self, device: torch.device | str) -> Self:
-        """Move to a device.
-
-        Args:
-            device: that the predictions will be on.
-        """
+        """Move to a device."""
         self.parts.to(device)
         return self

@@ -23,8 +23,14 @@ from geores.metrics.confusion import (
     precision,
     recall,
 )
-from geores.metrics.curves import best_thresholds, calibrated, calibration_error, fit_temperature
-from geores.metrics.report import multi_label_report, single_label_report
+from geores.metrics.curves import (
+    best_thresholds,
+    calibrated,
+    calibration_error,
+    fit_temperature,
+    multi_label_report,
+    single_label_report,
+)
 from geores.metrics.vqa import image_gains
 
 __all__ = [
@@ -211,11 +217,7 @@ class Scores(NamedTuple):
         }
 
     def calibrated(self, temperature: float) -> 'Scores':
-        """As they would be had the logits been divided by a temperature.
-
-        Args:
-            temperature: as on a card.
-        """
+        """As they would be had the logits been divided by a temperature, as on a card."""
         return self._replace(values=calibrated(self.values, temperature))
 
 
@@ -262,10 +264,6 @@ def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
 
     A fold of a multi-label model is scored with thresholds tuned on the other folds; that of a single-label
     model is calibrated by them, and its card gets the temperature of all.
-
-    Args:
-        folds: scores of the held-out part of each fold.
-        split_id: of the folds and their seed.
     """
     multi = folds[0].target.ndim == 2
     others = [[*folds[:k], *folds[k + 1 :]] for k in range(len(folds))]
@@ -294,11 +292,7 @@ def cross_validated(folds: Sequence[Scores], split_id: str) -> Evidence:
 
 
 def joined(parts: Sequence[Scores]) -> Scores:
-    """Scores of several parts as those of one.
-
-    Args:
-        parts: scores of the same classes.
-    """
+    """Scores of several parts, of the same classes, as those of one."""
     return Scores(
         torch.cat([part.values for part in parts]),
         torch.cat([part.target for part in parts]),
@@ -308,32 +302,18 @@ def joined(parts: Sequence[Scores]) -> Scores:
 
 
 def temperature_of(scores: Scores) -> float:
-    """The temperature that calibrates single-label scores.
-
-    Args:
-        scores: of one softmax each.
-    """
+    """The temperature that calibrates single-label scores, of one softmax each."""
     return fit_temperature(scores.values.double().clamp_min(1e-12).log(), scores.target)
 
 
 def calibration_of(figures: Mapping[str, Any], temperature: float, measured_on: str) -> dict[str, Any]:
-    """The calibration of a card: its temperature, and the errors without and with calibration.
-
-    Args:
-        figures: of all images, with those of `calibration_errors`.
-        temperature: that of the card.
-        measured_on: what the figures are of, in words.
-    """
+    """The calibration of a card: its temperature, and the errors without and with calibration."""
     errors = {name: figures[name] for name in ('ece_uncalibrated', 'ece')}
     return {'temperature': temperature, **errors, 'measured_on': measured_on}
 
 
 def calibration_errors(parts: Sequence[Scores], temperatures: Sequence[float]) -> dict[str, float]:
     """Expected calibration errors of all parts together, before and after calibration.
-
-    Args:
-        parts: single-label scores.
-        temperatures: the temperature of each.
 
     Returns:
         `ece_uncalibrated` and `ece`.
@@ -350,10 +330,6 @@ def summarised(folds: Sequence[Figures], split_id: str) -> Evidence:
     """Sum up the folds of a model that answers questions.
 
     The temperature is the geometric mean over the folds, since it divides logits.
-
-    Args:
-        folds: figures of the held-out part of each fold.
-        split_id: of the folds and their seed.
     """
     count = sum(fold.questions for fold in folds)
     metrics = {}
@@ -384,9 +360,8 @@ def summarised(folds: Sequence[Figures], split_id: str) -> Evidence:
 
 def _tuned(folds: Sequence[Scores]) -> Tensor:
     """Thresholds that are best on several folds together, (K,)."""
-    return best_thresholds(
-        torch.cat([fold.values for fold in folds]), torch.cat([fold.target for fold in folds])
-    )
+    whole = joined(folds)
+    return best_thresholds(whole.values, whole.target)
 
 
 def _spread(figures: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from geores.errors import UsageError
-from geores.extras import import_extra
+from geores.errors import UsageError, import_extra
 
 __all__ = ['RecurrentText', 'TextEncoder', 'TransformerText', 'make_text_encoder']
 

@@ -20,8 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from geores.errors import ReadError
-from geores.osm.buckets import Numbers
-from geores.osm.survey import Survey, Texts, nodes_of
+from geores.osm.survey import Numbers, Survey, Texts, nodes_of
 
 __all__ = ['clip', 'pieces']
 
@@ -33,9 +32,6 @@ LARGEST = {'header of a blob': 2**16, 'blob': 2**25}
 
 def pieces(path: Path) -> Iterator[bytes]:
     """Iterate over groups of consecutive blobs, each after the header blob of the file; at least one piece.
-
-    Args:
-        path: PBF file.
 
     Raises:
         ReadError: if the file is no sequence of blobs, or ends within one.

@@ -168,9 +168,7 @@ def _only_part(polygon: shapely.Geometry) -> shapely.Polygon | None:
     return None
 
 
-def _rectangles(
-    polygons: Geometries,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _rectangles(polygons: Geometries) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Area, short side and long side of the minimum rotated rectangle of each polygon."""
     boxes = np.asarray(shapely.oriented_envelope(polygons), object)
     sides = np.zeros((len(boxes), 2))
@@ -220,12 +218,7 @@ class Features:
 
 
 def collect(found: Iterable[OSMObject], notes: Iterable[str] = ()) -> Features:
-    """Sort objects by id, merge rows with the same id, and make areas valid.
-
-    Args:
-        found: objects as read from files.
-        notes: notes to keep.
-    """
+    """Sort objects by id, merge rows with the same id, and make areas valid."""
     parts: dict[tuple[str, str], list[OSMObject]] = {}
     for one in found:
         parts.setdefault((one.id, one.kind), []).append(one)

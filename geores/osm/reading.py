@@ -17,8 +17,7 @@ import shapely
 from geores.errors import GeoresError, ReadError, UsageError, WriteError
 from geores.osm.clip import clip
 from geores.osm.features import Features, OSMObject, collect
-from geores.osm.mapping import TagMapping
-from geores.osm.tables import read_table
+from geores.osm.mapping import TagMapping, read_table
 
 __all__ = ['read_osm', 'read_pbf', 'write_overpass']
 

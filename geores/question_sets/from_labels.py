@@ -22,7 +22,7 @@ from rasterio.errors import RasterioError
 from geores.errors import DatasetError, ReadError
 from geores.io.tables import check_cells, check_keys
 from geores.io.whole_files import check_folder_free, whole_folder
-from geores.questions.balance import Level
+from geores.questions.facts import Level
 from geores.questions.grammar import Style
 from geores.questions.label_questions import LabelQuestion, Mode, label_questions
 from geores.questions.labels import LabelScheme, load_scheme, scheme_for

@@ -12,23 +12,26 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from geores.errors import UsageError
+from geores.errors import DatasetError, UsageError
 from geores.io.process_map import ProcessMap, warm_up
 from geores.io.whole_files import check_folder_free
 from geores.osm import Ground, load_mapping, read_osm
 from geores.osm.features import default_limits
-from geores.question_sets.layout import TileLayout, describe_inputs, lay_out_tiles, open_reader
-from geores.question_sets.options import MakeOptions, TileSplit, assign_parts
+from geores.question_sets.layout import MakeOptions, TileLayout, describe_inputs, lay_out_tiles, open_reader
 from geores.question_sets.tiles import TOO_FEW, Counting, SceneObjects, TileMaker, tile_name
-from geores.question_sets.work import WorkFolder
-from geores.question_sets.write import PARTS, DatasetTile, write_dataset
+from geores.question_sets.write import PARTS, DatasetTile, WorkFolder, write_dataset
 from geores.questions.choosing import ChosenQuestion, choose_questions
 from geores.questions.tile_questions import Pool, TileSurvey, Vocabulary, draw_pool
+from geores.splits import geographic_split
 
 __all__ = ['QuestionSet', 'check_split', 'keep_tiles', 'make_questions', 'prepare_makers']
 
 Tile = tuple[int, int]
+USUAL = (0.7, 0.15, 0.15)
+BLOCK, GAP = 4.0, 0.5
+"""Sides of a block and of the gap between parts, in tiles."""
 FEW = 64
 """Number of tiles up to which starting processes takes longer than it saves."""
 TILES_AT_ONCE = 16
@@ -44,11 +47,6 @@ def keep_tiles(
     makers: Sequence[TileMaker], options: MakeOptions, workers: ProcessMap[list[TileMaker]]
 ) -> tuple[list[DatasetTile], Counter[str], tuple[str, ...]]:
     """Choose the tiles of the dataset, with their parts and questions.
-
-    Args:
-        makers: one per scene, after all tiles were made.
-        options: options of the user.
-        workers: processes that put questions into words.
 
     Returns:
         The tiles in order, the number of tiles left out per reason, and notes.
@@ -134,8 +132,51 @@ def _split(
     side = max(maker.layout.tile * maker.layout.gsd for maker, _ in tiles)
     names = [tile_name(maker.layout.name, *tile) for maker, tile in tiles]
     centres = np.vstack([maker.layout.centres([tile]) for maker, tile in tiles])
-    how = TileSplit(options.fractions, side, options.block_size, options.buffer, options.seed)
-    return assign_parts(names, centres, how)
+    return _assign_parts(names, centres, options, side)
+
+
+def _assign_parts(
+    ids: Sequence[str], centres: NDArray[np.float64], options: MakeOptions, side: float
+) -> tuple[list[str], str, tuple[str, ...]]:
+    """Assign tiles to parts by blocks of ground, with a gap between the parts.
+
+    Args:
+        ids: ids of the tiles.
+        centres: longitude and latitude of their centres, (N, 2).
+        options: fractions of training, validation and test; (1,) is training alone, and None is `USUAL`, or
+            training alone if there is too little ground for three parts.
+        side: side of a tile in metres.
+
+    Returns:
+        'train', 'val', 'test' or 'dropped' (too near to another part) per tile, the id of the split, and
+        notes.
+
+    Raises:
+        UsageError: if the tiles cannot be split as requested.
+    """
+    if options.fractions is not None and tuple(options.fractions) == (1.0,):
+        return ['train'] * len(ids), 'none', ()
+    block = options.block_size or BLOCK * side
+    buffer = side * GAP if options.buffer is None else options.buffer
+    try:
+        parts = geographic_split(
+            centres,
+            'blocks',
+            options.fractions or USUAL,
+            # Centres of adjoining tiles are one side apart.
+            buffer=side + buffer if buffer else 0.0,
+            seed=options.seed,
+            ids=ids,
+            block_size=block,
+        )
+    except DatasetError as error:
+        wanted = f'blocks of {block:g} m with a gap of {buffer:g} m'
+        why = f'{len(ids)} tiles cannot be split into {wanted} ({error})'
+        smaller = 'choose a smaller --tile, --block-size or --buffer'
+        if any(one is not None for one in (options.fractions, options.block_size, options.buffer)):
+            raise UsageError(f'{why}: {smaller}, or --fractions 1 for no split') from error
+        return ['train'] * len(ids), 'none', (f'no split, all is training data: {why}: {smaller} for one',)
+    return parts.names.tolist(), parts.id, ()
 
 
 Progress = Callable[[int, int], None]
@@ -226,11 +267,6 @@ def prepare_makers(
     layouts: Sequence[TileLayout], osm: Sequence[str], options: MakeOptions
 ) -> list[TileMaker]:
     """Read the objects of each scene, and prepare what makes its tiles.
-
-    Args:
-        layouts: the scenes, cut into tiles.
-        osm: files of OpenStreetMap objects.
-        options: options of the user.
 
     Returns:
         One maker per scene.

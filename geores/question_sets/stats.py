@@ -247,10 +247,6 @@ def _variant(official: Official) -> str:
 def plot_stats(stats: QuestionStats, path: str | Path) -> None:
     """Plot the answers per type and the accuracies of image-blind models.
 
-    Args:
-        stats: the statistics.
-        path: file to write: PNG, PDF or SVG by its extension.
-
     Raises:
         OutputError: if the extension is none of these.
         WriteError: if the file cannot be written.

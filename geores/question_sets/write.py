@@ -1,29 +1,76 @@
-"""Write a finished dataset: the files of RSVQA, images, a manifest, attribution and previews."""
+"""The folder in which a set of questions is made, and the files that it holds when it is done."""
 
 import json
 import os
 import shutil
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import shapely
 
-from geores.io.whole_files import failing
+from geores.errors import GeoresError
+from geores.io.journal import Journal
+from geores.io.whole_files import failing, put_folder, remove_tree
 from geores.osm.features import HIGH_RESOLUTION
-from geores.question_sets.layout import Inputs
-from geores.question_sets.options import MakeOptions
+from geores.question_sets.layout import Inputs, MakeOptions
 from geores.question_sets.tiles import TileMaker, tile_name
-from geores.question_sets.work import WorkFolder
 from geores.questions.official import answer_record, image_record, question_record, write_official
 from geores.scenes import gdal_env
 
-__all__ = ['ATTRIBUTION', 'PARTS', 'DatasetTile', 'write_dataset', 'write_previews']
+__all__ = ['ATTRIBUTION', 'PARTS', 'DatasetTile', 'WorkFolder', 'write_dataset', 'write_previews']
+
+
+class WorkFolder:
+    """Folder for work in progress, beside the folder that it will become; a later run continues it.
+
+    Args:
+        out: the finished folder.
+        key: everything that decides the tiles.
+        resume: whether to continue unfinished work.
+        overwrite: whether to replace ``out``, and to drop work with another key.
+
+    Raises:
+        JournalError: if there is unfinished work with other inputs or options.
+        OutputError: if another run is at work there.
+        WriteError: if the folder cannot be made.
+    """
+
+    def __init__(self, out: Path, key: Mapping[str, Any], *, resume: bool = True, overwrite: bool) -> None:
+        self.out = out.absolute()
+        self.folder = self.out.with_name(f'.{self.out.name}.partial')
+        self.tiles, self.final = self.folder / 'tiles', self.folder / 'dataset'
+        self._open = partial(Journal, self.folder, key, resume=resume, overwrite=overwrite)
+
+    def __enter__(self) -> Self:
+        self._journal = self._open()
+        with failing(self.folder):
+            remove_tree(self.final)  # of a run that was stopped while it wrote the dataset
+            self.tiles.mkdir(exist_ok=True)
+            self.final.mkdir()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Keep the work of an interrupted run; remove it if the run failed before any tile was made."""
+        if isinstance(error, GeoresError) and not any(self.tiles.glob('*.tif')):
+            self._journal.remove()
+        self._journal.__exit__(kind, error, trace)
+
+    def finish(self) -> None:
+        """Move the finished dataset to its place."""
+        with failing(self.out):
+            put_folder(self.final, self.out)
+        self._journal.remove()
+
 
 EACH = 5
 """Number of questions per type in a preview."""
@@ -180,16 +227,6 @@ def write_dataset(
     preview: int,
 ) -> None:
     """Write everything into the folder of the finished dataset.
-
-    Args:
-        work: folders of the unfinished dataset.
-        kept: tiles in order; the position of each is its id.
-        dropped: number of tiles left out per reason.
-        inputs: checksums of the input files.
-        options: options of the user.
-        makers: one maker per scene.
-        notes: notes on the dataset, one sentence each.
-        preview: number of previews to draw.
 
     Raises:
         WriteError: if the disk is full, or the folder cannot be written.

@@ -13,8 +13,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.questions.balance import BOUNDS, TYPES, QuestionBalance
-from geores.questions.facts import URBAN, comparison_holds
+from geores.questions.facts import BOUNDS, TYPES, URBAN, QuestionBalance, comparison_holds
 from geores.questions.forms import Area, Count, Form, Objects, Presence, RuralUrban
 from geores.questions.tile_questions import Pool, TileSurvey
 

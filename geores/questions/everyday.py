@@ -12,8 +12,8 @@ from geores.questions.forms import Area, Comparison, Count, Form, Presence, Ques
 from geores.questions.grammar import parse
 from geores.questions.grammar_phrases import plural
 from geores.questions.land_cover import CoverWords, Named
-from geores.questions.quantities import AREAS, NO_SIZES, Sizes, take_distance, take_sizes, tidy_units, unit_of
 from geores.questions.suggest import suggest
+from geores.questions.vocabulary import AREAS, NO_SIZES, Sizes, take_distance, take_sizes, tidy_units, unit_of
 
 __all__ = ['CannotTell', 'MapQuestion', 'Thing', 'check_quantities', 'read_map_question']
 
@@ -169,11 +169,7 @@ _ADJECTIVE = re.compile(r'^(?:small|medium|large|big|huge|tiny|little)(?=\s)')
 
 
 def check_quantities(text: str) -> None:
-    """Raise `QuestionError` where a question names a size or a distance that cannot be.
-
-    Args:
-        text: the question.
-    """
+    """Raise `QuestionError` where a question names a size or a distance that cannot be."""
     tidy = _tidy(text)
     near = take_distance(tidy)
     for part in (tidy,) if near is None else near[:2]:
@@ -182,10 +178,6 @@ def check_quantities(text: str) -> None:
 
 def read_map_question(text: str, words: CoverWords) -> MapQuestion | CannotTell | None:
     """Read a question about what a map of land cover shows.
-
-    Args:
-        text: the question, in English.
-        words: the covers of the map.
 
     Returns:
         The question; why a map cannot answer it; or None where it is about something else.

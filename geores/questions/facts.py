@@ -1,21 +1,115 @@
-"""Ground truth of a tile: its objects, and the answers to questions that follow from them.
+"""Ground truth of a tile, how many questions of each type it gets, and which answers are balanced.
 
 Nothing here looks beyond the edges of a tile. Objects are clipped at the edges; the size of a clipped
 object is that of the part inside, and only objects that lie inside completely have a shape.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geores.questions.balance import BOUNDS
+from geores.errors import UsageError
 from geores.questions.forms import Area, Comparison, Count, Form, Objects, Place, Presence, RuralUrban
 
-__all__ = ['URBAN', 'Fact', 'TileFacts']
+__all__ = [
+    'ANSWERS',
+    'BOUNDS',
+    'TYPES',
+    'URBAN',
+    'Fact',
+    'Level',
+    'QuestionBalance',
+    'TileFacts',
+    'answer_class',
+    'parse_balance',
+]
+
+Level: TypeAlias = Literal['types', 'answers', 'questions']
+"""What is balanced: 'types', the types alone; 'answers', in each tile the answers of each type too;
+'questions', in the whole dataset the answers of each question as well."""
+
+TYPES = ('presence', 'count', 'comp', 'area')
+BOUNDS = (0, 10, 100, 1000)
+"""Upper ends of the bins of numbers in RSVQA (Lobry et al. 2020)."""
+_YES_NO = ('yes', 'no')
+_BINS = ('0', '1-10', '11-100', '101-1000', '>1000')
+ANSWERS: Mapping[str, tuple[str, ...]] = {
+    'presence': _YES_NO,
+    'count': _BINS,
+    'comp': _YES_NO,
+    'area': _BINS,
+    'rural_urban': ('rural', 'urban'),
+}
+"""Classes of answers that are balanced, per type; numbers are binned as in RSVQA."""
+
+
+@dataclass(frozen=True)
+class QuestionBalance:
+    """Number of questions per type, and which answers are balanced.
+
+    Attributes:
+        shares: weight of each type; types without a weight are not asked.
+        level: which answers are balanced, see `Level`.
+        place: whether the first question is if the area is rural or urban.
+    """
+
+    shares: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(TYPES, 1.0))
+    level: Level = 'questions'
+    place: bool = False
+
+    def quotas(self, count: int) -> dict[str, int]:
+        """Number of questions per type, adding up to `count`, by largest remainders; ties by order."""
+        total = sum(self.shares.values())
+        exact = {name: count * share / total for name, share in self.shares.items()}
+        quotas = {name: int(value) for name, value in exact.items()}
+        left = sorted(exact, key=lambda name: (quotas[name] - exact[name], TYPES.index(name)))
+        for name in left[: count - sum(quotas.values())]:
+            quotas[name] += 1
+        return quotas
+
+
+def parse_balance(text: str) -> QuestionBalance:
+    """Parse a balance: a level, weights of types, or both, as in 'answers,presence=2,count=1'.
+
+    Raises:
+        UsageError: if the text is none of these.
+    """
+    parts = [part.strip() for part in text.split(',')]
+    levels: tuple[Level, ...] = get_args(Level)
+    level: Level = QuestionBalance.level
+    if parts[0] in levels:
+        level = levels[levels.index(parts.pop(0))]
+    if not parts:
+        return QuestionBalance(level=level)
+    shares: dict[str, float] = {}
+    for part in parts:
+        name, _, number = part.partition('=')
+        try:
+            shares[name.strip()] = float(number)
+        except ValueError:
+            shares[name.strip()] = -1.0
+    drawn = {name: share for name, share in shares.items() if share > 0}
+    wrong = [name for name, share in shares.items() if name not in TYPES or not 0 <= share < float('inf')]
+    if wrong or not drawn:
+        raise UsageError(
+            f'balance has to be {", ".join(map(repr, levels))}, or weights of {", ".join(TYPES)} such as '
+            f"'presence=2,count=1', not {text!r}"
+        )
+    return QuestionBalance(drawn, level)
+
+
+def answer_class(kind: str, answer: str) -> str:
+    """The class of a raw answer, see `ANSWERS`."""
+    if kind not in ('count', 'area'):
+        return answer
+    number = int(answer.removesuffix('m2'))
+    return next((name for name, most in zip(_BINS, BOUNDS, strict=False) if number <= most), _BINS[-1])
+
 
 URBAN = 500 / 2.56**2
 """Number of buildings per square kilometre above which an area is urban: 500 per image of RSVQA-LR, which
@@ -134,11 +228,7 @@ class TileFacts:
         return self.beside(found, self.members(relation.other), relation.place)
 
     def of_size(self, objects: Objects) -> NDArray[np.bool_]:
-        """Mask (N,) of the objects that have the category and size of a query.
-
-        Args:
-            objects: the query; its shape and relation are ignored.
-        """
+        """Mask (N,) of the objects that have the category and size of a query."""
         known = self.by_category.get(objects.category)
         fits = np.zeros(len(self.ids), bool) if known is None else known.copy()
         if objects.size is not None:

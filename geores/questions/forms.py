@@ -141,12 +141,7 @@ class Objects(Value):
 
 @dataclass(frozen=True)
 class Relation(Value):
-    """Where objects lie: on a side of other objects, or next to them.
-
-    Args:
-        place: ``'top'``, ``'right'``, ``'bottom'``, ``'left'`` or ``'next'``.
-        other: the other objects.
-    """
+    """Where objects lie: on a side of other objects, or next to them."""
 
     place: Place
     other: Objects
@@ -369,9 +364,6 @@ class LandCover(Form):
 
 def form_from_dict(record: Mapping[str, Any]) -> Form:
     """Make the form that `to_dict` wrote.
-
-    Args:
-        record: plain JSON values with the key ``form``.
 
     Returns:
         An equal form.

@@ -213,11 +213,6 @@ def _tail(objects: Objects, released: bool, the: bool) -> str:
 def form_from_slots(kind: type[Form], choice: str | None, texts: Mapping[str, str | None]) -> Form:
     """The form that the filled slots of a template express.
 
-    Args:
-        kind: class of the form.
-        choice: comparison of the template, if it makes one.
-        texts: text of each slot, in lower case with single spaces.
-
     Raises:
         QuestionError: if the text of a slot cannot be parsed.
     """

@@ -269,11 +269,7 @@ class CoverWords:
 
 
 def covers_of(labels: Sequence[str]) -> CoverWords:
-    """The covers that a map with these labels shows; a label of another kind is a cover of its own.
-
-    Args:
-        labels: labels of a map, in the order of its values.
-    """
+    """The covers that a map with these labels shows; a label of another kind is a cover of its own."""
     plain = [' '.join(label.lower().replace('_', ' ').replace('-', ' ').split()) for label in labels]
     numbers: dict[str, tuple[int, ...]] = {}
     covers: list[Cover] = []

@@ -18,8 +18,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.questions.balance import ANSWERS, TYPES, QuestionBalance, answer_class
-from geores.questions.facts import Fact, TileFacts
+from geores.questions.facts import ANSWERS, TYPES, Fact, QuestionBalance, TileFacts, answer_class
 from geores.questions.forms import (
     CHOICES,
     PLACES,

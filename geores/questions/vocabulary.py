@@ -1,4 +1,4 @@
-"""Nouns that questions are about: categories, irregular plurals and everyday synonyms.
+"""Words in questions: nouns with their plurals and synonyms, and areas and lengths with their units.
 
 Any noun can be asked about. These tables hold what rules cannot know: which words are plural already, which
 have no plural, and which category `geores.questions.suggest` may take a word for. The categories are those
@@ -6,7 +6,28 @@ of the released RSVQA questions (Lobry et al. 2020), then those of the multi-lab
 that geores reads.
 """
 
-__all__ = ['CATEGORIES', 'MASS', 'PHRASES', 'PLURALS', 'RSVQA_CATEGORIES', 'SYNONYMS']
+import math
+import re
+from dataclasses import dataclass
+
+from geores.questions.forms import QuestionError
+
+__all__ = [
+    'AREAS',
+    'CATEGORIES',
+    'LENGTHS',
+    'MASS',
+    'NO_SIZES',
+    'PHRASES',
+    'PLURALS',
+    'RSVQA_CATEGORIES',
+    'SYNONYMS',
+    'Sizes',
+    'take_distance',
+    'take_sizes',
+    'tidy_units',
+    'unit_of',
+]
 
 RSVQA_CATEGORIES: tuple[str, ...] = (
     'building',
@@ -214,3 +235,146 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     'woods': ('wood', 'forest'),
     'yard': ('garden',),
 }
+
+AREAS: dict[str, float] = {
+    'm2': 1.0,
+    'ha': 1e4,
+    'km2': 1e6,
+    'acres': 4046.8564224,
+    'squaremiles': 2589988.110336,
+}
+"""Units of area that are understood, in square metres."""
+LENGTHS: dict[str, float] = {'m': 1.0, 'km': 1e3, 'miles': 1609.344, 'feet': 0.3048, 'yards': 0.9144}
+"""Units of length that are understood, in metres."""
+
+_SPELLINGS: tuple[tuple[str, str], ...] = (
+    (r'(?:sq\.?|square) ?(?:kilomet(?:re|er)s?|kms?)\b|km(?:\^2|²)|kilomet(?:re|er)s? squared', 'km2'),
+    (r'(?:sq\.?|square) ?(?:met(?:re|er)s?|m)\b|m(?:\^2|²)|met(?:re|er)s? squared|\bsqm\b', 'm2'),
+    (r'(?:sq\.?|square) ?miles?\b', 'squaremiles'),
+    (r'\bhectares?\b|\bhas\b(?= of)', 'ha'),
+    (r'\bacres?\b', 'acres'),
+    (r'\bkilomet(?:re|er)s?\b|\bkms\b', 'km'),
+    (r'\bmet(?:re|er)s?\b', 'm'),
+    (r'\bmiles?\b', 'miles'),
+    (r'\b(?:feet|foot|ft)\b', 'feet'),
+    (r'\byards?\b', 'yards'),
+    (r'\b(?:per ?cent|percents)\b|%', ' percent '),
+)
+_NUMBER = r'(?P<number>[-\u2212]?\s?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:e[+-]?\d+)?|[-\u2212]?inf(?:inity)?|nan)'
+_UNIT = r'(?: ?(?P<unit>[a-z]\w*))?'
+_ABOVE = (
+    r'larger than|bigger than|greater than|more than|over|above|at least|exceeding'
+    r'|no(?:t)? (?:smaller|less) than'
+)
+_BELOW = r'smaller than|less than|under|below|at most|no(?:t)? (?:larger|bigger|more) than|up to'
+_SIDES = r'larger|bigger|smaller|no(?:t)? (?:smaller|larger|bigger)|exceeding'
+_THAT = r'(?:(?:that|which) (?:is|are|have|has|cover|covers|measure) |with (?:an area|a size) (?:of )?|of )?'
+_SIZE = re.compile(
+    rf'\b{_THAT}(?P<side>{_ABOVE}|{_BELOW}) (?:or equal to )?{_NUMBER}{_UNIT}'
+    r'(?: in (?:size|area)| large| each)?\b'
+)
+_OR_MORE = re.compile(rf'\bof {_NUMBER}{_UNIT} (?:or|and) (?P<side>more|larger|bigger|less|smaller)\b')
+_DISTANCE = re.compile(
+    r'^(?P<before>.+?) (?:(?:that|which) (?:is|are|lies?) |lying |located |lies? )?'
+    rf'(?:within|closer than|less than|at most|no(?:t)? more than|up to|nearer than) {_NUMBER}{_UNIT} '
+    r'(?:away )?(?:of|from|to) (?P<after>.+)$'
+)
+_NEXT = re.compile(
+    r'^(?P<before>.+?) (?:next to|adjacent to|touching|bordering(?: on)?|that touch(?:es)?|beside) '
+    r'(?P<after>.+)$'
+)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Limits of areas in square metres; None where there is none.
+
+    Attributes:
+        above: smallest area.
+        below: largest area.
+    """
+
+    above: float | None = None
+    below: float | None = None
+
+    def __bool__(self) -> bool:
+        return self.above is not None or self.below is not None
+
+
+NO_SIZES = Sizes()
+
+
+def tidy_units(text: str) -> str:
+    """Spell every unit in one way: "sq. km", "km²" and "square kilometres" become "km2"."""
+    for pattern, unit in _SPELLINGS:
+        text = re.sub(pattern, unit, text)
+    return ' '.join(text.split())
+
+
+def unit_of(word: str) -> str | None:
+    """The unit of area that a word of a tidy text names, or None."""
+    return word if word in AREAS else None
+
+
+def take_sizes(text: str) -> tuple[str, Sizes]:
+    """Take limits of size out of a text.
+
+    Returns:
+        The text without them, and the limits.
+
+    Raises:
+        QuestionError: if a limit is negative, is not finite, or has a unit that is none of areas.
+    """
+    above = below = None
+    for pattern in (_SIZE, _OR_MORE):
+        while (match := pattern.search(text)) and not _is_distance(text, match):
+            if not (match['unit'] in {*AREAS, *LENGTHS} or re.match(_SIDES, match['side'])):
+                break  # a number of things, such as "more than 3 lakes"
+            limit = _measure(match['number'], match['unit'], AREAS, 'area', 'larger than 10 hectares')
+            if re.fullmatch(rf'{_ABOVE}|more|larger|bigger', match['side']):
+                above = limit
+            else:
+                below = limit
+            text = ' '.join(f'{text[: match.start()]} {text[match.end() :]}'.split())
+            text = re.sub(r' (?:and|but)$', '', text)
+    if above is not None and below is not None and below <= above:
+        raise QuestionError(
+            f'nothing is at least {above:g} m² and at most {below:g} m²: ask for sizes that exist'
+        )
+    return text, Sizes(above, below)
+
+
+def _is_distance(text: str, match: re.Match[str]) -> bool:
+    """Whether the limit is one of distance: "less than 500 m from"."""
+    return (
+        bool(re.match(r' (?:away )?(?:of|from|to) ', f'{text[match.end() :]} '))
+        and match['unit'] not in AREAS
+    )
+
+
+def take_distance(text: str) -> tuple[str, str, float] | None:
+    """Split "X within 500 m of Y" into X, Y and metres; "X next to Y" has 0 metres.
+
+    Returns:
+        The three parts, or None where there is no such part.
+
+    Raises:
+        QuestionError: if the distance is negative, is not finite, or has a unit that is none of lengths.
+    """
+    if match := _DISTANCE.search(text):
+        metres = _measure(match['number'], match['unit'], LENGTHS, 'distance', 'within 500 m of')
+        return match['before'], match['after'], metres
+    match = _NEXT.search(text)
+    return None if match is None else (match['before'], match['after'], 0.0)
+
+
+def _measure(number: str, unit: str | None, units: dict[str, float], what: str, example: str) -> float:
+    """A number with a unit, in square metres or metres."""
+    value = float(number.replace(',', '').replace('\N{MINUS SIGN}', '-').replace(' ', ''))
+    said = f'{number} {unit or ""}'.strip()
+    if not math.isfinite(value) or value < 0:
+        raise QuestionError(f'{said!r} is no {what}: give a number of 0 or more, as in "{example}"')
+    if unit not in units:
+        known = ', '.join(units).replace('squaremiles', 'square miles')
+        raise QuestionError(f'{said!r} is no {what}: give it in {known}, as in "{example}"')
+    return value * units[unit]

@@ -10,7 +10,7 @@ from geores.errors import UsageError
 from geores.model import Model
 from geores.runtime.base import Precision, Runtime, has_bfloat16
 from geores.runtime.choice import Workload, fastest_runtime, make_exported
-from geores.runtime.eager import EagerRuntime
+from geores.runtime.eager import EagerRuntime, keep_runtime
 from geores.runtime.exported import RuntimeName, Shape
 from geores.runtime.nearness import LabelRule, NearTies, measure_ties, widen_probe
 from geores.runtime.onnx import OnnxNetwork, OnnxRuntime
@@ -165,4 +165,6 @@ def make_runtime(model: Model, precision: Precision, *, compile: bool = False) -
             asked = '--compile' if compile else f'--precision {precision}'
             raise UsageError(f'model {model.name!r} is an ONNX file, which runs as it is: drop {asked}')
         return OnnxRuntime(model.network)
-    return EagerRuntime(model.network, precision, model.device, compile=compile)
+    if compile:
+        return EagerRuntime(model.network, precision, model.device, compile=True)
+    return keep_runtime(model.network, precision, model.device, EagerRuntime)

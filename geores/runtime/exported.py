@@ -23,8 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from geores.errors import GeoresError
-from geores.extras import import_extra
+from geores.errors import GeoresError, import_extra
 from geores.runtime.base import Precision, one_thread_each
 from geores.runtime.eager import fold_batch_norms
 from geores.runtime.onnx import OnnxNetwork, OnnxRuntime

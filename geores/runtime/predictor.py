@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Mapping
-from functools import cached_property
-from threading import local
+from functools import cache, cached_property
+from itertools import count
+from threading import Lock, local
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
@@ -11,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geores.errors import GeoresError, UsageError
-from geores.extras import import_extra
+from geores.errors import GeoresError, UsageError, import_extra
 from geores.model import Model
-from geores.runtime.base import Precision, Runtime, exact_float32
+from geores.runtime.base import Precision, Runtime, exact_float32, one_thread_each
 from geores.runtime.candidates import TIED, Runtimes, make_runtime
 from geores.runtime.choice import Workload
 from geores.runtime.exported import RuntimeName, installed_runtimes, package_version
@@ -35,8 +35,25 @@ __all__ = [
 RUNTIME = 'GEORES_RUNTIME'
 """Environment variable that names the runtime where no option does."""
 
+STREAMS = 2
+"""Streams of a CUDA device: one computes while the other copies."""
+
 Outputs: TypeAlias = Callable[[Tensor], Mapping[str, Tensor]]
 """Maps probabilities, (N, K) or (N, K, H, W) float32 on the model's device, to named arrays of N entries."""
+
+
+@cache
+def device_streams(device: torch.device) -> tuple['torch.cuda.Stream', ...]:
+    """Streams of a CUDA device, the same for every scene: torch keeps memory for each stream apart."""
+    return tuple(torch.cuda.Stream(device) for _ in range(STREAMS))
+
+
+def _streams_of(device: torch.device) -> tuple['torch.cuda.Stream', ...]:
+    with _STREAMS_LOCK:  # `cache` alone would let two threads make some each
+        return device_streams(device)
+
+
+_STREAMS_LOCK = Lock()
 
 
 def scores_of_tiles(probabilities: Tensor) -> Mapping[str, Tensor]:
@@ -82,6 +99,7 @@ class Predictor:
         self.outputs = outputs
         self.notes = notes
         self._thread = local()
+        self._numbers = count()
         if exact is not None:
             self._exact = exact
         if model.device.type == 'cuda':  # the threads' streams do not wait for the weights by themselves
@@ -95,18 +113,18 @@ class Predictor:
     @torch.inference_mode()
     def __call__(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Compute what `outputs` makes of tiles (N, C, H, W) in the card's units, which are overwritten."""
-        count = len(tiles)
-        if 0 < count < self.full:
-            tiles = np.concatenate([tiles, np.repeat(tiles[-1:], self.full - count, axis=0)])
+        asked = len(tiles)
+        if 0 < asked < self.full:
+            tiles = np.concatenate([tiles, np.repeat(tiles[-1:], self.full - asked, axis=0)])
         if self.model.device.type != 'cuda':
             arrays = self.outputs(self.probabilities(torch.from_numpy(tiles)))
-            return {name: array[:count].numpy() for name, array in arrays.items()}
+            return {name: array[:asked].numpy() for name, array in arrays.items()}
         try:
             with torch.cuda.stream(self._stream()):
                 pinned = torch.from_numpy(tiles).pin_memory()
                 arrays = self.outputs(self.probabilities(pinned.to(self.model.device, non_blocking=True)))
                 # The copy back waits for this stream alone; it also keeps `pinned` alive long enough.
-                return {name: array[:count].cpu().numpy() for name, array in arrays.items()}
+                return {name: array[:asked].cpu().numpy() for name, array in arrays.items()}
         except torch.cuda.OutOfMemoryError as error:
             raise GeoresError(
                 f'the device has no memory for {len(tiles)} tiles at once: give a smaller --batch-size'
@@ -173,10 +191,10 @@ class Predictor:
         return make_runtime(self.model, 'fp32')
 
     def _stream(self) -> 'torch.cuda.Stream':
-        if not hasattr(self._thread, 'stream'):
-            self._thread.stream = torch.cuda.Stream(self.model.device)
-        stream: torch.cuda.Stream = self._thread.stream
-        return stream
+        if not hasattr(self._thread, 'number'):
+            self._thread.number = next(self._numbers)
+        number: int = self._thread.number
+        return _streams_of(self.model.device)[number % STREAMS]
 
 
 def choose_predictor(
@@ -222,7 +240,7 @@ def choose_predictor(
         raise UsageError(
             'precision int8 needs tiles that show ranges, and this scene is not read yet: drop it'
         )
-    with exact_float32():
+    with exact_float32(), one_thread_each():
         for name, kind in made.candidates(chosen, named if work is not None or chosen == 'int8' else 'torch'):
             ties = made.ties(name, kind)
             sure = not len(probe) or (name == 'torch' and kind in (chosen, 'fp32'))

@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from geores.errors import GeoresError
-from geores.extras import import_extra
+from geores.errors import GeoresError, import_extra
 from geores.runtime.base import Runtime
 from geores.runtime.exported import (
     OpenVinoRuntime,

@@ -1,8 +1,7 @@
 """Scenes: opening a raster, a folder of band files, a Sentinel-2 product or an xarray object."""
 
-from geores.scenes.arrays import ArrayRaster, scene_from_array
 from geores.scenes.gdal import gdal_env
-from geores.scenes.opening import Source, open_scene
+from geores.scenes.opening import ArrayRaster, Source, open_scene, scene_from_array
 from geores.scenes.raster import FileRaster, Raster
 from geores.scenes.scene import Band, Scene, describe, merge_scenes
 

@@ -73,7 +73,8 @@ def assemble(
         if offset and offset.note and any(band.scale is not None for band in bands.values()):
             all_notes.append(offset.note)
     return Scene(
-        name=product.name if product and _is_named(product) else stem,
+        # Without a date its name is a word in the name of a file, and none of its own.
+        name=product.name if product and product.date is not None else stem,
         bands=bands,
         sensor=sensor,
         processing_level=identity.level,
@@ -85,11 +86,6 @@ def assemble(
         offset=offset if sensor == SENTINEL2 else None,
         question=identity.question,
     )
-
-
-def _is_named(product: Product) -> bool:
-    """Whether a product's name is one of its own rather than a word in the name of a file."""
-    return product.date is not None
 
 
 def _own_mask(bands: Mapping[str, Band], sensor: str | None) -> SceneMask | None:
@@ -129,14 +125,7 @@ class _Meaning:
 
 
 def _meaning_of(band: str, source: BandSource, identity: Identity, offset: Offset | None) -> _Meaning:
-    """Decide what the values of a band mean.
-
-    Args:
-        band: canonical name.
-        source: where it is, and what its source states.
-        identity: sensor, level and product.
-        offset: what is known of the offset of Sentinel-2's digital numbers.
-    """
+    """Decide what the values of a band, by its canonical name, mean."""
     sensor, stated, dtype = identity.sensor, source.scaling, source.raster.dtype
     units = source.units or None
     why = f'the file states scale {stated[0]:g} and offset {stated[1]:g}' if stated else None
@@ -205,14 +194,10 @@ def _of_sensor(
             return _Meaning(*found, 'reflectance', why="scale of the product's metadata")
     known = sensor.scalings.get(level) or sensor.scalings.get(None)
     if known is None:
-        what = (
-            f'of {sensor.name} at level {level}'
-            if level
-            else f'of {sensor.name} without its processing level'
-        )
+        where = f'at level {level}' if level else 'without its processing level'
         note = (
-            f'digital numbers {what} have no scale here: give the product with its metadata, or --sensor '
-            'with the level (sensor=)'
+            f'digital numbers of {sensor.name} {where} have no scale here: give the product with its '
+            'metadata, or --sensor with the level (sensor=)'
         )
         return _Meaning(note=note)
     warning = None

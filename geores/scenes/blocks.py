@@ -31,9 +31,6 @@ class BlockSums:
 
     Of a compression without checksum (none, LZW, ZSTD, JPEG, WebP, LZMA as GDAL writes it) nothing is
     compared, nor of masks and of overviews in files of their own.
-
-    Args:
-        path: a local file.
     """
 
     def __init__(self, path: str) -> None:
@@ -42,11 +39,6 @@ class BlockSums:
 
     def check(self, dataset: DatasetReader, indexes: Sequence[int], window: Window) -> None:
         """Check the blocks of a window that were not checked before.
-
-        Args:
-            dataset: the file, open.
-            indexes: 1-based indexes of the bands.
-            window: the window.
 
         Raises:
             OSError: if a block is not the one that was written, or the file cannot be read.

@@ -99,11 +99,7 @@ def scene_from_file(
 
 
 def scene_from_folder(
-    path: str,
-    *,
-    bands: Sequence[str] | None = None,
-    sensor: str | None = None,
-    offset: str | float = 'auto',
+    path: str, *, bands: Sequence[str] | None = None, sensor: str | None = None, offset: str | float = 'auto'
 ) -> Scene:
     """Open a folder of band files, a product's folder or one inside it, or a folder of one image.
 
@@ -208,14 +204,7 @@ def named_by_user(identity: Identity, naming: Naming) -> Identity:
 def offset_of(
     identity: Identity, clues: Clues, said: str | float, *, date: str | None = None
 ) -> Offset | None:
-    """Decide the offset of Sentinel-2's digital numbers from the evidence; None for another sensor.
-
-    Args:
-        identity: what the source is.
-        clues: what it says of itself.
-        said: what the user says of the offset.
-        date: day of acquisition that the source states.
-    """
+    """Decide the offset of Sentinel-2's digital numbers from the evidence; None for another sensor."""
     value = parse_offset(said)
     if identity.sensor != SENTINEL2:
         return None

@@ -251,9 +251,6 @@ def known_crs(crs: rasterio.CRS | None) -> CRS | None:
 def crs_fault(wkt: str) -> str | None:
     """Say why places in a CRS cannot be found on the Earth; None where they can.
 
-    Args:
-        wkt: the CRS.
-
     Example:
         >>> crs_fault('LOCAL_CS["site",UNIT["metre",1]]')
         "CRS 'site' is a local one"

@@ -52,11 +52,6 @@ class Identity:
 def identify(clues: Clues, product: Product | None = None, *, asked: str | None = None) -> Identity:
     """Decide the sensor and the processing level of a source.
 
-    Args:
-        clues: what the source says of itself.
-        product: what its name or metadata beside it say.
-        asked: what the user says: see `parse_sensor`.
-
     Raises:
         UsageError: if the user names no sensor that geores knows.
     """
@@ -118,16 +113,12 @@ def _question(clues: Clues) -> str | None:
 
 
 _SAID_LEVELS: Final = (
-    (re.compile(r'(?<![A-Z0-9])(?:MSI)?L1C(?![A-Z0-9])|Level-1C', re.IGNORECASE), SENTINEL2, 'L1C'),
-    (
-        re.compile(r'(?<![A-Z0-9])(?:MSI)?L2A(?![A-Z0-9])|Level-2A|S2_SR|S2MSI2A', re.IGNORECASE),
-        SENTINEL2,
-        'L2A',
-    ),
-    (re.compile(r'S2MSI1C', re.IGNORECASE), SENTINEL2, 'L1C'),
-    (re.compile(r'L2SP|L2SR', re.IGNORECASE), 'Landsat', 'L2'),
-    (re.compile(r'L1TP|L1GT|L1GS', re.IGNORECASE), 'Landsat', 'L1'),
-    (re.compile(r'_SR(?![A-Z])|surface.reflectance', re.IGNORECASE), PLANETSCOPE, SURFACE),
+    (r'(?<![A-Z0-9])(?:MSI)?L1C(?![A-Z0-9])|Level-1C', SENTINEL2, 'L1C'),
+    (r'(?<![A-Z0-9])(?:MSI)?L2A(?![A-Z0-9])|Level-2A|S2_SR|S2MSI2A', SENTINEL2, 'L2A'),
+    (r'S2MSI1C', SENTINEL2, 'L1C'),
+    (r'L2SP|L2SR', 'Landsat', 'L2'),
+    (r'L1TP|L1GT|L1GS', 'Landsat', 'L1'),
+    (r'_SR(?![A-Z])|surface.reflectance', PLANETSCOPE, SURFACE),
 )
 
 
@@ -142,7 +133,7 @@ def _level(sensor: str, clues: Clues, product: Product | None) -> str | None:
     ]
     for text in (*stated, *clues.texts, *clues.attributes.values()):
         for pattern, of, level in _SAID_LEVELS:
-            if sensor.startswith(of) and pattern.search(text):
+            if sensor.startswith(of) and re.search(pattern, text, re.IGNORECASE):
                 return level
     said = clues.spellings
     if sensor.startswith('Landsat') and {one.prefix for one in said} & {'SR', 'ST'}:
@@ -156,13 +147,7 @@ def _level(sensor: str, clues: Clues, product: Product | None) -> str | None:
 
 
 def name_bands(clues: Clues, indexes: Sequence[int], identity: Identity) -> Naming:
-    """Name bands by description and sensor, by colour interpretation, or by number.
-
-    Args:
-        clues: what the source says of the bands.
-        indexes: 1-based index of each band, alpha left out.
-        identity: what the source is.
-    """
+    """Name bands by description and sensor, by colour interpretation, or by number."""
     sensor, count = identity.sensor, len(indexes)
     placeholders = [f'band{index}' for index in indexes]
     colours = _colours(clues, placeholders)
@@ -177,8 +162,7 @@ def name_bands(clues: Clues, indexes: Sequence[int], identity: Identity) -> Nami
         and colours
         and all(one.number or not text for one, text in zip(clues.spellings, clues.described, strict=True))
     ):
-        names = colours  # numbers alone say less than colours
-        return Naming(dict(zip(names, indexes, strict=True)))
+        return Naming(dict(zip(colours, indexes, strict=True)))  # numbers alone say less than colours
     if names != placeholders and len(set(names)) == count:
         return Naming(dict(zip(names, indexes, strict=True)), is_stated=True, sensor=sensor)
     order = sensor_named(sensor).orders.get(count)
@@ -203,8 +187,6 @@ def name_bands(clues: Clues, indexes: Sequence[int], identity: Identity) -> Nami
 
 def _colours(clues: Clues, placeholders: Sequence[str]) -> list[str] | None:
     """Names by colour interpretation, where that has red, green and blue once each."""
-    if not set(clues.colors) >= DISPLAY:
-        return None
     once = {color for color in clues.colors if canonical_name(color) and clues.colors.count(color) == 1}
     if not once >= DISPLAY:
         return None
@@ -215,16 +197,13 @@ def _colours(clues: Clues, placeholders: Sequence[str]) -> list[str] | None:
 
 def _name(said: Spelling, text: str | None, sensor: str | None) -> str | None:
     """Name one band; None where its description is as good as none."""
-    numbers = sensor_named(sensor).numbers
-    small = (
-        said.word == 'placeholder' and (text or '').strip().startswith('b') and sensor not in SENTINEL2_LIKE
-    )
-    if said.number in numbers and (said.word != 'placeholder' or small):
+    numbers, placeholder, own = sensor_named(sensor).numbers, said.word == 'placeholder', (text or '').strip()
+    small = placeholder and own.startswith('b') and sensor not in SENTINEL2_LIKE
+    if said.number in numbers and (not placeholder or small):
         return numbers[said.number or '']
-    if said.common and not (said.number and said.word != 'placeholder' and sensor in SENTINEL2_LIKE):
+    if said.common and not (said.number and not placeholder and sensor in SENTINEL2_LIKE):
         return said.common
-    if said.number and (said.word == 'placeholder' or sensor_named(sensor).orders):
+    if said.number and (placeholder or sensor_named(sensor).orders):
         return None
-    own = (text or '').strip()
     # A number of an unknown sensor must not be found as Sentinel-2's.
     return own.lower() if said.number and own in SENTINEL2_BANDS else own or None

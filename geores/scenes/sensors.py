@@ -163,11 +163,7 @@ _LEVELS: Final = {
 
 
 def sensor_named(name: str | None) -> Sensor:
-    """The sensor of a name; one without bands, scales and pixels where it is None or unknown.
-
-    Args:
-        name: as scenes state it.
-    """
+    """The sensor of a name; one without bands, scales and pixels where it is None or unknown."""
     return SENSORS.get(name or '') or Sensor('')
 
 

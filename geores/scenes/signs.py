@@ -131,13 +131,7 @@ def told_product(clues: Clues) -> Product | None:
 
 
 def stated_signs(clues: Clues, product: Product | None, told: Product | None) -> list[Sign]:
-    """Collect every sign of a sensor.
-
-    Args:
-        clues: what the source says of itself.
-        product: what its name or metadata beside it say.
-        told: the product that its attributes name: see `told_product`.
-    """
+    """Collect every sign of a sensor."""
     signs = [Sign(one.sensor, one.evidence) for one in (product, told) if one is not None]
     for key, value in clues.attributes.items():
         if key.startswith('hls_'):

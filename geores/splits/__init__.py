@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 from geores.splits.assignment import DROPPED, PARTS, Partition
 from geores.splits.blocks import block_split, clusters, hexagons, squares
 from geores.splits.buffer import apply_buffer, keep_apart, near_duplicates
-from geores.splits.files import SplitFile, read_split
+from geores.splits.files import SplitFile, read_split, reben_rings, reben_split
 from geores.splits.geographic import Method, geographic_split, regions_of
-from geores.splits.reben import reben_rings, reben_split
 from geores.splits.stratified import LabelMatrix, Split, label_matrix, stratified_split
 
 if TYPE_CHECKING:

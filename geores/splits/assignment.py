@@ -94,11 +94,7 @@ class Partition:
         return PartCounts(zip((*PARTS, DROPPED), (*counted[1:], counted[0]), strict=True))
 
     def rows(self, part: str) -> NDArray[np.int64]:
-        """Indices of the rows of a part.
-
-        Args:
-            part: 'train', 'val', 'test' or 'dropped'.
-        """
+        """Indices of the rows of a part."""
         part = _renamed(part)
         code = LEFT_OUT if part == DROPPED else PARTS.index(part)
         return np.flatnonzero(self.codes == code)
@@ -131,13 +127,7 @@ def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
 
 
 def split_id(title: str, ids: Sequence[str], names: Sequence[str]) -> str:
-    """Make the id of a split: how it was made, and a hash of which row is in which part.
-
-    Args:
-        title: how the split was made, such as 'blocks-1000'.
-        ids: ids of all rows, in any order.
-        names: name of the part of each row.
-    """
+    """Make the id of a split: how it was made, and a hash of which row is in which part."""
     # Ids are those of geores 0.1, where the part had its former name.
     former = {new: old for old, new in FORMER.items()}
     told = '\n'.join(sorted(f'{one}\t{former.get(part, part)}' for one, part in zip(ids, names, strict=True)))
@@ -157,12 +147,7 @@ _DIGITS = 12
 
 
 def hash_order(keys: Sequence[object], seed: int) -> NDArray[np.int64]:
-    """Order keys by a hash of seed and key.
-
-    Args:
-        keys: unique keys with a text form.
-        seed: random seed.
-    """
+    """Order keys by a hash of seed and key."""
     hashes = [digest(f'{seed}:{key}') for key in keys]
     return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), np.int64)
 

@@ -298,13 +298,7 @@ def drop_copies(groups: Sequence[int], codes: NDArray[np.int8]) -> NDArray[np.in
 
 
 def keep_apart(places: Lonlat, codes: NDArray[np.int8], buffer: float) -> NDArray[np.int8]:
-    """Former name of `apply_buffer`.
-
-    Args:
-        places: as in `apply_buffer`.
-        codes: as in `apply_buffer`.
-        buffer: as in `apply_buffer`.
-    """
+    """Former name of `apply_buffer`."""
     warnings.warn('keep_apart is called apply_buffer now', DeprecationWarning, stacklevel=2)
     return apply_buffer(places, codes, buffer)
 

@@ -17,8 +17,7 @@ from pyproj import CRS, Transformer
 from geores.errors import DatasetError, ReadError, SceneError
 from geores.io.tables import read_text_table, visible_files
 from geores.splits.buffer import Lonlat, local_crs, lonlat, near_duplicates
-from geores.splits.files import id_column
-from geores.splits.reben import is_patch_id
+from geores.splits.files import id_column, is_patch_id
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,11 +40,7 @@ _LATITUDES = ('lat', 'latitude')
 
 
 def raster_files(folder: Path) -> list[Path]:
-    """List the rasters in a folder and its subfolders, sorted.
-
-    Args:
-        folder: folder to search.
-    """
+    """List the rasters in a folder and its subfolders, sorted."""
     found = visible_files(folder, '**/*')
     return [path for path in found if path.suffix.lower() in RASTERS and path.is_file()]
 
@@ -54,9 +49,6 @@ def read_rasters(folder: Path) -> 'GeoDataFrame':
     """Read the outline of each raster in a folder, from the headers alone.
 
     Columns are id (relative path without extension), path and geometry.
-
-    Args:
-        folder: folder of the rasters, searched recursively.
 
     Raises:
         DatasetError: if there are none, one cannot be read, or one has no CRS.
@@ -120,10 +112,6 @@ class Source:
 
     def column(self, name: str, option: str) -> list[Any]:
         """Get the values of a column.
-
-        Args:
-            name: name of the column.
-            option: command line option that names the column, for messages.
 
         Raises:
             DatasetError: if there is no such column.
@@ -240,11 +228,7 @@ def _check_layers(path: Path, layer: str | None) -> None:
 
 
 def footprints_of(source: Source) -> NDArray[np.object_] | None:
-    """Get the outlines of rows in an equal-area projection; None for point positions.
-
-    Args:
-        source: source of the rows.
-    """
+    """Get the outlines of rows in an equal-area projection; None for point positions."""
     crs = local_crs(source.places)
     if source.squares is not None:
         return _squares(source.squares, crs)
@@ -271,9 +255,7 @@ SIDE = 128
 
 
 def group_images(
-    folder: Path,
-    ids: Sequence[str],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    folder: Path, ids: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[int, int]:
     """Group the images of rows that are near duplicates.
 

@@ -22,11 +22,7 @@ from geores.splits.buffer import Lonlat, Positions, check_buffer, lonlat, near
 from geores.splits.geographic import Groups, Method, ground_groups, row_names
 from geores.splits.stratified import MAX_CLASSES, Split, check_ids, digest, label_matrix, split_name
 
-__all__ = [
-    'GeographicKFold',
-    'LeaveOneRegionOut',
-    'group_folds',
-]
+__all__ = ['GeographicKFold', 'LeaveOneRegionOut', 'group_folds']
 
 Fold: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 

@@ -24,6 +24,7 @@ __all__ = [
     'check_ratio',
     'digest',
     'label_matrix',
+    'label_text',
     'ratio_split',
     'split_name',
     'split_seed',
@@ -63,17 +64,14 @@ def label_matrix(labels: Sequence[Any] | NDArray[Any], name: str = 'labels') -> 
     array = labels if isinstance(labels, np.ndarray) else None
     if array is not None and array.ndim == 2:
         return LabelMatrix(tuple(str(one) for one in range(array.shape[1])), array.astype(bool))
-    rows = list(labels)
-    several = any(isinstance(row, list | tuple | set | np.ndarray) for row in rows)
-    if several:
-        counts = [len(row) if isinstance(row, list | tuple | set | np.ndarray) else 0 for row in rows]
-        flat = [one for row, count in zip(rows, counts, strict=True) if count for one in row]
-        owners = np.repeat(np.arange(len(rows)), counts)
-    else:
-        flat, owners = rows, np.arange(len(rows))
+    kinds = (list, tuple, set, np.ndarray)
+    several = any(isinstance(row, kinds) for row in labels)
+    rows = [row if isinstance(row, kinds) else [] if several else [row] for row in labels]
+    flat = [one for row in rows for one in row]
+    owners = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
     known: dict[Any, int] = {}
     codes = np.array([known.setdefault(one, len(known)) for one in flat], np.int64)
-    texts = [_label_text(one) for one in known]
+    texts = [label_text(one) for one in known]
     names = tuple(sorted(set(texts) - {''}))
     if not names or len(names) > MAX_CLASSES:
         raise DatasetError(
@@ -87,7 +85,7 @@ def label_matrix(labels: Sequence[Any] | NDArray[Any], name: str = 'labels') -> 
     return LabelMatrix(names, values)
 
 
-def _label_text(value: object) -> str:
+def label_text(value: object) -> str:
     """A label as text, '' for a missing one. Tables with gaps hold whole numbers as floats."""
     if value is None or value != value or str(value) == '<NA>':
         return ''
@@ -115,11 +113,7 @@ class Split(NamedTuple):
 
 
 def stratified_split(
-    ids: Sequence[str],
-    strata: Sequence[str],
-    share: float,
-    seed: int,
-    groups: Sequence[int] | None = None,
+    ids: Sequence[str], strata: Sequence[str], share: float, seed: int, groups: Sequence[int] | None = None
 ) -> Split:
     """Keep a share of each stratum for validation.
 
@@ -171,21 +165,12 @@ def _kept(units: list[list[int]], share: float) -> list[list[int]]:
 
 
 def split_seed(seed: int, repeat: int) -> int:
-    """Seed of one repeat of an experiment, different for every pair of user seed and repeat.
-
-    Args:
-        seed: seed that the user gave.
-        repeat: number of the repeat, from 0, below `MOST_REPEATS`.
-    """
+    """Seed of one repeat of an experiment, different for every pair of user seed and repeat."""
     return MOST_REPEATS * seed + repeat
 
 
 def check_ratio(classes: Sequence[str], ratio: float) -> None:
     """Check that every class keeps training and test images at a training ratio.
-
-    Args:
-        classes: class of each image.
-        ratio: share of each class to train on.
 
     Raises:
         DatasetError: if a class has too few images.
@@ -203,17 +188,7 @@ def ratio_split(ids: Sequence[str], classes: Sequence[str], ratio: float, repeat
 
     A fixed ratio of each class is drawn for training, and the rest is for testing. `stratified_split` makes
     the draw rather than scikit-learn's StratifiedShuffleSplit: counts are exact in every class, and the
-    training set of a small ratio is a subset of that of a larger one.
-
-    Args:
-        ids: unique ids of the images.
-        classes: class of each image.
-        ratio: share of each class to train on, above 0 and below 1.
-        repeat: number of the draw, from 0.
-        seed: random seed.
-
-    Returns:
-        The split. Its `val` holds the test images.
+    training set of a small ratio is a subset of that of a larger one. `val` of the split holds the test part.
 
     Raises:
         DatasetError: if a class has too few images.
@@ -225,9 +200,6 @@ def ratio_split(ids: Sequence[str], classes: Sequence[str], ratio: float, repeat
 def check_ids(ids: Sequence[str]) -> None:
     """Check that ids are unique.
 
-    Args:
-        ids: ids of the samples.
-
     Raises:
         DatasetError: if two samples have the same id.
     """
@@ -236,20 +208,10 @@ def check_ids(ids: Sequence[str]) -> None:
 
 
 def split_name(title: str, ids: Sequence[str], val: Sequence[int]) -> str:
-    """Make the id of a `Split`: how it was made, and a hash of the samples kept for validation.
-
-    Args:
-        title: how the split was made.
-        ids: ids of all samples.
-        val: indices of the samples kept for validation.
-    """
+    """Make the id of a `Split`: how it was made, and a hash of the samples kept for validation."""
     return f'{title}-' + digest('\n'.join(sorted(ids[index] for index in val)))[:12]
 
 
 def digest(text: str) -> str:
-    """SHA-256 of a text, in hexadecimal.
-
-    Args:
-        text: text to hash, as UTF-8.
-    """
+    """SHA-256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()

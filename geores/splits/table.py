@@ -16,20 +16,11 @@ from numpy.typing import NDArray
 from geores.errors import DatasetError, SceneError
 from geores.io.whole_files import check_free, whole_files
 from geores.options import SplitOptions
-from geores.splits.assignment import (
-    DROPPED,
-    LEFT_OUT,
-    PARTS,
-    PartCounts,
-    Partition,
-    part_name,
-    split_id,
-)
+from geores.splits.assignment import DROPPED, LEFT_OUT, PARTS, PartCounts, Partition, part_name, split_id
 from geores.splits.blocks import squares
 from geores.splits.buffer import apply_buffer, drop_copies, spacing
-from geores.splits.files import check_format, write_frame
+from geores.splits.files import check_format, reben_split, write_frame
 from geores.splits.geographic import geographic_split, regions_of
-from geores.splits.reben import reben_split
 from geores.splits.source import Source, footprints_of, group_images
 from geores.splits.stratified import LabelMatrix, digest, label_matrix
 
@@ -56,11 +47,7 @@ class SplitBalance:
     labels: dict[str, dict[str, int]]
 
     def share(self, part: str) -> float:
-        """Share of a part among the rows that are not dropped.
-
-        Args:
-            part: name of the part.
-        """
+        """Share of a part among the rows that are not dropped."""
         kept = sum(count for name, count in self.sizes.items() if name != DROPPED)
         return self.sizes[part] / kept if kept else 0.0
 
@@ -119,10 +106,6 @@ class SplitResult:
     def save(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the rows with their parts.
 
-        Args:
-            path: .parquet, .gpkg, .geojson or .csv.
-            overwrite: replace an existing file.
-
         Raises:
             OutputError: if it is there already or cannot be written there.
             WriteError: if writing failed.
@@ -148,10 +131,6 @@ class SplitResult:
 
 def make_split(source: Source, options: SplitOptions) -> SplitResult:
     """Split a table by a method.
-
-    Args:
-        source: rows from `read_source`.
-        options: options of the split.
 
     Raises:
         DatasetError: if an option or a column is invalid, there are fewer places than parts, or the buffer

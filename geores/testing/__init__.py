@@ -7,7 +7,6 @@ Each raises an `AssertionError` whose message says what is broken and what to do
 """
 
 from geores.testing.checks import check_bundle
-from geores.testing.datasets import check_dataset
-from geores.testing.tasks import check_task
+from geores.testing.training import check_dataset, check_task
 
 __all__ = ['check_bundle', 'check_dataset', 'check_task']

@@ -19,8 +19,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from geores.errors import OutputError
-from geores.io.locks import PathLock
-from geores.io.whole_files import whole_files, write_whole
+from geores.io.whole_files import PathLock, whole_files, write_whole
 
 __all__ = [
     'RECORD',

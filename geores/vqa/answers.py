@@ -25,11 +25,7 @@ UNKNOWN = '<unknown>'
 """The class of answers that did not occur in training; always the first of a vocabulary."""
 
 _EDGES = (0, 10, 100, 1000)
-_CLOSED: dict[str, tuple[str, ...]] = {
-    'presence': ('yes', 'no'),
-    'comp': ('yes', 'no'),
-    'rural_urban': ('rural', 'urban'),
-}
+_CLOSED = {'presence': ('yes', 'no'), 'comp': ('yes', 'no'), 'rural_urban': ('rural', 'urban')}
 _BINNED: dict[Variant, tuple[str, ...]] = {'lr': ('count', 'area'), 'hr': ('area',), 'xben': ()}
 _UNITS = {'count': '', 'area': 'm2'}
 _NUMBER = re.compile(r'(\d{1,15})(m2)?')
@@ -59,11 +55,8 @@ class AnswerEncoding:
     variant: Variant = 'lr'
 
     def __post_init__(self) -> None:
-        for name, value, kinds in (
-            ('style', self.style, get_args(Style)),
-            ('variant', self.variant, get_args(Variant)),
-        ):
-            if value not in kinds:
+        for name, kinds in (('style', get_args(Style)), ('variant', get_args(Variant))):
+            if (value := getattr(self, name)) not in kinds:
                 raise UsageError(f'{name} of answers has to be one of {", ".join(kinds)}, not {value!r}')
 
     @property
@@ -91,18 +84,14 @@ class AnswerEncoding:
         return answer
 
     def bounds(self, answer: str) -> tuple[float, float] | None:
-        """Smallest and largest number that a class of answers stands for.
-
-        Args:
-            answer: class of a count, or of an area in square metres, in either style.
+        """Smallest and largest number that a class stands for, of an area in square metres, in either style.
 
         Returns:
             Lower and upper end, both inclusive, the upper one may be infinite; None if it is no number.
         """
-        match = _NUMBER.fullmatch(answer)
-        if match is not None:
+        if match := _NUMBER.fullmatch(answer):
             return float(match[1]), float(match[1])
-        return _INTERVALS.get(answer)
+        return _intervals().get(answer)
 
     def to_dict(self) -> dict[str, str]:
         """The encoding as plain JSON values."""
@@ -138,9 +127,6 @@ class AnswerEncoding:
 class AnswerVocabulary:
     """The classes of answers in the training data, and one class for all others.
 
-    Args:
-        answers: the classes, `UNKNOWN` first.
-
     Raises:
         UsageError: if the first class is not `UNKNOWN`, or a class comes twice.
     """
@@ -158,10 +144,6 @@ class AnswerVocabulary:
     @classmethod
     def from_training(cls, answers: Iterable[str], size: int | None = None) -> Self:
         """Collect the classes of the training answers: the most frequent first, ties by text.
-
-        Args:
-            answers: encoded answers, one per question, of the training part only.
-            size: maximum number of classes to keep, besides the unknown one.
 
         Raises:
             UsageError: if there are no answers, or the size is not positive.
@@ -212,6 +194,7 @@ def _names(style: Style, unit: str) -> tuple[str, ...]:
     return (f'0{unit}', *between, f'more than {_EDGES[-1]}{unit}')
 
 
+@cache
 def _intervals() -> dict[str, tuple[float, float]]:
     limits = [(0.0, 0.0), *((low + 1.0, float(high)) for low, high in pairwise(_EDGES))]
     limits.append((_EDGES[-1] + 1.0, float('inf')))
@@ -226,6 +209,3 @@ def _intervals() -> dict[str, tuple[float, float]]:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f'{text[:57]}...'
-
-
-_INTERVALS = _intervals()

@@ -39,11 +39,7 @@ _CLOSED = {'yes': 'presence', 'no': 'presence', 'rural': 'rural_urban', 'urban':
 
 
 def kind_of(answer: str) -> str:
-    """The question type that an answer belongs to; 'yes' and 'no' count as presence.
-
-    Args:
-        answer: an encoded answer.
-    """
+    """The question type that an answer belongs to; 'yes' and 'no' count as presence."""
     if answer in _CLOSED:
         return _CLOSED[answer]
     if AnswerEncoding().bounds(answer) is None:
@@ -52,11 +48,7 @@ def kind_of(answer: str) -> str:
 
 
 def answer_kind(form: 'Form') -> str:
-    """The type of the answers to a question, as `kind_of` returns it; a comparison has those of presence.
-
-    Args:
-        form: the parsed question.
-    """
+    """The type of the answers to a question, as `kind_of` returns it; a comparison has those of presence."""
     return 'presence' if form.type == 'comp' else form.type
 
 
@@ -85,9 +77,6 @@ def fitting(labels: Sequence[str], forms: 'Sequence[Form | None]') -> Tensor:
 
 def forms_of(questions: Sequence[str]) -> 'list[Form | None]':
     """Parse questions by the grammar.
-
-    Args:
-        questions: texts of the questions.
 
     Returns:
         One form per question, None for those that do not parse.
@@ -129,11 +118,6 @@ class Majority:
     def of(cls, questions: Sequence[str], types: Sequence[str], answers: Sequence[str]) -> 'Majority':
         """Count the answers of a training part.
 
-        Args:
-            questions: texts of the questions.
-            types: type of each question.
-            answers: encoded answers.
-
         Raises:
             UsageError: if there are no answers, or the lengths differ.
         """
@@ -144,12 +128,7 @@ class Majority:
         )
 
     def answer(self, questions: Sequence[str], types: Sequence[str]) -> list[str]:
-        """Give the most frequent answer to each question, or to its type if it was not asked in training.
-
-        Args:
-            questions: texts of the questions.
-            types: type of each question.
-        """
+        """Give the most frequent answer to each question, or to its type if it was not asked in training."""
         return [
             self.questions.get(_plain(question)) or self.types.get(kind, self.most)
             for question, kind in zip(questions, types, strict=True)

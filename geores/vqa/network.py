@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from geores import models
 from geores.card import ModelCard
-from geores.errors import BundleError, UsageError
-from geores.extras import import_extra
+from geores.errors import BundleError, UsageError, import_extra
 from geores.model import Model
 from geores.models.features import FeatureMap
 from geores.models.vqa import VQAHead
@@ -29,10 +28,6 @@ _PAD, _UNKNOWN = '[PAD]', '[UNK]'
 
 class Tokenizer:
     """Turns questions into padded token ids, with a fast tokenizer of transformers.
-
-    Args:
-        definition: the tokenizer as the `tokenizers` library writes it in JSON.
-        max_tokens: maximum number of tokens of a question.
 
     Raises:
         UsageError: if the definition is not one of a tokenizer, or the length is below 1.
@@ -66,10 +61,6 @@ class Tokenizer:
 
         Case, repeated spaces and the marks at the end of a question are ignored. Words that did not occur in
         training become the unknown token.
-
-        Args:
-            questions: questions of the training part only.
-            max_tokens: maximum number of tokens of a question.
         """
         from tokenizers import Regex, normalizers, pre_tokenizers
         from tokenizers import Tokenizer as Definition
@@ -94,10 +85,6 @@ class Tokenizer:
     @classmethod
     def pretrained(cls, folder: str | Path, max_tokens: int = MAX_TOKENS) -> Self:
         """Load the tokenizer of a pretrained text model.
-
-        Args:
-            folder: folder with the `tokenizer.json`.
-            max_tokens: maximum number of tokens of a question.
 
         Raises:
             UsageError: if the folder has no such file.
@@ -130,9 +117,6 @@ class Tokenizer:
     def __call__(self, questions: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokenise questions.
 
-        Args:
-            questions: texts of Q questions.
-
         Returns:
             Token ids (Q, T), int64, padded with 0 at the end, and the number of tokens of each (Q,).
 
@@ -164,9 +148,6 @@ class Tokenizer:
 
 def check_texts(questions: Sequence[str]) -> None:
     """Validate a list of questions.
-
-    Args:
-        questions: texts of the questions.
 
     Raises:
         UsageError: if they are a single string or no list, or one of them is no string or is empty.
@@ -279,14 +260,7 @@ def shared_encoder(
 def own_encoder(
     architecture: str, kwargs: Mapping[str, Any], bands: tuple[str, ...], grid: int | None
 ) -> FeatureMap:
-    """Create an encoder that belongs to the network: any architecture with feature maps.
-
-    Args:
-        architecture: name in `geores.models`.
-        kwargs: arguments of the architecture, without bands and labels.
-        bands: bands of the images.
-        grid: rows and columns to which feature maps are averaged.
-    """
+    """Create an encoder that belongs to the network: any architecture with feature maps."""
     network = models.create(architecture, **{**kwargs, 'in_chans': len(bands), 'num_classes': 0})
     return FeatureMap(network, range(len(bands)), len(bands), grid)
 
@@ -342,11 +316,6 @@ def rebuild_vqa(
 @torch.no_grad()
 def check(network: VQANetwork, card: ModelCard, vocabulary: int) -> None:
     """Check by a forward pass that a network fits its card.
-
-    Args:
-        network: the network with its encoder.
-        card: card of the network.
-        vocabulary: number of tokens of the card's tokenizer.
 
     Raises:
         BundleError: if the network does not fit.

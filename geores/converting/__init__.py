@@ -1,1 +1,0 @@
-"""Convert reBEN between its layouts on disk, and verify the result."""
