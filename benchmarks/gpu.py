@@ -167,7 +167,8 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder), args.scene, bands, side)
-        for bundle in ('sentinel2', 'aerial-rgb', 'aerial-scenes', 'landcover'):
+        bundles = ('sentinel2', 'aerial-rgb', 'aerial-scenes', 'landcover')
+        for bundle in bundles[: 1 if args.dry else None]:
             part(f'equality {bundle}', lambda b=bundle: equality(device, b, tiles))
         part('memory over scenes', lambda: memory(device, path, scenes))
         for name in ('resnet18', 'resnet50'):
