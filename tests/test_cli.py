@@ -157,7 +157,16 @@ def test_models(geores):
 
 
 @pytest.mark.parametrize(
-    'name', ['aerial-rgb', 'aerial-scenes', 'landcover', 'sentinel2', 'vqa-aerial', 'vqa-sentinel2']
+    'name',
+    [
+        'aerial-rgb',
+        'aerial-scenes',
+        'landcover',
+        'resnet18-scenes',
+        'sentinel2',
+        'vqa-aerial',
+        'vqa-sentinel2',
+    ],
 )
 def test_shipped_bundles_say_where_they_fail(geores, name):
     answer = geores('models', name)
