@@ -34,7 +34,7 @@ def main() -> None:
     eurosat, patches = GeoTIFFPatches(args.eurosat, BANDS), GeoTIFFPatches(args.patches, BANDS)
     blocks = read_split(args.blocks).for_ids(eurosat.ids)
     part = np.full(len(eurosat), 'dropped', object)
-    part[blocks.val], part[list(blocks.test)] = 'validation', 'test'
+    part[blocks.val], part[list(blocks.test)] = 'val', 'test'
     random = np.random.default_rng(0)
     strata = np.array(eurosat.strata)
     for label in eurosat.labels:
@@ -50,7 +50,7 @@ def main() -> None:
         own = np.full(len(patches), 'train', object)
         own[~kept] = 'dropped'
         if fold is not None:
-            own[fold.val] = 'validation'
+            own[fold.val] = 'val'
         frame = pd.DataFrame({'id': [*eurosat.ids, *patches.ids], 'split': [*part, *own]})
         name = 'all' if fold is None else f'fold{number}'
         frame.to_csv(args.out / f'{name}.csv', index=False)

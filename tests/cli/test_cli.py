@@ -158,7 +158,16 @@ def test_models(geores):
 
 @pytest.mark.parametrize(
     'name',
-    ['aerial-rgb', 'aerial-scenes', 'landcover', 'landcover-l1c', 'sentinel2', 'vqa-aerial', 'vqa-sentinel2'],
+    [
+        'aerial-rgb',
+        'aerial-scenes',
+        'landcover',
+        'landcover-l1c',
+        'resnet18-scenes',
+        'sentinel2',
+        'vqa-aerial',
+        'vqa-sentinel2',
+    ],
 )
 def test_shipped_bundles_say_where_they_fail(geores, name):
     answer = geores('models', name)
