@@ -359,13 +359,15 @@ class QASession:
             raise UsageError('no bundle labels the tiles of this scene')
         return self._classified(card)
 
-    def _classified(self, card: ModelCard) -> Classification:
+    def _load(self, card: ModelCard) -> 'Model':
         from geores.bundle import load_model
         from geores.runtime.base import pick_device
 
+        return load_model(card.name, pick_device(self.sources.options.device))
+
+    def _classified(self, card: ModelCard) -> Classification:
         options = replace(self.sources.options, tile=None, batch_size=None, precision='auto')
-        model = load_model(card.name, pick_device(options.device))
-        result = prepare_classification(self.sources.scene, model, options).run(MemoryStore())
+        result = prepare_classification(self.sources.scene, self._load(card), options).run(MemoryStore())
         if not isinstance(result, Classification):
             raise TypeError(f'{card.name} labels pixels, and tiles are asked for')
         return result
@@ -373,15 +375,10 @@ class QASession:
     @cached_property
     def tiles(self) -> TileSession:
         """The scene as the VQA network sees it: every tile is encoded once."""
-        from geores.bundle import load_model
-        from geores.runtime.base import pick_device
-
         sources, card = self.sources, self.sources.vqa_card
         if card is None:
             raise UsageError('no VQA model is for this scene: give --model one')
-        model: Any = sources.loaded.get(card.name) or load_model(
-            card.name, pick_device(sources.options.device)
-        )
+        model: Any = sources.loaded.get(card.name) or self._load(card)
         work = prepare_encoding(sources.scene, model, sources.options, notes=sources.notes.get(card.name, ()))
         kept = None if self.folder is None else features_folder(self.folder, sources.scene.name)
         with self._watch(sources.scene.name, kept) as progress:

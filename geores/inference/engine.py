@@ -349,15 +349,29 @@ def _mirror_inside(plan: AnyPlan, region: Region, image: NDArray[np.float32], to
 def _ordered(
     pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], *, ahead: int
 ) -> Iterator[R]:
-    """Results in the order of the items, at most ``ahead`` of them computed before they are asked for."""
+    """Results in the order of the items, at most ``ahead`` of them computed before they are asked for.
+
+    Where an item cannot be had, results of those before it come first, and then its error.
+    """
     pending: deque[Future[R]] = deque()
+    failed: Exception | None = None
+    waiting = iter(items)
     try:
-        for item in items:
+        while True:
+            try:
+                item = next(waiting)
+            except StopIteration:
+                break
+            except Exception as error:
+                failed = error
+                break
             pending.append(pool.submit(function, item))
             if len(pending) > ahead:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+        if failed is not None:
+            raise failed
     finally:
         for future in pending:
             future.cancel()
