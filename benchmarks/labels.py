@@ -23,8 +23,7 @@ from classify import as_eight_bit, machine, mosaic
 import geores
 from geores.model import Model
 from geores.runtime.base import one_thread_each
-from geores.runtime.candidates import Runtimes
-from geores.runtime.choice import Workload
+from geores.runtime.choice import Runtimes, Workload
 from geores.runtime.exported import installed_runtimes
 from geores.runtime.nearness import LabelRule
 

@@ -3,6 +3,10 @@
 A network is traced at the size of its tiles, with its batch normalisations folded; what OpenVINO makes of it
 is kept in the user's cache, since the conversion takes seconds. Both runtimes compute each batch in one
 thread, as torch does here: batches run side by side.
+
+In whole numbers of 8 bits OpenVINO computes what ONNX Runtime's quantisation writes: weights by channel, maps
+by ranges that tiles of the scene show. That is never chosen by itself: its answers are coarser than those of
+bfloat16.
 """
 
 import io
@@ -12,6 +16,7 @@ from contextlib import suppress
 from copy import deepcopy
 from functools import cache
 from hashlib import sha256
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,10 +26,11 @@ from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geores.errors import GeoresError, import_extra
-from geores.runtime.base import Precision, one_thread_each
+from geores.runtime.base import Precision, Runtime, one_thread_each
 from geores.runtime.eager import fold_batch_norms
 from geores.runtime.onnx import OnnxNetwork, OnnxRuntime
 
@@ -36,7 +42,9 @@ __all__ = [
     'digest_network',
     'installed_runtimes',
     'is_kept',
+    'make_quantised',
     'package_version',
+    'quantise',
     'to_onnx',
     'to_onnx_runtime',
 ]
@@ -265,3 +273,97 @@ class _quiet(warnings.catch_warnings):  # noqa: N801 - a context like the one it
 
 def _one_line(error: BaseException) -> str:
     return ' '.join(str(error).split())[:300]
+
+
+KINDS = ('Conv', 'Gemm', 'MatMul')
+"""Operators of which the first and the last stay in float32."""
+
+BATCH = 8
+"""Tiles at once while ranges are looked for."""
+
+
+def make_quantised(network: nn.Module, shape: Shape, tiles: NDArray[np.float32]) -> Runtime:
+    """Put a network in 8 bits under OpenVINO; the file is kept in the user's cache.
+
+    ONNX Runtime gives other answers for the same file, far from those of float32.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        shape: channels, height and width of the tiles.
+        tiles: as `quantise` takes them.
+
+    Raises:
+        UsageError: if `onnx`, ONNX Runtime or OpenVINO is not installed.
+        GeoresError: if the network cannot be quantised.
+    """
+    parts = [digest_network(network), sha256(tiles.tobytes()).hexdigest(), *map(str, shape)]
+    parts += map(package_version, ('onnx', 'onnxruntime', 'torch', 'geores'))
+    kept = cache_folder() / 'int8' / f'{sha256("|".join(parts).encode()).hexdigest()[:32]}.onnx'
+    try:
+        content = kept.read_bytes()
+    except OSError:
+        content = quantise(network, shape, tiles)
+        with suppress(OSError):  # a cache that cannot be written costs time only
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=kept.parent) as folder:
+                Path(folder, 'network').write_bytes(content)
+                Path(folder, 'network').replace(kept)
+    made = OpenVinoRuntime.of_onnx(content)
+    made.precision = 'int8'
+    return made
+
+
+def quantise(network: nn.Module, shape: Shape, tiles: NDArray[np.float32]) -> bytes:
+    """Write a network as ONNX that computes in 8 bits.
+
+    Its first and last convolution or matrix stay in float32: pixels have more than 256 values, and logits
+    decide.
+
+    Args:
+        network: a network in evaluation mode, on the CPU; it is not changed.
+        shape: channels, height and width of the tiles.
+        tiles: normalised tiles that show the ranges of its maps, (N, C, H, W).
+
+    Raises:
+        UsageError: if `onnx` or ONNX Runtime is not installed.
+        GeoresError: if ONNX has no operator for something that the network does.
+    """
+    onnx = import_extra('onnx')
+    import_extra('onnxruntime')
+    quantization: Any = import_module('onnxruntime.quantization')
+    shapes: Any = import_module('onnxruntime.quantization.shape_inference')
+
+    with TemporaryDirectory() as name:
+        plain, ready, done = (str(Path(name, f'{stage}.onnx')) for stage in ('plain', 'ready', 'done'))
+        Path(plain).write_bytes(to_onnx(network, shape))
+        try:
+            shapes.quant_pre_process(plain, ready, skip_symbolic_shape=True)
+            nodes = [node.name for node in onnx.load(ready).graph.node if node.op_type in KINDS]
+            quantization.quantize_static(
+                ready,
+                done,
+                _Tiles(tiles),
+                quant_format=quantization.QuantFormat.QDQ,
+                nodes_to_exclude=[nodes[0], nodes[-1]] if nodes else [],
+                per_channel=True,
+                # Without these instructions products of 8 bits are added up in 16, which overflow.
+                reduce_range=not torch.cpu._is_vnni_supported(),
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                calibrate_method=quantization.CalibrationMethod.MinMax,
+            )
+        except Exception as error:  # of the quantisation, whose kinds are not public
+            told = ' '.join(str(error).split())[:300]
+            raise GeoresError(f'the network cannot be computed in int8: {told}') from error
+        return Path(done).read_bytes()
+
+
+class _Tiles:
+    """Gives ONNX Runtime the tiles in batches; it knows readers by their method."""
+
+    def __init__(self, tiles: NDArray[np.float32]) -> None:
+        self._rest = iter(np.array_split(tiles, -(-len(tiles) // BATCH)))
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        part = next(self._rest, None)
+        return None if part is None else {'images': np.ascontiguousarray(part)}

@@ -15,8 +15,7 @@ from torch import Tensor
 from geores.errors import GeoresError, UsageError, import_extra
 from geores.model import Model
 from geores.runtime.base import Precision, Runtime, exact_float32, one_thread_each
-from geores.runtime.candidates import TIED, Runtimes, make_runtime
-from geores.runtime.choice import Workload
+from geores.runtime.choice import TIED, Runtimes, Workload, make_runtime
 from geores.runtime.exported import RuntimeName, installed_runtimes, package_version
 from geores.runtime.nearness import LabelRule, NearTies, is_near
 from geores.runtime.onnx import OnnxNetwork

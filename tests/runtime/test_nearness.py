@@ -14,7 +14,8 @@ import geores
 from geores.classification.options import assign_labels
 from geores.errors import GeoresError, MissingExtraError, UsageError
 from geores.inference import plan
-from geores.runtime import candidates, nearness
+from geores.runtime import choice as candidates
+from geores.runtime import nearness
 from geores.runtime.choice import Workload
 from geores.runtime.eager import EagerRuntime
 from geores.runtime.nearness import LabelRule, NearTies, measure_ties, turn_tiles
@@ -238,7 +239,7 @@ def test_int8_is_near_and_made_once(model, monkeypatch):
     assert any('in int8' in note for note in made.notes)
     found, exact = made.revised(tiles(20, seed=1))['scores'], model.predict(tiles(20, seed=1))
     assert 0 < np.abs(found - exact).max() < 0.2
-    monkeypatch.setattr('geores.runtime.quantised.quantise', lambda *_: pytest.fail('quantised again'))
+    monkeypatch.setattr('geores.runtime.exported.quantise', lambda *_: pytest.fail('quantised again'))
     again = choose_predictor(model, 'int8', tiles(4), runtime='auto', work=WORK)
     assert np.array_equal(again.revised(tiles(20, seed=1))['scores'], found)
     monkeypatch.setattr(nearness, 'INT8_FLIPS', {'tiles': -1.0, 'pixels': -1.0})

@@ -90,12 +90,12 @@ def precision_of(model, precision, probe):
 def test_precision(model, monkeypatch):
     probe = np.random.default_rng(0).uniform(0, 255, (2, 3, 32, 32)).astype(np.float32)
     assert precision_of(model, 'fp32', probe) == 'fp32'
-    monkeypatch.setattr('geores.runtime.candidates.has_bfloat16', lambda: True)
+    monkeypatch.setattr('geores.runtime.choice.has_bfloat16', lambda: True)
     assert precision_of(model, 'auto', probe) == 'bf16'
     assert precision_of(model, 'auto', probe[:0]) == 'fp32'  # not unseen
     monkeypatch.setattr('geores.runtime.nearness.TOLERANCE', 0.0)
     assert precision_of(model, 'auto', probe) == 'fp32'
-    monkeypatch.setattr('geores.runtime.candidates.has_bfloat16', lambda: False)
+    monkeypatch.setattr('geores.runtime.choice.has_bfloat16', lambda: False)
     assert precision_of(model, 'auto', probe[:0]) == 'fp32'
     with pytest.raises(UsageError, match='fp16 needs'):
         precision_of(model, 'fp16', probe)
@@ -373,7 +373,7 @@ class TestUnits:
 
 
 def test_tiles_with_invalid_pixels_decide_about_precision(tmp_path, model, monkeypatch):
-    monkeypatch.setattr('geores.runtime.candidates.has_bfloat16', lambda: True)
+    monkeypatch.setattr('geores.runtime.choice.has_bfloat16', lambda: True)
     monkeypatch.setattr('geores.runtime.nearness.TOLERANCE', 0.0)
     values = np.random.default_rng(0).integers(1, 255, (3, 128, 128), np.uint8)
     values[:, ::32, ::32] = 0

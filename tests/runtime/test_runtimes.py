@@ -11,7 +11,8 @@ import torch
 
 import geores
 from geores.errors import GeoresError, MissingExtraError, UsageError
-from geores.runtime import candidates, choice, exported, nearness, predictor
+from geores.runtime import choice, exported, nearness, predictor
+from geores.runtime import choice as candidates
 from geores.runtime.base import exact_float32
 from geores.runtime.choice import Workload, fastest_runtime
 from geores.runtime.eager import EagerRuntime
