@@ -25,7 +25,7 @@ import geores
 from geores.asking.class_map import TAIL, shifted
 from geores.asking.intervals import widening
 from geores.asking.predictions import LEVEL
-from geores.inference.pixels import PROBABILITY_STEPS
+from geores.inference.sinks import PROBABILITY_STEPS
 from geores.questions.land_cover import covers_of
 from geores.tasks.levels import SentinelLevels
 

@@ -33,8 +33,8 @@ from rasterio.windows import Window
 import geores
 from geores.grid import Blocks
 from geores.inference import GridReader
-from geores.inference.pixels import LabelPixels
 from geores.inference.plan import PIXEL_TILE
+from geores.inference.sinks import LabelPixels
 from geores.model import Model
 from geores.runtime.base import one_thread_each
 from geores.runtime.onnx import read_onnx

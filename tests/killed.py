@@ -24,7 +24,7 @@ from geores.classification.result import Classification, PixelClassification
 from geores.classification.scene_result import RunInfo
 from geores.grid import Blocks, Tiling
 from geores.inference import ChunkWork, FolderStore, GridReader, Plan, Quicklook, VectorSink, run
-from geores.inference.pixels import ClassSink
+from geores.inference.sinks import ClassSink
 from geores.scenes import open_scene
 
 STEP_SECONDS = 0.02

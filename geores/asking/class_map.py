@@ -25,7 +25,7 @@ from geores.asking.combine import CORRELATION
 from geores.asking.predictions import LEVEL
 from geores.card import ModelCard
 from geores.cartography.areas import Legend, row_areas
-from geores.inference.pixels import NO_PROBABILITY, PROBABILITY_STEPS
+from geores.inference.sinks import NO_PROBABILITY, PROBABILITY_STEPS
 from geores.questions.everyday import Thing
 from geores.questions.land_cover import CoverWords, covers_of
 
@@ -133,7 +133,7 @@ class ClassMap:
         grid: its pixels.
         gsd: metres on the ground per pixel; None where the scene has no CRS.
         classes: 0 for no data, else number of the label from 1, (rows, cols).
-        probabilities: gives those of labels, (n, rows, cols), as `geores.inference.pixels` keeps them.
+        probabilities: gives those of labels, (n, rows, cols), as `geores.inference.sinks` keeps them.
         notes: what the user should know about the map.
         record: what it was made of, and with: provenance and key.
         picture: gives the scene as a small picture, (h, w, 3).

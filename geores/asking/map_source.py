@@ -32,9 +32,9 @@ from geores.classification.result import PixelClassification
 from geores.classification.scored import FAR, check_bands, level_rank, off_range, why_chosen
 from geores.classification.steps import UnloadedModel, known_key, layout_for
 from geores.errors import OutputError
-from geores.inference.pixels import NO_PROBABILITY, PROBABILITY_STEPS
 from geores.inference.prepared import Progress
 from geores.inference.reader import GridReader
+from geores.inference.sinks import NO_PROBABILITY, PROBABILITY_STEPS
 from geores.scenes import Scene, gdal_env
 
 if TYPE_CHECKING:

@@ -14,19 +14,19 @@ from geores.cartography.areas import Tally, area_table
 from geores.classification.scene_result import Confidence, RunInfo, SceneResult
 from geores.classification.tables import georeferenced, read_all, read_lazily
 from geores.errors import UsageError
-from geores.inference.cells import Quicklook
-from geores.inference.pixels import (
+from geores.inference.plan import PixelPlan
+from geores.inference.prepared import SceneWork
+from geores.inference.reader import ChunkStore
+from geores.inference.sinks import (
     NO_PROBABILITY,
     PROBABILITY_STEPS,
     STEPS,
     ClassSink,
     LabelPixels,
     PixelTable,
+    Quicklook,
     class_dtype,
 )
-from geores.inference.plan import PixelPlan
-from geores.inference.prepared import SceneWork
-from geores.inference.reader import ChunkStore
 from geores.scenes import Scene
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from odc.geo.geobox import GeoBox
 from geores.card import ModelCard
 from geores.cartography.areas import Legend
 from geores.cartography.colours import read_colours
-from geores.inference.cells import Quicklook
 from geores.inference.plan import AnyPlan
 from geores.inference.reader import ChunkStore
+from geores.inference.sinks import Quicklook
 from geores.scenes import Scene
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from geores.card import ModelCard, shipped_models
 from geores.classification.options import assign_labels, label_thresholds
 from geores.classification.scene_result import RunInfo
 from geores.errors import BandError, ModelNotFoundError, UsageError
-from geores.inference.cells import Quicklook, TileTable
 from geores.inference.plan import TilePlan
 from geores.inference.reader import ChunkStore
+from geores.inference.sinks import Quicklook, TileTable
 from geores.inference.target import SLACK
 from geores.scenes import Scene
 from geores.scenes.sensors import sensor_named

@@ -17,11 +17,10 @@ from geores.classification.scene_result import RunInfo
 from geores.classification.scored import check_bands, levels_differ, outside_training
 from geores.errors import UsageError
 from geores.grid import Blocks
-from geores.inference.cells import VectorSink
-from geores.inference.pixels import ClassSink, LabelPixels
 from geores.inference.plan import SceneLayout, lay_out_scene
 from geores.inference.prepared import PreparedScene, Progress, RunTime, SceneWork, header_key, prepare_scene
 from geores.inference.reader import ChunkStore, GridReader
+from geores.inference.sinks import ClassSink, LabelPixels, VectorSink
 from geores.inference.units import needs_dark_subtraction, sample_tiles
 from geores.scenes import Scene, gdal_env
 

@@ -18,8 +18,7 @@ from geores.cartography.class_raster import ABSENT, PRESENT
 from geores.classification.options import assign_labels, dominant_label, label_names
 from geores.classification.scored import Scored
 from geores.errors import import_extra
-from geores.inference.cells import TileTable
-from geores.inference.pixels import PixelTable, class_dtype
+from geores.inference.sinks import PixelTable, TileTable, class_dtype
 
 if TYPE_CHECKING:
     import dask.array as da

@@ -78,7 +78,7 @@ def classify(
         'overwrite': overwrite,
     }
     if dask is not None:
-        from geores.classification.on_dask import classify_on_dask
+        from geores.classification.merge import classify_on_dask
 
         if shard is not None or with_bands is not None:
             raise UsageError(f'{"--shard" if shard else "--with-bands"} does not go with --dask: drop one')

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from geores.card import ModelCard
 from geores.card_values import Units
 from geores.grid import Blocks, Tiling
-from geores.inference.cells import Quicklook
 from geores.inference.clouds import cloud_note
 from geores.inference.engine import ChunkWork, LazyStore, Sink, Step, run, tiles_of
 from geores.inference.plan import AnyPlan, Plan, SceneLayout, lay_out_scene, plan_chunks
 from geores.inference.reader import ChunkStore, FolderStore, GridReader, UnitTransform
+from geores.inference.sinks import Quicklook
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.io.whole_files import check_writable
 from geores.options import SceneOptions

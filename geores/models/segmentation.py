@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geores.errors import UsageError, import_extra
-from geores.models.registry import register
+from geores.models.registry import import_timm, register
 
 __all__ = ['DynamicWorldNetwork', 'EncoderDecoder', 'measure_context']
 
@@ -55,9 +55,7 @@ class EncoderDecoder(nn.Module):
         **kwargs: object,
     ) -> None:
         super().__init__()
-        from geores.models.quick_timm import timm
-
-        if encoder_name not in timm.list_models(module='resnet'):
+        if encoder_name not in import_timm().list_models(module='resnet'):
             raise UsageError(f'{decoder}: encoder_name {encoder_name!r} is no ResNet of timm')
         unknown = sorted(kwargs.keys() - _ARGUMENTS)
         if unknown:

@@ -201,7 +201,7 @@ warnings.simplefilter('ignore')
 
 if __name__ == '__main__':
     from distributed import Client, LocalCluster
-    from geores.classification.on_dask import classify_on_dask
+    from geores.classification.merge import classify_on_dask
 
     scene, model, out = sys.argv[1:]
     killed = []

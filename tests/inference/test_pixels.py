@@ -13,9 +13,9 @@ import geores as library
 from geores.errors import BundleError, GeoresError, UsageError
 from geores.grid import Blocks
 from geores.inference.engine import ChunkWork, run
-from geores.inference.pixels import ClassSink, LabelPixels, PixelTable
 from geores.inference.plan import Plan, plan_chunks
 from geores.inference.reader import MemoryStore
+from geores.inference.sinks import ClassSink, LabelPixels, PixelTable
 
 from ..fixtures import LABELS, bundle, geores, hold_files, noise, write_scene  # noqa: F401
 from ..pixel_fixtures import CONTEXT, onnx_bundle, pixel_bundle, pixel_card, pixel_network  # noqa: F401
