@@ -1,7 +1,8 @@
 """What is kept of each chunk, of tiles or of pixels, and what is made of it afterwards.
 
 `VectorSink` keeps one vector per tile; `TileTable` reads them as one array and averages them per cell. Where
-a network labels every pixel, `ClassSink` keeps class maps and `PixelTable` reads them. `Quicklook` keeps a small picture of the scene while it streams by, for networks of either kind.
+a network labels every pixel, `ClassSink` keeps class maps and `PixelTable` reads them. `Quicklook` keeps a
+small picture of the scene while it streams by, for networks of either kind.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
