@@ -1,21 +1,24 @@
 """Speed of `geores.classify` beside torchgeo's loop, a plain loop, reading and the bare forward, in one run.
 
-    python benchmarks/classify.py SCENE [--model resnet18] [--side 3600] [--repeats 5] [--json FILE]
+    python benchmarks/classify.py SCENE [--model resnet18] [--side 3600] [--repeats 5] [--before WORKTREE]
 
 SCENE is a Sentinel-2 scene with the ten bands of the bundle `sentinel2`, as `make demo` installs one. It
 is mirrored to a square of SIDE pixels (of whole tiles, which torchgeo counts from below) and written
 uncompressed, with deflate and as JPEG 2000; every way of classifying it uses the same network: a ResNet-18
-of random weights, or the bundle `sentinel2` or `aerial-rgb` (for which the scene's red, green and blue become
-8-bit pixels of its size). The ways:
+of random weights, or a bundle such as `sentinel2` or `aerial-rgb` (for which the scene's red, green and blue
+become 8-bit pixels of its size). The ways:
 
-* geores: by the runtime that it chooses, and by torch (`--runtime torch`, as without `geores[fast]`);
+* geores: under OpenVINO (`geores[fast]`, what it chooses for larger scenes), and under torch (as without),
+  from the first pixel to the last score; what it takes before that hardly grows with the scene;
+* before: the same of an older geores in WORKTREE, in a process of its own; bundles have changed since, so
+  that MODEL should be the path of one of WORKTREE;
 * torchgeo: the loop of its documentation, in float32, and in geores' precision and channels-last;
 * plain: rasterio's windows and torch, one after the other, as a script would have it, in float32;
-* ceiling: cores / (CPU seconds of reading alone + of the quickest bare forward at geores' precision).
+* ceiling: 1 / (CPU seconds of reading alone + of the quickest bare forward at geores' precision).
 
 `GEORES_BFLOAT16=0` forces float32 on all of them. The ways take turns, REPEATS times, so that a machine
 whose speed drifts slows all of them alike. A figure is the best of its REPEATS; where other work shares the
-machine, the ratios of CPU seconds say more, which stand beside it.
+machine, the ratios of CPU seconds say more, which stand beside it. All compute in one thread.
 """
 
 import argparse
@@ -23,6 +26,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -31,6 +36,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TextIO, cast
 
 import numpy as np
 import rasterio
@@ -63,7 +69,8 @@ FORMATS = {
     },
 }  # fmt: skip
 COARSE = {'B05', 'B06', 'B07', 'B8A', 'B11', 'B12'}  # 20 m in a Sentinel-2 product
-HEADER = ('format', 'way', 'tiles/s, best', 'median', 'CPU ms a tile', 'geores is faster by', 'same labels')
+FASTER = 'geores[fast] / geores is faster by'
+HEADER = ('format', 'way', 'tiles/s, best', 'median', 'CPU ms a tile', FASTER, 'same labels')
 
 
 def mosaic(path: str, bands: tuple[str, ...], side: int) -> np.ndarray:
@@ -146,11 +153,53 @@ def fit_head(model: Model, tiles: np.ndarray) -> None:
     head.bias.copy_(targets.mean(0) - mean @ weight)
 
 
-def with_geores(path: Path, model: Model, tile: int, runtime: str = 'auto') -> np.ndarray:
+def with_geores(path: Path, model: Model, tile: int, runtime: str) -> tuple[np.ndarray, float, float]:
+    """Labels, and seconds on the clock and of the processor from the first pixel on."""
     bands = None if path.is_dir() else model.card.bands
-    result = geores.classify(path, model, tile=tile, batch_size=BATCH, bands=bands, runtime=runtime)
-    USED[runtime] = f'{result.info.key["runtime"]}, {result.info.precision}'
-    return result.table.read('scores', *(slice(0, count) for count in result.plan.tiling.shape)).argmax(-1)
+    begun: list[tuple[float, float]] = []
+    options = {'tile': tile, 'batch_size': BATCH, 'bands': bands, 'runtime': runtime, 'workers': 1}
+
+    def begin(*_: int) -> None:
+        if not begun:
+            begun.append((time.perf_counter(), time.process_time()))
+
+    result = geores.classify(path, model, progress=begin, **options)
+    (wall, used), ended = begun[0], (time.perf_counter(), time.process_time())
+    again = f', {result.info.key["ties"]} tied' if 'ties' in result.info.key else ''
+    USED[runtime] = f'{result.info.key["runtime"]}, {result.info.precision}{again}'
+    scores = result.table.read('scores', *(slice(0, count) for count in result.plan.tiling.shape))
+    return scores.argmax(-1), ended[0] - wall, ended[1] - used
+
+
+BEFORE = """
+import json, sys, time, geores
+path, name, tile, batch = sys.argv[1:]
+model = geores.load_model(name)
+for line in sys.stdin:
+    begun = []
+    begin = lambda *_: begun or begun.extend((time.perf_counter(), time.process_time()))
+    options = {'tile': int(tile), 'batch_size': int(batch), 'workers': 1, 'precision': line.strip()}
+    geores.classify(path, model, bands=model.card.bands, progress=begin, **options)
+    print(json.dumps([time.perf_counter() - begun[0], time.process_time() - begun[1]]), flush=True)
+"""
+
+
+class Before:
+    """An older geores, waiting in a process of its own."""
+
+    def __init__(self, worktree: Path, path: Path, name: str, tile: int) -> None:
+        command = [sys.executable, '-c', BEFORE, str(path), name, str(tile), str(BATCH)]
+        environment = os.environ | {'PYTHONPATH': str(worktree)}
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            command, cwd=worktree, env=environment, stdin=pipe, stdout=pipe, text=True
+        )
+
+    def __call__(self) -> tuple[np.ndarray | None, float, float]:
+        """Seconds on the clock and of the processor."""
+        print('auto' if has_bfloat16() else 'fp32', file=self.process.stdin, flush=True)
+        wall, used = json.loads(cast(TextIO, self.process.stdout).readline())
+        return None, wall, used
 
 
 class OneFile(RasterDataset):
@@ -245,7 +294,7 @@ def _tile(opened: list[rasterio.DatasetReader], row: int, col: int, tile: int, s
 
 
 def forward_alone(model: Model, tile: int, tiles: int) -> float:
-    """CPU seconds a tile of the quickest bare forward on ready batches, all cores at once."""
+    """CPU seconds a tile of the quickest bare forward on ready batches."""
     precision = 'bf16' if has_bfloat16() else 'fp32'
     shape = (len(model.card.bands), tile, tile)
     batch = torch.randn(BATCH, *shape)
@@ -260,9 +309,9 @@ def forward_alone(model: Model, tile: int, tiles: int) -> float:
                 else make_exported(name, model.network, precision, shape)
             )
         forward = partial(FORWARDS[name], batch)
-        rounds = max(2 * CORES, tiles // BATCH // 2)
-        with torch.inference_mode(), one_thread_each(), ThreadPoolExecutor(CORES) as pool:
-            list(pool.map(_call, [forward] * CORES))
+        rounds = max(4, tiles // BATCH // 4)
+        with torch.inference_mode(), one_thread_each(), ThreadPoolExecutor(1) as pool:
+            list(pool.map(_call, [forward]))
             start = time.process_time()
             list(pool.map(_call, [forward] * rounds))
             found.append((time.process_time() - start) / (rounds * BATCH))
@@ -312,11 +361,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('scene')
-    parser.add_argument('--model', choices=('resnet18', 'sentinel2', 'aerial-rgb'), default='resnet18')
+    parser.add_argument('--model', default='resnet18', help='resnet18, or a bundle by name or path')
     parser.add_argument('--side', type=int, default=3600)
     parser.add_argument('--tile', type=int, help="pixels [120, or the bundle's]")
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--formats', nargs='+', choices=FORMATS, default=list(FORMATS))
+    parser.add_argument('--before', type=Path, help='worktree of an older geores')
     parser.add_argument('--json', type=Path, help='keep the figures in this file')
     args = parser.parse_args()
     warnings.simplefilter('ignore')
@@ -325,7 +375,7 @@ def main() -> None:
     card = geores.load_model('sentinel2').card
     values = mosaic(args.scene, card.bands, side)
     model = load(args.model, values, tile, card)
-    if args.model == 'aerial-rgb':
+    if len(model.card.bands) == 3:
         values = as_eight_bit(values, card.bands)
     record = {
         'machine': machine(), 'model': args.model, 'side': side, 'tile': tile, 'repeats': args.repeats,
@@ -337,10 +387,10 @@ def main() -> None:
     print('|---' * len(HEADER) + '|')
     with tempfile.TemporaryDirectory() as folder:
         for name in args.formats:
-            if name == 'JPEG 2000' and args.model == 'aerial-rgb':
+            if name == 'JPEG 2000' and len(model.card.bands) == 3:
                 continue  # no such product
             path = write(Path(folder), name, values, model.card.bands)
-            rows = measure(path, model, tile, (side // tile) ** 2, args.repeats)
+            rows = measure(path, model, tile, (side // tile) ** 2, args)
             record['rows'] += [{'format': name} | row for row in rows]
             for row in rows:
                 print(f'| {name} | {" | ".join(map(str, row.values()))} |', flush=True)
@@ -348,47 +398,63 @@ def main() -> None:
         args.json.write_text(json.dumps(record, indent=1))
 
 
-def measure(path: Path, model: Model, tile: int, tiles: int, repeats: int) -> list[dict[str, object]]:
+def measure(
+    path: Path, model: Model, tile: int, tiles: int, args: argparse.Namespace
+) -> list[dict[str, object]]:
     """The rows of one format."""
-    labels = {}
+    labels: dict[str, np.ndarray] = {}
     wall: dict[str, list[float]] = {}
     work: dict[str, list[float]] = {}
 
-    def timed(name: str, function: Callable[[], np.ndarray]) -> None:
+    def timed(function: Callable[[], np.ndarray]) -> tuple[np.ndarray, float, float]:
         start, used = time.perf_counter(), time.process_time()
-        labels[name] = function()
-        wall.setdefault(name, []).append((time.perf_counter() - start) / tiles)
-        work.setdefault(name, []).append((time.process_time() - used) / tiles)
+        found = function()
+        return found, time.perf_counter() - start, time.process_time() - used
 
-    ways: dict[str, Callable[[], np.ndarray]] = {
-        'geores': lambda: with_geores(path, model, tile),
-        'geores, torch': lambda: with_geores(path, model, tile, 'torch'),
-        'torchgeo': lambda: with_torchgeo(path, model, tile, fast=False),
-        "torchgeo, geores' precision": lambda: with_torchgeo(path, model, tile, fast=True),
-        'plain loop': lambda: with_plain_loop(path, model, tile),
-    }
-    with_geores(path, model, tile)  # files and code are warm for all, and the runtime is chosen
+    ways: dict[str, Callable[[], tuple[np.ndarray | None, float, float]]] = {}
+    if 'openvino' in installed_runtimes():
+        ways['geores[fast]'] = lambda: with_geores(path, model, tile, 'openvino')
+    ways['geores'] = lambda: with_geores(path, model, tile, 'torch')
+    if args.before is not None and path.is_file():
+        ways['geores before'] = Before(args.before, path, args.model, tile)
+    ways['torchgeo'] = lambda: timed(lambda: with_torchgeo(path, model, tile, fast=False))
+    fast = "torchgeo, geores' precision"
+    ways[fast] = lambda: timed(lambda: with_torchgeo(path, model, tile, fast=True))
+    ways['plain loop'] = lambda: timed(lambda: with_plain_loop(path, model, tile))
     ceiling = []
-    for _ in range(repeats):
-        for name, way in ways.items():
-            timed(name, way)
-        ceiling.append((read_alone(path, tiles), forward_alone(model, tile, tiles)))
+    with one_thread_each():
+        for turn in range(args.repeats + 1):
+            for name, way in ways.items():
+                if not turn and 'geores' not in name:
+                    continue  # the first turn warms files and code, and is not counted
+                found, seconds, used = way()
+                if found is not None:
+                    labels[name] = found
+                if turn:
+                    wall.setdefault(name, []).append(seconds / tiles)
+                    work.setdefault(name, []).append(used / tiles)
+            if turn:
+                ceiling.append((read_alone(path, tiles), forward_alone(model, tile, tiles)))
     best, least_work = ({name: min(some) for name, some in kept.items()} for kept in (wall, work))
-    used = {'geores': USED['auto'], 'geores, torch': USED['torch']}
+    used = {'geores[fast]': USED.get('openvino'), 'geores': USED['torch']}
+    first = next(iter(ways))
     rows: list[dict[str, object]] = [
         {
             'way': f'{name} ({used[name]})' if name in used else name,
             'best': round(1 / best[name]),
             'median': round(1 / statistics.median(wall[name])),
             'cpu_ms': round(1000 * least_work[name], 2),
-            'ratio': f'{best[name] / best["geores"]:.2f} (CPU {least_work[name] / least_work["geores"]:.2f})',
-            'same': f'{float((labels[name] == labels["plain loop"]).mean()):.2%}',
+            'ratio': ' / '.join(
+                f'{best[name] / best[own]:.2f} (CPU {least_work[name] / least_work[own]:.2f})'
+                for own in dict.fromkeys((first, 'geores'))
+            ),
+            'same': f'{float((labels[name] == labels["plain loop"]).mean()):.2%}' if name in labels else '',
         }
         for name in ways
     ]
     least = min(read for read, _ in ceiling) + min(forward for _, forward in ceiling)
-    reached = f'{least / CORES / best["geores"]:.2f} of it (CPU {least / least_work["geores"]:.2f})'
-    row = {'way': 'ceiling', 'best': round(CORES / least), 'median': '', 'cpu_ms': round(1000 * least, 2)}
+    reached = f'{least / best[first]:.2f} of it (CPU {least / least_work[first]:.2f})'
+    row = {'way': 'ceiling', 'best': round(1 / least), 'median': '', 'cpu_ms': round(1000 * least, 2)}
     return [*rows, row | {'ratio': reached, 'same': ''}]
 
 

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geores.datasets._module import read_geotiff, read_rgb
+from geores.datasets._geotiff import read_geotiff
+from geores.datasets._module import read_rgb
 
 BANDS = ('B02', 'B03', 'B04', 'B05', 'B06', 'B07', 'B08', 'B8A', 'B11', 'B12')
 FIGURES = ('mean', 'std', 'p10', 'p50', 'p90')

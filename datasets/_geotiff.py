@@ -18,7 +18,7 @@ from geores.scenes import FileRaster, gdal_env
 from geores.scenes.borders import mirror_invalid
 from geores.scenes.gdal import open_dataset
 
-__all__ = ['PatchStore', 'band_indexes', 'band_names', 'open_geotiff', 'read_geotiff']
+__all__ = ['FilledPatches', 'band_indexes', 'band_names', 'open_geotiff', 'read_geotiff']
 
 
 def band_indexes(
@@ -29,7 +29,7 @@ def band_indexes(
     in_order: bool = False,
     names: Sequence[str] | None = None,
 ) -> list[int]:
-    """Find bands of a file by their descriptions.
+    """Find the index of each band of a file, from 1, by their descriptions.
 
     Args:
         path: of the file, for messages.
@@ -37,9 +37,6 @@ def band_indexes(
         bands: names of the bands, in channel order.
         in_order: whether the names are those of all bands of a file that describes none, in its order.
         names: names of all of its bands in its order, which count instead of the descriptions.
-
-    Returns:
-        Index of each band, from 1.
 
     Raises:
         DatasetError: if the file lacks a band, or has another number of bands than names.
@@ -87,17 +84,10 @@ def read_geotiff(
     in_order: bool = False,
     names: Sequence[str] | None = None,
 ) -> Pixels:
-    """Read bands of a GeoTIFF by their descriptions.
+    """Read bands of a GeoTIFF by their descriptions, (C, H, W), in the data type of the file.
 
-    Args:
-        path: the file.
-        bands: descriptions of the bands, in channel order.
-        size: height and width of the result, by average for shrinking and bilinear otherwise.
-        in_order: as in `band_indexes`.
-        names: as in `band_indexes`.
-
-    Returns:
-        (C, H, W) in the data type of the file.
+    `size` is the height and width of the result, by average for shrinking and bilinear otherwise; all else is
+    as in `band_indexes`.
 
     Raises:
         DatasetError: if it cannot be read or lacks a band.
@@ -126,7 +116,7 @@ def open_geotiff(path: Path) -> rasterio.DatasetReader:
         raise DatasetError(f'{path}: the image cannot be read: {error}') from error
 
 
-class PatchStore(ImageStore):
+class FilledPatches(ImageStore):
     """Images of which invalid pixels get the value of `fill`.
 
     A pixel is invalid as in `geores.scenes.raster.valid_values`, or by the mask or alpha of its file.
@@ -154,9 +144,7 @@ class PatchStore(ImageStore):
         names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(paths, self._filled, budget)
-        self._bands = tuple(bands)
-        self._size = size
-        self._given = fill
+        self._bands, self._size, self._given = tuple(bands), size, fill
         # Partial functions, unlike closures, can be sent to the processes that read.
         self._indexes = partial(band_indexes, bands=self._bands, in_order=in_order, names=names)
         self._whole = partial(read_geotiff, bands=self._bands, size=size, in_order=in_order, names=names)
@@ -171,8 +159,8 @@ class PatchStore(ImageStore):
             found = self._incomplete(path)
             pixels = self._whole(path) if found is None else found[0][:, found[1]]
             total += pixels.reshape(len(self._bands), -1).mean(axis=1, dtype=np.float64)
-        filled: NDArray[np.float64] = total / len(self.paths)
-        return filled
+        total /= len(self.paths)
+        return total
 
     def valid(self, index: int) -> NDArray[np.bool_] | None:
         """Which pixels (H, W) of an image are valid; None where all are."""
@@ -180,15 +168,13 @@ class PatchStore(ImageStore):
         return None if found is None else found[1]
 
     def _filled(self, path: Path) -> Pixels:
-        found = self._incomplete(path)
-        if found is None:
+        if (found := self._incomplete(path)) is None:
             return self._whole(path)
         pixels, valid = found
         if self._fill is None:
             return mirror_invalid(pixels, valid)
-        values = self._fill[:, None, None]
-        filled = np.where(valid, pixels, values if pixels.dtype.kind == 'f' else np.rint(values))
-        return filled.astype(pixels.dtype)
+        values = self._fill if pixels.dtype.kind == 'f' else np.rint(self._fill)
+        return np.where(valid, pixels, values[:, None, None]).astype(pixels.dtype)
 
     def _incomplete(self, path: Path) -> tuple[Pixels, NDArray[np.bool_]] | None:
         """Read pixels (C, H, W) and validity (H, W) of a file; None where all pixels are valid."""
@@ -196,10 +182,9 @@ class PatchStore(ImageStore):
             with gdal_env():
                 raster = FileRaster(str(path.absolute()))
                 header = raster.header
-                marked = (
-                    header.has_mask or header.alpha is not None or header.nodata != (None,) * header.count
-                )
-                if not marked and header.dtype.kind != 'f':
+                masked = header.has_mask or header.alpha is not None
+                unmarked = not masked and header.nodata == (None,) * header.count
+                if unmarked and header.dtype.kind != 'f':
                     return None
                 rows, cols = raster.geobox.shape
                 indexes = self._indexes(path, header.descriptions)
@@ -211,14 +196,12 @@ class PatchStore(ImageStore):
             return None
         if not valid.any():
             raise DatasetError(f'{path}: has no valid pixel (all are nodata, masked or NaN): leave it out')
-        return (
-            (pixels, valid) if self._size in {None, rows == cols and rows} else self._resized(pixels, valid)
-        )
+        whole = self._size in {None, rows == cols and rows}
+        return (pixels, valid) if whole else self._resized(pixels, valid)
 
     def _resized(self, pixels: Pixels, valid: NDArray[np.bool_]) -> tuple[Pixels, NDArray[np.bool_]]:
         """Bring an image to the size wanted by its valid pixels alone: by average where it shrinks."""
-        size = self._size or 1
-        rows, cols = valid.shape
+        size, (rows, cols) = self._size or 1, valid.shape
         method = rasterio.enums.Resampling['average' if size < min(rows, cols) else 'bilinear']
         resized = np.full((len(pixels), size, size), np.nan, np.float32)
         rasterio.warp.reproject(

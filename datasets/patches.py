@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
-from geores.datasets._geotiff import PatchStore, band_names, open_geotiff
+from geores.datasets._geotiff import FilledPatches, band_names, open_geotiff
 from geores.datasets._module import ImageDataModule, LabelledImages, NonGeoDataset, Sample
 from geores.errors import DatasetError
 from geores.io.tables import read_rows, visible_files
@@ -83,7 +83,7 @@ class GeoTIFFPatches(NonGeoDataset):
         if len(set(self.ids)) < len(self.ids):
             raise DatasetError('two of the roots have the same name and file: rename one of the folders')
         self.strata = [label for _, _, label in kept]
-        self.images = PatchStore(paths, self.bands, size, fill, budget, in_order=bands is not None)
+        self.images = FilledPatches(paths, self.bands, size, fill, budget, in_order=bands is not None)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -221,7 +221,7 @@ class GeoTIFFPairs(NonGeoDataset):
         self.strata = [source] * len(paths)
         # Only pixels have classes, so the split treats all images as labelled alike.
         self.targets: NDArray[Any] = np.zeros(len(paths), np.int64)
-        self.images = PatchStore(paths, self.bands, None, 'mean', budget, in_order=bands is not None)
+        self.images = FilledPatches(paths, self.bands, None, 'mean', budget, in_order=bands is not None)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -3,14 +3,14 @@
 Training writes them, inference reads them, and nothing else passes between the two.
 """
 
-import difflib
-import importlib.metadata
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save
@@ -18,16 +18,13 @@ from torch import Tensor, nn
 
 from geores import plugins
 from geores.card import CARD_FILE, WEIGHTS, ModelCard, list_models
-from geores.errors import BundleError, GeoresError, ModelNotFoundError, OutputError, UsageError
-from geores.hub import PREFIX, HubAddress, fetch, is_snapshot, load_snapshot
+from geores.errors import BundleError, GeoresError, ModelNotFoundError, OutputError, UsageError, did_you_mean
 from geores.io.whole_files import check_folder_free, whole_folder
 from geores.model import Model
 from geores.rebuild import rebuild, try_forward
+from geores.runtime.base import one_thread_each
 from geores.runtime.onnx import ARCHITECTURE, ONNX_FILE, OnnxNetwork, read_onnx
 from geores.weight_files import WEIGHTS_FILE, read_weights, refuse_pickle, sha256_of
-
-if TYPE_CHECKING:
-    from geores.vqa.network import VQANetwork
 
 __all__ = ['Model', 'ModelCard', 'list_models', 'load_model', 'save_bundle']
 
@@ -52,14 +49,18 @@ def load_model(name_or_path: str | Path, device: str | torch.device = 'cpu') -> 
         ReadError: if the Hub cannot be reached, and its cache does not hold the model.
     """
     folder = find_bundle(name_or_path)
-    model = _load(folder, name_or_path, device)
+    with one_thread_each():  # many small tensors: threads would only wait for each other
+        model = _load(folder, name_or_path, device)
     model.folder = folder
     return model
 
 
 def _load(folder: Path, name_or_path: str | Path, device: str | torch.device) -> Model:
-    if is_snapshot(folder):
-        return Model(*load_snapshot(folder, str(name_or_path)), device)
+    if not (folder / CARD_FILE).exists():
+        from geores.hub import is_snapshot, load_snapshot  # where it is needed: takes tenths of a second
+
+        if is_snapshot(folder):
+            return Model(*load_snapshot(folder, str(name_or_path)), device)
     if (folder / ONNX_FILE).is_file() and not (folder / WEIGHTS_FILE).exists():
         return _load_onnx(folder)
     weights = folder / WEIGHTS_FILE
@@ -76,7 +77,7 @@ def _load(folder: Path, name_or_path: str | Path, device: str | torch.device) ->
     if card.task == 'vqa':
         from geores.vqa.model import VQAModel  # it needs transformers, which takes a second
 
-        return VQAModel(card, cast('VQANetwork', network), device)
+        return VQAModel(card, cast('Any', network), device)
     return Model(card, network, device)
 
 
@@ -120,11 +121,9 @@ def find_encoder(folder: Path, name: str, sha256: str) -> Model:
         BundleError: if it is not there, or its weights are other ones.
     """
     near = [path for path in (folder / name, folder.parent / name) if (path / CARD_FILE).is_file()]
-    try:
-        places = [*near, find_bundle(name)]
-    except ModelNotFoundError:
-        places = near
-    cards = {place: ModelCard.load(place / CARD_FILE) for place in places}
+    with suppress(ModelNotFoundError):
+        near.append(find_bundle(name))
+    cards = {place: ModelCard.load(place / CARD_FILE) for place in near}
     for place, card in cards.items():
         if card.sha256 == sha256:
             if card.task == 'vqa':  # it would ask for an encoder in its turn
@@ -148,7 +147,7 @@ def save_bundle(
     overwrite: bool = False,
     add: Callable[[Path], object] | None = None,
 ) -> Path:
-    """Write a bundle; the folder stands there complete or not at all.
+    """Write a bundle, and return its folder, which stands there complete or not at all.
 
     Args:
         path: folder to write.
@@ -160,9 +159,6 @@ def save_bundle(
             file is kept as it is.
         overwrite: replace a bundle that stands there.
         add: called with the folder before it takes its name, to write further files into it.
-
-    Returns:
-        The folder.
 
     Raises:
         BundleError: if the card does not rebuild this network.
@@ -184,8 +180,7 @@ def save_bundle(
     with whole_folder(folder) as part:
         try:
             (part / file).write_bytes(content)
-            version = importlib.metadata.version('geores')
-            card = replace(card, sha256=sha256_of(part / file), geores_version=version)
+            card = replace(card, sha256=sha256_of(part / file), geores_version=version('geores'))
             card.save(part / CARD_FILE)
         except OSError as error:
             raise OutputError(f'{folder}: cannot be written: {error.strerror or error}') from error
@@ -211,7 +206,9 @@ def find_bundle(name_or_path: str | Path) -> Path:
     shipped = {path.parent.name: path.parent for path in WEIGHTS.glob(f'*/{CARD_FILE}')}
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
-    if str(name_or_path).startswith(PREFIX):
+    if str(name_or_path).startswith('hf:'):
+        from geores.hub import HubAddress, fetch
+
         return fetch(HubAddress.parse(str(name_or_path)))
     path = Path(name_or_path)
     if str(name_or_path) and (path / CARD_FILE).is_file():
@@ -225,6 +222,5 @@ def find_bundle(name_or_path: str | Path) -> Path:
         refuse_pickle(path)
         raise BundleError(f'{path}: a file, and a bundle is a folder with {CARD_FILE} and {WEIGHTS_FILE}')
     names = sorted(shipped.keys() | offered.keys())
-    near = difflib.get_close_matches(str(name_or_path), names, n=1)
-    hint = f'did you mean {near[0]!r}?' if near else f'models are {", ".join(names)}'
+    hint = did_you_mean(str(name_or_path), names) or f'models are {", ".join(names)}'
     raise ModelNotFoundError(f'no model and no folder is named {str(name_or_path)!r}: {hint}')

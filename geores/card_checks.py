@@ -19,7 +19,6 @@ __all__ = [
     'Check',
     'above_zero',
     'all_that',
-    'count',
     'finite',
     'is_positive',
     'list_of',
@@ -35,6 +34,7 @@ __all__ = [
     'text',
     'two_different',
     'unique_names',
+    'whole_count',
 ]
 
 Check = Callable[[Any], Any]
@@ -83,7 +83,7 @@ def finite(value: object) -> float:
     return number
 
 
-def count(value: object) -> int:
+def whole_count(value: object) -> int:
     """A whole number above 0."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f'has to be a whole number above 0, not {value!r}')
@@ -92,7 +92,7 @@ def count(value: object) -> int:
 
 def side(value: object) -> int:
     """A side of images in pixels."""
-    pixels = count(value)
+    pixels = whole_count(value)
     if pixels > MOST_PIXELS:
         raise ValueError(f'has to be at most {MOST_PIXELS:,} pixels, not {_shown(pixels)}')
     return pixels

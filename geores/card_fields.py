@@ -14,7 +14,6 @@ from geores.card_checks import (
     Check,
     above_zero,
     all_that,
-    count,
     finite,
     is_positive,
     list_of,
@@ -30,6 +29,7 @@ from geores.card_checks import (
     text,
     two_different,
     unique_names,
+    whole_count,
 )
 from geores.card_values import IN_WORDS, DataSource, SplitParameters, Units
 from geores.errors import UsageError
@@ -143,7 +143,7 @@ def _encoder(value: object) -> dict[str, Any]:
     if encoder.keys() - _SHARED_OPTIONAL != _SHARED and encoder.keys() != _OWN:
         kinds = [', '.join(sorted(names)) for names in (_SHARED, _OWN)]
         raise ValueError(f'has to hold either {kinds[0]} of a shared bundle, or {kinds[1]}')
-    encoder['grid'] = or_none(count)(encoder['grid'])
+    encoder['grid'] = or_none(whole_count)(encoder['grid'])
     if 'architecture' in encoder:
         kwargs = _arguments(encoder['architecture_kwargs'])
         return encoder | {'architecture': text(encoder['architecture']), 'architecture_kwargs': kwargs}
@@ -241,7 +241,7 @@ def _parts(value: object, kind: type[Any]) -> dict[str, Any]:
 
 
 FIELDS: dict[str, Check] = {
-    'format_version': count,
+    'format_version': whole_count,
     'name': short_name,
     'description': text,
     'architecture': text,

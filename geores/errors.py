@@ -11,6 +11,8 @@ reBEN formats need more. What is missing is said in one line that names the extr
 """
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
 from typing import Final
@@ -125,6 +127,16 @@ def printable(text: str) -> str:
     'wood\\x1b[2J'
     """
     return _STEERING.sub(lambda found: found[0].encode('unicode_escape').decode(), text)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Ask whether the most similar of some names was meant; nothing where none is similar.
+
+    >>> did_you_mean('resnet81', ['resnet18', 'vit'])
+    "did you mean 'resnet18'?"
+    """
+    near = get_close_matches(name, list(names), n=1)
+    return f'did you mean {near[0]!r}?' if near else ''
 
 
 EXTRAS: Final = {

@@ -100,12 +100,15 @@ class Model:
         Returns:
             Of the same shape, float32; 0 to 1 unless the activation is 'identity'.
         """
-        logits = logits.float()
-        if self.card.calibration:
-            logits = logits / self.card.calibration['temperature']
+        logits = self.calibrate(logits)
         if self.card.activation == 'identity':
             return logits
         return logits.sigmoid() if self.card.activation == 'sigmoid' else logits.softmax(dim=1)
+
+    def calibrate(self, logits: Tensor) -> Tensor:
+        """Divide logits by the card's temperature, in float32."""
+        logits = logits.float()
+        return logits / self.card.calibration['temperature'] if self.card.calibration else logits
 
     @exact_float32()
     @torch.inference_mode()

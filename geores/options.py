@@ -123,8 +123,8 @@ class SceneOptions(ReadingOptions):
 class RunOptions(NamedOptions):
     """How a network is run."""
 
-    device: str = option('auto', 'auto, cpu, cuda or cuda:N.')
-    precision: str = option('auto', 'auto, fp32, bf16 or fp16.')
+    device: str = option('auto', 'auto, cpu, cuda or cuda:N; classify takes several, cuda:0,cuda:1, or all.')
+    precision: str = option('auto', 'auto, fp32, bf16, fp16 or int8 (pip install "geores[fast]").')
     runtime: str = option(
         'auto', 'auto, torch, openvino or onnxruntime (pip install "geores[fast]").', metavar='NAME'
     )

@@ -1,6 +1,7 @@
 """Networks rebuilt from their cards and weights."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from geores import models
 from geores.card import ModelCard
 from geores.errors import BundleError, GeoresError
 from geores.model import Model
+from geores.models.lite import LITE0, LiteNetwork
 from geores.vqa.network import rebuild_vqa
 from geores.weight_files import check_tensors
 
@@ -30,7 +32,8 @@ def rebuild(
         card: the model's card.
         tensors: its weights by name, all of them and no other.
         find: gives the bundle of a name and hash, whose encoder the model shares; only VQA models do.
-        tried: whether the network is known to take what its card says, as those that ship are.
+        tried: whether the network is known to take what its card says and to be finite, as those that ship
+            are. It is built for inference where that is quicker.
 
     Raises:
         UsageError: if they do not fit each other.
@@ -38,13 +41,14 @@ def rebuild(
     if card.task == 'vqa':
         return rebuild_vqa(card, tensors, find)
     # On the meta device first, where a card that asks for a huge network takes no memory.
+    build = LiteNetwork if tried and card.architecture == LITE0 else partial(models.create, card.architecture)
     with torch.device('meta'), _NothingDrawn():
-        shell = models.create(card.architecture, **card.architecture_kwargs).eval()
-    check_tensors(shell.state_dict(), tensors)
+        shell = build(**card.architecture_kwargs).eval()
+    check_tensors(shell.state_dict(), tensors, finite=not tried)
     if not tried:
         try_forward(shell, card)
     if not _is_all_in(shell, tensors):
-        shell = models.create(card.architecture, **card.architecture_kwargs)
+        shell = build(**card.architecture_kwargs)
     # Where all is in the file, random weights need not be drawn first only to be written over.
     shell.load_state_dict(tensors, assign=True)
     return shell.float().eval()

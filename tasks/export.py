@@ -162,7 +162,7 @@ class ExportBundle(Callback):
         """Remember the weights that are validated: those of an average are gone before the end."""
         if self.monitor is not None and not trainer.sanity_checking and batch_idx == dataloader_idx == 0:
             state = pl_module.state_dict()
-            self._validated = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+            self._validated = {name: tensor.detach().to('cpu', copy=True) for name, tensor in state.items()}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if they are the best so far.

@@ -24,8 +24,8 @@ __all__ = [
     'make_optimizer',
     'per_band',
     'sync_whole_norms',
-    'warm_up',
     'weight_decay_groups',
+    'with_warm_up',
 ]
 
 SETTINGS = (
@@ -100,7 +100,7 @@ def count_warmup_steps(steps: int, share: float, given: int | None = None) -> in
     return min(max(round(share * steps) if given is None else given, 1), steps - 1)
 
 
-def warm_up(
+def with_warm_up(
     optimizer: torch.optim.Optimizer, steps: int, then: LRScheduler, start: float = WARMUP_START
 ) -> SequentialLR:
     """Let the learning rate rise linearly before another schedule begins.
@@ -147,7 +147,7 @@ def make_optimizer(
     steps = max(steps, 2)
     rise = count_warmup_steps(steps, warmup, warmup_steps)
     fall = CosineAnnealingLR(optimizer, T_max=steps - rise, eta_min=rate_end * learning_rate)
-    scheduler = warm_up(optimizer, rise, fall, warmup_start)
+    scheduler = with_warm_up(optimizer, rise, fall, warmup_start)
     return {'optimizer': optimizer, 'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'}}
 
 

@@ -28,8 +28,8 @@ from geores.tasks.schedule import (
     count_warmup_steps,
     draw_apart,
     sync_whole_norms,
-    warm_up,
     weight_decay_groups,
+    with_warm_up,
 )
 from geores.vqa.comparison import fitting, forms_of
 from geores.vqa.model import TURNS, FeatureCache
@@ -232,11 +232,7 @@ class VisualQuestionAnswering(LightningModule):
         return network
 
     def train(self, mode: bool = True) -> 'VisualQuestionAnswering':
-        """Switch to training or evaluation; a frozen encoder stays in evaluation.
-
-        Args:
-            mode: whether to train.
-        """
+        """Switch to training or evaluation; a frozen encoder stays in evaluation."""
         super().train(mode)
         if self.labels and not self.hparams['tune']:
             self.network.encoder.eval()
@@ -249,16 +245,15 @@ class VisualQuestionAnswering(LightningModule):
     def features(self, batch: Mapping[str, Any]) -> Tensor:
         """Feature maps of a batch's images: (N, D, h, w)."""
         if self.cache is not None:
-            return self.cache(batch['image_number'], batch.get('turn')).to(self.device)
+            maps = self.cache(batch['image_number'], batch.get('turn'))
+            maps = maps.pin_memory() if self.device.type == 'cuda' else maps
+            return maps.to(self.device, non_blocking=True)
         with torch.set_grad_enabled(self.hparams['tune'] and torch.is_grad_enabled()):
             features: Tensor = self.network.encoder((batch['image'] - self.mean) / self.std)
         return features
 
     def forward(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Answer the questions of a batch.
-
-        Args:
-            batch: batch of `RSVQADataModule`.
 
         Returns:
             (Q, K), logits of the model, and of the question-only model if there is one.
@@ -280,11 +275,7 @@ class VisualQuestionAnswering(LightningModule):
         )
 
     def answers(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
-        """Like `forward`, with -inf for answers of another kind than the question's, as a bundle answers.
-
-        Args:
-            batch: batch of `RSVQADataModule`.
-        """
+        """Like `forward`, with -inf for answers of another kind than the question's, as a bundle answers."""
         allowed = fitting(self.labels, forms_of(batch['question'])).to(self.device)
         logits, blind = self(batch)
         return (
@@ -293,12 +284,7 @@ class VisualQuestionAnswering(LightningModule):
         )
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Loss of a batch, the twin's added: they share no weights.
-
-        Args:
-            batch: batch of `RSVQADataModule`.
-            batch_idx: ignored.
-        """
+        """Loss of a batch, the twin's added: they share no weights."""
         logits, blind = self(batch)
         loss = self._loss(logits, batch['label'])
         self.log('train/loss', loss, on_step=False, on_epoch=True, batch_size=len(logits))
@@ -312,20 +298,19 @@ class VisualQuestionAnswering(LightningModule):
         known = target > 0
         # An answer that the data call of another kind than the grammar does cannot be given.
         known &= torch.isfinite(logits.gather(1, target[:, None])[:, 0])
-        if not known.any():
-            return logits[torch.isfinite(logits)].sum() * 0
         # An answer that cannot be given has a logarithm of -inf, of which no share can be asked.
         smoothing = self.hparams['label_smoothing'] if self.training else 0.0
-        return functional.cross_entropy(logits[known].float(), target[known], label_smoothing=smoothing)
+        losses = functional.cross_entropy(
+            torch.where(known[:, None], logits.float(), 0.0),
+            target,
+            reduction='none',
+            label_smoothing=smoothing,
+        )
+        # Divided by their number, which may be 0, without waiting for the device to tell it.
+        return torch.where(known, losses, 0.0).sum() / known.sum().clamp(min=1)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Keep answers of a batch.
-
-        Args:
-            batch: batch of `RSVQADataModule`.
-            batch_idx: ignored.
-            dataloader_idx: ignored.
-        """
+        """Keep answers of a batch."""
         logits, blind = self.answers(batch)
         self.log('val/loss', self._loss(logits, batch['label']), batch_size=len(logits), sync_dist=True)
         self.predictions.update(batch, logits, blind)
@@ -382,7 +367,7 @@ class VisualQuestionAnswering(LightningModule):
         if self.hparams['schedule'] == 'cosine':
             scheduler = CosineAnnealingLR(optimizer, T_max=steps - rise)
         if rise:
-            scheduler = warm_up(optimizer, rise, scheduler)
+            scheduler = with_warm_up(optimizer, rise, scheduler)
         return {'optimizer': optimizer, 'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'}}
 
     def _own_decay(self) -> dict[float, list[nn.Parameter]]:

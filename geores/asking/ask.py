@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from geores.asking.adjusted import digest_of, report_beside
 from geores.asking.answer import SceneAnswer
 from geores.asking.combine import TileEvidence
 from geores.asking.files import answered_before, check_answers_writable, write_answers
+from geores.asking.map_source import MAP_FOLDER
 from geores.asking.options import AskOptions
 from geores.asking.sources import QASession, Sources
 from geores.asking.understand import clean_question, understand
@@ -117,6 +119,7 @@ def ask(
         sources,
         folder,
         top_k=wanted.top_k,
+        accuracy=wanted.accuracy,
         resume=resume,
         overwrite=overwrite,
         watch=lambda *_: nullcontext(progress),
@@ -149,7 +152,11 @@ def check_answer_folder(folder: Path, sources: Sources, questions: Sequence[str]
 
 
 def done_before(
-    folder: Path, sources: Sources, top_k: int | None, questions: Sequence[str]
+    folder: Path,
+    sources: Sources,
+    top_k: int | None,
+    questions: Sequence[str],
+    accuracy: str | Path | None = None,
 ) -> list[dict[str, Any]]:
     """Recorded answers of an earlier run with the same scene, models and options.
 
@@ -158,11 +165,13 @@ def done_before(
         sources: who can answer.
         top_k: maximum number of evidence tiles or areas.
         questions: the questions, in English.
+        accuracy: report that corrects areas; None for one beside the map.
 
     Returns:
         One record per question; empty if any question is new or anything that decides the answer differs.
     """
     entries = answered_before(folder, sources.scene.name, questions)
+    report = digest_of(report_beside(folder, accuracy, MAP_FOLDER))
     for entry in entries or ():
         card = sources.card_named(str(entry['provenance'].get('model')))
         if card is None:
@@ -172,7 +181,7 @@ def done_before(
         # Precision and batch size are chosen at run time; `top_k` only matters if files were written.
         if changed_inputs(recorded, key, options, ignored=('precision', 'batch_size', 'top_k')):
             return []
-        if entry['top_k'] != top_k and entry['outputs']:
+        if entry['provenance'].get('accuracy') != report or (entry['top_k'] != top_k and entry['outputs']):
             return []
     return entries or []
 

@@ -42,7 +42,6 @@ __all__ = [
     'connected_areas',
     'count_areas',
     'distances_to',
-    'ends_within',
     'least_area',
     'limits',
     'possible_pixels',
@@ -57,7 +56,7 @@ TAIL = float(ndtri((1 + LEVEL) / 2))
 """Number of standard deviations of the shared error at the ends of an interval."""
 
 
-def shifted(chances: Floats, deviations: float, correlation: float = CORRELATION) -> Floats:
+def shifted(chances: Floats, deviations: float | Floats, correlation: float = CORRELATION) -> Floats:
     """Probabilities of pixels, given that the errors which they share lie some standard deviations off.
 
     What is uncertain of a pixel is one normal number, `correlation` of whose variance all pixels share
@@ -66,7 +65,8 @@ def shifted(chances: Floats, deviations: float, correlation: float = CORRELATION
 
     Args:
         chances: probabilities, 0 to 1.
-        deviations: standard deviations; above 0 there is more of what is asked for.
+        deviations: standard deviations, of a shape that goes with the probabilities'; above 0 there is more
+            of what is asked for.
         correlation: share of the variance that is common to all pixels.
     """
     return np.asarray(ndtr((ndtri(chances) + sqrt(correlation) * deviations) / sqrt(1 - correlation)))
@@ -150,6 +150,7 @@ class ClassMap:
     picture: Callable[[], NDArray[np.uint8]] | None = field(default=None, repr=False)
     _areas: dict[str, CoverAreas] = field(default_factory=dict, repr=False, compare=False)
     _outlines: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+    _counts: dict[str, Floats] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def words(self) -> CoverWords:
@@ -240,15 +241,32 @@ class ClassMap:
         Returns:
             Areas, of the shape of the deviations.
         """
+        return _given(self._counted(steps, mask), deviations)
+
+    def expected_of(self, key: str, deviations: float | Floats) -> Floats:
+        """Area of a cover on the whole map, as `expected`; its pixels are counted once.
+
+        Args:
+            key: of the cover.
+            deviations: as in `expected`.
+        """
+        if key not in self._counts:
+            self._counts[key] = self._counted(self.of(key).steps, self.valid)
+        return _given(self._counts[key], deviations)
+
+    def _counted(self, steps: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Floats:
+        """Area of each step of probability within a mask."""
         if (self.by_row == self.by_row[0]).all():
-            found = np.bincount(steps[mask], minlength=PROBABILITY_STEPS + 1) * self.by_row[0]
-        else:
-            weights = np.broadcast_to(self.by_row[:, None], mask.shape)[mask]
-            found = np.bincount(steps[mask], weights, PROBABILITY_STEPS + 1)
-        chances = np.arange(PROBABILITY_STEPS + 1) / PROBABILITY_STEPS
-        return np.asarray([found @ shifted(chances, one) for one in np.atleast_1d(deviations)]).reshape(
-            np.shape(deviations)
-        )
+            pixels = np.bincount(steps[mask], minlength=PROBABILITY_STEPS + 1)
+            return np.asarray(pixels * self.by_row[0], float)
+        weights = np.broadcast_to(self.by_row[:, None], mask.shape)[mask]
+        return np.asarray(np.bincount(steps[mask], weights, PROBABILITY_STEPS + 1), float)
+
+
+def _given(found: Floats, deviations: float | Floats) -> Floats:
+    """Expected area of areas by step of probability, of the shape of the deviations."""
+    chances = np.arange(PROBABILITY_STEPS + 1) / PROBABILITY_STEPS
+    return np.asarray(shifted(chances, np.asarray(deviations)[..., None]) @ found)
 
 
 LEAST = 5000.0
@@ -258,8 +276,6 @@ It is the smallest that is a forest by the definition of the FAO (Global Forest 
 """
 LEAST_PIXELS = 50
 """The same in pixels, where the scene has no CRS."""
-AROUND = 3
-"""Pixels around an area to which its upper end may reach."""
 SLACK = 1e-9
 """Relative error of sums of areas."""
 LADDER = ndtri((np.arange(100) + 0.5) / 100)
@@ -348,13 +364,3 @@ def count_areas(thing: Thing, class_map: ClassMap) -> tuple[int, int, int]:
     _, sizes = connected_areas((areas.numbers > 0) | (areas.steps >= _step(TAIL)), class_map.by_row)
     high = int((sizes >= least * (1 - SLACK)).sum())
     return low, value, max(high, value)
-
-
-def ends_within(areas: CoverAreas, inside: Mask, class_map: ClassMap) -> tuple[float, float]:
-    """Ends of the interval of the area of some connected areas, which may shrink or grow at their edges."""
-    around = ndimage.binary_dilation(inside, iterations=AROUND) if inside.any() else inside
-    around &= class_map.valid & (inside | (areas.numbers == 0))
-    return (
-        float(class_map.expected(areas.steps, inside, -TAIL)),
-        float(class_map.expected(areas.steps, around, TAIL)),
-    )

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from geores.asking.area_estimator import measurable
 from geores.asking.understand import Known, known_categories, known_types
@@ -30,8 +31,9 @@ from geores.inference.prepared import Progress, SceneWork, prepare_scene
 from geores.inference.reader import Arrays
 from geores.inference.units import needs_dark_subtraction
 from geores.questions.suggest import TYPES
-from geores.runtime.base import DTYPES, Precision
-from geores.runtime.predictor import check_precision
+from geores.runtime.base import Precision
+from geores.runtime.eager import keep_runtime
+from geores.runtime.predictor import Predictor, check_precision
 from geores.scenes import Scene
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ BATCH_PIXELS = 2**18
 """Maximum number of pixels in a batch on a CPU: sixteen tiles of 256 x 256 would take gigabytes."""
 
 
-class EncodeStep:
+class EncodeStep(Predictor):
     """Encodes tiles to ``features`` (n, D, h, w), float16; safe to call from many threads.
 
     Args:
@@ -62,21 +64,15 @@ class EncodeStep:
     """
 
     def __init__(self, model: 'VQAModel', precision: Precision) -> None:
-        self.model = model
-        self.dtype = DTYPES[precision]
+        runtime = keep_runtime(model.network.encoder, precision, model.device)
+        super().__init__(model, precision, outputs=lambda features: {'features': features}, runtime=runtime)
 
-    @torch.inference_mode()
-    def __call__(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """Features of tiles (n, C, H, W) in the card's units; the array is overwritten by normalisation."""
-        device = self.model.device
-        images = self.model.normalise_(torch.from_numpy(tiles).to(device))
-        images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-            features = self.model.network.encode(images)
-        half = features.to(torch.float16)
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Features, (n, D, h, w), float16, of images in the card's units, which are overwritten."""
+        half = self.runtime(self.model.normalise_(images)).to(torch.float16)
         if not torch.isfinite(half).all():
             raise GeoresError(f'features of {self.model.name!r} are not finite as float16 on this scene')
-        return {'features': half.cpu().numpy()}
+        return half
 
 
 class FeatureSink:

@@ -1,7 +1,6 @@
 """Pictures of what answers rest on: the scene beside tinted tiles, or beside the areas of a class map."""
 
 import textwrap
-import zlib
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
 
-from geores.asking.class_map import ClassMap
+from geores.asking.class_map import ClassMap, Mask
 from geores.asking.combine import TileEvidence
 from geores.asking.map_source import MapEvidence
 from geores.asking.understand import how_sure
+from geores.cartography.picture import PackedRows, pack_rows, write_png
 from geores.cartography.sheet import draw_scale_bar, stretched_picture
 from geores.classification.scored import Scored
 
@@ -104,7 +103,8 @@ class _Sheet:
     """Two panels with the picture of a scene, on which one answer after the other is drawn.
 
     Matplotlib draws the common parts once, Pillow the rest: matplotlib takes 0.2 s per figure, so a hundred
-    answers would cost more than encoding the tiles of a small scene.
+    answers would cost more than encoding the tiles of a small scene. What stands above the second panel and
+    below the title is compressed once.
 
     Args:
         picture: of the scene, (h, w, 3).
@@ -117,21 +117,21 @@ class _Sheet:
     def __init__(
         self, picture: NDArray[np.uint8], width: int, height: int, gsd: float | None, *, bar: bool
     ) -> None:
-        self.bare, (left, top, right, bottom) = _draw_bare(picture, width, height, gsd, bar=bar)
-        self.corner = left, top
-        self.below = self.bare[top:bottom, left:right].copy()
+        bare, head, (left, self.top, right, bottom) = _draw_bare(picture, width, height, gsd, bar=bar)
+        self.head, self.foot = bare[:head], bare[self.top :]
+        self.between = [pack_rows(bare[head : self.top])] if head < self.top else []
+        self.panel = np.s_[: bottom - self.top, left:right]
+        self.left = left
+        self.below = self.foot[self.panel].copy()
         font = findfont('DejaVu Sans')
         self.fonts = [ImageFont.truetype(font, round(size * DPI / 72)) for size in (10, 8)]
 
-    def painted(self, panel: NDArray[np.uint8], answer: Answered) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-        """The sheet with its second panel and the question and answer above."""
-        pixels = self.bare.copy()
-        (left, top), (height, width) = self.corner, self.below.shape[:2]
-        pixels[top : top + height, left : left + width] = panel
+    def drawn(self, panel: NDArray[np.uint8]) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+        """The rows from the second panel on, with that panel; their first is row `top` of the sheet."""
+        pixels = self.foot.copy()
+        pixels[self.panel] = panel
         image = Image.fromarray(pixels)
-        draw = ImageDraw.Draw(image)
-        self.say(draw, (image.width / 2, 0.1 * DPI), _title(answer), self.fonts[0])
-        return image, draw
+        return image, ImageDraw.Draw(image)
 
     def say(
         self,
@@ -143,13 +143,11 @@ class _Sheet:
         """Write lines of text, centred below a place."""
         draw.multiline_text(place, text, 'black', font, anchor='ma', align='center')
 
-    @staticmethod
-    def save(image: Image.Image, path: Path) -> None:
-        """Save a drawn sheet as PNG."""
-        info = PngInfo()
-        info.add_text('Software', 'geores')
-        # Deflate's search for repeats takes most of the time, and finds hardly any in a satellite image.
-        image.save(path, format='png', pnginfo=info, compress_level=1, compress_type=zlib.Z_RLE)
+    def save(self, foot: PackedRows, answer: Answered, path: Path) -> None:
+        """Save a sheet as PNG, with the question and the answer above what was drawn."""
+        head = Image.fromarray(self.head)
+        self.say(ImageDraw.Draw(head), (head.width / 2, 0.1 * DPI), _title(answer), self.fonts[0])
+        write_png(path, [pack_rows(np.asarray(head)), *self.between, foot], 'geores')
 
 
 class _AreaSheet(_Sheet):
@@ -160,47 +158,63 @@ class _AreaSheet(_Sheet):
         drawn = class_map.picture
         picture = np.full((height, width, 3), 255, np.uint8) if drawn is None else drawn()
         super().__init__(picture, width, height, class_map.gsd, bar=False)
-        tall, wide = self.below.shape[:2]
-        rows, cols = (np.arange(tall) * height // tall, np.arange(wide) * width // wide)
-        self.places = np.ix_(rows, cols)
-        self.panels: dict[object, NDArray[np.uint8]] = {}
+        self.class_map = class_map
+        self.sheets: dict[object, PackedRows] = {}
+        self.small: dict[str, tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.int32]]] = {}
 
     def write(self, answer: Answered, basis: MapEvidence, path: Path) -> None:
-        """Draw the areas that an answer rests on, with the ranks of the largest."""
-        if basis.digest not in self.panels:
-            self.panels[basis.digest] = self._paint(basis)
-        image, draw = self.painted(self.panels[basis.digest], answer)
-        self._number(draw, basis)
-        counts = {key: int(chosen.sum()) for key, chosen in basis.chosen.items()}
-        parts = [
-            f'{number:,} {"area" if number == 1 else "areas"} of {basis.class_map.words[key].noun}'
-            for key, number in counts.items()
-        ]
-        self._legend(draw, image, [basis.colour(key) for key in counts], parts)
-        self.save(image, path)
+        """Draw the areas that an answer rests on, with the ranks of the largest; the same ones once."""
+        if basis.digest not in self.sheets:
+            image, draw = self.drawn(self._paint(basis))
+            self._number(draw, basis)
+            counts = {key: int(chosen.sum()) for key, chosen in basis.chosen.items()}
+            parts = [
+                f'{number:,} {"area" if number == 1 else "areas"} of {basis.class_map.words[key].noun}'
+                for key, number in counts.items()
+            ]
+            self._legend(draw, image, [basis.colour(key) for key in counts], parts)
+            self.sheets[basis.digest] = pack_rows(np.asarray(image))
+        self.save(self.sheets[basis.digest], answer, path)
 
     def _paint(self, basis: MapEvidence) -> NDArray[np.uint8]:
         """The second panel: the picture with the areas in their colours."""
         panel = self.below.copy()
-        tall, wide = panel.shape[:2]
-        for key in basis.chosen:
-            mask = basis.mask(key)
-            # Where the panel is smaller than the map, small areas would be lost between its pixels.
-            shown = _shrunk(mask, tall, wide) if mask.size > tall * wide else mask[self.places]
+        for key, chosen in basis.chosen.items():
+            shown = self._shown(key, chosen)
             colour = np.array([int(basis.colour(key)[k : k + 2], 16) for k in (1, 3, 5)])
             panel[shown] = (0.2 * panel[shown] + 0.8 * colour).astype(np.uint8)
         return panel
 
+    def _shown(self, key: str, chosen: Mask) -> Mask:
+        """Pixels of the panel in which there is one of the chosen areas.
+
+        Of the areas in each pixel of the panel the largest and the smallest are kept, once per cover: where
+        the panel is smaller than the map, small areas would be lost between its pixels.
+        """
+        if key not in self.small:
+            areas = self.class_map.of(key)
+            order = np.argsort(areas.sizes, kind='stable')
+            ranks = np.zeros(len(order) + 1, np.int32)
+            ranks[order + 1] = np.arange(1, len(order) + 1)
+            ranked, size = ranks[areas.numbers], self.below.shape[:2]
+            none = np.int32(len(order) + 1)
+            least = _shrunk(np.where(ranked, ranked, none), size, np.minimum)
+            self.small[key] = order, _shrunk(ranked, size, np.maximum), np.where(least == none, 0, least)
+        order, largest, smallest = self.small[key]
+        known = np.concatenate([[False], chosen[order]])
+        shown: Mask = known[largest] | known[smallest]
+        return shown
+
     def _number(self, draw: ImageDraw.ImageDraw, basis: MapEvidence) -> None:
         """Write the ranks of the largest areas of each cover."""
-        (left, top), (tall, wide) = self.corner, self.below.shape[:2]
+        tall, wide = self.below.shape[:2]
         for key, chosen in basis.chosen.items():
             areas = basis.class_map.of(key)
             order = np.argsort(-np.where(chosen, areas.sizes, -1), kind='stable')
             order = order[: min(NUMBERED, int(chosen.sum()))]
             height, width = areas.numbers.shape
             for rank, (y, x) in enumerate(areas.centres[order], 1):
-                place = left + (x + 0.5) * wide / width, top + (y + 0.5) * tall / height
+                place = self.left + (x + 0.5) * wide / width, (y + 0.5) * tall / height
                 draw.text(
                     place, str(rank), 'white', self.fonts[1], anchor='mm', stroke_width=2, stroke_fill='black'
                 )
@@ -217,14 +231,13 @@ class _AreaSheet(_Sheet):
             x += draw.textlength(part, font) + 4 * side
 
 
-def _shrunk(mask: NDArray[np.bool_], tall: int, wide: int) -> NDArray[np.bool_]:
-    """A mask at a smaller size: set where any of the pixels is."""
-    rows, cols = (
-        np.arange(size) * length // size for size, length in zip((tall, wide), mask.shape, strict=True)
-    )
-    if tall > mask.shape[0] or wide > mask.shape[1]:
-        return mask[np.ix_(rows, cols)]
-    return np.logical_or.reduceat(np.logical_or.reduceat(mask, rows, axis=0), cols, axis=1)
+def _shrunk(values: NDArray[np.int32], size: tuple[int, int], keep: np.ufunc) -> NDArray[np.int32]:
+    """Values of a map at the size of a panel: what `keep` keeps of several, or the nearest of a small map."""
+    rows, cols = (np.arange(one) * length // one for one, length in zip(size, values.shape, strict=True))
+    if size[0] > values.shape[0] or size[1] > values.shape[1]:
+        return values[np.ix_(rows, cols)]
+    found: NDArray[np.int32] = keep.reduceat(keep.reduceat(values, rows, axis=0), cols, axis=1)
+    return found
 
 
 class _TileSheet(_Sheet):
@@ -248,13 +261,13 @@ class _TileSheet(_Sheet):
 
     def write(self, answer: Answered, basis: TileEvidence, path: Path) -> None:
         """Draw the tiles that an answer rests on."""
-        image, draw = self.painted(self._tinted(basis.estimate.strength), answer)
+        image, draw = self.drawn(self._tinted(basis.estimate.strength))
         self._outline(draw, basis.mask)
         named = f' ("{basis.estimate.answer}")' if answer.question_type == 'rural_urban' else ''
         legend = f'{LEGENDS.get(answer.question_type or "", "")}{named}; outlined: evidence'
         foot = image.width / 2, image.height - 0.18 * DPI
         self.say(draw, foot, f'{legend} ({int(basis.mask.sum()):,} tiles)', self.fonts[1])
-        self.save(image, path)
+        self.save(pack_rows(np.asarray(image)), answer, path)
 
     def _tinted(self, strength: NDArray[np.float64]) -> NDArray[np.uint8]:
         """The grey scene with every tile tinted by its strength, (h, w, 3)."""
@@ -271,19 +284,20 @@ class _TileSheet(_Sheet):
         rows, cols = np.nonzero(evidence.reshape(tiling.shape))
         if len(rows) > OUTLINED:
             return
-        x = self.corner[0] + np.round(tiling.x.edges * (width - 1) / tiling.width).astype(int)
-        y = self.corner[1] + np.round(tiling.y.edges * (height - 1) / tiling.height).astype(int)
+        x = self.left + np.round(tiling.x.edges * (width - 1) / tiling.width).astype(int)
+        y = np.round(tiling.y.edges * (height - 1) / tiling.height).astype(int)
         for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
             draw.rectangle((x[col], y[row], x[col + 1], y[row + 1]), outline=OUTLINE)
 
 
 def _draw_bare(
     picture: NDArray[np.uint8], width: int, height: int, gsd: float | None, *, bar: bool
-) -> tuple[NDArray[np.uint8], tuple[int, int, int, int]]:
+) -> tuple[NDArray[np.uint8], int, tuple[int, int, int, int]]:
     """Draw what all answers share: the scene in colour, and in grey for the tints to be read.
 
     Returns:
-        Pixels (h, w, 3), and where in them the second panel lies: left, top, right, bottom.
+        Pixels (h, w, 3), how many rows there are for a title, and where the second panel lies: left, top,
+        right, bottom.
     """
     figure, axes = _panels(width, height)
     grey = picture.mean(2, keepdims=True).astype(np.uint8).repeat(3, axis=2)
@@ -302,7 +316,8 @@ def _draw_bare(
     inside = axes[1].get_window_extent()
     box = inside.x0, len(pixels) - inside.y1, inside.x1, len(pixels) - inside.y0
     left, top, right, bottom = (round(edge) for edge in box)
-    return pixels, (left + 1, top + 1, right, bottom)
+    head = round(len(pixels) - axes[0].get_window_extent().y1)
+    return pixels, min(head, top + 1), (left + 1, top + 1, right, bottom)
 
 
 def _panels(width: int, height: int) -> tuple[Figure, Any]:

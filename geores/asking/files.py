@@ -23,7 +23,7 @@ from geores.classification.scored import Scored
 from geores.classification.tables import geo_metadata, tile_outlines
 from geores.errors import OutputError
 from geores.io.journal import check_record, read_record, update_record
-from geores.io.whole_files import check_free, whole_files
+from geores.io.whole_files import check_folder_name, check_free, whole_files
 
 __all__ = [
     'RUN',
@@ -65,6 +65,7 @@ def check_answers_writable(folder: Path, scene: str, questions: Sequence[str], *
         questions: the questions in the wordings that are answered.
         overwrite: whether existing files are replaced.
     """
+    check_folder_name(folder)
     check_free([folder / RUN], overwrite=True)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f'{folder} is a file, and --out names a folder')

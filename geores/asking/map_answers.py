@@ -23,23 +23,25 @@ from geores.asking.class_map import (
     chosen_areas,
     count_areas,
     distances_to,
-    ends_within,
     least_area,
     limits,
     possible_pixels,
     sure_pixels,
 )
+from geores.asking.intervals import draws_of, ends_of_parts, ends_of_whole
 from geores.asking.places import part_of, place_of, shares_of_parts
 from geores.cartography.areas import say_area, say_length
 from geores.questions.everyday import MapQuestion, Thing
 from geores.questions.vocabulary import AREAS
 
-__all__ = ['URBAN', 'MapEstimate', 'answer_from_map']
+__all__ = ['MAPPED', 'URBAN', 'MapEstimate', 'answer_from_map', 'percent', 'saying']
 
 URBAN = 0.3
 """Share of built-up land from which a scene is called urban."""
 ALIKE = 0.1
 """Relative difference up to which two areas are called equal."""
+MAPPED = 'a mapped area, whose errors are not corrected: geores accuracy does, by a sample of this map'
+"""Note on an area that is only mapped."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,7 @@ def _notes(question: MapQuestion, things: list[Thing], class_map: ClassMap) -> t
             area = say_area(frozen, class_map.unit)
             notes.append(f'frozen water is no part of this: {area} of snow or ice are mapped')
     if question.type in ('area', 'share', 'largest'):
-        notes.append(
-            'a mapped area, whose errors are not corrected: geores accuracy does, by a sample of this map'
-        )
+        notes.append(MAPPED)
     return tuple(notes)
 
 
@@ -152,29 +152,27 @@ def _areas(question: MapQuestion, class_map: ClassMap) -> tuple[MapEstimate, flo
     """The area asked for in the unit of the map, and its share of what is seen."""
     thing = _thing(question)
     areas = class_map.of(thing.cover)
+    chosen = np.ones(len(areas.sizes), bool)
+    ends = ends_of_whole(thing.cover, class_map)
+    value = float(areas.sizes.sum())
     if thing.sizes or thing.near:
         _, chosen = chosen_areas(thing, class_map)
-        inside = areas.inside(chosen)
-        low, high = ends_within(areas, inside, class_map)
-    else:
-        chosen = np.ones(len(areas.sizes), bool)
-        low, high = (float(class_map.expected(areas.steps, class_map.valid, z)) for z in (-TAIL, TAIL))
-    value = float(areas.sizes[chosen].sum())
-    estimate = MapEstimate(None, '', value, min(low, value), max(high, value), class_map.unit,
-                           chosen={thing.cover: chosen})  # fmt: skip
+        value = float(areas.sizes[chosen].sum())
+        ends = ends_of_parts(thing.cover, areas.inside(chosen), value, class_map)
+    estimate = MapEstimate(None, '', value, *ends, class_map.unit, chosen={thing.cover: chosen})
     return estimate, value / class_map.valid_area
 
 
 def _area(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     found, share = _areas(question, class_map)
     thing, unit = _thing(question), question.unit
-    say = _saying(unit, class_map)
+    say = saying(unit, class_map)
     noun, ice = class_map.words[thing.cover].noun, _ice(thing, class_map, say)
     sized = f' in areas{_size_words(thing, class_map)}' if thing.sizes or thing.near else ''
     low, value, high = _ends(found)
     answer = f'{say(value)} of {noun}{sized}{ice}'
     ends = _between(say(low), say(value), say(high))
-    text = f'{say(value)} of {noun}{sized}{ends}{ice}; {_percent(100 * share)} of what is seen'
+    text = f'{say(value)} of {noun}{sized}{ends}{ice}; {percent(100 * share)} of what is seen'
     scale = AREAS[unit] if unit else 1.0
     return replace(found, answer=answer, text=text, value=value / scale, low=low / scale, high=high / scale,
                    unit=unit or class_map.unit)  # fmt: skip
@@ -185,14 +183,13 @@ def _share(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     thing, whole = _thing(question), class_map.valid_area
     noun = class_map.words[thing.cover].noun
     low, value, high = (100 * part / whole for part in _ends(found))
-    high = min(high, 100.0)
-    say: Callable[[float], str] = lambda area: _percent(100 * area / whole)  # noqa: E731
+    say: Callable[[float], str] = lambda area: percent(100 * area / whole)  # noqa: E731
     sized = f' in areas{_size_words(thing, class_map)}' if thing.sizes or thing.near else ''
     ice = _ice(thing, class_map, say)
-    answer = f'{_percent(value)} is {noun}{sized}{ice}'
+    answer = f'{percent(value)} is {noun}{sized}{ice}'
     area = say_area(_ends(found)[1], class_map.unit)
-    ends = _between(_percent(low), _percent(value), _percent(high))
-    text = f'{_percent(value)} is {noun}{sized}{ends}{ice}; {area}'
+    ends = _between(percent(low), percent(value), percent(high))
+    text = f'{percent(value)} is {noun}{sized}{ends}{ice}; {area}'
     return replace(found, answer=answer, text=text, value=value, low=low, high=high, unit='%')
 
 
@@ -213,10 +210,9 @@ def _largest(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     index = int(np.where(chosen, areas.sizes, -1).argmax())
     only = np.arange(len(chosen)) == index
     inside = areas.inside(only)
-    low, high = ends_within(areas, inside, class_map)
     value = float(areas.sizes[index])
-    low, high = min(low, value), max(high, value)
-    say = _saying(question.unit, class_map)
+    low, high = ends_of_parts(thing.cover, inside, value, class_map)
+    say = saying(question.unit, class_map)
     part, place = part_of(inside, class_map), place_of(inside, class_map)
     answer = f'{say(value)} has the largest area of {noun}, in the {part}'
     text = (
@@ -235,8 +231,8 @@ def _where(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     if not chosen.any():
         return MapEstimate(None, f'nowhere: there is no area of {noun}{_size_words(thing, class_map)}')
     inside = areas.inside(chosen)
-    low, high = ends_within(areas, inside, class_map)
     value, unit = float(areas.sizes[chosen].sum()), class_map.unit
+    ends = ends_of_parts(thing.cover, inside, value, class_map)
     parts = shares_of_parts(inside, class_map)
     answer = f'{say_area(value, unit)} of {noun}, the largest part in the {parts[0][0]}'
     spread = ', '.join(f'{name} {share:.0%}' for name, share in parts[:4])
@@ -247,9 +243,7 @@ def _where(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
         for one in (areas.numbers == k + 1,)
     )
     text = f'{answer} ({spread}); the largest areas: {lie}'
-    return MapEstimate(
-        answer, text, value, min(low, value), max(high, value), unit, chosen={thing.cover: chosen}
-    )
+    return MapEstimate(answer, text, value, *ends, unit, chosen={thing.cover: chosen})
 
 
 def _comparison(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
@@ -285,16 +279,13 @@ def _side(thing: Thing, by: str, class_map: ClassMap) -> tuple[float, NDArray[np
         draws = np.interp(LADDER, (-TAIL, 0, TAIL), (fewest, count, most))
         words = f'{_areas_of(count, noun)}{_size_words(thing, class_map)}'
         return count, draws, f'{words}{_between(f"{fewest:,}", f"{count:,}", f"{most:,}")}'
-    areas = class_map.of(thing.cover)
-    mapped = float(areas.sizes.sum())
-    draws = class_map.expected(areas.steps, class_map.valid, LADDER)
-    draws = draws * (mapped / max(float(np.median(draws)), 1e-12)) if np.median(draws) else draws
-    low, high = (float(class_map.expected(areas.steps, class_map.valid, z)) for z in (-TAIL, TAIL))
-    say = _saying(None, class_map)
+    mapped = float(class_map.of(thing.cover).sizes.sum())
+    low, high = ends_of_whole(thing.cover, class_map)
+    say = saying(None, class_map)
     return (
         mapped,
-        draws,
-        f'{say(mapped)} of {noun}{_between(say(min(low, mapped)), say(mapped), say(max(high, mapped)))}',
+        draws_of(thing.cover, class_map),
+        f'{say(mapped)} of {noun}{_between(say(low), say(mapped), say(high))}',
     )
 
 
@@ -339,19 +330,15 @@ def _metres(length: float) -> str:
 def _rural_urban(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     areas = class_map.of('built')
     chosen = areas.sizes >= least_area(class_map) * (1 - 1e-9)
-    share = float(areas.sizes.sum()) / class_map.valid_area
-    draws = class_map.expected(areas.steps, class_map.valid, LADDER) / class_map.valid_area
-    low, high = (
-        float(class_map.expected(areas.steps, class_map.valid, z)) / class_map.valid_area
-        for z in (-TAIL, TAIL)
-    )
-    low, high = min(low, share), max(high, share)
+    whole = class_map.valid_area
+    share = float(areas.sizes.sum()) / whole
+    low, high = (end / whole for end in ends_of_whole('built', class_map))
     answer = 'urban' if share >= URBAN else 'rural'
-    holds = float(((draws >= URBAN) == (answer == 'urban')).mean())
-    ends = _between(*(_percent(100 * one) for one in (low, share, high)))
+    holds = float(((draws_of('built', class_map) / whole >= URBAN) == (answer == 'urban')).mean())
+    ends = _between(*(percent(100 * one) for one in (low, share, high)))
     text = (
-        f'{answer}: {_percent(100 * share)} is built-up land{ends}; urban is said from '
-        f'{_percent(100 * URBAN)} on'
+        f'{answer}: {percent(100 * share)} is built-up land{ends}; urban is said from '
+        f'{percent(100 * URBAN)} on'
     )
     return MapEstimate(answer, text, 100 * share, 100 * low, 100 * high, '%', holds, {'built': chosen})
 
@@ -379,8 +366,13 @@ def _ends(found: MapEstimate) -> tuple[float, float, float]:
     return float(found.low or 0.0), float(found.value or 0.0), float(found.high or 0.0)
 
 
-def _saying(unit: str | None, class_map: ClassMap) -> Callable[[float], str]:
-    """How areas are said: in the unit asked for, or in the one that suits."""
+def saying(unit: str | None, class_map: ClassMap) -> Callable[[float], str]:
+    """How areas are said.
+
+    Args:
+        unit: the unit asked for; None for the one that suits.
+        class_map: the map.
+    """
     if unit is None:
         return lambda area: say_area(area, class_map.unit)
     name = {'m2': 'm²', 'km2': 'km²', 'squaremiles': 'square miles'}.get(unit, unit)
@@ -396,5 +388,6 @@ def _between(low: str, value: str, high: str) -> str:
     return '' if low == value == high else f' ({low} to {high})'
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A percentage in words."""
     return f'{value:.1f} %'

@@ -1,6 +1,7 @@
 """Options of `geores ask`."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geores.errors import UsageError
@@ -11,12 +12,18 @@ if TYPE_CHECKING:
 
 __all__ = ['AskOptions']
 
+OWN = ('top_k', 'accuracy')
+"""Options that are not of the scene."""
+
 
 @dataclass(frozen=True)
 class AskOptions(RunOptions, ReadingOptions):
     """Options of `geores ask` and `geores.ask`."""
 
     top_k: int | None = option(None, 'Most tiles or areas that count as evidence [all].')
+    accuracy: str | Path | None = option(
+        None, 'Report of geores accuracy on this class map, which corrects areas [beside the map].'
+    )
 
     def __post_init__(self) -> None:
         """Refuse a maximum below 1; what is asked of the scene is checked by `for_scene`."""
@@ -31,4 +38,4 @@ class AskOptions(RunOptions, ReadingOptions):
         """
         from geores.classification.options import ClassifyOptions
 
-        return ClassifyOptions(**{name: value for name, value in asdict(self).items() if name != 'top_k'})
+        return ClassifyOptions(**{name: value for name, value in asdict(self).items() if name not in OWN})

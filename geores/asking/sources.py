@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from geores.asking.adjusted import AdjustedAreas, adjusted_answer, adjusted_areas, digest_of, report_beside
 from geores.asking.answer import SceneAnswer, answer_by_labels, choose_label_card, label_things
 from geores.asking.area_estimator import AreaEstimator, area_model_card
 from geores.asking.class_map import ClassMap
@@ -111,7 +112,10 @@ class Sources:
                 one, _ = load_vqa(scene, one, options.device)
             named, loaded[one.name] = one.card, one
         explicit = named is not None and named.task == 'vqa'
-        map_card = named if named is not None and not explicit else choose_map_card(scene)
+        map_card = named
+        if named is None or explicit:
+            map_card, why = choose_map_card(scene)
+            notes |= {} if map_card is None else {map_card.name: (why,)}
         if isinstance(classified, PixelClassification):
             map_card = classified.card
         label_card = None if explicit or map_card is not None else choose_label_card(scene)
@@ -214,6 +218,7 @@ class QASession:
         sources: who can answer.
         folder: for the class map and unfinished work; None for temporary files.
         top_k: most tiles or areas that count as evidence of an answer.
+        accuracy: report of `geores accuracy` on the class map; None for one that lies beside it.
         resume: continue unfinished work in the folder.
         overwrite: replace a class map of another run in the folder.
         watch: is open while the scene is worked on.
@@ -225,10 +230,16 @@ class QASession:
         folder: Path | None = None,
         *,
         top_k: int | None = None,
+        accuracy: str | Path | None = None,
         resume: bool = True,
         overwrite: bool = False,
         watch: Watch = lambda name, folder: nullcontext(None),
     ) -> None:
+        if accuracy is not None:
+            if sources.map_card is None:
+                raise UsageError(f'--accuracy {accuracy} corrects a class map, and none answers here')
+            AdjustedAreas.read(accuracy)  # before any pixel is read
+        self._accuracy = accuracy
         self.sources = sources
         self.folder = folder
         self.top_k = top_k
@@ -273,15 +284,9 @@ class QASession:
             'labels': self._by_labels,
             'network': lambda part: self.tiles.answer(part),
         }
+        names = self.sources.scene.name, self.sources.card.name
         done: dict[Understood, SceneAnswer] = {
-            each: SceneAnswer(
-                self.sources.scene.name,
-                self.sources.card.name,
-                each.question,
-                each.meant,
-                None,
-                each.reason or '',
-            )
+            each: SceneAnswer(*names, each.question, each.meant, None, each.reason or '')
             for each in asked
             if each.form is None
         }
@@ -298,7 +303,10 @@ class QASession:
         name = answer.model if answer.source in (None, 'vqa') else answer.source
         card = self.sources.card_named(str(name)) or self.sources.card
         if card.name not in self._records:
-            self._records[card.name] = self.sources.record(card)
+            self._records[card.name] = record = self.sources.record(card)
+            record['provenance']['accuracy'] = digest_of(
+                report_beside(self.folder, self._accuracy, MAP_FOLDER)
+            )
         return self._records[card.name]
 
     @cached_property
@@ -314,37 +322,30 @@ class QASession:
         model = sources.loaded.get(card.name)
         return MapSource(
             sources.scene, card, options, place / MAP_FOLDER, model,
-            resume=self._resume, overwrite=self._overwrite,
+            notes=sources.notes.get(card.name, ()), resume=self._resume, overwrite=self._overwrite,
         ).open(self._watch)  # fmt: skip
 
     def _by_map(self, asked: list[Understood]) -> list[SceneAnswer]:
         shown = self.class_map
+        report = report_beside(self.folder, self._accuracy, MAP_FOLDER)
+        adjusted, skipped = adjusted_areas(report, shown, named=self._accuracy is not None)
         answers = []
         for each in asked:
             if not isinstance(each.form, MapQuestion):
                 raise TypeError('a map is asked what it shows')
             found = answer_from_map(each.form, shown)
+            if adjusted is not None:
+                found = adjusted_answer(each.form, found, shown, adjusted)
             known = found.low is not None and found.high is not None
-            answers.append(
-                SceneAnswer(
-                    shown.name,
-                    shown.card.name,
-                    each.question,
-                    each.form.type,
-                    found.answer,
-                    found.text,
-                    found.probability,
-                    understood_as=each.understood_as,
-                    interval=(found.low, found.high) if known else None,  # type: ignore[arg-type]
-                    value=found.value,
-                    unit=found.unit,
-                    source=shown.card.name if found.answer is not None else None,
-                    form=each.form,
-                    notes=found.notes,
-                    scene_notes=shown.notes,
-                    basis=None if found.answer is None else MapEvidence(shown, found, self.top_k),
-                )
-            )
+            answers.append(SceneAnswer(
+                shown.name, shown.card.name, each.question, each.form.type, found.answer, found.text,
+                found.probability, understood_as=each.understood_as,
+                interval=(found.low, found.high) if known else None,  # type: ignore[arg-type]
+                value=found.value, unit=found.unit, form=each.form,
+                source=shown.card.name if found.answer is not None else None,
+                notes=found.notes, scene_notes=(*shown.notes, *skipped),
+                basis=None if found.answer is None else MapEvidence(shown, found, self.top_k),
+            ))  # fmt: skip
         return answers
 
     def _by_labels(self, asked: list[Understood]) -> list[SceneAnswer]:
@@ -358,13 +359,15 @@ class QASession:
             raise UsageError('no bundle labels the tiles of this scene')
         return self._classified(card)
 
-    def _classified(self, card: ModelCard) -> Classification:
+    def _load(self, card: ModelCard) -> 'Model':
         from geores.bundle import load_model
         from geores.runtime.base import pick_device
 
+        return load_model(card.name, pick_device(self.sources.options.device))
+
+    def _classified(self, card: ModelCard) -> Classification:
         options = replace(self.sources.options, tile=None, batch_size=None, precision='auto')
-        model = load_model(card.name, pick_device(options.device))
-        result = prepare_classification(self.sources.scene, model, options).run(MemoryStore())
+        result = prepare_classification(self.sources.scene, self._load(card), options).run(MemoryStore())
         if not isinstance(result, Classification):
             raise TypeError(f'{card.name} labels pixels, and tiles are asked for')
         return result
@@ -372,15 +375,10 @@ class QASession:
     @cached_property
     def tiles(self) -> TileSession:
         """The scene as the VQA network sees it: every tile is encoded once."""
-        from geores.bundle import load_model
-        from geores.runtime.base import pick_device
-
         sources, card = self.sources, self.sources.vqa_card
         if card is None:
             raise UsageError('no VQA model is for this scene: give --model one')
-        model: Any = sources.loaded.get(card.name) or load_model(
-            card.name, pick_device(sources.options.device)
-        )
+        model: Any = sources.loaded.get(card.name) or self._load(card)
         work = prepare_encoding(sources.scene, model, sources.options, notes=sources.notes.get(card.name, ()))
         kept = None if self.folder is None else features_folder(self.folder, sources.scene.name)
         with self._watch(sources.scene.name, kept) as progress:

@@ -298,7 +298,7 @@ def model_for(
     """
     from geores.bundle import load_model
     from geores.model import Model
-    from geores.runtime.base import pick_device
+    from geores.runtime.devices import pick_devices
 
     if isinstance(model, Model):
         check_classifies(model.card)
@@ -309,6 +309,6 @@ def model_for(
         card, reason = choose_model(scene)
         name, why = card.name, (reason,)
     if name not in held:
-        held[name] = load_model(name, pick_device(device))
+        held[name] = load_model(name, pick_devices(device)[0])
     check_classifies(held[name].card)
     return held[name], why

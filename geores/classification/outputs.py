@@ -30,7 +30,7 @@ from geores.classification.scored import Scored
 from geores.classification.tables import cell_blocks, class_cells, label_cells, write_tiles
 from geores.errors import OutputError, without_secrets
 from geores.io.journal import check_record, holds_work, update_record
-from geores.io.whole_files import check_writable, failing, whole_files
+from geores.io.whole_files import check_folder_name, check_writable, failing, whole_files
 from geores.scenes import gdal_env
 
 __all__ = [
@@ -81,8 +81,9 @@ def check_folder(folder: Path, names: list[str], *, overwrite: bool) -> None:
         overwrite: whether files of an earlier run may be replaced.
 
     Raises:
-        OutputError: if files of a scene exist, or the folder cannot be written.
+        OutputError: if files of a scene exist, or the folder cannot be written or is named like a file.
     """
+    check_folder_name(folder)
     check_writable(folder)
     check_record(folder / RUN, overwrite=overwrite)
     for name in names:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from geores.card import ModelCard, shipped_models
-from geores.classification.label_rule import assign_labels, label_thresholds
+from geores.classification.options import assign_labels, label_thresholds
 from geores.classification.scene_result import RunInfo
 from geores.errors import BandError, ModelNotFoundError, UsageError
 from geores.inference.cells import Quicklook, TileTable
@@ -30,10 +30,12 @@ __all__ = [
     'check_classifies',
     'choose_model',
     'fitting_cards',
+    'level_rank',
     'levels_differ',
     'off_range',
     'outside_training',
     'unfit',
+    'why_chosen',
 ]
 
 _LEVELS = frozenset({'L1C', 'L2A'})
@@ -58,8 +60,8 @@ def choose_model(
 
     Among the models that fit the scene (`unfit`), the one wins whose range of pixel sizes is nearest to the
     scene's; among equals a model that labels pixels before one that gives tiles any number of labels, and
-    that before one that gives a tile one class (a tile of a scene need not show one thing), then the one that
-    uses most bands.
+    that before one that gives a tile one class (a tile of a scene need not show one thing), then one of the
+    scene's processing level alone (`level_rank`), then the one that uses most bands.
 
     Args:
         scene: the scene.
@@ -80,13 +82,60 @@ def choose_model(
     fitting = fitting_cards(scene, cards, 'model')
     best = min(
         fitting,
-        key=lambda card: (off_range(_pixel(scene), card.gsd), _rank(card.task), -len(card.bands)),
+        key=lambda card: (
+            off_range(_pixel(scene), card.gsd),
+            _rank(card.task),
+            level_rank(scene, card),
+            -len(card.bands),
+        ),
     )
     others = [
         card.name for card in fitting if card.bands == best.bands and _rank(card.task) > _rank(best.task)
     ]
     instead = f'; {" or ".join(others)} would give a tile one class: --model {others[0]}' if others else ''
-    return best, f'{best.name} chosen: {_why(scene, best)}{instead}'
+    return best, f'{why_chosen(scene, best, fitting)}{instead}'
+
+
+def why_chosen(scene: Scene, card: ModelCard, cards: Sequence[ModelCard]) -> str:
+    """Why a model was taken for a scene unasked, as a sentence.
+
+    Args:
+        scene: the scene.
+        card: of the model.
+        cards: of the models that it was chosen from.
+    """
+    return f'{card.name} chosen: {_why(scene, card)}{_why_level(scene, card, cards)}'
+
+
+def level_rank(scene: Scene, card: ModelCard) -> int:
+    """Place of a model by processing level in the order in which models are taken unasked.
+
+    Args:
+        scene: the scene, whose level need not be known.
+        card: of the model.
+
+    Returns:
+        0 for a model of the scene's level alone, 1 for one of several levels or of none that it states, 2 for
+        one of another level; where the scene's is not known one of several goes first.
+    """
+    levels = _LEVELS & set(card.processing_level.split())
+    if not levels:
+        return 1
+    if scene.processing_level not in _LEVELS:
+        return int(len(levels) == 1) + 1
+    return 2 if scene.processing_level not in levels else len(levels) - 1
+
+
+def _why_level(scene: Scene, best: ModelCard, cards: Sequence[ModelCard]) -> str:
+    """Why a model of one processing level was preferred to models like it; empty where it was not."""
+    others = [card for card in cards if card.labels == best.labels and card.bands == best.bands]
+    if level_rank(scene, best) or all(level_rank(scene, card) == 0 for card in others):
+        return ''
+    other = next(card for card in others if level_rank(scene, card))
+    return (
+        f'; it is for {scene.processing_level} alone, which the scene is ({other.name} is for '
+        f'{other.processing_level}: --model {other.name})'
+    )
 
 
 def _rank(task: str) -> int:

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.card import ModelCard
-from geores.classification.options import ClassifyOptions
+from geores.classification.options import ClassifyOptions, label_thresholds
 from geores.classification.result import Classification, PixelClassification
 from geores.classification.scene_result import RunInfo
 from geores.classification.scored import check_bands, levels_differ, outside_training
+from geores.errors import UsageError
 from geores.grid import Blocks
 from geores.inference.cells import VectorSink
 from geores.inference.pixels import ClassSink, LabelPixels
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from geores.model import Model
     from geores.runtime.choice import Workload
+    from geores.runtime.nearness import LabelRule
     from geores.runtime.predictor import Predictor
 
 __all__ = [
@@ -142,6 +144,8 @@ def prepare_classification(
         UsageError: if an option does not fit the scene or the model.
         ReadError: if the sample could not be read, and units depend on it.
     """
+    from geores.runtime.devices import ManyDevices, pick_devices
+
     card = model.card
     _check(scene, card, options)
     prepared = prepare_scene(scene, card, options, device=model.device.type)
@@ -149,8 +153,15 @@ def prepare_classification(
     outside = outside_training(scene, card)
     factory = label_pixels if card.task == 'segmentation' else score_tiles
     work, predictor = factory(prepared, model, options)
+    devices = pick_devices(options.device)
+    if len(devices) > 1:
+        if options.dense or options.compile:
+            raise UsageError(f'--{"dense" if options.dense else "compile"} takes one --device')
+        work = replace(work, step=ManyDevices(predictor, devices), devices=len(devices))
+        options = replace(options, device=devices[0])  # files are those of one device, to the byte
     told = (*notes, *prepared.notes, *predictor.notes, *levels, *outside)
-    return ClassifyWork(work, options, str(model.device), predictor.precision, told)
+    where = str(model.device) if len(devices) == 1 else ', '.join(devices)
+    return ClassifyWork(work, options, where, predictor.precision, told)
 
 
 def score_tiles(
@@ -178,11 +189,21 @@ def score_tiles(
             compile=options.compile,
             runtime=options.runtime,
             work=_workload(prepared),
+            rule=_label_rule(model.card, options),
         )
     sinks = (VectorSink(len(model.card.labels)),)
     key = step_key(model, predictor.precision, options, predictor.runtime.name)
     key |= {'dense': True} if options.dense else {}
+    key |= {} if predictor.ties is None else {'ties': predictor.ties.bound}
     return SceneWork(prepared, predictor, sinks, model.device.type, key), predictor
+
+
+def _label_rule(card: ModelCard, options: ClassifyOptions) -> 'LabelRule':
+    """How scores become labels in the result."""
+    from geores.runtime.nearness import LabelRule
+
+    thresholds = tuple(label_thresholds(card, options.threshold).tolist())
+    return LabelRule(card.activation == 'softmax', thresholds, options.top_k)
 
 
 def label_pixels(

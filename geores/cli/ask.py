@@ -11,7 +11,7 @@ import typer
 
 from geores.asking.options import AskOptions
 from geores.cli import common
-from geores.cli.common import keeping, listed, progress_bar
+from geores.cli.common import keeping, listed, plain_console, print_outputs, progress_bar
 from geores.cli.option_sets import with_options
 from geores.errors import GeoresError, UsageError
 
@@ -156,7 +156,7 @@ def _run(
     with open_scene(**place) as scene:
         sources = Sources.choose(scene, model, wanted)
         if out is not None and asked is not None and not overwrite:
-            for entry in (before := done_before(out, sources, top_k, asked)):
+            for entry in (before := done_before(out, sources, top_k, asked, options.accuracy)):
                 _print_earlier(entry, out, as_json=as_json)
             if before:
                 return
@@ -170,7 +170,16 @@ def _run(
                 yield kept.watch(bar)
 
         show = _print_json if as_json else _Printer()
-        with QASession(sources, out, top_k=top_k, resume=resume, overwrite=overwrite, watch=watch) as session:
+        session = QASession(
+            sources,
+            out,
+            top_k=top_k,
+            accuracy=options.accuracy,
+            resume=resume,
+            overwrite=overwrite,
+            watch=watch,
+        )
+        with session:
             if asked is None:
                 _prompt(session, out, show, overwrite=overwrite)
             else:
@@ -236,7 +245,6 @@ class _Printer:
         self._said: set[str] = set()
 
     def __call__(self, answer: 'SceneAnswer') -> None:
-        from rich.console import Console
 
         from geores.asking.understand import how_sure
 
@@ -244,15 +252,14 @@ class _Printer:
             if note not in self._said:
                 print(f'note: {note}', file=sys.stderr)
                 self._said.add(note)
-        console = Console(highlight=False, markup=False)
+        console = plain_console()
         console.print(answer.question, style='bold', soft_wrap=True)
         if answer.understood_as is not None:
             console.print(f'  understood as: {answer.understood_as}', soft_wrap=True)
         console.print(f'  {answer.text}{how_sure(answer.probability)}', soft_wrap=True)
         for note in answer.notes:
             console.print(f'  note: {note}', style='dim', soft_wrap=True)
-        for kind, path in answer.outputs.items():
-            console.print(f'  {kind}: {path}', soft_wrap=True)
+        print_outputs(console, answer.outputs, indent='  ')
 
 
 def _print_earlier(entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
@@ -263,8 +270,6 @@ def _print_earlier(entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> 
         folder: of the results.
         as_json: as one JSON object on a line, with `done_before`.
     """
-    from rich.console import Console
-
     from geores.asking.understand import how_sure
     from geores.classification.earlier_runs import DONE, as_printed
 
@@ -272,10 +277,10 @@ def _print_earlier(entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> 
     if as_json:
         print(json.dumps(record), flush=True)
         return
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     console.print(record['question'], style='bold', soft_wrap=True)
     console.print(f'  {record["text"]}{how_sure(record["probability"])}', soft_wrap=True)
     for note in record.get('notes', []):
         console.print(f'  note: {note}', style='dim', soft_wrap=True)
     console.print(f'  {DONE}; --overwrite computes it again', soft_wrap=True)
-    common.print_outputs(console, record, indent='  ')
+    print_outputs(console, record['outputs'], indent='  ')

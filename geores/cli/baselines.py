@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geores.cli import common
-from geores.cli.common import listed
+from geores.cli.common import figures_table, listed, plain_console, print_outputs
 from geores.errors import UsageError
 
 if TYPE_CHECKING:
@@ -148,23 +148,19 @@ def _outputs(out: Path | None) -> dict[str, str]:
 
 def _print(result: 'BaselineTable', out: Path | None) -> None:
     """The table, and where the files lie."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     rows = result.records()
     ratios = sorted({row['ratio'] for row in rows})
     title = f'{result.info["data"]["name"]}: overall accuracy in %, mean ± standard deviation'
-    table = Table('method', *(f'{100 * ratio:g} % for training' for ratio in ratios), 'repeats', title=title)
-    for column in table.columns[1:]:
-        column.justify = 'right'
+    table = figures_table(
+        'method', *(f'{100 * ratio:g} % for training' for ratio in ratios), 'repeats', title=title
+    )
     for method, name in result.rows.items():
         cells = {row['ratio']: row for row in rows if row['method'] == method}
         repeats = str(min(row['repeats'] for row in cells.values()))
         table.add_row(name, *(_cell(cells[ratio]) for ratio in ratios), repeats)
     console.print(table)
-    for kind, path in _outputs(out).items():
-        console.print(f'{kind}: {path}', soft_wrap=True)
+    print_outputs(console, _outputs(out))
 
 
 def _cell(row: dict[str, Any]) -> str:

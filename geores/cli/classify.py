@@ -15,7 +15,7 @@ import typer
 
 from geores.classification.options import ClassifyOptions
 from geores.cli import common
-from geores.cli.common import keeping, listed, progress_bar
+from geores.cli.common import figures_table, keeping, listed, plain_console, print_outputs, progress_bar
 from geores.cli.option_sets import with_options
 from geores.errors import UsageError
 
@@ -157,9 +157,7 @@ def print_json(result: 'Result', out: Path) -> None:
 
 def print_result(result: 'Result', out: Path) -> None:
     """Print notes, a table of labels with areas and shares, and where the files lie."""
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False)  # paths may hold brackets
+    console = plain_console()
     for note in result.info.notes:
         console.print(f'note: {note}', style='dim', soft_wrap=True)
     console.print(_table(result))
@@ -201,22 +199,18 @@ def _record(result: 'Result', out: Path) -> dict[str, Any]:
 
 
 def _table(result: 'Result') -> 'Table':
-    from rich.table import Table
 
     from geores.cartography.areas import say_area
     from geores.classification.result import Classification
 
     title = f'{result.name} ({result.card.name})'
     if isinstance(result, Classification) and result.card.task == 'regression':
-        table = Table('value', 'mean of valid area', title=title)
-        table.columns[1].justify = 'right'
+        table = figures_table('value', 'mean of valid area', title=title)
         for label, figure in result.means.items():
             table.add_row(label, f'{figure:.4g}')
         return table
     what = _OF_TILES.get(result.card.task, '')
-    table = Table('label', f'area{what}', f'share{what}', title=title)
-    for column in table.columns[1:]:
-        column.justify = 'right'
+    table = figures_table('label', f'area{what}', f'share{what}', title=title)
     metric = 'area_m2' in result.areas
     for row in result.areas.to_dict('records'):
         area = say_area(row['area_m2']) if metric else f'{row["area_px"]:,.0f} px'
@@ -249,7 +243,6 @@ def print_earlier(name: str, entry: Mapping[str, Any], folder: Path, *, as_json:
         folder: of the results.
         as_json: as one JSON object on a line, with `done_before`.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from geores.classification.earlier_runs import DONE, as_printed
@@ -258,7 +251,7 @@ def print_earlier(name: str, entry: Mapping[str, Any], folder: Path, *, as_json:
     if as_json:
         print(json.dumps(record), flush=True)
         return
-    console = Console(highlight=False, markup=False)  # paths may hold brackets
+    console = plain_console()
     for note in record.get('notes', []):
         console.print(f'note: {note}', style='dim', soft_wrap=True)
     for kind in ('labels', 'means'):
@@ -269,7 +262,7 @@ def print_earlier(name: str, entry: Mapping[str, Any], folder: Path, *, as_json:
                 table.add_row(label, _in_words(figure, share=kind == 'labels'))
             console.print(table)
     console.print(f'{DONE}: {record["tiles"]:,} tiles; --overwrite computes them again', soft_wrap=True)
-    common.print_outputs(console, record)
+    print_outputs(console, record['outputs'])
 
 
 def print_share(name: str, took: 'RunTime', shard: str, folder: Path, *, as_json: bool) -> None:

@@ -20,6 +20,9 @@ import typer
 from geores.errors import GeoresError, UsageError, printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from geores.inference.prepared import Progress
 
 __all__ = [
@@ -32,11 +35,14 @@ __all__ = [
     'Sensor',
     'cores',
     'escaped_output',
+    'figures_table',
     'keeping',
     'listed',
     'numbers',
     'parse_size',
+    'plain_console',
     'print_messages',
+    'print_notes',
     'print_outputs',
     'progress_bar',
 ]
@@ -302,7 +308,31 @@ def keeping(name: str, folder: Path | None) -> Iterator[KeptWork]:
         raise
 
 
-def print_outputs(console: Any, record: Mapping[str, Any], indent: str = '') -> None:  # noqa: ANN401 - a console
-    """Print the paths of a record, one a line."""
-    for kind, path in record['outputs'].items():
+def plain_console(*, stderr: bool = False) -> 'Console':
+    """A console that prints texts as they are: paths may hold brackets."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print notes on standard error."""
+    console = plain_console(stderr=True)
+    for note in notes:
+        console.print(f'note: {note}', style='dim', soft_wrap=True)
+
+
+def print_outputs(console: 'Console', outputs: Mapping[str, object], indent: str = '') -> None:
+    """Print where files lie, one a line."""
+    for kind, path in outputs.items():
         console.print(f'{indent}{kind}: {path}', soft_wrap=True)
+
+
+def figures_table(*heads: str, words: int = 1, **style: Any) -> 'Table':  # noqa: ANN401 - as of rich
+    """A table of figures, which are aligned to the right, behind one or several columns of words."""
+    from rich.table import Table
+
+    table = Table(*heads, **style)
+    for column in table.columns[words:]:
+        column.justify = 'right'
+    return table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geores.cli import common
-from geores.cli.common import progress_bar
+from geores.cli.common import plain_console, progress_bar
 from geores.errors import GeoresError, UsageError
 
 if TYPE_CHECKING:
@@ -211,9 +211,8 @@ def verify_model(
 
 
 def _print_model(found: 'ModelVerification') -> None:
-    from rich.console import Console
 
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     match = 'all match' if found.keys_match else 'NOT a match'
     wrapped = f', in the file under {found.prefix!r}' if found.prefix else ''
     lines = {

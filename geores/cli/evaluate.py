@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geores.cli import common
-from geores.cli.common import progress_bar
+from geores.cli.common import plain_console, progress_bar
 from geores.cli.option_sets import with_options
 from geores.errors import UsageError
 from geores.options import EvaluateOptions
@@ -187,9 +187,7 @@ def _print_json(found: 'Report', paths: dict[str, Path]) -> None:
 
 def _print_answers(found: 'AnswerReport', paths: dict[str, Path]) -> None:
     """Print the model beside the baselines, per question type and by each convention of the literature."""
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     told = found.provenance
     if 'split_sha256' in told:
         counts = ', '.join(f'{kind} {count:,}' for kind, count in told['questions_per_type'].items())
@@ -232,10 +230,9 @@ def _conventions(found: 'AnswerReport') -> 'Table':
 def _print_labels(found: 'Evaluation', paths: dict[str, Path]) -> None:
     """Print tables of figures, of labels and, where there are several, of sources."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False)  # paths may hold brackets
+    console = plain_console()
     title = f'{found.card.name} on {len(found):,} images'
     table = Table('figure', 'value', '95 % interval', title=title, box=box.SIMPLE_HEAD)
     for name, text in FIGURES.items():

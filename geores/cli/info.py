@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geores.cli import common
+from geores.cli.common import plain_console
 from geores.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,11 +71,10 @@ def info(
 
 
 def _print(described: dict[str, object]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     rows = described.pop('bands')
     for key, value in described.items():
         if value not in (None, [], ()):
@@ -116,9 +116,8 @@ def models(
             record = bundle.card.to_dict() | {'package': bundle.package, 'path': str(bundle.folder)}
             print(json.dumps(record))
         return
-    from rich.console import Console
 
-    console = Console(markup=False, highlight=False)
+    console = plain_console()
     if names:
         for bundle in chosen:
             console.print(_card(bundle))

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from geores.cli.common import figures_table, plain_console, print_notes, print_outputs
+from geores.errors import UsageError
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -55,7 +58,6 @@ def sample(
     do not cancel. Label the points in their column "reference", as in QGIS, without looking at the map,
     and `geores accuracy` tells how accurate the map is and corrects the areas.
     """
-    from geores.map_accuracy.class_names import parse_classes, parse_values
     from geores.map_accuracy.sampling import check_sample
     from geores.map_accuracy.sampling import sample as draw
 
@@ -64,11 +66,11 @@ def sample(
         map_,
         size=size,
         standard_error=standard_error,
-        expected_accuracy=_expected(expected_accuracy, parse_values),
+        expected_accuracy=_expected(expected_accuracy),
         allocation=cast('Any', allocation),
         min_per_class=min_per_class,
         seed=seed,
-        classes=parse_classes(classes, '--classes') if classes else None,
+        classes=_parse_classes(classes, '--classes') if classes else None,
         geometry=cast('Any', geometry),
         blind=blind,
     )
@@ -81,25 +83,51 @@ def sample(
         _print_sample(drawn, paths)
 
 
-def _expected(text: str | None, parse: Any) -> Any:  # noqa: ANN401 - a number, names with numbers, or None
+def _expected(text: str | None) -> Any:  # noqa: ANN401 - a number, names with numbers, or None
     if text is None or '=' in text:
-        return None if text is None else parse(text, '--expected-accuracy')
-    return parse(f'all={text}', '--expected-accuracy')['all']
+        return None if text is None else _parse_values(text, '--expected-accuracy')
+    return _parse_values(f'all={text}', '--expected-accuracy')['all']
+
+
+def _parse_pairs(text: str, option: str) -> dict[str, str]:
+    """Read ``Water=0.9,Forest=0.8``."""
+    pairs: dict[str, str] = {}
+    for part in filter(None, map(str.strip, text.split(','))):
+        left, equals, right = (piece.strip() for piece in part.partition('='))
+        if not (left and equals and right):
+            raise UsageError(f'{option} is written as a=b,c=d: {part!r} cannot be read')
+        if left in pairs:
+            raise UsageError(f'{option} names {left!r} twice')
+        pairs[left] = right
+    return pairs
+
+
+def _parse_values(text: str, option: str) -> dict[str, float]:
+    """Read ``Water=0.9,Forest=0.8`` as numbers."""
+    pairs = _parse_pairs(text, option)
+    try:
+        return {name: float(value) for name, value in pairs.items()}
+    except ValueError as error:
+        raise UsageError(f'{option} takes a number for each class, not {text!r}') from error
+
+
+def _parse_classes(text: str, option: str) -> dict[int, str]:
+    """Read ``1=Water,2=Forest``."""
+    pairs = _parse_pairs(text, option)
+    try:
+        return {int(value): name for value, name in pairs.items()}
+    except ValueError as error:
+        raise UsageError(f'{option} takes whole numbers, such as 1=Water,2=Forest, not {text!r}') from error
 
 
 def _print_sample(drawn: 'Sample', paths: dict[str, Path]) -> None:
-    from rich.console import Console
-    from rich.table import Table
 
     design = drawn.design
-    for note in design.notes:
-        Console(stderr=True, highlight=False, markup=False).print(
-            f'note: {note}', style='dim', soft_wrap=True
-        )
-    console = Console(highlight=False, markup=False)
+    print_notes(design.notes)
+    console = plain_console()
     metres = design.area_unit == 'm2'
     total = sum(stratum.area for stratum in design.strata)
-    table = Table(
+    table = figures_table(
         'stratum',
         f'{design.unit}s',
         'ha' if metres else 'area',
@@ -107,8 +135,6 @@ def _print_sample(drawn: 'Sample', paths: dict[str, Path]) -> None:
         'sample',
         title=Path(design.map).name,
     )
-    for column in table.columns[1:]:
-        column.justify = 'right'
     for stratum in design.strata:
         area = stratum.area / 10_000 if metres else stratum.area
         table.add_row(
@@ -120,8 +146,7 @@ def _print_sample(drawn: 'Sample', paths: dict[str, Path]) -> None:
         )
     console.print(table)
     console.print(f'{design.size:,} points to label in the column "reference"', soft_wrap=True)
-    for kind, path in paths.items():
-        console.print(f'{kind}: {path}', soft_wrap=True)
+    print_outputs(console, paths)
 
 
 def accuracy(
@@ -151,7 +176,6 @@ def accuracy(
     from geores.io.whole_files import check_free
     from geores.map_accuracy.assess import accuracy as estimate
     from geores.map_accuracy.assess import report_files
-    from geores.map_accuracy.class_names import parse_classes, parse_values
 
     if out is not None:
         check_free(list(report_files(out).values()), overwrite=overwrite)
@@ -160,8 +184,8 @@ def accuracy(
         reference=reference,
         map_column=map_column,
         map=map_,
-        classes=parse_classes(classes, '--classes') if classes else None,
-        areas=parse_values(areas, '--areas') if areas else None,
+        classes=_parse_classes(classes, '--classes') if classes else None,
+        areas=_parse_values(areas, '--areas') if areas else None,
         design=design,
     )
     paths = {} if out is None else report.save(out, overwrite=overwrite)
@@ -173,12 +197,9 @@ def accuracy(
 
 
 def _print_report(report: 'AccuracyReport', paths: dict[str, Path]) -> None:
-    from rich.console import Console
 
-    notes = Console(stderr=True, highlight=False, markup=False)
-    for note in report.notes:
-        notes.print(f'note: {note}', style='dim', soft_wrap=True)
-    console = Console(highlight=False, markup=False)
+    print_notes(report.notes)
+    console = plain_console()
     counts = [[f'{count:,}' if count else '' for count in row] for row in report.counts.tolist()]
     shares = [
         [f'{100 * part:.1f}' if part else '' for part in row] for row in report.estimates.matrix.tolist()
@@ -192,8 +213,7 @@ def _print_report(report: 'AccuracyReport', paths: dict[str, Path]) -> None:
         'labelled points; ± is half a 95 % confidence interval',
         soft_wrap=True,
     )
-    for kind, path in paths.items():
-        console.print(f'{kind}: {path}', soft_wrap=True)
+    print_outputs(console, paths)
 
 
 def _table(*columns: str, title: str) -> 'Table':

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geores.cli import common
-from geores.cli.common import listed, numbers, progress_bar
+from geores.cli.common import figures_table, listed, numbers, plain_console, progress_bar
 from geores.errors import UsageError
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ def from_labels(
 
 def _print_label_set(made: 'LabelQuestionSet') -> None:
     """Print numbers of questions and answers, and where they lie."""
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     types = ', '.join(f'{number:,} {name}' for name, number in made.types.items())
     console.print(
         f'{made.questions:,} questions about {made.images:,} images ({types}) by the scheme {made.scheme}: '
@@ -231,14 +229,10 @@ def _print_json(made: 'QuestionSet') -> None:
 
 def _print_set(made: 'QuestionSet') -> None:
     """Print notes, a table of questions per type, tiles per part, and where the dataset lies."""
-    from rich.console import Console
-    from rich.table import Table
-
     for note in made.notes:
         print(f'note: {note}', file=sys.stderr)
-    console = Console(highlight=False, markup=False)
-    table = Table('type', 'questions', title=f'{sum(made.questions.values()):,} questions')
-    table.columns[1].justify = 'right'
+    console = plain_console()
+    table = figures_table('type', 'questions', title=f'{sum(made.questions.values()):,} questions')
     for kind, count in sorted(made.questions.items()):
         table.add_row(kind, f'{count:,}')
     console.print(table)
@@ -293,10 +287,9 @@ def list_questions(
 
 
 def _print_stats(folder: Path, found: 'QuestionStats', encoding: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     fewest, mean, most = found.per_image
     console.print(
         f'{folder}: {found.questions:,} questions ({found.texts:,} different texts) about {found.images:,} '

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geores.cli import common
-from geores.cli.common import progress_bar
+from geores.cli.common import figures_table, plain_console, print_notes, progress_bar
 from geores.cli.option_sets import with_options
 from geores.errors import OutputError
 from geores.options import AuditOptions, SplitOptions
@@ -69,23 +69,17 @@ def split(
 
 
 def _print_split(result: 'SplitResult', out: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
 
-    notes = Console(stderr=True, highlight=False, markup=False)
-    for note in result.notes:
-        notes.print(f'note: {note}', style='dim', soft_wrap=True)
+    print_notes(result.notes)
     balance = result.balance
-    table = Table('', *balance.sizes, title=result.source.name)
-    for column in table.columns[1:]:
-        column.justify = 'right'
+    table = figures_table('', *balance.sizes, title=result.source.name)
     table.add_row('rows', *(f'{count:,}' for count in balance.sizes.values()))
     kept = [f'{balance.share(part):.2%}' if part != 'dropped' else '' for part in balance.sizes]
     table.add_row('share', *kept, end_section=True)
     for label, counts in balance.labels.items():
         cells = [f'{counts[part]:,} ({_share(counts[part], size)})' for part, size in balance.sizes.items()]
         table.add_row(label, *cells)
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     console.print(table)
     console.print(f'split: {result.parts.id}', soft_wrap=True)
     console.print(f'{out}', soft_wrap=True)
@@ -147,12 +141,9 @@ def audit(
 
 
 def _print_audit(report: 'AuditReport', map_: Path | None) -> None:
-    from rich.console import Console
 
-    notes = Console(stderr=True, highlight=False, markup=False)
-    for note in report.notes:
-        notes.print(f'note: {note}', style='dim', soft_wrap=True)
-    console = Console(highlight=False, markup=False)
+    print_notes(report.notes)
+    console = plain_console()
     sizes = ', '.join(f'{count:,} {part}' for part, count in report.balance.sizes.items() if count)
     console.print(f'{len(report.names):,} rows at {report.places:,} places: {sizes}', soft_wrap=True)
     _print_distances(report, console)
@@ -171,14 +162,11 @@ def _print_audit(report: 'AuditReport', map_: Path | None) -> None:
 
 
 def _print_distances(report: 'AuditReport', console: 'Console') -> None:
-    from rich.table import Table
 
     from geores.audit.audit import metres
 
     columns = [f'{pair.part} - {pair.other}' for pair in report.distances]
-    table = Table('nearest of the other part', *columns)
-    for column in table.columns[1:]:
-        column.justify = 'right'
+    table = figures_table('nearest of the other part', *columns)
     for name, key in (('least', 'minimum'), ('1 % of rows', 'percentile_1'), ('median', 'median')):
         table.add_row(name, *(metres(getattr(pair, key)) for pair in report.distances))
     for radius in report.distances[0].rows_within:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geores.cli import common
-from geores.cli.common import listed, print_messages, progress_bar
+from geores.cli.common import (
+    figures_table,
+    listed,
+    plain_console,
+    print_messages,
+    print_outputs,
+    progress_bar,
+)
 from geores.cli.info import HEADLINE_METRICS
 from geores.cli.option_sets import with_options
 from geores.errors import OutputError, UsageError
@@ -174,13 +181,12 @@ def _list(*, as_json: bool) -> None:
         for row in rows:
             print(json.dumps(dict(zip(columns, row, strict=True))))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(*columns, title='What a configuration can name', title_justify='left')
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, markup=False).print(table)
+    plain_console().print(table)
 
 
 Option = typer.Option
@@ -248,7 +254,7 @@ def _planned(
 def _run(
     plan: 'FinetunePlan', out: Path, *, overwrite: bool, resume: bool, quiet: bool, as_json: bool
 ) -> None:
-    from geores.training.finetune_work import FinetuneWork
+    from geores.training.finetune_options import FinetuneWork
 
     with print_messages():
         work = FinetuneWork(out, plan.fingerprint(), resume=resume, overwrite=overwrite)
@@ -286,9 +292,8 @@ def _print_json(result: 'Finetuned', out: Path) -> None:
 def _print(result: 'Finetuned', out: Path) -> None:
     """A table of classes for each split, the error matrices side by side, and where the files lie."""
     from rich.columns import Columns
-    from rich.console import Console
 
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     for score in result.scores:
         console.print(_classes(score))
         accuracy, f1 = score.metrics['accuracy'], score.metrics['f1_macro']
@@ -300,8 +305,7 @@ def _print(result: 'Finetuned', out: Path) -> None:
     console.print(Columns([_matrix(score) for score in result.scores], padding=(0, 2)))
     if len(result.scores) > 1:
         console.print('The bundle is that of the geographic split.')
-    for kind, path in _outputs(out).items():
-        console.print(f'{kind}: {path}', soft_wrap=True)
+    print_outputs(console, _outputs(out))
 
 
 def _title(score: 'SplitScore') -> str:
@@ -309,12 +313,9 @@ def _title(score: 'SplitScore') -> str:
 
 
 def _classes(score: 'SplitScore') -> 'Table':
-    from rich.table import Table
 
     names = ('training', 'validation', "user's", "producer's", 'F1')
-    table = Table('class', *names, title=f'{_title(score)}: tiles and accuracies')
-    for column in table.columns[1:]:
-        column.justify = 'right'
+    table = figures_table('class', *names, title=f'{_title(score)}: tiles and accuracies')
     for label, row in score.to_dict()['per_class'].items():
         shares = (row['users_accuracy'], row['producers_accuracy'], row['f1'])
         cells = ('-' if share is None else f'{share:.1%}' for share in shares)
@@ -325,12 +326,11 @@ def _classes(score: 'SplitScore') -> 'Table':
 def _matrix(score: 'SplitScore') -> 'Table':
     """Rows are classes of the labels, columns those that the model gave, by their numbers."""
     from rich.box import SIMPLE
-    from rich.table import Table
 
     numbers = map(str, range(1, len(score.labels) + 1))
-    table = Table('', 'reference', *numbers, title=f'{_title(score)}\n(columns: classified)', box=SIMPLE)
-    for column in table.columns[2:]:
-        column.justify = 'right'
+    table = figures_table(
+        '', 'reference', *numbers, title=f'{_title(score)}\n(columns: classified)', box=SIMPLE, words=2
+    )
     for index, label in enumerate(score.labels):
         table.add_row(str(index + 1), label, *(str(tiles) if tiles else '·' for tiles in score.matrix[index]))
     return table

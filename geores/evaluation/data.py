@@ -4,7 +4,6 @@ The bands that a model takes are found by descriptions in the files or by names 
 official parts are those of Clasen et al. (2024), reBEN.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -18,7 +17,7 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from geores.card import ModelCard
 from geores.card_values import bare_name
-from geores.errors import BandError, DatasetError, UsageError
+from geores.errors import BandError, DatasetError, UsageError, did_you_mean
 from geores.options import EvaluateOptions
 
 if TYPE_CHECKING:
@@ -47,10 +46,10 @@ def _read_as(
     dataset: 'GeoTIFFPatches | SceneFolder', card: ModelCard, names: Sequence[str] | None
 ) -> 'GeoTIFFPatches | SceneFolder':
     """Let a dataset read the bands that a model takes from its GeoTIFFs, by `names` or by descriptions."""
-    from geores.datasets._geotiff import PatchStore
+    from geores.datasets._geotiff import FilledPatches
 
     dataset.bands = card.bands
-    dataset.images = PatchStore(dataset.images.paths, card.bands, card.input_size, names=names)
+    dataset.images = FilledPatches(dataset.images.paths, card.bands, card.input_size, names=names)
     return dataset
 
 
@@ -247,8 +246,7 @@ def meanings(
     """
     for new in label_map.values():
         if new not in labels:
-            near = difflib.get_close_matches(new, labels, n=1)
-            hint = f'did you mean {near[0]!r}?' if near else f'it knows {", ".join(labels)}'
+            hint = did_you_mean(new, labels) or f'it knows {", ".join(labels)}'
             raise UsageError(f'label map: the model knows no label {new!r}: {hint}')
     meaning = {label: label_map.get(label) or _same(label, labels) for label in found}
     return (

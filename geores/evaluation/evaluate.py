@@ -146,7 +146,7 @@ class Evaluator(PreparedEvaluation):
             if predictor is None:
                 predictor = choose_predictor(self.model, self.precision, images[:PROBES])
                 chosen = predictor.precision
-            parts.append(torch.from_numpy(predictor(images)['scores']))
+            parts.append(torch.from_numpy(predictor.revised(images)['scores']))
             if progress is not None:
                 progress(len(images), total)
         return torch.cat(parts), chosen

@@ -39,6 +39,19 @@ class RegionStep(Protocol):
         """Compute named arrays of n entries of the tiles at `places`, (n, 2), top and left in the region."""
 
 
+@runtime_checkable
+class RevisingStep(Protocol):
+    """A step that may ask for some tiles of a region again, to compute them otherwise."""
+
+    revises: bool
+
+    def doubtful(self, arrays: Arrays) -> NDArray[np.bool_]:
+        """Tell the tiles that are to be computed again by what was computed of them, (N,)."""
+
+    def revise(self, tiles: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
+        """Compute named arrays of tiles (N, C, height, width) otherwise; the tiles are the step's own."""
+
+
 class Reader(Protocol):
     """Anything that reads windows of the target grid; `geores.inference.GridReader` is one."""
 
@@ -155,11 +168,31 @@ class ChunkWork:
             return batch, self.step.of_region(batch.region.values, _places(self.plan, batch))
         return batch, self.step(_cut(self.plan, batch))
 
+    @property
+    def revises(self) -> bool:
+        """Whether regions are looked at once more when all their batches are computed."""
+        return isinstance(self.step, RevisingStep) and self.step.revises
+
+    def revise(self, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> None:
+        """Compute tiles again that the step asks for; `outputs` is changed.
+
+        In batches of one region's tiles, so that nothing depends on who computes the other regions.
+        """
+        if not (isinstance(self.step, RevisingStep) and self.step.revises and len(tiles)):
+            return
+        again = np.flatnonzero(self.step.doubtful(outputs))
+        for part in np.array_split(again, -(-len(again) // self.plan.batch_size) or 1):
+            if len(part):
+                exact = self.step.revise(_cut(self.plan, Batch(region, tiles[part], last=True)))
+                for name, array in exact.items():
+                    outputs[name][part] = array
+
     def reduce(self, computed: Sequence[tuple[Batch, Arrays]]) -> Arrays:
         """Reduce all batches of a region to the arrays that the sinks keep."""
         region = computed[0][0].region
         tiles = np.concatenate([batch.tiles for batch, _ in computed])
         outputs = {name: np.concatenate([arrays[name] for _, arrays in computed]) for name in computed[0][1]}
+        self.revise(region, tiles, outputs)
         kept = [sink.reduce(self.plan, region, tiles, outputs) for sink in self.sinks]
         return {name: array for arrays in kept for name, array in arrays.items()}
 
@@ -202,15 +235,25 @@ def run(
     with ThreadPoolExecutor(readers) as read_pool, ThreadPoolExecutor(computers) as compute_pool:
         regions = _ordered(read_pool, work.read, todo, ahead=readers)
         batches = (batch for region in regions for batch in work.batches(region))
-        computed = _ordered(compute_pool, work.compute, batches, ahead=computers)
-        of_chunk: list[tuple[Batch, Arrays]] = []
-        for batch, outputs in computed:
-            of_chunk.append((batch, outputs))
-            if batch.last:
-                chunk = batch.region.chunk
-                store.put(chunk.index, work.reduce(of_chunk))
-                on_chunk(_tiles(chunk))
-                of_chunk = []
+        computed = _by_region(_ordered(compute_pool, work.compute, batches, ahead=computers))
+        if work.revises:  # work of the network, beside the batches of the next regions
+            reduced = _ordered(compute_pool, lambda one: (one, work.reduce(one)), computed, ahead=1)
+        else:
+            reduced = ((one, work.reduce(one)) for one in computed)
+        for of_chunk, arrays in reduced:
+            chunk = of_chunk[0][0].region.chunk
+            store.put(chunk.index, arrays)
+            on_chunk(_tiles(chunk))
+
+
+def _by_region(computed: Iterable[tuple[Batch, Arrays]]) -> Iterator[list[tuple[Batch, Arrays]]]:
+    """Gather the batches of each region."""
+    of_region: list[tuple[Batch, Arrays]] = []
+    for batch, outputs in computed:
+        of_region.append((batch, outputs))
+        if batch.last:
+            yield of_region
+            of_region = []
 
 
 class LazyStore(MemoryStore):
@@ -306,15 +349,29 @@ def _mirror_inside(plan: AnyPlan, region: Region, image: NDArray[np.float32], to
 def _ordered(
     pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], *, ahead: int
 ) -> Iterator[R]:
-    """Results in the order of the items, at most ``ahead`` of them computed before they are asked for."""
+    """Results in the order of the items, at most ``ahead`` of them computed before they are asked for.
+
+    Where an item cannot be had, results of those before it come first, and then its error.
+    """
     pending: deque[Future[R]] = deque()
+    failed: Exception | None = None
+    waiting = iter(items)
     try:
-        for item in items:
+        while True:
+            try:
+                item = next(waiting)
+            except StopIteration:
+                break
+            except Exception as error:
+                failed = error
+                break
             pending.append(pool.submit(function, item))
             if len(pending) > ahead:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+        if failed is not None:
+            raise failed
     finally:
         for future in pending:
             future.cancel()

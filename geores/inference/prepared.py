@@ -273,6 +273,7 @@ class SceneWork:
         sinks: what is kept of each chunk; the small picture is kept besides.
         device: kind of device that the step computes on.
         step_key: what decides the step's bits beside the card: weights, device, precision and the like.
+        devices: number of devices among which the step shares batches.
     """
 
     prepared: PreparedScene
@@ -280,6 +281,7 @@ class SceneWork:
     sinks: Sequence[Sink]
     device: str
     step_key: dict[str, Any]
+    devices: int = 1
 
     @property
     def key(self) -> dict[str, Any]:
@@ -350,7 +352,7 @@ class SceneWork:
                 store,
                 only=chunks,
                 readers=prepared.workers,
-                computers=prepared.workers if self.device == 'cpu' else 2,
+                computers=prepared.workers if self.device == 'cpu' else 2 * self.devices,
                 on_start=lambda tiles: report(tiles, count),
                 on_chunk=on_chunk,
             )

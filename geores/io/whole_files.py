@@ -23,6 +23,7 @@ from geores.errors import GeoresError, OutputError, WriteError
 __all__ = [
     'PathLock',
     'check_folder_free',
+    'check_folder_name',
     'check_free',
     'check_writable',
     'failing',
@@ -110,6 +111,9 @@ _LOCK = '.lock'
 _OLD = '.old'
 _LONGEST = 60
 """Characters of a name that the name of its private folder repeats, so that it does not grow too long."""
+_FILES = frozenset(('.tif', '.tiff', '.vrt', '.jp2', '.png', '.jpg', '.gpkg', '.geojson', '.shp', '.json',
+                    '.jsonl', '.csv', '.txt', '.parquet'))  # fmt: skip
+"""Endings of what users ask for as one file."""
 _swept: set[Path] = set()
 """Folders in which this process has looked for what killed runs left."""
 
@@ -127,6 +131,19 @@ def check_writable(path: Path, folder: Path | None = None) -> None:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f'{path} cannot be written: {folder} is no folder that you may write to')
+
+
+def check_folder_name(folder: Path) -> None:
+    """Raise `OutputError` where a folder that is not there yet is named like a file.
+
+    Args:
+        folder: that several files are to be written to.
+    """
+    if folder.suffix.lower() in _FILES and not folder.exists():
+        raise OutputError(
+            f'{folder} is named like a file, and several are written: name a folder, such as '
+            f'{folder.with_suffix("")}'
+        )
 
 
 def check_free(paths: Sequence[Path], *, overwrite: bool) -> None:

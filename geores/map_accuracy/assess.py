@@ -21,16 +21,16 @@ from geores.map_accuracy.class_maps import (
     RasterMap,
     class_names,
     column_of,
+    map_digest,
     mapped_at,
     read_sample,
-    sha256,
     strata_of,
 )
 from geores.map_accuracy.class_names import Census
 from geores.map_accuracy.strata import Design, read_design, side_file
 from geores.metrics.map_accuracy import Estimate, MapEstimates, estimate_map
 
-__all__ = ['AccuracyReport', 'accuracy', 'area_unit', 'report_files', 'write_areas']
+__all__ = ['AccuracyReport', 'accuracy', 'area_unit', 'report_files']
 
 FILES = {
     'counts': 'error_matrix_counts.csv',
@@ -155,7 +155,7 @@ class AccuracyReport:
             csv_frame(self.area_matrix).to_csv(proportions)
             csv_frame(self.table).to_csv(classes, index=False)
             record.write_text(json.dumps(self.to_dict(), indent=1) + '\n')
-            write_areas(self, plot)
+            _draw_areas(self, plot)
         return paths
 
     def _square(self, values: NDArray[Any]) -> pd.DataFrame:
@@ -172,7 +172,7 @@ def area_unit(report: AccuracyReport) -> tuple[float, str, str]:
     return scale, unit, ',.0f' if total * scale >= 1000 else ',.2f'
 
 
-def write_areas(report: AccuracyReport, path: Path) -> None:
+def _draw_areas(report: AccuracyReport, path: Path) -> None:
     """Draw one line per class: bars for the mapped area, points with 95 % intervals for the estimate."""
     scale, unit, spec = area_unit(report)
     table = report.table
@@ -255,7 +255,7 @@ def accuracy(
     frame = sample if isinstance(sample, pd.DataFrame) else read_sample(sample)
     design = _design(sample, design, areas)
     opened = None if map is None else RasterMap(map, classes)
-    if opened and design and sha256(opened.path) == design.map_sha256:
+    if opened and design and map_digest(opened.path) == design.map_sha256:
         opened = None  # the map that it was drawn from
     strata = _strata(design, opened, areas)
     written = column_of(frame, reference, 'the reference class')

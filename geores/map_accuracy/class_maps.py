@@ -22,7 +22,7 @@ from pyproj.exceptions import ProjError
 from geores.cartography.areas import SLACK, row_areas
 from geores.errors import UsageError
 from geores.io.tables import read_text_table
-from geores.map_accuracy.class_names import Census, ClassMap, TableMap, category_names
+from geores.map_accuracy.class_names import Census, Population, TableMap, category_names
 from geores.map_accuracy.strata import Design
 from geores.scenes import FileRaster
 from geores.scenes.gdal import is_remote
@@ -32,10 +32,10 @@ __all__ = [
     'RasterMap',
     'class_names',
     'column_of',
+    'map_digest',
     'mapped_at',
     'open_class_map',
     'read_sample',
-    'sha256',
     'strata_of',
 ]
 
@@ -44,7 +44,7 @@ BLOCK_VALUES = 2**20
 _TEXTS = {'.csv', '.tsv', '.txt'}
 
 
-def open_class_map(path: str | Path, classes: Mapping[int, str] | None = None) -> ClassMap:
+def open_class_map(path: str | Path, classes: Mapping[int, str] | None = None) -> Population:
     """Open a map of classes.
 
     Args:
@@ -64,7 +64,7 @@ def open_class_map(path: str | Path, classes: Mapping[int, str] | None = None) -
     return RasterMap(path, classes)
 
 
-def sha256(path: Path) -> str:
+def map_digest(path: Path) -> str:
     """SHA-256 of a file, or the address of a file on the network."""
     if is_remote(str(path)):
         return FileRaster(str(path)).fingerprint
@@ -98,7 +98,7 @@ class RasterMap:
 
     @cached_property
     def census(self) -> Census:
-        """See `ClassMap.census`; read block by block."""
+        """See `Population.census`; read block by block."""
         areas, unit, notes = row_areas(self._affine, self._shape, self.crs)
         if areas.max() > (1 + SLACK) * areas.min():
             notes[0] += '; all pixels are equally likely to be drawn, so prefer an equal-area CRS or UTM'
@@ -119,12 +119,12 @@ class RasterMap:
         return Census(names, values_of, units, areas @ units, unit, tuple(notes))
 
     def strip(self, index: int) -> NDArray[np.int64]:
-        """See `ClassMap.strip`."""
+        """See `Population.strip`."""
         values, valid = self._read(slice(index, index + 1), slice(0, self._shape[1]))
         return self._classes(values[0], valid[0])
 
     def outlines(self, index: int, positions: NDArray[np.int64]) -> NDArray[np.object_]:
-        """See `ClassMap.outlines`."""
+        """See `Population.outlines`."""
         steps = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)])
         cols, rows = positions[:, None] + steps[:, 0], index + steps[:, 1]
         t = self._affine

@@ -1,8 +1,8 @@
 """Maps of classes as populations to sample from, and the names of their classes.
 
-`ClassMap` is what all maps have in common; `TableMap` is the table of tiles that `geores.classify` writes,
-and rasters are in `geores.map_accuracy.class_maps`. Names of a raster's values come from its side file or
-from the user.
+`Population` is what all maps have in common; `TableMap` is the table of tiles that `geores.classify` writes,
+and rasters are in `geores.map_accuracy.class_maps`. Names of a raster's values come from its side file, or
+the user gives them.
 """
 
 import json
@@ -23,7 +23,7 @@ from geores.cartography.class_raster import LEGEND_TAG
 from geores.errors import ReadError, SceneError, UsageError
 from geores.scenes.gdal import find_driver, open_dataset
 
-__all__ = ['Census', 'ClassMap', 'TableMap', 'category_names', 'parse_classes', 'parse_values']
+__all__ = ['Census', 'Population', 'TableMap', 'category_names']
 
 PLAIN = ('valid_share', 'area')
 """Columns of real numbers that are no labels."""
@@ -55,7 +55,7 @@ class Census:
     notes: tuple[str, ...]
 
 
-class ClassMap(Protocol):
+class Population(Protocol):
     """A map of classes as sampling units in strips, which are read one at a time."""
 
     path: Path
@@ -101,7 +101,7 @@ class TableMap:
 
     @cached_property
     def census(self) -> Census:
-        """See `ClassMap.census`."""
+        """See `Population.census`."""
         strips, areas = [], np.zeros(len(self._labels))
         for index in range(self._file.num_row_groups):
             best, area = self._best(index)
@@ -121,13 +121,13 @@ class TableMap:
         )
 
     def strip(self, index: int) -> NDArray[np.int64]:
-        """See `ClassMap.strip`."""
+        """See `Population.strip`."""
         place = np.full(len(self._labels) + 1, -1)
         place[list(self.census.values)] = np.arange(len(self.census.values))
         return place[self._best(index)[0]]
 
     def outlines(self, index: int, positions: NDArray[np.int64]) -> NDArray[np.object_]:
-        """See `ClassMap.outlines`."""
+        """See `Population.outlines`."""
         table = self._read(index, ['geometry']).take(pa.array(positions))
         polygons: NDArray[np.object_] = shapely.from_wkb(table['geometry'].to_numpy())
         return polygons
@@ -207,46 +207,3 @@ def _attribute_table(band: ElementTree.Element) -> dict[int, str]:
         except (ValueError, IndexError, OverflowError):
             return {}
     return names
-
-
-def parse_pairs(text: str, option: str) -> dict[str, str]:
-    """Read ``Water=0.9,Forest=0.8``.
-
-    Raises:
-        UsageError: if it is not written so, or something is named twice.
-    """
-    pairs: dict[str, str] = {}
-    for part in filter(None, map(str.strip, text.split(','))):
-        left, equals, right = (piece.strip() for piece in part.partition('='))
-        if not (left and equals and right):
-            raise UsageError(f'{option} is written as a=b,c=d: {part!r} cannot be read')
-        if left in pairs:
-            raise UsageError(f'{option} names {left!r} twice')
-        pairs[left] = right
-    return pairs
-
-
-def parse_values(text: str, option: str) -> dict[str, float]:
-    """Read ``Water=0.9,Forest=0.8`` as numbers.
-
-    Raises:
-        UsageError: if it is not written so.
-    """
-    pairs = parse_pairs(text, option)
-    try:
-        return {name: float(value) for name, value in pairs.items()}
-    except ValueError as error:
-        raise UsageError(f'{option} takes a number for each class, not {text!r}') from error
-
-
-def parse_classes(text: str, option: str) -> dict[int, str]:
-    """Read ``1=Water,2=Forest``.
-
-    Raises:
-        UsageError: if it is not written so.
-    """
-    pairs = parse_pairs(text, option)
-    try:
-        return {int(value): name for value, name in pairs.items()}
-    except ValueError as error:
-        raise UsageError(f'{option} takes whole numbers, such as 1=Water,2=Forest, not {text!r}') from error

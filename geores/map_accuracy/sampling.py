@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from geores.errors import UsageError
 from geores.io.whole_files import check_free, whole_files
-from geores.map_accuracy.class_maps import open_class_map, sha256
-from geores.map_accuracy.class_names import Census, ClassMap
+from geores.map_accuracy.class_maps import map_digest, open_class_map
+from geores.map_accuracy.class_names import Census, Population
 from geores.map_accuracy.strata import (
     LEAST,
     Allocation,
@@ -132,7 +132,7 @@ def sample(
     strata, outlines = strata[order], outlines[order]
     design = Design(
         map=str(map),
-        map_sha256=sha256(opened.path),
+        map_sha256=map_digest(opened.path),
         unit=opened.unit,
         area_unit=census.area_unit,
         strata=tuple(
@@ -211,7 +211,7 @@ def _notes(
 
 
 def _draw(
-    opened: ClassMap, counts: NDArray[np.int64], rng: np.random.Generator
+    opened: Population, counts: NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
     """Stratum and outline of units drawn at random: the second pass, over the strips that hold some.
 
@@ -236,7 +236,12 @@ def _draw(
 
 
 def _frame(
-    opened: ClassMap, strata: NDArray[np.int64], outlines: NDArray[np.object_], geometry: str, *, blind: bool
+    opened: Population,
+    strata: NDArray[np.int64],
+    outlines: NDArray[np.object_],
+    geometry: str,
+    *,
+    blind: bool,
 ) -> gpd.GeoDataFrame:
     middles = shapely.centroid(outlines)
     columns: dict[str, object] = {'id': np.arange(1, len(strata) + 1)}

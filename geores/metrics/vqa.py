@@ -78,10 +78,7 @@ class Difference(NamedTuple):
 def vqa_scores(predictions: Sequence[str], answers: Sequence[str], types: Sequence[str]) -> VQAScores:
     """Accuracy per question type, their mean (AA), and over all questions (OA).
 
-    Args:
-        predictions: encoded answers of a model, one per question.
-        answers: encoded true answers, also those that the model cannot give.
-        types: question types.
+    Answers are encoded, one per question; the true ones are also those that the model cannot give.
 
     Raises:
         UsageError: if lengths differ, or there are no questions.
@@ -123,24 +120,13 @@ def numeric_error(
     if not known:
         return NumericError(len(pairs), 0, *[np.nan] * 4)
     ranges = np.array(known, np.float64)
-    gaps = _gaps(ranges)
-    logs = _gaps(np.log10(1 + ranges))
-    return NumericError(
-        len(pairs),
-        len(known),
-        float((gaps == 0).mean()),
-        float(gaps.mean()),
-        float(np.median(gaps)),
-        float(logs.mean()),
-    )
+    gaps, logs = _gaps(ranges), _gaps(np.log10(1 + ranges))
+    means = ((gaps == 0).mean(), gaps.mean(), np.median(gaps), logs.mean())
+    return NumericError(len(pairs), len(known), *map(float, means))
 
 
 def majority_answers(answers: Sequence[str], groups: Sequence[Key]) -> dict[Key, str]:
-    """Most frequent answer per group; of equally frequent answers the first by alphabet.
-
-    Args:
-        answers: of the training part.
-        groups: group of each answer, such as its question's type or text.
+    """Most frequent answer per group, such as the type or text of the question; ties go by alphabet.
 
     Raises:
         UsageError: if lengths differ, or there are no answers.
@@ -155,11 +141,7 @@ def majority_answers(answers: Sequence[str], groups: Sequence[Key]) -> dict[Key,
 def majority_baseline(answers: Sequence[str], types: Sequence[str], asked: Sequence[str]) -> list[str]:
     """Majority baseline: answer each question with the most frequent training answer of its type.
 
-    Args:
-        answers: encoded answers of the training part.
-        types: question types of the training part.
-        asked: types of the questions to answer; a type that training lacks gets the most frequent answer
-            of all.
+    A type that training lacks gets the most frequent answer of all.
 
     Raises:
         UsageError: if lengths differ, or there are no training answers.
@@ -211,11 +193,8 @@ def paired_difference(
 def image_gains(rows: Sequence[tuple[str, str, bool, bool]]) -> dict[str, float]:
     """How much more often a model is right than its question-only twin, with intervals over images.
 
-    Args:
-        rows: of each question image, type, and whether the question-only model and the model were right.
-
-    Returns:
-        `gain`, `gain_low` and `gain_high` of all questions, and of each type, such as `gain_count`.
+    A row holds image and type of a question, and whether the question-only model and the model were right.
+    `gain`, `gain_low` and `gain_high` are of all questions; those of a type are such as `gain_count`.
     """
     gains: dict[str, float] = {}
     for kind in ['', *sorted({row[1] for row in rows})]:
@@ -230,15 +209,11 @@ def image_gains(rows: Sequence[tuple[str, str, bool, bool]]) -> dict[str, float]
 def _gaps(ranges: NDArray[np.float64]) -> NDArray[np.float64]:
     """Distances between the predicted and the true range, (N, 2, 2); 0 where they overlap."""
     predicted, true = ranges[:, 0], ranges[:, 1]
-    gaps: NDArray[np.float64] = np.maximum(
-        0, np.maximum(true[:, 0] - predicted[:, 1], predicted[:, 0] - true[:, 1])
-    )
-    return gaps
+    return np.maximum(true[:, 0] - predicted[:, 1], predicted[:, 0] - true[:, 1]).clip(min=0)
 
 
 def _check_lengths(*parts: Sequence[object]) -> None:
     lengths = [len(part) for part in parts]
     if len(set(lengths)) != 1 or not lengths[0]:
-        raise UsageError(
-            f'one entry a question is needed in each, and there are {", ".join(map(str, lengths))}'
-        )
+        counts = ', '.join(map(str, lengths))
+        raise UsageError(f'one entry a question is needed in each, and there are {counts}')

@@ -8,20 +8,22 @@ the size of their input, so that they take `img_size`.
 """
 
 import difflib
-import functools
 import inspect
 from collections.abc import Callable, Set
+from functools import cache, partial
 from typing import Any
 
 from torch import nn
 
 from geores.errors import UsageError
-from geores.models.quick_timm import timm
 from geores.plugins import ARCHITECTURES, Plugin, find_plugins
 
 Builder = Callable[..., nn.Module]
 
 _BUILDERS: dict[str, Builder] = {}
+
+OWN = 'geores.'
+"""Start of the modules whose architectures are known not to have a name of timm's."""
 
 
 def register(name: str) -> Callable[[Builder], Builder]:
@@ -41,7 +43,8 @@ def register(name: str) -> Callable[[Builder], Builder]:
     """
 
     def keep(builder: Builder) -> Builder:
-        if name in _BUILDERS:
+        home = getattr(builder, 'func', builder).__module__
+        if name in _BUILDERS or (not home.startswith(OWN) and name in timm_builders()):
             raise UsageError(f'architecture {name!r} is registered already: choose another name')
         _BUILDERS[name] = builder
         return builder
@@ -51,7 +54,7 @@ def register(name: str) -> Callable[[Builder], Builder]:
 
 def architectures() -> list[str]:
     """List the names that `create` takes, sorted; those of other packages (`geores.plugins`) among them."""
-    return sorted(_BUILDERS.keys() | _plugged())
+    return sorted({*_BUILDERS, *timm_builders(), *_plugged()})
 
 
 def create(architecture: str, **kwargs: object) -> nn.Module:
@@ -81,12 +84,14 @@ def create(architecture: str, **kwargs: object) -> nn.Module:
 def _find(architecture: str) -> Builder:
     if architecture in _BUILDERS:
         return _BUILDERS[architecture]
+    if architecture in timm_builders():
+        return timm_builders()[architecture]
     plugged = _plugged()
     if architecture in plugged:
         builder: Builder = plugged[architecture].load()
         # The module that was just imported may have called `register` itself.
         return _BUILDERS.setdefault(architecture, builder)
-    near = difflib.get_close_matches(architecture, [*_BUILDERS, *plugged], n=1)
+    near = difflib.get_close_matches(architecture, [*_BUILDERS, *timm_builders(), *plugged], n=1)
     hint = f': did you mean {near[0]!r}?' if near else ''
     raise UsageError(f'no architecture is named {architecture!r}{hint}')
 
@@ -94,8 +99,6 @@ def _find(architecture: str) -> Builder:
 def _plugged() -> dict[str, Plugin]:
     return {plugin.name: plugin for plugin in find_plugins(ARCHITECTURES)[0]}
 
-
-_RESNET_ARGUMENTS = frozenset(inspect.signature(timm.models.resnet.ResNet).parameters) - {'block', 'layers'}
 
 _DROPS = frozenset({'drop_rate', 'drop_path_rate'})
 _SIZED = _DROPS | {'img_size'}
@@ -139,6 +142,8 @@ def create_timm(
     Raises:
         UsageError: if an argument is not one that passes.
     """
+    from geores.models.quick_timm import timm
+
     unknown = sorted(kwargs.keys() - arguments)
     if unknown:
         raise UsageError(f'architecture {name!r} takes no argument {unknown[0]!r}')
@@ -148,10 +153,6 @@ def create_timm(
     if not isinstance(network, nn.Module):
         raise UsageError(f'architecture {name!r} gave no module')
     return network
-
-
-for _name in timm.list_models(module='resnet'):
-    register(_name)(functools.partial(create_timm, _name, _RESNET_ARGUMENTS))
 
 
 def _lite(name: str, *, stem_stride: int = 2, **kwargs: Any) -> nn.Module:  # noqa: ANN401
@@ -164,10 +165,16 @@ def _lite(name: str, *, stem_stride: int = 2, **kwargs: Any) -> nn.Module:  # no
     return network
 
 
-for _name in timm.list_models('*efficientnet_lite*'):
-    register(_name)(functools.partial(_lite, _name))
+@cache
+def timm_builders() -> dict[str, Builder]:
+    """The networks of timm by name; timm is imported here and not before, for that takes long."""
+    from geores.models.quick_timm import timm
 
-
-for _name, _arguments in _PUBLISHED_ARGUMENTS.items():
-    if timm.is_model(_name):  # older versions lack some
-        register(_name)(functools.partial(create_timm, _name, _arguments))
+    shapes = frozenset(inspect.signature(timm.models.resnet.ResNet).parameters) - {'block', 'layers'}
+    found: dict[str, Builder] = {
+        name: partial(create_timm, name, shapes) for name in timm.list_models(module='resnet')
+    }
+    found |= {name: partial(_lite, name) for name in timm.list_models('*efficientnet_lite*')}
+    # Older versions lack some of those that were published.
+    published = {name: taken for name, taken in _PUBLISHED_ARGUMENTS.items() if timm.is_model(name)}
+    return found | {name: partial(create_timm, name, taken) for name, taken in published.items()}

@@ -11,7 +11,6 @@ model, in which the norms after convolutions are folded into them, so that there
 from collections.abc import Sequence
 from functools import partial
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,7 +22,6 @@ __all__ = ['DynamicWorldNetwork', 'EncoderDecoder', 'measure_context']
 
 _DECODERS = {'unet': 'Unet', 'fpn': 'FPN', 'deeplabv3plus': 'DeepLabV3Plus'}
 # A card is data from elsewhere: other names and arguments could make timm read a file or the network.
-_ENCODERS = frozenset(timm.list_models(module='resnet'))
 _ARGUMENTS = frozenset(
     {'encoder_depth', 'decoder_channels', 'decoder_pyramid_channels', 'decoder_segmentation_channels'}
 )
@@ -57,7 +55,9 @@ class EncoderDecoder(nn.Module):
         **kwargs: object,
     ) -> None:
         super().__init__()
-        if encoder_name not in _ENCODERS:
+        from geores.models.quick_timm import timm
+
+        if encoder_name not in timm.list_models(module='resnet'):
             raise UsageError(f'{decoder}: encoder_name {encoder_name!r} is no ResNet of timm')
         unknown = sorted(kwargs.keys() - _ARGUMENTS)
         if unknown:

@@ -31,13 +31,7 @@ _NEEDED: dict[str, dict[str, type]] = {
 
 @dataclass(frozen=True)
 class Official:
-    """The records of a set of questions by id, without stubs.
-
-    Attributes:
-        images: records of `images.json`.
-        questions: records of `questions.json`.
-        answers: records of `answers.json`.
-    """
+    """The records of a set of questions by id, without stubs, as in the three files."""
 
     images: dict[int, Record]
     questions: dict[int, Record]
@@ -121,13 +115,10 @@ def write_official(
     answers: Iterable[Mapping[str, Any]],
     prefix: str = '',
 ) -> list[Path]:
-    """Write the three files, each completely or not at all.
+    """Write the three files, each completely or not at all, and return their paths.
 
     Records are streamed, so memory does not grow with their number. Ids have to be increasing; stubs fill
     the gaps, as in the released splits.
-
-    Returns:
-        The paths of the three files.
 
     Raises:
         OutputError: if the ids are not increasing.
@@ -179,8 +170,7 @@ def read_official(folder: str | Path) -> Official:
     folder = Path(folder)
     if not folder.is_dir():
         raise DatasetError(f'{folder}: no such folder')
-    found = visible_files(folder, '*questions.json')
-    if not found:
+    if not (found := visible_files(folder, '*questions.json')):
         raise DatasetError(
             f'{folder}: no questions.json in it, nor one of a split as …_split_val_questions.json'
         )
@@ -224,8 +214,7 @@ def _check(official: Official, folder: Path) -> None:
     """Raise `DatasetError` if a question lacks its image or an answer."""
     for number, question in official.questions.items():
         if question['img_id'] not in official.images:
-            raise DatasetError(
-                f'{folder}: question {number} is of image {question["img_id"]}, which is not there'
-            )
+            image = question['img_id']
+            raise DatasetError(f'{folder}: question {number} is of image {image}, which is not there')
         if not question['answers_ids'] or question['answers_ids'][0] not in official.answers:
             raise DatasetError(f'{folder}: question {number} has no answer')

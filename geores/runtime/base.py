@@ -28,13 +28,14 @@ __all__ = [
     'pick_device',
 ]
 
-Precision = Literal['fp32', 'bf16', 'fp16']
+Precision = Literal['fp32', 'bf16', 'fp16', 'int8']
 
 DTYPES: dict[Precision, torch.dtype] = {
     'fp32': torch.float32,
     'bf16': torch.bfloat16,
     'fp16': torch.float16,
 }
+"""Types that torch computes in; what is in int8 is left to other runtimes."""
 
 BFLOAT16 = 'GEORES_BFLOAT16'
 """Environment variable; '0' turns bfloat16 on CPUs off."""

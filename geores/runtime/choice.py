@@ -35,13 +35,13 @@ from geores.runtime.exported import (
 
 __all__ = ['Rates', 'Workload', 'fastest_runtime', 'make_exported', 'measure_rate']
 
-Rates = Mapping[str, float]
+Rates = Mapping[RuntimeName, float]
 """Tiles a second of each runtime that was measured, in one thread."""
 
 ROUND_SECONDS = 0.1
 """A measured batch is so large that torch takes about this long for it."""
 
-ROUNDS = 2
+ROUNDS = 3
 """Batches that are timed, of which the quickest counts: other work on the machine can only slow one."""
 
 WORTH_SECONDS = 15.0
@@ -49,6 +49,12 @@ WORTH_SECONDS = 15.0
 
 START_SECONDS = 2.0
 """Shortest work, by torch, for which a converted network is loaded: that takes tenths of a second."""
+
+COARSE = 1e-3
+"""Seconds between ticks of a clock that is too coarse to time batches."""
+
+CLOCK = time.process_time if time.get_clock_info('process_time').resolution < COARSE else time.perf_counter
+"""Seconds of the processor where they can be told: what else the machine does is none of them."""
 
 GAIN = 1.1
 """How much faster than torch another runtime has to be to be taken."""
@@ -154,9 +160,9 @@ def measure_rate(runtime: Runtime, work: Workload) -> float:
 
     def seconds(count: int) -> float:
         images = noise.repeat(count, 1, 1, 1)
-        start = time.perf_counter()
+        start = CLOCK()
         runtime(images)
-        return time.perf_counter() - start
+        return CLOCK() - start
 
     with one_thread_each():
         seconds(1)  # lays out and compiles what it needs
@@ -192,21 +198,21 @@ class _Memory:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def _all(self) -> dict[str, dict[str, float]]:
+    def _all(self) -> dict[str, dict[RuntimeName, float]]:
         with suppress(OSError, ValueError, RecursionError):
             found = json.loads(self._path.read_text(encoding='utf-8'))
             if isinstance(found, dict):
                 return found
         return {}
 
-    def get(self, key: str) -> dict[str, float] | None:
+    def get(self, key: str) -> dict[RuntimeName, float] | None:
         rates = self._all().get(key)
         sound = isinstance(rates, dict) and all(
             isinstance(rate, float) and rate > 0 for rate in rates.values()
         )
         return rates if sound and rates is not None and 'torch' in rates else None
 
-    def put(self, key: str, rates: dict[str, float]) -> None:
+    def put(self, key: str, rates: dict[RuntimeName, float]) -> None:
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with NamedTemporaryFile('w', dir=self._path.parent, suffix='.tmp', delete=False) as file:

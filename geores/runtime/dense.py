@@ -194,6 +194,8 @@ def choose_dense_predictor(
     Raises:
         UsageError: if network, tile, stride or options do not allow it.
     """
+    if precision == 'int8':
+        raise UsageError('--dense runs under torch, which has no int8: drop --precision int8')
     if compile or runtime not in ('auto', 'torch'):
         raise UsageError(f'--dense runs under torch as it is: drop {"--compile" if compile else "--runtime"}')
     reduction = reduction_of(model)

@@ -6,15 +6,17 @@ packed weights and apply their activation themselves, by oneDNN in bfloat16; mis
 stay in cache. Answers are the same up to rounding.
 """
 
+import sys
 from collections import Counter
 from copy import deepcopy
-from typing import TypeGuard
+from typing import Any, TypeGuard
+from weakref import WeakKeyDictionary
 
 import torch
-from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from geores.models.lite import NormReLU6
 from geores.runtime.base import DTYPES, Precision, packs_bfloat16
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     'EagerRuntime',
     'consecutive_layers',
     'fold_batch_norms',
+    'keep_runtime',
     'pack_convolutions',
     'quicken_mish',
 ]
@@ -105,16 +108,23 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
     Returns:
         The network itself.
     """
+    activating = _activating_norms()
     for first, second in consecutive_layers(network, nn.Conv2d, (nn.BatchNorm2d,)):
         conv, norm = network.get_submodule(first), network.get_submodule(second)
         # Exact types: a subclass may do more, as timm's convolutions that standardise their weights.
-        if type(conv) is not nn.Conv2d or type(norm) not in (nn.BatchNorm2d, BatchNormAct2d):
+        if type(conv) is not nn.Conv2d or type(norm) not in (nn.BatchNorm2d, *activating):
             continue
         if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
             network.set_submodule(first, fuse_conv_bn_eval(conv, norm))
-            after = ('drop', 'act') if isinstance(norm, BatchNormAct2d) else ()
-            network.set_submodule(second, nn.Sequential(*map(norm.get_submodule, after)))
+            after = [part for name, part in norm.named_children() if name in {'drop', 'act'}]
+            network.set_submodule(second, nn.Sequential(*after))
     return network
+
+
+def _activating_norms() -> tuple[type[nn.Module], ...]:
+    """Norms that activate too: ours, and timm's where it is imported, as it is where a network is timm's."""
+    timm = sys.modules.get('timm.layers.norm_act')
+    return (NormReLU6,) if timm is None else (NormReLU6, timm.BatchNormAct2d)
 
 
 def pack_convolutions(network: nn.Module) -> nn.Module:
@@ -224,6 +234,8 @@ def quicken_mish(network: nn.Module) -> nn.Module:
     Returns:
         The network itself.
     """
+    if not any(type(module) is nn.Mish for module in network.modules()):  # a graph takes time
+        return network
     alone = {second for _, second in consecutive_layers(network, nn.Conv2d, (nn.Mish,))}
     for name, module in list(network.named_modules()):
         if type(module) is nn.Mish:
@@ -267,6 +279,34 @@ class EagerRuntime:
         with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
             logits: Tensor = self._forward(images)
         return logits
+
+
+def keep_runtime(
+    network: nn.Module, precision: Precision, device: torch.device, kind: type[EagerRuntime] = EagerRuntime
+) -> EagerRuntime:
+    """Lay a network out once for all scenes, as long as it lives and its weights stay as they are.
+
+    So that neither the time nor the memory of a copy on the device is spent for each scene again.
+
+    Args:
+        network: a network in evaluation mode, on the device.
+        precision: precision of the forward pass.
+        device: device on which it runs.
+        kind: of the runtime.
+    """
+    tensors = (*network.parameters(), *network.buffers())
+    if any(tensor.is_inference() for tensor in tensors):  # which do not tell whether they were changed
+        return kind(network, precision, device)
+    # A tensor that is put in the place of another is another object; one that is written over counts it.
+    state = tuple((id(tensor), tensor._version) for tensor in tensors)
+    kept, key = _KEPT.setdefault(network, {}), (kind, precision, device)
+    if key not in kept or kept[key][0] != state:
+        kept[key] = (state, kind(network, precision, device))
+    return kept[key][1]
+
+
+_KEPT: WeakKeyDictionary[nn.Module, dict[Any, tuple[tuple[tuple[int, int], ...], EagerRuntime]]]
+_KEPT = WeakKeyDictionary()
 
 
 def _prepared(network: nn.Module, dtype: torch.dtype, *, tuned: bool) -> nn.Module:

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import local
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -89,7 +89,7 @@ class OpenVinoRuntime:
     Args:
         network: a network in evaluation mode; it is not changed.
         shape: channels, height and width of the tiles.
-        precision: 'fp32' or 'bf16'; what is quantised computes in int8 whatever is said here.
+        precision: 'fp32' or 'bf16'.
         digest: of the network, under which the converted one is kept; computed where not given.
 
     Raises:
@@ -103,9 +103,30 @@ class OpenVinoRuntime:
         self, network: nn.Module, shape: Shape, precision: Precision, *, digest: str | None = None
     ) -> None:
         library, core = import_extra('openvino'), _core()
-        self.precision = precision
         kept = _kept_at(digest or digest_network(network), shape)
-        converted = _read(core, kept) or _convert(library, network, shape, kept)
+        self._compile(_read(core, kept) or _convert(library, network, shape, kept), precision)
+
+    @classmethod
+    def of_onnx(cls, content: bytes) -> Self:
+        """Take a network that is an ONNX file, in float32 but for what the file says.
+
+        Args:
+            content: of the file.
+
+        Raises:
+            UsageError: if OpenVINO is not installed.
+            GeoresError: if it cannot take the file.
+        """
+        import_extra('openvino')
+        made = cls.__new__(cls)
+        try:
+            made._compile(_core().read_model(content), 'fp32')
+        except RuntimeError as error:
+            raise GeoresError(f'OpenVINO cannot take the network: {_one_line(error)}') from error
+        return made
+
+    def _compile(self, converted: Any, precision: Precision) -> None:  # noqa: ANN401 - openvino.Model
+        self.precision: Precision = precision
         # A stream of one thread for each core; a calling thread takes one by a request of its own.
         threads = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
         options = {
@@ -114,7 +135,7 @@ class OpenVinoRuntime:
             'ENABLE_CPU_PINNING': False,  # other work may hold the core that a stream would be tied to
             'INFERENCE_PRECISION_HINT': 'bf16' if precision == 'bf16' else 'f32',
         }
-        self._compiled = core.compile_model(converted, 'CPU', options)
+        self._compiled = _core().compile_model(converted, 'CPU', options)
         self._thread = local()
 
     def __call__(self, images: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from geores.errors import ReadError
 from geores.scenes.opening import ArrayRaster
@@ -36,6 +35,8 @@ def mirror_invalid(values: NDArray[T], valid: NDArray[np.bool_]) -> NDArray[T]:
     Returns:
         (bands, h, w): where the mirrored pixel lies outside or is invalid itself, the nearest valid pixel.
     """
+    from scipy import ndimage  # takes longer to import than most scenes need to be opened
+
     nearest: NDArray[Any] = ndimage.distance_transform_edt(
         ~valid, return_distances=False, return_indices=True
     )

@@ -65,7 +65,17 @@ _SOUND: Final = {
     'GDAL_PNG_WHOLE_IMAGE_OPTIM': 'NO',
 }
 
-_REMOTE_OPTIONS: Final = {'GDAL_HTTP_MAX_RETRY': '3', 'GDAL_HTTP_RETRY_DELAY': '1'}
+# Of a remote file only the blocks that are wanted are asked for, neighbouring ones by one request. A server
+# that says nothing for half a minute is given up, instead of being waited for without end.
+_REMOTE_OPTIONS: Final = {
+    'GDAL_HTTP_MAX_RETRY': '3',
+    'GDAL_HTTP_RETRY_DELAY': '1',
+    'GDAL_HTTP_CONNECTTIMEOUT': '15',
+    'GDAL_HTTP_LOW_SPEED_TIME': '30',
+    'GDAL_HTTP_LOW_SPEED_LIMIT': '1',
+    'GDAL_HTTP_MERGE_CONSECUTIVE_RANGES': 'YES',
+    'GDAL_INGESTED_BYTES_AT_OPEN': '32768',
+}
 
 # Beside a local file, only names that `_check_side_files` knows are looked for, in upper or lower case;
 # beside a remote one, none.
@@ -218,7 +228,7 @@ def open_dataset(
             level = {} if overview is None else {'overview_level': overview}
             dataset = rasterio.open(path if remote else Path(path), driver=driver, sharing=False, **level)
     except RasterioError as error:
-        reason = 'check the address and the network' if remote else 'it is damaged or incomplete'
+        reason = _remote_advice(str(error)) if remote else 'it is damaged or incomplete'
         raise SceneError(f'{path}: GDAL cannot open it as {driver} ({error}): {reason}') from error
     if driver != 'VRT':
         try:
@@ -227,6 +237,16 @@ def open_dataset(
             dataset.close()
             raise
     return dataset
+
+
+def _remote_advice(reason: str) -> str:
+    """What to do where GDAL did not open an address."""
+    if 'not recognized' in reason:  # what GDAL says, too, where it got a whole file for a part, or nothing
+        return (
+            'it is no GeoTIFF, or its server sends no parts of files (range requests) or nothing in time: '
+            'download it and give the file'
+        )
+    return 'check the address and the network'
 
 
 def _check_side_files(path: str) -> None:

@@ -207,8 +207,7 @@ def _look(bands: Sequence[Band]) -> _Look:
     by_number = {_number(band.name): band for band in bands}
     chosen = [by_number[name] for name in LOOKED_AT if name in by_number][:6] or list(bands)[:2]
     with gdal_env():
-        pixels = {_number(band.name) or band.name: _sample(band) for band in chosen}
-    pixels = {name: values for name, values in pixels.items() if values.size}
+        pixels = {name: values for name, values in _samples(chosen).items() if values.size}
     if not pixels:
         return _Look()
     fractions = all(band.raster.dtype.kind == 'f' for band in chosen) and (
@@ -238,19 +237,26 @@ def _verdict(pixels: Mapping[str, NDArray[np.float32]], *, broad: bool) -> tuple
     return 'open', 'its pixels are too bright, or too few, to tell'
 
 
-def _sample(band: Band) -> NDArray[np.float32]:
-    """Take valid pixels of a band from windows spread over it; what cannot be read is left out."""
-    rows, cols = (_windows(size) for size in band.raster.geobox.shape)
-    parts = []
-    for row, col in pairs(rows, cols):
-        try:
-            values, valid = band.raster.read([band.index], row, col)
-        except ReadError:
-            continue  # the run itself will say so
-        seen = values[0].ravel() if valid is None else values[0][valid]
-        # Nothing is 0 in products but what has no data.
-        parts.append(seen[(seen != 0) & np.isfinite(seen)].astype(np.float32))
-    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+def _samples(bands: Sequence[Band]) -> dict[str, NDArray[np.float32]]:
+    """Take valid pixels of bands from windows spread over them; what cannot be read is left out.
+
+    Bands of one raster are read together: where they share blocks, each block is fetched and decoded once.
+    """
+    parts: dict[str, list[NDArray[np.float32]]] = {}
+    for raster in {id(band.raster): band.raster for band in bands}.values():
+        shared = [band for band in bands if band.raster is raster]
+        rows, cols = (_windows(size) for size in raster.geobox.shape)
+        for row, col in pairs(rows, cols):
+            try:
+                values, valid = raster.read([band.index for band in shared], row, col)
+            except ReadError:
+                continue  # the run itself will say so
+            for band, pixels in zip(shared, values, strict=True):
+                seen = pixels.ravel() if valid is None else pixels[valid]
+                # Nothing is 0 in products but what has no data.
+                seen = seen[(seen != 0) & np.isfinite(seen)].astype(np.float32)
+                parts.setdefault(_number(band.name) or band.name, []).append(seen)
+    return {name: np.concatenate(some) for name, some in parts.items()}
 
 
 def _windows(size: int) -> list[slice]:

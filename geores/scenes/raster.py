@@ -278,10 +278,12 @@ class FileRaster:
     def _message(self, window: Window, error: Exception) -> str:
         (top, bottom), (left, right) = window.toranges()
         reason = ' '.join(str(error.__cause__ or error).split())
-        return (
-            f'{self.path}: cannot read rows {top}:{bottom}, columns {left}:{right} ({reason}); '
-            'the file is damaged or incomplete: copy or download it again'
-        )
+        advice = 'the file is damaged or incomplete: copy or download it again'
+        if is_remote(self._address):
+            # GDAL names the last part of an address with the tokens behind it.
+            reason = reason.replace(self._address.rpartition('/')[2], self.path.rpartition('/')[2])
+            advice = 'the connection broke, or the file there is damaged: run again, or download it'
+        return f'{self.path}: cannot read rows {top}:{bottom}, columns {left}:{right} ({reason}); {advice}'
 
     def __getstate__(self) -> dict[str, Any]:
         left_behind = ('_local', '_lock', '_handles')

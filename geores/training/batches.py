@@ -308,12 +308,13 @@ class _OrderedLoader(DataLoader[Any]):
             sampler=_Places(loader.batch_sampler if batched else loader.sampler, order),
             num_workers=loader.num_workers,
             collate_fn=_as_it_is,
-            pin_memory=loader.pin_memory,
+            # A copy from pinned memory does not wait, and processes that read live as long as the run.
+            pin_memory=loader.pin_memory or torch.cuda.is_available(),
             timeout=loader.timeout,
             worker_init_fn=loader.worker_init_fn,
             multiprocessing_context=loader.multiprocessing_context,
             prefetch_factor=loader.prefetch_factor,
-            persistent_workers=loader.persistent_workers,
+            persistent_workers=loader.num_workers > 0,
         )
         self._order = order
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 import torch
@@ -225,6 +225,13 @@ class VQAModel(Model):
 
     def __repr__(self) -> str:
         return f'VQA{super().__repr__()}'
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move to a device with the bundle whose encoder it shares: see `Model.to`."""
+        super().to(device)
+        if self.network.shared is not None:
+            self.network.shared.to(device)
+        return self
 
     def predict(self, images: ArrayLike | Tensor, batch_size: int = 64) -> NoReturn:
         """Refused: without a question there is no answer.

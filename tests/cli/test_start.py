@@ -1,0 +1,59 @@
+"""What a command imports before its first tile: not what it needs later, or never."""
+
+import subprocess
+import sys
+
+import pytest
+from affine import Affine
+
+from ..fixtures import write_scene
+
+TIMM = """
+import sys
+import torch
+from geores import models
+
+assert 'sympy' not in sys.modules and 'torch._dynamo' not in sys.modules
+import torchvision
+
+boxes = [torch.tensor([[0.0, 0.0, 4.0, 4.0]])]
+assert torchvision.ops.roi_align(torch.zeros(1, 1, 8, 8), boxes, 2).shape == (1, 1, 2, 2)
+import torch._dynamo
+
+assert callable(torch._dynamo.disable)
+from timm.layers.typing import disable_compiler
+
+assert disable_compiler(lambda: 3)() == 3
+"""
+
+CLASSIFY = """
+import sys
+import geores
+
+loaded = []
+
+def progress(tiles, of):
+    if tiles and not loaded:
+        loaded.append(set(sys.modules))
+
+geores.classify(sys.argv[1], sys.argv[2], device='cpu', progress=progress)
+late = 'dask.array xarray pandas geopandas pyarrow scipy matplotlib timm torchvision torch._dynamo sympy'
+late += ' transformers lightning torchgeo huggingface_hub'
+assert not loaded[0].intersection(late.split()), loaded[0].intersection(late.split())
+"""
+
+
+def run(code, *args):
+    command = [sys.executable, '-c', code, *map(str, args)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_the_compiler_is_imported_when_it_is_asked_for():
+    run(TIMM)
+
+
+@pytest.mark.slow
+def test_a_small_scene_imports_little(tmp_path):
+    scene = write_scene(tmp_path / 'scene.tif', height=128, width=128, transform=Affine(1, 0, 0, 0, -1, 0))
+    run(CLASSIFY, scene, 'aerial-rgb')

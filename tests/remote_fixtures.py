@@ -1,0 +1,89 @@
+"""A server of this machine that sends parts of files, counts what it sent, and can misbehave."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+@dataclass
+class RangeServer:
+    """What is served, how, and what was asked for.
+
+    Attributes:
+        folder: of the files.
+        ranges: whether parts of files are sent.
+        cut: whether a connection ends in the middle of what is sent.
+        wait: seconds of silence before anything is sent.
+        sent: first byte and number of bytes of each answer.
+    """
+
+    folder: Path
+    ranges: bool = True
+    cut: bool = False
+    wait: float = 0.0
+    address: str = ''
+    sent: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Bytes that were sent."""
+        return sum(size for _, size in self.sent)
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        """Send what is asked for."""
+        path = self.folder / request.path.partition('?')[0].lstrip('/')
+        if not path.is_file():
+            request.send_error(404)
+            return
+        data, start = path.read_bytes(), 0
+        asked = re.match(r'bytes=(\d+)-(\d*)', request.headers.get('Range', ''))
+        if asked and self.ranges:
+            start, last = int(asked[1]), int(asked[2] or len(data) - 1)
+            request.send_response(206)
+            request.send_header('Content-Range', f'bytes {start}-{min(last, len(data) - 1)}/{len(data)}')
+            data = data[start : last + 1]
+        else:
+            request.send_response(200)
+        request.send_header('Content-Length', str(len(data)))
+        request.end_headers()
+        if request.command == 'HEAD':
+            return
+        time.sleep(self.wait)
+        self.sent.append((start, len(data)))
+        try:
+            request.wfile.write(data[: len(data) // 2] if self.cut else data)
+        except OSError:  # the other side did not wait
+            request.close_connection = True
+        request.close_connection |= self.cut
+
+
+@contextmanager
+def serve_ranges(folder: Path) -> Iterator[RangeServer]:
+    """Serve a folder on a port of this machine."""
+    served = RangeServer(folder)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = 'HTTP/1.1'
+
+        def do_GET(self):
+            served.answer(self)
+
+        def do_HEAD(self):
+            served.answer(self)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        served.address = f'http://127.0.0.1:{server.server_port}'
+        yield served
+        server.shutdown()
+        thread.join()

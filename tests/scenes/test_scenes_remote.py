@@ -1,0 +1,109 @@
+"""Scenes where they lie: cloud-optimised GeoTIFFs read over HTTP by block."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.shutil import copy
+
+import geores
+from geores.errors import GeoresError
+from geores.scenes import open_scene
+from geores.scenes.gdal import reading_env
+
+from ..fixtures import write_scene
+from ..remote_fixtures import serve_ranges
+
+HIDDEN = 'S3CRET'
+SIDE = 1536
+BLOCK = 256
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp('served')
+    write_scene(place / 'plain.tif', height=SIDE, width=SIDE)
+    copy(
+        place / 'plain.tif', place / 'scene.tif', driver='COG', compress='DEFLATE', blocksize=BLOCK,
+        overview_resampling='average',
+    )  # fmt: skip
+    return place
+
+
+@pytest.fixture
+def server(folder, monkeypatch):
+    for name in ('no_proxy', 'NO_PROXY'):
+        monkeypatch.setenv(name, '127.0.0.1')
+    monkeypatch.setenv('GDAL_HTTP_RETRY_DELAY', '0.05')
+    monkeypatch.setenv('GDAL_HTTP_LOW_SPEED_TIME', '1')
+    with serve_ranges(folder) as served:
+        yield served
+
+
+@pytest.mark.parametrize('way', ['{}', '/vsicurl/{}'])
+def test_a_window_fetches_its_blocks_once(server, folder, way):
+    raster = open_scene(way.format(f'{server.address}/scene.tif')).rasters[0]
+    opened, before = len(server.sent), server.size
+    assert opened == 1
+    assert before <= 2**15
+    rows, cols = slice(2 * BLOCK, 4 * BLOCK), slice(BLOCK, 3 * BLOCK)
+    values, _ = raster.read([1, 2, 3], rows, cols)
+    with rasterio.open(folder / 'scene.tif') as file:
+        np.testing.assert_array_equal(
+            values, file.read(window=rasterio.windows.Window.from_slices(rows, cols))
+        )
+        needed = sum(
+            int(file.get_tag_item(f'BLOCK_SIZE_{col}_{row}', 'TIFF', bidx=1))
+            for row in (2, 3)
+            for col in (1, 2)
+        )
+    assert server.size - before <= 1.1 * needed + 2**15  # GDAL asks for whole pieces of 16 KiB
+    assert len(server.sent) - opened <= 3
+
+
+def test_a_look_at_the_whole_takes_overviews(server, folder):
+    raster = open_scene(f'{server.address}/scene.tif?look').rasters[0]
+    raster.read_coarse(1, 128)
+    assert server.size < 0.15 * (folder / 'scene.tif').stat().st_size
+
+
+def test_a_remote_scene_has_the_scores_of_the_file(server, folder, bundle):
+    near = geores.classify(folder / 'scene.tif', bundle, device='cpu', runtime='torch')
+    far = geores.classify(f'{server.address}/scene.tif?scores', bundle, device='cpu', runtime='torch')
+    np.testing.assert_array_equal(near.scores.values, far.scores.values)
+    assert server.size <= 1.3 * (folder / 'scene.tif').stat().st_size
+
+
+def test_what_goes_wrong_is_one_line_without_tokens(server):
+    def message(name, **how):
+        for key, value in {'ranges': True, 'cut': False, 'wait': 0.0, **how}.items():
+            setattr(server, key, value)
+        with pytest.raises(GeoresError) as caught:
+            open_scene(f'{server.address}/{name}&sig={HIDDEN}').rasters[0].read([1], slice(300), slice(300))
+        assert HIDDEN not in str(caught.value)
+        assert '\n' not in str(caught.value)
+        return str(caught.value)
+
+    assert '404' in message('missing.tif?1')
+    assert 'range requests' in message('scene.tif?2', ranges=False)
+    assert 'nothing in time' in message('scene.tif?3', wait=4.0)
+
+
+@pytest.mark.parametrize('how', [{'cut': True}, {'wait': 4.0}, {'folder': Path('nowhere')}])
+def test_a_connection_that_breaks_is_no_data_of_zeros(server, how):
+    raster = open_scene(f'{server.address}/scene.tif?{next(iter(how))}&sig={HIDDEN}').rasters[0]
+    for key, value in how.items():
+        setattr(server, key, value)
+    told = r'/scene\.tif: cannot read rows .* run again, or download it'
+    with pytest.raises(GeoresError, match=told) as caught:
+        raster.read([1], slice(600, 900), slice(600, 900))
+    assert HIDDEN not in str(caught.value)
+
+
+def test_options_of_the_network_are_those_of_remote_files_alone():
+    for remote in (True, False):
+        with reading_env(remote=remote):
+            options = rasterio.env.getenv()
+            assert ('GDAL_HTTP_LOW_SPEED_TIME' in options) is remote
+            assert options['GDAL_DISABLE_READDIR_ON_OPEN'] == ('EMPTY_DIR' if remote else 'TRUE')
