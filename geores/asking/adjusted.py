@@ -203,7 +203,7 @@ def adjusted_answer(
     thing = question.thing
     if found.value is None or question.type not in ('area', 'share', 'largest') or thing is None:
         return found
-    notes = tuple(note for note in found.notes if note != MAPPED)
+    notes = tuple(note for note in found.notes if not note.startswith(MAPPED))
     if question.type == 'largest' or thing.sizes or thing.near:
         note = (
             f'a mapped area: the sample in {adjusted.path.name} corrects whole classes, and no parts of them'

@@ -28,7 +28,7 @@ from geores.asking.class_map import (
     possible_pixels,
     sure_pixels,
 )
-from geores.asking.intervals import draws_of, ends_of_parts, ends_of_whole
+from geores.asking.intervals import draws_of, ends_of_parts, ends_of_whole, held_note
 from geores.asking.places import part_of, place_of, shares_of_parts
 from geores.cartography.areas import say_area, say_length
 from geores.questions.everyday import MapQuestion, Thing
@@ -41,7 +41,7 @@ URBAN = 0.3
 ALIKE = 0.1
 """Relative difference up to which two areas are called equal."""
 MAPPED = 'a mapped area, whose errors are not corrected: geores accuracy does, by a sample of this map'
-"""Note on an area that is only mapped."""
+"""How notes on an area begin that is only mapped."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _notes(question: MapQuestion, things: list[Thing], class_map: ClassMap) -> t
             area = say_area(frozen, class_map.unit)
             notes.append(f'frozen water is no part of this: {area} of snow or ice are mapped')
     if question.type in ('area', 'share', 'largest'):
-        notes.append(MAPPED)
+        notes.append(MAPPED + held_note(class_map.card.name))
     return tuple(notes)
 
 
