@@ -5,8 +5,8 @@
 
 The folds by location are those of `configs/vqa-sentinel2.yaml` and `configs/vqa-aerial.yaml`. The network, a
 bidirectional GRU over words with the mean of its states, knows no grammar; only which answers fit a question
-is told to it as it is to the twins. It has one setting, taken for its speed: a wider network was scored on the
-first LR fold alone (0.793, where this one has 0.779).
+is told to it as it is to the twins. It has one setting, taken for its speed: a wider network was scored on
+the first LR fold alone (0.793, where this one has 0.779).
 """
 
 import argparse
