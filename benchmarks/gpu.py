@@ -24,8 +24,7 @@ from classify import machine, mosaic
 
 import geores
 from geores import models
-from geores.runtime.base import exact_float32
-from geores.runtime.devices import pick_devices
+from geores.runtime.base import exact_float32, pick_devices
 from geores.runtime.predictor import Predictor
 
 NEAR = {'fp32': 1e-3, 'fp16': 0.05, 'bf16': 0.15}

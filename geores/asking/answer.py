@@ -18,7 +18,7 @@ from geores.asking.map_source import MapEvidence
 from geores.asking.predictions import TilePredictions
 from geores.asking.understand import Understood
 from geores.card import ModelCard, shipped_models
-from geores.classification.options import assign_labels
+from geores.classification.label_rule import assign_labels
 from geores.classification.result import Classification
 from geores.classification.tables import tile_outlines
 from geores.questions.everyday import MapQuestion

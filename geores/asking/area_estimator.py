@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geores.asking.combine import SceneEstimate, area
 from geores.asking.predictions import Bins, Floats, TileAreas, TilePredictions
 from geores.card import ModelCard, shipped_models
-from geores.classification.options import assign_labels
+from geores.classification.label_rule import assign_labels
 from geores.classification.scored import choose_model
 from geores.errors import BandError, ModelNotFoundError
 from geores.questions.forms import Objects

@@ -298,7 +298,7 @@ def model_for(
     """
     from geores.bundle import load_model
     from geores.model import Model
-    from geores.runtime.devices import pick_devices
+    from geores.runtime.base import pick_devices
 
     if isinstance(model, Model):
         check_classifies(model.card)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from geores.card import ModelCard, shipped_models
-from geores.classification.options import assign_labels, label_thresholds
+from geores.classification.label_rule import assign_labels, label_thresholds
 from geores.classification.scene_result import RunInfo
 from geores.errors import BandError, ModelNotFoundError, UsageError
 from geores.inference.plan import TilePlan

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.card import ModelCard
-from geores.classification.options import ClassifyOptions, label_thresholds
+from geores.classification.label_rule import label_thresholds
+from geores.classification.options import ClassifyOptions
 from geores.classification.result import Classification, PixelClassification
 from geores.classification.scene_result import RunInfo
 from geores.classification.scored import check_bands, levels_differ, outside_training
@@ -143,7 +144,8 @@ def prepare_classification(
         UsageError: if an option does not fit the scene or the model.
         ReadError: if the sample could not be read, and units depend on it.
     """
-    from geores.runtime.devices import ManyDevices, pick_devices
+    from geores.runtime.base import pick_devices
+    from geores.runtime.predictor import ManyDevices
 
     card = model.card
     _check(scene, card, options)

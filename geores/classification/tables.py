@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from odc.geo.geobox import GeoBox
 
 from geores.cartography.class_raster import ABSENT, PRESENT
-from geores.classification.options import assign_labels, dominant_label, label_names
+from geores.classification.label_rule import assign_labels, dominant_label, label_names
 from geores.classification.scored import Scored
 from geores.errors import import_extra
 from geores.inference.sinks import PixelTable, TileTable, class_dtype

@@ -254,7 +254,7 @@ def _planned(
 def _run(
     plan: 'FinetunePlan', out: Path, *, overwrite: bool, resume: bool, quiet: bool, as_json: bool
 ) -> None:
-    from geores.training.finetune_options import FinetuneWork
+    from geores.training.finetune_result import FinetuneWork
 
     with print_messages():
         work = FinetuneWork(out, plan.fingerprint(), resume=resume, overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""What every model runs on: a runtime that maps normalised images to logits, a device, threads, a precision.
+"""What every model runs on: a runtime that maps normalised images to logits, devices, threads, a precision.
 
 What this machine's processor can compute in is asked here alone, so that tests can set it.
 `GEORES_BFLOAT16=0` in the environment makes geores compute as on a processor without bfloat16.
@@ -26,6 +26,7 @@ __all__ = [
     'one_thread_each',
     'packs_bfloat16',
     'pick_device',
+    'pick_devices',
 ]
 
 Precision = Literal['fp32', 'bf16', 'fp16', 'int8']
@@ -141,3 +142,28 @@ def packs_bfloat16() -> bool:
     if os.environ.get(BFLOAT16) == '0' or not torch.backends.mkldnn.is_available():
         return False
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def pick_devices(names: str) -> tuple[str, ...]:
+    """Choose devices: one as `pick_device` does, several with commas between them, or 'all' GPUs.
+
+    Raises:
+        UsageError: if one is not there, or they are of different kinds, whose results differ.
+    """
+    if names == 'all':
+        found = torch.cuda.device_count()
+        if not found:
+            raise UsageError('device all: no CUDA device is here: use cpu')
+        return _alike(tuple(f'cuda:{number}' for number in range(found)))
+    return _alike(tuple(pick_device(name.strip()) for name in names.split(',')))
+
+
+def _alike(devices: tuple[str, ...]) -> tuple[str, ...]:
+    if len(devices) > 1:
+        kinds = {torch.cuda.get_device_name(one) if one.startswith('cuda') else 'cpu' for one in devices}
+        if len(kinds) > 1:
+            raise UsageError(
+                f'devices {",".join(devices)} are of different kinds ({", ".join(sorted(kinds))}), '
+                'whose results differ in their last digits: give those of one kind'
+            )
+    return devices

@@ -1,7 +1,8 @@
 """A model under a runtime: from tiles in the card's units to named arrays, and which runtime it gets."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from functools import cache, cached_property
 from itertools import count
 from threading import Lock, local
@@ -22,6 +23,7 @@ from geores.runtime.onnx import OnnxNetwork
 
 __all__ = [
     'RUNTIME',
+    'ManyDevices',
     'Outputs',
     'Predictor',
     'check_precision',
@@ -194,6 +196,36 @@ class Predictor:
             self._thread.number = next(self._numbers)
         number: int = self._thread.number
         return _streams_of(self.model.device)[number % STREAMS]
+
+
+class ManyDevices(Predictor):
+    """A step whose threads each compute on one of several devices, in turn.
+
+    Batches are those of one device, and every batch is computed as one device would.
+
+    Args:
+        first: the predictor on the first device, which has decided precision and runtime.
+        devices: all devices, of one kind.
+    """
+
+    def __init__(self, first: Predictor, devices: Sequence[str]) -> None:
+        vars(self).update(vars(first))
+        self.each = (first, *(_on_device(first, device) for device in devices[1:]))
+        self._own, self._turns = local(), count()
+
+    def __call__(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Compute tiles as `Predictor` does, on the device of this thread."""
+        if not hasattr(self._own, 'predictor'):
+            self._own.predictor = self.each[next(self._turns) % len(self.each)]
+        own: Predictor = self._own.predictor
+        return own(tiles)
+
+
+def _on_device(first: Predictor, device: str) -> Predictor:
+    """The same on another device, with a copy of the network."""
+    model = Model(first.model.card, deepcopy(first.model.network), device)
+    shared = None if first.runtime.name == 'torch' else first.runtime  # which runs on the CPU alone
+    return Predictor(model, first.precision, outputs=first.outputs, runtime=shared, full=first.full)
 
 
 def choose_predictor(

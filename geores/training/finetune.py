@@ -26,9 +26,9 @@ from geores.options import takes
 from geores.runtime.base import pick_device
 from geores.scenes import Scene
 from geores.splits import Split, stratified_split
-from geores.training.finetune_options import FinetuneOptions, StageWork
+from geores.training.finetune_options import FinetuneOptions
 from geores.training.finetune_recipe import GivenSplit, Recipe, choose, epochs_for, hold_in
-from geores.training.finetune_result import Choice, Finetuned, SplitScore, count_tiles
+from geores.training.finetune_result import Choice, Finetuned, SplitScore, StageWork, count_tiles
 from geores.training.linear_probe import are_few
 
 if TYPE_CHECKING:

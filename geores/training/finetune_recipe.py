@@ -29,8 +29,7 @@ from geores.tasks import SceneClassification
 from geores.tasks.augment import Augmentation, Colour, Dihedral, RandomResizedCrop
 from geores.tasks.losses import balanced_weights
 from geores.training.batches import Order, serve_in_order
-from geores.training.finetune_options import StageWork
-from geores.training.finetune_result import Choice, KeptModel
+from geores.training.finetune_result import Choice, KeptModel, StageWork
 from geores.training.linear_probe import RATE, KeepStatistics, adapt_statistics, fit_head
 from geores.training.trainer import make_trainer, quiet_trainer
 

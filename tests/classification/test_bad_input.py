@@ -201,7 +201,7 @@ def test_bundle_is_a_pickle(refused, scene, bundle, tmp_path, place):
         (('--device', 'tpu'), "'tpu'"),
         (('--device', 'meta'), "'meta'"),
         (('--device', 'cuda:99'), 'cuda:99'),
-        (('--precision', 'int8'), 'int8'),
+        (('--precision', 'int4'), 'int4'),
         (('--bbox', 1, 1, 0, 0), 'bbox'),
         (('--bbox', 'nan', 0, 1, 1), 'bbox'),
         (('--bbox', '-inf', 0, 'inf', 1), 'bbox'),

@@ -13,8 +13,8 @@ from geores.asking.encoding import EncodeStep
 from geores.classification.options import ClassifyOptions
 from geores.errors import GeoresError, UsageError
 from geores.inference.prepared import prepare_scene
-from geores.runtime.devices import ManyDevices, pick_devices
-from geores.runtime.predictor import Predictor, device_streams
+from geores.runtime.base import pick_devices
+from geores.runtime.predictor import ManyDevices, Predictor, device_streams
 from geores.scenes import open_scene
 
 from ..ask_fixtures import oracle_bundle

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import geores
-from geores.classification.options import assign_labels
+from geores.classification.label_rule import assign_labels
 from geores.errors import GeoresError, MissingExtraError, UsageError
 from geores.inference import plan
 from geores.runtime import choice as candidates
