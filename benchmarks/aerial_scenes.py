@@ -11,7 +11,7 @@ nothing: how the bundle does elsewhere.
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 import geores
 from geores import models
@@ -28,7 +29,7 @@ from geores.datasets import RESISC45, SceneFolder
 from geores.metrics.crossval import Scores, calibration_errors, calibration_of, temperature_of
 from geores.model import Model
 from geores.protocol.last_stages import score_last, split_network, stage_maps, train_last
-from geores.splits.stratified import stratified_split
+from geores.splits.stratified import Split, stratified_split
 from geores.tasks.start import start_from
 
 ARCHITECTURE = 'tf_efficientnet_lite0'
@@ -126,6 +127,73 @@ def known_maps(path: Path, data: RESISC45, trunk: torch.nn.Module) -> NDArray[np
     return maps
 
 
+def scene_card(
+    labels: Sequence[str],
+    outer: Split,
+    held: Mapping[str, Any],
+    temperature: float,
+    chosen_on: int,
+    unseen: str,
+    **own: Any,  # noqa: ANN401 - fields of a card
+) -> ModelCard:
+    """The card of a network that names the scenes of NWPU-RESISC45.
+
+    Args:
+        labels: the scenes.
+        outer: whose validation part tests.
+        held: figures on it.
+        temperature: divides logits.
+        chosen_on: number of images that chose it.
+        unseen: what this network has not seen, beside what none of them has.
+        own: fields of the card that are this network's own.
+    """
+    worst = sorted(labels, key=lambda label: held[f'f1_{label}'])[:WORST]
+    return ModelCard(
+        architecture_kwargs={'in_chans': 3, 'num_classes': len(labels)},
+        activation='softmax',
+        task='single-label',
+        sensor='Aerial and satellite imagery, true colour',
+        processing_level='8-bit true colour',
+        bands=('red', 'green', 'blue'),
+        units='8-bit',
+        gsd=(0.3, 2.4),
+        resampling='bilinear',
+        labels=tuple(labels),
+        thresholds=None,
+        split_id=outer.id,
+        split=outer.method,
+        licence='Academic use: trained on NWPU-RESISC45, whose images are from Google Earth.',
+        metrics={'resisc45': held},
+        calibration=calibration_of(
+            held, temperature, f'{len(outer.val)} test images; chosen on {chosen_on} others'
+        ),
+        limits={
+            'figure': 'f1',
+            'worst': {label: held[f'f1_{label}'] for label in worst},
+            'measured_on': f'{len(outer.val)} test images of NWPU-RESISC45',
+            'unseen': [
+                'tiles that show several scenes, or none of the 45: it names one all the same',
+                unseen,
+                'haze, night, oblique views, false colour and near infrared',
+            ],
+        },
+        **own,
+    )
+
+
+def save(out: Path, network: nn.Module, card: ModelCard, others: Sequence[Path], most: int) -> None:
+    """Save a bundle with its figures on other data sets, and print what its card says of it."""
+    metrics = dict(card.metrics)
+    for folder in others:
+        accuracy, count = elsewhere(Model(card, network), folder, most)
+        split = f'{count} images of classes of the same name, which trained nothing here'
+        metrics[folder.name] = {'split': split, 'accuracy': round(accuracy, 4)}
+    geores.save_bundle(out, network, replace(card, metrics=metrics), torch.float16, overwrite=True)
+    for source, one in metrics.items():
+        print(source, one, flush=True)
+    print('temperature and worst:', card.calibration, card.limits)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -173,29 +241,21 @@ def main() -> None:
     temperature = round(temperature_of(scored(val)), 4)
     tested = scored(outer.val)
     held = figures(tested, temperature, f'{len(outer.val)} images that neither trained nor chose anything')
-    each = {label: held[f'f1_{label}'] for label in data.labels}
-    worst = dict(sorted(each.items(), key=lambda one: one[1])[:WORST])
     part = 'the last stages were' if args.epochs else 'the head alone was'
-    card = ModelCard(
+    card = scene_card(
+        data.labels,
+        outer,
+        held,
+        temperature,
+        len(val),
+        'imagery that is not from Google Earth, scanned film, other colours: see the page',
         name='aerial-scenes',
         description='Which of 45 scenes (airport, beach, dense residential ...) a tile of aerial or very '
         'fine satellite imagery shows: one a tile.',
         architecture=ARCHITECTURE,
-        architecture_kwargs={'in_chans': 3, 'num_classes': len(data.labels)},
-        activation='softmax',
-        task='single-label',
-        sensor='Aerial and satellite imagery, true colour',
-        processing_level='8-bit true colour',
-        bands=('red', 'green', 'blue'),
-        units='8-bit',
-        gsd=(0.3, 2.4),
         input_size=SIZE,
-        resampling='bilinear',
         mean=MEAN,
         std=STD,
-        labels=tuple(data.labels),
-        thresholds=None,
-        split_id=outer.id,
         training_data=(
             DataSource(
                 name='NWPU-RESISC45',
@@ -209,32 +269,8 @@ def main() -> None:
                 note=f'through EfficientNet-Lite0, of which {part} trained',
             ),
         ),
-        split=outer.method,
-        licence='Academic use: trained on NWPU-RESISC45, whose images are from Google Earth.',
-        metrics={'resisc45': held},
-        calibration=calibration_of(
-            held, temperature, f'{len(outer.val)} test images; chosen on {len(val)} others'
-        ),
-        limits={
-            'figure': 'f1',
-            'worst': worst,
-            'measured_on': f'{len(outer.val)} test images of NWPU-RESISC45',
-            'unseen': [
-                'tiles that show several scenes, or none of the 45: it names one all the same',
-                'imagery that is not from Google Earth, scanned film, other colours: see the page',
-                'haze, night, oblique views, false colour and near infrared',
-            ],
-        },
     )
-    metrics = {'resisc45': held}
-    for folder in args.others:
-        accuracy, count = elsewhere(Model(card, network), folder, args.most)
-        split = f'{count} images of classes of the same name, which trained nothing here'
-        metrics[folder.name] = {'split': split, 'accuracy': round(accuracy, 4)}
-    geores.save_bundle(args.out, network, replace(card, metrics=metrics), torch.float16, overwrite=True)
-    for source, one in metrics.items():
-        print(source, one, flush=True)
-    print('temperature', temperature, 'worst', worst)
+    save(args.out, network, card, args.others, args.most)
 
 
 if __name__ == '__main__':

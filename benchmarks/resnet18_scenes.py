@@ -20,19 +20,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from aerial_scenes import WORST, elsewhere, figures
+from aerial_scenes import figures, save, scene_card
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch.nn import functional
 
-import geores
 from geores import models
-from geores.card import ModelCard
 from geores.card_values import DataSource
 from geores.datasets import RESISC45, SceneFolder
-from geores.metrics.crossval import Scores, calibration_of, temperature_of
-from geores.model import Model
+from geores.metrics.crossval import Scores, temperature_of
 from geores.splits import read_split
 from geores.splits.stratified import stratified_split
 from geores.tasks.augment import Colour, Dihedral
@@ -261,8 +258,6 @@ def main() -> None:
     held = figures(
         scored(outer.val), temperature, f'{len(outer.val)} images that neither trained nor chose anything'
     )
-    each = {label: held[f'f1_{label}'] for label in data.labels}
-    worst = dict(sorted(each.items(), key=lambda one: one[1])[:WORST])
     covered = answers(learner, stored(pictures, tested), range(len(tested)), covers=True)
     right = float((covered.argmax(1) == covers[tested]).float().mean())
     metrics: dict[str, dict[str, Any]] = {
@@ -273,26 +268,20 @@ def main() -> None:
             'accuracy': round(right, 4),
         },
     }
-    card = ModelCard(
+    card = scene_card(
+        data.labels,
+        outer,
+        held,
+        temperature,
+        len(val),
+        'EuroSAT is Europe: of 10 m it knows no other ground',
         name='resnet18-scenes',
         description='A ResNet-18 to start from, trained without ImageNet; names which of 45 scenes a tile '
         'of aerial or very fine satellite imagery shows, less well than `aerial-scenes`.',
         architecture=ARCHITECTURE,
-        architecture_kwargs={'in_chans': 3, 'num_classes': len(data.labels)},
-        activation='softmax',
-        task='single-label',
-        sensor='Aerial and satellite imagery, true colour',
-        processing_level='8-bit true colour',
-        bands=RGB,
-        units='8-bit',
-        gsd=(0.3, 2.4),
         input_size=SIZE,
-        resampling='bilinear',
         mean=MEAN,
         std=STD,
-        labels=tuple(data.labels),
-        thresholds=None,
-        split_id=outer.id,
         training_data=(
             DataSource(
                 name='NWPU-RESISC45',
@@ -313,33 +302,9 @@ def main() -> None:
                 note='through features of EfficientNet-Lite0 to -Lite2 and of aerial-rgb',
             ),
         ),
-        split=outer.method,
-        licence='Academic use: trained on NWPU-RESISC45, whose images are from Google Earth.',
-        metrics=metrics,
-        calibration=calibration_of(
-            held, temperature, f'{len(outer.val)} test images; chosen on {len(val)} others'
-        ),
-        limits={
-            'figure': 'f1',
-            'worst': worst,
-            'measured_on': f'{len(outer.val)} test images of NWPU-RESISC45',
-            'unseen': [
-                'tiles that show several scenes, or none of the 45: it names one all the same',
-                'EuroSAT is Europe: of 10 m it knows no other ground',
-                'haze, night, oblique views, false colour and near infrared',
-            ],
-        },
     )
-    for folder in args.others:
-        accuracy, count = elsewhere(Model(card, learner.network), folder, args.most)
-        split = f'{count} images of classes of the same name, which trained nothing here'
-        metrics[folder.name] = {'split': split, 'accuracy': round(accuracy, 4)}
-    geores.save_bundle(
-        args.out, learner.network, replace(card, metrics=metrics), torch.float16, overwrite=True
-    )
-    for source, one in metrics.items():
-        print(source, one, flush=True)
-    print(f'{steps} steps, temperature {temperature}, worst {worst}')
+    print(f'{steps} steps')
+    save(args.out, learner.network, replace(card, metrics=metrics), args.others, args.most)
 
 
 if __name__ == '__main__':

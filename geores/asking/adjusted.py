@@ -7,7 +7,6 @@ where it has the same classes with the same mapped areas.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +20,7 @@ from geores.errors import UsageError
 from geores.metrics.map_accuracy import estimate_map
 from geores.questions.everyday import MapQuestion
 from geores.questions.vocabulary import AREAS
+from geores.weight_files import sha256_of
 
 __all__ = ['REPORT', 'AdjustedAreas', 'adjusted_answer', 'adjusted_areas', 'digest_of', 'report_beside']
 
@@ -161,7 +161,7 @@ def report_beside(folder: Path | None, named: str | Path | None, map_folder: str
 
 def digest_of(report: Path | None) -> str | None:
     """SHA-256 of a report, on which answers depend; None where there is none."""
-    return None if report is None or not report.is_file() else sha256(report.read_bytes()).hexdigest()
+    return None if report is None or not report.is_file() else sha256_of(report)
 
 
 def adjusted_areas(

@@ -18,7 +18,7 @@ AROUND = 3
 
 
 def held_note(model: str) -> str:
-    """What is known of how often intervals hold what people say; nothing where it was not measured.
+    """Say how often intervals held the area of the ground truth; an empty text where that was not measured.
 
     Args:
         model: name of the bundle.

@@ -19,12 +19,23 @@ if TYPE_CHECKING:
 __all__ = ['app', 'verify', 'verify_model']
 
 KINDS = {'s2': 'Sentinel-2 patches', 's1': 'Sentinel-1 patches', 'map': 'reference maps'}
-ONLY_PRESENT = 'For a part of the data set: leave out rows of the metadata of which nothing is there.'
 SHOWN = 5
 """Faults that are named."""
 
 app = typer.Typer(help='Convert a data set from one layout on disk to another.', no_args_is_help=True)
 Option = typer.Option
+
+Metadata = Annotated[
+    Path | None, Option(help='metadata.parquet or its folder [beside the patches or above them].')
+]
+OnlyPresent = Annotated[
+    bool,
+    Option(
+        '--only-present',
+        help='For a part of the data set: leave out rows of the metadata of which nothing is there.',
+    ),
+]
+Jobs = Annotated[int | None, Option(help='Processes [the cores].')]
 
 
 @app.callback()
@@ -39,11 +50,9 @@ def reben(
     ],
     folder: Annotated[Path, typer.Argument(metavar='DST', help='Folder to write.')],
     form: Annotated[str, Option('--format', help='lmdb (as rico-hdl) or tiff (as released).')],
-    metadata: Annotated[
-        Path | None, Option(help='metadata.parquet or its folder [beside the patches or above them].')
-    ] = None,
-    only_present: Annotated[bool, Option('--only-present', help=ONLY_PRESENT)] = False,
-    jobs: Annotated[int | None, Option(help='Processes [the cores].')] = None,
+    metadata: Metadata = None,
+    only_present: OnlyPresent = False,
+    jobs: Jobs = None,
     resume: common.Resume = True,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace DST.')] = False,
     quiet: common.Quiet = False,
@@ -115,11 +124,9 @@ FAILED = 1
 
 def verify(
     path: Annotated[Path, typer.Argument(metavar='PATH', help='What `geores convert` wrote, or reads.')],
-    metadata: Annotated[
-        Path | None, Option(help='metadata.parquet or its folder [beside the patches or above them].')
-    ] = None,
-    only_present: Annotated[bool, Option('--only-present', help=ONLY_PRESENT)] = False,
-    jobs: Annotated[int | None, Option(help='Processes [the cores].')] = None,
+    metadata: Metadata = None,
+    only_present: OnlyPresent = False,
+    jobs: Jobs = None,
     quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
 ) -> None:

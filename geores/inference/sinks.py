@@ -222,7 +222,7 @@ def class_dtype(labels: int) -> DTypeLike:
 
 
 class LabelPixels:
-    """What is kept of the probabilities of a batch of tiles, without their margins.
+    """Make class, confidence and probability arrays of a batch of tiles, without the margins of the tiles.
 
     Gives ``classes`` (N, h, w), 1 for the first label; ``confidence`` (N, h, w) uint8, the probability of
     that label times 255; ``probabilities`` (N, K, h, w) uint8, times 254, where wanted.

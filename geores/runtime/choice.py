@@ -301,7 +301,10 @@ class Runtimes:
         return _whole_tiles(self._probe, self._work)
 
     def ties(self, name: RuntimeName, precision: Precision) -> NearTies | None:
-        """What is nearly tied; None in float32, of pixels, on CUDA and where the scene is not known."""
+        """Measure which tiles are nearly tied.
+
+        None in float32, for networks that label pixels, on CUDA, and where no tiles of the scene are known.
+        """
         cpu, labels = self._model.device.type == 'cpu', self._model.card.task in LABELS_TILES
         if precision == 'fp32' or not (cpu and labels and len(self._probe)):
             return None
