@@ -100,18 +100,19 @@ class LabelRule:
             scores: probabilities, (N, K).
         """
         logits = self.logits(scores)
-        wanted = torch.tensor(self.thresholds, dtype=torch.float64)
-        least = torch.logit(wanted)  # no threshold is minus infinity
+        least = torch.logit(torch.tensor(self.thresholds, dtype=torch.float64))  # none is minus infinity
         # A score has to reach its threshold as a logit, whatever the activation.
-        nearest = (torch.logit(scores.double(), eps=SMALLEST) - least).abs().amin(dim=1)
+        above = torch.logit(scores.double(), eps=SMALLEST) - least
+        nearest = above.abs().amin(dim=1)
         best, which = logits.sort(dim=1, descending=True)
         if self.softmax and best.shape[1] > 1:
             nearest = torch.minimum(nearest, best[:, 0] - best[:, 1])
         if self.count is not None and self.count < best.shape[1]:
-            # The next label takes the last one's place only where it reaches its threshold too.
-            behind = best[:, self.count - 1] - best[:, self.count]
-            below = least[which[:, self.count]] - best[:, self.count]
-            nearest = torch.minimum(nearest, torch.maximum(behind, below))
+            # Two labels that change places change something where either of them reaches its threshold.
+            short = (-above).gather(1, which)
+            behind = best[:, : self.count, None] - best[:, None, self.count :]
+            short = torch.minimum(short[:, : self.count, None], short[:, None, self.count :])
+            nearest = torch.minimum(nearest, torch.maximum(behind, short).amin(dim=(1, 2)))
         return nearest
 
     def labels(self, scores: Tensor) -> Tensor:

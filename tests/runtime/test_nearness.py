@@ -7,7 +7,7 @@ from math import inf
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import geores
@@ -55,6 +55,8 @@ rules = st.builds(
 )
 
 
+@example(LabelRule(False, (0.2, 0.4, 0.6, 0.8), 1), [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0])
+@example(LabelRule(False, (0.2, 0.4, 0.6, 0.8), 1), [-1.4, -1.5, -1.6, -1.4], [0.0, 1.0, 0.0, 0.0])
 @given(rules, st.lists(numbers, min_size=4, max_size=4), st.lists(st.floats(-1, 1), min_size=4, max_size=4))
 def test_within_its_margin_no_label_changes(rule, logits, moves):
     def scores(values):
