@@ -50,8 +50,9 @@ class SceneAnswer:
         question: the question, word for word.
         question_type: 'presence', 'count', 'comp', 'area', 'share', 'where', 'largest', 'distance',
             'rural_urban', 'limit' or 'covers'; None where it is not known.
-        answer: 'yes', 'no', 'too close to say', 'rural', 'urban', or the best guess with its unit ('7.6 km² of
-            open water'); of a network a count as '37', an area as '10632m2'; None for "I don't know" and "cannot measure".
+        answer: 'yes', 'no', 'too close to say', 'rural', 'urban', or the best guess with its unit ('7.6 km²
+            of open water'); of a network a count as '37', an area as '10632m2'; None for "I don't know" and
+            "cannot measure".
         text: the answer as a sentence.
         probability: probability that the answer is right; None of numbers, which have an interval.
         tiles: number of tiles with enough valid pixels to be encoded; 0 where a map answers.
