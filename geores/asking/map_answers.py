@@ -231,11 +231,11 @@ def _covers(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
         other for other in standings[max(0, index - 1) : index + 2] if other is not one and one.meets(other)
     ]
     answer = f'{words[one.key].noun}, {percent(one.value)} of what is seen'
-    text = f'{answer}: {every}'
+    text = f'{answer}{between(percent(one.low), percent(one.value), percent(one.high))}'
     if close:
         answer = TOO_CLOSE
-        pair = sorted((one, *close), key=lambda each: -each.value)
-        text = f'{TOO_CLOSE}, by the map {" and ".join(map(said, pair))}; all covers: {every}'
+        ordered = sorted((one, *close), key=lambda each: -each.value)
+        text = f'{TOO_CLOSE}, by the map {" and ".join(map(said, ordered))}'
     chosen = every_area([each.key for each in (one, *close)], class_map)
     return MapEstimate(answer, text, one.value, one.low, one.high, '%', chosen=chosen)
 
