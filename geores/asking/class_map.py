@@ -8,18 +8,18 @@ puts into answers.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from math import sqrt
 from typing import Any
 
 import numpy as np
 import rasterio.features
+import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from scipy import ndimage
 from scipy.special import ndtr, ndtri
-from shapely.geometry import shape
 
 from geores.asking.combine import CORRELATION
 from geores.asking.predictions import LEVEL
@@ -151,6 +151,7 @@ class ClassMap:
     picture: Callable[[], NDArray[np.uint8]] | None = field(default=None, repr=False)
     _areas: dict[str, CoverAreas] = field(default_factory=dict, repr=False, compare=False)
     _outlines: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+    _extremes: dict[str, tuple[Floats, Floats]] = field(default_factory=dict, repr=False, compare=False)
     _counts: dict[str, Floats] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -220,14 +221,29 @@ class ClassMap:
         """
         if key not in self._outlines:
             areas = self.of(key)
-            found: NDArray[Any] = np.empty(len(areas.sizes), object)
-            shapes = rasterio.features.shapes(
+            drawn = rasterio.features.shapes(
                 areas.numbers, mask=areas.numbers > 0, connectivity=4, transform=self.grid.affine
             )
-            for outline, number in shapes:
-                found[int(number) - 1] = shape(outline)
+            shapes = [(outline['coordinates'], int(number) - 1) for outline, number in drawn]
+            found: NDArray[Any] = np.empty(len(areas.sizes), object)
+            found[[place for _, place in shapes]] = _polygons([rings for rings, _ in shapes])
             self._outlines[key] = found
         return self._outlines[key]
+
+    def extremes(self, key: str) -> tuple[Floats, Floats]:
+        """What each area of a cover holds of sure pixels, (n,), and sizes of the areas of possible ones.
+
+        Args:
+            key: of the cover.
+        """
+        if key not in self._extremes:
+            areas = self.of(key)
+            sure = (areas.numbers > 0) & (areas.steps >= _step(-TAIL))
+            weights = np.broadcast_to(self.by_row[:, None], sure.shape)[sure]
+            held = np.bincount(areas.numbers[sure], weights, len(areas.sizes) + 1)[1:]
+            possible = (areas.numbers > 0) | (areas.steps >= _step(TAIL))
+            self._extremes[key] = held.astype(np.float64), connected_areas(possible, self.by_row)[1]
+        return self._extremes[key]
 
     def expected(
         self, steps: NDArray[np.uint8], mask: NDArray[np.bool_], deviations: float | Floats
@@ -262,6 +278,17 @@ class ClassMap:
             return np.asarray(pixels * self.by_row[0], float)
         weights = np.broadcast_to(self.by_row[:, None], mask.shape)[mask]
         return np.asarray(np.bincount(steps[mask], weights, PROBABILITY_STEPS + 1), float)
+
+
+def _polygons(shapes: Sequence[Sequence[Sequence[tuple[float, float]]]]) -> NDArray[Any]:
+    """Polygons of their rings of points, the outer one first, (n,); made all at once, for they are many."""
+    rings = [ring for one in shapes for ring in one]
+    points = np.array([point for ring in rings for point in ring]).reshape(-1, 2)
+    lines = shapely.linearrings(points, indices=np.repeat(np.arange(len(rings)), [*map(len, rings)]))
+    made: NDArray[Any] = shapely.polygons(
+        lines, indices=np.repeat(np.arange(len(shapes)), [*map(len, shapes)])
+    )
+    return made
 
 
 def _given(found: Floats, deviations: float | Floats) -> Floats:
@@ -345,6 +372,7 @@ def possible_pixels(areas: CoverAreas, chosen: Mask, least: float, class_map: Cl
     return areas.inside(chosen) | large
 
 
+@cache
 def _step(deviations: float) -> float:
     """Least step of probability that is above a half, given the errors that pixels share."""
     chances = np.arange(PROBABILITY_STEPS + 1) / PROBABILITY_STEPS
@@ -361,12 +389,9 @@ def best_square(areas: CoverAreas, least: float, class_map: ClassMap) -> float:
 
 def count_areas(thing: Thing, class_map: ClassMap) -> tuple[int, int, int]:
     """Number of areas at the lower end, as mapped, and at the upper end."""
-    areas, chosen = chosen_areas(thing, class_map)
+    _, chosen = chosen_areas(thing, class_map)
     least, value = limits(thing, class_map)[0], int(chosen.sum())
-    sure = sure_pixels(areas, chosen)
-    held = np.bincount(areas.numbers[sure], np.broadcast_to(class_map.by_row[:, None], sure.shape)[sure],
-                       len(chosen) + 1)[1:]  # fmt: skip
+    held, sizes = class_map.extremes(thing.cover)
     low = int((chosen & (held >= max(least, SLACK) * (1 - SLACK))).sum())
-    _, sizes = connected_areas((areas.numbers > 0) | (areas.steps >= _step(TAIL)), class_map.by_row)
     high = int((sizes >= least * (1 - SLACK)).sum())
     return low, value, max(high, value)

@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import numpy as np
+import pyogrio
 import pyogrio.raw
 import rasterio
 import shapely
@@ -131,21 +132,32 @@ def write_areas(evidence: MapEvidence, path: Path) -> None:
 
     Args:
         evidence: of an answer.
-        path: of the file.
+        path: of the file, which is not yet on the disk when this ends: `whole_files` sees to that.
     """
     columns = dict(evidence.columns)
     outlines = shapely.to_wkb(columns.pop('geometry'))
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', "'crs' was not provided")
-        # Arrays alone: a data frame on the way takes half as long again.
-        pyogrio.raw.write(
-            path, outlines, list(columns.values()), list(columns),
-            layer='areas', driver='GPKG', geometry_type='Polygon', crs=evidence.crs,
-        )  # fmt: skip
+        # Arrays alone: a data frame on the way takes half as long again. And SQLite would wait for the disk
+        # after each of its steps.
+        pyogrio.set_gdal_config_options({_WAITING: 'OFF'})
+        try:
+            pyogrio.raw.write(
+                path, outlines, list(columns.values()), list(columns),
+                layer='areas', driver='GPKG', geometry_type='Polygon', crs=evidence.crs,
+            )  # fmt: skip
+        finally:
+            pyogrio.set_gdal_config_options({_WAITING: None})
+
+
+_WAITING = 'OGR_SQLITE_SYNCHRONOUS'
+"""GDAL's option of how SQLite writes."""
 
 
 _DERIVED = ('polygons', 'min_area', 'simplify', 'colours')
 
+HELD_AT_ONCE = 2**27
+"""Most probabilities of a map that are kept in memory, a byte each."""
 MAP_FOLDER = 'map'
 """Folder of the class map within that of answers."""
 
@@ -266,7 +278,15 @@ def _read(source: MapSource, folder: Path, entry: Mapping[str, Any]) -> ClassMap
     layout = layout_for(source.scene, source.card, source.options)
     grid, files = layout.target.grid, entry['outputs']
 
+    @cache
+    def every() -> NDArray[np.uint8] | None:
+        with gdal_env(), rasterio.open(folder / files['probabilities']) as file:
+            return file.read() if file.count * file.width * file.height <= HELD_AT_ONCE else None
+
     def probabilities(labels: Sequence[int]) -> NDArray[np.uint8]:
+        held = every()  # the file keeps all labels of a pixel together, and is unpacked whole for each
+        if held is not None:
+            return held[list(labels)]
         with gdal_env(), rasterio.open(folder / files['probabilities']) as file:
             found: NDArray[np.uint8] = file.read([label + 1 for label in labels])
         return found
