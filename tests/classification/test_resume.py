@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import geopandas as gpd
@@ -67,13 +66,20 @@ def test_killed_at_20_points(kind, final, tmp_path, request):
             assert_same(out / str(number) / name, out / 'whole' / name)
 
 
-def wait_for(process, folder, pattern):
-    """Wait until a file appears."""
-    limit = time.monotonic() + 120
-    while not list(folder.glob(pattern)):
-        assert process.poll() is None, 'the command ended before it could be killed'
-        assert time.monotonic() < limit
-        time.sleep(0.005)
+KILLED_AT_THE_THIRD_CHUNK = """
+import os, signal, sys
+chunks = []
+
+def watch(event, arguments):
+    if event == 'os.rename' and str(arguments[1]).endswith('.safetensors'):
+        chunks.append(arguments[1])
+        if len(chunks) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+from geores.cli import main
+main()
+"""
 
 
 @pytest.mark.slow
@@ -81,11 +87,8 @@ def test_killed_command(geores, bundle, tmp_path):
     scene = write_scene(tmp_path / 'scene.tif', height=1100, width=2100)
     args = ['classify', scene, '--model', bundle, '--stride', '30']
     out = tmp_path / 'out'
-    command = [sys.executable, '-c', 'from geores.cli import main; main()', *args, '--out', out]
-    process = subprocess.Popen(command, cwd=tmp_path)
-    wait_for(process, out, '.scene.partial/*.safetensors')
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    command = [sys.executable, '-c', KILLED_AT_THE_THIRD_CHUNK, *args, '--out', out]
+    assert subprocess.run(command, check=False, cwd=tmp_path).returncode == -signal.SIGKILL
     assert '.scene.partial/journal.jsonl' in hold_files(out)
     assert not FINAL & hold_files(out)
     answer = geores(*args, '--out', out, '--json')
