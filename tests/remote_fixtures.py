@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,14 +17,15 @@ class RangeServer:
         folder: of the files.
         ranges: whether parts of files are sent.
         cut: whether a connection ends in the middle of what is sent.
-        wait: seconds of silence before anything is sent.
+        silent: whether nothing is sent until the server ends.
         sent: first byte and number of bytes of each answer.
     """
 
     folder: Path
     ranges: bool = True
     cut: bool = False
-    wait: float = 0.0
+    silent: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
     address: str = ''
     sent: list[tuple[int, int]] = field(default_factory=list)
 
@@ -53,7 +53,9 @@ class RangeServer:
         request.end_headers()
         if request.command == 'HEAD':
             return
-        time.sleep(self.wait)
+        if self.silent:
+            self.ended.wait()
+            return
         self.sent.append((start, len(data)))
         try:
             request.wfile.write(data[: len(data) // 2] if self.cut else data)
@@ -85,5 +87,6 @@ def serve_ranges(folder: Path) -> Iterator[RangeServer]:
         thread.start()
         served.address = f'http://127.0.0.1:{server.server_port}'
         yield served
+        served.ended.set()
         server.shutdown()
         thread.join()

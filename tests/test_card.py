@@ -256,4 +256,4 @@ def test_numbers_and_texts_beyond_all_use_are_refused_at_once(tmp_path, fields, 
     for part in ['card.json', *parts]:
         assert part in str(error.value)
     assert len(str(error.value).splitlines()) == 1
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60  # of a busy machine; without limits it would go on and on
