@@ -82,7 +82,7 @@ class Stored:
         if self.zoom < 1:
             steps = round(1 / self.zoom)
             cells = [np.s_[row::steps, col::steps] for row in range(steps) for col in range(steps)]
-            return np.logical_or.reduce([self.valid[cell] for cell in cells])
+            return np.asarray(np.logical_or.reduce([self.valid[cell] for cell in cells]), bool)
         core = self.valid[1:-1, 1:-1] if self.margin else self.valid
         steps = round(self.zoom)
         return core.repeat(steps, 0).repeat(steps, 1)[*self.cut]

@@ -21,9 +21,10 @@ from geores.card import ModelCard
 from geores.card_values import Units
 from geores.grid import Blocks, Tiling
 from geores.inference.clouds import cloud_note
-from geores.inference.engine import ChunkWork, LazyStore, Sink, Step, run, tiles_of
+from geores.inference.engine import ChunkWork, LazyStore, RegionStep, Sink, Step, run, tiles_of
 from geores.inference.plan import AnyPlan, Plan, SceneLayout, lay_out_scene, plan_chunks
 from geores.inference.reader import ChunkStore, FolderStore, GridReader, UnitTransform
+from geores.inference.region import Placement
 from geores.inference.sinks import Quicklook
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.io.whole_files import check_writable
@@ -39,6 +40,9 @@ LOOK_PIXELS = 1024
 
 MIN_PROBE = 8
 """Networks shrink their input, so that a probe of fewer pixels would say nothing."""
+
+ON_DEVICE = frozenset({'cuda'})
+"""Kinds of devices that regions are sent to as they are stored; elsewhere tiles are cut on the host."""
 
 BATCH = {'cpu': 16, 'cuda': 256}
 """Tiles of one label at once: on a CPU small batches stay in its caches."""
@@ -293,7 +297,18 @@ class SceneWork:
         """How one chunk is read, computed and kept."""
         prepared = self.prepared
         sinks = (*self.sinks, prepared.look)
-        return ChunkWork(prepared.plan, prepared.reader, self.step, sinks, prepared.card.fill)
+        return ChunkWork(
+            prepared.plan, prepared.reader, self.step, sinks, prepared.card.fill, self._placement()
+        )
+
+    def _placement(self) -> Placement | None:
+        """What sends regions to the step's devices; None where tiles are cut on the host."""
+        devices = getattr(self.step, 'devices', None)  # steps that are no predictors take arrays
+        if self.device not in ON_DEVICE or devices is None or isinstance(self.step, RegionStep):
+            return None
+        from geores.inference.on_device import DevicePlacement
+
+        return DevicePlacement(devices)
 
     def open_store(
         self,

@@ -17,7 +17,7 @@ from rasterio.enums import Resampling
 from geores.inference.layer import BLOCK_PIXELS, Block, BlockCache, Layer, Pixels, Stored
 from geores.scenes import Raster
 
-__all__ = ['AlignedLayer', 'WarpedLayer', 'line_up', 'open_layer']
+__all__ = ['ENOUGH', 'AlignedLayer', 'WarpedLayer', 'line_up', 'open_layer']
 
 ALIGNED = 1e-3
 """How far two grids may be off, in pixels, and still count as aligned."""
@@ -27,6 +27,9 @@ WARP_PIXELS = 2048
 
 SHRINKS = 1.1
 """Source pixels to a target pixel, along an axis, from which on they are averaged."""
+
+ENOUGH = 1 - 1e-6
+"""Share of valid neighbours from which on an interpolated value is that of all of them."""
 
 
 def open_layer(
@@ -154,7 +157,7 @@ def _interpolate(
     weights = valid.astype(np.float32)[None]
     total = _linear(_linear(values * weights, steps, 1), steps, 2)
     share = _linear(_linear(weights, steps, 1), steps, 2)
-    return np.divide(total, share, out=total, where=(share > 0) & (share < 1 - 1e-6))
+    return np.divide(total, share, out=total, where=(share > 0) & (share < ENOUGH))
 
 
 def _linear(values: NDArray[np.float32], steps: int, axis: int) -> NDArray[np.float32]:
