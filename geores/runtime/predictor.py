@@ -161,7 +161,7 @@ class Predictor:
     def revise(self, tiles: NDArray[np.float32] | PlacedTiles) -> dict[str, NDArray[Any]]:
         """Compute tiles (N, C, H, W) in float32, which are overwritten."""
         with nullcontext() if self.model.device.type != 'cuda' else torch.cuda.stream(self._stream()):
-            answers = self._finite(self._exact(self.model.normalise_(self._images(tiles))))
+            answers = self.probabilities(self._images(tiles), self._exact)
             return {name: array.cpu().numpy() for name, array in self.outputs(answers).items()}
 
     def revised(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
@@ -174,11 +174,12 @@ class Predictor:
             arrays[name][again] = array
         return arrays
 
-    def probabilities(self, images: Tensor) -> Tensor:
+    def probabilities(self, images: Tensor, runtime: Runtime | None = None) -> Tensor:
         """Probabilities, or a regression's values, of images in the card's units, which are overwritten.
 
         Args:
             images: (N, C, H, W), float32, on the model's device.
+            runtime: what runs the network; the predictor's own where not given.
 
         Returns:
             (N, K) or (N, K, H, W), float32.
@@ -186,10 +187,10 @@ class Predictor:
         Raises:
             GeoresError: if the network answers with numbers that are not finite.
         """
-        images = self.model.normalise_(images)
-        logits = self.runtime(images)
+        images, runtime = self.model.normalise_(images), runtime or self.runtime
+        logits = runtime(images)
         # NaN stands for no data in results, so it must not pass as such.
-        if self.precision != 'fp32' and not torch.isfinite(logits).all():
+        if runtime.precision != 'fp32' and not torch.isfinite(logits).all():
             logits = self._exact(images)
         return self._finite(logits)
 
@@ -265,7 +266,7 @@ def choose_predictor(
     ``auto`` is fp16 on CUDA and on a CPU bf16 where the processor computes in it, if no probability of the
     probe moves by more than `TOLERANCE` from float32 (of pixels, of all but `OUTLIERS`) and it is faster with
     what is computed again, else fp32. It is fp32 for values of any size, for ONNX files, for little work and
-    where there is no probe. On a CPU, tiles that are nearly tied in bf16 are computed again in float32.
+    where there is no probe. Tiles that are nearly tied in a narrow type are computed again in float32.
 
     The runtime ``auto`` is torch, unless another that is installed is faster (`geores.runtime.choice`) and
     stays as near: in float32 within `FP32_TOLERANCE`.

@@ -299,7 +299,9 @@ def test_files_of_several_devices_are_those_of_the_host(bundle, tmp_path, on_dev
 
     def written():
         out = tmp_path / str(len(list(tmp_path.iterdir())))
-        (outcome,) = geores.classify_many([scene], bundle, out=out, device='cpu,cpu', workers=3, stride=16)
+        (outcome,) = geores.classify_many(
+            [scene], bundle, out=out, device='cpu,cpu', workers=3, stride=16, runtime='torch'
+        )
         assert outcome.result is not None, outcome.error
         return {name: (out / name).read_bytes() for name in hold_files(out) if name != 'run.json'}
 
