@@ -11,6 +11,7 @@ It runs on any device of torch, and is tested on the CPU. No GPU has run it yet.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from queue import SimpleQueue
 from threading import Lock
 from typing import Any, TypeAlias
@@ -34,6 +35,12 @@ ALIGNED = 16
 
 Event: TypeAlias = 'torch.cuda.Event | None'
 """Something that a stream of a CUDA device has done; None on other devices, which do all at once."""
+
+
+@cache
+def _copy_stream(device: torch.device) -> 'torch.cuda.Stream':
+    """The stream of a CUDA device for copies, the same for every scene: torch keeps memory for each apart."""
+    return torch.cuda.Stream(device)
 
 
 def _mark(device: torch.device) -> Event:
@@ -68,7 +75,7 @@ class Ring:
     def __init__(self, device: torch.device, slots: int = SLOTS) -> None:
         self.device = device
         self._pinned = device.type == 'cuda'
-        self._stream = torch.cuda.Stream(device) if self._pinned else None
+        self._stream = _copy_stream(device) if self._pinned else None
         self._free: SimpleQueue[tuple[Tensor, Event]] = SimpleQueue()
         for _ in range(slots):
             self._free.put((torch.empty(0, dtype=torch.uint8), None))

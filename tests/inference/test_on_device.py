@@ -26,8 +26,10 @@ from geores.inference import (
     VectorSink,
     run,
 )
+from geores.inference import on_device as on_device_module
 from geores.inference import prepared as preparing
-from geores.inference.on_device import DevicePlacement, Ring
+from geores.inference.layer import StoredWindow
+from geores.inference.on_device import SLOTS, DevicePlacement, Ring
 from geores.inference.plan import Plan
 from geores.inference.region import HostPixels, cut_tiles, read_region, valid_tiles
 from geores.runtime.predictor import Predictor
@@ -227,6 +229,34 @@ def test_many_threads_share_few_pieces_of_pinned_memory():
         for arrays, sent in list(pool.map(send, range(60))):
             for array, tensor in zip(arrays, sent, strict=True):
                 assert np.array_equal(array, tensor.numpy().view(array.dtype))
+
+
+class Event:
+    """Stands for an event of a CUDA device."""
+
+    def __init__(self, made):
+        self.place, self.waited = len(made), 0
+        made.append(self)
+
+    def synchronize(self):
+        self.waited += 1
+
+
+def test_streams_wait_for_what_others_did(monkeypatch):
+    """With events as on a GPU: a use comes after the copy, and in other threads after the units."""
+    made, waits = [], []
+    monkeypatch.setattr(on_device_module, '_mark', lambda device: Event(made))
+    monkeypatch.setattr(
+        on_device_module, '_after', lambda event, device, *kept: waits.append((event, len(kept)))
+    )
+    place = DevicePlacement([CPU])
+    window = StoredWindow.of(np.ones((2, 8, 8), np.float32), np.ones((8, 8), bool))
+    pixels = [place(window, [0.0, 0.0], [(0, 0), (0, 0)]) for _ in range(SLOTS + 1)]
+    assert [event.waited for event in made] == [1, *[0] * SLOTS]  # the first piece was used again
+    pixels[0].on(CPU)
+    assert waits == [(made[0], 1), (made[-1], 1)]  # the one array that was sent; then the pixels
+    pixels[0].on(CPU)
+    assert waits[2:] == [(made[-1], 1)]
 
 
 @pytest.fixture
