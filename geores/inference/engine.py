@@ -202,6 +202,8 @@ def run(
         computed = _by_region(_ordered(compute_pool, work.compute, batches, ahead=computers))
         if work.revises:  # work of the network, beside the batches of the next regions
             reduced = _ordered(compute_pool, lambda one: (one, work.reduce(one)), computed, ahead=1)
+        elif work.placement is not None:  # this thread alone would not keep up with a device
+            reduced = _ordered(read_pool, lambda one: (one, work.reduce(one)), computed, ahead=1)
         else:
             reduced = ((one, work.reduce(one)) for one in computed)
         for of_chunk, arrays in reduced:

@@ -1,6 +1,8 @@
 """Regions that are sent to a device as they are stored give what regions on the host give, on any device."""
 
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from types import SimpleNamespace
 
 import geopandas
@@ -257,6 +259,26 @@ def test_streams_wait_for_what_others_did(monkeypatch):
     assert waits == [(made[0], 1), (made[-1], 1)]  # the one array that was sent; then the pixels
     pixels[0].on(CPU)
     assert waits[2:] == [(made[-1], 1)]
+
+
+@pytest.mark.parametrize(('readers', 'computers'), [(1, 1), (3, 2), (4, 4)])
+def test_few_regions_are_on_a_device_at_once(readers, computers):
+    alive, most, lock = weakref.WeakSet(), [0], Lock()
+    place = DevicePlacement([CPU])
+
+    def counted(*args):
+        pixels = place(*args)
+        with lock:
+            alive.add(pixels)
+            most.append(len(alive))
+        return pixels
+
+    plan = Plan(geores.grid.Tiling(160, 160, 8, 8), (1, 2), 1)
+    reader = ArrayReader(np.zeros((1, 160, 160)))
+    work = ChunkWork(plan, reader, lambda tiles: means(tiles.on(CPU).numpy()), [VectorSink(2)], None, counted)
+    run(work, MemoryStore(), readers=readers, computers=computers)
+    assert len(most) == 1 + len(plan)
+    assert max(most) <= readers + computers + 5
 
 
 @pytest.fixture
