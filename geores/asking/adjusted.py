@@ -202,9 +202,14 @@ def adjusted_answer(
         adjusted: areas by the sample of it.
     """
     thing = question.thing
+    notes = tuple(note for note in found.notes if not note.startswith(MAPPED))
+    if question.type == 'covers':
+        note = (
+            f'mapped areas: the sample in {adjusted.path.name} corrects the area of a cover that is asked for'
+        )
+        return replace(found, notes=(*notes, note))
     if found.value is None or question.type not in ('area', 'share', 'largest') or thing is None:
         return found
-    notes = tuple(note for note in found.notes if not note.startswith(MAPPED))
     if question.type == 'largest' or thing.sizes or thing.near:
         note = (
             f'a mapped area: the sample in {adjusted.path.name} corrects whole classes, and no parts of them'

@@ -66,6 +66,21 @@ def test_areas_and_shares_are_those_of_the_report(tmp_path):
     assert (hectares.value, hectares.unit) == (pytest.approx(2), 'ha')
 
 
+def test_limits_are_those_of_error_adjusted_areas(tmp_path):
+    """Water has 2 ha by the sample, and 2.5 by the map."""
+    path, _ = report_of(MIXED, tmp_path)
+    area = adjusted('How much water is there?', path)
+    for hectares, answer in ((area.low / 2e4, 'yes'), (2, 'too close to say'), (area.high / 5e3, 'no')):
+        found = adjusted(f'Is there more than {hectares} ha of water?', path)
+        assert found.answer == answer
+        assert found.text.startswith(f'{answer}: 2 ha of open water, error-adjusted')
+    assert adjusted('Is half of it water?', path).answer in ('no', 'too close to say')
+    covers = adjusted('Which cover is the most common?', path)
+    assert covers.value == ask('Which cover is the most common?', SHOWN).value
+    assert any(note.startswith('mapped areas: the sample in') for note in covers.notes)
+    assert not any('not corrected' in note for note in covers.notes)
+
+
 def test_parts_of_a_cover_stay_mapped(tmp_path):
     path, _ = report_of(MIXED, tmp_path)
     for question in ('What is the largest lake?', 'How much water is there within 100 m of forest?'):

@@ -598,6 +598,38 @@ def test_a_scene_is_answered_from_its_map(geores, mapper, coloured, tmp_path):
     assert 'How many lakes' in json.dumps(list(run))
 
 
+def test_limits_and_covers_have_evidence_like_others(geores, mapper, coloured, tmp_path):
+    asked = ['Are there more than 5 lakes?', 'Is half of it forest?', 'Which cover is the most common?',
+             'What share of the scene is which cover?']  # fmt: skip
+    out = tmp_path / 'out'
+    answer = geores('ask', coloured, *asked, '--model', mapper, '--out', out, '--json')
+    assert answer.code == 0, answer
+    assert [one['question_type'] for one in answer.records] == ['limit', 'limit', 'covers', 'covers']
+    lakes, half, most, every = answer.records
+    assert (lakes['answer'], lakes['value'], lakes['probability']) == ('no', 2, None)
+    assert (half['answer'], half['unit'], half['value']) == ('no', '%', pytest.approx(12.5))
+    assert most['answer'].startswith('bare ground, ')
+    assert every['value'] is None
+    assert every['answer'].count(' %') == 4
+    table = gpd.read_file(every['outputs']['evidence'])
+    assert set(table['cover']) == {'bare ground', 'open water', 'forest (trees)', 'built-up land'}
+    assert table['area_m2'].sum() == 800 * 832 * 100
+    for one in answer.records:
+        with Image.open(one['outputs']['map']) as picture:
+            assert min(picture.size) > 300
+
+
+@quick
+@given(lakes())
+def test_outlines_are_those_of_the_areas(case):
+    classes, _ = case
+    shown = map_of(classes)
+    for key in ('water', 'crops', 'forest'):
+        areas, outlines = shown.of(key), shown.outlines(key)
+        assert [one.area for one in outlines] == pytest.approx(areas.sizes.tolist())
+        assert all(one.is_valid for one in outlines)
+
+
 def test_later_questions_open_no_network(geores, mapper, coloured, tmp_path, monkeypatch):
     out = tmp_path / 'out'
     model = library.load_model(mapper)
