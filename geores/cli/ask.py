@@ -190,7 +190,7 @@ def _answer_all(
     session: 'QASession', asked: list[str], out: Path | None, show: Show, *, shown: bool, quiet: bool
 ) -> None:
     """Answer all questions, with their files where there is a folder for them."""
-    from geores.asking.files import write_answers
+    from geores.asking.ask import write_answers
 
     answers = session.answer(asked)
     if out is not None:
@@ -222,7 +222,7 @@ def _answer_typed(
     session: 'QASession', line: str, out: Path | None, written: set[str], *, overwrite: bool
 ) -> 'SceneAnswer':
     """The answer to one question, with its files where there is a folder for them."""
-    from geores.asking.files import check_answers_writable, write_answers
+    from geores.asking.ask import check_answers_writable, write_answers
 
     (answer,) = session.answer([line])
     if out is None:

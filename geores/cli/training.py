@@ -92,7 +92,7 @@ def train(args: list[str]) -> None:
         with print_messages():
             fit(rest)
         return
-    from geores.training.crossval import cross_validate
+    from geores.training.train import cross_validate
 
     with print_messages():
         evidence = cross_validate(rest, own.folds, own.out)

@@ -20,7 +20,7 @@ from geopandas.testing import assert_geodataframe_equal
 from rasterio.enums import Resampling
 
 from geores import classify, open_scene
-from geores.asking.files import check_answers_writable
+from geores.asking.ask import check_answers_writable
 from geores.classification import outputs
 from geores.errors import OutputError
 from geores.io import journal as records
