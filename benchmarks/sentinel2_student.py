@@ -243,9 +243,9 @@ def main() -> None:
             'eight views and the mean of the four': turned + sum(rest) / len(rest),
         }
         for name, scores in (members | means).items():
-            found.setdefault(name, []).append(scores.argmax(1) == pool.target[own])
-        for name, right in found.items():
-            print(f'fold {number}, {name}: {right[-1].mean():.4f}', flush=True)
+            right = scores.argmax(1) == pool.target[own]
+            found.setdefault(name, []).append(right)
+            print(f'fold {number}, {name}: {right.mean():.4f}', flush=True)
         if args.epochs:
             alike = np.isin(pool.group, pool.group[own])
             free = np.flatnonzero((part == '') & (pool.target < 0) & ~alike)
@@ -267,14 +267,13 @@ def main() -> None:
             train(student, images, target, order, args.batch, args.rate)
             geores.save_bundle(args.out / f'fold{number}', student.network, student.card, overwrite=True)
             mixed = mean_of(before, [geores.load_model(args.out / f'fold{number}')], 0.9)
-            found.setdefault('student', []).append(
-                answers(mixed, pool.images[own]).argmax(1) == pool.target[own]
-            )
-            print(f'fold {number}, student: {found["student"][-1].mean():.4f}', flush=True)
+            right = answers(mixed, pool.images[own]).argmax(1) == pool.target[own]
+            found.setdefault('student', []).append(right)
+            print(f'fold {number}, student: {right.mean():.4f}', flush=True)
     found['stack of all'] = stacked(stack, classes)
-    for name, right in found.items():
-        shares = [one.mean() for one in right]
-        print(f'{name}: {np.concatenate(right).mean():.4f} ± {np.std(shares):.4f}')
+    for name, folds in found.items():
+        shares = [one.mean() for one in folds]
+        print(f'{name}: {np.concatenate(folds).mean():.4f} ± {np.std(shares):.4f}')
 
 
 if __name__ == '__main__':
