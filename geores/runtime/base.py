@@ -18,6 +18,7 @@ from geores.errors import UsageError
 __all__ = [
     'BFLOAT16',
     'DTYPES',
+    'PlacedTiles',
     'Precision',
     'Runtime',
     'describe_runtime',
@@ -63,6 +64,21 @@ class Runtime(Protocol):
 
         Returns:
             (N, K), or (N, K, H, W) of a network that labels pixels, of any float type.
+        """
+
+
+class PlacedTiles(Protocol):
+    """Tiles of a region that was sent to a device, where they are cut: `geores.inference.on_device`."""
+
+    def __len__(self) -> int:
+        """Number of tiles."""
+
+    def on(self, device: torch.device, count: int = 0) -> Tensor:
+        """Cut the tiles: (N, C, H, W), float32, in the card's units, to be written over.
+
+        Args:
+            device: where to.
+            count: fill them up to that number, with one of them again.
         """
 
 

@@ -303,10 +303,10 @@ class Runtimes:
     def ties(self, name: RuntimeName, precision: Precision) -> NearTies | None:
         """Measure which tiles are nearly tied.
 
-        None in float32, for networks that label pixels, on CUDA, and where no tiles of the scene are known.
+        None in float32, for networks that label pixels, and where no tiles of the scene are known.
         """
-        cpu, labels = self._model.device.type == 'cpu', self._model.card.task in LABELS_TILES
-        if precision == 'fp32' or not (cpu and labels and len(self._probe)):
+        labels = self._model.card.task in LABELS_TILES
+        if precision == 'fp32' or not (labels and len(self._probe)):
             return None
         if (name, precision) not in self._ties:
             runtimes = (self.get(name, precision), self.get(name, 'fp32'))

@@ -97,14 +97,15 @@ def _only_for(node: fx.Node) -> fx.Node | None:
     return source if isinstance(source, fx.Node) and len(source.users) == 1 else None
 
 
-def fold_batch_norms(network: nn.Module) -> nn.Module:
+def fold_batch_norms(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Fold what a convolution's batch normalisation does in evaluation mode into its weights.
 
     Equal up to rounding. Pairs that cannot be told from the network's graph stay as they are, and so
-    does a whole network that cannot be traced.
+    does a whole network that cannot be traced, and in float16 a convolution whose weights it would not hold.
 
     Args:
         network: a network in evaluation mode; its modules are replaced in place, its tensors are left alone.
+        dtype: type that the folded weights will be kept in.
 
     Returns:
         The network itself.
@@ -116,10 +117,25 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
         if type(conv) not in (nn.Conv2d, SameConv2d) or type(norm) not in (nn.BatchNorm2d, *activating):
             continue
         if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
-            network.set_submodule(first, fuse_conv_bn_eval(cast(nn.Conv2d, conv), norm))
+            folded = fuse_conv_bn_eval(cast(nn.Conv2d, conv), norm)
+            if dtype == torch.float16 and not _holds_in_float16(folded):
+                continue
+            network.set_submodule(first, folded)
             after = [part for name, part in norm.named_children() if name in {'drop', 'act'}]
             network.set_submodule(second, nn.Sequential(*after))
     return network
+
+
+def _holds_in_float16(conv: nn.Conv2d) -> bool:
+    """Whether float16 holds the weights of a convolution.
+
+    None may be too large, and what the smallest ones lose has to be less than what the largest one is rounded
+    by: that one is a normal number of the type then, 0.00006 or more. Channels that are nearly dead may be
+    rounded to nothing.
+    """
+    limits, tensors = torch.finfo(torch.float16), (conv.weight, conv.bias)
+    largest = [0.0 if tensor is None else float(tensor.detach().abs().max()) for tensor in tensors]
+    return max(largest) <= limits.max and largest[0] >= limits.smallest_normal
 
 
 def _activating_norms() -> tuple[type[nn.Module], ...]:
@@ -137,12 +153,13 @@ def pack_convolutions(network: nn.Module, dtype: torch.dtype) -> nn.Module:
 
     Args:
         network: a network for inference on a CPU; its convolutions and activations are replaced in place.
-        dtype: float32 or bfloat16.
+        dtype: that it computes in; nothing is packed in float16.
 
     Returns:
         The network itself.
     """
-    if not (torch.backends.mkldnn.is_available() if dtype == torch.float32 else packs_bfloat16()):
+    able = torch.backends.mkldnn.is_available() if dtype == torch.float32 else packs_bfloat16()
+    if not able or dtype == torch.float16:
         return network
     for name, module in list(network.named_modules()):
         if _is_plain(module):
@@ -332,13 +349,11 @@ def _prepared(network: nn.Module, dtype: torch.dtype, *, tuned: bool) -> nn.Modu
     """Make a copy for inference: channels-last, and convolutions and matrices in the type they compute in.
 
     Autocast alone would cast all weights anew for every batch, to the same bits. Batch normalisation is
-    folded into the convolutions, but for float16, which has less range than float32 and could lose small
-    weights.
+    folded into the convolutions, in float16 where that holds the folded weights.
     """
     # The weights are made anew below: copying them first would only cost time and memory.
     network = deepcopy(network, {id(weights): weights for *_, weights in layer_weights(network)})
-    if dtype != torch.float16:
-        fold_batch_norms(network)
+    fold_batch_norms(network, dtype)
     if dtype == torch.bfloat16:
         round_keeping_sums(network)
     if tuned:  # for a CPU; torch.compile fuses by itself

@@ -168,8 +168,8 @@ def measure_ties(
         exact: the network in float32.
         probe: some tiles, (N, C, H, W), N above 0.
     """
-    images = model.normalise_(torch.from_numpy(widen_probe(probe)))
-    found, true = (runtime(images.clone()) for runtime in (rough, exact))
+    images = model.normalise_(torch.from_numpy(widen_probe(probe)).to(model.device))
+    found, true = (runtime(images.clone()).cpu() for runtime in (rough, exact))
     usual = float(rule.errors(model.calibrate(found), model.calibrate(true)).mean().sqrt())
     # A narrow type may overflow: then nothing that it says can be told apart.
     bound = float(f'{FACTOR * usual:.{DIGITS - 1}e}') if isfinite(usual) else inf
@@ -212,8 +212,8 @@ def is_near(model: Model, runtime: Runtime, probe: NDArray[np.float32], ties: Ne
             moved_labels(model, runtime, probe, ties) <= INT8_FLIPS['tiles' if ties is not None else 'pixels']
         )
     images = model.normalise(torch.from_numpy(probe).to(model.device))
-    exact = model.activate(model.network(images))
-    found = model.activate(runtime(images))
+    exact = model.activate(model.network(images)).cpu()
+    found = model.activate(runtime(images)).cpu()
     if found.shape != exact.shape or not torch.isfinite(found).all():  # beyond what a narrow type holds
         return False
     most = TOLERANCE if runtime.precision != 'fp32' else FP32_TOLERANCE

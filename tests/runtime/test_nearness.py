@@ -16,7 +16,7 @@ from geores.errors import GeoresError, MissingExtraError, UsageError
 from geores.inference import plan
 from geores.runtime import choice as candidates
 from geores.runtime import nearness
-from geores.runtime.choice import Workload
+from geores.runtime.choice import Runtimes, Workload
 from geores.runtime.eager import EagerRuntime
 from geores.runtime.nearness import LabelRule, NearTies, measure_ties, turn_tiles
 from geores.runtime.predictor import RUNTIME, Predictor, choose_predictor
@@ -135,6 +135,20 @@ def test_what_is_nearly_tied_is_computed_in_float32(model):
     assert np.abs(made.revised(tiles(5))['scores'] - model.predict(tiles(5))).max() < 1e-5
     made.ties = NearTies(rule, 0.0, 0.0)
     assert np.abs(made.revised(tiles(5))['scores'] - model.predict(tiles(5))).max() > 0.1
+
+
+def test_float16_has_its_ties_too(model):
+    """As on CUDA, where `auto` takes it: the bound is far below that of bfloat16."""
+    made = Runtimes(model, tiles(4), LabelRule.of(model.card), None, compile=False)
+    half, brain = made.ties('torch', 'fp16'), made.ties('torch', 'bf16')
+    assert 0 < half.bound < brain.bound / 3
+    step = Predictor(
+        model, 'fp16', runtime=made.get('torch', 'fp16'), ties=half, exact=made.get('torch', 'fp32')
+    )
+    some = tiles(40, seed=3)
+    found, exact = step.revised(some.copy())['scores'], model.predict(some)
+    rule = LabelRule.of(model.card)
+    assert torch.equal(rule.labels(torch.from_numpy(found)), rule.labels(torch.from_numpy(exact)))
 
 
 @pytest.fixture

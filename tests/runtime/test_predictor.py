@@ -154,6 +154,22 @@ def test_folded_networks_give_the_same(name):
     torch.testing.assert_close(folded(images), before, rtol=1e-9, atol=1e-9 * float(before.abs().max()))
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize(('scale', 'folds'), [(1.0, True), (1e-5, False), (1e6, False)])
+def test_float16_folds_what_it_holds(scale, folds):
+    """Also where a channel is nearly dead, but not where weights would overflow, or all lose their digits."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4)).eval()
+    network[1].weight.fill_(scale)
+    network[1].weight[2] = 1e-9
+    network[1].running_var.fill_(4.0)
+    plain, half = (fold_batch_norms(deepcopy(network), dtype) for dtype in (torch.float32, torch.float16))
+    assert not norms(plain)
+    assert (not norms(half)) is folds
+    images = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(half(images), network(images))
+
+
 class Odd(torch.nn.Module):
     """Convolutions before batch normalisations, in ways that must not be folded."""
 
