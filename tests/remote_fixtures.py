@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ class RangeServer:
         folder: of the files.
         ranges: whether parts of files are sent.
         cut: whether a connection ends in the middle of what is sent.
-        wait: seconds of silence before anything is sent.
+        silent: whether nothing is sent until the server ends.
         error: message of an error that a store of S3's kind answers everything with; nothing where not given.
         sent: first byte and number of bytes of each answer.
     """
@@ -26,7 +25,8 @@ class RangeServer:
     folder: Path
     ranges: bool = True
     cut: bool = False
-    wait: float = 0.0
+    silent: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
     error: str = ''
     address: str = ''
     sent: list[tuple[int, int]] = field(default_factory=list)
@@ -58,7 +58,9 @@ class RangeServer:
         request.end_headers()
         if request.command == 'HEAD':
             return
-        time.sleep(self.wait)
+        if self.silent:
+            self.ended.wait()
+            return
         self.sent.append((start, len(data)))
         try:
             request.wfile.write(data[: len(data) // 2] if self.cut else data)
@@ -102,5 +104,6 @@ def serve_ranges(folder: Path) -> Iterator[RangeServer]:
         thread.start()
         served.address = f'http://127.0.0.1:{server.server_port}'
         yield served
+        served.ended.set()
         server.shutdown()
         thread.join()

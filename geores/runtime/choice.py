@@ -130,7 +130,7 @@ def fastest_runtime(
         memory.put(key, rates)
     best: Any = max(rates, key=lambda name: rates[name])
     seconds = work.tiles / (rates['torch'] * work.workers)
-    started = best != 'openvino' or is_kept(digest, work.shape) or seconds >= WORTH_SECONDS
+    started = best != 'openvino' or is_kept(digest, work.shape, precision) or seconds >= WORTH_SECONDS
     if rates[best] < GAIN * rates['torch'] or seconds < START_SECONDS or not started:
         best = 'torch'
     return best, rates

@@ -69,6 +69,8 @@ def test_within_its_margin_no_label_changes(rule, logits, moves):
         return (earned, found.argmax()) if rule.softmax else (earned, None)
 
     margin = float(rule.margins(scores(logits)))
+    if margin < 1e-9:  # of the order of what float64 rounds
+        return
     # A logit of softmax against a threshold moves by at most twice what single logits do.
     share = 0.4 * min(margin, 10.0)
     moved = [logit + share * move for logit, move in zip(logits, moves, strict=True)]
@@ -106,7 +108,7 @@ def test_the_bound_follows_the_error(model):
     rule, temperature = LabelRule.of(model.card), (model.card.calibration or {}).get('temperature', 1.0)
     exact = EagerRuntime(model.network, 'fp32', torch.device('cpu'))
     found = [measure_ties(model, rule, Noisy(exact, size), exact, tiles(4)) for size in (1e-3, 1e-1)]
-    wanted = 0.1 / temperature * (3 * 2**0.5 if rule.softmax else 2)
+    wanted = 1.5 * 0.1 / temperature * (2**0.5 if rule.softmax else 1)
     assert found[1].bound == pytest.approx(wanted, rel=0.3)
     assert found[0].bound == pytest.approx(found[1].bound / 100, rel=0.1)
     assert found[0].share <= found[1].share
