@@ -153,12 +153,13 @@ def pack_convolutions(network: nn.Module, dtype: torch.dtype) -> nn.Module:
 
     Args:
         network: a network for inference on a CPU; its convolutions and activations are replaced in place.
-        dtype: float32 or bfloat16.
+        dtype: that it computes in; nothing is packed in float16.
 
     Returns:
         The network itself.
     """
-    if not (torch.backends.mkldnn.is_available() if dtype == torch.float32 else packs_bfloat16()):
+    able = torch.backends.mkldnn.is_available() if dtype == torch.float32 else packs_bfloat16()
+    if not able or dtype == torch.float16:
         return network
     for name, module in list(network.named_modules()):
         if _is_plain(module):
