@@ -348,8 +348,10 @@ class GridReader:
         shape = (rows.stop - rows.start, cols.stop - cols.start)
         valid, layers = np.ones(shape, bool), []
         for layer, positions in self._in_turn(rows, cols):
-            dtype = layer.dtype if layer.dtype.name in SENT_AS_STORED else np.dtype(np.float32)
-            stored = layer.stored(rows, cols, dtype)
+            name = (
+                layer.dtype.name
+            )  # which says nothing of the order of bytes: that becomes the machine's own
+            stored = layer.stored(rows, cols, name if name in SENT_AS_STORED else np.float32)
             layers.append((stored, positions))
             part_valid = stored.valid_on_target()
             if part_valid is not None:

@@ -224,7 +224,8 @@ def _keep_sums(filters: Tensor) -> Tensor:
     order = torch.where(helps, farther, torch.inf).argsort(dim=1)
     steps = torch.where(helps, other - near, 0.0).gather(1, order).double().cumsum(dim=1)
     moved = torch.cat([wrong, wrong + steps], dim=1).abs().argmin(dim=1, keepdim=True)
-    rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1]).expand_as(order))
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(1, order, places)
     return torch.where(helps & (rank < moved), other, near)
 
 

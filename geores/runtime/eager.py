@@ -358,7 +358,8 @@ def _prepared(network: nn.Module, dtype: torch.dtype, *, tuned: bool) -> nn.Modu
         round_keeping_sums(network)
     if tuned:  # for a CPU; torch.compile fuses by itself
         quicken_mish(network)
-        pack_convolutions(network, dtype)
+        if dtype != torch.float16:  # which is for other devices
+            pack_convolutions(network, dtype)
     for module, name, weights in layer_weights(network):
         layout = torch.channels_last if weights.ndim == 4 else torch.contiguous_format
         moved = weights.to(dtype, memory_format=layout)

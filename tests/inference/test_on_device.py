@@ -44,7 +44,7 @@ from ..reader_fixtures import CORNER, UTM, noise, write
 from .test_engine import ArrayReader, masks, means, plans
 
 CPU = torch.device('cpu')
-DTYPES = ('uint8', 'int8', 'uint16', 'int16', 'uint32', 'int32', 'uint64', 'float32', 'float64')
+DTYPES = ('uint8', 'int8', 'uint16', 'int16', 'uint32', 'int32', 'uint64', '>u2', '>f4', 'float32', 'float64')
 
 
 class Memory:
