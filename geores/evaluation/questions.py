@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
@@ -34,7 +34,12 @@ PARTS = ('all', 'train', 'val', 'test', 'test_phili')
 _METRES = re.compile(r'(\d*\.?\d+) ?m')
 _KINDS = {'comp': 'presence'}  # whose answers are of another kind
 _CLOSE = 1.05
-_WAYS = {'location': 'location', 'folds': 'image', 'stratified': 'image'}  # to split, by a card's method
+# How images are split, by the method on a card.
+_WAYS: dict[str, Literal['location', 'image']] = {
+    'location': 'location',
+    'folds': 'image',
+    'stratified': 'image',
+}
 
 
 @dataclass(frozen=True)
