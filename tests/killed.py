@@ -5,16 +5,21 @@ FOLDER/<n>, by a run that is killed once and started again, with FOLDER/<n>.kill
 final names when it was killed.
 """
 
-import os
 import shutil
-import signal
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from kill_at import finish, kill
 
 # Imported before the first fork, not by every child again.
+# isort: split
+import matplotlib.backends.backend_agg
+import matplotlib.figure  # noqa: F401
+import pyarrow.parquet  # noqa: F401
+import scipy.sparse  # noqa: F401
+
 import geores.cartography.polygons
 import geores.classification.outputs
 import geores.classification.tables  # noqa: F401
@@ -27,19 +32,17 @@ from geores.inference import ChunkWork, FolderStore, GridReader, Plan, Quicklook
 from geores.inference.sinks import ClassSink
 from geores.scenes import open_scene
 
-STEP_SECONDS = 0.02
-
 
 def step(tiles):
-    """Scores that depend on every pixel, slowly."""
-    time.sleep(STEP_SECONDS)
+    """Scores that depend on every pixel."""
+    sys.audit('step')
     means = tiles.mean(axis=(2, 3), dtype=np.float64)
     return {'scores': (means / means.sum(axis=1, keepdims=True)).astype(np.float32)}
 
 
 def pixel_step(tiles):
-    """The brightest band of each pixel, slowly; tiles are blocks of 16 pixels and margins of 4."""
-    time.sleep(STEP_SECONDS)
+    """The brightest band of each pixel; tiles are blocks of 16 pixels and margins of 4."""
+    sys.audit('step')
     inner = tiles[:, :, 4:-4, 4:-4]
     return {'classes': inner.argmax(1).astype(np.uint8) + 1, 'confidence': inner.max(1).astype(np.uint8)}
 
@@ -70,43 +73,19 @@ def work_through(card, path, folder):
     store.remove()
 
 
-def start(*args):
-    """Work in a child process; its id."""
-    child = os.fork()
-    if child:
-        return child
-    try:
-        work_through(*args)
-        os._exit(0)
-    except BaseException:  # a child must not go on as its parent
-        sys.excepthook(*sys.exc_info())
-        os._exit(1)
-
-
-def finish(*args):
-    """Work to the end; the seconds it took."""
-    began = time.perf_counter()
-    _, status = os.waitpid(start(*args), 0)
-    if status:
-        sys.exit(f'a run failed with status {status}')
-    return time.perf_counter() - began
-
-
 def main():
     bundle, scene, folder, kills, seed = sys.argv[1:]
-    card, folder = ModelCard.load(Path(bundle) / 'card.json'), Path(folder)
-    seconds = finish(card, scene, folder / 'whole')
-    points = (np.arange(int(kills)) + np.random.default_rng(int(seed)).random(int(kills))) / int(kills)
+    card, folder, kills = ModelCard.load(Path(bundle) / 'card.json'), Path(folder), int(kills)
+    events = finish(partial(work_through, card, scene, folder / 'whole'))
+    points = (np.arange(kills) + np.random.default_rng(int(seed)).random(kills)) / kills
     for number, point in enumerate(points):
         out = folder / str(number)
-        child = start(card, scene, out)
-        time.sleep(point * seconds)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        work = partial(work_through, card, scene, out)
+        kill(work, 1 + int(point * events))
         (folder / f'{number}.killed').mkdir()
         for path in out.glob('[!.]*'):
             shutil.copy(path, folder / f'{number}.killed')
-        finish(card, scene, out)
+        finish(work)
 
 
 if __name__ == '__main__':

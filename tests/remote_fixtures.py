@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,14 +17,17 @@ class RangeServer:
         folder: of the files.
         ranges: whether parts of files are sent.
         cut: whether a connection ends in the middle of what is sent.
-        wait: seconds of silence before anything is sent.
+        silent: whether nothing is sent until the server ends.
+        error: message of an error that a store of S3's kind answers everything with; nothing where not given.
         sent: first byte and number of bytes of each answer.
     """
 
     folder: Path
     ranges: bool = True
     cut: bool = False
-    wait: float = 0.0
+    silent: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
+    error: str = ''
     address: str = ''
     sent: list[tuple[int, int]] = field(default_factory=list)
 
@@ -37,6 +39,9 @@ class RangeServer:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """Send what is asked for."""
         path = self.folder / request.path.partition('?')[0].lstrip('/')
+        if self.error:
+            self._refuse(request)
+            return
         if not path.is_file():
             request.send_error(404)
             return
@@ -53,13 +58,27 @@ class RangeServer:
         request.end_headers()
         if request.command == 'HEAD':
             return
-        time.sleep(self.wait)
+        if self.silent:
+            self.ended.wait()
+            return
         self.sent.append((start, len(data)))
         try:
             request.wfile.write(data[: len(data) // 2] if self.cut else data)
         except OSError:  # the other side did not wait
             request.close_connection = True
         request.close_connection |= self.cut
+
+    def _refuse(self, request: BaseHTTPRequestHandler) -> None:
+        """Answer with an error as S3 writes it."""
+        body = (
+            f'<?xml version="1.0"?>\n<Error><Code>No</Code><Message>{self.error}</Message></Error>'.encode()
+        )
+        request.send_response(404 if 'exist' in self.error else 403)
+        request.send_header('Content-Type', 'application/xml')
+        request.send_header('Content-Length', str(len(body)))
+        request.end_headers()
+        if request.command != 'HEAD':
+            request.wfile.write(body)
 
 
 @contextmanager
@@ -85,5 +104,6 @@ def serve_ranges(folder: Path) -> Iterator[RangeServer]:
         thread.start()
         served.address = f'http://127.0.0.1:{server.server_port}'
         yield served
+        served.ended.set()
         server.shutdown()
         thread.join()

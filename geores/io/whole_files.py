@@ -363,10 +363,13 @@ def _claimed(parent: Path, name: str) -> tuple[Path, PathLock]:
     """
     while True:
         folder = Path(tempfile.mkdtemp(_SUFFIX, f'.{name[:_LONGEST]}.', parent))
-        made, lock = folder.stat(), PathLock(folder / _LOCK)
         with suppress(FileNotFoundError):
-            if lock.acquire() and os.path.samestat(folder.stat(), made):
-                return folder, lock
+            made, lock = folder.stat(), PathLock(folder / _LOCK)
+            if lock.acquire():
+                if os.path.samestat(folder.stat(), made):
+                    return folder, lock
+                lock.release()
+                remove_tree(folder)  # which the lock has made again
 
 
 def _sweep(parent: Path) -> None:

@@ -219,7 +219,7 @@ def test_reben_patches_are_placed_by_their_names(tmp_path):
 
 
 @needs_reben
-@pytest.mark.slow
+@pytest.mark.timing
 def test_the_published_split(tmp_path):
     source = read_source(SHARED / 'metadata.parquet')
     start = time.process_time()

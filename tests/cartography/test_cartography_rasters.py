@@ -254,6 +254,6 @@ def test_windows_in_any_order_and_areas_by_row():
 
 
 def test_killed_while_writing(tmp_path):
-    """At random moments of writing again and again over what stands: all files of a run, or no map."""
+    """At any point of writing over what stands: all files of a run, or no map."""
     script = Path(__file__).parents[1] / 'killed_maps.py'
     subprocess.run([sys.executable, script, tmp_path, '15'], check=True)

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import geopandas as gpd
@@ -67,13 +66,20 @@ def test_killed_at_20_points(kind, final, tmp_path, request):
             assert_same(out / str(number) / name, out / 'whole' / name)
 
 
-def wait_for(process, folder, pattern):
-    """Wait until a file appears."""
-    limit = time.monotonic() + 120
-    while not list(folder.glob(pattern)):
-        assert process.poll() is None, 'the command ended before it could be killed'
-        assert time.monotonic() < limit
-        time.sleep(0.005)
+KILLED_AT_THE_THIRD_CHUNK = """
+import os, signal, sys
+chunks = []
+
+def watch(event, arguments):
+    if event == 'os.rename' and str(arguments[1]).endswith('.safetensors'):
+        chunks.append(arguments[1])
+        if len(chunks) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+from geores.cli import main
+main()
+"""
 
 
 @pytest.mark.slow
@@ -81,11 +87,8 @@ def test_killed_command(geores, bundle, tmp_path):
     scene = write_scene(tmp_path / 'scene.tif', height=1100, width=2100)
     args = ['classify', scene, '--model', bundle, '--stride', '30']
     out = tmp_path / 'out'
-    command = [sys.executable, '-c', 'from geores.cli import main; main()', *args, '--out', out]
-    process = subprocess.Popen(command, cwd=tmp_path)
-    wait_for(process, out, '.scene.partial/*.safetensors')
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    command = [sys.executable, '-c', KILLED_AT_THE_THIRD_CHUNK, *args, '--out', out]
+    assert subprocess.run(command, check=False, cwd=tmp_path).returncode == -signal.SIGKILL
     assert '.scene.partial/journal.jsonl' in hold_files(out)
     assert not FINAL & hold_files(out)
     answer = geores(*args, '--out', out, '--json')
@@ -124,25 +127,56 @@ def batches(monkeypatch):
     return Count
 
 
+@pytest.fixture(scope='module')
+def stopped_once(bundle, tmp_path_factory):
+    """A folder of a scene and of a run that was stopped with some of its four chunks done."""
+    import geores as library
+    from geores.runtime.predictor import Predictor
+
+    folder, call, done = tmp_path_factory.mktemp('stopped'), Predictor.__call__, []
+    scene = write_scene(folder / 'scene.tif', height=1100, width=1100)
+
+    def limited(self, tiles):
+        if len(done) == 70:  # of 64 a chunk
+            raise WriteError('stopped by the test')
+        done.append(tiles.shape)
+        return call(self, tiles)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Predictor, '__call__', limited)
+        with pytest.raises(WriteError, match='stopped by the test'):
+            library.classify(scene, model=bundle, out=folder / 'out', precision='fp32', workers=1)
+    assert 0 < len(list((folder / 'out').glob('.scene.partial/*.safetensors'))) < 4
+    return folder
+
+
 @pytest.fixture
-def stopped(geores, bundle, scene, batches, tmp_path):
-    """Arguments of a run that was stopped with some of its four chunks done."""
-    args = ['classify', scene, '--out', tmp_path / 'out', '--precision', 'fp32', '--workers', '1']
-    batches.limit = 70  # of 64 a chunk
-    answer = geores(*args, '--model', bundle)
+def stopped(stopped_once, tmp_path):
+    """Arguments of that run, in a folder of this test's own."""
+    shutil.copytree(stopped_once, tmp_path, dirs_exist_ok=True)
+    return [
+        'classify',
+        tmp_path / 'scene.tif',
+        '--out',
+        tmp_path / 'out',
+        '--precision',
+        'fp32',
+        '--workers',
+        '1',
+    ]
+
+
+def test_finished_chunks_are_not_computed_again(geores, bundle, scene, batches, tmp_path):
+    args = ['classify', scene, '--model', bundle, '--precision', 'fp32', '--workers', '1', '--out']
+    batches.limit = 70
+    answer = geores(*args, tmp_path / 'out')
     assert answer.code == 1
     assert 'stopped by the test' in answer.err
     assert 0 < len(list((tmp_path / 'out').glob('.scene.partial/*.safetensors'))) < 4
     batches.done, batches.limit = 0, None
-    return args
-
-
-def test_finished_chunks_are_not_computed_again(geores, bundle, stopped, batches, tmp_path):
-    held = len(list((tmp_path / 'out').glob('.scene.partial/*.safetensors')))
-    assert held
-    assert geores(*stopped, '--model', bundle).code == 0
+    assert geores(*args, tmp_path / 'out').code == 0
     resumed, batches.done = batches.done, 0
-    assert geores(*stopped[:2], '--out', tmp_path / 'whole', *stopped[4:], '--model', bundle).code == 0
+    assert geores(*args, tmp_path / 'whole').code == 0
     assert resumed < batches.done
     for name in FINAL:
         assert_same(tmp_path / 'out' / name, tmp_path / 'whole' / name)
@@ -158,12 +192,12 @@ def refused(geores, tmp_path, *args):
     return answer.err
 
 
-def test_progress_counts_what_was_finished_before(bundle, stopped, scene, tmp_path):
+def test_progress_counts_what_was_finished_before(bundle, stopped, tmp_path):
     import geores as library
 
     calls = []
     options = {'precision': 'fp32', 'workers': 1, 'progress': lambda *tiles: calls.append(tiles)}
-    result = library.classify(scene, model=bundle, out=tmp_path / 'out', **options)
+    result = library.classify(stopped[1], model=bundle, out=tmp_path / 'out', **options)
     assert calls[0][0] > 0
     assert sum(tiles for tiles, _ in calls) == result.plan.tiling.count
     assert sum(tiles for tiles, _ in calls[1:]) == result.info.tiles

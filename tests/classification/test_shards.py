@@ -1,6 +1,7 @@
 """Shards: shares of a classification, put together to the bytes of one run."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -195,34 +196,37 @@ def test_sources_beside_scenes_are_opened_again(tmp_path):
 
 
 CLUSTER = """
-import json, os, signal, sys, threading, time, warnings
+import json, os, signal, sys, warnings
 from pathlib import Path
 warnings.simplefilter('ignore')
+
+def die_once(mark):
+    # One worker is killed, when its first chunk stands and work goes on.
+    def watch(event, arguments):
+        if event == 'shutil.rmtree' and '.safetensors.' in str(arguments[0]):
+            try:
+                os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
 
 if __name__ == '__main__':
     from distributed import Client, LocalCluster
     from geores.classification.merge import classify_on_dask
 
     scene, model, out = sys.argv[1:]
-    killed = []
-
-    def kill(pids):
-        while not killed:  # when work has begun
-            if list(Path(out).glob('.scene.shard-*/*.safetensors')):
-                os.kill(next(iter(pids.values())), signal.SIGKILL)
-                killed.append(pids)
-            time.sleep(0.002)
-
+    mark = Path('killed').absolute()
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         with Client(cluster, set_as_default=False) as client:
             client.wait_for_workers(2)
-            watch = threading.Thread(target=kill, args=(client.run(os.getpid),), daemon=True)
-            watch.start()
+            client.run(die_once, str(mark))
             outcomes = classify_on_dask(
                 client, [scene], model, out=Path(out), device='cpu', runtime='torch', tile=64, stride=32,
                 workers=1,
             )
-            print(json.dumps([[outcome.name, bool(outcome.result), len(killed)] for outcome in outcomes]))
+            print(json.dumps([[outcome.name, bool(outcome.result), mark.exists()] for outcome in outcomes]))
 """
 
 
@@ -234,9 +238,10 @@ def test_a_killed_worker_of_dask_changes_nothing(bundle, tmp_path):
     answer = subprocess.run(
         [sys.executable, 'cluster.py', scene, bundle, tmp_path / 'out'],
         capture_output=True, text=True, check=False, cwd=tmp_path,
+        env=os.environ | {'DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT': '300s'},
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
-    assert json.loads(answer.stdout.splitlines()[-1]) == [['scene', True, 1]]
+    assert json.loads(answer.stdout.splitlines()[-1]) == [['scene', True, True]]
     options = {'device': 'cpu', 'runtime': 'torch', 'tile': 64, 'stride': 32, 'workers': 1}
     list(package.classify_many([str(scene)], bundle, out=tmp_path / 'whole', **options))
     assert_same(tmp_path / 'out', tmp_path / 'whole')

@@ -22,6 +22,9 @@ from geores.scenes import open_scene
 
 from ..reader_fixtures import UTM, everywhere, noise, write
 
+PATIENCE = 120
+"""Seconds that only a wait without end takes."""
+
 
 def shrunk(grid, factor):
     height, width = grid.shape.yx
@@ -252,7 +255,7 @@ def test_a_thread_decodes_other_blocks_while_one_is_awaited(tmp_path, monkeypatc
     def slow(indexes, rows, cols):
         if cols.start == 0:
             started.set()
-            assert go_on.wait(20)
+            assert go_on.wait(PATIENCE)
         order.append(cols.start)
         values = decode(indexes, rows, cols)
         go_on.set()
@@ -261,7 +264,7 @@ def test_a_thread_decodes_other_blocks_while_one_is_awaited(tmp_path, monkeypatc
     monkeypatch.setattr(raster, 'read', slow)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(reader.read, slice(0, 512), slice(0, 512))
-        assert started.wait(20)
+        assert started.wait(PATIENCE)
         # It would wait for the first block forever, did it not decode the second before.
         values, _ = reader.read(slice(0, 512), slice(0, 1024))
         first.result()
@@ -279,7 +282,7 @@ def test_a_thread_reads_other_bands_while_one_is_awaited(tmp_path, monkeypatch):
 
     def slow(*window, decode=awaited.read):
         started.set()
-        assert go_on.wait(20)
+        assert go_on.wait(PATIENCE)
         return decode(*window)
 
     def quick(*window, decode=other.read):
@@ -291,7 +294,7 @@ def test_a_thread_reads_other_bands_while_one_is_awaited(tmp_path, monkeypatch):
     window = slice(0, 64), slice(0, 64)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(reader.read, *window)
-        assert started.wait(20)
+        assert started.wait(PATIENCE)
         # It would wait for the first band forever, did it not read the second before.
         values, _ = reader.read(*window)
         np.testing.assert_array_equal(values, first.result()[0])

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,34 @@ def test_only_leftovers_of_processes_that_are_gone_are_removed(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {names[1], '.mine.writing', 'd.writing', 'file'}
 
 
+@pytest.mark.parametrize('locking', [False, True])
+def test_a_folder_that_another_process_took_for_a_leftover_is_made_again(tmp_path, monkeypatch, locking):
+    """It may do so between the making of a private folder and its lock, which makes the folder again."""
+    (tmp_path / 'out').mkdir()
+    make, acquire, made = tempfile.mkdtemp, PathLock.acquire, []
+
+    def take(folder):
+        if len(made) == 1:
+            os.rename(folder, tmp_path / 'taken')
+
+    def taken_when_made(*args):
+        made.append(make(*args))
+        if not locking:
+            take(made[-1])
+        return made[-1]
+
+    def taken_when_locked(self, seconds=0.0):
+        if locking and self.path.parent.name.endswith('.writing'):
+            take(self.path.parent)
+        return acquire(self, seconds)
+
+    monkeypatch.setattr(tempfile, 'mkdtemp', taken_when_made)
+    monkeypatch.setattr(PathLock, 'acquire', taken_when_locked)
+    write_whole(tmp_path / 'out' / 'file', 'text')
+    assert len(made) == 2
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['file']
+
+
 def test_folders_are_replaced_only_by_their_own_kind(tmp_path):
     out = tmp_path / 'out'
     check = {'kind': 'bundle', 'marks': ['card.json']}
@@ -246,13 +275,16 @@ def test_a_read_only_folder(tmp_path):
 
 
 RUN = """
-import os, random, signal, sys, time
+import sys
+from functools import partial
 from pathlib import Path
+from random import Random
 from geores.io.whole_files import whole_files, whole_folder, write_whole
-kind, out, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-write_whole(out.with_name('first'), '')  # so that everything is imported before the first fork
+from kill_at import Child, finish
 
-def write(text):
+kind, out, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+
+def write(out, text):
     if kind == 'files':
         with whole_files([out / name for name in ('a', 'b', 'c')]) as partial:
             for path in partial:
@@ -262,28 +294,30 @@ def write(text):
             for name in ('a', 'b', 'c'):
                 (part / name).write_text(text)
 
-def start(first):
-    child = os.fork()
-    if child:
-        return child
+def write_on(first):
     turn = 0
     while True:
         turn += 1
-        write(f'{first}{turn}' * 500)
+        write(out, f'{first}{turn}' * 500)
 
-draw, stood = random.Random(3), 0
+elsewhere = out.with_name('elsewhere')
+write(elsewhere, '')  # so that everything is imported before the first fork
+events = finish(partial(write, elsewhere, ''))
+draw, stood = Random(3), 0
 place = out if kind == 'files' else out / 'set'
 for _ in range(kills):
-    both = [start(first) for first in 'xy']
-    time.sleep(draw.uniform(0.05, 0.3))
-    for child in both:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+    # Each is killed within its first four turns, by itself or with the other one.
+    one = Child(partial(write_on, 'x'), draw.randint(1, 4 * events))
+    other = Child(partial(write_on, 'y'), draw.randint(1, 4 * events), draw.choice([one, None]))
+    for child in (one, other):
+        child.start()
+    for child in (one, other):
+        assert child.wait() == -9
     if (place / 'c').exists():
         stood += 1
         assert len({(place / name).read_text() for name in 'abc'}) == 1
 assert stood > 3, stood
-write('end')
+write(out, 'end')
 assert {path.read_text() for path in place.iterdir() if path.name in 'abc'} == {'end'}
 print(*sorted(path.name for path in out.iterdir()))
 """
@@ -296,16 +330,11 @@ def test_killed_at_random_points_and_written_by_two(kind, tmp_path):
     """Two processes write the same set again and again, and both are killed: what stands is of one turn."""
     (tmp_path / 'out').mkdir()
     args = [sys.executable, '-c', RUN, kind, tmp_path / 'out', '25']
-    done = subprocess.run(args, capture_output=True, text=True, check=False)
+    environment = os.environ | {'PYTHONPATH': str(Path(__file__).parents[1])}
+    done = subprocess.run(args, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     left = set(done.stdout.split()) - {'a', 'b', 'c', 'set'}
     assert not left, 'what killed runs left is removed by the next one'
-
-
-def kill(process):
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
 
 
 @pytest.mark.skipif(os.name != 'posix', reason='limits are of POSIX')
@@ -364,14 +393,16 @@ def test_a_lock_does_not_follow_a_link(tmp_path):
 
 
 def test_a_killed_process_lets_go_of_its_lock(tmp_path):
-    code = 'import sys, time; from pathlib import Path; from geores.io.whole_files import PathLock\n'
-    code += (
-        'lock = PathLock(Path(sys.argv[1])); assert lock.acquire(); print("held", flush=True); time.sleep(60)'
+    code = 'import sys; from pathlib import Path; from geores.io.whole_files import PathLock\n'
+    code += 'lock = PathLock(Path(sys.argv[1])); assert lock.acquire()\n'
+    code += 'print("held", flush=True); sys.stdin.read()'
+    process = subprocess.Popen(
+        [sys.executable, '-c', code, tmp_path / 'lock'], stdout=subprocess.PIPE, stdin=subprocess.PIPE
     )
-    process = subprocess.Popen([sys.executable, '-c', code, tmp_path / 'lock'], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b'held\n'
     assert not PathLock(tmp_path / 'lock').acquire()
-    kill(process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
     with PathLock(tmp_path / 'lock'):
         pass
 

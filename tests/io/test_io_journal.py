@@ -219,7 +219,7 @@ def test_the_folder_is_for_this_user_alone(folder):
 
 
 KILLED = """
-import os, random, signal, sys, time
+import os, random, signal, sys
 from pathlib import Path
 from geores.io.journal import Journal
 folder, draw = Path(sys.argv[1]), random.Random(5)
@@ -227,14 +227,19 @@ with Journal(folder, {'a': 1}):  # so that everything is imported before the fir
     pass
 seen = 0
 for _ in range(40):
+    told, tell = os.pipe()
     child = os.fork()
     if not child:
         with Journal(folder, {'a': 1}) as journal:
             while True:
                 journal.add([len(journal.records), 'x' * 5000])
-    time.sleep(draw.uniform(0.0, 0.12))
-    os.kill(child, signal.SIGKILL)
+                os.write(tell, b'.')
+    os.close(tell)
+    for _ in range(draw.randint(0, 3)):
+        assert os.read(told, 1) == b'.'
+    os.kill(child, signal.SIGKILL)  # while it writes the next one
     os.waitpid(child, 0)
+    os.close(told)
     with Journal(folder, {'a': 1}) as journal:
         assert [number for number, _ in journal.records] == list(range(len(journal.records)))
         assert len(journal.records) >= seen, 'a finished record is lost'

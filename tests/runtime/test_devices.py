@@ -1,7 +1,7 @@
 """Several devices in one command, with copies of a network on the CPU in place of GPUs."""
 
-import time
 from contextlib import nullcontext
+from threading import Event
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,23 +26,27 @@ from ..pixel_fixtures import pixel_bundle  # noqa: F401
 def test_one_two_and_four_devices_write_the_same_bytes(kind, tmp_path, request, monkeypatch):
     model = request.getfixturevalue(kind)
     scene = write_scene(tmp_path / 'scene.tif', height=200, width=260, compress='deflate', blocks=64)
-    used = set()
+    used, wanted, enough = set(), 1, Event()
     plain = Predictor.__call__
 
     def slow(self, tiles):
         used.add(id(self))
-        time.sleep(0.05)  # so that another thread takes the next batch
+        if len(used) >= wanted:
+            enough.set()
+        assert enough.wait(120)  # so that another thread takes the next batch
         return plain(self, tiles)
 
     monkeypatch.setattr(Predictor, '__call__', slow)
     written = {}
     for count in (1, 2, 4):
         out, device = tmp_path / str(count), ','.join(['cpu'] * count)
+        wanted = min(count, 2)
         used.clear()
+        enough.clear()
         options = {'tile': 48, 'batch_size': 2} if kind == 'pixel_bundle' else {'stride': 16}
         (outcome,) = geores.classify_many([scene], model, out=out, device=device, workers=4, **options)
         assert outcome.result.info.device == device.replace(',', ', ')
-        assert len(used) >= min(count, 2)
+        assert len(used) >= wanted
         names = [name for name in hold_files(out) if name != 'run.json']
         written[count] = {name: (out / name).read_bytes() for name in names}
     assert written[1] == written[2] == written[4]
@@ -94,10 +98,13 @@ def test_a_lack_of_memory_is_one_line(bundle, monkeypatch):
     device_streams.cache_clear()
 
 
-@pytest.mark.parametrize(('tile', 'device', 'batch'), [(512, 'cuda', 32), (64, 'cuda', 256), (512, 'cpu', 8)])
-def test_batches_are_sized_by_pixels(bundle, tmp_path, tile, device, batch):
+@pytest.mark.parametrize(
+    ('tile', 'stride', 'device', 'batch'),
+    [(512, 16, 'cuda', 25), (64, 64, 'cuda', 100), (64, 16, 'cuda', 245), (512, 16, 'cpu', 8)],
+)
+def test_batches_are_sized_by_pixels_and_share_a_chunk(bundle, tmp_path, tile, stride, device, batch):
     scene = open_scene(write_scene(tmp_path / 'scene.tif', height=600, width=600))
-    options = ClassifyOptions.from_options({'tile': tile})
+    options = ClassifyOptions.from_options({'tile': tile, 'stride': stride})
     prepared = prepare_scene(scene, geores.load_model(bundle).card, options, device=device)
     assert prepared.plan.batch_size == batch
 

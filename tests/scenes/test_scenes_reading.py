@@ -5,6 +5,7 @@ import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -118,11 +119,11 @@ def test_threads_read_what_rasterio_reads(tmp_path):
 
 
 def open_files():
-    return [os.readlink(f'/proc/self/fd/{fd}') for fd in os.listdir('/proc/self/fd') if _is_open(fd)]
-
-
-def _is_open(fd):
-    return os.path.lexists(f'/proc/self/fd/{fd}')
+    found = []
+    for descriptor in os.listdir('/proc/self/fd'):
+        with suppress(FileNotFoundError):  # that of this list, and what other threads close
+            found.append(os.readlink(f'/proc/self/fd/{descriptor}'))
+    return found
 
 
 @pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='needs /proc')

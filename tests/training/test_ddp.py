@@ -78,7 +78,7 @@ def runs(tmp_path_factory):
         command += ['--trainer.strategy=ddp'] if devices > 1 else []
         environment = os.environ | {'OMP_NUM_THREADS': '1'}
         answer = subprocess.run(
-            command, cwd=run, capture_output=True, text=True, timeout=240, check=False, env=environment
+            command, cwd=run, capture_output=True, text=True, timeout=600, check=False, env=environment
         )
         assert answer.returncode == 0, answer.stderr[-3000:]
         (run / 'out.txt').write_text(answer.stdout)
