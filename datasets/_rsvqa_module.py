@@ -12,7 +12,12 @@ from torch.utils.data import DataLoader
 
 from geores.card_values import SplitParameters
 from geores.datasets._rsvqa_loading import QuestionBatches, QuestionSampler, Turning, load
-from geores.datasets._rsvqa_split import near_any, official_split, split_by_location
+from geores.datasets._rsvqa_split import (
+    near_any,
+    official_split,
+    split_by_image,
+    split_by_location,
+)
 from geores.datasets.rsvqa import RSVQA
 from geores.errors import DatasetError
 from geores.splits import Split
@@ -35,7 +40,7 @@ class RSVQADataModule(LightningDataModule):
         variant: 'lr', 'hr' or 'xben'.
         answers: names of the bins, 'official' or 'paper'.
         split: 'official' takes the files' own; 'location' keeps places for validation, so that images that
-            adjoin or overlap are never on two sides.
+            adjoin or overlap are never on two sides; 'image' keeps images, wherever they lie.
         generated: more folders in the same layout to train on; of official splits the training part alone.
             Images that overlap or adjoin one of validation or test, or lie within the buffer, are left out
             (`left_out` of them).
@@ -46,12 +51,12 @@ class RSVQADataModule(LightningDataModule):
         turning: training images turned at random: 'none', 'guard' (not where a question names a side) or
             'words' (questions turn along).
         with_images: decode images; off where features were computed before (`image_number` says which).
-        val_share: share of the places kept for validation by location; 0 trains on everything.
+        val_share: share of the places, or of the images, kept for validation; 0 trains on everything.
         buffer: minimum gap between training and validation images, in metres on the ground.
         seed: random seed of the split.
         questions_only: those of the folders whose images are not those of their questions, or are to teach
             nothing: their questions alone are learnt (`unseen` of a batch says so of each image).
-        folds: cross-validation by location in this many folds, instead of `val_share`.
+        folds: cross-validation in this many folds, of places or of images, instead of `val_share`.
         fold: number of the validation fold, from 1.
         size: height and width to bring images to.
         num_workers: number of reader processes; 0 is best for images held in memory.
@@ -66,7 +71,7 @@ class RSVQADataModule(LightningDataModule):
         root: str | list[str],
         variant: Variant = 'lr',
         answers: Style = 'official',
-        split: Literal['official', 'location'] = 'official',
+        split: Literal['official', 'location', 'image'] = 'official',
         generated: list[str] | None = None,
         batch_size: int = 8,
         by_image: bool = True,
@@ -85,7 +90,7 @@ class RSVQADataModule(LightningDataModule):
         budget: int = 2**31,
     ) -> None:
         super().__init__()
-        _check_choice('split', split, ('official', 'location'))
+        _check_choice('split', split, ('official', 'location', 'image'))
         _check_choice('turning', turning, get_args(Turning))
         _check_counts(batch_size=batch_size, questions_per_image=questions_per_image, classes=classes)
         self.roots = [root] if isinstance(root, str) else list(root)
@@ -235,6 +240,8 @@ class RSVQADataModule(LightningDataModule):
             return Split(list(range(len(own))), [], 'everything', method=SplitParameters(method='everything'))
         ids = [data.image_ids[number] for number in own]
         strata = [self._stratum(number) for number in own]
+        if self.split_by == 'image':
+            return split_by_image(ids, strata, self.val_share, self.seed, folds=self.folds, fold=self.fold)
         return split_by_location(
             ids,
             strata,

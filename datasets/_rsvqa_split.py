@@ -24,7 +24,15 @@ from geores.datasets._rsvqa_files import ImageEntry
 from geores.errors import DatasetError
 from geores.splits import Split, group_folds, stratified_split
 
-__all__ = ['MERCATOR', 'close_groups', 'image_bounds', 'near_any', 'official_split', 'split_by_location']
+__all__ = [
+    'MERCATOR',
+    'close_groups',
+    'image_bounds',
+    'near_any',
+    'official_split',
+    'split_by_image',
+    'split_by_location',
+]
 
 Box = tuple[float, float, float, float]
 Boxes = NDArray[np.float64]
@@ -190,15 +198,48 @@ def split_by_location(
     groups = close_groups(bounds, buffer)
     title = f'location-buffer{buffer:g}m'
     if folds is not None:
-        if not 1 <= fold <= folds:
-            raise DatasetError(f'fold has to be from 1 to {folds}, not {fold}')
-        split = group_folds(image_ids, strata, groups, folds, seed)[fold - 1]
+        split = _fold(image_ids, strata, groups, seed, folds, fold)
     else:
         split = _hold_out(image_ids, strata, groups, val_share, seed)
     made = split.method or SplitParameters(method='location')
     return split._replace(
         id=f'{title}-{split.id}', method=replace(made, method='location', buffer=float(buffer))
     )
+
+
+def split_by_image(
+    image_ids: Sequence[str],
+    strata: Sequence[str],
+    val_share: float,
+    seed: int,
+    *,
+    folds: int | None = None,
+    fold: int = 1,
+) -> Split:
+    """Split by image: images that adjoin may come to two sides, which flatters a model that knows the ground.
+
+    Args:
+        image_ids: ids of the images.
+        strata: stratum of each image; both parts get some of each.
+        val_share: share of the images of each stratum kept for validation.
+        seed: random seed.
+        folds: cross-validation by this many folds in place of `val_share`.
+        fold: number of the validation fold, from 1.
+
+    Raises:
+        DatasetError: if an argument is out of range, or images are too few.
+    """
+    if folds is None:
+        return stratified_split(image_ids, strata, val_share, seed)
+    return _fold(image_ids, strata, range(len(image_ids)), seed, folds, fold)
+
+
+def _fold(
+    ids: Sequence[str], strata: Sequence[str], groups: Sequence[int], seed: int, folds: int, fold: int
+) -> Split:
+    if not 1 <= fold <= folds:
+        raise DatasetError(f'fold has to be from 1 to {folds}, not {fold}')
+    return group_folds(ids, strata, groups, folds, seed)[fold - 1]
 
 
 def _hold_out(

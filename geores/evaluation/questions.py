@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from geores.card import ModelCard
 from geores.errors import DatasetError, UsageError
@@ -34,6 +34,12 @@ PARTS = ('all', 'train', 'val', 'test', 'test_phili')
 _METRES = re.compile(r'(\d*\.?\d+) ?m')
 _KINDS = {'comp': 'presence'}  # whose answers are of another kind
 _CLOSE = 1.05
+# How images are split, by the method on a card.
+_WAYS: dict[str, Literal['location', 'image']] = {
+    'location': 'location',
+    'folds': 'image',
+    'stratified': 'image',
+}
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def find_questions(
     Args:
         card: card of a VQA model.
         data: folder in a layout of RSVQA, or several.
-        part: 'all'; 'train' or 'val' of the card's split by location, if it is of this data, else of
+        part: 'all'; 'train' or 'val' of the card's split by location or image, if of this data, else of
             the files; 'test' or 'test_phili' of the files.
         train: folders that the baselines are fitted to; of official files, the training part.
         ignore_unknown: leave out question types that the model has no answers to.
@@ -130,10 +136,10 @@ def _open(card: ModelCard, folders: Sequence[Path]) -> 'tuple[RSVQADataModule, S
     """Open all questions, and remake the card's split if it is a split of them."""
     from geores.datasets import RSVQADataModule
 
-    how = card.split if card.split is not None and card.split.method == 'location' else None
+    how = card.split if card.split is not None and card.split.method in _WAYS else None
     module = RSVQADataModule(
         [str(folder) for folder in folders],
-        split='location',
+        split='location' if how is None else _WAYS[how.method],
         size=card.input_size,
         **_encoding(card),
         **({} if how is None else how.given),

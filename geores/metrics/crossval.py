@@ -340,7 +340,8 @@ def summarised(folds: Sequence[Figures], split_id: str) -> Evidence:
             for fold in folds
         ]
         text = {name: value for name, value in first.items() if isinstance(value, str)}
-        split = f'{len(folds)}-fold cross-validation by location on {count} questions'
+        way = 'image' if '(image)' in text.get('split', '') else 'location'
+        split = f'{len(folds)}-fold cross-validation by {way} on {count} questions'
         metrics[source] = text | {'split': split} | _spread(figures)
     if len(metrics) == 1 and all(fold.right for fold in folds):
         rows = [(f'{number} {row[0]}', *row[1:]) for number, fold in enumerate(folds) for row in fold.right]

@@ -74,6 +74,21 @@ def test_folds_by_location_hold_each_image_once(row):
         assert {0, 1} <= set(split.train) or {0, 1} <= set(split.val)
 
 
+def test_folds_by_image_hold_each_image_once_wherever_it_lies(row):
+    splits = [parts(row, split='image', folds=3, fold=fold).split for fold in (1, 2, 3)]
+    assert sorted(image for split in splits for image in split.val) == list(range(9))
+    assert all(sorted([*split.train, *split.val]) == list(range(9)) for split in splits)
+    # 2, 3 and 4 overlap in a chain, and three folds of three images divide them for some seed.
+    apart = [parts(row, split='image', folds=3, seed=seed).split for seed in range(4)]
+    assert any(0 < len({2, 3, 4} & set(split.val)) < 3 for split in apart)
+
+
+def test_a_share_of_the_images_can_be_kept(row):
+    split = parts(row, split='image', val_share=0.4).split
+    assert sorted([*split.train, *split.val]) == list(range(9))
+    assert split.method.method == 'stratified'
+
+
 def test_a_buffer_joins_more(row):
     with pytest.raises(DatasetError, match='1 groups of samples are too few'):
         _ = parts(row, folds=3, buffer=500)

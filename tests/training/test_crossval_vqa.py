@@ -7,6 +7,7 @@ from geores import load_model
 from geores.cli.training import train
 from geores.datasets import RSVQADataModule
 from geores.errors import OutputError
+from geores.evaluation.questions import find_questions
 from geores.metrics.crossval import Figures, summarised
 
 from ..fixtures import tiny_bundle
@@ -49,6 +50,17 @@ def config(tmp_path, monkeypatch):
     path = tmp_path / 'tiny.yaml'
     path.write_text(yaml.safe_dump(record))
     return path
+
+
+def test_folds_by_image_are_said_to_be_so_and_are_found_again(config, tmp_path):
+    train(['--config', str(config), '--data.split', 'image', '--folds', '2', '--out', 'cv'])
+    figures = load_model(tmp_path / 'cv' / 'all').card.metrics['lr']
+    assert figures['split'] == f'2-fold cross-validation by image on {8 * len(QUESTIONS)} questions'
+    for fold in ('fold1', 'fold2'):
+        card = load_model(tmp_path / 'cv' / fold).card
+        assert card.split.method == 'folds'
+        found = find_questions(card, tmp_path / 'lr', 'val')
+        assert len(found.questions) == 4 * len(QUESTIONS)
 
 
 def test_cross_validation_gives_the_bundle_figures_of_its_folds(config, tmp_path):
