@@ -1,5 +1,8 @@
 """One run on a GPU, under eight minutes: equality with the CPU, memory over scenes, stages, km² a second.
 
+Tiles that are cut on the host, as float32, are compared with regions that are sent as they are stored and cut
+on the device (`tiles`): bits, bytes, and seconds of each stage, one after the other in one thread.
+
     python benchmarks/gpu.py [--scene SCENE] [--side 10980] [--devices cuda:0[,cuda:1]] [--json FILE]
     python benchmarks/gpu.py --dry [--json FILE]      # the same steps on the CPU, on a small scene
 
@@ -16,6 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import rasterio
@@ -24,8 +28,14 @@ from classify import machine, mosaic
 
 import geores
 from geores import models
+from geores.classification.options import ClassifyOptions
+from geores.inference import prepared as preparing
+from geores.inference.on_device import DevicePlacement
+from geores.inference.prepared import PreparedScene, prepare_scene
+from geores.inference.region import cut_tiles, read_region, valid_tiles
 from geores.runtime.base import exact_float32, pick_devices
-from geores.runtime.predictor import Predictor
+from geores.runtime.predictor import Predictor, choose_predictor
+from geores.scenes import gdal_env, open_scene
 
 NEAR = {'fp32': 1e-3, 'fp16': 0.05, 'bf16': 0.15}
 """Farthest that a probability may lie from float32 on the CPU, of noise; scenes are checked on their own."""
@@ -110,9 +120,77 @@ def forward(
     return {'tiles a second': round(rate, 1), 'km2 a second at 10 m': round(rate * (tile / 100) ** 2, 2)}
 
 
-def whole(devices: str, path: Path, bundle: str, stride: int | None) -> dict[str, Any]:
-    """A classification from the file to the last chunk, and to the files."""
-    with tempfile.TemporaryDirectory() as out:
+def tiles(device: str, path: Path, bundle: str, stride: int | None, chunks: int) -> dict[str, Any]:
+    """Tiles cut on the host beside those cut on the device: whether they are equal, what each stage takes."""
+    model = geores.load_model(bundle, device)
+    options = ClassifyOptions.from_options({'stride': stride, 'device': device})
+    with gdal_env(), exact_float32(), torch.inference_mode():
+        prepared = prepare_scene(open_scene(str(path)), model.card, options, device=model.device.type)
+        step = choose_predictor(model, 'auto', prepared.probe)
+        ways = {'host': None, 'device': DevicePlacement([model.device])}
+        kept, found = {}, {'precision': step.precision, 'chunks': min(chunks, len(prepared.plan))}
+        for _ in range(
+            2
+        ):  # the first time blocks are decoded and kernels chosen; they are kept for the second
+            for way, placement in ways.items():
+                kept[way], found[way] = stages(prepared, step, placement, chunks)
+    (one, bits), (other, more) = kept.values()
+    found['largest difference of a tile'] = max(
+        float((a - b).abs().max()) for a, b in zip(one, other, strict=True)
+    )
+    found['largest difference of a score'] = float(np.abs(bits - more).max())
+    found['near'] = found['largest difference of a tile'] <= 1e-3 * float(max(a.abs().max() for a in one))
+    return found
+
+
+def stages(
+    prepared: PreparedScene, step: Predictor, placement: DevicePlacement | None, chunks: int
+) -> tuple[tuple[list[torch.Tensor], np.ndarray], dict[str, Any]]:
+    """Work through some chunks: the first batch of tiles of each, all scores, seconds of each stage."""
+    device = step.model.device
+    took: dict[str, float] = dict.fromkeys(('read', 'units', 'cut', 'forward and back'), 0.0)
+    first, scores, sent = [], [], 0
+
+    def timed(name: str, start: float) -> float:
+        wait(str(device))
+        took[name] += time.perf_counter() - start
+        return time.perf_counter()
+
+    for chunk in list(prepared.plan)[:chunks]:
+        now = time.perf_counter()
+        region = read_region(prepared.plan, prepared.reader, chunk, prepared.card.fill, placement)
+        now = timed('read', now)  # to float32 in the model's units, or with the way to the device as it is
+        if placement is not None:
+            region.pixels.on(device)
+            now = timed('units', now)
+        wanted = valid_tiles(prepared.plan, region)
+        for part in np.array_split(wanted, max(1, -(-len(wanted) // prepared.plan.batch_size))):
+            cut = cut_tiles(prepared.plan, region, part)
+            if placement is None:
+                sent += cut.nbytes
+                images = torch.from_numpy(cut)
+                images = images.pin_memory().to(device) if device.type == 'cuda' else images
+            else:
+                images = cut.on(device)
+            now = timed('cut', now)  # with the way to the device of what is cut on the host
+            if len(first) < chunks and part is not None and part[0].tolist() == wanted[0].tolist():
+                first.append(images.cpu().clone())
+                now = time.perf_counter()
+            scores.append(step.probabilities(images).cpu().numpy())
+            now = timed('forward and back', now)
+        if placement is not None:
+            stored = prepared.reader.read_stored(*prepared.plan.window(chunk.rows, chunk.cols))
+            sent += sum(layer.values.nbytes for layer, _ in stored.layers)
+    rounded: dict[str, Any] = {name: round(seconds, 4) for name, seconds in took.items()}
+    return (first, np.concatenate(scores)), rounded | {'MB sent': round(sent / 1e6, 1)}
+
+
+def whole(
+    devices: str, path: Path, bundle: str, stride: int | None, *, on_host: bool = False
+) -> dict[str, Any]:
+    """A classification from the file to the last chunk, and to the files; tiles cut on the host, or not."""
+    kinds = frozenset() if on_host else frozenset({devices.split(':')[0].split(',')[0]})
+    with tempfile.TemporaryDirectory() as out, mock.patch.object(preparing, 'ON_DEVICE', kinds):
         start = time.perf_counter()
         (outcome,) = geores.classify_many([path], bundle, out=out, device=devices, stride=stride)
         seconds, result = time.perf_counter() - start, outcome.result
@@ -138,7 +216,7 @@ def main() -> None:
     args = parser.parse_args()
     begun = time.perf_counter()
     names = 'cpu,cpu' if args.dry else args.devices
-    side, batch, scenes, tiles = (512, 4, 2, 2) if args.dry else (args.side, 256, 20, 64)
+    side, batch, scenes, count = (512, 4, 2, 2) if args.dry else (args.side, 256, 20, 64)
     seconds = 0.1 if args.dry else 3.0
     device = pick_devices(names)[0]
     record: dict[str, Any] = {'machine': machine(), 'devices': names, 'parts': {}}
@@ -168,7 +246,7 @@ def main() -> None:
         path = write(Path(folder), args.scene, bands, side)
         bundles = ('sentinel2', 'aerial-rgb', 'aerial-scenes', 'landcover')
         for bundle in bundles[: 1 if args.dry else None]:
-            part(f'equality {bundle}', lambda b=bundle: equality(device, b, tiles))
+            part(f'equality {bundle}', lambda b=bundle: equality(device, b, count))
         part('memory over scenes', lambda: memory(device, path, scenes))
         for name in ('resnet18', 'resnet50'):
             network = models.create(name, in_chans=10, num_classes=19)
@@ -176,10 +254,16 @@ def main() -> None:
         landcover = geores.load_model('landcover')
         shape = (len(landcover.card.bands), 256, max(2, batch // 8))
         part('forward landcover 256', lambda: forward(device, landcover.network, *shape, seconds))
-        for bundle, stride in (('sentinel2', None), ('sentinel2', 16), ('landcover', None)):
-            if not (args.dry and stride):
-                title = f'whole {bundle}' + (f' stride {stride}' if stride else '')
-                part(title, lambda b=bundle, s=stride: whole(device, path, b, s))
+        runs = (('sentinel2', None), ('sentinel2', 16), ('landcover', None))
+        for bundle, stride in runs:
+            title = f'tiles {bundle}' + (f' stride {stride}' if stride else '')
+            part(title, lambda b=bundle, s=stride: tiles(device, path, b, s, 1 if args.dry else 12))
+        for bundle, stride in runs:
+            for on_host in (False, True):
+                if not (args.dry and stride):
+                    title = f'whole {bundle}' + (f' stride {stride}' if stride else '')
+                    title += ', tiles cut on the host' if on_host else ''
+                    part(title, lambda b=bundle, s=stride, h=on_host: whole(device, path, b, s, on_host=h))
         if ',' in names:
             part('whole sentinel2, all devices', lambda: whole(names, path, 'sentinel2', None))
     sys.exit(0 if good else 1)

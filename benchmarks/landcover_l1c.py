@@ -204,6 +204,7 @@ def write(means: Means, pool: Path, hand: Path, share: float, out: Path) -> None
             '(s2-l2a, brought to L1C levels by two lines), none of those that the temperature was chosen on; '
             'in part among those that trained it without their labels',
         },
+        intervals=None,  # benchmarks/ask_map_areas.py measures them
         limits={
             'figure': 'f1',
             'worst': {name: value for value, name in worst},

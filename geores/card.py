@@ -14,7 +14,15 @@ from typing import Any, Literal, NamedTuple, Self
 
 from geores import plugins
 from geores.card_fields import ACTIVATIONS, COLUMNS, FIELDS
-from geores.card_values import FORMAT_VERSION, DataSource, SplitParameters, Units, known_names, upgrade
+from geores.card_values import (
+    FORMAT_VERSION,
+    DataSource,
+    Intervals,
+    SplitParameters,
+    Units,
+    known_names,
+    upgrade,
+)
 from geores.errors import BundleError
 from geores.io.whole_files import write_whole
 
@@ -33,6 +41,7 @@ _OPTIONAL = frozenset(
         'display_stretch',
         'domain',
         'encoder',
+        'intervals',
         'limits',
         'log_scale',
         'split',
@@ -94,6 +103,8 @@ class ModelCard:
         limits: where the model fails: `figure` (name of a figure), the labels or kinds of questions with the
             `worst` values of it (name -> value), what it was `measured_on`, and sentences on what its
             training has not seen (`unseen`).
+        intervals: for a segmentation, how often intervals of areas on its maps held the ground truth
+            (`geores.card_values.Intervals`), which `geores ask` says; None where it was not measured.
         tiles: how tiles of scenes were cut for training: options of `geores.datasets.SceneTiles` (`stride`,
             `placement`, `resolution`, `min_share`, `min_valid`, `layer`, `linear_s1`), by which `split_id`
             can be made again; and `dropped`, the classes that had too few tiles to be learnt.
@@ -144,6 +155,7 @@ class ModelCard:
     domain: Mapping[str, tuple[float, ...]] | None = None
     calibration: Mapping[str, Any] | None = None
     limits: Mapping[str, Any] | None = None
+    intervals: Intervals | None = None
     tiles: Mapping[str, Any] | None = None
     tokenizer: Mapping[str, Any] | None = None
     answer_encoding: Mapping[str, str] | None = None
@@ -263,6 +275,8 @@ def _contradiction(card: ModelCard) -> str | None:
     for name in ('tokenizer', 'answer_encoding', 'encoder'):
         if (getattr(card, name) is None) == (card.task == 'vqa'):
             return f'field {name!r} has to be {"there" if card.task == "vqa" else "null"} for {card.task!r}'
+    if card.intervals is not None and card.task != 'segmentation':
+        return f"field 'intervals' has to be null for {card.task!r}, which makes no class map"
     if (card.context is None) == (card.task == 'segmentation'):
         needed = 'there' if card.task == 'segmentation' else 'null'
         return f"field 'context' has to be {needed} for {card.task!r}"

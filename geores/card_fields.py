@@ -31,7 +31,7 @@ from geores.card_checks import (
     unique_names,
     whole_count,
 )
-from geores.card_values import IN_WORDS, DataSource, SplitParameters, Units
+from geores.card_values import IN_WORDS, DataSource, Intervals, SplitParameters, Units
 from geores.errors import UsageError
 from geores.vqa.answers import AnswerEncoding
 
@@ -92,6 +92,18 @@ def _calibration(value: object) -> dict[str, Any]:
     elif len(checked) > 1:
         raise ValueError("has to say on what its errors were measured: 'measured_on'")
     return checked
+
+
+def _intervals(value: object) -> Intervals:
+    given = _parts(value, Intervals)
+    for name in ('level', 'held', 'measured_on'):
+        if name not in given:
+            raise ValueError(f'has to hold {name!r}')
+    for name in ('level', 'held'):
+        given[name] = finite(given[name])
+        if not 0 <= given[name] <= 1:
+            raise ValueError(f'has {name} outside of 0 to 1')
+    return Intervals(**given | {'measured_on': text(given['measured_on'])})
 
 
 def _limits(value: object) -> dict[str, Any]:
@@ -268,6 +280,7 @@ FIELDS: dict[str, Check] = {
     'domain': or_none(_domain),
     'calibration': or_none(_calibration),
     'limits': or_none(_limits),
+    'intervals': or_none(_intervals),
     'tiles': or_none(_tiles),
     'tokenizer': or_none(plain_json),
     'answer_encoding': or_none(_answer_encoding),

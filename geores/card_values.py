@@ -14,6 +14,7 @@ __all__ = [
     'NO_NAMES',
     'UPGRADES',
     'DataSource',
+    'Intervals',
     'SplitParameters',
     'Units',
     'bare_name',
@@ -81,6 +82,21 @@ class DataSource:
             return self.note
         places = f' in {", ".join(self.places)}' if self.places else ''
         return f'{self.name}{places} ({self.licence})' + (f': {self.note}' if self.note else '')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intervals:
+    """How often intervals of areas on a class map held the ground truth.
+
+    Args:
+        level: share that they were made for.
+        held: share that they held.
+        measured_on: the areas.
+    """
+
+    level: float
+    held: float
+    measured_on: str
 
 
 @dataclass(frozen=True, kw_only=True)

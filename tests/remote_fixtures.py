@@ -18,6 +18,7 @@ class RangeServer:
         ranges: whether parts of files are sent.
         cut: whether a connection ends in the middle of what is sent.
         silent: whether nothing is sent until the server ends.
+        error: message of an error that a store of S3's kind answers everything with; nothing where not given.
         sent: first byte and number of bytes of each answer.
     """
 
@@ -26,6 +27,7 @@ class RangeServer:
     cut: bool = False
     silent: bool = False
     ended: threading.Event = field(default_factory=threading.Event)
+    error: str = ''
     address: str = ''
     sent: list[tuple[int, int]] = field(default_factory=list)
 
@@ -37,6 +39,9 @@ class RangeServer:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """Send what is asked for."""
         path = self.folder / request.path.partition('?')[0].lstrip('/')
+        if self.error:
+            self._refuse(request)
+            return
         if not path.is_file():
             request.send_error(404)
             return
@@ -62,6 +67,18 @@ class RangeServer:
         except OSError:  # the other side did not wait
             request.close_connection = True
         request.close_connection |= self.cut
+
+    def _refuse(self, request: BaseHTTPRequestHandler) -> None:
+        """Answer with an error as S3 writes it."""
+        body = (
+            f'<?xml version="1.0"?>\n<Error><Code>No</Code><Message>{self.error}</Message></Error>'.encode()
+        )
+        request.send_response(404 if 'exist' in self.error else 403)
+        request.send_header('Content-Type', 'application/xml')
+        request.send_header('Content-Length', str(len(body)))
+        request.end_headers()
+        if request.command != 'HEAD':
+            request.wfile.write(body)
 
 
 @contextmanager

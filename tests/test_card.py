@@ -101,6 +101,10 @@ def test_any_card_loads_or_is_a_bundle_error(fields):
         ({'licence': 'drop'}, ["'licence'", 'missing']),
         ({'bands': 'drop'}, ["'bands'", 'missing']),
         ({'lable': 1}, ["'lable'", 'not one that geores knows']),
+        ({'intervals': {'level': 0.9, 'held': 0.6}}, ["'intervals'", "'measured_on'"]),
+        ({'intervals': {'level': 0.9, 'held': 1.6, 'measured_on': 'x'}}, ["'intervals'", 'held outside']),
+        ({'intervals': {'level': 0.9, 'kept': 1, 'measured_on': 'x'}}, ["'intervals'", "'kept'"]),
+        ({'intervals': {'level': 0.9, 'held': 0.6, 'measured_on': 'x'}}, ["'intervals'", 'no class map']),
         ({'format_version': 99}, ["'format_version'", 'upgrade geores']),
         ({'format_version': 'one'}, ["'format_version'"]),
         ({'architecture': 'test-bundle-tini'}, ["did you mean 'test-bundle-tiny'"]),
@@ -197,6 +201,16 @@ def test_shipped_cards_name_their_training_data():
         assert not any(source.in_words for source in card.training_data)
         raw = json.loads((WEIGHTS / card.name / 'card.json').read_text())
         assert raw['format_version'] == card_upgrades.FORMAT_VERSION
+
+
+def test_bundles_of_land_cover_say_how_often_their_intervals_held():
+    told = {card.name: card.intervals for card in shipped_models() if card.intervals is not None}
+    assert {name: (one.level, one.held) for name, one in told.items()} == {
+        'landcover': (0.9, 0.64),
+        'landcover-l1c': (0.9, 0.6),
+    }
+    card = next(card for card in shipped_models() if card.name == 'landcover')
+    assert ModelCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
 
 
 def test_older_format_versions_are_upgraded(bundle, monkeypatch):

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.asking.class_map import ClassMap
-from geores.asking.map_answers import MAPPED, MapEstimate, percent, saying
+from geores.asking.map_answers import MAPPED, beside_limit
+from geores.asking.map_measures import MapEstimate, percent, saying
 from geores.cartography.areas import say_area
 from geores.errors import UsageError
 from geores.metrics.map_accuracy import estimate_map
@@ -229,7 +230,7 @@ def adjusted_answer(
         f'an error-adjusted area (Olofsson et al. 2014), with a 95 % confidence interval from '
         f'{adjusted.labelled:,} labelled points of this map; the evidence shows what is mapped'
     )
-    return replace(
+    adjusted_found = replace(
         found,
         answer=f'{say(value)} {verb} {noun}{ice}',
         text=f'{say(value)} {verb} {noun}, error-adjusted ({say(low)} to {say(high)}){ice}; mapped: {mapped}',
@@ -239,6 +240,7 @@ def adjusted_answer(
         unit=unit,
         notes=(*notes, note),
     )
+    return beside_limit(question, adjusted_found)
 
 
 def _few(names: Sequence[str] | set[str] | dict[str, float]) -> str:

@@ -48,10 +48,11 @@ class SceneAnswer:
         scene: name of the scene.
         model: name of the model that answered.
         question: the question, word for word.
-        question_type: 'presence', 'count', 'comp', 'area', 'share', 'where', 'largest', 'distance' or
-            'rural_urban'; None where it is not known.
-        answer: 'yes', 'no', 'rural', 'urban', or the best guess with its unit ('7.6 km² of open water'); of
-            a network a count as '37', an area as '10632m2'; None for "I don't know" and "cannot measure".
+        question_type: 'presence', 'count', 'comp', 'area', 'share', 'where', 'largest', 'distance',
+            'rural_urban', 'limit' or 'covers'; None where it is not known.
+        answer: 'yes', 'no', 'too close to say', 'rural', 'urban', or the best guess with its unit ('7.6 km²
+            of open water'); of a network a count as '37', an area as '10632m2'; None for "I don't know" and
+            "cannot measure".
         text: the answer as a sentence.
         probability: probability that the answer is right; None of numbers, which have an interval.
         tiles: number of tiles with enough valid pixels to be encoded; 0 where a map answers.

@@ -16,10 +16,10 @@ from geores.asking.answer import SceneAnswer
 from geores.asking.combine import TileEvidence
 from geores.asking.files import answered_before, check_answers_writable, write_answers
 from geores.asking.map_source import MAP_FOLDER
-from geores.asking.options import AskOptions
 from geores.asking.sources import QASession, Sources
 from geores.asking.understand import clean_question, understand
 from geores.classification.earlier_runs import changed_inputs
+from geores.classification.options import AskOptions
 from geores.classification.result import Classification, PixelClassification
 from geores.errors import UsageError
 from geores.inference.prepared import Progress

@@ -42,6 +42,7 @@ __all__ = [
     'connected_areas',
     'count_areas',
     'distances_to',
+    'inside_near',
     'least_area',
     'limits',
     'possible_pixels',
@@ -302,13 +303,18 @@ def chosen_areas(thing: Thing, class_map: ClassMap) -> tuple[CoverAreas, Mask]:
     least, most = limits(thing, class_map)
     chosen = (areas.sizes >= least * (1 - SLACK)) & (areas.sizes <= most * (1 + SLACK))
     if thing.near is not None and chosen.any():
-        other = class_map.of(thing.near)
-        there = other.inside(other.sizes >= least_area(class_map) * (1 - SLACK))
-        nearest = ndimage.minimum(
-            distances_to(there, class_map), areas.numbers, np.arange(1, len(areas.sizes) + 1)
-        )
+        away = distances_to(inside_near(thing, class_map), class_map)
+        nearest = ndimage.minimum(away, areas.numbers, np.arange(1, len(areas.sizes) + 1))
         chosen &= nearest <= thing.metres
     return areas, chosen
+
+
+def inside_near(thing: Thing, class_map: ClassMap) -> Mask:
+    """Pixels of the areas that a thing has to lie near, (rows, cols)."""
+    if thing.near is None:
+        return np.zeros(class_map.classes.shape, bool)
+    other = class_map.of(thing.near)
+    return other.inside(other.sizes >= least_area(class_map) * (1 - SLACK))
 
 
 def distances_to(mask: Mask, class_map: ClassMap) -> NDArray[np.float64]:

@@ -31,7 +31,7 @@ from geores.inference.prepared import Progress, SceneWork, prepare_scene
 from geores.inference.reader import Arrays
 from geores.inference.units import needs_dark_subtraction
 from geores.questions.suggest import TYPES
-from geores.runtime.base import Precision
+from geores.runtime.base import Precision, Runtime
 from geores.runtime.eager import keep_runtime
 from geores.runtime.predictor import Predictor, check_precision
 from geores.scenes import Scene
@@ -67,9 +67,9 @@ class EncodeStep(Predictor):
         runtime = keep_runtime(model.network.encoder, precision, model.device)
         super().__init__(model, precision, outputs=lambda features: {'features': features}, runtime=runtime)
 
-    def probabilities(self, images: Tensor) -> Tensor:
+    def probabilities(self, images: Tensor, runtime: Runtime | None = None) -> Tensor:
         """Features, (n, D, h, w), float16, of images in the card's units, which are overwritten."""
-        half = self.runtime(self.model.normalise_(images)).to(torch.float16)
+        half = (runtime or self.runtime)(self.model.normalise_(images)).to(torch.float16)
         if not torch.isfinite(half).all():
             raise GeoresError(f'features of {self.model.name!r} are not finite as float16 on this scene')
         return half

@@ -206,7 +206,9 @@ class _AreaSheet(_Sheet):
         return shown
 
     def _number(self, draw: ImageDraw.ImageDraw, basis: MapEvidence) -> None:
-        """Write the ranks of the largest areas of each cover."""
+        """Write the ranks of the largest areas of each cover, where there are no more than two."""
+        if len(basis.chosen) > 2:
+            return
         tall, wide = self.below.shape[:2]
         for key, chosen in basis.chosen.items():
             areas = basis.class_map.of(key)
@@ -223,12 +225,20 @@ class _AreaSheet(_Sheet):
         self, draw: ImageDraw.ImageDraw, image: Image.Image, colours: list[str], parts: list[str]
     ) -> None:
         font, side = self.fonts[1], 0.11 * DPI
-        whole = sum(draw.textlength(part, font) + 4 * side for part in parts)
-        x, y = (image.width - whole) / 2, image.height - 0.35 * DPI
+        rows: list[list[tuple[str, str, float]]] = [[]]
         for colour, part in zip(colours, parts, strict=True):
-            draw.rectangle((x, y, x + side, y + side), fill=colour, outline='#555555')
-            draw.text((x + 1.5 * side, y + side / 2), part, 'black', font, anchor='lm')
-            x += draw.textlength(part, font) + 4 * side
+            length = draw.textlength(part, font) + 4 * side
+            if rows[-1] and sum(one[2] for one in rows[-1]) + length > image.width:
+                rows.append([])
+            rows[-1].append((colour, part, length))
+        y = image.height - 0.35 * DPI - 0.8 * side * (len(rows) - 1)
+        for row in rows:
+            x = (image.width - sum(one[2] for one in row)) / 2
+            for colour, part, length in row:
+                draw.rectangle((x, y, x + side, y + side), fill=colour, outline='#555555')
+                draw.text((x + 1.5 * side, y + side / 2), part, 'black', font, anchor='lm')
+                x += length
+            y += 1.6 * side
 
 
 def _shrunk(values: NDArray[np.int32], size: tuple[int, int], keep: np.ufunc) -> NDArray[np.int32]:

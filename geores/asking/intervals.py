@@ -1,33 +1,31 @@
 """Intervals of the areas of a class map, from the probabilities of its pixels.
 
 What a network is sure of is not always what people say: how often such intervals hold the areas that people
-labelled was measured on mosaics of patches (`benchmarks/ask_map_areas.py`, docs/ask.md), and answers say so.
+labelled stands on the card where it was measured (`benchmarks/ask_map_areas.py`), and answers say so.
 """
 
 import numpy as np
 from scipy import ndimage
 
 from geores.asking.class_map import LADDER, TAIL, ClassMap, Floats, Mask
+from geores.card import ModelCard
 
-__all__ = ['draws_of', 'ends_of_parts', 'ends_of_whole', 'held_note']
+__all__ = ['draws_of', 'ends_of_parts', 'ends_of_whole', 'ends_within', 'held_note']
 
-HELD = {'landcover': 0.64, 'landcover-l1c': 0.60}
-"""Share of labelled areas that intervals of 90 % held on mosaics of patches, by bundle."""
 AROUND = 3
 """Pixels around an area to which its upper end may reach."""
 
 
-def held_note(model: str) -> str:
-    """Say how often intervals held the area of the ground truth; an empty text where that was not measured.
+def held_note(card: ModelCard) -> str:
+    """Say how often intervals held the area of the ground truth, or that it was not measured.
 
     Args:
-        model: name of the bundle.
+        card: of the bundle that made the map.
     """
-    if model not in HELD:
-        return ''
-    return (
-        f"; the interval is the network's own: such ones held {HELD[model]:.0%} of areas that people labelled"
-    )
+    said = "; the interval is the network's own: "
+    if card.intervals is None:
+        return f'{said}how often such ones hold areas that people label was not measured'
+    return f'{said}such ones held {card.intervals.held:.0%} of areas that people labelled'
 
 
 def ends_of_whole(cover: str, class_map: ClassMap) -> tuple[float, float]:
@@ -55,6 +53,20 @@ def ends_of_parts(cover: str, inside: Mask, value: float, class_map: ClassMap) -
     around &= class_map.valid & (inside | (areas.numbers == 0))
     low = float(class_map.expected(areas.steps, inside, -TAIL))
     high = float(class_map.expected(areas.steps, around, TAIL))
+    return _around(value, low, high, class_map)
+
+
+def ends_within(cover: str, zone: Mask, value: float, class_map: ClassMap) -> tuple[float, float]:
+    """Ends of the interval of the area of a cover within a part of the map.
+
+    Args:
+        cover: key of the cover.
+        zone: valid pixels of the part, (rows, cols).
+        value: the mapped area there, which the interval holds.
+        class_map: the map.
+    """
+    steps = class_map.of(cover).steps
+    low, high = (float(class_map.expected(steps, zone, z)) for z in (-TAIL, TAIL))
     return _around(value, low, high, class_map)
 
 

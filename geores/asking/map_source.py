@@ -20,7 +20,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geores.asking.class_map import ClassMap
-from geores.asking.map_answers import MapEstimate
+from geores.asking.map_measures import MapEstimate
 from geores.card import ModelCard, shipped_models
 from geores.cartography.picture import MOST
 from geores.cartography.sheet import stretched_picture

@@ -338,7 +338,7 @@ class QASession:
                 found = adjusted_answer(each.form, found, shown, adjusted)
             known = found.low is not None and found.high is not None
             answers.append(SceneAnswer(
-                shown.name, shown.card.name, each.question, each.form.type, found.answer, found.text,
+                shown.name, shown.card.name, each.question, each.form.kind, found.answer, found.text,
                 found.probability, understood_as=each.understood_as,
                 interval=(found.low, found.high) if known else None,  # type: ignore[arg-type]
                 value=found.value, unit=found.unit, form=each.form,

@@ -152,9 +152,12 @@ def understand(question: str, known: Known) -> Understood:
                 continue
         if found is not None:
             return found
-    meant = on_map.type if on_map is not None else None
+    meant = None if on_map is None else on_map.kind if isinstance(on_map, MapQuestion) else on_map.type
     if why:
-        return Understood(question, None, None, f"I don't know: {'; '.join(why)}", meant)
+        nearest = ''
+        if known.cover is not None and isinstance(on_map, CannotTell):
+            nearest = f'. Nearest that is understood: {" ".join(nearest_questions(question, known.cover))}'
+        return Understood(question, None, None, f"I don't know: {'; '.join(why)}{nearest}", meant)
     return _not_known(question, known)
 
 
@@ -222,12 +225,61 @@ def _not_known(question: str, known: Known) -> Understood:
         what = f"I don't know of any {strange[0]!r}."
     else:
         what = "I don't know what that asks."
-    types = (
-        [one for one in known.types if one != 'area']
-        if known.cover is None
-        else ['presence', 'count', 'comp']
-    )
+    if known.cover is not None:
+        nearest = ' '.join(nearest_questions(question, known.cover))
+        about = ', '.join(sorted(others(known.things)))
+        return Understood(
+            question,
+            None,
+            None,
+            f'{what} Nearest that is understood: {nearest} They can be about: {about}.',
+            kind,
+        )
+    types = [one for one in known.types if one != 'area']
     return Understood(question, None, None, f'{what} {what_is_known(others(known.things), types)}', kind)
+
+
+_NEAREST: tuple[tuple[str, str], ...] = (
+    (r'how far|distance|near(?:est)?|close', 'How far is the nearest {a} from {b}?'),
+    (r'more|less|fewer|than', 'Is there more {x} than {y}?'),
+    (r'largest|biggest|longest|smallest', 'What is the largest {a}?'),
+    (r'how many|numbers?|count|average|mean', 'How many {many} are there?'),
+    (r'where|(?:north|south|east|west)\w*|corner|side|left|right', 'Where is the {x}?'),
+    (
+        r'half|thirds?|quarters?|percent\w*|%|shares?|parts?|most|fraction|proportion|much of',
+        'How much of the area is {x}?',
+    ),
+    (r'how (?:much|large|big|long)|areas?|sizes?|hectares?|k?m2?', 'How much {x} is there?'),
+    (r'(?:is|are) there|see|find|show', 'Is there {x}?'),
+    (r'\w+', 'How much of the area is {x}?'),
+)
+"""Cues in a question, and how one about the same land cover is put."""
+_OF_ALL = 'What share of the scene is which cover?'
+
+
+def nearest_questions(text: str, words: CoverWords, most: int = 2) -> list[str]:
+    """Questions that a class map answers, the nearest to one that is not answered first.
+
+    Args:
+        text: the question.
+        words: the words for the covers of the map.
+        most: most questions to give.
+    """
+    plain = ' '.join(re.findall(r"[a-z0-9'-]+|%", text.lower()))
+    things = list({one.cover.key: one for one in words.named_in(plain)}.values())
+    if not things:
+        return [_OF_ALL]
+    x, y = (one.cover.names[0] for one in (things[0], things[-1]))
+    many = plural(things[0].words) if things[0].role == 'kind' else f'areas of {x}'
+    a, b = (one.words if one.role == 'kind' else one.cover.names[0] for one in (things[0], things[-1]))
+    fitting = [wording for cue, wording in _NEAREST if re.search(rf'(?<!\S)(?:{cue})(?!\S)', plain)]
+    asked = (
+        one.format(x=x, y=y, a=a, b=b, many=many)
+        for one in fitting
+        if len(things) > 1 or not ('{y}' in one or '{b}' in one)
+    )
+    known = [one for one in dict.fromkeys(asked) if isinstance(read_map_question(one, words), MapQuestion)]
+    return known[:most]
 
 
 def _names(objects: Objects) -> list[str]:

@@ -1,4 +1,4 @@
-"""Options of `geores classify`."""
+"""Options of the commands that read a scene with a model: `geores classify` and `geores ask`."""
 
 import math
 import os
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geores.errors import UsageError
-from geores.options import MAX_TILE, MIN_TILE, NO_MASK, RunOptions, SceneOptions, option
+from geores.options import MAX_TILE, MIN_TILE, NO_MASK, ReadingOptions, RunOptions, SceneOptions, option
 
 if TYPE_CHECKING:
     from geores.card import ModelCard
 
-__all__ = ['MAX_OUTPUT', 'ClassifyOptions']
+__all__ = ['MAX_OUTPUT', 'AskOptions', 'ClassifyOptions']
 
 MAX_OUTPUT = SceneOptions.max_output
 """Largest size of the results of a scene, bytes."""
@@ -132,3 +132,30 @@ def _check_label_rule(threshold: float | None, top_k: int | None) -> None:
         raise UsageError(f'threshold must lie between 0 and 1, not {threshold}')
     if top_k is not None and top_k < 1:
         raise UsageError(f'top-k must be at least 1, not {top_k}')
+
+
+_OF_ASK = ('top_k', 'accuracy')
+"""Options of `AskOptions` that are not of the scene."""
+
+
+@dataclass(frozen=True)
+class AskOptions(RunOptions, ReadingOptions):
+    """Options of `geores ask` and `geores.ask`."""
+
+    top_k: int | None = option(None, 'Most tiles or areas that count as evidence [all].')
+    accuracy: str | Path | None = option(
+        None, 'Report of geores accuracy on this class map, which corrects areas [beside the map].'
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a maximum below 1; what is asked of the scene is checked by `for_scene`."""
+        if self.top_k is not None and self.top_k < 1:
+            raise UsageError(f'top-k must be at least 1, not {self.top_k}')
+
+    def for_scene(self) -> ClassifyOptions:
+        """Options of reading the scene, and of the class map that answers.
+
+        Raises:
+            UsageError: if an option is out of range.
+        """
+        return ClassifyOptions(**{name: value for name, value in asdict(self).items() if name not in _OF_ASK})

@@ -176,7 +176,11 @@ def score_tiles(
         from geores.runtime.dense import choose_dense_predictor
 
         axis = prepared.plan.tiling.y
-        how: dict[str, Any] = {'runtime': options.runtime, 'compile': options.compile}
+        how: dict[str, Any] = {
+            'runtime': options.runtime,
+            'compile': options.compile,
+            'rule': _label_rule(model.card, options),
+        }
         dense = choose_dense_predictor(
             model, options.precision, prepared.probe, axis.tile, axis.stride, **how
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geores.asking.options import AskOptions
+from geores.classification.options import AskOptions
 from geores.cli import common
 from geores.cli.common import keeping, listed, plain_console, print_outputs, progress_bar
 from geores.cli.option_sets import with_options

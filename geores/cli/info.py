@@ -197,6 +197,12 @@ def _card(bundle: 'Bundle') -> 'Table':
             f'{told["ece"]:.3f}, and {told["ece_uncalibrated"]:.3f} without the temperature '
             f'({told["measured_on"]})',
         )
+    if card.intervals is not None:
+        told_of = card.intervals
+        table.add_row(
+            'intervals of areas',
+            f'made for {told_of.level:.0%}, held {told_of.held:.0%} ({told_of.measured_on})',
+        )
     table.add_row('trained on', '\n'.join(map(str, card.training_data)))
     table.add_row('licence', card.licence)
     table.add_row('comes with', bundle.package)

@@ -7,27 +7,35 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from threading import Lock
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geores.grid import Tiling
 from geores.inference.plan import AnyPlan, Chunk
 from geores.inference.reader import Arrays, ChunkStore, MemoryStore
-from geores.scenes.borders import mirror_invalid
+from geores.inference.region import Placement, Reader, Region, cut_tiles, places_of, read_region, valid_tiles
 
-__all__ = ['ChunkWork', 'LazyStore', 'Reader', 'Region', 'Sink', 'Step', 'run', 'tiles_of']
+__all__ = [
+    'ChunkWork',
+    'LazyStore',
+    'Reader',
+    'Region',
+    'Sink',
+    'Step',
+    'run',
+    'tiles_of',
+]
 
 T = TypeVar('T')
 R = TypeVar('R')
 
-Step = Callable[[NDArray[np.float32]], Mapping[str, NDArray[Any]]]
+Step = Callable[[Any], Mapping[str, NDArray[Any]]]
 """Maps tiles (N, C, height, width) in the model's units to named arrays of N entries each.
 
-The tiles are the step's own: it may write over them.
+The tiles are the step's own: it may write over them. They are float32 of numpy, and, where regions are sent
+to devices, `geores.runtime.base.PlacedTiles`.
 """
 
 
@@ -48,57 +56,8 @@ class RevisingStep(Protocol):
     def doubtful(self, arrays: Arrays) -> NDArray[np.bool_]:
         """Tell the tiles that are to be computed again by what was computed of them, (N,)."""
 
-    def revise(self, tiles: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
-        """Compute named arrays of tiles (N, C, height, width) otherwise; the tiles are the step's own."""
-
-
-class Reader(Protocol):
-    """Anything that reads windows of the target grid; `geores.inference.GridReader` is one."""
-
-    def read(self, rows: slice, cols: slice) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Read values (bands, h, w) and validity (h, w)."""
-
-
-@dataclass(frozen=True)
-class Region:
-    """A chunk that has been read.
-
-    Attributes:
-        chunk: the chunk.
-        top: first row of pixels, on the grid; below 0 where the first tiles reach past it.
-        left: first column of pixels, on the grid; below 0 likewise.
-        values: (bands, h, w).
-        valid: (h, w).
-    """
-
-    chunk: Chunk
-    top: int
-    left: int
-    values: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-
-    def count(self, row_spans: tuple[Any, Any], col_spans: tuple[Any, Any]) -> NDArray[np.int64]:
-        """Count valid pixels in rectangles: spans of rows by spans of columns, in pixels of the grid."""
-        low, high = (np.asarray(span)[:, None] - self.top for span in row_spans)
-        left, right = (np.asarray(span)[None] - self.left for span in col_spans)
-        if self.is_whole:
-            return np.asarray((high - low) * (right - left), np.int64)
-        # A summed-area table: each rectangle costs four look-ups, however large it is.
-        total = self._totals
-        counts = total[high, right] - total[low, right] - total[high, left] + total[low, left]
-        return np.asarray(counts, np.int64)
-
-    @cached_property
-    def is_whole(self) -> bool:
-        """Whether all of its pixels are valid and on the grid."""
-        return bool(self.valid.all())
-
-    @cached_property
-    def _totals(self) -> NDArray[np.int64]:
-        """Valid pixels above and left of each corner."""
-        total = np.zeros((self.valid.shape[0] + 1, self.valid.shape[1] + 1), np.int64)
-        total[1:, 1:] = self.valid.cumsum(0, dtype=np.int64).cumsum(1)
-        return total
+    def revise(self, tiles: Any) -> Mapping[str, NDArray[Any]]:  # noqa: ANN401 - as `Step`
+        """Compute named arrays of tiles otherwise, which are the step's own, as `Step` describes them."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +99,8 @@ class ChunkWork:
         step: what is computed of each batch of tiles.
         sinks: what is kept of the results.
         fill: value of invalid pixels in each band; 0 where not given.
+        placement: sends regions to devices as they are stored, for steps that take `PlacedTiles`; where not
+            given, tiles are cut here.
     """
 
     plan: AnyPlan
@@ -147,14 +108,15 @@ class ChunkWork:
     step: Step
     sinks: Sequence[Sink]
     fill: Sequence[float] | None = None
+    placement: Placement | None = None
 
     def read(self, chunk: Chunk) -> Region:
         """Read the pixels."""
-        return read_region(self.plan, self.reader, chunk, self.fill)
+        return read_region(self.plan, self.reader, chunk, self.fill, self.placement)
 
     def batches(self, region: Region) -> list[Batch]:
         """Cut the region's tiles into batches of about one size; one empty batch where it has none."""
-        tiles = _valid_tiles(self.plan, region)
+        tiles = valid_tiles(self.plan, region)
         whole = isinstance(self.step, RegionStep)
         count = 1 if whole else max(1, -(-len(tiles) // self.plan.batch_size))
         parts = np.array_split(tiles, count)
@@ -165,8 +127,10 @@ class ChunkWork:
         if not len(batch.tiles):
             return batch, {}
         if isinstance(self.step, RegionStep):
-            return batch, self.step.of_region(batch.region.values, _places(self.plan, batch))
-        return batch, self.step(_cut(self.plan, batch))
+            return batch, self.step.of_region(
+                batch.region.values, places_of(self.plan, batch.region, batch.tiles)
+            )
+        return batch, self.step(cut_tiles(self.plan, batch.region, batch.tiles))
 
     @property
     def revises(self) -> bool:
@@ -183,7 +147,7 @@ class ChunkWork:
         again = np.flatnonzero(self.step.doubtful(outputs))
         for part in np.array_split(again, -(-len(again) // self.plan.batch_size) or 1):
             if len(part):
-                exact = self.step.revise(_cut(self.plan, Batch(region, tiles[part], last=True)))
+                exact = self.step.revise(cut_tiles(self.plan, region, tiles[part]))
                 for name, array in exact.items():
                     outputs[name][part] = array
 
@@ -238,6 +202,8 @@ def run(
         computed = _by_region(_ordered(compute_pool, work.compute, batches, ahead=computers))
         if work.revises:  # work of the network, beside the batches of the next regions
             reduced = _ordered(compute_pool, lambda one: (one, work.reduce(one)), computed, ahead=1)
+        elif work.placement is not None:  # this thread alone would not keep up with a device
+            reduced = _ordered(read_pool, lambda one: (one, work.reduce(one)), computed, ahead=1)
         else:
             reduced = ((one, work.reduce(one)) for one in computed)
         for of_chunk, arrays in reduced:
@@ -275,75 +241,6 @@ class LazyStore(MemoryStore):
                 chunk = self._work.plan.chunk(*divmod(index, self._work.plan.shape[1]))
                 self.put(index, self._work.whole(chunk))
             return super().get(index)
-
-
-def read_region(plan: AnyPlan, reader: Reader, chunk: Chunk, fill: Sequence[float] | None) -> Region:
-    """Read a chunk's pixels; invalid ones get ``fill``, and what lies past the grid is reflected."""
-    reach, window = plan.reach(chunk.rows, chunk.cols), plan.window(chunk.rows, chunk.cols)
-    values, valid = reader.read(*window)
-    if not valid.all():
-        for band, value in zip(values, fill or [0.0] * len(values), strict=True):
-            band[~valid] = value
-    missing = [
-        (have.start - want.start, want.stop - have.stop) for want, have in zip(reach, window, strict=True)
-    ]
-    if any(map(any, missing)):
-        values = np.pad(values, ((0, 0), *missing), mode='reflect')
-        valid = np.pad(valid, missing)
-    return Region(chunk, reach[0].start, reach[1].start, values, valid)
-
-
-def _valid_tiles(plan: AnyPlan, region: Region) -> NDArray[np.int64]:
-    """Row and column of the chunk's tiles with enough valid pixels, and at least one, (n, 2)."""
-    rows, cols = region.chunk.rows, region.chunk.cols
-    (top, bottom), (left, right) = (
-        tuple(edge[part] for edge in axis.deciding)
-        for axis, part in ((plan.tiling.y, rows), (plan.tiling.x, cols))
-    )
-    count = region.count((top, bottom), (left, right))
-    enough = (count > 0) & (count >= plan.min_valid * np.outer(bottom - top, right - left))
-    tiles: NDArray[np.int64] = np.argwhere(enough) + np.array([rows.start, cols.start])
-    return tiles
-
-
-def _places(plan: AnyPlan, batch: Batch) -> NDArray[np.int64]:
-    """Top and left of the tiles of a batch in its region, (n, 2)."""
-    (row, col), region = batch.tiles.T, batch.region
-    tops, lefts = plan.tiling.y.starts[row] - region.top, plan.tiling.x.starts[col] - region.left
-    return np.stack([tops, lefts], axis=1).astype(np.int64)
-
-
-def _cut(plan: AnyPlan, batch: Batch) -> NDArray[np.float32]:
-    """Cut the tiles of a batch out of its region, (n, bands, tile height, tile width).
-
-    Invalid pixels are mirrored inside their tile, so that a tile does not depend on its chunk. Where pixels
-    are classified they keep the value that they have, so that a pixel does not depend on its tile.
-    """
-    height, width, region = plan.tiling.y.tile, plan.tiling.x.tile, batch.region
-    images = np.empty((len(batch.tiles), len(region.values), height, width), np.float32)
-    mirrors = isinstance(plan.tiling, Tiling) and not region.is_whole
-    for image, (top, left) in zip(images, _places(plan, batch).tolist(), strict=True):
-        image[:] = region.values[:, top : top + height, left : left + width]
-        if mirrors:
-            _mirror_inside(plan, region, image, top, left)
-    return images
-
-
-def _mirror_inside(plan: AnyPlan, region: Region, image: NDArray[np.float32], top: int, left: int) -> None:
-    """Mirror invalid pixels of a tile on the grid, and then the tile past the grid; ``image`` is changed."""
-    size = (plan.tiling.height, plan.tiling.width)
-    spans = [
-        slice(max(0, -start), min(side, end - start))
-        for start, side, end in zip(
-            (region.top + top, region.left + left), image.shape[1:], size, strict=True
-        )
-    ]
-    valid = region.valid[top : top + image.shape[1], left : left + image.shape[2]][*spans]
-    if valid.all():
-        return
-    inside = mirror_invalid(image[:, *spans], valid)
-    past = [(span.start, side - span.stop) for span, side in zip(spans, image.shape[1:], strict=True)]
-    image[:] = np.pad(inside, ((0, 0), *past), mode='reflect')
 
 
 def _ordered(

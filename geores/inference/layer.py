@@ -11,16 +11,34 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import product
 from threading import Lock
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from geores.scenes import Raster
 
-__all__ = ['BLOCK_PIXELS', 'Block', 'BlockCache', 'Layer', 'Pixels']
+__all__ = [
+    'BLOCK_PIXELS',
+    'FAINTEST',
+    'SENT_AS_STORED',
+    'Block',
+    'BlockCache',
+    'Layer',
+    'Pixels',
+    'Stored',
+    'StoredWindow',
+    'UnitTransform',
+]
 
 BLOCK_PIXELS = 512
 """Pixels along each side of a block, about."""
+
+FAINTEST = np.float32(1e-5)
+"""Least backscatter on a linear scale, -50 dB: Sentinel-1's noise lies above -30 dB."""
+
+SENT_AS_STORED = ('uint8', 'int8', 'int16', 'uint16', 'int32', 'uint32', 'float32')
+"""Types that a `StoredWindow` holds; other ones become float32, as they do for every reader."""
 
 Pixels = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
 """Values (bands, h, w), and validity (h, w) or None where all are valid."""
@@ -37,6 +55,84 @@ class Block:
     def nbytes(self) -> int:
         """Bytes held."""
         return self.values.nbytes + (0 if self.valid is None else self.valid.nbytes)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Pixels of a raster as they are stored, enough of them for a window of the target grid.
+
+    Attributes:
+        values: (bands, h, w), 0 where invalid.
+        valid: (h, w), or None where all are valid.
+        zoom: target pixels to a stored pixel along an axis: 1, a whole number, or 1 over one.
+        margin: stored pixels about the window that only their neighbours need, where they are interpolated.
+        cut: rows and columns of the window among the pixels of the target that come out.
+    """
+
+    values: NDArray[np.generic]
+    valid: NDArray[np.bool_] | None
+    zoom: float = 1.0
+    margin: int = 0
+    cut: tuple[slice, slice] = (slice(None), slice(None))
+
+    def valid_on_target(self) -> NDArray[np.bool_] | None:
+        """Which pixels of the window are valid, (h, w), or None where all are: averages need one pixel."""
+        if self.valid is None or self.zoom == 1:
+            return self.valid
+        if self.zoom < 1:
+            steps = round(1 / self.zoom)
+            cells = [np.s_[row::steps, col::steps] for row in range(steps) for col in range(steps)]
+            return np.asarray(np.logical_or.reduce([self.valid[cell] for cell in cells]), bool)
+        core = self.valid[1:-1, 1:-1] if self.margin else self.valid
+        steps = round(self.zoom)
+        return core.repeat(steps, 0).repeat(steps, 1)[*self.cut]
+
+
+@dataclass(frozen=True)
+class UnitTransform:
+    """How stored numbers become a model's units: ``clip(number * gain + bias, low, high)``.
+
+    With ``decibels`` that is a power on a linear scale, of which 10 log10 is taken in the end.
+    """
+
+    gain: float = 1.0
+    bias: float = 0.0
+    low: float | None = None
+    high: float | None = None
+    decibels: bool = False
+
+    def apply(self, values: NDArray[np.float32]) -> None:
+        """Convert in place."""
+        if self.gain != 1:
+            values *= np.float32(self.gain)
+        if self.bias != 0:
+            values += np.float32(self.bias)
+        if self.low is not None or self.high is not None:
+            np.clip(values, self.low, self.high, out=values)
+        if self.decibels:
+            np.maximum(values, FAINTEST, out=values)  # 0 stands for less than can be measured
+            np.log10(values, out=values)
+            values *= np.float32(10)
+
+
+@dataclass(frozen=True)
+class StoredWindow:
+    """A window of the target grid before anything is computed of it, in as few bytes as it is stored in.
+
+    Attributes:
+        layers: pixels of each source, and the positions of its bands among those that were asked for.
+        transforms: how each band's numbers become the model's units.
+        valid: which pixels of the window are valid, (h, w).
+    """
+
+    layers: Sequence[tuple[Stored, Sequence[int]]]
+    transforms: Sequence[UnitTransform]
+    valid: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float32], valid: NDArray[np.bool_]) -> Self:
+        """A window that was brought to the model's units already: values (bands, h, w), validity (h, w)."""
+        return cls(((Stored(values, None), range(len(values))),), [UnitTransform()] * len(values), valid)
 
 
 class BlockCache:
@@ -118,8 +214,8 @@ class BlockCache:
 class Layer(ABC):
     """Bands of one raster on a target grid.
 
-    Subclasses give the raster in blocks on some grid (`block_shape`, `shape`) with `_load`, and bring
-    a window of the target out of them with `read`.
+    Subclasses give the raster in blocks on some grid (`block_shape`, `shape`) with `_load`, say which stored
+    pixels a window of the target needs (`stored`), and make the window of them (`read`).
     """
 
     block_shape: tuple[int, int]
@@ -152,6 +248,15 @@ class Layer(ABC):
     def read(self, rows: slice, cols: slice) -> Pixels:
         """Read values (bands, h, w) and validity (h, w), or None, in a window of the target grid."""
 
+    @abstractmethod
+    def stored(self, rows: slice, cols: slice, dtype: DTypeLike = np.float32) -> Stored:
+        """Read the stored pixels that a window of the target grid is made of, as numbers of some type."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type that holds what the blocks hold."""
+        return np.dtype(self.raster.dtype)
+
     def is_awaited(self, rows: slice, cols: slice) -> bool:
         """Whether another thread is decoding a block of a window of the target grid just now."""
         blocks = product(self._blocks(rows, 0), self._blocks(cols, 1))
@@ -161,12 +266,14 @@ class Layer(ABC):
     def _load(self, rows: slice, cols: slice) -> Block:
         """Decode one block."""
 
-    def _window(self, rows: slice, cols: slice) -> Pixels:
+    def _window(
+        self, rows: slice, cols: slice, dtype: DTypeLike
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Put a window of the block grid together from blocks; it is invalid where it reaches outside."""
         shape = (rows.stop - rows.start, cols.stop - cols.start)
         inside_rows, inside_cols = self._inside(rows, 0), self._inside(cols, 1)
         whole = (inside_rows, inside_cols) == (rows, cols)
-        values = (np.empty if whole else np.zeros)((len(self.indexes), *shape), np.float32)
+        values = (np.empty if whole else np.zeros)((len(self.indexes), *shape), dtype)
         valid = None if whole else np.zeros(shape, bool)
         # What another thread is decoding comes last: until it is there, other blocks are decoded.
         parts = sorted(

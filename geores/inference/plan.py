@@ -138,6 +138,9 @@ run that is stopped loses little."""
 STRIP_BYTES = 96 * 2**20
 """Most bytes of the source that one row of chunks over the whole width takes."""
 
+LARGER = {'cpu': (1, 1, 1), 'cuda': (2, 32, 4)}
+"""How many times these three are for each kind of device: a GPU wants batches that are full."""
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -242,26 +245,29 @@ AnyPlan: TypeAlias = Plan[Any]
 """The plan of either kind of network, where only the windows matter."""
 
 
-def plan_chunks(tiling: Tiling | Blocks, *, bytes_per_pixel: int, dense: bool = False) -> tuple[int, int]:
+def plan_chunks(
+    tiling: Tiling | Blocks, *, bytes_per_pixel: int, dense: bool = False, device: str = 'cpu'
+) -> tuple[int, int]:
     """Choose how many rows and columns of tiles make a chunk.
 
-    Chunks are about 1024 pixels square, and smaller where tiles overlap so much that they would hold more
-    than `CHUNK_WORK`. On very wide grids they are lower and wider, so that one row
-    of chunks over the whole width stays within 96 MiB and source blocks at the seams are still cached
-    when the next row needs them.
+    Chunks are `CHUNK_PIXELS` square, about, and smaller where tiles overlap so much that they would hold more
+    than `CHUNK_WORK`. On very wide grids they are lower and wider, so that one row of chunks over the whole
+    width stays within `STRIP_BYTES` and source blocks at the seams are still cached when the next row needs
+    them.
 
     Args:
         tiling: the tiles.
         bytes_per_pixel: what one pixel of the grid takes in the source, all bands together.
         dense: whether overlaps cost nothing, so that only the pixels count.
+        device: kind of device that computes, 'cpu' or 'cuda'.
     """
-    y, x = tiling.y, tiling.x
-    strip = STRIP_BYTES // max(1, bytes_per_pixel * tiling.width)
-    fits = 1 + max(0, min(CHUNK_PIXELS, strip) - y.tile) // y.stride
-    most = CHUNK_TILES if dense else max(1, min(CHUNK_TILES, CHUNK_WORK // (y.tile * x.tile)))
+    y, x, larger = tiling.y, tiling.x, LARGER[device]
+    side, strip = CHUNK_PIXELS * larger[0], STRIP_BYTES * larger[2] // max(1, bytes_per_pixel * tiling.width)
+    fits = 1 + max(0, min(side, strip) - y.tile) // y.stride
+    most = CHUNK_TILES if dense else max(1, min(CHUNK_TILES, CHUNK_WORK * larger[1] // (y.tile * x.tile)))
     rows = min(fits, tiling.shape[0], isqrt(most))
     height = (rows - 1) * y.stride + y.tile
-    width = max(CHUNK_PIXELS, CHUNK_PIXELS**2 // height)
+    width = max(side, side**2 // height)
     cols = 1 + max(0, width - x.tile) // x.stride
     return rows, min(cols, tiling.shape[1], most // rows)
 

@@ -21,9 +21,10 @@ from geores.card import ModelCard
 from geores.card_values import Units
 from geores.grid import Blocks, Tiling
 from geores.inference.clouds import cloud_note
-from geores.inference.engine import ChunkWork, LazyStore, Sink, Step, run, tiles_of
+from geores.inference.engine import ChunkWork, LazyStore, RegionStep, Sink, Step, run, tiles_of
 from geores.inference.plan import AnyPlan, Plan, SceneLayout, lay_out_scene, plan_chunks
-from geores.inference.reader import ChunkStore, FolderStore, GridReader, UnitTransform
+from geores.inference.reader import CACHE_BYTES, ChunkStore, FolderStore, GridReader, UnitTransform
+from geores.inference.region import Placement
 from geores.inference.sinks import Quicklook
 from geores.inference.units import needs_sample, sample_tiles, unit_transforms
 from geores.io.whole_files import check_writable
@@ -39,6 +40,12 @@ LOOK_PIXELS = 1024
 
 MIN_PROBE = 8
 """Networks shrink their input, so that a probe of fewer pixels would say nothing."""
+
+ON_DEVICE = frozenset({'cuda'})
+"""Kinds of devices that regions are sent to as they are stored; elsewhere tiles are cut on the host."""
+
+CACHE = {'cpu': CACHE_BYTES, 'cuda': 4 * CACHE_BYTES}
+"""Most bytes of decoded blocks that are held."""
 
 BATCH = {'cpu': 16, 'cuda': 256}
 """Tiles of one label at once: on a CPU small batches stay in its caches."""
@@ -109,6 +116,7 @@ def prepare_scene(scene: Scene, card: ModelCard, options: SceneOptions, *, devic
         mask=mask,
         area=target.area,
         blank=blank,
+        cache_bytes=CACHE[_kind(device)],
     )
     # A lazy scene is not looked at, for that would compute part of it, unless its units demand it.
     decides, few = needs_sample(scene, card), 0 if scene.is_lazy else 2
@@ -184,13 +192,26 @@ def header_key(scene: Scene, card: ModelCard, options: SceneOptions, layout: Sce
 
 
 def _plan(tiling: Tiling | Blocks, reader: GridReader, options: SceneOptions, device: str) -> AnyPlan:
-    chunks = plan_chunks(tiling, bytes_per_pixel=round(reader.bytes_per_pixel) or 1, dense=options.dense)
-    kind = 'cpu' if device == 'cpu' else 'cuda'
+    kind = _kind(device)
+    bytes_per_pixel = round(reader.bytes_per_pixel) or 1
+    chunks = plan_chunks(tiling, bytes_per_pixel=bytes_per_pixel, dense=options.dense, device=kind)
     if isinstance(tiling, Tiling):
         fits = max(1, min(BATCH[kind], TILE_PIXELS[kind] // tiling.tile**2))
-        return Plan(tiling, chunks, options.batch_size or fits, options.min_valid)
-    fits = max(1, BATCH_PIXELS[kind] // (tiling.y.tile * tiling.x.tile))
-    return Plan(tiling, chunks, options.batch_size or fits, 0.0)
+    else:
+        fits = max(1, BATCH_PIXELS[kind] // (tiling.y.tile * tiling.x.tile))
+    if kind == 'cuda':  # where batches are filled up to one size: a whole chunk then needs no filling
+        tiles = chunks[0] * chunks[1]
+        fits = -(-tiles // -(-tiles // fits))
+    return Plan(
+        tiling,
+        chunks,
+        options.batch_size or fits,
+        options.min_valid if isinstance(tiling, Tiling) else 0.0,
+    )
+
+
+def _kind(device: str) -> str:
+    return 'cpu' if device == 'cpu' else 'cuda'
 
 
 def _digest(card: ModelCard) -> str:
@@ -293,7 +314,18 @@ class SceneWork:
         """How one chunk is read, computed and kept."""
         prepared = self.prepared
         sinks = (*self.sinks, prepared.look)
-        return ChunkWork(prepared.plan, prepared.reader, self.step, sinks, prepared.card.fill)
+        return ChunkWork(
+            prepared.plan, prepared.reader, self.step, sinks, prepared.card.fill, self._placement()
+        )
+
+    def _placement(self) -> Placement | None:
+        """What sends regions to the step's devices; None where tiles are cut on the host."""
+        devices = getattr(self.step, 'devices', None)  # steps that are no predictors take arrays
+        if self.device not in ON_DEVICE or devices is None or isinstance(self.step, RegionStep):
+            return None
+        from geores.inference.on_device import DevicePlacement
+
+        return DevicePlacement(devices)
 
     def open_store(
         self,

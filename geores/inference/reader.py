@@ -5,12 +5,12 @@ killed process: each finished chunk is one safetensors file that appears whole o
 """
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save
 from shapely.geometry.base import BaseGeometry
 
 from geores.errors import ReadError
-from geores.inference.layer import BlockCache, Layer
+from geores.inference.layer import SENT_AS_STORED, BlockCache, Layer, StoredWindow, UnitTransform
 from geores.inference.resampling import open_layer
 from geores.io.journal import Journal
 from geores.io.whole_files import failing, write_whole
@@ -39,6 +39,8 @@ __all__ = [
     'MemoryStore',
     'UnitTransform',
 ]
+
+T = TypeVar('T')
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -172,35 +174,6 @@ def _checksum(arrays: Arrays) -> str:
 
 
 CACHE_BYTES = 256 * 2**20
-FAINTEST = np.float32(1e-5)
-"""Least backscatter on a linear scale, -50 dB: Sentinel-1's noise lies above -30 dB."""
-
-
-@dataclass(frozen=True)
-class UnitTransform:
-    """How stored numbers become a model's units: ``clip(number * gain + bias, low, high)``.
-
-    With ``decibels`` that is a power on a linear scale, of which 10 log10 is taken in the end.
-    """
-
-    gain: float = 1.0
-    bias: float = 0.0
-    low: float | None = None
-    high: float | None = None
-    decibels: bool = False
-
-    def apply(self, values: NDArray[np.float32]) -> None:
-        """Convert in place."""
-        if self.gain != 1:
-            values *= np.float32(self.gain)
-        if self.bias != 0:
-            values += np.float32(self.bias)
-        if self.low is not None or self.high is not None:
-            np.clip(values, self.low, self.high, out=values)
-        if self.decibels:
-            np.maximum(values, FAINTEST, out=values)  # 0 stands for less than can be measured
-            np.log10(values, out=values)
-            values *= np.float32(10)
 
 
 @dataclass(frozen=True)
@@ -316,13 +289,31 @@ class GridReader:
             ReadError: if a source could not be read; it carries the path and the window.
             InputChangedError: if a source was changed since it was opened.
         """
+        return self._checked(self._read, rows, cols)
+
+    def read_stored(self, rows: slice, cols: slice) -> StoredWindow:
+        """Read one window as it is stored, for what brings it to the model's units elsewhere.
+
+        Args:
+            rows: rows of the target grid.
+            cols: columns of the target grid.
+
+        Raises:
+            ReadError: as `read` does.
+            InputChangedError: if a source was changed since it was opened.
+        """
+        if self._blank is not None:  # only pixels on the target grid tell what is blank
+            return StoredWindow.of(*self.read(rows, cols))
+        return self._checked(self._read_stored, rows, cols)
+
+    def _checked(self, read: Callable[[slice, slice], T], rows: slice, cols: slice) -> T:
         try:
-            values, valid = self._read(rows, cols)
+            pixels = read(rows, cols)
         except ReadError:
             self.check_sources()  # a file that is being overwritten looks like a damaged one
             raise
         self.check_sources()
-        return values, valid
+        return pixels
 
     def check_sources(self, *, ends: bool = False) -> None:
         """Raise `InputChangedError` if a file that is read was changed since it was opened.
@@ -352,6 +343,18 @@ class GridReader:
         for band, transform in zip(values, self._transforms, strict=True):
             transform.apply(band)
         return values, valid & self._allowed(rows, cols, shape)
+
+    def _read_stored(self, rows: slice, cols: slice) -> StoredWindow:
+        shape = (rows.stop - rows.start, cols.stop - cols.start)
+        valid, layers = np.ones(shape, bool), []
+        for layer, positions in self._in_turn(rows, cols):
+            dtype = layer.dtype if layer.dtype.name in SENT_AS_STORED else np.dtype(np.float32)
+            stored = layer.stored(rows, cols, dtype)
+            layers.append((stored, positions))
+            part_valid = stored.valid_on_target()
+            if part_valid is not None:
+                valid &= part_valid
+        return StoredWindow(layers, self._transforms, valid & self._allowed(rows, cols, shape))
 
     def _in_turn(self, rows: slice, cols: slice) -> Iterator[tuple[Layer, list[int]]]:
         """Yield the layers, last those of which another thread is decoding blocks just now."""

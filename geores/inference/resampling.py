@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import rasterio.warp
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
-from geores.inference.layer import BLOCK_PIXELS, Block, BlockCache, Layer, Pixels
+from geores.inference.layer import BLOCK_PIXELS, Block, BlockCache, Layer, Pixels, Stored
 from geores.scenes import Raster
 
-__all__ = ['AlignedLayer', 'WarpedLayer', 'line_up', 'open_layer']
+__all__ = ['ENOUGH', 'AlignedLayer', 'WarpedLayer', 'line_up', 'open_layer']
 
 ALIGNED = 1e-3
 """How far two grids may be off, in pixels, and still count as aligned."""
@@ -27,6 +27,9 @@ WARP_PIXELS = 2048
 
 SHRINKS = 1.1
 """Source pixels to a target pixel, along an axis, from which on they are averaged."""
+
+ENOUGH = 1 - 1e-6
+"""Share of valid neighbours from which on an interpolated value is that of all of them."""
 
 
 def open_layer(
@@ -93,12 +96,24 @@ class AlignedLayer(Layer):
 
     def read(self, rows: slice, cols: slice) -> Pixels:
         """Read values and validity in a window of the target grid."""
-        values, valid = self._window(self._span(rows, 0), self._span(cols, 1))
+        stored = self.stored(rows, cols)
+        values = np.asarray(stored.values, np.float32)
         if self._zoom < 1:
-            return _average(values, valid, round(1 / self._zoom))
+            return _average(values, stored.valid, round(1 / self._zoom))
         if self._zoom > 1:
-            return self._grown(values, valid, (rows, cols), round(self._zoom))
-        return values, valid
+            return _grown(values, stored)
+        return values, stored.valid
+
+    def stored(self, rows: slice, cols: slice, dtype: DTypeLike = np.float32) -> Stored:
+        """Read the stored pixels that a window of the target grid is made of."""
+        window = self._window(self._span(rows, 0), self._span(cols, 1), dtype)
+        if self._zoom <= 1:
+            return Stored(*window, zoom=self._zoom)
+        steps, cut = round(self._zoom), []
+        for axis, fine in enumerate((rows, cols)):
+            skip = (fine.start + self._start[axis]) % steps
+            cut.append(slice(skip, skip + fine.stop - fine.start))
+        return Stored(*window, self._zoom, self._margin, (cut[0], cut[1]))
 
     def _load(self, rows: slice, cols: slice) -> Block:
         return Block(*self.raster.read(self.indexes, rows, cols))
@@ -111,26 +126,15 @@ class AlignedLayer(Layer):
         steps = round(self._zoom)
         return slice(start // steps - self._margin, -(-stop // steps) + self._margin)
 
-    def _grown(
-        self,
-        values: NDArray[np.float32],
-        valid: NDArray[np.bool_] | None,
-        window: tuple[slice, slice],
-        steps: int,
-    ) -> Pixels:
-        """Grow native pixels and cut the window out of them."""
-        cut = []
-        for axis, fine in enumerate(window):
-            skip = (fine.start + self._start[axis]) % steps
-            cut.append(slice(skip, skip + fine.stop - fine.start))
-        if self._margin:
-            values = _interpolate(values, valid, steps)
-        else:
-            values = values.repeat(steps, 1).repeat(steps, 2)
-        if valid is not None:
-            core = valid[1:-1, 1:-1] if self._margin else valid
-            valid = core.repeat(steps, 0).repeat(steps, 1)[*cut]
-        return values[:, *cut], valid
+
+def _grown(values: NDArray[np.float32], stored: Stored) -> Pixels:
+    """Grow native pixels and cut the window out of them."""
+    steps = round(stored.zoom)
+    if stored.margin:
+        values = _interpolate(values, stored.valid, steps)
+    else:
+        values = values.repeat(steps, 1).repeat(steps, 2)
+    return values[:, *stored.cut], stored.valid_on_target()
 
 
 def _grouped(block: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
@@ -153,7 +157,7 @@ def _interpolate(
     weights = valid.astype(np.float32)[None]
     total = _linear(_linear(values * weights, steps, 1), steps, 2)
     share = _linear(_linear(weights, steps, 1), steps, 2)
-    return np.divide(total, share, out=total, where=(share > 0) & (share < 1 - 1e-6))
+    return np.divide(total, share, out=total, where=(share > 0) & (share < ENOUGH))
 
 
 def _linear(values: NDArray[np.float32], steps: int, axis: int) -> NDArray[np.float32]:
@@ -208,7 +212,16 @@ class WarpedLayer(Layer):
 
     def read(self, rows: slice, cols: slice) -> Pixels:
         """Read values and validity in a window of the target grid."""
-        return self._window(rows, cols)
+        return self._window(rows, cols, np.float32)
+
+    def stored(self, rows: slice, cols: slice, dtype: DTypeLike = np.float32) -> Stored:
+        """Read a window of the target grid, on which the blocks lie already."""
+        return Stored(*self._window(rows, cols, dtype))
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        """Type that holds what the blocks hold."""
+        return np.dtype(np.float32)
 
     def _span(self, window: slice, axis: int) -> slice:
         return window

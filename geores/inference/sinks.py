@@ -187,9 +187,9 @@ class Quicklook:
     def reduce(self, plan: AnyPlan, region: Region, tiles: NDArray[np.int64], outputs: Arrays) -> Arrays:
         """Keep every n-th pixel of those that the chunk owns, NaN where invalid."""
         rows, cols = (self.pixels(window) for window in plan.owned(region.chunk))
-        picked = np.ix_(rows - region.top, cols - region.left)
-        look = np.stack([region.values[band][picked] for band in self.bands])
-        look[:, ~region.valid[picked]] = np.nan
+        rows, cols = rows - region.top, cols - region.left
+        look = region.pixels.look(self.bands, rows, cols)
+        look[:, ~region.valid[np.ix_(rows, cols)]] = np.nan
         return {'quicklook': look}
 
     def pixels(self, window: slice) -> NDArray[np.int64]:

@@ -38,15 +38,19 @@ EPSILON = 1e-3
 class SameConv2d(nn.Conv2d):
     """A convolution that pads as TensorFlow does: what is odd goes right and below."""
 
+    def margins(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows added above and below maps of a size, and columns added left and right of them."""
+        tall, wide = (
+            max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+            for size, kernel, stride in zip((height, width), self.kernel_size, self.stride, strict=True)
+        )
+        return (tall // 2, tall - tall // 2), (wide // 2, wide - wide // 2)
+
     def forward(self, images: Tensor) -> Tensor:
         """Convolve maps (N, C, H, W) to (N, D, ceil(H / stride), ceil(W / stride))."""
-        padding: list[int] = []
-        for size, kernel, stride in zip(images.shape[:1:-1], self.kernel_size, self.stride, strict=True):
-            more = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
-            padding += [more // 2, more - more // 2]
-        return functional.conv2d(
-            functional.pad(images, padding), self.weight, None, self.stride, groups=self.groups
-        )
+        rows, columns = self.margins(*images.shape[2:])
+        padded = functional.pad(images, [*columns, *rows])
+        return functional.conv2d(padded, self.weight, self.bias, self.stride, groups=self.groups)
 
 
 class NormReLU6(nn.BatchNorm2d):

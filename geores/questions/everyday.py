@@ -12,12 +12,16 @@ from geores.questions.forms import Area, Comparison, Count, Form, Presence, Ques
 from geores.questions.grammar import parse
 from geores.questions.grammar_phrases import plural
 from geores.questions.land_cover import CoverWords, Named
+from geores.questions.number_questions import COVERED, WHOLE, Limit, place_among_covers, take_limit
 from geores.questions.suggest import suggest
 from geores.questions.vocabulary import AREAS, NO_SIZES, Sizes, take_distance, take_sizes, tidy_units, unit_of
 
 __all__ = ['CannotTell', 'MapQuestion', 'Thing', 'check_quantities', 'read_map_question']
 
-Kind = Literal['presence', 'count', 'area', 'share', 'comp', 'where', 'largest', 'distance', 'rural_urban']
+Kind = Literal[
+    'presence', 'count', 'area', 'share', 'comp', 'where', 'largest', 'distance', 'rural_urban',
+    'covers', 'limit',
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,20 +48,29 @@ class MapQuestion:
     """A question to a map of land cover.
 
     Attributes:
-        type: what is asked for, as in the field ``question_type`` of an answer.
-        thing: what it is about; None of the whole scene (rural or urban).
+        type: what is asked for.
+        thing: what it is about; None of the whole scene (rural or urban, all covers).
         other: the second of a comparison or a distance.
-        choice: of a comparison: whether there is more, less or as much of the first.
+        choice: of a comparison: whether there is more, less or as much of the first, or which has more.
         by: of a comparison: whether areas or numbers are compared.
         unit: unit of area that is asked for; None for the one that suits.
+        limit: whether the number that is asked for reaches it; None where the number itself is asked for.
+        place: of all covers: which of them by its share, 1 the largest, -1 the smallest; 0 for all.
     """
 
     type: Kind
     thing: Thing | None = None
     other: Thing | None = None
-    choice: Literal['more', 'less', 'equal'] = 'more'
+    choice: Literal['more', 'less', 'equal', 'which'] = 'more'
     by: Literal['area', 'number'] = 'area'
     unit: str | None = None
+    limit: Limit | None = None
+    place: int = 0
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of answer it has, as in the field ``question_type`` of an answer."""
+        return self.type if self.limit is None else 'limit'
 
 
 @dataclass(frozen=True)
@@ -74,11 +87,6 @@ class CannotTell:
 
 
 _X, _Y = r'(?P<x>.+?)', r'(?P<y>.+?)'
-_ALL = (
-    r'(?:the |this |that )?(?:whole |total |entire )?'
-    r'(?:area|scene|image|picture|photo|land|ground|map|region|place|it)'
-)
-_COVERED = r'(?:(?:covered|taken up|occupied|made up) (?:by|with|of|in) |under )?'
 _BE = r'(?:is|are|was|were)'
 _COVER = r'(?:cover|make up|have|take up|occupy|measure)'
 _SHARE = r'(?:share|percentage|proportion|fraction|percent|part)'
@@ -86,30 +94,31 @@ _UNIT = rf'(?P<unit>{"|".join(AREAS)})'
 _THAT = r'(?:the area of |that of )?'
 _MOST = r'(?:largest|biggest|greatest)'
 _TEMPLATES: tuple[tuple[Kind, str], ...] = (
+    ('where', rf'where are the {_MOST} {_X}'),
     ('largest', rf'(?:what|which|where|how (?:large|big)) {_BE} the {_MOST} {_X}'),
     ('largest', rf'(?:what|which) {_BE} the (?:area|size) of the {_MOST} {_X}'),
     ('largest', rf'which {_X} {_BE} the {_MOST}'),
     ('largest', rf'(?:the )?{_MOST} {_X}'),
-    ('share', rf'(?:what|which|how (?:large|big) (?:of )?an?) {_SHARE}(?: of {_ALL})? {_BE} {_COVERED}{_X}'),
-    ('share', rf'(?:what|which) {_SHARE}(?: of {_ALL})? (?:do|does) {_X} {_COVER}'),
+    ('share', rf'(?:what|which|how (?:large|big) (?:of )?an?) {_SHARE}(?: of {WHOLE})? {_BE} {COVERED}{_X}'),
+    ('share', rf'(?:what|which) {_SHARE}(?: of {WHOLE})? (?:do|does) {_X} {_COVER}'),
     ('share', rf'(?:what|which) {_SHARE} of {_X} {_BE} there'),
-    ('share', rf'what {_BE} the {_SHARE} (?:of {_ALL} )?(?:of|covered by|covered with|that is) {_X}'),
+    ('share', rf'what {_BE} the {_SHARE} (?:of {WHOLE} )?(?:of|covered by|covered with|that is) {_X}'),
     ('share', rf'(?:what {_BE} the )?{_X} {_SHARE}'),
-    ('share', rf'how many {_SHARE}(?: of {_ALL})? {_BE} (?:there )?{_COVERED}{_X}'),
-    ('share', rf'how much (?:of )?{_ALL} {_BE} {_COVERED}{_X}'),
-    ('share', rf'how much (?:of )?{_ALL} (?:do|does) {_X} {_COVER}'),
+    ('share', rf'how many {_SHARE}(?: of {WHOLE})? {_BE} (?:there )?{COVERED}{_X}'),
+    ('share', rf'how much (?:of )?{WHOLE} {_BE} {COVERED}{_X}'),
+    ('share', rf'how much (?:of )?{WHOLE} (?:do|does) {_X} {_COVER}'),
     ('share', rf'in percent how much {_X} {_BE} there'),
     ('area', rf'how many {_UNIT} of {_X}(?: {_BE} there)?'),
-    ('area', rf'how many {_UNIT} (?:of {_ALL} )?{_BE} {_COVERED}{_X}'),
+    ('area', rf'how many {_UNIT} (?:of {WHOLE} )?{_BE} {COVERED}{_X}'),
     ('area', rf'how many {_UNIT} (?:do|does) {_X} {_COVER}'),
     ('area', rf'(?:what|how (?:large|big|much)) {_BE} the (?:total |whole |overall )?'
              rf'(?:area|surface|extent|size) (?:of|covered by|covered with|under) {_X}'),
     ('area', rf'(?:what|which|how much|how large an|how big an) area (?:do|does) {_X} {_COVER}'),
-    ('area', rf'(?:what|which|how much|how large an|how big an) area {_BE} {_COVERED}{_X}'),
+    ('area', rf'(?:what|which|how much|how large an|how big an) area {_BE} {COVERED}{_X}'),
     ('area', rf'how much {_X} {_BE} (?:there|visible|present)'),
     ('area', rf'how much {_X} (?:do you see|can be seen|can you see|exists?)'),
     ('area', rf'how (?:large|big) {_BE} {_X}'),
-    ('area', rf'how much {_BE} {_COVERED}{_X}'),
+    ('area', rf'how much {_BE} {COVERED}{_X}'),
     ('area', rf'how much {_X}(?: {_BE})?'),
     ('area', rf'(?:the )?(?:total )?area (?:of|covered by) {_X}'),
     ('area', rf'(?:the )?total {_X} area'),
@@ -122,10 +131,10 @@ _TEMPLATES: tuple[tuple[Kind, str], ...] = (
     ('distance', rf'(?:what {_BE} )?the (?:shortest |smallest |least )?distance '
                  rf'(?:between|from|of) {_X} (?:and|to|from) {_Y}'),
     ('where', rf'where (?:{_BE}|do i find|can i find|do you see|lies?) {_X}'),
-    ('where', rf'(?:in|on) (?:which|what) (?:part|side|corner)(?: of {_ALL})? {_BE} {_X}'),
+    ('where', rf'(?:in|on) (?:which|what) (?:part|side|corner)(?: of {WHOLE})? {_BE} {_X}'),
     ('where', rf'show (?:me )?(?:where )?{_X}(?: {_BE})?'),
     ('presence', rf'{_BE} there {_X}'),
-    ('presence', rf'(?:do|does) (?:{_ALL}|you) (?:show|contain|have|include|see) {_X}'),
+    ('presence', rf'(?:do|does) (?:{WHOLE}|you) (?:show|contain|have|include|see) {_X}'),
     ('presence', rf'(?:do|does) {_X} (?:exist|lie|occur)'),
     ('presence', rf'can (?:you|i) (?:see|find) {_X}'),
     ('presence', rf'{_BE} {_X}(?: (?:there|present|visible))?'),
@@ -143,8 +152,8 @@ _COMPARISONS: tuple[tuple[str, str, str], ...] = (
     ('less', 'area', rf'(?:do|does) {_X} cover (?:less|a smaller area|less (?:area|ground|land)) than {_Y}'),
     ('more', 'area', rf'is the (?:total )?area of {_X} (?:larger|bigger|greater) than {_THAT}{_Y}'),
     ('less', 'area', rf'is the (?:total )?area of {_X} smaller than {_THAT}{_Y}'),
-    ('more', 'area', rf'(?:what is there more of|which covers more(?: area)?|which is larger) {_X} or {_Y}'),
-    ('more', 'area', rf'is there more {_X} or {_Y}'),
+    ('which', 'area', rf'(?:what is there more of|which covers more(?: area)?|which is larger) {_X} or {_Y}'),
+    ('which', 'area', rf'is there more {_X} or {_Y}'),
     ('more', 'area', rf'more {_X} than {_Y}'),
 )  # fmt: skip
 _RULES = tuple((kind, re.compile(pattern)) for kind, pattern in _TEMPLATES)
@@ -165,12 +174,15 @@ _DETERMINER = re.compile(
     r' (?:of|with|covered by))'
     r' (?=\S)'
 )
+_PATCHES = re.compile(r' (?:patch(?:es)?|areas?|stands?|stretch(?:es)?|pieces?)$')
 _ADJECTIVE = re.compile(r'^(?:small|medium|large|big|huge|tiny|little)(?=\s)')
 
 
 def check_quantities(text: str) -> None:
     """Raise `QuestionError` where a question names a size or a distance that cannot be."""
     tidy = _tidy(text)
+    if (limited := take_limit(tidy)) is not None:
+        tidy = limited[0]
     near = take_distance(tidy)
     for part in (tidy,) if near is None else near[:2]:
         take_sizes(part)
@@ -186,10 +198,23 @@ def read_map_question(text: str, words: CoverWords) -> MapQuestion | CannotTell 
         QuestionError: if it names a size or a distance that cannot be.
     """
     tidy = _tidy(text)
-    found = _read_tidy(tidy, words)
-    if found is None:
-        found = _by_grammar(text, words)
-    return found
+    if (place := place_among_covers(tidy)) is not None:
+        return MapQuestion('covers', place=place)
+    if (limited := take_limit(tidy)) is not None:
+        found = _limited(*limited, words)
+        if found is not None:
+            return found
+    return _read_tidy(tidy, words) or _by_grammar(text, words)
+
+
+def _limited(
+    numbered: str, limit: Limit, unit: str | None, words: CoverWords
+) -> MapQuestion | CannotTell | None:
+    """A question whether a number reaches a limit, from the question for the number."""
+    found = _read_tidy(numbered, words)
+    if isinstance(found, CannotTell):
+        return replace(found, type='limit')
+    return None if found is None else replace(found, limit=limit, unit=unit)
 
 
 def _tidy(text: str) -> str:
@@ -319,8 +344,12 @@ def _stripped(text: str) -> str:
 
 
 def _named(text: str, words: CoverWords) -> Named | None:
-    """The cover that a noun phrase names."""
-    return words.find(text.strip()) or words.find(_stripped(text))
+    """The cover that a noun phrase names, which may say that its areas are meant: "forest patches"."""
+    found = words.find(text.strip()) or words.find(_stripped(text))
+    if found is None and (match := _PATCHES.search(text)):
+        found = words.find(_stripped(text[: match.start()]))
+        found = found if found is not None and found.role == 'name' else None
+    return found
 
 
 def _by_grammar(text: str, words: CoverWords) -> MapQuestion | CannotTell | None:

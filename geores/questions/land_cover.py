@@ -267,6 +267,19 @@ class CoverWords:
             found = self._index[close[0]] if close else None
         return found
 
+    def named_in(self, text: str) -> list[Named]:
+        """What a text names, word for word and in its order; the longest words first."""
+        found, rest = [], text.split()
+        while rest:
+            spans = ((count, ' '.join(rest[:count])) for count in (3, 2, 1))
+            taken = next(
+                ((count, one) for count, span in spans if (one := self._index.get(span)) is not None), None
+            )
+            if taken is not None:
+                found.append(taken[1])
+            rest = rest[1 if taken is None else taken[0] :]
+        return found
+
 
 def covers_of(labels: Sequence[str]) -> CoverWords:
     """The covers that a map with these labels shows; a label of another kind is a cover of its own."""

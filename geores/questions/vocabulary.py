@@ -18,11 +18,14 @@ __all__ = [
     'LENGTHS',
     'MASS',
     'NO_SIZES',
+    'NUMBER',
     'PHRASES',
     'PLURALS',
     'RSVQA_CATEGORIES',
     'SYNONYMS',
+    'UNITS',
     'Sizes',
+    'measured',
     'take_distance',
     'take_sizes',
     'tidy_units',
@@ -244,6 +247,8 @@ AREAS: dict[str, float] = {
     'squaremiles': 2589988.110336,
 }
 """Units of area that are understood, in square metres."""
+UNITS: dict[str, str] = {'m2': 'm²', 'km2': 'km²', 'squaremiles': 'square miles'}
+"""Units of area that are said otherwise than they are spelt here."""
 LENGTHS: dict[str, float] = {'m': 1.0, 'km': 1e3, 'miles': 1609.344, 'feet': 0.3048, 'yards': 0.9144}
 """Units of length that are understood, in metres."""
 
@@ -260,7 +265,8 @@ _SPELLINGS: tuple[tuple[str, str], ...] = (
     (r'\byards?\b', 'yards'),
     (r'\b(?:per ?cent|percents)\b|%', ' percent '),
 )
-_NUMBER = r'(?P<number>[-\u2212]?\s?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:e[+-]?\d+)?|[-\u2212]?inf(?:inity)?|nan)'
+NUMBER = r'(?P<number>[-\u2212]?\s?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:e[+-]?\d+)?|[-\u2212]?inf(?:inity)?|nan)'
+"""A number in a tidy text, as the group ``number``."""
 _UNIT = r'(?: ?(?P<unit>[a-z]\w*))?'
 _ABOVE = (
     r'larger than|bigger than|greater than|more than|over|above|at least|exceeding'
@@ -270,13 +276,13 @@ _BELOW = r'smaller than|less than|under|below|at most|no(?:t)? (?:larger|bigger|
 _SIDES = r'larger|bigger|smaller|no(?:t)? (?:smaller|larger|bigger)|exceeding'
 _THAT = r'(?:(?:that|which) (?:is|are|have|has|cover|covers|measure) |with (?:an area|a size) (?:of )?|of )?'
 _SIZE = re.compile(
-    rf'\b{_THAT}(?P<side>{_ABOVE}|{_BELOW}) (?:or equal to )?{_NUMBER}{_UNIT}'
+    rf'\b{_THAT}(?P<side>{_ABOVE}|{_BELOW}) (?:or equal to )?{NUMBER}{_UNIT}'
     r'(?: in (?:size|area)| large| each)?\b'
 )
-_OR_MORE = re.compile(rf'\bof {_NUMBER}{_UNIT} (?:or|and) (?P<side>more|larger|bigger|less|smaller)\b')
+_OR_MORE = re.compile(rf'\bof {NUMBER}{_UNIT} (?:or|and) (?P<side>more|larger|bigger|less|smaller)\b')
 _DISTANCE = re.compile(
     r'^(?P<before>.+?) (?:(?:that|which) (?:is|are|lies?) |lying |located |lies? )?'
-    rf'(?:within|closer than|less than|at most|no(?:t)? more than|up to|nearer than) {_NUMBER}{_UNIT} '
+    rf'(?:within|closer than|less than|at most|no(?:t)? more than|up to|nearer than) {NUMBER}{_UNIT} '
     r'(?:away )?(?:of|from|to) (?P<after>.+)$'
 )
 _NEXT = re.compile(
@@ -330,7 +336,7 @@ def take_sizes(text: str) -> tuple[str, Sizes]:
         while (match := pattern.search(text)) and not _is_distance(text, match):
             if not (match['unit'] in {*AREAS, *LENGTHS} or re.match(_SIDES, match['side'])):
                 break  # a number of things, such as "more than 3 lakes"
-            limit = _measure(match['number'], match['unit'], AREAS, 'area', 'larger than 10 hectares')
+            limit = measured(match['number'], match['unit'], AREAS, 'area', 'larger than 10 hectares')
             if re.fullmatch(rf'{_ABOVE}|more|larger|bigger', match['side']):
                 above = limit
             else:
@@ -362,13 +368,13 @@ def take_distance(text: str) -> tuple[str, str, float] | None:
         QuestionError: if the distance is negative, is not finite, or has a unit that is none of lengths.
     """
     if match := _DISTANCE.search(text):
-        metres = _measure(match['number'], match['unit'], LENGTHS, 'distance', 'within 500 m of')
+        metres = measured(match['number'], match['unit'], LENGTHS, 'distance', 'within 500 m of')
         return match['before'], match['after'], metres
     match = _NEXT.search(text)
     return None if match is None else (match['before'], match['after'], 0.0)
 
 
-def _measure(number: str, unit: str | None, units: dict[str, float], what: str, example: str) -> float:
+def measured(number: str, unit: str | None, units: dict[str, float], what: str, example: str) -> float:
     """A number with a unit, in square metres or metres."""
     value = float(number.replace(',', '').replace('\N{MINUS SIGN}', '-').replace(' ', ''))
     said = f'{number} {unit or ""}'.strip()

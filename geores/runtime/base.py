@@ -11,22 +11,25 @@ from importlib.metadata import version
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geores.errors import UsageError
 
 __all__ = [
     'BFLOAT16',
     'DTYPES',
+    'PlacedTiles',
     'Precision',
     'Runtime',
     'describe_runtime',
     'exact_float32',
     'has_bfloat16',
+    'layer_weights',
     'one_thread_each',
     'packs_bfloat16',
     'pick_device',
     'pick_devices',
+    'round_keeping_sums',
 ]
 
 Precision = Literal['fp32', 'bf16', 'fp16', 'int8']
@@ -61,6 +64,21 @@ class Runtime(Protocol):
 
         Returns:
             (N, K), or (N, K, H, W) of a network that labels pixels, of any float type.
+        """
+
+
+class PlacedTiles(Protocol):
+    """Tiles of a region that was sent to a device, where they are cut: `geores.inference.on_device`."""
+
+    def __len__(self) -> int:
+        """Number of tiles."""
+
+    def on(self, device: torch.device, count: int = 0) -> Tensor:
+        """Cut the tiles: (N, C, H, W), float32, in the card's units, to be written over.
+
+        Args:
+            device: where to.
+            count: fill them up to that number, with one of them again.
         """
 
 
@@ -167,3 +185,54 @@ def _alike(devices: tuple[str, ...]) -> tuple[str, ...]:
                 'whose results differ in their last digits: give those of one kind'
             )
     return devices
+
+
+@torch.no_grad()
+def round_keeping_sums(network: nn.Module) -> nn.Module:
+    """Round weights of convolutions and matrices to values of bfloat16 so that each filter keeps its sum.
+
+    Rounded each to the nearest, the weights of a filter sum to something else, which moves its whole map:
+    most maps are of numbers above 0, so that the errors of a filter do not cancel. Here some weights, those
+    nearest to the middle, are rounded the other way. Of the shipped bundles under OpenVINO, logits of
+    `aerial-scenes` are half as wrong by it, of `sentinel2` a third less, of `aerial-rgb` a seventh more.
+
+    Args:
+        network: whose weights are float32; they are replaced in place, its tensors are left alone.
+
+    Returns:
+        The network itself.
+    """
+    for module, name, weights in layer_weights(network):
+        if weights.ndim > 1:
+            rounded = _keep_sums(weights.detach().flatten(1)).view_as(weights)
+            setattr(module, name, nn.Parameter(rounded, requires_grad=False))
+    return network
+
+
+def _keep_sums(filters: Tensor) -> Tensor:
+    """Round filters (O, K), float32, to values of bfloat16, each row to the sum that comes nearest."""
+    near = filters.bfloat16()
+    # The neighbour on the other side of the weight: the next larger or smaller pattern of bits.
+    away = torch.where(filters.abs() > near.float().abs(), 1, -1).to(torch.int16)
+    other = torch.where(
+        near.float() == filters, near, (near.view(torch.int16) + away).view(torch.bfloat16)
+    ).float()
+    near = near.float()
+    wrong = (near.double() - filters.double()).sum(dim=1, keepdim=True)
+    helps = (other - near) * wrong < 0
+    farther = (other - filters).abs() - (near - filters).abs()
+    order = torch.where(helps, farther, torch.inf).argsort(dim=1)
+    steps = torch.where(helps, other - near, 0.0).gather(1, order).double().cumsum(dim=1)
+    moved = torch.cat([wrong, wrong + steps], dim=1).abs().argmin(dim=1, keepdim=True)
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1]).expand_as(order))
+    return torch.where(helps & (rank < moved), other, near)
+
+
+def layer_weights(network: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
+    """List weights and biases of convolutions and matrices, each with its module and its name there."""
+    return [
+        (module, name, weights)
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+        for name, weights in module.named_parameters(recurse=False)
+    ]

@@ -130,7 +130,7 @@ def fastest_runtime(
         memory.put(key, rates)
     best: Any = max(rates, key=lambda name: rates[name])
     seconds = work.tiles / (rates['torch'] * work.workers)
-    started = best != 'openvino' or is_kept(digest, work.shape) or seconds >= WORTH_SECONDS
+    started = best != 'openvino' or is_kept(digest, work.shape, precision) or seconds >= WORTH_SECONDS
     if rates[best] < GAIN * rates['torch'] or seconds < START_SECONDS or not started:
         best = 'torch'
     return best, rates
@@ -303,10 +303,10 @@ class Runtimes:
     def ties(self, name: RuntimeName, precision: Precision) -> NearTies | None:
         """Measure which tiles are nearly tied.
 
-        None in float32, for networks that label pixels, on CUDA, and where no tiles of the scene are known.
+        None in float32, for networks that label pixels, and where no tiles of the scene are known.
         """
-        cpu, labels = self._model.device.type == 'cpu', self._model.card.task in LABELS_TILES
-        if precision == 'fp32' or not (cpu and labels and len(self._probe)):
+        labels = self._model.card.task in LABELS_TILES
+        if precision == 'fp32' or not (labels and len(self._probe)):
             return None
         if (name, precision) not in self._ties:
             runtimes = (self.get(name, precision), self.get(name, 'fp32'))

@@ -7,7 +7,7 @@ and here the pixels around it are seen.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from torch import Tensor
 from geores.errors import GeoresError, UsageError
 from geores.model import Model
 from geores.runtime.base import DTYPES
-from geores.runtime.eager import EagerRuntime
+from geores.runtime.eager import EagerRuntime, keep_runtime
+from geores.runtime.nearness import LabelRule, NearTies
 from geores.runtime.predictor import Outputs, Predictor, choose_predictor, scores_of_tiles
 
 __all__ = ['FAMILIES', 'DensePredictor', 'choose_dense_predictor', 'reduction_of']
@@ -45,7 +46,12 @@ class DensePredictor(Predictor):
         reduction: pixels along a side of one place of the map.
         tile: pixels along a side of a tile.
         outputs: what is made of the probabilities.
+        ties: tells the tiles that are computed again in float32, on features of the whole region; none where
+            not given.
     """
+
+    revises = False
+    """Never by the engine, which would compute tile by tile what is nearly tied."""
 
     def __init__(
         self,
@@ -55,13 +61,16 @@ class DensePredictor(Predictor):
         tile: int,
         *,
         outputs: Outputs = scores_of_tiles,
+        ties: NearTies | None = None,
     ) -> None:
         note = (
             'features were computed once for overlapping tiles (--dense): answers are near to those of tile '
             'by tile, not the same'
         )
-        super().__init__(model, runtime.precision, outputs=outputs, runtime=runtime, notes=(note,))
-        self._network: Any = runtime.network
+        about = f'regions with tiles whose labels are nearly tied in {runtime.precision} were computed again'
+        notes = (note,) if ties is None else (note, f'{about} in float32')
+        super().__init__(model, runtime.precision, outputs=outputs, runtime=runtime, notes=notes, ties=ties)
+        self._narrow = runtime
         self._reduction, self._tile = reduction, tile
 
     @torch.inference_mode()
@@ -74,10 +83,22 @@ class DensePredictor(Predictor):
             values: (C, h, w), in the card's units.
             places: top and left of each tile, in pixels of the region, (n, 2).
         """
+        answers = self._answers(values, places, self._narrow)
+        again = np.zeros(len(places), bool) if self.ties is None else self.ties.find(answers).numpy()
+        if again.any():
+            exact = keep_runtime(self.model.network, 'fp32', self.model.device)
+            answers[torch.from_numpy(again)] = self._answers(values, places[again], exact)
+        return {name: array.numpy() for name, array in self.outputs(answers).items()}
+
+    def _answers(
+        self, values: NDArray[np.float32], places: NDArray[np.int64], runtime: EagerRuntime
+    ) -> Tensor:
+        """Probabilities of tiles of a region, (n, K)."""
         aligned = (places % self._reduction == 0).all(axis=1)
         answers = torch.empty(len(places), len(self.model.card.labels))
         if aligned.any():
-            found = self._pooled(self._maps(values), torch.from_numpy(places[aligned] // self._reduction))
+            parts = torch.from_numpy(places[aligned] // self._reduction)
+            found = self._pooled(self._maps(values, runtime), parts, runtime)
             if not torch.isfinite(found).all():
                 raise GeoresError(f'model {self.model.name!r} answers with NaN: give --precision fp32')
             answers[torch.from_numpy(aligned)] = found
@@ -85,11 +106,11 @@ class DensePredictor(Predictor):
             size = self._tile
             cut = [values[:, top : top + size, left : left + size] for top, left in places[~aligned]]
             alone = [
-                self.probabilities(torch.from_numpy(np.stack(cut[start : start + 16])))
+                self.probabilities(torch.from_numpy(np.stack(cut[start : start + 16])), runtime)
                 for start in range(0, len(cut), 16)
             ]
             answers[torch.from_numpy(~aligned)] = torch.cat(alone)
-        return {name: array.numpy() for name, array in self.outputs(answers).items()}
+        return answers
 
     @torch.inference_mode()
     def refuse_far(self, values: NDArray[np.float32], stride: int) -> None:
@@ -108,7 +129,7 @@ class DensePredictor(Predictor):
         if not len(places):
             return
         parts = torch.from_numpy(places // self._reduction)
-        found = self._pooled(self._maps(values), parts)
+        found = self._pooled(self._maps(values, self._narrow), parts, self._narrow)
         cut = np.stack([values[:, top : top + tile, left : left + tile] for top, left in places])
         exact = torch.cat([self.probabilities(some.clone()) for some in torch.from_numpy(cut).split(16)])
         if self.model.card.task == 'single-label':
@@ -121,32 +142,31 @@ class DensePredictor(Predictor):
                 f'{same:.0%} are those of tile by tile; drop --dense'
             )
 
-    def _maps(self, values: NDArray[np.float32]) -> Tensor:
+    def _maps(self, values: NDArray[np.float32], runtime: EagerRuntime) -> Tensor:
         """Features of a region, (1, F, h, w)."""
         height, width = (side - side % self._reduction for side in values.shape[1:])
         images = torch.from_numpy(values[None, :, :height, :width].copy())
-        images = self.model.normalise_(images).to(self._dtype).contiguous(memory_format=torch.channels_last)
-        with self._autocast():
-            maps: Tensor = self._network.forward_features(images)
+        images = self.model.normalise_(images).to(DTYPES[runtime.precision])
+        network: Any = runtime.network
+        with _autocast(runtime):
+            maps: Tensor = network.forward_features(images.contiguous(memory_format=torch.channels_last))
         return maps
 
-    def _pooled(self, maps: Tensor, places: Tensor) -> Tensor:
+    def _pooled(self, maps: Tensor, places: Tensor, runtime: EagerRuntime) -> Tensor:
         """Answers for the tiles that begin at places of the map, (n, K)."""
         side = self._tile // self._reduction
         parts = maps[0].unfold(1, side, 1).unfold(2, side, 1)  # (F, rows, cols, side, side), a view
-        answers = []
+        answers, head = [], cast(Any, runtime.network).forward_head
         for some in places.split(HEADS):
-            with self._autocast():
-                logits = self._network.forward_head(parts[:, some[:, 0], some[:, 1]].movedim(0, 1))
+            with _autocast(runtime):
+                logits = head(parts[:, some[:, 0], some[:, 1]].movedim(0, 1))
             answers.append(self.model.activate(logits))
         return torch.cat(answers)
 
-    @property
-    def _dtype(self) -> torch.dtype:
-        return DTYPES[self.precision]
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast('cpu', self._dtype, enabled=self._dtype != torch.float32)
+def _autocast(runtime: EagerRuntime) -> torch.autocast:
+    dtype = DTYPES[runtime.precision]
+    return torch.autocast('cpu', dtype, enabled=dtype != torch.float32)
 
 
 def reduction_of(model: Model) -> int:
@@ -179,8 +199,12 @@ def choose_dense_predictor(
     *,
     runtime: str = 'auto',
     compile: bool = False,
+    rule: LabelRule | None = None,
 ) -> DensePredictor:
     """Make a predictor for regions, at the precision that `choose_predictor` finds.
+
+    A region is computed again where a tile of it is nearly tied, so that ``auto`` is float32 where any tile
+    of the probe is.
 
     Args:
         model: a model that labels tiles, on the CPU.
@@ -190,6 +214,7 @@ def choose_dense_predictor(
         stride: pixels from one tile to the next.
         runtime: as the user gave it; torch alone can.
         compile: whether it was asked that torch compiles the network, which does not go with this.
+        rule: how scores become labels; the card's where not given.
 
     Raises:
         UsageError: if network, tile, stride or options do not allow it.
@@ -205,7 +230,9 @@ def choose_dense_predictor(
                 f'--dense needs a {name} that is a multiple of {reduction} pixels for model {model.name!r}, '
                 f'not {value}: give --{name} {max(value // reduction, 1) * reduction}'
             )
-    made = choose_predictor(model, precision, probe).runtime
-    if not isinstance(made, EagerRuntime):
+    made = choose_predictor(model, precision, probe, rule=rule)
+    if precision == 'auto' and made.ties is not None and made.ties.share > 0:
+        made = choose_predictor(model, 'fp32', probe)
+    if not isinstance(made.runtime, EagerRuntime):
         raise UsageError(f'--dense needs a network of torch, and model {model.name!r} has none: drop --dense')
-    return DensePredictor(model, made, reduction, tile)
+    return DensePredictor(model, made.runtime, reduction, tile, ties=made.ties)

@@ -2,22 +2,23 @@
 
 Layers that follow each other are told from the graph of the forward pass (`consecutive_layers`). Batch
 normalisation is folded into the convolution before it, which spares a pass over every map; convolutions get
-packed weights and apply their activation themselves, by oneDNN in bfloat16; mish is computed in pieces that
-stay in cache. Answers are the same up to rounding.
+packed weights and apply their activation themselves, by oneDNN; mish is computed in pieces that
+stay in cache. Answers are the same up to rounding. Weights are rounded to bfloat16 so that filters keep sums.
 """
 
 import sys
 from collections import Counter
 from copy import deepcopy
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from geores.models.lite import NormReLU6
-from geores.runtime.base import DTYPES, Precision, packs_bfloat16
+from geores.models.lite import NormReLU6, SameConv2d
+from geores.runtime.base import DTYPES, Precision, layer_weights, packs_bfloat16, round_keeping_sums
 
 __all__ = [
     'CachedMish',
@@ -96,14 +97,15 @@ def _only_for(node: fx.Node) -> fx.Node | None:
     return source if isinstance(source, fx.Node) and len(source.users) == 1 else None
 
 
-def fold_batch_norms(network: nn.Module) -> nn.Module:
+def fold_batch_norms(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Fold what a convolution's batch normalisation does in evaluation mode into its weights.
 
     Equal up to rounding. Pairs that cannot be told from the network's graph stay as they are, and so
-    does a whole network that cannot be traced.
+    does a whole network that cannot be traced, and in float16 a convolution whose weights it would not hold.
 
     Args:
         network: a network in evaluation mode; its modules are replaced in place, its tensors are left alone.
+        dtype: type that the folded weights will be kept in.
 
     Returns:
         The network itself.
@@ -112,13 +114,28 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
     for first, second in consecutive_layers(network, nn.Conv2d, (nn.BatchNorm2d,)):
         conv, norm = network.get_submodule(first), network.get_submodule(second)
         # Exact types: a subclass may do more, as timm's convolutions that standardise their weights.
-        if type(conv) is not nn.Conv2d or type(norm) not in (nn.BatchNorm2d, *activating):
+        if type(conv) not in (nn.Conv2d, SameConv2d) or type(norm) not in (nn.BatchNorm2d, *activating):
             continue
         if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
-            network.set_submodule(first, fuse_conv_bn_eval(conv, norm))
+            folded = fuse_conv_bn_eval(cast(nn.Conv2d, conv), norm)
+            if dtype == torch.float16 and not _holds_in_float16(folded):
+                continue
+            network.set_submodule(first, folded)
             after = [part for name, part in norm.named_children() if name in {'drop', 'act'}]
             network.set_submodule(second, nn.Sequential(*after))
     return network
+
+
+def _holds_in_float16(conv: nn.Conv2d) -> bool:
+    """Whether float16 holds the weights of a convolution.
+
+    None may be too large, and what the smallest ones lose has to be less than what the largest one is rounded
+    by: that one is a normal number of the type then, 0.00006 or more. Channels that are nearly dead may be
+    rounded to nothing.
+    """
+    limits, tensors = torch.finfo(torch.float16), (conv.weight, conv.bias)
+    largest = [0.0 if tensor is None else float(tensor.detach().abs().max()) for tensor in tensors]
+    return max(largest) <= limits.max and largest[0] >= limits.smallest_normal
 
 
 def _activating_norms() -> tuple[type[nn.Module], ...]:
@@ -127,24 +144,26 @@ def _activating_norms() -> tuple[type[nn.Module], ...]:
     return (NormReLU6,) if timm is None else (NormReLU6, timm.BatchNormAct2d)
 
 
-def pack_convolutions(network: nn.Module) -> nn.Module:
-    """Let convolutions compute in bfloat16, with packed weights, and activate what they compute themselves.
+def pack_convolutions(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Let convolutions compute by oneDNN with packed weights, and activate what they compute themselves.
 
     Weights are brought into oneDNN's own layout once instead of for every batch, and maps are not read and
     written again to activate them. Biases stay float32. What is called is what `torch.compile` calls for
-    frozen networks. Does nothing where oneDNN cannot compute in bfloat16, or is not there.
+    frozen networks. Does nothing where oneDNN cannot compute in the type, or is not there.
 
     Args:
         network: a network for inference on a CPU; its convolutions and activations are replaced in place.
+        dtype: that it computes in; nothing is packed in float16.
 
     Returns:
         The network itself.
     """
-    if not packs_bfloat16():
+    able = torch.backends.mkldnn.is_available() if dtype == torch.float32 else packs_bfloat16()
+    if not able or dtype == torch.float16:
         return network
     for name, module in list(network.named_modules()):
         if _is_plain(module):
-            network.set_submodule(name, _PackedConv2d(module))
+            network.set_submodule(name, _PackedConv2d(module, dtype))
     for first, second in consecutive_layers(network, _PackedConv2d, tuple(ACTIVATIONS)):
         conv, activation = network.get_submodule(first), network.get_submodule(second)
         if isinstance(conv, _PackedConv2d) and type(activation) in ACTIVATIONS:
@@ -156,7 +175,7 @@ def pack_convolutions(network: nn.Module) -> nn.Module:
 def _is_plain(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Whether a module is a convolution and nothing more, as hooks and timm's padding by itself are."""
     return (
-        type(module) is nn.Conv2d
+        type(module) in (nn.Conv2d, SameConv2d)
         and module.padding_mode == 'zeros'
         and isinstance(module.padding, tuple)
         and not (module._forward_hooks or module._forward_pre_hooks)
@@ -166,27 +185,44 @@ def _is_plain(module: nn.Module) -> TypeGuard[nn.Conv2d]:
 class _PackedConv2d(nn.Module):
     """A convolution of channels-last maps with packed weights, activated.
 
+    oneDNN's operator pads both sides alike. Where one side wants a row or a column more, filters get one of
+    zeros on the other side: that is as good, and spares a padded copy of the maps.
+
     Attributes:
         weight: the convolution's weights, for networks that look at them.
         bias: the convolution's biases.
         activation: one of `ACTIVATIONS`, or `NOTHING`.
     """
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
         super().__init__()
         self.weight, self.bias = conv.weight, conv.bias
         self.activation = NOTHING
-        self._options = (conv.padding, conv.stride, conv.dilation, conv.groups)
-        self._packed = torch._C._nn.mkldnn_reorder_conv2d_weight(
-            conv.weight.detach().to(torch.bfloat16).to_mkldnn(),
-            *self._options,  # type: ignore[arg-type]
-        )
+        self._dtype = dtype
+        self._margins = conv.margins if isinstance(conv, SameConv2d) else None
+        self._padding = conv.padding
+        self._options = (conv.stride, conv.dilation, conv.groups)
+        self._packed: dict[tuple[int, int], Tensor] = {}
+        if self._margins is None:
+            self._pack(0, 0)
+
+    def _pack(self, above: int, left: int) -> None:
+        """Pack the weights with so many rows and columns of zeros."""
+        weights = functional.pad(self.weight.detach(), (left, 0, above, 0)).to(self._dtype).to_mkldnn()
+        pack = torch._C._nn.mkldnn_reorder_conv2d_weight
+        self._packed[above, left] = pack(weights, self._padding, *self._options)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Tensor:
         """Convolve and activate (N, C, H, W)."""
+        padding, zeros = self._padding, (0, 0)
+        if self._margins is not None:
+            rows, columns = self._margins(*images.shape[2:])
+            padding, zeros = (rows[1], columns[1]), (rows[1] - rows[0], columns[1] - columns[0])
+            if zeros not in self._packed:
+                self._pack(*zeros)
         convolve = torch.ops.mkldnn._convolution_pointwise
-        images = images.to(torch.bfloat16)
-        return convolve(images, self._packed, self.bias, *self._options, *self.activation, '')  # type: ignore[no-any-return]
+        weights, options = self._packed[zeros], (padding, *self._options, *self.activation)
+        return convolve(images.to(self._dtype), weights, self.bias, *options, '')  # type: ignore[no-any-return]
 
 
 class CachedMish(nn.Module):
@@ -313,29 +349,18 @@ def _prepared(network: nn.Module, dtype: torch.dtype, *, tuned: bool) -> nn.Modu
     """Make a copy for inference: channels-last, and convolutions and matrices in the type they compute in.
 
     Autocast alone would cast all weights anew for every batch, to the same bits. Batch normalisation is
-    folded into the convolutions, but for float16, which has less range than float32 and could lose small
-    weights.
+    folded into the convolutions, in float16 where that holds the folded weights.
     """
     # The weights are made anew below: copying them first would only cost time and memory.
-    network = deepcopy(network, {id(weights): weights for *_, weights in _weights(network)})
-    if dtype != torch.float16:
-        fold_batch_norms(network)
+    network = deepcopy(network, {id(weights): weights for *_, weights in layer_weights(network)})
+    fold_batch_norms(network, dtype)
+    if dtype == torch.bfloat16:
+        round_keeping_sums(network)
     if tuned:  # for a CPU; torch.compile fuses by itself
         quicken_mish(network)
-        if dtype == torch.bfloat16:
-            pack_convolutions(network)
-    for module, name, weights in _weights(network):
+        pack_convolutions(network, dtype)
+    for module, name, weights in layer_weights(network):
         layout = torch.channels_last if weights.ndim == 4 else torch.contiguous_format
         moved = weights.to(dtype, memory_format=layout)
         setattr(module, name, nn.Parameter(moved, requires_grad=False))
     return network
-
-
-def _weights(network: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
-    """List weights and biases of convolutions and matrices, each with its module and its name there."""
-    return [
-        (module, name, weights)
-        for module in network.modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-        for name, weights in module.named_parameters(recurse=False)
-    ]

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geores.errors import GeoresError, import_extra
-from geores.runtime.base import Precision, Runtime, one_thread_each
+from geores.runtime.base import Precision, Runtime, one_thread_each, round_keeping_sums
 from geores.runtime.eager import fold_batch_norms
 from geores.runtime.onnx import OnnxNetwork, OnnxRuntime
 
@@ -111,8 +111,8 @@ class OpenVinoRuntime:
         self, network: nn.Module, shape: Shape, precision: Precision, *, digest: str | None = None
     ) -> None:
         library, core = import_extra('openvino'), _core()
-        kept = _kept_at(digest or digest_network(network), shape)
-        self._compile(_read(core, kept) or _convert(library, network, shape, kept), precision)
+        kept = _kept_at(digest or digest_network(network), shape, precision)
+        self._compile(_read(core, kept) or _convert(library, network, shape, precision, kept), precision)
 
     @classmethod
     def of_onnx(cls, content: bytes) -> Self:
@@ -165,9 +165,9 @@ def _core() -> Any:  # noqa: ANN401 - openvino.Core
     return import_extra('openvino').Core()
 
 
-def is_kept(digest: str, shape: Shape) -> bool:
+def is_kept(digest: str, shape: Shape, precision: Precision) -> bool:
     """Whether OpenVINO's form of a network stands in the cache, so that it starts at once."""
-    return _kept_at(digest, shape).exists()
+    return _kept_at(digest, shape, precision).exists()
 
 
 def to_onnx(network: nn.Module, shape: Shape) -> bytes:
@@ -208,9 +208,9 @@ def to_onnx_runtime(network: nn.Module, shape: Shape) -> OnnxRuntime:
     return OnnxRuntime(OnnxNetwork(to_onnx(network, shape)))
 
 
-def _kept_at(digest: str, shape: Shape) -> Path:
+def _kept_at(digest: str, shape: Shape, precision: Precision) -> Path:
     """File of OpenVINO's form of a network; what makes it anew where something changes is in the name."""
-    parts = (digest, *shape, *(package_version(name) for name in ('openvino', 'torch', 'geores')))
+    parts = (digest, *shape, precision, *(package_version(name) for name in ('openvino', 'torch', 'geores')))
     return cache_folder() / 'openvino' / f'{sha256("|".join(map(str, parts)).encode()).hexdigest()[:32]}.xml'
 
 
@@ -232,7 +232,13 @@ def _read(core: Any, kept: Path) -> Any:  # noqa: ANN401 - openvino.Core and ope
         return None
 
 
-def _convert(library: Any, network: nn.Module, shape: Shape, kept: Path) -> Any:  # noqa: ANN401 - see `_read`
+def _convert(
+    library: Any,  # noqa: ANN401 - see `_read`
+    network: nn.Module,
+    shape: Shape,
+    precision: Precision,
+    kept: Path,
+) -> Any:  # noqa: ANN401 - see `_read`
     """Convert a network and keep what comes of it, where the cache can be written.
 
     By the front end itself: `openvino.convert_model` would report its use to the makers of OpenVINO.
@@ -241,6 +247,8 @@ def _convert(library: Any, network: nn.Module, shape: Shape, kept: Path) -> Any:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     folded = fold_batch_norms(deepcopy(network))
+    if precision == 'bf16':
+        round_keeping_sums(folded)
     with _quiet(), one_thread_each(), torch.no_grad():
         try:
             traced = torch.jit.trace(folded, torch.zeros(TRACED, *shape), check_trace=False)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from functools import cache, cached_property
 from itertools import count
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from geores.errors import GeoresError, UsageError, import_extra
 from geores.model import Model
-from geores.runtime.base import Precision, Runtime, exact_float32, one_thread_each
+from geores.runtime.base import PlacedTiles, Precision, Runtime, exact_float32, one_thread_each
 from geores.runtime.choice import TIED, Runtimes, Workload, make_runtime
 from geores.runtime.exported import RuntimeName, installed_runtimes, package_version
 from geores.runtime.nearness import LabelRule, NearTies, is_near
@@ -111,25 +112,39 @@ class Predictor:
         """Precision in which the runtime computes."""
         return self.runtime.precision
 
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """Devices on which tiles are computed."""
+        return (self.model.device,)
+
     @torch.inference_mode()
-    def __call__(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    def __call__(self, tiles: NDArray[np.float32] | PlacedTiles) -> dict[str, NDArray[Any]]:
         """Compute what `outputs` makes of tiles (N, C, H, W) in the card's units, which are overwritten."""
         asked = len(tiles)
-        if 0 < asked < self.full:
-            tiles = np.concatenate([tiles, np.repeat(tiles[-1:], self.full - asked, axis=0)])
         if self.model.device.type != 'cuda':
-            arrays = self.outputs(self.probabilities(torch.from_numpy(tiles)))
+            arrays = self.outputs(self.probabilities(self._images(tiles, self.full)))
             return {name: array[:asked].numpy() for name, array in arrays.items()}
         try:
             with torch.cuda.stream(self._stream()):
-                pinned = torch.from_numpy(tiles).pin_memory()
-                arrays = self.outputs(self.probabilities(pinned.to(self.model.device, non_blocking=True)))
-                # The copy back waits for this stream alone; it also keeps `pinned` alive long enough.
+                # The copy back waits for this stream alone.
+                arrays = self.outputs(self.probabilities(self._images(tiles, self.full)))
                 return {name: array[:asked].cpu().numpy() for name, array in arrays.items()}
         except torch.cuda.OutOfMemoryError as error:
             raise GeoresError(
-                f'the device has no memory for {len(tiles)} tiles at once: give a smaller --batch-size'
+                f'the device has no memory for {max(asked, self.full)} tiles at once: give a smaller '
+                '--batch-size'
             ) from error
+
+    def _images(self, tiles: NDArray[np.float32] | PlacedTiles, full: int = 0) -> Tensor:
+        """Tiles on the model's device, at least `full` of them, to be written over."""
+        device = self.model.device
+        if not isinstance(tiles, np.ndarray):
+            return tiles.on(device, full)
+        if 0 < len(tiles) < full:
+            tiles = np.concatenate([tiles, np.repeat(tiles[-1:], full - len(tiles), axis=0)])
+        images = torch.from_numpy(tiles)
+        # torch keeps pinned memory until what was copied from it is there.
+        return images.pin_memory().to(device, non_blocking=True) if device.type == 'cuda' else images
 
     @property
     def revises(self) -> bool:
@@ -143,10 +158,11 @@ class Predictor:
         return self.ties.find(torch.from_numpy(arrays['scores'])).numpy()
 
     @torch.inference_mode()
-    def revise(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    def revise(self, tiles: NDArray[np.float32] | PlacedTiles) -> dict[str, NDArray[Any]]:
         """Compute tiles (N, C, H, W) in float32, which are overwritten."""
-        answers = self._finite(self._exact(self.model.normalise_(torch.from_numpy(tiles))))
-        return {name: array.numpy() for name, array in self.outputs(answers).items()}
+        with nullcontext() if self.model.device.type != 'cuda' else torch.cuda.stream(self._stream()):
+            answers = self.probabilities(self._images(tiles), self._exact)
+            return {name: array.cpu().numpy() for name, array in self.outputs(answers).items()}
 
     def revised(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Compute tiles, and those that have to be again; for callers that are not the engine."""
@@ -158,11 +174,12 @@ class Predictor:
             arrays[name][again] = array
         return arrays
 
-    def probabilities(self, images: Tensor) -> Tensor:
+    def probabilities(self, images: Tensor, runtime: Runtime | None = None) -> Tensor:
         """Probabilities, or a regression's values, of images in the card's units, which are overwritten.
 
         Args:
             images: (N, C, H, W), float32, on the model's device.
+            runtime: what runs the network; the predictor's own where not given.
 
         Returns:
             (N, K) or (N, K, H, W), float32.
@@ -170,10 +187,10 @@ class Predictor:
         Raises:
             GeoresError: if the network answers with numbers that are not finite.
         """
-        images = self.model.normalise_(images)
-        logits = self.runtime(images)
+        images, runtime = self.model.normalise_(images), runtime or self.runtime
+        logits = runtime(images)
         # NaN stands for no data in results, so it must not pass as such.
-        if self.precision != 'fp32' and not torch.isfinite(logits).all():
+        if runtime.precision != 'fp32' and not torch.isfinite(logits).all():
             logits = self._exact(images)
         return self._finite(logits)
 
@@ -213,7 +230,12 @@ class ManyDevices(Predictor):
         self.each = (first, *(_on_device(first, device) for device in devices[1:]))
         self._own, self._turns = local(), count()
 
-    def __call__(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """Devices on which tiles are computed."""
+        return tuple(one.model.device for one in self.each)
+
+    def __call__(self, tiles: NDArray[np.float32] | PlacedTiles) -> dict[str, NDArray[Any]]:
         """Compute tiles as `Predictor` does, on the device of this thread."""
         if not hasattr(self._own, 'predictor'):
             self._own.predictor = self.each[next(self._turns) % len(self.each)]
@@ -244,7 +266,7 @@ def choose_predictor(
     ``auto`` is fp16 on CUDA and on a CPU bf16 where the processor computes in it, if no probability of the
     probe moves by more than `TOLERANCE` from float32 (of pixels, of all but `OUTLIERS`) and it is faster with
     what is computed again, else fp32. It is fp32 for values of any size, for ONNX files, for little work and
-    where there is no probe. On a CPU, tiles that are nearly tied in bf16 are computed again in float32.
+    where there is no probe. Tiles that are nearly tied in a narrow type are computed again in float32.
 
     The runtime ``auto`` is torch, unless another that is installed is faster (`geores.runtime.choice`) and
     stays as near: in float32 within `FP32_TOLERANCE`.

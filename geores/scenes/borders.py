@@ -16,7 +16,7 @@ from geores.scenes.opening import ArrayRaster
 from geores.scenes.raster import FileRaster, Raster
 from geores.scenes.scene import Scene
 
-__all__ = ['find_border', 'mirror_invalid', 'without_border']
+__all__ = ['find_border', 'mirror_invalid', 'mirrored_places', 'without_border']
 
 T = TypeVar('T', bound=np.generic)
 
@@ -35,6 +35,16 @@ def mirror_invalid(values: NDArray[T], valid: NDArray[np.bool_]) -> NDArray[T]:
     Returns:
         (bands, h, w): where the mirrored pixel lies outside or is invalid itself, the nearest valid pixel.
     """
+    rows, cols = mirrored_places(valid)
+    return values[:, rows, cols]
+
+
+def mirrored_places(valid: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Rows and columns, each (h, w), of the pixels whose values `mirror_invalid` gives; valid ones stay.
+
+    Args:
+        valid: (h, w), at least one of them set.
+    """
     from scipy import ndimage  # takes longer to import than most scenes need to be opened
 
     nearest: NDArray[Any] = ndimage.distance_transform_edt(
@@ -44,7 +54,7 @@ def mirror_invalid(values: NDArray[T], valid: NDArray[np.bool_]) -> NDArray[T]:
     height, width = valid.shape
     inside = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < width)
     usable = inside & valid[np.where(inside, rows, 0), np.where(inside, cols, 0)]
-    return values[:, np.where(usable, rows, nearest[0]), np.where(usable, cols, nearest[1])]
+    return np.where(usable, rows, nearest[0]), np.where(usable, cols, nearest[1])
 
 
 LEAST_SHARE: Final = 0.01

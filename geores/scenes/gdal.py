@@ -46,6 +46,19 @@ _REMOTE: Final = (
     '/vsiaz/',
 )
 
+# rasterio would ask boto3 for credentials where that is installed; GDAL finds them by itself everywhere.
+_STORES: Final = {'s3://': '/vsis3/', 'gs://': '/vsigs/', 'az://': '/vsiaz/'}
+
+_CREDENTIALS: Final = {
+    's3': 'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or AWS_NO_SIGN_REQUEST=YES',
+    'gs': 'GOOGLE_APPLICATION_CREDENTIALS, or GS_NO_SIGN_REQUEST=YES',
+    'az': 'AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT with AZURE_NO_SIGN_REQUEST=YES',
+}
+"""Variables of the environment by which GDAL signs what it asks of a store, or does not."""
+
+_UNSIGNED: Final = ('not defined', 'Access Denied', 'Access Key', 'signature', 'credentials')
+"""What GDAL says where it has no credentials, or the store does not take them."""
+
 _MAGIC: Final = (
     (b'II*\0', 'GTiff'),
     (b'MM\0*', 'GTiff'),
@@ -226,10 +239,12 @@ def open_dataset(
         with reading_env(remote=remote):
             # As a `Path`, a local name that looks like a URL stays a name.
             level = {} if overview is None else {'overview_level': overview}
-            dataset = rasterio.open(path if remote else Path(path), driver=driver, sharing=False, **level)
+            name = _in_store(path) if remote else Path(path)
+            dataset = rasterio.open(name, driver=driver, sharing=False, **level)
     except RasterioError as error:
-        reason = _remote_advice(str(error)) if remote else 'it is damaged or incomplete'
-        raise SceneError(f'{path}: GDAL cannot open it as {driver} ({error}): {reason}') from error
+        told = ' '.join(str(error).split())
+        reason = _remote_advice(path, told) if remote else 'it is damaged or incomplete'
+        raise SceneError(f'{path}: GDAL cannot open it as {driver} ({told}): {reason}') from error
     if driver != 'VRT':
         try:
             _check_overview_file(dataset, path)
@@ -239,8 +254,22 @@ def open_dataset(
     return dataset
 
 
-def _remote_advice(reason: str) -> str:
+def _in_store(path: str) -> str:
+    """GDAL's own name for an object of a store, such as ``/vsis3/bucket/scene.tif``; other addresses stay."""
+    for scheme, prefix in _STORES.items():
+        if path.startswith(scheme):
+            return prefix + path.removeprefix(scheme)
+    return path
+
+
+def _remote_advice(path: str, reason: str) -> str:
     """What to do where GDAL did not open an address."""
+    store = next((prefix[4:6] for prefix in _STORES.values() if _in_store(path).startswith(prefix)), None)
+    if store is not None and any(sign in reason for sign in _UNSIGNED):
+        return (
+            f'check the address, and give credentials in the environment ({_CREDENTIALS[store]} for what is '
+            'public)'
+        )
     if 'not recognized' in reason:  # what GDAL says, too, where it got a whole file for a part, or nothing
         return (
             'it is no GeoTIFF, or its server sends no parts of files (range requests) or nothing in time: '

@@ -339,6 +339,7 @@ def _draft(
         labels=tiles.labels,
         thresholds=None,
         calibration=None,
+        intervals=None,
         tiles=_cutting(tiles.size, options) | _remembered(dropped, options),
         split_id=next(iter(options.kinds)),
         split=None,

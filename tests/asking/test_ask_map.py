@@ -21,9 +21,10 @@ import geores as library
 from geores import models, save_bundle
 from geores.asking.class_map import LEAST, TAIL, ClassMap, distances_to, shifted
 from geores.asking.encoding import image_gain, known_to
-from geores.asking.map_answers import URBAN, answer_from_map
+from geores.asking.map_answers import TOO_CLOSE, URBAN, answer_from_map
 from geores.asking.map_source import MAP_FOLDER
-from geores.asking.understand import Known, understand
+from geores.asking.understand import Known, nearest_questions, understand
+from geores.card_values import Intervals
 from geores.errors import OutputError
 from geores.questions.everyday import CannotTell, MapQuestion, read_map_question
 from geores.questions.forms import QuestionError
@@ -97,6 +98,12 @@ def lakes(draw):
         ('Are there any lakes of 2 ha or more in this scene?', 'presence', 'water', None),
         ('is there forrest', 'presence', 'forest', None),
         ('Is it a rural or an urban area?', 'rural_urban', None, None),
+        ('Is it mostly rural?', 'rural_urban', None, None),
+        ('What percentage of the land is used for agriculture?', 'share', 'crops', None),
+        ('How many separate forest patches larger than 50 ha are there?', 'count', 'forest', None),
+        ('Where are the largest forests?', 'where', 'forest', None),
+        ('Is there a lake of more than 10 ha?', 'presence', 'water', None),
+        ('What does the scene show?', 'covers', None, None),
     ],
 )
 def test_everyday_questions_are_understood(question, kind, cover, unit):
@@ -106,8 +113,60 @@ def test_everyday_questions_are_understood(question, kind, cover, unit):
 
 
 @pytest.mark.parametrize(
+    ('question', 'kind', 'side', 'limit'),
+    [
+        ('Is half of it forest?', 'share', 'least', 50),
+        ('Is more than a third of the scene forest?', 'share', 'more', 100 / 3),
+        ('Is at least 30 % of the area cropland?', 'share', 'least', 30),
+        ('Is less than 5 % of the area built-up?', 'share', 'less', 5),
+        ('Is most of the scene farmland?', 'share', 'more', 50),
+        ('Is the scene mostly covered by forest?', 'share', 'more', 50),
+        ('Does forest cover no more than three quarters of the area?', 'share', 'most', 75),
+        ('Is the share of forest above 30 percent?', 'share', 'more', 30),
+        ('Is exactly half of it forest?', 'share', 'exactly', 50),
+        ('Is there more than 10 km² of forest?', 'area', 'more', 1e7),
+        ('Is there at least 5 square kilometres of water?', 'area', 'least', 5e6),
+        ('Is less than 5 ha of the area forest?', 'area', 'less', 5e4),
+        ('Is the area of forest larger than 2 acres?', 'area', 'more', 2 * AREAS['acres']),
+        ('Are there more than 5 lakes?', 'count', 'more', 5),
+        ('Are there at least five lakes within 1 km of houses?', 'count', 'least', 5),
+        ('Are there 5 or more lakes?', 'count', 'least', 5),
+        ('Are there fewer than 10 lakes larger than 10 hectares?', 'count', 'less', 10),
+        ('Are there more lakes than 5?', 'count', 'more', 5),
+        ('Is the number of lakes above 5?', 'count', 'more', 5),
+    ],
+)
+def test_limits_are_understood(question, kind, side, limit):
+    found = read_map_question(question, WORDS)
+    assert (found.type, found.kind, found.limit.side) == (kind, 'limit', side)
+    assert found.limit.value == pytest.approx(limit)
+    assert found.limit.said == (question != 'Is half of it forest?')
+
+
+@pytest.mark.parametrize(
+    ('question', 'place'),
+    [
+        ('Which land cover is the most common?', 1),
+        ('Which cover is the most common?', 1),
+        ('What is most of the scene?', 1),
+        ('What is the largest land cover?', 1),
+        ('What is the dominant land cover?', 1),
+        ('What is the second most common land cover?', 2),
+        ('Which cover is the least common?', -1),
+        ('What share of the scene is which cover?', 0),
+        ('What is in the image?', 0),
+        ('Which land covers are there?', 0),
+    ],
+)
+def test_questions_about_all_covers_are_understood(question, place):
+    assert read_map_question(question, WORDS) == MapQuestion('covers', place=place)
+
+
+@pytest.mark.parametrize(
     ('question', 'about'),
     [
+        ('Are there at least 5 rivers?', 'rivers'),
+        ('Are there more than 100 buildings?', 'no single buildings'),
         ('Is there a river?', 'rivers'),
         ('Is there a village green?', 'village greens'),
         ('Is there an orchard?', 'orchards'),
@@ -129,6 +188,11 @@ def test_what_a_map_cannot_tell_is_not_claimed(question, about):
         'Is there an island?',
         'Will the water rise?',
         'forest or not',
+        'Is about half of it forest?',
+        'Is half of the forest near water?',
+        'How much of the lakes is frozen?',
+        'How many land cover classes are there?',
+        'Is there more than 5 kg of forest?',
     ],
 )
 def test_what_is_not_understood_is_not_guessed(question):
@@ -147,6 +211,16 @@ def test_what_is_not_understood_is_not_guessed(question):
         ('Is there water within 5 of buildings?', 'is no distance'),
         ('How many lakes are larger than nan ha?', 'is no area'),
         ('How many lakes larger than 5 ha and smaller than 2 ha?', 'sizes that exist'),
+        ('Is more than 130 % of it forest?', '"more than 130 %" is no share'),
+        ('Is more than 100 % of it forest?', 'is no share'),
+        ('Is -5 % of it forest?', 'is no share'),
+        ('Is less than 0 % of it water?', 'is no share'),
+        ('Is half of half of it forest?', "'half of half' is no share"),
+        ('Are there more than -5 lakes?', 'is no number of areas'),
+        ('Are there more than 2.5 lakes?', 'is no number of areas'),
+        ('Are there at least nan lakes?', 'is no number of areas'),
+        ('Are there fewer than 0 lakes?', 'is no number of areas'),
+        ('Is there more than -3 km² of forest?', "'-3 km2' is no area"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(geores, tmp_path, question, why):
@@ -192,6 +266,164 @@ def test_counts_areas_and_shares_are_those_of_the_map(case, least):
             asked = ask(f'How many {unit} of water are there?', shown)
             assert asked.unit == unit
             assert asked.value * factor == pytest.approx(area.value)
+
+
+SIDES = {
+    'more than': float.__gt__, 'at least': float.__ge__, 'fewer than': float.__lt__, 'at most': float.__le__,
+    'exactly': float.__eq__,
+}  # fmt: skip
+
+
+@quick
+@given(lakes(), st.integers(0, 20), st.integers(0, 100), st.sampled_from(sorted(SIDES)))
+def test_limits_are_reached_where_the_map_does(case, number, share, side):
+    """Of a map that is sure of every pixel nothing is too close to say, the limit itself included."""
+    classes, sizes = case
+    shown, counted = map_of(classes), float(sum(size * PIXEL >= LEAST for size in sizes))
+    assume(not (side == 'fewer than' and 0 in (number, share)) and not (side == 'more than' and share == 100))
+    found = ask(f'Are there {side} {number} lakes?', shown)
+    assert found.answer == ('yes' if SIDES[side](counted, float(number)) else 'no')
+    assert (found.value, found.unit, found.probability) == (counted, 'areas', None)
+    counts = ask('How many lakes are there?', shown)
+    assert all((found.chosen['water'] == counts.chosen['water']).tolist())
+    own = sum(sizes)
+    whole = own * PIXEL / 1e4
+    for hectares in (whole, share):
+        found = ask(f'Is there {side} {hectares} ha of water?', shown)
+        expected = (round(whole, 9), round(hectares, 9))
+        assert found.answer == ('yes' if SIDES[side](*map(float, expected)) else 'no')
+    exact = 100 * own / classes.size
+    found = ask(f'Is {side} {share} % of the area water?', shown)
+    assert found.answer == ('yes' if SIDES[side](exact, float(share)) else 'no')
+    assert (found.value, found.unit) == (pytest.approx(exact), '%')
+
+
+def test_half_is_read_as_at_least_half_and_said_so():
+    classes = np.full((20, 20), VALUE['crops'])
+    classes[:10] = VALUE['trees']
+    shown = map_of(classes)
+    found = ask('Is half of it forest?', shown)
+    assert found.answer == 'yes'
+    assert '"half" is read as "at least half"' in found.notes
+    assert ask('Is more than half of it forest?', shown).answer == 'no'
+    assert ask('Is exactly half of it forest?', shown).answer == 'yes'
+    assert not any('read as' in note for note in ask('Is more than half of it forest?', shown).notes)
+
+
+@quick
+@given(st.integers(0, 2**31), st.integers(0, 100), st.sampled_from(['more than', 'at least', 'at most']))
+def test_a_limit_within_the_interval_is_too_close_to_say(seed, share, side):
+    assume(not (side == 'more than' and share == 100))
+    rng = np.random.default_rng(seed)
+    chances = rng.random((30, 30))
+    shown = map_of(np.where(chances >= 0.5, VALUE['water'], VALUE['crops']), chances)
+    number = ask('How much of the area is water?', shown)
+    found = ask(f'Is {side} {share} % of the area water?', shown)
+    assert (found.low, found.value, found.high) == (number.low, number.value, number.high)
+    if number.low < share < number.high:
+        assert found.answer == TOO_CLOSE
+        assert found.text.startswith(TOO_CLOSE)
+        assert f'the line, {share} %, lies within the interval' in found.text
+    else:
+        assert found.answer == ('yes' if (number.value > share) == (side != 'at most') else 'no')
+
+
+@quick
+@given(st.lists(st.integers(0, 400), min_size=4, max_size=4))
+def test_covers_stand_by_their_shares(counts):
+    names = ('trees', 'crops', 'built', 'grass')
+    assume(sum(counts) and len(set(counts)) == 4)
+    flat = np.repeat([VALUE[name] for name in names], counts)
+    shown = map_of(flat[None].repeat(2, 0))
+    order = sorted(((count, name) for count, name in zip(counts, names, strict=True) if count), reverse=True)
+    keys = {'trees': 'forest', 'crops': 'crops', 'built': 'built', 'grass': 'grass'}
+    nouns = {'trees': 'forest (trees)', 'crops': 'cropland', 'built': 'built-up land', 'grass': 'grass'}
+    shares = [(nouns[name], 100 * count / len(flat)) for count, name in order]
+    every = ask('What share of the scene is which cover?', shown)
+    assert every.answer == every.text == ', '.join(f'{noun} {share:.1f} %' for noun, share in shares)
+    assert set(every.chosen) == {keys[name] for _, name in order}
+    asked = {'Which cover is the most common?': 0, 'What is the second most common land cover?': 1,
+             'Which cover is the least common?': -1}  # fmt: skip
+    for question, place in asked.items():
+        found = ask(question, shown)
+        if place == 1 and len(order) == 1:
+            assert found.answer is None
+            continue
+        noun, share = shares[place]
+        assert found.answer == f'{noun}, {share:.1f} % of what is seen'
+        assert (found.low, found.value, found.high) == tuple([pytest.approx(share)] * 3)
+        assert list(found.chosen) == [keys[order[place][1]]]
+
+
+def test_covers_whose_intervals_meet_are_too_close_to_say():
+    chances = np.full((20, 20), 0.45)
+    chances[:11] = 0.55
+    shown = map_of(np.where(chances >= 0.5, VALUE['water'], VALUE['crops']), chances)
+    found = ask('Which cover is the most common?', shown)
+    assert found.answer == TOO_CLOSE
+    assert set(found.chosen) == {'water', 'crops'}
+    assert 'by the map open water 55.0 %' in found.text
+
+
+@quick
+@given(st.integers(2, 9), st.integers(1, 30))
+def test_an_area_within_a_distance_is_that_part_alone(edge, pixels):
+    classes = np.full((40, 40), VALUE['crops'])
+    classes[:, 10:] = VALUE['trees']
+    classes[:, :edge] = VALUE['water']
+    shown = map_of(classes)
+    inside = sum(10 * (col - edge) <= 10 * pixels for col in range(10, 40))
+    found = ask(f'How much forest lies within {10 * pixels} m of water?', shown)
+    assert (found.low, found.value, found.high) == tuple([pytest.approx(inside * 40 * PIXEL)] * 3)
+    assert found.chosen['forest'].tolist() == [inside > 0]
+    assert any('the evidence shows the areas whole' in note for note in found.notes)
+
+
+def test_a_question_which_is_more_is_answered_by_what_is_more():
+    classes = np.full((20, 20), VALUE['crops'])
+    classes[:5] = VALUE['trees']
+    shown = map_of(classes)
+    assert ask('Which is larger, forest or cropland?', shown).answer == 'cropland'
+    assert ask('Is there more cropland or forest?', shown).answer == 'cropland'
+
+
+@pytest.mark.parametrize(
+    ('question', 'nearest'),
+    [
+        ('How much water is in the north?', 'Where is the water?'),
+        ('What are the three largest lakes?', 'What is the largest lake?'),
+        ('Is about half of it forest?', 'How much of the area is forest?'),
+        (
+            'How far is the nearest lake from the nearest town?',
+            'How far is the nearest lake from built-up land?',
+        ),
+        ('How many villages are there?', 'How many areas of built-up land are there?'),
+        ('How many people live here?', 'What share of the scene is which cover?'),
+    ],
+)
+def test_what_is_not_understood_names_the_nearest_that_is(question, nearest):
+    found = understand(question, Known((), (), cover=WORDS))
+    assert found.form is None
+    assert f'Nearest that is understood: {nearest}' in found.reason
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(max_size=40) | st.lists(st.sampled_from(
+    ('how', 'many', 'much', 'lakes', 'forest', 'town', 'in the north', 'more', 'than', 'largest', 'near', '5')
+)).map(' '.join))  # fmt: skip
+def test_what_is_nearest_can_always_be_asked(text):
+    nearest = nearest_questions(text, WORDS)
+    assert nearest
+    assert all(isinstance(read_map_question(one, WORDS), MapQuestion) for one in nearest)
+
+
+def test_notes_say_how_often_intervals_held_by_the_card():
+    shown = map_of(np.full((20, 20), VALUE['water']))
+    assert any('was not measured' in note for note in ask('How much water is there?', shown).notes)
+    measured = Intervals(level=0.9, held=0.71, measured_on='9 mosaics')
+    told = replace(shown, card=replace(shown.card, intervals=measured))
+    notes = ask('How much water is there?', told).notes
+    assert any('such ones held 71% of areas that people labelled' in note for note in notes)
 
 
 @quick

@@ -9,8 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 import geores
-from geores.asking.options import AskOptions
-from geores.classification.options import ClassifyOptions
+from geores.classification.options import AskOptions, ClassifyOptions
 from geores.cli.option_sets import fill_tables, option_table, with_options
 from geores.errors import UsageError
 from geores.options import AuditOptions, EvaluateOptions, NamedOptions, SplitOptions, option, takes

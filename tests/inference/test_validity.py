@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import rasterio
+import rioxarray  # noqa: F401 - gives arrays their place
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -9,8 +9,9 @@ import torch
 import geores as package
 from geores import models
 from geores.errors import UsageError
-from geores.runtime import dense
+from geores.runtime import choice, dense, predictor
 from geores.runtime.dense import choose_dense_predictor, reduction_of
+from geores.runtime.nearness import LabelRule, NearTies
 
 from ..fixtures import write_scene
 from ..pixel_fixtures import pixel_bundle  # noqa: F401
@@ -61,6 +62,38 @@ def test_tiles_are_parts_of_the_map_or_computed_by_themselves(model):
         pooled = model.activate(model.network.forward_head(torch.cat(parts))).numpy()
     assert np.abs(found[[0, 1, 4]] - pooled).max() < 1e-4
     assert np.abs(found - exact)[1].max() > 1e-3  # what lies around a tile is seen
+
+
+def test_what_is_nearly_tied_is_computed_on_features_in_float32(model):
+    values, places = region(150, 170), np.array([[0, 0], [32, 64], [86, 106], [64, 96]])
+    probe = region(TILE, TILE)[None]
+    exact = choose_dense_predictor(model, 'fp32', probe, TILE, 32)
+    rough = choose_dense_predictor(model, 'bf16', probe, TILE, 32)
+    assert exact.ties is None
+    assert not rough.revises  # the engine computes tile by tile
+    assert any('nearly tied in bf16' in note for note in rough.notes)
+    wanted = exact.of_region(values, places)['scores']
+    rough.ties = replace(rough.ties, bound=0.0)
+    plain = rough.of_region(values, places)['scores']
+    assert not np.array_equal(plain, wanted)
+    margins = np.sort(rough.ties.rule.margins(torch.from_numpy(plain)).numpy())
+    rough.ties = replace(rough.ties, bound=float(margins[1:3].mean()))
+    found = rough.of_region(values, places)['scores']
+    same = [
+        (np.array_equal(one, a), np.array_equal(one, b))
+        for one, a, b in zip(found, wanted, plain, strict=True)
+    ]
+    assert sorted(same) == [(False, True)] * 2 + [(True, False)] * 2
+
+
+def test_auto_is_float32_where_the_probe_is_tied(model, monkeypatch):
+    monkeypatch.setattr(choice, 'has_bfloat16', lambda: True)
+    probe = region(TILE, TILE)[None]
+    for share, wanted in ((0.0, 'bf16'), (0.1, 'fp32')):
+        ties = NearTies(LabelRule.of(model.card), 0.1, share)
+        monkeypatch.setattr(choice, 'measure_ties', lambda *_, ties=ties: ties)
+        monkeypatch.setattr(predictor, 'is_near', lambda *_: True)
+        assert choose_dense_predictor(model, 'auto', probe, TILE, 32).precision == wanted
 
 
 def test_a_scene(model, tmp_path, monkeypatch):

@@ -98,10 +98,13 @@ def test_a_lack_of_memory_is_one_line(bundle, monkeypatch):
     device_streams.cache_clear()
 
 
-@pytest.mark.parametrize(('tile', 'device', 'batch'), [(512, 'cuda', 32), (64, 'cuda', 256), (512, 'cpu', 8)])
-def test_batches_are_sized_by_pixels(bundle, tmp_path, tile, device, batch):
+@pytest.mark.parametrize(
+    ('tile', 'stride', 'device', 'batch'),
+    [(512, 16, 'cuda', 25), (64, 64, 'cuda', 100), (64, 16, 'cuda', 245), (512, 16, 'cpu', 8)],
+)
+def test_batches_are_sized_by_pixels_and_share_a_chunk(bundle, tmp_path, tile, stride, device, batch):
     scene = open_scene(write_scene(tmp_path / 'scene.tif', height=600, width=600))
-    options = ClassifyOptions.from_options({'tile': tile})
+    options = ClassifyOptions.from_options({'tile': tile, 'stride': stride})
     prepared = prepare_scene(scene, geores.load_model(bundle).card, options, device=device)
     assert prepared.plan.batch_size == batch
 

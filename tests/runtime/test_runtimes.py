@@ -59,7 +59,7 @@ def test_another_runtime_answers_as_torch_does(model, name):
 def test_a_network_is_converted_once(model, cache, monkeypatch):
     first = exported.OpenVinoRuntime(model.network, SHAPE, 'fp32')
     (kept,) = cache.rglob('*.xml')
-    assert exported.is_kept(exported.digest_network(model.network), SHAPE)
+    assert exported.is_kept(exported.digest_network(model.network), SHAPE, 'fp32')
     monkeypatch.setattr(exported, '_convert', lambda *_: pytest.fail('converted again'))
     again = exported.OpenVinoRuntime(model.network, SHAPE, 'fp32')
     images = torch.from_numpy(tiles(3)) / 255

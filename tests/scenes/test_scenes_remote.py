@@ -1,5 +1,6 @@
 """Scenes where they lie: cloud-optimised GeoTIFFs read over HTTP by block."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +114,60 @@ def test_options_of_the_network_are_those_of_remote_files_alone():
             options = rasterio.env.getenv()
             assert ('GDAL_HTTP_LOW_SPEED_TIME' in options) is remote
             assert options['GDAL_DISABLE_READDIR_ON_OPEN'] == ('EMPTY_DIR' if remote else 'TRUE')
+
+
+@pytest.fixture
+def store(server, folder, tmp_path, monkeypatch):
+    """A server that is a store of S3's kind, of which `folder` is a bucket, and no credentials anywhere."""
+    server.folder = folder.parent
+    for name in [name for name in os.environ if name.startswith('AWS_') and name != 'AWS_CA_BUNDLE']:
+        monkeypatch.delenv(name)
+    settings = {
+        'HOME': str(tmp_path),
+        'CPL_AWS_AUTODETECT_EC2': 'NO',
+        'AWS_S3_ENDPOINT': server.address.removeprefix('http://'),
+        'AWS_HTTPS': 'NO',
+        'AWS_VIRTUAL_HOSTING': 'FALSE',
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    return server
+
+
+@pytest.mark.parametrize('way', ['s3://{}/scene.tif', '/vsis3/{}/scene.tif'])
+def test_a_scene_of_a_store_has_the_scores_of_the_file(way, store, folder, bundle, monkeypatch):
+    monkeypatch.setenv('AWS_NO_SIGN_REQUEST', 'YES')
+    near = geores.classify(folder / 'scene.tif', bundle, device='cpu', runtime='torch')
+    far = geores.classify(way.format(folder.name), bundle, device='cpu', runtime='torch')
+    np.testing.assert_array_equal(near.scores.values, far.scores.values)
+    assert store.sent
+
+
+def test_a_store_without_credentials_is_one_line(store, folder, bundle, tmp_path, geores):
+    answer = geores(
+        'classify', f's3://{folder.name}/scene.tif', '--model', bundle, '--out', tmp_path / 'maps'
+    )
+    assert answer.code == 2
+    assert (
+        'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or AWS_NO_SIGN_REQUEST=YES'
+        in answer.err
+    )
+    assert len(answer.err.strip().splitlines()) == 1
+    assert not store.sent
+
+
+@pytest.mark.parametrize(
+    ('error', 'advice'),
+    [
+        ('The specified key does not exist.', 'check the address and the network'),
+        ('Access Denied', 'give credentials in the environment'),
+    ],
+)
+def test_what_a_store_refuses_is_one_line(error, advice, store, folder, monkeypatch):
+    monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'name')
+    monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', HIDDEN)
+    store.error = error
+    with pytest.raises(GeoresError, match=advice) as caught:
+        open_scene(f's3://{folder.name}/{len(error)}.tif')
+    assert '\n' not in str(caught.value)
+    assert HIDDEN not in str(caught.value)
