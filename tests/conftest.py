@@ -37,7 +37,12 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """What a test draws without a seed of its own does not depend on the tests before it."""
+    """What a test draws without a seed of its own does not depend on the tests before it.
+
+    Nor does what it trains: Lightning remembers the last seed, from which later trainings would start.
+    """
+    for name in ('PL_GLOBAL_SEED', 'PL_SEED_WORKERS', 'GEORES_CHECKPOINT'):
+        os.environ.pop(name, None)
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - that is what libraries draw from
     if 'torch' in sys.modules:
