@@ -94,6 +94,8 @@ class Fitting:
         finally:
             if main:
                 signal.signal(signal.SIGINT, handler)
+            if self.held is not None:  # the next training of this process goes on from nothing of this one
+                os.environ.pop(_ENVIRONMENT, None)
         return folder
 
     def _release(self) -> None:

@@ -162,6 +162,7 @@ def test_a_bundle_without_an_export(place, capsys):  # noqa: F811
     assert card.metrics['images']['split'].startswith('4 validation images')
     said = capsys.readouterr().err
     assert 'of the card, unknown: sensor, gsd, training_data, licence (say it in export)' in said
+    assert 'GEORES_CHECKPOINT' not in os.environ  # where another training of this process would find it
 
 
 def test_a_bundle_without_an_export_and_without_figures(place):  # noqa: F811
