@@ -148,13 +148,16 @@ def _comparison(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
     if one.std() or other.std():
         chance = float(np.clip(chance, 0.5 / gap.size, 1 - 0.5 / gap.size))
     answer = 'yes' if yes else 'no'
-    if question.choice == 'which':
+    if question.choice == 'which' and a == b:
+        answer = ('as many of both' if question.by == 'number' else 'as much of both') if a else 'neither'
+    elif question.choice == 'which':
         answer = class_map.words[(first if yes else second).cover].noun
     if question.by == 'number':
         chosen = {thing.cover: chosen_areas(thing, class_map)[1] for thing in (first, second)}
     else:
         chosen = every_area((first.cover, second.cover), class_map)
-    return MapEstimate(answer, f'{answer}: {said} and {also}', probability=chance, chosen=chosen)
+    told = None if question.choice == 'which' and a == b else chance  # a tie is no answer to be sure of
+    return MapEstimate(answer, f'{answer}: {said} and {also}', probability=told, chosen=chosen)
 
 
 def _side(thing: Thing, by: str, class_map: ClassMap) -> tuple[float, NDArray[np.float64], str]:
@@ -227,9 +230,7 @@ def _covers(question: MapQuestion, class_map: ClassMap) -> MapEstimate:
         return MapEstimate(None, f"I don't know: the map shows no more than {every}")
     index = question.place - 1 if question.place > 0 else len(standings) + question.place
     one = standings[index]
-    close = [
-        other for other in standings[max(0, index - 1) : index + 2] if other is not one and one.meets(other)
-    ]
+    close = [other for other in standings if other is not one and one.meets(other)]
     answer = f'{words[one.key].noun}, {percent(one.value)} of what is seen'
     text = f'{answer}{between(percent(one.low), percent(one.value), percent(one.high))}'
     if close:

@@ -199,7 +199,7 @@ def score_tiles(
     sinks = (VectorSink(len(model.card.labels)),)
     key = step_key(model, predictor.precision, options, predictor.runtime.name)
     key |= {'dense': True} if options.dense else {}
-    key |= {} if predictor.ties is None else {'ties': predictor.ties.bound}
+    key |= {} if predictor.ties is None else {'ties': predictor.ties.key()}
     return SceneWork(prepared, predictor, sinks, model.device.type, key), predictor
 
 

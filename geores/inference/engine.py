@@ -28,6 +28,9 @@ __all__ = [
     'tiles_of',
 ]
 
+AHEAD_ON_DEVICE = 4
+"""Regions that are read ahead of those that are computed, at most, where they are sent to a device."""
+
 T = TypeVar('T')
 R = TypeVar('R')
 
@@ -197,7 +200,9 @@ def run(
     on_start(sum(_tiles(chunk) for chunk in wanted if chunk.index in done))
     todo = (chunk for chunk in wanted if chunk.index not in done)
     with ThreadPoolExecutor(readers) as read_pool, ThreadPoolExecutor(computers) as compute_pool:
-        regions = _ordered(read_pool, work.read, todo, ahead=readers)
+        # On a device what was read ahead takes its memory, however many cores read.
+        ahead = readers if work.placement is None else min(readers, AHEAD_ON_DEVICE)
+        regions = _ordered(read_pool, work.read, todo, ahead=ahead)
         batches = (batch for region in regions for batch in work.batches(region))
         computed = _by_region(_ordered(compute_pool, work.compute, batches, ahead=computers))
         if work.revises:  # work of the network, beside the batches of the next regions

@@ -271,8 +271,7 @@ class DeviceTiles:
             device: where to.
             count: fill them up to that number, with the last one again.
         """
-        more = max(count - len(self.places), 0)
-        tops, lefts = _indices(np.pad(self.places, ((0, more), (0, 0)), mode='edge').T, device)
+        tops, lefts = _indices(self.places.T, device)
         # All tiles of the region, a view; those that are wanted are gathered out of it.
         views = self.pixels.on(device).unfold(1, self.shape[0], 1).unfold(2, self.shape[1], 1)
         tiles = views.permute(1, 2, 0, 3, 4)[tops, lefts]
@@ -281,7 +280,8 @@ class DeviceTiles:
             mirror = _indices(np.stack(list(self.mirrors.values())).reshape(len(self.mirrors), 1, -1), device)
             some = tiles[at]
             tiles[at] = some.flatten(2).gather(2, mirror.expand(-1, some.shape[1], -1)).view(some.shape)
-        return tiles
+        more = max(count - len(tiles), 0) if len(tiles) else 0
+        return torch.cat([tiles, tiles[-1:].expand(more, -1, -1, -1)]) if more else tiles
 
 
 def _indices(numbers: NDArray[np.int64], device: torch.device) -> Tensor:

@@ -174,6 +174,7 @@ _DETERMINER = re.compile(
     r' (?:of|with|covered by))'
     r' (?=\S)'
 )
+_EVERY = re.compile(r'(?:is|are|was|were|do|does) (?:all|most|each|every)\b')
 _PATCHES = re.compile(r' (?:patch(?:es)?|areas?|stands?|stretch(?:es)?|pieces?)$')
 _ADJECTIVE = re.compile(r'^(?:small|medium|large|big|huge|tiny|little)(?=\s)')
 
@@ -228,10 +229,14 @@ def _tidy(text: str) -> str:
 
 
 def _read_tidy(tidy: str, words: CoverWords) -> MapQuestion | CannotTell | None:
-    near = take_distance(tidy)
+    near, every = take_distance(tidy), _EVERY.match(tidy) is not None
     if near is None:
         tidy, sizes = take_sizes(tidy)
+        if every and sizes:  # "are all lakes larger than 1 ha" is not whether there is such a one
+            return None
         return _matched(tidy, sizes, words)
+    if every:
+        return None
     before, after, metres = near
     before, sizes = take_sizes(before)
     other = _named(after, words)

@@ -94,7 +94,8 @@ _PARTS: dict[str, float] = {
     'a tenth': 10.0,
     'all': 100.0,
 }
-_PART = r'(?:(?:a|one|two|three) )?(?:half|thirds?|quarters?|fourths?|fifths?|tenths?)|all'
+_FRACTION = r'(?:(?:a|one|two|three) )?(?:half|thirds?|quarters?|fourths?|fifths?|tenths?)'
+_PART = rf'{_FRACTION}|all'
 _SHARE = rf'(?:{NUMBER} percent|(?P<part>{_PART}))'
 _MOSTLY = r'(?P<mostly>mostly|mainly|predominantly|largely|for the most part)'
 _MAJORITY = r'(?P<mostly>most|the (?:majority|greater part|larger part|bulk)|the most part)'
@@ -110,6 +111,7 @@ _OR_MORE = r'(?: or (?P<after>more|fewer|less))?'
 _BE, _X = r'(?:is|are|was|were)', r'(?P<x>.+?)'
 _COVERS = r'(?:cover|make up|take up|occupy|measure|have)'
 _COVERS_IT = rf'(?:{_COVERS}|covers|makes up|takes up|has)'
+_OF = r'(?:of|covered by|covered with|under)'
 _PROPORTION = r'(?:share|percentage|proportion|fraction)'
 _HAS = rf'(?:{_BE} there|(?:do|does) (?:{WHOLE}|you) (?:show|contain|have|include|see)|can (?:you|i) see)'
 _TEMPLATES = tuple(
@@ -126,11 +128,12 @@ _TEMPLATES = tuple(
         ('share', rf'{_BE} the {_X} {_PROPORTION} {_SIDE}{_SHARE}'),
         ('share', rf'{_HAS} {_SIDE}{NUMBER} percent (?:of )?{_X}'),
         ('share', rf'{_BE} {_X} {_SIDE}{_SHARE}(?: of {WHOLE})?'),
-        ('area', rf'{_BE} {_SIDE}{NUMBER} ?{_UNIT} of {WHOLE} {COVERED}{_X}'),
+        ('area', rf'{_BE} {_SIDE}{NUMBER} ?{_UNIT}(?: of {WHOLE})? {COVERED}{_X}'),
         ('area', rf'{_HAS} {_SIDE}{NUMBER} ?{_UNIT}{_OR_MORE} (?:of )?{_X}'),
         ('area', rf'{_BE} there (?P<side>more|less) {_X} than {NUMBER} ?{_UNIT}'),
         ('area', rf'(?:do|does) {_X} {_COVERS} {_SIDE}{NUMBER} ?{_UNIT}'),
-        ('area', rf'{_BE} the (?:total )?(?:area|extent) of {_X} {_SIDE}{NUMBER} ?{_UNIT}'),
+        ('area', rf'{_BE} the (?:total )?(?:area|extent) {_OF} {_X} {_SIDE}{NUMBER} ?{_UNIT}'),
+        ('area', rf'{_BE} (?:the )?(?:total )?{_X} (?:area|cover|extent) {_SIDE}{NUMBER} ?{_UNIT}'),
         ('count', rf'{_HAS} {_SIDE}{_COUNT}{_OR_MORE} {_X}'),
         ('count', rf'{_BE} there (?P<side>more|fewer|less) {_X} than {_COUNT}'),
         ('count', rf'{_BE} the number of {_X} {_SIDE}{_COUNT}'),
@@ -164,8 +167,11 @@ _ABOUT_COVERS = tuple(
     )
 )
 """Questions about all covers: one by its place (`second`, `place`, `most`), or the shares of all."""
-_TWICE = re.compile(rf'\b(?:{_PART}|\d+ percent) of (?:{_PART}|\d+ percent)\b')
+_TWICE = re.compile(rf'\b(?:{_PART}|\d+ percent) of (?:{_FRACTION}|\d+ percent)\b')
+_ONE_THING = re.compile(r'(?:there|an?|one|any|each|every|single|separate|individual) ')
 _AFTER = {'more': 'at least', 'fewer': 'at most', 'less': 'at most'}
+_NUMBERS = {'number', 'part', 'mostly', 'count'}
+"""Groups of the templates that hold the limit."""
 _NUMBERED = {'share': 'how much of it is {}', 'area': 'how much {}', 'count': 'how many {}'}
 
 
@@ -188,6 +194,13 @@ def take_limit(text: str) -> tuple[str, Limit, str | None] | None:
     for asks, rule in _TEMPLATES:
         if match := rule.fullmatch(text):
             groups = {name: value for name, value in match.groupdict().items() if value is not None}
+            if re.match(r'(?:and|but) ', groups['x']) or re.search(r' (?:and|but)$', groups['x']):
+                raise QuestionError(
+                    'a question has one limit, as in "more than 5 lakes": ask for each by itself'
+                )
+            number = max(match.start(name) for name in groups if name in _NUMBERS)
+            if asks != 'count' and match.start('x') < number and _ONE_THING.match(groups['x']):
+                return None  # "does any lake cover more than 1 ha" is about each by itself
             limit = _limit_of(asks, groups)
             return None if limit is None else (_NUMBERED[asks].format(groups['x']), limit, groups.get('unit'))
     return None
@@ -229,6 +242,8 @@ def _limit_of(asks: str, groups: dict[str, str]) -> Limit | None:
     if asks == 'area':
         value = measured(groups['number'], groups['unit'], AREAS, 'area', 'more than 10 hectares of forest')
         unit = UNITS.get(groups['unit'], groups['unit'])
+        if (value, side) == (0, 'less'):
+            raise QuestionError(f'"{written} 0 {unit}" is no area: give a number above 0')
         return Limit(side, value, f'{groups["number"]} {unit}', said)
     value = float(groups['number'].replace(',', '').replace('\N{MINUS SIGN}', '-').replace(' ', ''))
     if asks == 'share':
@@ -238,10 +253,10 @@ def _limit_of(asks: str, groups: dict[str, str]) -> Limit | None:
                 f'"{written or "at least"} {groups["number"]} %" is no share of a scene: '
                 f'give one of 0 to 100 %, as in "at least 30 % of it"'
             )
-        return Limit(side, value, f'{value:g} %', said)
+        return Limit(side if said or value else 'exactly', value, f'{value:g} %', said or not value)
     if not math.isfinite(value) or value < 0 or value % 1 or (value, side) == (0, 'less'):
         raise QuestionError(
             f'"{written or "at least"} {groups["number"]}" is no number of areas: give a whole number, '
             f'as in "more than 5 lakes"'
         )
-    return Limit(side, value, groups['number'].strip(), said)
+    return Limit(side if said or value else 'exactly', value, groups['number'].strip(), said or not value)

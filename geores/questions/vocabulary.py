@@ -282,8 +282,8 @@ _SIZE = re.compile(
 _OR_MORE = re.compile(rf'\bof {NUMBER}{_UNIT} (?:or|and) (?P<side>more|larger|bigger|less|smaller)\b')
 _DISTANCE = re.compile(
     r'^(?P<before>.+?) (?:(?:that|which) (?:is|are|lies?) |lying |located |lies? )?'
-    rf'(?:within|closer than|less than|at most|no(?:t)? more than|up to|nearer than) {NUMBER}{_UNIT} '
-    r'(?:away )?(?:of|from|to) (?P<after>.+)$'
+    rf'(?P<how>within|closer than|less than|at most|no(?:t)? more than|up to|nearer than) {NUMBER}{_UNIT} '
+    r'(?P<link>(?:away )?(?:of|from|to)) (?P<after>.+)$'
 )
 _NEXT = re.compile(
     r'^(?P<before>.+?) (?:next to|adjacent to|touching|bordering(?: on)?|that touch(?:es)?|beside) '
@@ -367,7 +367,10 @@ def take_distance(text: str) -> tuple[str, str, float] | None:
     Raises:
         QuestionError: if the distance is negative, is not finite, or has a unit that is none of lengths.
     """
-    if match := _DISTANCE.search(text):
+    match = _DISTANCE.search(text)
+    # "Less than 10 km2 of", "at most 10 % of": a number of what follows, and no distance.
+    amount = match is not None and match['link'] == 'of' and match['unit'] in (*AREAS, 'percent')
+    if match is not None and not (amount and match['how'] not in ('within', 'closer than', 'nearer than')):
         metres = measured(match['number'], match['unit'], LENGTHS, 'distance', 'within 500 m of')
         return match['before'], match['after'], metres
     match = _NEXT.search(text)

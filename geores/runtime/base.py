@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from geores.errors import UsageError
+from geores.errors import GeoresError, UsageError
 
 __all__ = [
     'BFLOAT16',
@@ -22,11 +22,13 @@ __all__ = [
     'Precision',
     'Runtime',
     'describe_runtime',
+    'enough_memory',
     'exact_float32',
     'has_bfloat16',
     'layer_weights',
     'one_thread_each',
     'packs_bfloat16',
+    'packs_float32',
     'pick_device',
     'pick_devices',
     'round_keeping_sums',
@@ -112,7 +114,19 @@ def describe_runtime(name: str, device: torch.device) -> dict[str, Any]:
     if device.type == 'cuda':
         cuda = {'gpu': torch.cuda.get_device_name(device), 'cudnn': torch.backends.cudnn.version()}
         return described | cuda
-    return described | {'instructions': torch.backends.cpu.get_cpu_capability()}
+    limits = {name: os.environ[name] for name in (BFLOAT16, 'ONEDNN_MAX_CPU_ISA') if name in os.environ}
+    return described | {'instructions': torch.backends.cpu.get_cpu_capability()} | limits
+
+
+@contextmanager
+def enough_memory(tiles: int) -> Iterator[None]:
+    """Say in one line that a device has no memory for so many tiles at once."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise GeoresError(
+            f'the device has no memory for {tiles} tiles at once: give a smaller --batch-size'
+        ) from error
 
 
 @contextmanager
@@ -160,6 +174,12 @@ def packs_bfloat16() -> bool:
     if os.environ.get(BFLOAT16) == '0' or not torch.backends.mkldnn.is_available():
         return False
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def packs_float32() -> bool:
+    """Whether oneDNN convolves and activates in one step here; on ARM, by torch's own rule, it does not."""
+    here = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    return bool(here and not torch.ops.mkldnn._is_mkldnn_acl_supported())
 
 
 def pick_devices(names: str) -> tuple[str, ...]:
@@ -210,7 +230,10 @@ def round_keeping_sums(network: nn.Module) -> nn.Module:
 
 
 def _keep_sums(filters: Tensor) -> Tensor:
-    """Round filters (O, K), float32, to values of bfloat16, each row to the sum that comes nearest."""
+    """Round filters (O, K), float32, to values of bfloat16, each row towards its sum.
+
+    Weights are moved in the order of what that costs them, as many as bring the sum nearest.
+    """
     near = filters.bfloat16()
     # The neighbour on the other side of the weight: the next larger or smaller pattern of bits.
     away = torch.where(filters.abs() > near.float().abs(), 1, -1).to(torch.int16)

@@ -100,7 +100,8 @@ class DensePredictor(Predictor):
             parts = torch.from_numpy(places[aligned] // self._reduction)
             found = self._pooled(self._maps(values, runtime), parts, runtime)
             if not torch.isfinite(found).all():
-                raise GeoresError(f'model {self.model.name!r} answers with NaN: give --precision fp32')
+                cure = 'is it damaged?' if runtime.precision == 'fp32' else 'give --precision fp32'
+                raise GeoresError(f'model {self.model.name!r} answers with NaN: {cure}')
             answers[torch.from_numpy(aligned)] = found
         if not aligned.all():
             size = self._tile

@@ -18,7 +18,14 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from geores.models.lite import NormReLU6, SameConv2d
-from geores.runtime.base import DTYPES, Precision, layer_weights, packs_bfloat16, round_keeping_sums
+from geores.runtime.base import (
+    DTYPES,
+    Precision,
+    layer_weights,
+    packs_bfloat16,
+    packs_float32,
+    round_keeping_sums,
+)
 
 __all__ = [
     'CachedMish',
@@ -158,7 +165,7 @@ def pack_convolutions(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     Returns:
         The network itself.
     """
-    able = torch.backends.mkldnn.is_available() if dtype == torch.float32 else packs_bfloat16()
+    able = packs_float32() if dtype == torch.float32 else packs_bfloat16()
     if not able or dtype == torch.float16:
         return network
     for name, module in list(network.named_modules()):

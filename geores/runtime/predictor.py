@@ -16,7 +16,7 @@ from torch import Tensor
 
 from geores.errors import GeoresError, UsageError, import_extra
 from geores.model import Model
-from geores.runtime.base import PlacedTiles, Precision, Runtime, exact_float32, one_thread_each
+from geores.runtime.base import PlacedTiles, Precision, Runtime, enough_memory, exact_float32, one_thread_each
 from geores.runtime.choice import TIED, Runtimes, Workload, make_runtime
 from geores.runtime.exported import RuntimeName, installed_runtimes, package_version
 from geores.runtime.nearness import LabelRule, NearTies, is_near
@@ -55,7 +55,7 @@ def _streams_of(device: torch.device) -> tuple['torch.cuda.Stream', ...]:
         return device_streams(device)
 
 
-_STREAMS_LOCK = Lock()
+_STREAMS_LOCK, _EXACT_LOCK = Lock(), Lock()
 
 
 def scores_of_tiles(probabilities: Tensor) -> Mapping[str, Tensor]:
@@ -124,16 +124,10 @@ class Predictor:
         if self.model.device.type != 'cuda':
             arrays = self.outputs(self.probabilities(self._images(tiles, self.full)))
             return {name: array[:asked].numpy() for name, array in arrays.items()}
-        try:
-            with torch.cuda.stream(self._stream()):
-                # The copy back waits for this stream alone.
-                arrays = self.outputs(self.probabilities(self._images(tiles, self.full)))
-                return {name: array[:asked].cpu().numpy() for name, array in arrays.items()}
-        except torch.cuda.OutOfMemoryError as error:
-            raise GeoresError(
-                f'the device has no memory for {max(asked, self.full)} tiles at once: give a smaller '
-                '--batch-size'
-            ) from error
+        with enough_memory(max(asked, self.full)), torch.cuda.stream(self._stream()):
+            # The copy back waits for this stream alone.
+            arrays = self.outputs(self.probabilities(self._images(tiles, self.full)))
+            return {name: array[:asked].cpu().numpy() for name, array in arrays.items()}
 
     def _images(self, tiles: NDArray[np.float32] | PlacedTiles, full: int = 0) -> Tensor:
         """Tiles on the model's device, at least `full` of them, to be written over."""
@@ -160,7 +154,8 @@ class Predictor:
     @torch.inference_mode()
     def revise(self, tiles: NDArray[np.float32] | PlacedTiles) -> dict[str, NDArray[Any]]:
         """Compute tiles (N, C, H, W) in float32, which are overwritten."""
-        with nullcontext() if self.model.device.type != 'cuda' else torch.cuda.stream(self._stream()):
+        stream = torch.cuda.stream(self._stream()) if self.model.device.type == 'cuda' else nullcontext()
+        with enough_memory(len(tiles)), stream:
             answers = self.probabilities(self._images(tiles), self._exact)
             return {name: array.cpu().numpy() for name, array in self.outputs(answers).items()}
 
@@ -206,7 +201,11 @@ class Predictor:
     @cached_property
     def _exact(self) -> Runtime:
         """The network in float32, for what a narrower type cannot tell."""
-        return make_runtime(self.model, 'fp32')
+        with _EXACT_LOCK:  # one copy, whose weights are there before another stream uses it
+            made = make_runtime(self.model, 'fp32')
+            if self.model.device.type == 'cuda':
+                torch.cuda.synchronize(self.model.device)
+        return made
 
     def _stream(self) -> 'torch.cuda.Stream':
         if not hasattr(self._thread, 'number'):
@@ -237,17 +236,26 @@ class ManyDevices(Predictor):
 
     def __call__(self, tiles: NDArray[np.float32] | PlacedTiles) -> dict[str, NDArray[Any]]:
         """Compute tiles as `Predictor` does, on the device of this thread."""
+        return self._of_thread()(tiles)
+
+    def revise(self, tiles: NDArray[np.float32] | PlacedTiles) -> dict[str, NDArray[Any]]:
+        """Compute tiles in float32, likewise."""
+        return self._of_thread().revise(tiles)
+
+    def _of_thread(self) -> Predictor:
         if not hasattr(self._own, 'predictor'):
             self._own.predictor = self.each[next(self._turns) % len(self.each)]
-        own: Predictor = self._own.predictor
-        return own(tiles)
+        return cast(Predictor, self._own.predictor)
 
 
 def _on_device(first: Predictor, device: str) -> Predictor:
     """The same on another device, with a copy of the network."""
     model = Model(first.model.card, deepcopy(first.model.network), device)
     shared = None if first.runtime.name == 'torch' else first.runtime  # which runs on the CPU alone
-    return Predictor(model, first.precision, outputs=first.outputs, runtime=shared, full=first.full)
+    exact = None if shared is None or first.ties is None else first._exact
+    return Predictor(
+        model, first.precision, outputs=first.outputs, runtime=shared, full=first.full, exact=exact
+    )
 
 
 def choose_predictor(

@@ -128,6 +128,12 @@ def test_everyday_questions_are_understood(question, kind, cover, unit):
         ('Is there at least 5 square kilometres of water?', 'area', 'least', 5e6),
         ('Is less than 5 ha of the area forest?', 'area', 'less', 5e4),
         ('Is the area of forest larger than 2 acres?', 'area', 'more', 2 * AREAS['acres']),
+        ('Is the total water area larger than 3 ha?', 'area', 'more', 3e4),
+        ('Is the area covered by water more than 3 ha?', 'area', 'more', 3e4),
+        ('Is more than 10 km² forest?', 'area', 'more', 1e7),
+        ('Are there 0 lakes?', 'count', 'exactly', 0),
+        ('Is 0 % of it forest?', 'share', 'exactly', 0),
+        ('Is half of it a forest?', 'share', 'least', 50),
         ('Are there more than 5 lakes?', 'count', 'more', 5),
         ('Are there at least five lakes within 1 km of houses?', 'count', 'least', 5),
         ('Are there 5 or more lakes?', 'count', 'least', 5),
@@ -140,7 +146,37 @@ def test_limits_are_understood(question, kind, side, limit):
     found = read_map_question(question, WORDS)
     assert (found.type, found.kind, found.limit.side) == (kind, 'limit', side)
     assert found.limit.value == pytest.approx(limit)
-    assert found.limit.said == (question != 'Is half of it forest?')
+    assert found.limit.said == ('half of it' not in question or 'exactly' in question)
+
+
+@pytest.mark.parametrize(
+    'question',
+    [
+        'Does any lake cover more than 1 ha?',
+        'Does a single lake cover more than 5 %?',
+        'Is half of all land forest?',
+        'Is less than 10 % of the scene forest or water?',
+        'Did less than 10 % of the forest burn?',
+        'Are most lakes larger than 1 ha?',
+        'Is most of the water within 500 m of forest?',
+        'Is all forest within 500 m of water?',
+    ],
+)
+def test_what_is_asked_of_each_or_of_most_is_not_answered_otherwise(question):
+    assert read_map_question(question, WORDS) is None
+
+
+@pytest.mark.parametrize(
+    'question',
+    [
+        'Is the area of water more than 3 ha and less than 3.5 ha?',
+        'Is there more than 5 km² and less than 10 km² of forest?',
+        'Is there less than 0 km² of forest?',
+    ],
+)
+def test_limits_that_cannot_be_are_refused(question):
+    with pytest.raises(QuestionError):
+        read_map_question(question, WORDS)
 
 
 @pytest.mark.parametrize(
@@ -384,6 +420,8 @@ def test_a_question_which_is_more_is_answered_by_what_is_more():
     classes[:5] = VALUE['trees']
     shown = map_of(classes)
     assert ask('Which is larger, forest or cropland?', shown).answer == 'cropland'
+    neither = ask('Which is larger, snow or wetland?', shown)
+    assert (neither.answer, neither.probability) == ('neither', None)
     assert ask('Is there more cropland or forest?', shown).answer == 'cropland'
 
 

@@ -108,7 +108,7 @@ def test_the_bound_follows_the_error(model):
     rule, temperature = LabelRule.of(model.card), (model.card.calibration or {}).get('temperature', 1.0)
     exact = EagerRuntime(model.network, 'fp32', torch.device('cpu'))
     found = [measure_ties(model, rule, Noisy(exact, size), exact, tiles(4)) for size in (1e-3, 1e-1)]
-    wanted = 1.5 * 0.1 / temperature * (2**0.5 if rule.softmax else 1)
+    wanted = 0.1 / temperature * (3 * 2**0.5 if rule.softmax else 2)
     assert found[1].bound == pytest.approx(wanted, rel=0.3)
     assert found[0].bound == pytest.approx(found[1].bound / 100, rel=0.1)
     assert found[0].share <= found[1].share
@@ -173,7 +173,7 @@ def test_bits_do_not_depend_on_who_computes_the_others(noisy, model, bundle, tmp
     exact = geores.classify(scene, model, stride=16, precision='fp32', runtime='torch')
     near = np.abs(scores - exact.table.read('scores', *window)).max(axis=-1) < 1e-4
     assert 0.02 < near.mean() < 0.98  # some were computed again, and not all
-    assert one.info.key['ties'] > 0
+    assert one.info.key['ties'][0] > 0
     assert any('nearly tied in bf16' in note for note in one.info.notes)
     other = geores.classify(scene, model, workers=3, **options)
     assert np.array_equal(scores, other.table.read('scores', *window))
