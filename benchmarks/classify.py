@@ -165,7 +165,7 @@ def with_geores(path: Path, model: Model, tile: int, runtime: str) -> tuple[np.n
 
     result = geores.classify(path, model, progress=begin, **options)
     (wall, used), ended = begun[0], (time.perf_counter(), time.process_time())
-    again = f', {result.info.key["ties"]} tied' if 'ties' in result.info.key else ''
+    again = f', {result.info.key["ties"][0]} tied' if 'ties' in result.info.key else ''
     USED[runtime] = f'{result.info.key["runtime"]}, {result.info.precision}{again}'
     scores = result.table.read('scores', *(slice(0, count) for count in result.plan.tiling.shape))
     return scores.argmax(-1), ended[0] - wall, ended[1] - used
