@@ -24,7 +24,7 @@ test: install ## run the tests
 # As on a processor with AVX2 and without bfloat16, which most laptops have.
 test-plain-cpu: install
 	GEORES_BFLOAT16=0 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/pytest -m "not slow" \
-		tests/runtime/test_predictor.py tests/inference/test_pixels.py tests/inference/test_engine.py tests/classification/test_regression.py tests/vqa/test_vqa_model.py
+		tests/runtime/test_predictor.py tests/runtime/test_eager.py tests/inference/test_pixels.py tests/inference/test_engine.py tests/classification/test_regression.py tests/vqa/test_vqa_model.py
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -12,6 +12,10 @@ from geores.errors import UsageError
 
 from .fixtures import LABELS, RGB
 
+LAND_COVER = ('water', 'trees', 'grass', 'flooded_vegetation', 'crops', 'shrub_and_scrub', 'built', 'bare',
+              'snow_and_ice')  # fmt: skip
+"""Labels of a map of land cover, those of `landcover`."""
+
 CONTEXT = 5
 """Pixels around: two convolutions of 3 x 3, a halving and a doubling."""
 

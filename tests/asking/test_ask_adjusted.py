@@ -17,7 +17,7 @@ from geores.errors import UsageError
 from geores.map_accuracy.assess import accuracy
 from geores.questions.everyday import read_map_question
 
-from .test_ask_map import LABELS, VALUE, ask, coloured, map_of, mapper  # noqa: F401 - fixtures
+from .test_ask_map import VALUE, ask, coloured, map_of, mapper  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
