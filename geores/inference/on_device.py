@@ -216,7 +216,11 @@ class DevicePixels:
         return next(iter((*self._made, *self._sent, *self._rings)))
 
     def _arrays(self) -> list[NDArray[Any]]:
-        """What is sent: the layers' values, their validity where it matters, and the window's."""
+        """List the arrays to send, in the order in which `_converted` takes them.
+
+        Pixels of each layer, which of them are valid where resampling needs that, and which pixels of the
+        window are valid where some are not.
+        """
         layers = [stored for stored, _ in self._window.layers]
         valid = [stored.valid for stored in layers if _needs_valid(stored) and stored.valid is not None]
         whole = [] if self._window.valid.all() else [self._window.valid]

@@ -348,9 +348,7 @@ class GridReader:
         shape = (rows.stop - rows.start, cols.stop - cols.start)
         valid, layers = np.ones(shape, bool), []
         for layer, positions in self._in_turn(rows, cols):
-            name = (
-                layer.dtype.name
-            )  # which says nothing of the order of bytes: that becomes the machine's own
+            name = layer.dtype.name  # without the order of bytes, which becomes the machine's own
             stored = layer.stored(rows, cols, name if name in SENT_AS_STORED else np.float32)
             layers.append((stored, positions))
             part_valid = stored.valid_on_target()

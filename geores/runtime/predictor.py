@@ -117,19 +117,23 @@ class Predictor:
         """Devices on which tiles are computed."""
         return (self.model.device,)
 
-    @torch.inference_mode()
     def __call__(self, tiles: NDArray[np.float32] | PlacedTiles) -> dict[str, NDArray[Any]]:
         """Compute what `outputs` makes of tiles (N, C, H, W) in the card's units, which are overwritten."""
+        return self._compute(tiles, self.runtime, self.full)
+
+    @torch.inference_mode()
+    def _compute(
+        self, tiles: NDArray[np.float32] | PlacedTiles, runtime: Runtime, full: int = 0
+    ) -> dict[str, NDArray[Any]]:
+        """Compute tiles, at least `full` of them at once, on the model's device."""
         asked = len(tiles)
-        if self.model.device.type != 'cuda':
-            arrays = self.outputs(self.probabilities(self._images(tiles, self.full)))
-            return {name: array[:asked].numpy() for name, array in arrays.items()}
-        with enough_memory(max(asked, self.full)), torch.cuda.stream(self._stream()):
+        stream = torch.cuda.stream(self._stream()) if self.model.device.type == 'cuda' else nullcontext()
+        with enough_memory(max(asked, full)), stream:
             # The copy back waits for this stream alone.
-            arrays = self.outputs(self.probabilities(self._images(tiles, self.full)))
+            arrays = self.outputs(self.probabilities(self._images(tiles, full), runtime))
             return {name: array[:asked].cpu().numpy() for name, array in arrays.items()}
 
-    def _images(self, tiles: NDArray[np.float32] | PlacedTiles, full: int = 0) -> Tensor:
+    def _images(self, tiles: NDArray[np.float32] | PlacedTiles, full: int) -> Tensor:
         """Tiles on the model's device, at least `full` of them, to be written over."""
         device = self.model.device
         if not isinstance(tiles, np.ndarray):
@@ -151,13 +155,9 @@ class Predictor:
             return np.zeros(len(next(iter(arrays.values()))), bool)
         return self.ties.find(torch.from_numpy(arrays['scores'])).numpy()
 
-    @torch.inference_mode()
     def revise(self, tiles: NDArray[np.float32] | PlacedTiles) -> dict[str, NDArray[Any]]:
         """Compute tiles (N, C, H, W) in float32, which are overwritten."""
-        stream = torch.cuda.stream(self._stream()) if self.model.device.type == 'cuda' else nullcontext()
-        with enough_memory(len(tiles)), stream:
-            answers = self.probabilities(self._images(tiles), self._exact)
-            return {name: array.cpu().numpy() for name, array in self.outputs(answers).items()}
+        return self._compute(tiles, self._exact)
 
     def revised(self, tiles: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Compute tiles, and those that have to be again; for callers that are not the engine."""
