@@ -165,6 +165,7 @@ class QuestionBatches(Dataset[Sample]):
         turning: random turns of images and questions; `turn` (N,) then holds the turn of each image.
         with_images: decode the images.
         unseen: positions of images that are not to be looked at; where there are any, `unseen` (N,) says so.
+        with_numbers: give `number` (Q,), exact answers to learn from, NaN where there is none: in training.
     """
 
     def __init__(
@@ -175,14 +176,17 @@ class QuestionBatches(Dataset[Sample]):
         *,
         with_images: bool = True,
         unseen: Collection[int] = (),
+        with_numbers: bool = False,
     ) -> None:
         self.questions, self.vocabulary, self.unseen = questions, vocabulary, unseen
         self.turning: Turning = turning
-        self.with_images = with_images
+        self.with_images, self.with_numbers = with_images, with_numbers
 
     def __getitem__(self, indices: Sequence[int]) -> Sample:
         batch = self.questions.batch(indices, with_images=self.with_images)
         batch['label'] = torch.tensor(self.vocabulary.indices(batch['answer']))
+        if self.with_numbers:
+            batch['number'] = self.questions.numbers[list(indices)]
         if self.unseen:
             numbers = batch['image_number'].tolist()
             batch['unseen'] = torch.tensor([number in self.unseen for number in numbers])

@@ -33,7 +33,8 @@ class RSVQADataModule(LightningDataModule):
     """Training, validation and test parts of `RSVQA`, split by image.
 
     A batch is one of `RSVQA.batch` with `label` (Q,), the class of each answer in `vocabulary`: 0 for an
-    answer that the training part never gives. Such questions stay in, and `unknown` counts them.
+    answer that the training part never gives. Such questions stay in, and `unknown` counts them. Training
+    batches have `number` (Q,) too: 449 where `label` is that of its bin, NaN where the answer is none.
 
     Args:
         root: as in `RSVQA`.
@@ -213,7 +214,12 @@ class RSVQADataModule(LightningDataModule):
             shuffle=train,
         )
         batches = QuestionBatches(
-            self.dataset, self.vocabulary, turning, with_images=self.with_images, unseen=self.unseen
+            self.dataset,
+            self.vocabulary,
+            turning,
+            with_images=self.with_images,
+            unseen=self.unseen,
+            with_numbers=train,
         )
         return load(batches, sampler, self.num_workers)
 

@@ -127,6 +127,14 @@ class RSVQA(NonGeoDataset):
             positions[number].append(index)
         return positions
 
+    @cached_property
+    def numbers(self) -> torch.Tensor:
+        """Answers that are numbers in the files, such as 449 or 10632 (m²): (Q,), NaN for all others."""
+        bounds = [self.encoding.bounds(question.answer) for question in self.questions]
+        known = [one is not None and one[0] == one[1] for one in bounds]
+        values = [one[0] if one and exact else np.nan for one, exact in zip(bounds, known, strict=True)]
+        return torch.tensor(values, dtype=torch.float32)
+
     def image(self, number: int) -> torch.Tensor:
         """Read one image, (3, H, W) float32, 0 to 255.
 

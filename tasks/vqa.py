@@ -1,7 +1,8 @@
 """Answers to questions about images, as classes (Lobry et al. 2020)."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -212,7 +213,7 @@ class VisualQuestionAnswering(LightningModule):
             batch = [data.dataset.image(int(number))[None].to(self.device) for number in numbers]
             maps = torch.cat([self.network.encoder((one - self.mean) / self.std).cpu() for one in batch])
         get: Any = getattr(shared.network, 'get_classifier', None) if shared is not None else None
-        asked = len(data.questions(data.split.train))
+        asked = forms_of([data.dataset.questions[one].text for one in data.questions(data.split.train)])
         repeated = numbers.repeat(len(maps) // len(numbers))
         told = numbers_told(data, numbers.tolist()) if head.takes_numbers else ()
         head.cpu().prepare(maps, get() if get is not None else None, repeated, asked, told)
@@ -225,6 +226,7 @@ class VisualQuestionAnswering(LightningModule):
         network = models.create(self.hparams['head'], **kwargs)
         if not isinstance(network, VQAHead):
             raise UsageError(f'{self.hparams["head"]!r} is no head of visual question answering')
+        network.learn_answers(self.labels)
         # Where a text model's weights lie is nothing that a card could say; its configuration is.
         text = dict(kwargs.get('text_kwargs') or {})
         if text.pop('start', None) is not None:
@@ -258,6 +260,11 @@ class VisualQuestionAnswering(LightningModule):
         Returns:
             (Q, K), logits of the model, and of the question-only model if there is one.
         """
+        logits, *blind = [head.decide(seen, text) for head, seen, text in self._sides(batch)]
+        return logits, blind[0] if blind else None
+
+    def _sides(self, batch: Mapping[str, Any]) -> list[tuple[VQAHead, Tensor, Tensor]]:
+        """Head, what it sees and what it reads, of the model and of its twin if there is one: (Q, ...)."""
         head, images = self.network.head, batch['image_index']
         tokens, lengths = self.tokenizer(batch['question'])
         tokens = tokens.to(self.device)
@@ -266,13 +273,12 @@ class VisualQuestionAnswering(LightningModule):
         seen = head.look(self.features(batch)) if known is None else known
         if batch.get('unseen') is not None:
             seen = seen * ~batch['unseen'].to(self.device).view(-1, *[1] * (seen.ndim - 1))
-        logits = head.decide(seen[images], head.read(tokens, lengths, forms))
-        if self.question_only is None:
-            return logits, None
-        text = self.question_only.read(tokens, lengths, forms)
-        return logits, self.question_only.decide(
-            torch.zeros_like(seen[:1]).expand(len(text), *seen.shape[1:]), text
-        )
+        sides = [(head, seen[images], head.read(tokens, lengths, forms))]
+        if self.question_only is not None:
+            text = self.question_only.read(tokens, lengths, forms)
+            nothing = torch.zeros_like(seen[:1]).expand(len(text), *seen.shape[1:])
+            sides.append((self.question_only, nothing, text))
+        return sides
 
     def answers(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Like `forward`, with -inf for answers of another kind than the question's, as a bundle answers."""
@@ -285,16 +291,19 @@ class VisualQuestionAnswering(LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss of a batch, the twin's added: they share no weights."""
-        logits, blind = self(batch)
-        loss = self._loss(logits, batch['label'])
-        self.log('train/loss', loss, on_step=False, on_epoch=True, batch_size=len(logits))
-        loss = loss + self.network.head.penalty()
-        if blind is None or self.question_only is None:
-            return loss
-        return loss + self._loss(blind, batch['label']) + self.question_only.penalty()
+        total = torch.zeros((), device=self.device)
+        for head, seen, text in self._sides(batch):
+            weigh = partial(head.weigh_numbers, seen=seen, text=text, numbers=batch['number'])
+            loss = self._loss(head.decide(seen, text), batch['label'], weigh)
+            if head is self.network.head:
+                self.log('train/loss', loss, on_step=False, on_epoch=True, batch_size=len(text))
+            total = total + loss + head.penalty()
+        return total
 
-    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy of the questions whose answer is a class."""
+    def _loss(
+        self, logits: Tensor, target: Tensor, weigh: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """Mean loss of the questions whose answer is a class: cross-entropy, which `weigh` may change."""
         known = target > 0
         # An answer that the data call of another kind than the grammar does cannot be given.
         known &= torch.isfinite(logits.gather(1, target[:, None])[:, 0])
@@ -306,6 +315,7 @@ class VisualQuestionAnswering(LightningModule):
             reduction='none',
             label_smoothing=smoothing,
         )
+        losses = losses if weigh is None else weigh(losses)
         # Divided by their number, which may be 0, without waiting for the device to tell it.
         return torch.where(known, losses, 0.0).sum() / known.sum().clamp(min=1)
 

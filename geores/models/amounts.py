@@ -2,9 +2,11 @@
 
 Questions that ask for a number say much about an image: 449 buildings, 12 roads. How far their answers are
 above those of the same questions on other images is the image's amount of a kind of object. Amounts are told
-from features by ridge regression (Hoerl and Kennard 1970), which some tens of images can bear, and answers
-from amounts by small networks. These are trained on what regressions without the image itself say of each
-training image (stacking, Wolpert 1992), so that they know how far such amounts can be trusted.
+from features by ridge regression (Hoerl and Kennard 1970), which some tens of images can bear. From them
+follows what number of any objects is expected, and how surely; and from the distribution of numbers every
+answer: in which bin a number lies, whether it is 0, which of two is larger. These distributions are
+fitted to what regressions without the image itself say of each training image (stacking, Wolpert 1992), so
+that they know how far it can be trusted.
 """
 
 import math
@@ -18,9 +20,9 @@ from torch.nn import functional
 
 from geores.errors import UsageError
 from geores.models.features import balanced_scale, points_of_images
-from geores.models.latents import FactorDecider
 from geores.models.registry import register
-from geores.models.vqa import PartsHead, one_of_each
+from geores.models.vqa import PartsHead
+from geores.vqa.answers import AnswerEncoding
 
 if TYPE_CHECKING:
     from geores.questions.forms import Form
@@ -30,6 +32,53 @@ __all__ = ['AmountHead']
 _RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)  # of which the best for images left out is taken, amount by amount
 _COMMON = 4  # questions that a wording needs for an average of its own
 _SEEN_IN = 3  # images that a regression needs
+_STEEP = 1.7  # makes the logistic distribution nearly a standard normal one, with heavier tails
+_FAR = 50.0  # a logarithm that no number reaches
+_LEAST = 1e-6  # probability of an answer at least
+_NONE = 2**62  # above the number of any wording
+_NARROW = 0.15  # half of the interval, in logarithms, that an exact number stands for, at least
+_RIDGE = 1.0  # of the weights of answers that are neither numbers nor yes and no
+_AREA = 4  # of the numbers that say what kind of question it is
+_ANSWERS = ('yes', 'no', 'count', 'area')  # what answers can be, beside others such as 'rural'
+
+
+class Numbers(nn.Module):
+    """Distribution of log(1 + number) of objects in an image: logistic, around what the amounts say.
+
+    Args:
+        parts: how many numbers describe objects.
+        amounts: how many amounts an image has.
+        wordings: how many wordings have an effect of their own, on the centre.
+    """
+
+    ridges: ClassVar[Mapping[str, float]] = {'usual': 0.5, 'own': 3.0, 'change': 8.0, 'spread': 3.0}
+
+    def __init__(self, parts: int, amounts: int, wordings: int) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.ones(()))
+        self.width = nn.Parameter(torch.zeros(()))
+        self.usual = nn.Parameter(torch.zeros(parts))
+        self.own = nn.Parameter(torch.zeros(wordings))
+        self.change = nn.Parameter(torch.zeros(parts, amounts))
+        self.spread = nn.Parameter(torch.zeros(parts))
+
+    def forward(self, seen: Tensor, objects: Tensor, wording: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Centre and scale of the distributions: (P,) both.
+
+        Args:
+            seen: (P, amounts).
+            objects: (P, parts).
+            wording: (P,), places of wordings.
+            known: (P,), whether a wording has an effect.
+        """
+        usual = self.level + objects @ self.usual + self.own[wording] * known
+        centre = usual + ((objects @ self.change) * seen).sum(1)
+        return centre, (self.width + objects @ self.spread).clamp(-2, 2).exp()
+
+    def penalty(self) -> Tensor:
+        """Squares of the weights, each kind times its ridge."""
+        squares = [ridge * getattr(self, name).square().sum() for name, ridge in self.ridges.items()]
+        return torch.stack(squares).sum()
 
 
 @register('vqa-amounts')
@@ -46,17 +95,15 @@ class AmountHead(PartsHead):
         counts: categories whose number is read from an image.
         areas: categories whose area is.
         looks: channels at the map's end that are no features of the encoder (`geores.models.features`).
-        rank: combinations of amounts that change answers.
-        width: number of latent amounts of an object.
-        members: networks that are averaged. Each question of a training batch trains one of them.
         noise: standard deviation of what is added to amounts in training, in their own.
+        exact: share of the loss of questions answered by a number that is the number's, not its bin's.
+        wordings: most wordings of objects that have an effect of their own, the most frequent.
 
     Raises:
-        UsageError: if a number is below 1, or nothing is read.
+        UsageError: if a number is out of its range, or nothing is read.
     """
 
     takes_numbers = True
-    decay: ClassVar[Mapping[str, float]] = {'image': 0.1, 'place': 0.1}
 
     numbers: Tensor
     mean: Tensor
@@ -64,6 +111,10 @@ class AmountHead(PartsHead):
     weight: Tensor
     bias: Tensor
     held: Tensor
+    asked: Tensor
+    wordings: Tensor
+    ends: Tensor
+    kinds: Tensor
 
     def __init__(
         self,
@@ -76,30 +127,55 @@ class AmountHead(PartsHead):
         counts: Sequence[str],
         areas: Sequence[str] = (),
         looks: int = 0,
-        rank: int = 3,
-        width: int = 8,
-        members: int = 4,
-        noise: float = 0.3,
+        noise: float = 0.5,
+        exact: float = 0.5,
+        wordings: int = 512,
     ) -> None:
         del grid, vocabulary
-        if min(images, rank, width, members) < 1 or not categories or not [*counts, *areas]:
-            raise UsageError('images, rank, width, members, categories and counts have to be 1 or more')
+        if min(images, wordings) < 1 or not categories or not [*counts, *areas]:
+            raise UsageError('images, wordings, categories and counts have to be 1 or more')
+        if not 0 <= exact <= 1 or not 0 <= noise < math.inf:
+            raise UsageError(f'exact has to be from 0 to 1 and noise 0 or more, not {exact} and {noise}')
         if not 0 <= looks < features:
             raise UsageError(f'{looks} of {features} channels cannot be looks')
         super().__init__(features - looks, 0, categories)
-        self.looks, self.noise = looks, noise
+        self.looks, self.noise, self.exact = looks, noise, exact
         self.read_off = [('count', name) for name in counts] + [('area', name) for name in areas]
         amounts, summary = len(self.read_off), features + 3 * looks
-        parts, kinds = self.questions.parts, self.questions.kinds
-        self.members = nn.ModuleList(
-            FactorDecider(parts, kinds, amounts, rank, width, num_classes) for _ in range(members)
-        )
+        self.count = Numbers(self.questions.parts, amounts, wordings)
+        self.area = Numbers(self.questions.parts, amounts, wordings)
+        # Of two numbers: how far apart they are at least, and when they are the same.
+        self.apart = nn.Parameter(torch.tensor(0.2))
+        self.same = nn.Parameter(torch.tensor([-3.0, -1.0, 0.0]))
+        self.other = nn.Linear(amounts, num_classes)
         self.register_buffer('numbers', torch.full((images,), -1))
         self.register_buffer('mean', torch.zeros(summary))
         self.register_buffer('scale', torch.ones(summary))
         self.register_buffer('weight', torch.zeros(amounts, summary))
         self.register_buffer('bias', torch.zeros(amounts))
         self.register_buffer('held', torch.zeros(images, amounts))
+        self.register_buffer('asked', torch.ones((), dtype=torch.int64))
+        self.register_buffer('wordings', torch.full((wordings,), _NONE))
+        self.register_buffer('ends', torch.zeros(2, num_classes))
+        self.register_buffer('kinds', torch.zeros(len(_ANSWERS), num_classes))
+
+    def learn_answers(self, answers: Sequence[str]) -> None:
+        """Learn which answers are numbers, from where to where, and which say yes and no.
+
+        Args:
+            answers: those of a bundle, in its order.
+        """
+        bounds = AnswerEncoding().bounds
+        for place, answer in enumerate(answers):
+            limits = bounds(answer)
+            if limits is not None:
+                low, high = limits
+                # A number of 3 stands for what lies between 2.5 and 3.5; 0 for all that is below 0.5.
+                self.ends[0, place] = math.log(low + 0.5) if low > 0 else -_FAR
+                self.ends[1, place] = math.log(high + 1.5) if math.isfinite(high) else _FAR
+            kind = ('area' if answer.endswith('m2') else 'count') if limits is not None else answer
+            if kind in _ANSWERS:
+                self.kinds[_ANSWERS.index(kind), place] = 1
 
     @torch.no_grad()
     def prepare(
@@ -107,7 +183,7 @@ class AmountHead(PartsHead):
         features: Tensor,
         classifier: nn.Module | None = None,
         numbers: Tensor | None = None,
-        asked: int = 0,
+        asked: 'Sequence[Form | None]' = (),
         told: 'Sequence[tuple[int, Form, float]]' = (),
     ) -> None:
         """Learn to tell amounts from features.
@@ -116,13 +192,14 @@ class AmountHead(PartsHead):
             features: (N, D, h, w), of all training images, and of their turns, which are averaged.
             classifier: not looked at.
             numbers: (N,), which image each map is of; None takes them as of one each.
-            asked: not looked at.
+            asked: all training questions, whose wordings are learnt.
             told: image, question and answer of each training question that was answered by a number.
 
         Raises:
             UsageError: if there are more images than `images`, or too few have questions about an amount.
         """
-        del classifier, asked
+        del classifier
+        self._learn_wordings(asked)
         known, points = points_of_images(self._summary(features), numbers, _SEEN_IN, len(self.numbers))
         self.numbers[: len(known)] = known
         self.mean.copy_(points.mean(0))
@@ -146,6 +223,16 @@ class AmountHead(PartsHead):
             self.held[: len(known), place] = ((seen - middle) / spread).float()
             self.weight[place] = (weight / spread).float()
             self.bias[place] = ((bias - middle) / spread).float()
+
+    def _learn_wordings(self, asked: 'Sequence[Form | None]') -> None:
+        self.asked.fill_(max(len(asked), 1))
+        first, second, _ = self.questions.split(self.questions([*asked, None]))
+        numbers, often = self.questions.wordings(torch.cat([first, second])).unique(return_counts=True)
+        often[numbers == 0] = 0  # questions without a second side, or without any
+        common = numbers[often.argsort(descending=True, stable=True)][: int((often > 0).sum())]
+        common = common[: len(self.wordings)].sort().values
+        self.wordings.fill_(_NONE)
+        self.wordings[: len(common)] = common
 
     def _amounts(self, known: Tensor, told: 'Sequence[tuple[int, Form, float]]') -> tuple[Tensor, Tensor]:
         """Average what numbers say beyond their wording's usual one.
@@ -195,28 +282,71 @@ class AmountHead(PartsHead):
         seen: Tensor = ((self._summary(features) - self.mean) / self.scale) @ self.weight.T + self.bias
         return seen
 
-    def decide(self, seen: Tensor, text: Tensor) -> Tensor:
-        """Answer: (P, K), log-probabilities of the members' mean; in training those of one member each."""
-        first, second, kind = self.questions.split(text)
-        if self.training:
-            # An image that is not shown is 0, and stays so.
-            seen = seen + self.noise * torch.randn_like(seen) * (seen != 0).any(1, keepdim=True)
-            if len(seen) >= len(self.members):
-                return self._share_out(seen, first, second, kind)
-        logits = torch.stack([member(seen, first, second, kind) for member in self.members])
-        if self.training:
-            return one_of_each(logits)
-        return functional.log_softmax(logits, dim=2).exp().mean(0).clamp_min(1e-9).log()
+    def penalty(self) -> Tensor:
+        """Logarithm of the normal prior of the weights, per training question."""
+        other = _RIDGE * self.other.weight.square().sum()
+        return (self.count.penalty() + self.area.penalty() + other) / self.asked
 
-    def _share_out(self, *question: Tensor) -> Tensor:
-        """Answer each question by one network, drawn at random, at the cost of one: (P, K)."""
-        drawn = torch.randperm(len(question[0]), device=question[0].device)
-        shares = drawn.tensor_split(len(self.members))
-        logits = [
-            member(*(part[rows] for part in question))
-            for member, rows in zip(self.members, shares, strict=True)
-        ]
-        return torch.cat(logits)[drawn.argsort()]
+    def decide(self, seen: Tensor, text: Tensor) -> Tensor:
+        """Answer: (P, K), log-probabilities."""
+        first, second, kind = self.questions.split(text)
+        seen = self._disturbed(seen)
+        _, presence, count, comparison, area, less, more, equal, _ = kind.T
+        one, width = self._number(self.count, seen, first)
+        another, its_width = self._number(self.count, seen, second)
+        any_there = _below((one - math.log(1.5)) / width)
+        both = (width**2 + its_width**2).sqrt()
+        gap, apart = (one - another) / both, self.apart.abs() / both
+        rest = torch.stack([torch.ones_like(gap), gap.abs(), 1 - any_there], dim=1)
+        true = presence * any_there + less * _below(-gap - apart) + more * _below(gap - apart)
+        true = true + equal * torch.sigmoid(rest @ self.same)
+        yes, no, counts, areas = self.kinds
+        closed = (presence + comparison)[:, None] * (true[:, None] * yes + (1 - true)[:, None] * no)
+        numbers = count[:, None] * self._within(one, width) * counts
+        covered = area[:, None] * self._within(*self._number(self.area, seen, first)) * areas
+        left = (1 - presence - comparison - count - area)[:, None]
+        shares: Tensor = closed + numbers + covered + left * functional.softmax(self.other(seen), dim=1)
+        return shares.clamp_min(_LEAST).log()
+
+    def weigh_numbers(self, losses: Tensor, seen: Tensor, text: Tensor, numbers: Tensor) -> Tensor:
+        """Let the number that was answered, such as 449, have its share of a question's loss: (P,).
+
+        The loss of a number is that of the interval it stands for; large ones are hardly exact, and stand
+        for some neighbours too.
+        """
+        first, _, kind = self.questions.split(text)
+        seen, known = self._disturbed(seen), numbers.isfinite()
+        number = torch.where(known, numbers, 0.0)
+        high, low = (number + 1.5).log(), (number + 0.5).log()
+        wider = (_NARROW - (high - low) / 2).clamp_min(0) * (number > 0)
+        low = torch.where(number > 0, low - wider, -_FAR)
+        area = kind[:, _AREA] > 0
+        told = zip(self._number(self.count, seen, first), self._number(self.area, seen, first), strict=True)
+        centre, width = (torch.where(area, covered, count) for count, covered in told)
+        share = _below((high + wider - centre) / width) - _below((low - centre) / width)
+        mixed = (1 - self.exact) * losses - self.exact * share.clamp_min(_LEAST).log()
+        return torch.where(known, mixed, losses)
+
+    def _number(self, kind: Numbers, seen: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
+        wording = self.questions.wordings(objects)
+        places = torch.searchsorted(self.wordings, wording).clamp_max(len(self.wordings) - 1)
+        centre, width = kind(seen, objects, places, self.wordings[places] == wording)
+        return centre, width
+
+    def _disturbed(self, seen: Tensor) -> Tensor:
+        """Add noise in training; an image that is not shown is 0, and stays so."""
+        if not self.training:
+            return seen
+        return seen + self.noise * torch.randn_like(seen) * (seen != 0).any(1, keepdim=True)
+
+    def _within(self, centre: Tensor, width: Tensor) -> Tensor:
+        """Probability that a number lies between the ends of each answer: (P, K)."""
+        low, high = ((ends - centre[:, None]) / width[:, None] for ends in self.ends)
+        return _below(high) - _below(low)
+
+
+def _below(value: Tensor) -> Tensor:
+    return torch.sigmoid(_STEEP * value)
 
 
 def _regress(points: Tensor, amounts: Tensor, asked: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -25,7 +25,7 @@ from torch.nn import functional
 from geores.errors import UsageError
 from geores.models.features import balanced_scale, points_of_images
 from geores.models.registry import register
-from geores.models.vqa import Decider, PartsHead, one_of_each
+from geores.models.vqa import Decider, PartsHead
 
 if TYPE_CHECKING:
     from geores.questions.forms import Form
@@ -128,7 +128,7 @@ class FactorHead(PartsHead):
         features: Tensor,
         classifier: nn.Module | None = None,
         numbers: Tensor | None = None,
-        asked: int = 0,
+        asked: 'Sequence[Form | None]' = (),
         told: 'Sequence[tuple[int, Form, float]]' = (),
     ) -> None:
         """Find the principal components of the training images, whose lengths become 1.
@@ -182,7 +182,7 @@ class FactorHead(PartsHead):
             seen = seen + self.noise * torch.randn_like(seen)
         logits = torch.stack([member(seen, first, second, kind) for member in self.members])
         if self.training:
-            return one_of_each(logits)
+            return _one_of_each(logits)
         return functional.log_softmax(logits, dim=2).exp().mean(0).clamp_min(1e-9).log()
 
 
@@ -262,7 +262,7 @@ class LatentHead(PartsHead):
         features: Tensor,
         classifier: nn.Module | None = None,
         numbers: Tensor | None = None,
-        asked: int = 0,
+        asked: 'Sequence[Form | None]' = (),
         told: 'Sequence[tuple[int, Form, float]]' = (),
     ) -> None:
         """Remember the training images.
@@ -271,7 +271,7 @@ class LatentHead(PartsHead):
             features: (N, D, h, w), of all training images, and of their turns, which are averaged.
             classifier: last layer of the encoder's bundle, for `classes`.
             numbers: (N,), which image each map is of; None takes them as of one each.
-            asked: number of training questions.
+            asked: all training questions.
             told: not looked at.
 
         Raises:
@@ -285,7 +285,7 @@ class LatentHead(PartsHead):
         self.mean.copy_(points.mean(0))
         self.scale.copy_(balanced_scale(points, 4 * self.looks))
         self.points[: len(known)] = (points - self.mean) / self.scale
-        self.asked.fill_(max(asked, 1))
+        self.asked.fill_(max(len(asked), 1))
 
     def _summary(self, features: Tensor) -> Tensor:
         maps = features.flatten(2)
@@ -354,7 +354,7 @@ class LatentHead(PartsHead):
         if not self.training:
             return self._mean(centre, spread, asked)
         factors = centre + spread * torch.randn_like(centre)
-        return one_of_each(self._logits(factors, asked))
+        return _one_of_each(self._logits(factors, asked))
 
     def _logits(self, factors: Tensor, asked: Sequence[tuple[Tensor, ...]]) -> Tensor:
         answers = [
@@ -369,3 +369,10 @@ class LatentHead(PartsHead):
             for draw in self.draws
         ]
         return torch.stack(shares).mean(0).clamp_min(1e-9).log()
+
+
+def _one_of_each(logits: Tensor) -> Tensor:
+    """Draw for each question the logits of one network at random: (M, P, K) to (P, K)."""
+    members, questions, _ = logits.shape
+    chosen = torch.randint(members, (questions,), device=logits.device)
+    return logits[chosen, torch.arange(questions, device=logits.device)]

@@ -18,7 +18,7 @@ from geores.models.text import make_text_encoder
 if TYPE_CHECKING:
     from geores.questions.forms import Form, Objects
 
-__all__ = ['Decider', 'FusionHead', 'PartsHead', 'QuestionParts', 'VQAHead', 'one_of_each']
+__all__ = ['Decider', 'FusionHead', 'PartsHead', 'QuestionParts', 'VQAHead']
 
 
 class VQAHead(nn.Module):
@@ -30,7 +30,8 @@ class VQAHead(nn.Module):
 
     Attributes:
         takes_forms: `read` wants the questions as the grammar parses them.
-        takes_numbers: `prepare` wants the training questions that were answered by a number.
+        takes_numbers: `prepare` wants the training questions that were answered by a number, and
+            `weigh_numbers` the numbers of a training batch.
         decay: name of a part of the head -> weight decay of its matrices, in place of the task's.
     """
 
@@ -43,7 +44,7 @@ class VQAHead(nn.Module):
         features: Tensor,
         classifier: nn.Module | None = None,
         numbers: Tensor | None = None,
-        asked: int = 0,
+        asked: 'Sequence[Form | None]' = (),
         told: 'Sequence[tuple[int, Form, float]]' = (),
     ) -> None:
         """Learn of the training images before training starts; nothing unless a subclass does.
@@ -52,8 +53,15 @@ class VQAHead(nn.Module):
             features: (N, D, h, w), maps of all training images, and of their turns.
             classifier: last layer of the bundle whose encoder is shared, if it is.
             numbers: (N,), which image each map is of.
-            asked: number of training questions.
+            asked: all training questions, None for one that does not parse.
             told: where `takes_numbers`, image, question and answer (a number) of training questions.
+        """
+
+    def learn_answers(self, answers: Sequence[str]) -> None:
+        """Learn what the answers mean, when the head is built to be trained; nothing unless a subclass does.
+
+        Args:
+            answers: the answers that are told apart, in their order.
         """
 
     def recall(self, numbers: Tensor) -> Tensor | None:
@@ -67,6 +75,21 @@ class VQAHead(nn.Module):
         """
         del numbers
         return None
+
+    def weigh_numbers(self, losses: Tensor, seen: Tensor, text: Tensor, numbers: Tensor) -> Tensor:
+        """Let the loss of training questions depend on the number that was answered, not on its bin alone.
+
+        Args:
+            losses: (P,), of the classes of answers.
+            seen: (P, ...), rows of what `recall` or `look` gave.
+            text: (P, ...), rows of what `read` gave.
+            numbers: (P,), as in the files; NaN where a question was not answered by one.
+
+        Returns:
+            (P,), those given unless a subclass knows better.
+        """
+        del seen, text, numbers
+        return losses
 
     def penalty(self) -> Tensor | float:
         """Term that training adds to the loss of a batch."""
@@ -241,6 +264,21 @@ class QuestionParts:
         first, second, kind = text.split([self.parts, self.parts, self.kinds], dim=1)
         return first, second, kind
 
+    def wordings(self, sides: Tensor) -> Tensor:
+        """Number sides of questions so that two have the same where they name the same objects: (P,), int64.
+
+        The four sides of other objects are one place, as an image may be turned. None at all is 0.
+
+        Args:
+            sides: (P, parts).
+        """
+        others = len(self.categories) + 2
+        digits: list[tuple[int, Sequence[int]]] = [(1, range(1, others)), (others, range(4))]
+        digits += [(4 * others, range(4)), (16 * others, (0, 1, 1, 1, 1, 2)), (48 * others, range(1, others))]
+        values = torch.tensor([unit * value for unit, of in digits for value in of], device=sides.device)
+        # No product of matrices, which mixed precision would round.
+        return (sides[:, : len(values)] * values).sum(1, dtype=torch.float32).round().long()
+
     def _question(self, form: 'Form | None') -> Tensor:
         kind = torch.zeros(self.kinds)
         sides: list[Objects] = [] if form is None else list(form.parts())
@@ -358,10 +396,3 @@ class PartsHead(VQAHead):
         if not isinstance(classifier, nn.Linear) or classifier.weight.shape != self.probe.weight.shape:
             raise UsageError(f'classes: the encoder has not {self.probe.out_features} labels')
         self.probe.load_state_dict(classifier.state_dict())
-
-
-def one_of_each(logits: Tensor) -> Tensor:
-    """Draw for each question the logits of one network at random: (M, P, K) to (P, K)."""
-    members, questions, _ = logits.shape
-    chosen = torch.randint(members, (questions,), device=logits.device)
-    return logits[chosen, torch.arange(questions, device=logits.device)]

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,16 +17,20 @@ from ..vqa_fixtures import CHANNELS, maps, read
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
-IMAGES, LOOKS, ANSWERS = 20, 2, 5
+IMAGES, LOOKS = 20, 2
+BINS = ('0', 'between 0 and 10', 'between 10 and 100', 'between 100 and 1000', 'more than 1000')
+ANSWERS = ('<unknown>', 'yes', 'no', *BINS, 'rural', 'urban')
 BUILDINGS, SMALL, ROADS = forms_of(
     ['How many buildings are there?', 'How many small buildings are there?', 'How many roads are there?']
 )
 
 
-def head(**kwargs):
+def head(answers=ANSWERS, **kwargs):
     torch.manual_seed(0)
-    options = {'images': 24, 'counts': ['building'], 'looks': LOOKS, 'members': 3, 'rank': 2, 'width': 4}
-    return AmountHead(CHANNELS, 4, 10, ANSWERS, ('road', 'building'), **options | kwargs).eval()
+    options = {'images': 24, 'counts': ['building'], 'looks': LOOKS}
+    one = AmountHead(CHANNELS, 4, 10, len(answers), ('road', 'building'), **options | kwargs).eval()
+    one.learn_answers(answers)
+    return one
 
 
 def numbers_of(features, *forms):
@@ -38,9 +43,9 @@ def numbers_of(features, *forms):
     ]
 
 
-def prepared(**kwargs):
+def prepared(asked=(), **kwargs):
     one, features = head(**kwargs), maps(IMAGES)
-    one.prepare(features, None, None, 1, numbers_of(features, BUILDINGS, SMALL))
+    one.prepare(features, None, None, asked, numbers_of(features, BUILDINGS, SMALL))
     return one, features
 
 
@@ -85,7 +90,7 @@ def test_wordings_have_their_own_usual_number():
     one, features = head(), maps(IMAGES)
     told = numbers_of(features, BUILDINGS, SMALL)
     mixed = [row for row in told if (row[0] % 2) == (row[1] == SMALL)]
-    one.prepare(features, None, None, 1, mixed)
+    one.prepare(features, None, None, [], mixed)
     held, shown = one.recall(torch.arange(IMAGES))[:, 0], features[:, 0].mean((1, 2))
     assert torch.corrcoef(torch.stack([held, shown]))[0, 1] > 0.6
 
@@ -94,14 +99,14 @@ def test_turns_of_an_image_are_one_image():
     once, features = prepared()
     twice = head()
     told = numbers_of(features, BUILDINGS, SMALL)
-    twice.prepare(torch.cat([features, features]), None, torch.arange(IMAGES).repeat(2), 1, told)
+    twice.prepare(torch.cat([features, features]), None, torch.arange(IMAGES).repeat(2), [], told)
     torch.testing.assert_close(once.look(maps(3, seed=5)), twice.look(maps(3, seed=5)))
 
 
 def test_training_images_are_recalled_by_their_numbers():
     one, features = head(), maps(IMAGES)
     told = [(image + 40, form, number) for image, form, number in numbers_of(features, BUILDINGS)]
-    one.prepare(features, None, torch.arange(IMAGES) + 40, 1, told)
+    one.prepare(features, None, torch.arange(IMAGES) + 40, [], told)
     first, second, none = one.recall(torch.tensor([41, 40, 8]))
     assert not torch.equal(first, second)
     assert not none.any()
@@ -117,28 +122,154 @@ def test_a_saved_head_answers_the_same():
     )
 
 
-@pytest.mark.parametrize('questions', [1, 2, 7])
-def test_each_question_of_a_training_batch_trains_a_network(questions):
-    one, features = prepared()
-    text = read(one, *['Is there a road?'] * questions)
-    seen = one.look(features[:questions])
+QUESTIONS = {
+    'Are there buildings?': {1, 2},
+    'How many buildings are there?': {3, 4, 5, 6, 7},
+    'Are there more buildings than roads?': {1, 2},
+    'Are there less small buildings than roads?': {1, 2},
+    'Is the number of buildings equal to the number of roads?': {1, 2},
+    'Is it a rural or an urban area?': set(range(len(ANSWERS))),
+}
+
+
+def drawn(one, scale=0.3):
+    """Draw the weights of a head at random."""
     torch.manual_seed(1)
-    logits = one.train().decide(seen, text)
-    assert logits.shape == (questions, ANSWERS)
-    logits.sum().backward()
-    trained = [member.direct.weight.grad is not None for member in one.members]
-    assert all(trained)
+    for part in one.parameters():
+        part.data += scale * torch.randn_like(part)
+    return one
+
+
+def distribution(one, question, seen):
+    """Centre and scale of log(1 + number) of the objects of a question, written out."""
+    first, _, _ = one.questions.split(read(one, question))
+    weights, objects = one.count, first[0]
+    own = dict(zip(one.wordings.tolist(), weights.own.tolist(), strict=True))
+    centre = weights.level + objects @ weights.usual + (objects @ weights.change) @ seen
+    centre = centre + own.get(int(one.questions.wordings(first)), 0.0)
+    return centre.item(), (weights.width + objects @ weights.spread).exp().item()
+
+
+@pytest.mark.parametrize('question', ['How many buildings are there?', 'How many small roads are there?'])
+def test_answers_to_how_many_are_intervals_of_a_logistic_distribution(question):
+    one = drawn(prepared(asked=[BUILDINGS, ROADS])[0])
+    seen = torch.tensor([0.7])
+    centre, width = distribution(one, question, seen)
+    told = scipy.stats.logistic(loc=centre, scale=width / 1.7)
+    expected = np.diff([0, *(told.cdf(math.log(end)) for end in (1.5, 11.5, 101.5, 1001.5)), 1])
+    shares = one.decide(seen[None], read(one, question)).exp()[0]
+    np.testing.assert_allclose(shares[3:8].detach().numpy(), expected, rtol=1e-3, atol=2e-6)
+
+
+def test_whether_any_are_there_and_which_are_more_follow_from_the_same_distributions():
+    one = drawn(prepared(asked=[BUILDINGS, ROADS])[0])
+    seen = torch.tensor([-0.4])
+    (centre, width), (other, its) = (
+        distribution(one, f'How many {name} are there?', seen) for name in ('buildings', 'roads')
+    )
+    shares = one.decide(
+        seen.expand(2, 1), read(one, 'Are there buildings?', 'Are there more buildings than roads?')
+    ).exp()
+    any_there = scipy.stats.logistic(loc=centre, scale=width / 1.7).sf(math.log(1.5))
+    assert shares[0, 1].item() == pytest.approx(any_there, abs=1e-4)
+    both = math.hypot(width, its)
+    more = scipy.stats.logistic(scale=both / 1.7).cdf(centre - other - abs(one.apart.item()))
+    assert shares[1, 1].item() == pytest.approx(more, abs=1e-4)
+    assert shares[:, 2].tolist() == pytest.approx([1 - any_there, 1 - more], abs=1e-4)
+
+
+@pytest.mark.parametrize('question', QUESTIONS)
+def test_shares_of_answers_of_the_kind_asked_add_up(question):
+    one = drawn(head())
+    shares = one.decide(torch.tensor([[0.3]]), read(one, question)).exp()[0]
+    assert shares[sorted(QUESTIONS[question])].sum().item() == pytest.approx(1, abs=1e-3)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(-3, 3), st.floats(0, 3))
+def test_the_more_of_an_amount_the_more_objects_are_there(seen, further):
+    one = drawn(head())
+    text = read(one, 'How many buildings are there?')
+    with torch.no_grad():
+        one.count.change.zero_()[one.questions.categories['building']] = 0.8
+        none, more = one.decide(torch.tensor([[seen], [seen + further]]), text.expand(2, -1))[:, 3]
+    assert more <= none + 1e-6
+
+
+def test_areas_have_a_distribution_of_their_own():
+    answers = ('<unknown>', '0m2', 'between 0m2 and 10m2', 'more than 1000m2', '0', '1')
+    one = drawn(head(answers, counts=[], areas=['building']))
+    text = read(one, 'What is the area covered by buildings?')
+    shares = one.decide(torch.tensor([[0.3]]), text).exp()[0]
+    assert shares[1:4].min() > 5e-6
+    assert shares[4:].max() < 1e-5
+
+
+def test_a_number_has_its_share_of_the_loss_of_a_question():
+    one = drawn(prepared(asked=[BUILDINGS], exact=0.25)[0])
+    seen, text = torch.tensor([[0.5]] * 4), read(one, *['How many buildings are there?'] * 4)
+    numbers = torch.tensor([float('nan'), 0.0, 1.0, 40.0])
+    losses = one.weigh_numbers(torch.ones(4), seen, text, numbers)
+    centre, width = distribution(one, 'How many buildings are there?', seen[0])
+    told = scipy.stats.logistic(loc=centre, scale=width / 1.7)
+    middle = (math.log(40.5) + math.log(41.5)) / 2
+    shares = [
+        told.cdf(math.log(1.5)),
+        told.cdf(math.log(2.5)) - told.cdf(math.log(1.5)),
+        told.cdf(middle + 0.15) - told.cdf(middle - 0.15),
+    ]
+    assert losses[0] == 1
+    np.testing.assert_allclose(losses[1:].detach(), 0.75 - 0.25 * np.log(shares), rtol=1e-3)
+
+
+def test_every_weight_is_trained():
+    one = head(counts=['building'], areas=['road'])
+    asked = forms_of([*QUESTIONS, 'What is the area covered by roads?'])
+    features = maps(IMAGES)
+    area = forms_of(['What is the area covered by roads?'])[0]
+    one.prepare(features, None, None, asked, numbers_of(features, BUILDINGS, area))
+    one.train()
+    text = one.read(torch.zeros(len(asked), 1), torch.ones(len(asked)), asked)
+    seen = one.recall(torch.arange(len(asked)))
+    numbers = torch.tensor([float('nan'), 3.0, *[float('nan')] * 4, 70.0])
+    losses = -one.decide(seen, text)[:, [1, 4]].mean(1)
+    (one.weigh_numbers(losses, seen, text, numbers).sum() + one.penalty()).backward()
+    untrained = [
+        name for name, part in one.named_parameters() if part.grad is None or not part.grad.abs().sum() > 0
+    ]
+    assert not untrained
+
+
+def test_wordings_are_learnt_from_all_questions_and_others_have_no_effect():
+    one, _ = prepared(asked=[BUILDINGS, BUILDINGS, ROADS, None], wordings=1)
+    with torch.no_grad():
+        one.count.own.fill_(1.0)
+    first, _, _ = one.questions.split(read(one, 'Are there buildings?', 'Are there roads?'))
+    centre, _ = one._number(one.count, torch.zeros(2, 1), first)
+    assert centre.tolist() == [2.0, 1.0]
+
+
+def test_wordings_tell_objects_apart_but_not_sides():
+    one = head()
+    many = [
+        'roads', 'buildings', 'small buildings', 'square buildings', 'small square buildings', 'churches',
+        'buildings next to a road', 'buildings at the top of a road', 'buildings at the top of a building',
+    ]  # fmt: skip
+    first, second, _ = one.questions.split(read(one, *[f'Are there {name}?' for name in many]))
+    numbers = one.questions.wordings(first)
+    assert len(numbers.unique()) == len(many)
+    assert numbers.min() > 0
+    assert not one.questions.wordings(second).any()
+    sides = [f'Are there buildings {side} of a road?' for side in ('at the top', 'on the left')]
+    first, _, _ = one.questions.split(read(one, *sides))
+    assert len(one.questions.wordings(first).unique()) == 1
 
 
 def test_an_image_that_is_not_shown_gets_no_noise():
-    one, _ = prepared(members=1)
-    text = read(one, 'Is there a road?', 'Is there a road?')
-    one.train()
-    for part in one.modules():
-        if isinstance(part, torch.nn.Dropout):
-            part.p = 0.0
-    assert torch.allclose(*one.decide(torch.zeros(2, 1), text), atol=1e-5)
-    assert not torch.allclose(*one.decide(torch.ones(2, 1), text), atol=1e-5)
+    one = drawn(prepared()[0]).train()
+    text = read(one, 'Are there buildings?', 'Are there buildings?')
+    assert torch.equal(*one.decide(torch.zeros(2, 1), text))
+    assert not torch.equal(*one.decide(torch.ones(2, 1), text))
 
 
 @pytest.mark.parametrize(
@@ -152,10 +283,13 @@ def test_an_image_that_is_not_shown_gets_no_noise():
 def test_images_that_teach_nothing_are_refused(count, counts, message):
     features = maps(count)
     with pytest.raises(UsageError, match=message):
-        head(counts=counts).prepare(features, None, None, 1, numbers_of(features, BUILDINGS))
+        head(counts=counts).prepare(features, None, None, [], numbers_of(features, BUILDINGS))
 
 
-@pytest.mark.parametrize('options', [{'members': 0}, {'counts': []}, {'looks': CHANNELS}, {'images': 0}])
+@pytest.mark.parametrize(
+    'options',
+    [{'wordings': 0}, {'counts': []}, {'looks': CHANNELS}, {'images': 0}, {'exact': 2}, {'noise': -1}],
+)
 def test_arguments_without_sense_are_refused(options):
     with pytest.raises(UsageError):
         head(**options)

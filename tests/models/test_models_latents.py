@@ -89,7 +89,7 @@ def test_training_images_are_recalled_by_their_numbers():
 
 def test_the_penalty_is_the_divergence_from_a_standard_normal():
     one = head()
-    one.prepare(maps(), asked=50)
+    one.prepare(maps(), asked=[None] * 50)
     centre, spread = one.recall(torch.arange(12)).detach().unbind(1)
     expected = kl_divergence(Normal(centre, spread), Normal(0.0, 1.0)).sum() / MEMBERS / 50
     torch.testing.assert_close(one.penalty().detach(), expected)
