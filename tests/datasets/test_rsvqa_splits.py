@@ -173,6 +173,16 @@ def test_answers_that_training_lacks_are_class_0_and_stay_in(row):
     assert len(parts(row, classes=2).vocabulary) == 3
 
 
+def test_answers_that_are_numbers_are_given_as_they_are_in_training_alone(row):
+    module = parts(row, folds=3)
+    for batch in module.train_dataloader():
+        numbers = dict(zip(batch['id'], batch['number'].tolist(), strict=True))
+        for name, kind, image in zip(batch['id'], batch['question_type'], batch['image_index'], strict=True):
+            counted = 7 * int(batch['image_id'][image].split('/')[-1]) if kind == 'count' else None
+            assert numbers[name] == counted if kind == 'count' else np.isnan(numbers[name])
+    assert not any('number' in batch for batch in module.val_dataloader())
+
+
 def test_an_epoch_has_every_training_question_once(row):
     module = parts(row, folds=3)
     seen = [name for batch in module.train_dataloader() for name in batch['id']]

@@ -1,3 +1,4 @@
+import json
 import logging
 import shutil
 
@@ -10,12 +11,13 @@ from torch.nn import functional
 
 from geores import load_model
 from geores.datasets import RSVQADataModule
-from geores.errors import OutputError, UsageError
+from geores.errors import BundleError, OutputError, UsageError
+from geores.models.amounts import AmountHead
 from geores.tasks import ExportVQABundle, VisualQuestionAnswering
 from geores.tasks._exports import best_temperature
 
 from ..fixtures import tiny_bundle
-from ..rsvqa_fixtures import write_split
+from ..rsvqa_fixtures import write_plain, write_split
 
 pytestmark = [
     pytest.mark.usefixtures('one_thread'),
@@ -305,3 +307,69 @@ def test_an_unseen_image_is_answered_as_the_question_only_model_sees_it(place):
         first, second, open_eyed = (one.eval()(each)[0] for each in (hidden, other, batch))
     torch.testing.assert_close(first, second)
     assert not torch.allclose(first, open_eyed, atol=1e-6)
+
+
+AMOUNTS = {
+    'head': 'vqa-amounts',
+    'head_kwargs': {'categories': ['road', 'building'], 'images': 20, 'counts': ['building'], 'looks': 10},
+    'looks': True,
+    'grid': 2,
+}
+COUNTED = (
+    ('rural_urban', 'Is it a rural or an urban area', 'rural'),
+    ('presence', 'Is there a road?', 'yes'),
+    ('count', 'How many buildings are there?', '{count}'),
+    ('comp', 'Are there more roads than buildings?', 'no'),
+)
+
+
+@pytest.fixture
+def counted(place, tmp_path):
+    """Images with 0, 7, 14 ... buildings."""
+    write_plain(tmp_path / 'counted', range(0, 24, 2), questions=COUNTED)
+    return RSVQADataModule(str(tmp_path / 'counted'), split='image', batch_size=4, val_share=0.25)
+
+
+@pytest.mark.parametrize('turning', ['none', 'words'])
+def test_exact_numbers_are_learnt_from_and_in_no_batch_of_validation(place, counted, monkeypatch, turning):
+    one, learnt = task(place, **AMOUNTS), []
+    counted.turning = turning
+    weigh = AmountHead.weigh_numbers
+
+    def watch(head, losses, seen, text, numbers):
+        learnt.extend(numbers.tolist())
+        return weigh(head, losses, seen, text, numbers)
+
+    monkeypatch.setattr(AmountHead, 'weigh_numbers', watch)
+    fit(one, counted, 1)
+    names = [counted.dataset.image_ids[image].split('/')[-1] for image in counted.split.train]
+    expected = [7 * int(name) for name in names]
+    assert sorted(number for number in learnt if number == number) == sorted(2 * expected)  # and the twin
+    assert len(learnt) == 2 * 4 * len(counted.split.train)
+    assert 'number' in next(iter(counted.train_dataloader()))
+    assert not any('number' in batch for batch in counted.val_dataloader())
+    assert torch.isfinite(one.network.head.count.change).all()
+
+
+def test_a_bundle_of_the_distribution_of_numbers_is_loaded_again_and_of_networks_before_is_refused(
+    place, counted, tmp_path
+):
+    one = task(place, **AMOUNTS)
+    export = ExportVQABundle(**TEXT, path=str(tmp_path / 'tiny-vqa'), dtype='float16')
+    fit(one, counted, 3, [export])
+    shutil.copytree(place / 'tiny-rgb', tmp_path / 'tiny-rgb')
+    model = load_model(tmp_path / 'tiny-vqa')
+    assert model.network.head.wordings.tolist() == one.network.head.wordings.tolist()
+    batch = next(iter(counted.val_dataloader()))
+    with torch.inference_mode():
+        expected = model.activate(one.eval().answers(batch)[0])
+    for place_of, (image, question) in enumerate(zip(batch['image_index'], batch['question'], strict=True)):
+        (answer,) = model.answer(batch['image'][image], [question])
+        assert answer.probability == pytest.approx(float(expected[place_of].max()), abs=0.01)
+    card = tmp_path / 'tiny-vqa/card.json'
+    fields = json.loads(card.read_text())
+    fields['architecture_kwargs'] |= {'members': 4, 'rank': 3, 'width': 8}
+    card.write_text(json.dumps(fields))
+    with pytest.raises(BundleError, match='members') as caught:
+        load_model(tmp_path / 'tiny-vqa')
+    assert len(str(caught.value).splitlines()) == 1
