@@ -293,7 +293,9 @@ class VisualQuestionAnswering(LightningModule):
         """Loss of a batch, the twin's added: they share no weights."""
         total = torch.zeros((), device=self.device)
         for head, seen, text in self._sides(batch):
-            weigh = partial(head.weigh_numbers, seen=seen, text=text, numbers=batch['number'])
+            weigh = None
+            if 'number' in batch:
+                weigh = partial(head.weigh_numbers, seen=seen, text=text, numbers=batch['number'])
             loss = self._loss(head.decide(seen, text), batch['label'], weigh)
             if head is self.network.head:
                 self.log('train/loss', loss, on_step=False, on_epoch=True, batch_size=len(text))
