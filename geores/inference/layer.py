@@ -6,12 +6,12 @@ reading threads share and whose memory is bounded.
 
 from abc import ABC, abstractmethod
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import product
 from threading import Lock
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -39,6 +39,8 @@ FAINTEST = np.float32(1e-5)
 
 SENT_AS_STORED = ('uint8', 'int8', 'int16', 'uint16', 'int32', 'uint32', 'float32')
 """Types that a `StoredWindow` holds; other ones become float32, as they do for every reader."""
+
+K = TypeVar('K', bound=Hashable)
 
 Pixels = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
 """Values (bands, h, w), and validity (h, w) or None where all are valid."""
@@ -163,6 +165,30 @@ class BlockCache:
             self._count_down(key, uses)
         return block
 
+    def fill(self, keys: Iterable[K], load: Callable[[Sequence[K]], Iterable[Block]]) -> None:
+        """Hold those blocks of some that are not held, nor decoded by another thread just now.
+
+        Args:
+            keys: which blocks.
+            load: decodes several at once, in their order.
+        """
+        with self._lock:
+            mine = {key: Future[Block]() for key in keys if key not in self._blocks}
+            for key, future in mine.items():
+                self._blocks[key] = future
+        try:
+            blocks = list(load(list(mine))) if mine else []
+        except BaseException as error:
+            with self._lock:
+                for key in mine:
+                    del self._blocks[key]
+            for future in mine.values():
+                future.set_exception(error)
+            raise
+        for future, block in zip(mine.values(), blocks, strict=True):
+            future.set_result(block)
+            self._trim(block.nbytes)
+
     def is_awaited(self, key: Hashable) -> bool:
         """Whether another thread is decoding the block just now."""
         with self._lock:
@@ -266,6 +292,9 @@ class Layer(ABC):
     def _load(self, rows: slice, cols: slice) -> Block:
         """Decode one block."""
 
+    def _prepare(self, blocks: Sequence[tuple[slice, slice]]) -> None:  # noqa: B027 - few can
+        """Decode blocks that are wanted next together, where that costs less than one by one."""
+
     def _window(
         self, rows: slice, cols: slice, dtype: DTypeLike
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
@@ -275,9 +304,11 @@ class Layer(ABC):
         whole = (inside_rows, inside_cols) == (rows, cols)
         values = (np.empty if whole else np.zeros)((len(self.indexes), *shape), dtype)
         valid = None if whole else np.zeros(shape, bool)
+        whole_parts = list(product(self._parts(inside_rows, 0), self._parts(inside_cols, 1)))
+        self._prepare([(part_rows[1], part_cols[1]) for part_rows, part_cols in whole_parts])
         # What another thread is decoding comes last: until it is there, other blocks are decoded.
         parts = sorted(
-            product(self._parts(inside_rows, 0), self._parts(inside_cols, 1)),
+            whole_parts,
             key=lambda part: self._cache.is_awaited(self._key(part[0][1], part[1][1])),
         )
         for (part_rows, block_rows), (part_cols, block_cols) in parts:

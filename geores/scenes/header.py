@@ -1,5 +1,6 @@
 """What a raster file or an xarray object says about itself: read once, without any pixels."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,13 +18,21 @@ from rasterio import DatasetReader
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
 
-from geores.errors import SceneError, UsageError, printable
+from geores.errors import SceneError, UsageError, printable, without_secrets
 from geores.scenes.gdal import find_driver, open_dataset
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ['Header', 'crs_fault', 'geobox_of', 'known_crs', 'read_header', 'spatial_dims']
+__all__ = [
+    'Header',
+    'crs_fault',
+    'geobox_of',
+    'header_fingerprint',
+    'known_crs',
+    'read_header',
+    'spatial_dims',
+]
 
 _Y_NAMES: Final = ('y', 'latitude', 'lat', 'northing')
 _X_NAMES: Final = ('x', 'longitude', 'lon', 'easting')
@@ -296,3 +305,21 @@ def _check(dataset: DatasetReader, path: str) -> None:
             f'{path}: is placed by ground control points only; warp it to a grid first, '
             'as with `gdalwarp -tps`'
         )
+
+
+def header_fingerprint(path: str, driver: str) -> str:
+    """Digest what the header of a remote file says, with the place of its last block.
+
+    Raises:
+        SceneError: if it cannot be opened.
+    """
+    with open_dataset(path, driver, quiet=True) as dataset:
+        rows, cols = dataset.block_shapes[0]
+        last = f'{(dataset.width - 1) // cols}_{(dataset.height - 1) // rows}'
+        place = [
+            dataset.get_tag_item(f'BLOCK_{item}_{last}', 'TIFF', bidx=dataset.count)
+            for item in ('OFFSET', 'SIZE')
+        ]
+        # A token that is renewed does not make it another file.
+        stated = (without_secrets(path), dataset.profile, dataset.descriptions, dataset.tags(), place)
+    return hashlib.sha256(repr(stated).encode()).hexdigest()

@@ -16,9 +16,9 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geores.errors import InputChangedError, ReadError, SceneError, UsageError, without_secrets
-from geores.scenes.blocks import BlockSums, held_pixels
+from geores.scenes.blocks import BlockSums, HeldBlocks, held_pixels
 from geores.scenes.gdal import is_remote, open_dataset, overview_of, reading_env
-from geores.scenes.header import Header, read_header
+from geores.scenes.header import Header, header_fingerprint, read_header
 
 __all__ = ['FileRaster', 'Raster', 'valid_values']
 
@@ -151,11 +151,16 @@ class FileRaster:
         """Value that marks invalid pixels of the first band."""
         return self._nodata[0]
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is read over the network."""
+        return is_remote(self._address)
+
     @cached_property
     def fingerprint(self) -> str:
         """Digest of size, time of change and both ends of the file; of the header when remote."""
-        if is_remote(self._address):
-            return _remote_fingerprint(self._address, self.header.driver)
+        if self.is_remote:
+            return header_fingerprint(self._address, self.header.driver)
         return _file_fingerprint(self._address)
 
     def check_unchanged(self, *, ends: bool = False) -> None:
@@ -186,14 +191,15 @@ class FileRaster:
         """Read a window of some bands: see `Raster.read`."""
         window = _window(rows, cols, self.geobox.shape)
         try:
-            with reading_env(remote=is_remote(self._address)):
+            with reading_env(remote=self.is_remote):
                 handle = self._handle()
                 if self._sums is not None:
                     self._sums.check(handle, indexes, window)
-                values = handle.read(list(indexes), window=window, out_dtype=self.dtype)
-                marked = self._marked(handle, indexes, window, values)
+                pixels = self._pixels(handle, indexes, window)
+                marked = self._marked(handle, indexes, window, pixels)
         except (RasterioError, OSError) as error:
             raise ReadError(self._message(window, error)) from error
+        values = pixels if self.header.alpha is None else pixels[:-1].copy()
         nodata = [self._nodata[index - 1] for index in indexes]
         return values, _unless_all(marked, valid_values(values, nodata, each=self._each))
 
@@ -203,7 +209,7 @@ class FileRaster:
         shrink = max(rows, cols, side) / side
         shape = (max(round(rows / shrink), 1), max(round(cols / shrink), 1))
         try:
-            with reading_env(remote=is_remote(self._address)):
+            with reading_env(remote=self.is_remote):
                 handle = self._handle()
                 with overview_of(self._address, handle, shrink) as overview:
                     source = overview or handle
@@ -226,7 +232,9 @@ class FileRaster:
 
     def with_border(self, value: float) -> 'FileRaster':
         """Make a raster of the same file whose pixels are invalid where all bands have this value."""
-        return FileRaster(self._address, border=value, header=self.header)
+        made = FileRaster(self._address, border=value, header=self.header)
+        made._blocks = self._blocks
+        return made
 
     def close(self) -> None:
         """Close the handles of all threads, none of which may be reading; reads open new ones."""
@@ -239,6 +247,7 @@ class FileRaster:
     def _start_handles(self) -> None:
         self._local = threading.local()
         self._lock = threading.Lock()
+        self._blocks = HeldBlocks(self.dtype, shared=self.header.shares_blocks) if self.is_remote else None
         # Weak, so that a thread's handle goes with the thread.
         self._handles: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -253,16 +262,21 @@ class FileRaster:
                 self._handles.add(handle)
         return handle
 
+    def _pixels(self, handle: DatasetReader, indexes: Sequence[int], window: Window) -> np.ndarray:
+        """Read bands, and alpha after them where there is one: both lie in the same blocks."""
+        bands = [*indexes] if self.header.alpha is None else [*indexes, self.header.alpha]
+        if self._blocks is not None:
+            return self._blocks.read(handle, bands, window)
+        return np.asarray(handle.read(bands, window=window, out_dtype=self.dtype))
+
     def _marked(
-        self, handle: DatasetReader, indexes: Sequence[int], window: Window, values: np.ndarray
+        self, handle: DatasetReader, indexes: Sequence[int], window: Window, pixels: np.ndarray
     ) -> np.ndarray | None:
         """Find the pixels (rows, cols) that alpha and masks leave, and that the file holds."""
-        valid = None
-        if self.header.alpha is not None:
-            valid = handle.read(self.header.alpha, window=window) > 0
+        valid = None if self.header.alpha is None else pixels[-1] > 0
         if self.header.has_mask:
             valid = _both(valid, handle.dataset_mask(window=window) > 0)
-        return _both(valid, self._held(handle, indexes, window, values))
+        return _both(valid, self._held(handle, indexes, window, pixels))
 
     def _held(
         self, handle: DatasetReader, indexes: Sequence[int], window: Window, values: np.ndarray
@@ -279,14 +293,14 @@ class FileRaster:
         (top, bottom), (left, right) = window.toranges()
         reason = ' '.join(str(error.__cause__ or error).split())
         advice = 'the file is damaged or incomplete: copy or download it again'
-        if is_remote(self._address):
+        if self.is_remote:
             # GDAL names the last part of an address with the tokens behind it.
             reason = reason.replace(self._address.rpartition('/')[2], self.path.rpartition('/')[2])
             advice = 'the connection broke, or the file there is damaged: run again, or download it'
         return f'{self.path}: cannot read rows {top}:{bottom}, columns {left}:{right} ({reason}); {advice}'
 
     def __getstate__(self) -> dict[str, Any]:
-        left_behind = ('_local', '_lock', '_handles')
+        left_behind = ('_local', '_lock', '_handles', '_blocks')
         return {key: value for key, value in vars(self).items() if key not in left_behind}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -377,21 +391,3 @@ def _file_fingerprint(path: str) -> str:
         raise SceneError(f'{path}: cannot be read any more ({error.strerror})') from error
     digest.update(f'{status.st_size} {status.st_mtime_ns}'.encode())
     return digest.hexdigest()
-
-
-def _remote_fingerprint(path: str, driver: str) -> str:
-    """Digest what the header of a remote file says, with the place of its last block.
-
-    Raises:
-        SceneError: if it cannot be opened.
-    """
-    with open_dataset(path, driver, quiet=True) as dataset:
-        rows, cols = dataset.block_shapes[0]
-        last = f'{(dataset.width - 1) // cols}_{(dataset.height - 1) // rows}'
-        place = [
-            dataset.get_tag_item(f'BLOCK_{item}_{last}', 'TIFF', bidx=dataset.count)
-            for item in ('OFFSET', 'SIZE')
-        ]
-        # A token that is renewed does not make it another file.
-        stated = (without_secrets(path), dataset.profile, dataset.descriptions, dataset.tags(), place)
-    return hashlib.sha256(repr(stated).encode()).hexdigest()
