@@ -187,8 +187,7 @@ def measure(folder: Path, values: np.ndarray, bands: Sequence[str], layout: Layo
         sources = [f'{server.address}/{path.name}?{time.time_ns()}' for path in paths]
         source = sources if layout.each else sources[0]
         geores.classify(geores.open_scene(source), layout.model, device='cpu', runtime='torch')
-        row = count(files, server.answers)
-    return row
+        return count(files, server.answers)
 
 
 def main() -> None:

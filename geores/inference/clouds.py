@@ -127,7 +127,8 @@ def _look(scene: Scene, bands: dict[str, Band], grid: GeoBox) -> Look:
         return _glance(bands, coarser(grid, LOOK_PIXELS))
     reader = GridReader(scene, list(bands), grid, transforms=_reflectance(bands), cache_bytes=2**26)
     rows, cols = (_windows(size) for size in grid.shape.yx)
-    parts = [reader.read(*window) for window in product(rows, cols)]
+    # From the last one on, for GDAL does not fetch ahead then.
+    parts = [reader.read(*window) for window in reversed([*product(rows, cols)])]
     values = np.concatenate([values.reshape(len(bands), -1) for values, _ in parts], axis=1)
     return values, np.concatenate([valid.ravel() for _, valid in parts])
 

@@ -170,12 +170,15 @@ def _look(raster: Raster, indexes: Sequence[int]) -> Iterable[NDArray[np.generic
     if quick or (isinstance(raster, FileRaster) and _decodes_coarsely(raster)):
         return [raster.read_coarse(index, LOOK_PIXELS)[0] for index in indexes]
     at = [np.unique(np.linspace(0, size - 1, POINTS).astype(int)) for size in (rows, cols)]
-    with holding_blocks():
+    with holding_blocks():  # from the last one on, for GDAL does not fetch ahead then
         seen = [
-            [raster.read(indexes, slice(row, row + 1), slice(col, col + 1))[0][:, 0, 0] for col in at[1]]
-            for row in at[0]
+            [
+                raster.read(indexes, slice(row, row + 1), slice(col, col + 1))[0][:, 0, 0]
+                for col in at[1][::-1]
+            ]
+            for row in at[0][::-1]
         ]
-    return np.moveaxis(np.array(seen), -1, 0)
+    return np.moveaxis(np.array(seen)[::-1, ::-1], -1, 0)
 
 
 def _decodes_coarsely(raster: FileRaster) -> bool:

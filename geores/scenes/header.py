@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -36,6 +37,9 @@ __all__ = [
 
 _Y_NAMES: Final = ('y', 'latitude', 'lat', 'northing')
 _X_NAMES: Final = ('x', 'longitude', 'lon', 'easting')
+_END_BYTES: Final = 64 * 1024
+"""How much of either end of a local file goes into its fingerprint."""
+
 _TOLERANCE: Final = 0.05
 """How far, in pixels, a coordinate may lie from a regular grid."""
 
@@ -323,3 +327,21 @@ def header_fingerprint(path: str, driver: str) -> str:
         # A token that is renewed does not make it another file.
         stated = (without_secrets(path), dataset.profile, dataset.descriptions, dataset.tags(), place)
     return hashlib.sha256(repr(stated).encode()).hexdigest()
+
+
+def file_fingerprint(path: str) -> str:
+    """Digest the size, the time of change and both ends of a local file.
+
+    Raises:
+        SceneError: if the file cannot be read any more.
+    """
+    try:
+        status = Path(path).stat()
+        with Path(path).open('rb') as file:
+            digest = hashlib.sha256(file.read(_END_BYTES))
+            file.seek(max(0, status.st_size - _END_BYTES))
+            digest.update(file.read(_END_BYTES))
+    except OSError as error:
+        raise SceneError(f'{path}: cannot be read any more ({error.strerror})') from error
+    digest.update(f'{status.st_size} {status.st_mtime_ns}'.encode())
+    return digest.hexdigest()

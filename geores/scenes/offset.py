@@ -247,7 +247,8 @@ def _samples(bands: Sequence[Band]) -> dict[str, NDArray[np.float32]]:
     for raster in {id(band.raster): band.raster for band in bands}.values():
         shared = [band for band in bands if band.raster is raster]
         rows, cols = (_windows(size) for size in raster.geobox.shape)
-        for row, col in pairs(rows, cols):
+        # From the last one on: reads that follow each other let GDAL fetch what comes next, too.
+        for row, col in reversed([*pairs(rows, cols)]):
             try:
                 values, valid = raster.read([band.index for band in shared], row, col)
             except ReadError:

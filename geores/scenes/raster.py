@@ -1,12 +1,10 @@
 """Rasters: native pixels by window, with their validity, from any number of threads."""
 
-import hashlib
 import os
 import threading
 import weakref
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -15,15 +13,12 @@ from rasterio import DatasetReader
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from geores.errors import InputChangedError, ReadError, SceneError, UsageError, without_secrets
-from geores.scenes.blocks import BlockSums, HeldBlocks, held_pixels
+from geores.errors import InputChangedError, ReadError, UsageError, without_secrets
+from geores.scenes.blocks import HELD_BYTES, BlockSums, HeldBlocks, held_pixels, holding_blocks
 from geores.scenes.gdal import is_remote, open_dataset, overview_of, reading_env
-from geores.scenes.header import Header, header_fingerprint, read_header
+from geores.scenes.header import Header, file_fingerprint, header_fingerprint, read_header
 
 __all__ = ['FileRaster', 'Raster', 'valid_values']
-
-_END_BYTES: Final = 64 * 1024
-"""How much of either end of a local file goes into its fingerprint."""
 
 _LEAST: Final = -900.0
 _MOST: Final = 1e30
@@ -161,7 +156,7 @@ class FileRaster:
         """Digest of size, time of change and both ends of the file; of the header when remote."""
         if self.is_remote:
             return header_fingerprint(self._address, self.header.driver)
-        return _file_fingerprint(self._address)
+        return file_fingerprint(self._address)
 
     def check_unchanged(self, *, ends: bool = False) -> None:
         """Check that a local file is still the one that was opened; of a remote one nothing is asked.
@@ -177,7 +172,7 @@ class FileRaster:
             return
         try:
             same = _file_state(self._address) == self._state
-            same = same and (not ends or _file_fingerprint(self._address) == self.fingerprint)
+            same = same and (not ends or file_fingerprint(self._address) == self.fingerprint)
         except OSError as error:
             reason = error.strerror or error
             raise ReadError(f'{self.path}: cannot be read any more ({reason})') from error
@@ -216,7 +211,7 @@ class FileRaster:
                     sums = None if self.header.has_overviews else self._sums
                     if sums := BlockSums(self._address) if overview else sums:
                         sums.check(source, [index], Window(0, 0, source.width, source.height))
-                    values = source.read([index], out_shape=(1, *shape), out_dtype=self.dtype)
+                    values = self._coarse_pixels(source, index, shape)
                 marked = None
                 if self.header.has_mask or self.header.alpha is not None:
                     marked = handle.dataset_mask(out_shape=shape) > 0
@@ -268,6 +263,19 @@ class FileRaster:
         if self._blocks is not None:
             return self._blocks.read(handle, bands, window)
         return np.asarray(handle.read(bands, window=window, out_dtype=self.dtype))
+
+    def _coarse_pixels(self, source: DatasetReader, index: int, shape: tuple[int, int]) -> np.ndarray:
+        """Read the whole of a band at another size (1, rows, cols), the nearest pixels where it shrinks."""
+        size = source.height * source.width * source.count * self.dtype.itemsize
+        if self._blocks is None or self.header.has_overviews or size > HELD_BYTES:
+            return np.asarray(source.read([index], out_shape=(1, *shape), out_dtype=self.dtype))
+        with holding_blocks():  # all of it is fetched, which the run does not have to do again
+            values = self._blocks.read(source, [index], Window(0, 0, source.width, source.height))
+        rows, cols = (
+            ((np.arange(few) + 0.5) * (many / few) + 1e-10).astype(int)  # as GDAL has it
+            for few, many in zip(shape, values.shape[1:], strict=True)
+        )
+        return values[:, rows[:, None], cols]
 
     def _marked(
         self, handle: DatasetReader, indexes: Sequence[int], window: Window, pixels: np.ndarray
@@ -373,21 +381,3 @@ def _file_state(path: str) -> tuple[int, int]:
     """Size and time of change of a file."""
     status = os.stat(path)
     return status.st_size, status.st_mtime_ns
-
-
-def _file_fingerprint(path: str) -> str:
-    """Digest the size, the time of change and both ends of a local file.
-
-    Raises:
-        SceneError: if the file cannot be read any more.
-    """
-    try:
-        status = Path(path).stat()
-        with Path(path).open('rb') as file:
-            digest = hashlib.sha256(file.read(_END_BYTES))
-            file.seek(max(0, status.st_size - _END_BYTES))
-            digest.update(file.read(_END_BYTES))
-    except OSError as error:
-        raise SceneError(f'{path}: cannot be read any more ({error.strerror})') from error
-    digest.update(f'{status.st_size} {status.st_mtime_ns}'.encode())
-    return digest.hexdigest()
