@@ -187,7 +187,7 @@ class FileRaster:
         window = _window(rows, cols, self.geobox.shape)
         try:
             with reading_env(remote=self.is_remote):
-                handle = self._handle()
+                handle = self._handle(next_one=True)
                 if self._sums is not None:
                     self._sums.check(handle, indexes, window)
                 pixels = self._pixels(handle, indexes, window)
@@ -246,15 +246,24 @@ class FileRaster:
         # Weak, so that a thread's handle goes with the thread.
         self._handles: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def _handle(self) -> DatasetReader:
+    def _handle(self, *, next_one: bool = False) -> DatasetReader:
+        """Give this thread's handle; of a remote file it has two, of which the next one can be asked for.
+
+        GDAL fetches ahead where one handle reads what follows, which others may have fetched by then.
+        """
         # A forked child shares file positions with its parent: it needs handles of its own.
-        pid, handle = getattr(self._local, 'opened', (0, None))
-        if handle is None or pid != os.getpid() or handle.closed:
+        pid, handles = getattr(self._local, 'opened', (0, []))
+        if pid != os.getpid():
+            handles = [None, None] if self.is_remote else [None]
+            self._local.opened = (os.getpid(), handles)
+        if next_one:
+            handles.reverse()
+        if handles[0] is None or handles[0].closed:
             quiet = not self.header.is_georeferenced
-            handle = open_dataset(self._address, self.header.driver, quiet=quiet)
-            self._local.opened = (os.getpid(), handle)
+            handles[0] = open_dataset(self._address, self.header.driver, quiet=quiet)
             with self._lock:
-                self._handles.add(handle)
+                self._handles.add(handles[0])
+        handle: DatasetReader = handles[0]
         return handle
 
     def _pixels(self, handle: DatasetReader, indexes: Sequence[int], window: Window) -> np.ndarray:

@@ -113,7 +113,7 @@ def test_what_threads_read_beside_each_other_is_fetched_once(scene, server, tmp_
     path = write(tmp_path / 'scene.tif', scene, SENTINEL2, LAYOUTS['blocks of all bands'])
     far = open_scene(f'{server.address}/scene.tif?threads')
     reader = GridReader(far, SENTINEL2, far.geobox)
-    spans = [slice(start, start + 300) for start in range(0, 1200, 300)]
+    spans = [slice(start, start + 500) for start in range(0, SIDE, 500)]
     threads = [
         threading.Thread(target=lambda row=row: [reader.read(row, col) for col in spans]) for row in spans
     ]
