@@ -4,8 +4,9 @@ A `Layer` puts windows together from decoded blocks of the raster. Blocks are he
 reading threads share and whose memory is bounded.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -135,6 +136,48 @@ class StoredWindow:
     def of(cls, values: NDArray[np.float32], valid: NDArray[np.bool_]) -> Self:
         """A window that was brought to the model's units already: values (bands, h, w), validity (h, w)."""
         return cls(((Stored(values, None), range(len(values))),), [UnitTransform()] * len(values), valid)
+
+
+FREE_BYTES = 96 * 2**20
+"""Most memory that is kept for windows to come."""
+
+_free: deque[NDArray[np.uint8]] = deque()
+
+
+class _Loan:
+    """Memory of an array, kept for others when the array and all that shares it are gone."""
+
+    def __init__(self, memory: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._memory = memory
+        about = {'shape': shape, 'typestr': dtype.str, 'data': (memory.ctypes.data, False), 'version': 3}
+        self.__array_interface__ = about
+
+    def __del__(self) -> None:
+        """Keep the memory."""
+        _free.append(self._memory)
+        try:
+            while sum(memory.nbytes for memory in tuple(_free)) > FREE_BYTES:
+                _free.popleft()
+        except IndexError:  # another thread was faster
+            return
+
+
+def lent(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Make an array of any numbers, in memory that was used before where there is some of about its size.
+
+    What is new the operating system has to clear first, which takes as long as to fill a window.
+    """
+    kind = np.dtype(dtype)
+    size = math.prod(shape) * kind.itemsize
+    for _ in range(len(_free)):
+        try:
+            memory = _free.popleft()
+        except IndexError:
+            break
+        if size <= memory.nbytes <= 2 * size:
+            return np.asarray(_Loan(memory, shape, kind))
+        _free.append(memory)
+    return np.asarray(_Loan(np.empty(size, np.uint8), shape, kind))
 
 
 class BlockCache:
@@ -302,7 +345,7 @@ class Layer(ABC):
         shape = (rows.stop - rows.start, cols.stop - cols.start)
         inside_rows, inside_cols = self._inside(rows, 0), self._inside(cols, 1)
         whole = (inside_rows, inside_cols) == (rows, cols)
-        values = (np.empty if whole else np.zeros)((len(self.indexes), *shape), dtype)
+        values = (lent if whole else np.zeros)((len(self.indexes), *shape), dtype)
         valid = None if whole else np.zeros(shape, bool)
         whole_parts = list(product(self._parts(inside_rows, 0), self._parts(inside_cols, 1)))
         self._prepare([(part_rows[1], part_cols[1]) for part_rows, part_cols in whole_parts])
