@@ -304,8 +304,8 @@ def test_a_thread_reads_other_bands_while_one_is_awaited(tmp_path, monkeypatch):
 def test_memory_of_windows_is_used_again_and_never_shared():
     _free.clear()
     held = [lent((3, 100, 100), np.float32) for _ in range(3)]
-    for number, array in enumerate(held):
-        array[:] = number
+    for number in range(3):
+        held[number][:] = number
     assert [int(array[1:, 5:9].max()) for array in held] == [0, 1, 2]
     part = held.pop()[1]
     assert not _free
@@ -316,7 +316,7 @@ def test_memory_of_windows_is_used_again_and_never_shared():
     assert not _free
     again[:] = 7
     assert [int(array.max()) for array in held] == [0, 1]
-    del held, again, array
+    del held, again
     assert sum(memory.nbytes for memory in _free) == 3 * 120_000
 
 
