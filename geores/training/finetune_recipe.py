@@ -72,11 +72,7 @@ class GivenSplit(ImageDataModule):
         return self._dataset
 
     def setup(self, stage: str | None = None) -> None:
-        """Decode the images if they fit in memory; `plan_finetune` has checked the classes.
-
-        Args:
-            stage: ignored.
-        """
+        """Decode the images if they fit in memory; `plan_finetune` has checked the classes."""
         self.dataset.images.load()
 
     @cached_property
