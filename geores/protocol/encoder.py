@@ -17,6 +17,7 @@ from geores.card_values import NO_NAMES, Units, bare_name, known_names
 from geores.datasets.folder import SceneFolder
 from geores.datasets.resisc45 import REPEATS, RESISC45
 from geores.errors import UsageError
+from geores.protocol.options import REPEATS as USUAL_REPEATS
 from geores.tasks.start import start_from
 
 __all__ = [
@@ -29,7 +30,6 @@ __all__ = [
     'choose_encoder',
     'choose_further',
     'known_dataset',
-    'repeats_for',
     'seen_in_training',
 ]
 
@@ -72,7 +72,7 @@ class KnownDataset:
 
 
 DATA_SETS: Mapping[str, KnownDataset] = {
-    'folder': KnownDataset(SceneFolder, 5),
+    'folder': KnownDataset(SceneFolder, USUAL_REPEATS),
     'resisc45': KnownDataset(
         RESISC45,
         REPEATS,
@@ -98,15 +98,6 @@ def known_dataset(name: str) -> KnownDataset:
     if name not in DATA_SETS:
         raise UsageError(f'no data set is named {name!r}: choose one of {", ".join(DATA_SETS)}')
     return DATA_SETS[name]
-
-
-def repeats_for(name: str) -> int:
-    """Default number of random draws per ratio.
-
-    Args:
-        name: one of `DATA_SETS`.
-    """
-    return known_dataset(name).repeats
 
 
 @dataclass(frozen=True)
