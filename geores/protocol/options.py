@@ -1,12 +1,11 @@
 """Options of `geores baselines`."""
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from geores.errors import UsageError
+from geores.errors import UsageError, did_you_mean
 from geores.options import NamedOptions, option
 
 __all__ = ['METHODS', 'REPEATS', 'USUAL', 'BaselineOptions', 'Method']
@@ -89,6 +88,5 @@ class BaselineOptions(NamedOptions):
 
 def _check_method(method: str) -> None:
     if method not in METHODS:
-        near = difflib.get_close_matches(method, METHODS, n=1)
-        hint = f'did you mean {near[0]!r}?' if near else f'methods are {", ".join(METHODS)}'
+        hint = did_you_mean(method, METHODS) or f'methods are {", ".join(METHODS)}'
         raise UsageError(f'no method is named {method!r}: {hint}')

@@ -205,9 +205,8 @@ def _try_size(task: SceneClassification, card: ModelCard) -> None:
         with torch.inference_mode():
             task.eval()(torch.zeros(1, len(card.bands), card.input_size, card.input_size))
     except (RuntimeError, ValueError) as error:
-        reason = ' '.join(str(error).split())
         raise UsageError(
-            f'{card.architecture} takes no tiles of {card.input_size} pixels: {reason}'
+            f'{card.architecture} takes no tiles of {card.input_size} pixels: {error}'
         ) from error
     task.train()
 
