@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from geores import models
 from geores.card import ModelCard
@@ -42,7 +40,7 @@ def rebuild(
         return rebuild_vqa(card, tensors, find)
     # On the meta device first, where a card that asks for a huge network takes no memory.
     build = LiteNetwork if tried and card.architecture == LITE0 else partial(models.create, card.architecture)
-    with torch.device('meta'), _NothingDrawn():
+    with models.without_memory():
         shell = build(**card.architecture_kwargs).eval()
     check_tensors(shell.state_dict(), tensors, finite=not tried)
     if not tried:
@@ -52,19 +50,6 @@ def rebuild(
     # Where all is in the file, random weights need not be drawn first only to be written over.
     shell.load_state_dict(tensors, assign=True)
     return shell.float().eval()
-
-
-class _NothingDrawn(TorchFunctionMode):
-    """Leaves tensors as they are where random numbers would fill them.
-
-    On the meta device there is nothing to fill, and torch would import its compiler to see that, for seconds.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        kwargs = kwargs or {}
-        if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, '__module__', None) == nn.init.__name__:
-            return args[0] if args else kwargs['tensor']
-        return func(*args, **kwargs)
 
 
 def _is_all_in(shell: nn.Module, tensors: Mapping[str, Tensor]) -> bool:

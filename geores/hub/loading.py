@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from geores import models
@@ -193,7 +192,7 @@ def read_snapshot(folder: Path, name: str = '') -> Snapshot:
     config = _config(folder / CONFIG_FILE)
     tensors = read_weights(weights)
     card = replace(make_card(config, release_of(folder, name), folder), sha256=sha256_of(weights))
-    with torch.device('meta'):
+    with models.without_memory():
         wanted = models.create(card.architecture, **card.architecture_kwargs).state_dict()
     prefix = _prefix(wanted, tensors)
     tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}

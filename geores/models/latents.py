@@ -246,7 +246,7 @@ class LatentHead(PartsHead):
         self.looks, self.reach = looks, reach
         parts, kinds = self.questions.parts, self.questions.kinds
         self.members = nn.ModuleList(Decider(parts, kinds, rank, width, num_classes) for _ in range(members))
-        self.centre = nn.Parameter(torch.randn(images, members, rank) * 0.1 / _PACE)
+        self.centre = nn.Parameter(torch.empty(images, members, rank).normal_(0, 0.1 / _PACE))
         self.spread = nn.Parameter(torch.full((images, members, rank), -1 / _PACE))
         summary = 3 * (classes or features - looks) + 4 * looks
         self.register_buffer('numbers', torch.full((images,), -1))

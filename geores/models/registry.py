@@ -17,8 +17,10 @@ from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch._compile import _disable_dynamo
+from torch.overrides import TorchFunctionMode
 
 from geores.errors import UsageError
 from geores.plugins import ARCHITECTURES, Plugin, find_plugins
@@ -182,6 +184,28 @@ def timm_builders() -> dict[str, Builder]:
     # Older versions lack some of those that were published.
     published = {name: taken for name, taken in _PUBLISHED_ARGUMENTS.items() if timm.is_model(name)}
     return found | {name: partial(create_timm, name, taken) for name, taken in published.items()}
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Networks that are made in the block have shapes alone: they take no memory, and nothing is drawn."""
+    with torch.device('meta'), _NothingDrawn():
+        yield
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Makes and leaves tensors as they are where random numbers would fill them.
+
+    On the meta device there is nothing to fill, and torch would import its compiler to see that, for seconds.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        kwargs = kwargs or {}
+        if func is torch.randn:
+            return torch.empty(*args, **kwargs)
+        if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, '__module__', None) == nn.init.__name__:
+            return args[0] if args else kwargs['tensor']
+        return func(*args, **kwargs)
 
 
 _COMPILER, _UTILS = 'torch._dynamo', 'torch._dynamo.utils'

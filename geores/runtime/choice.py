@@ -244,6 +244,9 @@ LABELS_TILES = ('single-label', 'multi-label')
 FEW = 128
 """Tiles that are computed in float32 without a look at narrower types, which takes as long."""
 
+FEW_PIXELS = 4 * PROBE_PIXELS
+"""The same where every pixel has a label, in pixels."""
+
 TIED = 0.4
 """Most tiles that may be nearly tied for a narrow type to be taken where nothing was timed: it saves half."""
 
@@ -333,14 +336,22 @@ class Runtimes:
     def _precisions(self, named: RuntimeName | Literal['auto']) -> list[Precision]:
         """Precisions that 'auto' chooses among: fp32, and a narrow one where its errors can be told."""
         card, device = self._model.card, self._model.device.type
-        few = self._work is not None and self._work.tiles <= FEW and card.task in LABELS_TILES
         as_it_is = isinstance(self._model.network, OnnxNetwork)
         # Values in units of their own may need digits, and ONNX Runtime has no other precision on a CPU.
         if not len(self._probe) or card.activation == 'identity' or as_it_is:
             return ['fp32']
         if device == 'cuda':
             return ['fp16', 'fp32']
-        return ['bf16', 'fp32'] if has_bfloat16() and named != 'onnxruntime' and not few else ['fp32']
+        narrow = has_bfloat16() and named != 'onnxruntime' and not self._is_little()
+        return ['bf16', 'fp32'] if narrow else ['fp32']
+
+    def _is_little(self) -> bool:
+        """Whether the work is done in float32 before it is known that a narrow type may do it."""
+        if self._work is None:
+            return False
+        if self._model.card.task in LABELS_TILES:
+            return self._work.tiles <= FEW
+        return self._work.tiles * self._work.shape[1] * self._work.shape[2] <= FEW_PIXELS
 
     def _few_tied(self, precision: Precision) -> bool:
         ties = self.ties('torch', precision)

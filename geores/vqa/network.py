@@ -27,17 +27,16 @@ _PAD, _UNKNOWN = '[PAD]', '[UNK]'
 
 
 class Tokenizer:
-    """Turns questions into padded token ids, with a fast tokenizer of transformers.
+    """Turns questions into padded token ids, with the tokenizer of a pretrained text model or one of words.
 
     Raises:
         UsageError: if the definition is not one of a tokenizer, or the length is below 1.
     """
 
     def __init__(self, definition: Mapping[str, Any], max_tokens: int = MAX_TOKENS) -> None:
-        import_extra('transformers')
+        import_extra('tokenizers')
         # Here, for reading cards and listing models needs no tokenizer.
         from tokenizers import Tokenizer as Definition
-        from transformers import PreTrainedTokenizerFast
 
         if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
             raise UsageError(f'max_tokens has to be a whole number above 0, not {max_tokens!r}')
@@ -51,9 +50,7 @@ class Tokenizer:
         backend.no_padding()
         self.definition = dict(definition)
         self.max_tokens = max_tokens
-        self._tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=backend, pad_token=_PAD, unk_token=_UNKNOWN, clean_up_tokenization_spaces=False
-        )
+        self._tokenizer = backend
 
     @classmethod
     def from_questions(cls, questions: Iterable[str], max_tokens: int = MAX_TOKENS) -> Self:
@@ -112,7 +109,7 @@ class Tokenizer:
         return {'definition': self.definition, 'max_tokens': self.max_tokens}
 
     def __len__(self) -> int:
-        return len(self._tokenizer)
+        return int(self._tokenizer.get_vocab_size())
 
     def __call__(self, questions: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokenise questions.
@@ -128,7 +125,7 @@ class Tokenizer:
         for question in questions:
             if len(question) > 64 * self.max_tokens:
                 raise self._too_long(question)
-        ids = self._tokenizer(list(questions))['input_ids'] if questions else []
+        ids = [found.ids for found in self._tokenizer.encode_batch(list(questions))]
         for question, numbers in zip(questions, ids, strict=True):
             if not numbers:
                 raise UsageError(f'{_shown(question)} holds no word: ask in words')
@@ -302,7 +299,7 @@ def rebuild_vqa(
     Raises:
         UsageError: if card and weights do not fit each other.
     """
-    with torch.device('meta'):
+    with models.without_memory():
         shell = build(card, None)
     check_tensors(shell.state_dict(), tensors)
     if shell.own is None and find is None:

@@ -6,6 +6,8 @@ import sys
 import pytest
 from affine import Affine
 
+from geores.card import shipped_models
+
 from ..fixtures import write_scene
 
 TIMM = """
@@ -42,6 +44,15 @@ late += ' transformers lightning torchgeo huggingface_hub'
 assert not loaded[0].intersection(late.split()), loaded[0].intersection(late.split())
 """
 
+LOAD = """
+import sys
+import geores
+
+geores.load_model(sys.argv[1])
+never = 'torch._dynamo sympy transformers scipy pandas matplotlib xarray lightning'
+assert not sys.modules.keys() & set(never.split()), sys.modules.keys() & set(never.split())
+"""
+
 
 def run(code, *args):
     command = [sys.executable, '-c', code, *map(str, args)]
@@ -54,6 +65,17 @@ def test_the_compiler_is_imported_when_it_is_asked_for():
 
 
 @pytest.mark.slow
-def test_a_small_scene_imports_little(tmp_path):
-    scene = write_scene(tmp_path / 'scene.tif', height=128, width=128, transform=Affine(1, 0, 0, 0, -1, 0))
-    run(CLASSIFY, scene, 'aerial-rgb')
+@pytest.mark.parametrize(
+    ('name', 'metres', 'dtype'), [('aerial-rgb', 1, 'uint8'), ('landcover', 10, 'uint16')]
+)
+def test_a_small_scene_imports_little(tmp_path, name, metres, dtype):
+    bands = next(card.bands for card in shipped_models() if card.name == name)
+    transform = Affine(metres, 0, 0, 0, -metres, 0)
+    scene = write_scene(tmp_path / 'scene.tif', bands, 128, 128, dtype, transform=transform)
+    run(CLASSIFY, scene, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', [card.name for card in shipped_models()])
+def test_a_bundle_that_ships_is_loaded_without_the_compiler(name):
+    run(LOAD, name)
