@@ -23,7 +23,7 @@ from geores.classification.steps import explain_empty_result, make_result
 from geores.errors import GeoresError, JournalError, OutputError, UsageError, import_extra
 from geores.inference.prepared import PreparedScene, SceneWork, prepare_scene
 from geores.inference.reader import Arrays, FolderStore
-from geores.io.journal import read_key
+from geores.io.journal import differing, read_key
 from geores.scenes import Scene, gdal_env, open_scene
 
 if TYPE_CHECKING:
@@ -205,9 +205,7 @@ def _differing(keys: Mapping[Shard, Mapping[str, Any]]) -> tuple[list[str], Shar
     """Names of what differs between shards, and one that differs from the first."""
     first, *others = keys
     for other in others:
-        one, two = keys[first], keys[other]
-        names = sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
-        if names:
+        if names := differing(keys[first], keys[other]):
             return names, other
     return [], None
 
