@@ -349,9 +349,8 @@ class Runtimes:
         """Whether the work is done in float32 before it is known that a narrow type may do it."""
         if self._work is None:
             return False
-        if self._model.card.task in LABELS_TILES:
-            return self._work.tiles <= FEW
-        return self._work.tiles * self._work.shape[1] * self._work.shape[2] <= FEW_PIXELS
+        tiles, (_, height, width) = self._work.tiles, self._work.shape
+        return tiles <= FEW if self._model.card.task in LABELS_TILES else tiles * height * width <= FEW_PIXELS
 
     def _few_tied(self, precision: Precision) -> bool:
         ties = self.ties('torch', precision)

@@ -57,6 +57,9 @@ Shape: TypeAlias = tuple[int, int, int]
 TRACED = 2
 """Images that a network is traced with: with one, an axis could be taken for one that is always 1."""
 
+UNREACHED = 3e38
+"""Nearly the largest number of float32 and bfloat16."""
+
 OPSET = 17
 """Version of ONNX's operators, which every ONNX Runtime of the extra knows."""
 
@@ -260,6 +263,8 @@ def _convert(
             raise GeoresError(f'OpenVINO cannot take the network: {_one_line(error)}') from error
     if not converted.output(0).get_partial_shape()[0].is_dynamic:
         raise GeoresError('OpenVINO cannot take the network: it answers for batches of one size alone')
+    if precision == 'bf16':
+        _keep_biases(converted)
     with suppress(OSError, RuntimeError):  # a cache that cannot be written costs time only
         kept.parent.mkdir(parents=True, exist_ok=True)
         # In a folder of its own: another process may write the same at this moment.
@@ -268,6 +273,24 @@ def _convert(
             Path(folder, 'graph.bin').replace(kept.with_suffix('.bin'))
             Path(folder, 'graph.xml').replace(kept)
     return converted
+
+
+def _keep_biases(converted: Any) -> None:  # noqa: ANN401 - openvino.Model
+    """Let what is added to a convolution stay in float32 where that computes in bfloat16.
+
+    OpenVINO takes the addition for the convolution's bias, and rounds that to bfloat16 too, which moves whole
+    maps: most of what its logits were wrong by. An addition that follows something else is computed in
+    float32 within the convolution: here it follows a limit that no number reaches.
+    """
+    from openvino import opset13
+
+    for operator in converted.get_ordered_ops():
+        if operator.get_type_name() in ('Convolution', 'GroupConvolution'):
+            takers = operator.output(0).get_target_inputs()
+            added = [taker for taker in takers if taker.get_node().get_type_name() == 'Add']
+            if len(added) == 1:
+                unlimited = opset13.clamp(operator.output(0), -UNREACHED, UNREACHED)
+                added[0].replace_source_output(unlimited.output(0))
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801 - a context like the one it is

@@ -1,6 +1,7 @@
 """Networks rewritten for inference give the answers of the network as it is: folded, packed, rounded."""
 
 from copy import deepcopy
+from itertools import product
 
 import numpy as np
 import pytest
@@ -133,6 +134,30 @@ def test_sums_of_long_filters_are_kept_well():
     wrong = (rounded.weight.double().sum(dim=(1, 2, 3)) - exact).abs().mean()
     assert wrong < 0.05 * (layer.weight.bfloat16().double().sum(dim=(1, 2, 3)) - exact).abs().mean()
     assert torch.equal(rounded.bias, layer.bias)
+
+
+@given(
+    arrays(
+        np.float32,
+        st.tuples(st.integers(1, 3), st.integers(1, 5)),
+        elements=st.floats(-4, 4, width=32, allow_subnormal=False),
+    )
+)
+@torch.inference_mode()
+def test_of_short_filters_no_other_rounding_is_better(filters):
+    layer = torch.nn.Linear(filters.shape[1], filters.shape[0], bias=False)
+    layer.weight.data = torch.from_numpy(filters)
+    rounded = round_keeping_sums(torch.nn.Sequential(layer))[0].weight.double().numpy()
+
+    def cost(row, exact):
+        wrong = row - exact
+        return (wrong**2).sum() + 10 * wrong.sum() ** 2
+
+    inwards = (filters.view(np.int32) & -(2**16)).view(np.float32)  # the value of bfloat16 nearer to 0
+    outwards = np.where(inwards == filters, inwards, (inwards.view(np.int32) + 2**16).view(np.float32))
+    for row, exact, *around in zip(rounded, filters.astype(float), inwards, outwards, strict=True):
+        ways = product(*np.stack(around, axis=1).astype(float))
+        assert cost(row, exact) <= min(cost(np.array(way), exact) for way in ways) * (1 + 1e-9)
 
 
 @needs_packing

@@ -56,6 +56,24 @@ def test_another_runtime_answers_as_torch_does(model, name):
 
 
 @needs_openvino
+@torch.inference_mode()
+def test_openvino_keeps_biases_in_float32():
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(16, 16, bias=False),
+    ).eval()
+    network[0].weight.zero_()
+    network[0].weight[:, 0, 1, 1] = -10.0
+    network[0].bias.copy_(10 + torch.linspace(0.01, 0.03, 16))  # in bfloat16 all of them are 10
+    network[4].weight.copy_(torch.eye(16))
+    found = exported.OpenVinoRuntime(network, SHAPE, 'bf16')(torch.ones(2, *SHAPE))
+    assert torch.allclose(found, network(torch.ones(2, *SHAPE)), rtol=2**-7)
+
+
+@needs_openvino
 def test_a_network_is_converted_once(model, cache, monkeypatch):
     first = exported.OpenVinoRuntime(model.network, SHAPE, 'fp32')
     (kept,) = cache.rglob('*.xml')
