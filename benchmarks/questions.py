@@ -53,7 +53,7 @@ import json, os, sys, time
 from pathlib import Path
 start = time.perf_counter()
 from geores.question_sets.make import make_questions
-from geores.question_sets.layout import MakeOptions
+from geores.question_sets.options import MakeOptions
 
 def cpu():
     # Of this program, and of the ones it started, which need not have ended.

@@ -20,8 +20,8 @@ from scipy.sparse.csgraph import connected_components
 
 from geores.card_values import SplitParameters
 from geores.datasets._geotiff import open_geotiff
-from geores.datasets._rsvqa_files import ImageEntry
 from geores.errors import DatasetError
+from geores.questions.question_files import ImageEntry
 from geores.splits import Split, group_folds, stratified_split
 
 __all__ = [

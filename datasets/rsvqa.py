@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from geores.datasets._geotiff import open_geotiff, read_geotiff
 from geores.datasets._module import ImageStore, NonGeoDataset, Pixels, Sample, read_rgb
-from geores.datasets._rsvqa_files import ImageEntry, QuestionEntry, QuestionFolder, read_question_folder
 from geores.datasets._rsvqa_split import MERCATOR, image_bounds
 from geores.errors import DatasetError
+from geores.questions.question_files import ImageEntry, QuestionEntry, QuestionFolder, read_question_folder
 from geores.vqa.answers import AnswerEncoding, Style, Variant
 
 __all__ = ['RSVQA', 'read_picture']

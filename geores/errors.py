@@ -40,10 +40,15 @@ __all__ = [
 
 
 class GeoresError(Exception):
-    """Base of all errors of geores; its message holds no secrets of addresses, and no control characters."""
+    """Base of all errors of geores: its message is one line, without secrets and control characters."""
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(printable(without_secrets(arg)) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(_shown(arg) if isinstance(arg, str) else arg for arg in args))
+
+
+def _shown(text: str) -> str:
+    """A message as people see it: what other libraries say may go over several lines."""
+    return printable(without_secrets(re.sub(r'\s*\n\s*', ' ', text.strip())))
 
 
 class UsageError(GeoresError, ValueError):

@@ -37,9 +37,10 @@ MIN_TILE, MAX_TILE = 8, 4096
 NO_MASK = 'none'
 """Value of the option `mask` that turns off the mask that a scene brings."""
 
-Written = Literal['names', 'numbers', 'decimals', 'pairs', 'size', 'box', 'again']
+Written = Literal['names', 'numbers', 'decimals', 'pair', 'pairs', 'size', 'box', 'again']
 """How a command line writes a value that is no number or text: names, whole numbers, decimals or pairs such
-as old=new separated by commas, a size such as 8G, the edges of a box, or the option given again for each."""
+as old=new separated by commas, two numbers one after the other, a size such as 8G, the edges of a box, or the
+option given again for each."""
 
 F = TypeVar('F', bound=Callable[..., Any])
 

@@ -75,8 +75,7 @@ def try_forward(shell: nn.Module, card: ModelCard, device: str = 'meta') -> None
     try:
         logits = shell(torch.zeros(size, device=device))
     except (RuntimeError, ValueError, GeoresError) as error:
-        reason = ' '.join(str(error).split())
-        raise BundleError(f'the network does not take input of shape {size}: {reason}') from error
+        raise BundleError(f'the network does not take input of shape {size}: {error}') from error
     pixels = size[2:] if card.task == 'segmentation' else ()
     if logits.shape != (1, len(card.labels), *pixels):
         raise BundleError(

@@ -73,8 +73,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework='pt') as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        reason = ' '.join(str(error).split())
-        raise BundleError(f'{path}: damaged or not safetensors: {reason}') from error
+        raise BundleError(f'{path}: damaged or not safetensors: {error}') from error
 
 
 def sha256_of(path: Path) -> str:
@@ -140,5 +139,4 @@ def onnx_weights(path: str | Path) -> dict[str, Tensor]:
             if name in found
         }
     except Exception as error:  # whatever a file that is no ONNX makes of it
-        reason = ' '.join(str(error).split())
-        raise BundleError(f'{path}: the weights cannot be read: {reason}') from error
+        raise BundleError(f'{path}: the weights cannot be read: {error}') from error

@@ -2,9 +2,9 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -31,62 +31,14 @@ class ExportSegmentation(ExportBundle):
     it is: what lies beyond changes labels little, and this is said.
 
     Args:
-        name: name of the model.
-        description: one or two sentences for people.
-        sensor: sensor of the images.
-        processing_level: processing level of the images, such as 'L2A'.
-        units: units of the images' values, as of `ExportBundle`.
-        gsd: smallest and largest ground sampling distance, in metres.
-        training_data: training data sets, as of `ExportBundle`.
-        licence: licence of the weights.
         colours: one colour per label, as '#rrggbb'; None takes the palette that has the labels.
-        resampling: resampling of coarser bands to the model's resolution.
-        display_stretch: low and high percentile that bring other imagery to 8 bits.
-        display_range: reflectances times 10,000 that become 0 and 255 instead.
-        monitor: figure whose highest value marks the best epoch; None keeps the last.
-        path: folder of the bundle; None puts it into the run folder, under the model's name.
-        dtype: dtype in which to keep the weights.
-        overwrite: replace a bundle that stands there.
+        **kwargs: as of `ExportBundle`.
     """
 
     task_type = SemanticSegmentation
 
-    def __init__(
-        self,
-        name: str,
-        description: str,
-        sensor: str,
-        processing_level: str,
-        units: str,
-        gsd: tuple[float, float],
-        training_data: Sequence[Mapping[str, Sequence[str] | str]] | str,
-        licence: str,
-        colours: Sequence[str] | None = None,
-        resampling: Literal['nearest', 'bilinear'] = 'bilinear',
-        display_stretch: tuple[float, float] | None = None,
-        display_range: tuple[float, float] | None = None,
-        monitor: str | None = None,
-        path: str | None = None,
-        dtype: Literal['float16', 'float32'] = 'float16',
-        overwrite: bool = False,
-    ) -> None:
-        super().__init__(
-            name,
-            description,
-            sensor,
-            processing_level,
-            units,
-            gsd,
-            training_data,
-            licence,
-            resampling,
-            display_stretch,
-            display_range,
-            monitor,
-            path,
-            dtype,
-            overwrite,
-        )
+    def __init__(self, *, colours: Sequence[str] | None = None, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(**kwargs)
         self.colours = None if colours is None else tuple(colours)
         self._size = 0
         self._context: int | None = None

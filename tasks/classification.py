@@ -147,12 +147,7 @@ class SceneClassification(ImageTask):
         return logits.sigmoid() if self.task == 'multi-label' else logits.softmax(1)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Loss of an augmented batch.
-
-        Args:
-            batch: batch with `image` and `label`.
-            batch_idx: ignored.
-        """
+        """Loss of an augmented batch of `image` and `label`."""
         images, target = batch['image'], batch['label']
         with torch.autocast(self.device.type, enabled=False):
             for augmentation in self.augment:
@@ -182,12 +177,7 @@ class SceneClassification(ImageTask):
         return mix(images, target, self.hparams['mixup']) if self.hparams['mixup'] else (images, target)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Keep scores of a batch.
-
-        Args:
-            batch: batch with `image` and `label`.
-            batch_idx: ignored.
-        """
+        """Keep scores of a batch of `image` and `label`."""
         logits = self(batch['image']).float()
         loss = self.loss(logits, batch['label'], self.weight)
         self.val_loss.update(loss, len(logits))

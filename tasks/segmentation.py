@@ -149,12 +149,7 @@ class SemanticSegmentation(ImageTask):
         return logits
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Loss of an augmented batch.
-
-        Args:
-            batch: batch with `image` and `mask`.
-            batch_idx: ignored.
-        """
+        """Loss of an augmented batch."""
         images, mask = batch['image'], batch['mask']
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             for augmentation in self.augment:
@@ -182,12 +177,7 @@ class SemanticSegmentation(ImageTask):
         return self.loss(flat, target, self.weight)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Count a batch against its labels, and against the teacher in each of its views.
-
-        Args:
-            batch: batch with `image` and `mask`.
-            batch_idx: ignored.
-        """
+        """Count a batch against its labels, and against the teacher in each of its views."""
         images, mask = batch['image'], batch['mask']
         views: Mapping[str, Views] = {'': Views(images, images)}
         if self.views is not None:

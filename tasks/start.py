@@ -126,8 +126,7 @@ def _weights(source: str | Path) -> tuple[Mapping[str, Tensor], Sequence[str]]:
             return load_file(path), _RGB
         tensors = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # whatever a file that is no weights makes of it
-        reason = ' '.join(str(error).split())
-        raise BundleError(f'{path}: the weights cannot be read: {reason}') from error
+        raise BundleError(f'{path}: the weights cannot be read: {error}') from error
     if not isinstance(tensors, Mapping) or not all(isinstance(one, Tensor) for one in tensors.values()):
         raise BundleError(f'{path}: holds more than tensors')
     return tensors, _RGB
@@ -304,4 +303,4 @@ def _session(path: str, threads: int) -> Any:  # noqa: ANN401 - a session of ONN
     try:
         return runtime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     except Exception as error:  # whatever a file that is no network makes of it
-        raise UsageError(f'teacher: {path} cannot be run: {" ".join(str(error).split())}') from error
+        raise UsageError(f'teacher: {path} cannot be run: {error}') from error

@@ -19,7 +19,7 @@ class RangeServer:
         cut: whether a connection ends in the middle of what is sent.
         silent: whether nothing is sent until the server ends.
         error: message of an error that a store of S3's kind answers everything with; nothing where not given.
-        sent: first byte and number of bytes of each answer.
+        answers: file, first byte and number of bytes of each answer.
     """
 
     folder: Path
@@ -29,12 +29,17 @@ class RangeServer:
     ended: threading.Event = field(default_factory=threading.Event)
     error: str = ''
     address: str = ''
-    sent: list[tuple[int, int]] = field(default_factory=list)
+    answers: list[tuple[str, int, int]] = field(default_factory=list)
+
+    @property
+    def sent(self) -> list[tuple[int, int]]:
+        """First byte and number of bytes of each answer."""
+        return [(start, size) for _, start, size in self.answers]
 
     @property
     def size(self) -> int:
         """Bytes that were sent."""
-        return sum(size for _, size in self.sent)
+        return sum(size for *_, size in self.answers)
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """Send what is asked for."""
@@ -45,15 +50,18 @@ class RangeServer:
         if not path.is_file():
             request.send_error(404)
             return
-        data, start = path.read_bytes(), 0
+        size, start = path.stat().st_size, 0
+        last = size - 1
         asked = re.match(r'bytes=(\d+)-(\d*)', request.headers.get('Range', ''))
         if asked and self.ranges:
-            start, last = int(asked[1]), int(asked[2] or len(data) - 1)
+            start, last = int(asked[1]), min(int(asked[2] or last), last)
             request.send_response(206)
-            request.send_header('Content-Range', f'bytes {start}-{min(last, len(data) - 1)}/{len(data)}')
-            data = data[start : last + 1]
+            request.send_header('Content-Range', f'bytes {start}-{last}/{size}')
         else:
             request.send_response(200)
+        with path.open('rb') as file:
+            file.seek(start)
+            data = file.read(last + 1 - start)
         request.send_header('Content-Length', str(len(data)))
         request.end_headers()
         if request.command == 'HEAD':
@@ -61,7 +69,7 @@ class RangeServer:
         if self.silent:
             self.ended.wait()
             return
-        self.sent.append((start, len(data)))
+        self.answers.append((path.name, start, len(data)))
         try:
             request.wfile.write(data[: len(data) // 2] if self.cut else data)
         except OSError:  # the other side did not wait

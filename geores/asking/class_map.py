@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import rasterio.features
-import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
@@ -25,6 +24,7 @@ from geores.asking.combine import CORRELATION
 from geores.asking.predictions import LEVEL
 from geores.card import ModelCard
 from geores.cartography.areas import Legend, row_areas
+from geores.cartography.polygons import polygons_of_rings
 from geores.inference.sinks import NO_PROBABILITY, PROBABILITY_STEPS
 from geores.questions.everyday import Thing
 from geores.questions.land_cover import CoverWords, covers_of
@@ -226,7 +226,7 @@ class ClassMap:
             )
             shapes = [(outline['coordinates'], int(number) - 1) for outline, number in drawn]
             found: NDArray[Any] = np.empty(len(areas.sizes), object)
-            found[[place for _, place in shapes]] = _polygons([rings for rings, _ in shapes])
+            found[[place for _, place in shapes]] = polygons_of_rings([rings for rings, _ in shapes])
             self._outlines[key] = found
         return self._outlines[key]
 
@@ -278,17 +278,6 @@ class ClassMap:
             return np.asarray(pixels * self.by_row[0], float)
         weights = np.broadcast_to(self.by_row[:, None], mask.shape)[mask]
         return np.asarray(np.bincount(steps[mask], weights, PROBABILITY_STEPS + 1), float)
-
-
-def _polygons(shapes: Sequence[Sequence[Sequence[tuple[float, float]]]]) -> NDArray[Any]:
-    """Polygons of their rings of points, the outer one first, (n,); made all at once, for they are many."""
-    rings = [ring for one in shapes for ring in one]
-    points = np.array([point for ring in rings for point in ring]).reshape(-1, 2)
-    lines = shapely.linearrings(points, indices=np.repeat(np.arange(len(rings)), [*map(len, rings)]))
-    made: NDArray[Any] = shapely.polygons(
-        lines, indices=np.repeat(np.arange(len(shapes)), [*map(len, shapes)])
-    )
-    return made
 
 
 def _given(found: Floats, deviations: float | Floats) -> Floats:

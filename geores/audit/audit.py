@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -112,11 +112,11 @@ class AuditReport:
             'side_m': self.side,
             'spacing_m': self.spacing if np.isfinite(self.spacing) else None,
             **self.balance.to_dict(),
-            'distances': [one.to_dict() for one in self.distances],
-            'overlaps': None if self.overlaps is None else [one.to_dict() for one in self.overlaps],
-            'drift': None if self.drift is None else [one.to_dict() for one in self.drift],
-            'autocorrelation': None if self.autocorrelation is None else self.autocorrelation.to_dict(),
-            'duplicates': None if self.duplicates is None else self.duplicates.to_dict(),
+            'distances': [asdict(one) for one in self.distances],
+            'overlaps': None if self.overlaps is None else [asdict(one) for one in self.overlaps],
+            'drift': None if self.drift is None else [asdict(one) for one in self.drift],
+            'autocorrelation': None if self.autocorrelation is None else asdict(self.autocorrelation),
+            'duplicates': None if self.duplicates is None else asdict(self.duplicates),
             'notes': list(self.notes),
         }
 

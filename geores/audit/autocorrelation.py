@@ -1,7 +1,6 @@
 """Spatial autocorrelation of labels: Moran's I per distance class."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +44,6 @@ class Autocorrelation:
     def alike(self) -> bool:
         """Whether labels of neighbours are correlated, so that a buffer has an effect."""
         return next((value for value in self.values if value is not None), 0.0) >= FADED
-
-    def to_dict(self) -> dict[str, Any]:
-        """Convert to plain values for JSON."""
-        return asdict(self)
 
 
 def autocorrelation(places: Lonlat, labels: LabelMatrix) -> Autocorrelation | None:

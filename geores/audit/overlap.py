@@ -1,14 +1,15 @@
 """Compare two parts of a split: distances, shared places, near-duplicates, footprints and labels."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.spatial import KDTree
+from scipy.spatial.distance import jensenshannon
 
 from geores.splits import DROPPED, LabelMatrix
 from geores.splits.buffer import Lonlat, count_pairs, ecef, nearest
@@ -23,7 +24,6 @@ __all__ = [
     'distances_between',
     'drift_between',
     'find_duplicates',
-    'jensen_shannon',
     'other_dates',
     'overlap_between',
 ]
@@ -51,10 +51,6 @@ class Duplicates:
     groups: int
     rows: int
     examples: tuple[dict[str, str], ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Convert to plain values for JSON."""
-        return self.__dict__ | {'examples': list(self.examples)}
 
 
 def find_duplicates(
@@ -118,10 +114,6 @@ class PairDistances:
     pairs_within: dict[str, int]
     same_place: int
     same_place_other_date: int | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Convert to plain values for JSON."""
-        return asdict(self)
 
 
 def distances_between(
@@ -197,10 +189,6 @@ class PairOverlap:
     pairs: int
     largest: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Convert to plain values for JSON."""
-        return asdict(self)
-
 
 def overlap_between(
     names: tuple[str, str], shapes: NDArray[np.object_], others: NDArray[np.object_]
@@ -232,8 +220,8 @@ class PairDrift:
     Attributes:
         part: name of the first part.
         other: name of the second part.
-        overall: Jensen-Shannon divergence of the shares of labels, in bits: 0 if they are the same, 1 if no
-            label is in both.
+        overall: Jensen-Shannon divergence (Lin 1991) of the shares of labels, in bits: 0 where alike,
+            1 if no label is in both.
         labels: divergence per label between having it or not, in bits.
         missing: labels of `part` that are absent from `other`.
     """
@@ -243,28 +231,6 @@ class PairDrift:
     overall: float
     labels: dict[str, float]
     missing: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Convert to plain values for JSON."""
-        return asdict(self) | {'missing': list(self.missing)}
-
-
-def jensen_shannon(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
-    """Jensen-Shannon divergence in bits along the last axis (Lin 1991, IEEE Trans. Inf. Theory 37, 145-151).
-
-    Args:
-        first: (..., K) of 0 or more; they are brought to a sum of 1.
-        second: (..., K).
-    """
-    one, two = (np.asarray(values, np.float64) for values in (first, second))
-    one, two = (values / values.sum(axis=-1, keepdims=True) for values in (one, two))
-    between = (one + two) / 2
-
-    def bits(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        ratio = np.divide(values, between, out=np.ones_like(values), where=values > 0)
-        return np.asarray((values * np.log2(ratio)).sum(axis=-1))
-
-    return np.asarray(np.maximum((bits(one) + bits(two)) / 2, 0))
 
 
 def drift_between(
@@ -285,10 +251,13 @@ def drift_between(
         np.stack([count / total, 1 - count / total], axis=1)
         for count, total in ((mine, rows.sum()), (theirs, others.sum()))
     ]
-    single = jensen_shannon(*having)
+    # Scipy gives the square root, and NaN where rounding makes the divergence negative.
+    overall, single = (
+        np.nan_to_num(jensenshannon(*pair, base=2, axis=-1)) ** 2 for pair in ((mine, theirs), having)
+    )
     return PairDrift(
         *names,
-        overall=float(jensen_shannon(mine, theirs)),
+        overall=float(overall),
         labels=dict(zip(labels.names, single.tolist(), strict=True)),
         missing=tuple(
             name for name, here, there in zip(labels.names, mine, theirs, strict=True) if here and not there

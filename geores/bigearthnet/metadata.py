@@ -187,7 +187,7 @@ def _read(path: Path) -> pa.Table:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise DatasetError(f'{path}: the table cannot be read: {" ".join(str(error).split())}') from error
+        raise DatasetError(f'{path}: the table cannot be read: {error}') from error
     for name in (*_NEEDED, *_FLAGS):
         check_column(table, name, path)
     _check_types(table, path)

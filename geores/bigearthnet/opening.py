@@ -269,7 +269,7 @@ def read_checksums(path: Path) -> dict[str, int] | None:
     try:
         table = pq.read_table(path, columns=['name', 'crc32'])
     except (pa.ArrowException, OSError) as error:
-        raise ReadError(f'{path}: the checksums cannot be read: {" ".join(str(error).split())}') from error
+        raise ReadError(f'{path}: the checksums cannot be read: {error}') from error
     return dict(zip(table['name'].to_pylist(), table['crc32'].to_pylist(), strict=True))
 
 

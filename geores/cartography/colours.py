@@ -212,7 +212,7 @@ def _parse(path: Path, text: str) -> Mapping[Any, Any]:
     try:
         found = json.loads(text) if suffix == '.json' else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f'{path} cannot be read: {" ".join(str(error).split())}') from error
+        raise UsageError(f'{path} cannot be read: {error}') from error
     if not isinstance(found, dict):
         raise UsageError(f"{path} has to map labels to colours, such as water: '#419bdf'")
     return found

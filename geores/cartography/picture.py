@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from geores.cartography.areas import NODATA, Legend, say_area, say_share
 from geores.cartography.class_raster import PRESENT
 from geores.cartography.sheet import EMPTY, Frame, Sheet, draw_north, draw_scale_bar
-from geores.scenes.gdal import open_raster
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -31,7 +30,6 @@ __all__ = [
     'draw_labels',
     'draw_values',
     'pack_rows',
-    'read_classes',
     'write_png',
 ]
 
@@ -122,22 +120,6 @@ SMALL = 12
 """Most small maps in one picture."""
 LINES = 24
 """Most labels in a legend."""
-
-
-def read_classes(path: Path, most: int = MOST) -> NDArray[np.integer]:
-    """Read a class map at the size of a picture; where it shrinks, the most frequent class is taken.
-
-    Args:
-        path: `<name>_classes.tif`.
-        most: most pixels along its longer side.
-    """
-    from rasterio.enums import Resampling
-
-    with open_raster(path) as file:
-        shrink = max(1.0, max(file.shape) / most)
-        shape = tuple(max(1, round(side / shrink)) for side in file.shape)
-        values: NDArray[np.integer] = file.read(1, out_shape=shape, resampling=Resampling.mode)
-    return values
 
 
 def draw_classes(

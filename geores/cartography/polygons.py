@@ -38,6 +38,7 @@ __all__ = [
     'class_polygons',
     'outlines',
     'polygon_files',
+    'polygons_of_rings',
     'sieved',
     'with_shared_corners',
     'write_polygons',
@@ -153,13 +154,17 @@ def outlines(values: NDArray[np.integer], nodata: int = 0) -> Iterator[Outlines]
         values, mask=values != nodata, connectivity=4, transform=Affine.identity()
     )
     while batch := list(islice(found, BATCH)):
-        polygons = _polygons([shape['coordinates'] for shape, _ in batch])
+        polygons = polygons_of_rings([shape['coordinates'] for shape, _ in batch])
         numbers = np.array([value for _, value in batch]).astype(np.int64)
         yield Outlines(numbers, polygons, _edges(polygons))
 
 
-def _polygons(shapes: list[list[list[tuple[float, float]]]]) -> NDArray[np.object_]:
-    """Polygons from GeoJSON coordinates: a list of rings of corners per polygon."""
+def polygons_of_rings(shapes: Sequence[Sequence[Sequence[tuple[float, float]]]]) -> NDArray[np.object_]:
+    """Polygons from GeoJSON coordinates, (n,); made all at once, for they are many.
+
+    Args:
+        shapes: rings of corners of each polygon, the outer one first.
+    """
     corners = np.fromiter(chain.from_iterable(chain.from_iterable(chain.from_iterable(shapes))), np.float64)
     rings = np.cumsum([0, *(len(ring) for shape in shapes for ring in shape)])
     parts = np.cumsum([0, *map(len, shapes)])

@@ -4,6 +4,7 @@ All workers have to see the scenes and the folder of results under the same path
 its shard: another one continues what it left in the journal.
 """
 
+import json
 import logging
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -22,7 +23,7 @@ from geores.classification.steps import explain_empty_result, make_result
 from geores.errors import GeoresError, JournalError, OutputError, UsageError, import_extra
 from geores.inference.prepared import PreparedScene, SceneWork, prepare_scene
 from geores.inference.reader import Arrays, FolderStore
-from geores.io.journal import read_key
+from geores.io.journal import differing, read_key
 from geores.scenes import Scene, gdal_env, open_scene
 
 if TYPE_CHECKING:
@@ -204,9 +205,7 @@ def _differing(keys: Mapping[Shard, Mapping[str, Any]]) -> tuple[list[str], Shar
     """Names of what differs between shards, and one that differs from the first."""
     first, *others = keys
     for other in others:
-        one, two = keys[first], keys[other]
-        names = sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
-        if names:
+        if names := differing(keys[first], keys[other]):
             return names, other
     return [], None
 
@@ -234,20 +233,13 @@ def _refuse_other(
     name: str, shard: Shard, key: Mapping[str, Any], prepared: PreparedScene, model: 'Model'
 ) -> None:
     """Refuse shards of another scene, model or version than what is found now."""
-    known = prepared.key | {'model': model.sha256}
-    differs = sorted(part for part, value in known.items() if key.get(part) != _plain(value))
+    known = json.loads(json.dumps(prepared.key | {'model': model.sha256}))
+    differs = sorted(part for part, value in known.items() if key.get(part) != value)
     if differs:
         raise JournalError(
             f'shard {shard} of {name} was computed with another {", ".join(differs)}: run the shards again '
             'with --overwrite'
         )
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a key holds
-    """A value as it comes back from JSON."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _refuse_gaps(

@@ -17,6 +17,7 @@ from geores.classification.options import ClassifyOptions
 from geores.classification.steps import prepare_classification
 from geores.errors import OutputError, UsageError
 from geores.inference.prepared import Progress, RunTime
+from geores.io.journal import differing
 from geores.io.whole_files import failing, write_whole
 from geores.scenes import Scene, Source
 
@@ -132,11 +133,7 @@ class Command:
         parts = ('scenes', 'beside', 'model')
         names = [name for name in parts if getattr(self, name) != getattr(other, name)]
         for one, two in ((self.opening, other.opening), (self.options, other.options)):
-            names += [
-                name.replace('_', '-')
-                for name in sorted(one.keys() | two.keys())
-                if one.get(name) != two.get(name) and name not in BY_MACHINE
-            ]
+            names += [name.replace('_', '-') for name in differing(one, two) if name not in BY_MACHINE]
         return names
 
     def keep(self, shard: Shard, folder: Path, *, overwrite: bool) -> None:

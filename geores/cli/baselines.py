@@ -9,7 +9,9 @@ import typer
 
 from geores.cli import common
 from geores.cli.common import figures_table, listed, plain_console, print_outputs
+from geores.cli.option_sets import with_options
 from geores.errors import UsageError
+from geores.protocol.options import BaselineOptions
 
 if TYPE_CHECKING:
     from geores.protocol.table import BaselineRun, BaselineTable
@@ -19,28 +21,17 @@ __all__ = ['baselines']
 Option = typer.Option
 
 
+@with_options(BaselineOptions)
 def baselines(
     folder: Annotated[str, typer.Argument(metavar='FOLDER', help='Images in one folder per class.')],
     dataset: Annotated[
         str, Option(help='folder, or resisc45: NWPU-RESISC45 by its own protocol (ten repeats).')
     ] = 'folder',
-    ratios: Annotated[str, Option(help='Shares of each class to train on, by commas.')] = '0.1,0.2',
-    repeats: Annotated[int | None, Option(help="Random draws at each ratio [5, or the data set's].")] = None,
-    finetune_repeats: Annotated[
-        int | None, Option(help='Of fine-tuning, which takes longest [--repeats].')
-    ] = None,
-    methods: Annotated[
-        str, Option(help='Out of colour, deep, finetune, kernel and last, by commas.')
-    ] = 'colour,deep,finetune',
     encoder: Annotated[
         str, Option(help='Architecture, or name or path of a bundle, for deep and finetune.')
     ] = 'tf_efficientnet_lite0',
     weights: Annotated[
         Path | None, Option(help="File of the architecture's weights, such as ImageNet's.")
-    ] = None,
-    more: Annotated[
-        list[str] | None,
-        Option(metavar='NAME[=FILE]', help='Further encoder for kernel: a bundle, or ARCHITECTURE=FILE.'),
     ] = None,
     mean: Annotated[
         str | None, Option(metavar='R,G,B', help="Mean that the weights want, 0 to 1 [ImageNet's].")
@@ -48,22 +39,8 @@ def baselines(
     std: Annotated[
         str | None, Option(metavar='R,G,B', help="Deviation that the weights want, 0 to 1 [ImageNet's].")
     ] = None,
-    size: Annotated[
-        int | None, Option(help="Pixels of an image for the encoder [128, or the bundle's].")
-    ] = None,
-    epochs: Annotated[
-        int | None, Option(help='Of fine-tuning [about 600 steps, from 10 to 40 epochs].')
-    ] = None,
-    batch_size: Annotated[int, Option(help='Images in a step of fine-tuning.')] = 16,
-    svm_c: Annotated[
-        float | None, Option(help='C of the SVM [by cross-validation in the training part].')
-    ] = None,
-    seed: Annotated[int, Option(help='Of the draws and of training.')] = 0,
-    device: Annotated[str, Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
-    precision: Annotated[str, Option(help='Of features and maps: fp32, or bf16 for speed.')] = 'fp32',
-    mirrored: Annotated[
-        bool, Option('--mirrored', help='Features: mean over an image and its mirror image.')
-    ] = False,
+    *,
+    options: BaselineOptions,
     out: Annotated[
         Path | None, Option('--out', '-o', help='Folder for table and plots; finished runs are kept in it.')
     ] = None,
@@ -82,24 +59,7 @@ def baselines(
     mean and standard deviation.
     """
     from geores.protocol.compare import plan_baselines
-    from geores.protocol.encoder import repeats_for
-    from geores.protocol.options import BaselineOptions
 
-    options = BaselineOptions(
-        ratios=_floats(ratios, '--ratios') or (),
-        repeats=repeats_for(dataset) if repeats is None else repeats,
-        finetune_repeats=finetune_repeats,
-        methods=listed(methods) or (),
-        more=more or (),
-        size=size,
-        epochs=epochs,
-        batch_size=batch_size,
-        svm_c=svm_c,
-        seed=seed,
-        device=device,
-        precision=precision,  # type: ignore[arg-type] # checked there
-        mirrored=mirrored,
-    )
     plan = plan_baselines(
         folder,
         options,

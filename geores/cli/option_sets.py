@@ -17,7 +17,11 @@ from geores.options import NamedOptions
 
 __all__ = ['fill_tables', 'option_table', 'with_options']
 
-_WRITTEN: dict[str, Any] = {'again': list[str], 'box': tuple[float, float, float, float]}
+_WRITTEN: dict[str, Any] = {
+    'again': list[str],
+    'box': tuple[float, float, float, float],
+    'pair': tuple[float, float],
+}
 
 
 def with_options(
@@ -81,7 +85,7 @@ def _flag(one: Field[Any]) -> str:
 def _parameter(one: Field[Any], hint: Any) -> inspect.Parameter:  # noqa: ANN401 - a type
     """What typer reads an option from."""
     written = one.metadata['written']
-    flags = [_flag(one)] if hint is bool else []  # without --no-...
+    flags = [_flag(one)] if hint is bool and not one.default else []  # without --no-...
     info = typer.Option(*flags, help=one.metadata['help'], metavar=one.metadata['metavar'])
     kind = _WRITTEN.get(written, str) if written else _plain_type(hint)
     optional = kind | None if one.default is None else kind
@@ -100,8 +104,10 @@ def _plain_type(hint: Any) -> Any:  # noqa: ANN401 - types
 def _shown(one: Field[Any]) -> Any:  # noqa: ANN401 - a default
     """The default of an option as the command line writes it."""
     default: Any = one.default
-    if one.metadata['written'] == 'decimals':
+    if one.metadata['written'] == 'decimals' and default is not None:
         return ','.join(f'{number:g}' for number in default)
+    if one.metadata['written'] == 'names' and default is not None:
+        return ','.join(default)
     if one.metadata['written'] == 'size':
         return f'{int(default) // 2**30}G'
     return default
@@ -125,12 +131,12 @@ def _read(one: Field[Any], value: Any) -> Any:  # noqa: ANN401 - of any type
     return value
 
 
-def _decimals(text: str, one: Field[Any]) -> tuple[float, ...]:
+def _decimals(text: str | None, one: Field[Any]) -> tuple[float, ...] | None:
     try:
-        return tuple(float(number) for number in listed(text) or [])
+        return None if text is None else tuple(float(number) for number in listed(text) or [])
     except ValueError as error:
-        example = f'{_flag(one)} takes numbers separated by commas, such as {_shown(one)}'
-        raise UsageError(f'{example}, not {text!r}') from error
+        example = '' if one.default is None else f', such as {_shown(one)}'
+        raise UsageError(f'{_flag(one)} takes numbers separated by commas{example}, not {text!r}') from error
 
 
 def _pairs(text: str | None, one: Field[Any]) -> dict[str, str] | None:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geores.cli import common
-from geores.cli.common import figures_table, listed, numbers, plain_console, progress_bar
+from geores.cli.common import figures_table, plain_console, progress_bar
+from geores.cli.option_sets import with_options
 from geores.errors import UsageError
+from geores.question_sets.options import LabelOptions, MakeOptions
 
 if TYPE_CHECKING:
     from geores.question_sets.from_labels import LabelQuestionSet
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ['app', 'from_labels', 'list_questions', 'make', 'stats']
 
 Option = typer.Option
-Box = tuple[float, float, float, float]
-Pair = tuple[float, float]
 
 SHOWN = 6
 """Answers per question type that the table of `stats` shows."""
@@ -34,6 +34,7 @@ app = typer.Typer(
 
 
 @app.command(name='from-labels')
+@with_options(LabelOptions)
 def from_labels(
     data: Annotated[
         Path,
@@ -44,42 +45,15 @@ def from_labels(
         ),
     ],
     out: Annotated[Path, Option('--out', '-o', help='Folder for the questions.')],
-    questions: Annotated[int, Option(help='Most questions per image.')] = 25,
-    seed: Annotated[int, Option(help='Of all draws.')] = 0,
-    hierarchy: Annotated[
-        str | None, Option(help='What labels decide: clc43, reben19, multilabel17, eurosat10 or a YAML file.')
-    ] = None,
-    mode: Annotated[str, Option(help='corrected, or faithful to RSVQAxBEN.')] = 'corrected',
-    balance: Annotated[
-        str | None,
-        Option(
-            help='Yes and no evenly: questions (of each, over all images), answers (of each image) '
-            'or types (not balanced) [questions].'
-        ),
-    ] = None,
-    kinds: Annotated[
-        str | None, Option(help='Of questions, by commas: objects, classes, land-cover [all].')
-    ] = None,
-    style: Annotated[str | None, Option(help="Wordings: english or released [the mode's].")] = None,
-    images: Annotated[bool, Option(help='Copy the images into the folder.')] = True,
+    *,
+    options: LabelOptions,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace questions in --out.')] = False,
     quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object.')] = False,
 ) -> None:
     """Make questions and answers from labels alone, in the layout of RSVQA."""
-    from geores.question_sets.from_labels import LabelOptions, questions_from_labels
+    from geores.question_sets.from_labels import questions_from_labels
 
-    chosen = listed(kinds)
-    options = LabelOptions(
-        hierarchy=hierarchy,
-        questions=questions,
-        seed=seed,
-        mode=mode,  # type: ignore[arg-type]
-        balance=balance,  # type: ignore[arg-type]
-        kinds=None if chosen is None else tuple(chosen),
-        style=style,  # type: ignore[arg-type]
-        images=images,
-    )
     with progress_bar(data.name, shown=not as_json, quiet=quiet, unit='images') as progress:
         made = questions_from_labels(data, out, options, overwrite=overwrite, progress=progress)
     print(json.dumps(asdict(made))) if as_json else _print_label_set(made)
@@ -98,6 +72,7 @@ def _print_label_set(made: 'LabelQuestionSet') -> None:
 
 
 @app.command(name='make')
+@with_options(MakeOptions)
 def make(
     scenes: Annotated[
         list[str],
@@ -111,51 +86,12 @@ def make(
         Option(help='.osm.pbf, GeoPackage, GeoParquet, Shapefile, GeoJSON or Overpass JSON (repeatable).'),
     ],
     out: Annotated[Path, Option('--out', '-o', help='Folder for the dataset.')],
-    tile: Annotated[int, Option(help='Pixels of a tile.')] = 256,
-    questions: Annotated[int, Option(help='Questions per tile.')] = 100,
-    seed: Annotated[int, Option(help='Gives other questions.')] = 0,
-    mode: Annotated[str, Option(help='corrected, or faithful to the published generator.')] = 'corrected',
-    balance: Annotated[
-        str,
-        Option(
-            help='What comes equally often: questions (answers of each, over all tiles), answers (in each '
-            "tile) or types; or weights of types such as 'presence=2,count=1'."
-        ),
-    ] = 'questions',
-    mapping: Annotated[str | None, Option(help='YAML from tags to categories [the one that ships].')] = None,
-    min_share: Annotated[float, Option(help='Least share of an object inside for it to count.')] = 0.5,
-    next_to: Annotated[
-        float | None, Option(help='Metres on the ground that are next to [a tenth of a tile].')
-    ] = None,
-    sizes: Annotated[
-        Pair | None,
-        Option(
-            metavar='MEDIUM LARGE',
-            help='Square metres from which on [100 500 below 2 m per pixel, 3000 10000].',
-        ),
-    ] = None,
-    bands: Annotated[str | None, Option(help='Names of the bands in file order, by commas.')] = None,
-    sensor: common.Sensor = None,
-    stretch: Annotated[
-        Pair | None, Option(metavar='LOW HIGH', help='Numbers shown black and white [percentiles 2 and 98].')
-    ] = None,
-    resolution: Annotated[float | None, Option(help="Metres per pixel [the scene's].")] = None,
-    bbox: Annotated[Box | None, Option(metavar='W S E N', help='Part of the scene, in its CRS.')] = None,
-    bbox_crs: Annotated[str | None, Option(help='CRS of --bbox, such as EPSG:4326.')] = None,
-    mask: Annotated[str | None, Option(help='Raster of what to leave out: SCL, or any but 0.')] = None,
-    mask_values: Annotated[str | None, Option(help='Its values that mask, by commas.')] = None,
-    min_valid: Annotated[float, Option(help='Tiles with a smaller share of valid pixels are dropped.')] = 1.0,
-    fractions: Annotated[
-        str | None,
-        Option(help='Of train, val, test; 1 for no split [0.7,0.15,0.15; no split of too few tiles].'),
-    ] = None,
-    block_size: Annotated[float | None, Option(help='Metres of a block of the split [four tiles].')] = None,
-    buffer: Annotated[float | None, Option(help='Metres between parts [half a tile].')] = None,
+    *,
+    options: MakeOptions,
     preview: Annotated[int, Option(help='Pictures of tiles to make.')] = 0,
     jobs: Annotated[int | None, Option(help='Processes [the cores].')] = None,
     resume: common.Resume = True,
     overwrite: Annotated[bool, Option('--overwrite', help='Replace the dataset in --out.')] = False,
-    allow_vrt: Annotated[bool, Option('--allow-vrt', help='Open GDAL virtual rasters.')] = False,
     quiet: common.Quiet = False,
     as_json: Annotated[bool, Option('--json', help='One JSON object on one line.')] = False,
 ) -> None:
@@ -163,33 +99,8 @@ def make(
 
     A run that was stopped continues when the command is given again.
     """
-    from geores.question_sets.layout import MakeOptions
     from geores.question_sets.make import make_questions
 
-    options = MakeOptions(
-        tile=tile,
-        questions=questions,
-        seed=seed,
-        mode=mode,
-        balance=balance,
-        mapping=mapping,
-        min_share=min_share,
-        next_to=next_to,
-        sizes=sizes,
-        bands=listed(bands),
-        sensor=sensor,
-        stretch=stretch,
-        resolution=resolution,
-        bbox=bbox,
-        bbox_crs=bbox_crs,
-        mask=mask,
-        mask_values=numbers(mask_values, '--mask-values'),
-        min_valid=min_valid,
-        fractions=None if fractions is None else _fractions(fractions),
-        block_size=block_size,
-        buffer=buffer,
-        allow_vrt=allow_vrt,
-    )
     if jobs is not None and jobs < 1:
         raise UsageError(f'jobs has to be at least 1, not {jobs}')
     if preview < 0:
@@ -207,13 +118,6 @@ def make(
             progress=progress,
         )
     _print_json(made) if as_json else _print_set(made)
-
-
-def _fractions(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(','))
-    except ValueError as error:
-        raise UsageError(f"fractions are numbers such as '0.7,0.15,0.15', not {text!r}") from error
 
 
 def _print_json(made: 'QuestionSet') -> None:

@@ -46,7 +46,7 @@ def conventions(kinds: Sequence[str]) -> dict[str, list[str]]:
 class AnswerReport(Report):
     """Predicted answers to questions about images with the true answers, and the metrics that compare them.
 
-    A subclass is a dataclass with `predictions`, `replicates` and `seed`.
+    A subclass is a dataclass with `predictions`.
 
     Attributes:
         COLUMNS: name of a model -> column of `predictions` that holds its answers: baselines, then the one
@@ -56,8 +56,6 @@ class AnswerReport(Report):
     COLUMNS: ClassVar[Mapping[str, str]]
 
     predictions: pd.DataFrame
-    replicates: int
-    seed: int
 
     def __len__(self) -> int:
         return len(self.predictions)

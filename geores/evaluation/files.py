@@ -4,6 +4,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,11 +21,18 @@ ALL = 'all'
 """What tables call all labels, or all kinds of questions, together."""
 
 
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Report(ABC):
     """What all evaluations have in common: a record for JSON, and a set of files.
 
-    A report has `provenance`, `notes` and `warnings`, figures by name in `metrics` with their `intervals`,
-    and one row per sample in `predictions`.
+    A report has figures by name in `metrics` with their `intervals`, and one row per sample in `predictions`.
+
+    Args:
+        provenance: model or system, data, split and options of the evaluation, as plain JSON values.
+        notes: notes on the data and the predictions, for the user.
+        warnings: reasons why the metrics may be misleading.
+        replicates: bootstrap replicates for confidence intervals; 0 gives no intervals.
+        seed: seed of the bootstrap.
 
     Attributes:
         FILES: what is written -> end of its file's name. Those that end in `.csv` are written from the
@@ -34,8 +42,10 @@ class Report(ABC):
     FILES: ClassVar[Mapping[str, str]]
 
     provenance: Mapping[str, Any]
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    replicates: int = 1000
+    seed: int = 0
 
     @property
     @abstractmethod

@@ -165,7 +165,7 @@ def _table(path: Path) -> list[tuple[int, dict[str, Any]]]:
     try:
         rows = pd.read_parquet(path).to_dict('records')
     except (OSError, ValueError) as error:
-        raise UsageError(f'{path}: cannot be read: {" ".join(str(error).split())}') from error
+        raise UsageError(f'{path}: cannot be read: {error}') from error
     return [(number, {str(key): value for key, value in row.items()}) for number, row in enumerate(rows, 1)]
 
 

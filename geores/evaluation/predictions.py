@@ -67,6 +67,8 @@ def hash_questions(rows: pd.DataFrame) -> str:
 class PredictionsEvaluation(AnswerReport):
     """Answers of any system to questions about images, compared with the ground truth.
 
+    Provenance, notes and the bootstrap are arguments of `Report`.
+
     Args:
         system: name of the system.
         predictions: one row per question: `id`, `image`, `source`, `type`, `question`, `raw_answer`,
@@ -75,11 +77,6 @@ class PredictionsEvaluation(AnswerReport):
         rewordings: one row per question that was also asked in other words: `id`, `image`, `type`,
             `wordings` (number of them with the one of the files), `agree` (whether all got one answer) and
             `right` (whether all got the true one).
-        provenance: system, data, split with its hash, and options, as plain JSON values.
-        notes: notes on the data and the predictions, for the user.
-        warnings: reasons why the metrics may be misleading.
-        replicates: bootstrap replicates for confidence intervals; 0 gives no intervals.
-        seed: seed of the bootstrap.
     """
 
     FILES: ClassVar[Mapping[str, str]] = {
@@ -102,11 +99,6 @@ class PredictionsEvaluation(AnswerReport):
     system: str
     predictions: pd.DataFrame
     rewordings: pd.DataFrame
-    provenance: Mapping[str, Any]
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    replicates: int = 1000
-    seed: int = 0
 
     @property
     def name(self) -> str:

@@ -38,17 +38,14 @@ __all__ = ['VQAEvaluation', 'VQAEvaluator', 'named']
 class VQAEvaluation(AnswerReport):
     """Answers of a bundle to questions about images, and the metrics that compare them with the ground truth.
 
+    Provenance, notes and the bootstrap are arguments of `Report`.
+
     Args:
         card: card of the model.
         predictions: one row per question: `id`, `image`, `source`, `type`, `question`, `raw_answer`,
             `answer` (encoded), `known` (whether the model can give it), `majority`, `question_only`,
             `predicted` and its `probability`.
         taught_by: what the majority and the question-only model were fitted to, in words.
-        provenance: model, data and options of the evaluation, as plain JSON values.
-        notes: notes on the data, for the user.
-        warnings: reasons why the metrics may be misleading.
-        replicates: bootstrap replicates for confidence intervals; 0 gives no intervals.
-        seed: seed of the bootstrap.
     """
 
     FILES: ClassVar[Mapping[str, str]] = {
@@ -70,11 +67,6 @@ class VQAEvaluation(AnswerReport):
     card: ModelCard
     predictions: pd.DataFrame
     taught_by: str
-    provenance: Mapping[str, Any]
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    replicates: int = 1000
-    seed: int = 0
 
     @property
     def name(self) -> str:

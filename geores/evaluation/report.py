@@ -23,6 +23,8 @@ __all__ = ['Evaluation']
 class Evaluation(Report):
     """Predicted scores of labelled images with their ground truth, and the metrics that compare the two.
 
+    Provenance, notes and the bootstrap are arguments of `Report`.
+
     Args:
         card: card of the model.
         scores: (N, K), 0 to 1, float32.
@@ -31,11 +33,6 @@ class Evaluation(Report):
         sources: sources of the samples.
         known: (K,) whether the data says of a label where it is true; multi-label figures leave out
             the others.
-        provenance: model, data and options of the evaluation, as plain JSON values.
-        notes: notes on the data, for the user.
-        warnings: reasons why the metrics may be misleading.
-        replicates: bootstrap replicates for confidence intervals; 0 gives no intervals.
-        seed: seed of the bootstrap.
     """
 
     FILES: ClassVar[Mapping[str, str]] = {
@@ -56,11 +53,6 @@ class Evaluation(Report):
     ids: tuple[str, ...]
     sources: tuple[str, ...]
     known: NDArray[np.bool_]
-    provenance: Mapping[str, Any]
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    replicates: int = 1000
-    seed: int = 0
 
     def __repr__(self) -> str:
         figures = ', '.join(f'{name}={value:.4f}' for name, value in self.metrics.items())

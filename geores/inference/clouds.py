@@ -18,6 +18,7 @@ from geores.errors import UsageError
 from geores.inference.reader import GridReader, UnitTransform
 from geores.inference.target import Target, coarser, coarser_by
 from geores.scenes import ArrayRaster, Band, FileRaster, Raster, Scene, gdal_env
+from geores.scenes.blocks import holding_blocks
 
 __all__ = ['check_detector', 'cloud_note', 'detect_clouds', 'detector_version', 'is_bright']
 
@@ -31,6 +32,9 @@ NOTABLE = 0.01
 
 LOOK_PIXELS = 512
 """Longest side of the coarse look at a scene."""
+
+FEW_PIXELS = 256
+"""The same of a scene on a server, whose overview of that size is looked at for its borders already."""
 
 WINDOW = 64
 WINDOWS = 6
@@ -90,7 +94,7 @@ def cloud_note(scene: Scene, target: Target) -> tuple[str, ...]:
     bands = _bands(scene)
     if bands is None:
         return ()
-    with gdal_env():
+    with gdal_env(), holding_blocks():
         values, valid = _look(scene, bands, target.grid)
     seen = values[:, valid]
     if not seen.size:
@@ -123,7 +127,8 @@ def _look(scene: Scene, bands: dict[str, Band], grid: GeoBox) -> Look:
         return _glance(bands, coarser(grid, LOOK_PIXELS))
     reader = GridReader(scene, list(bands), grid, transforms=_reflectance(bands), cache_bytes=2**26)
     rows, cols = (_windows(size) for size in grid.shape.yx)
-    parts = [reader.read(*window) for window in product(rows, cols)]
+    # From the last one on, for GDAL does not fetch ahead then.
+    parts = [reader.read(*window) for window in reversed([*product(rows, cols)])]
     values = np.concatenate([values.reshape(len(bands), -1) for values, _ in parts], axis=1)
     return values, np.concatenate([valid.ravel() for _, valid in parts])
 
@@ -147,7 +152,8 @@ def _glance(bands: dict[str, Band], grid: GeoBox) -> Look:
     crs = 'EPSG:3857' if grid.crs is None else grid.crs.to_wkt()
     for (name, transform), into in zip(_reflectance(bands).items(), values, strict=True):
         raster = bands[name].raster
-        seen, valid = raster.read_coarse(bands[name].index, LOOK_PIXELS)
+        remote = isinstance(raster, FileRaster) and raster.is_remote
+        seen, valid = raster.read_coarse(bands[name].index, FEW_PIXELS if remote else LOOK_PIXELS)
         stored = seen.astype(np.float32)
         transform.apply(stored)
         if valid is not None:

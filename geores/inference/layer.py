@@ -4,14 +4,15 @@ A `Layer` puts windows together from decoded blocks of the raster. Blocks are he
 reading threads share and whose memory is bounded.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import product
 from threading import Lock
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -39,6 +40,8 @@ FAINTEST = np.float32(1e-5)
 
 SENT_AS_STORED = ('uint8', 'int8', 'int16', 'uint16', 'int32', 'uint32', 'float32')
 """Types that a `StoredWindow` holds; other ones become float32, as they do for every reader."""
+
+K = TypeVar('K', bound=Hashable)
 
 Pixels = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
 """Values (bands, h, w), and validity (h, w) or None where all are valid."""
@@ -135,6 +138,48 @@ class StoredWindow:
         return cls(((Stored(values, None), range(len(values))),), [UnitTransform()] * len(values), valid)
 
 
+FREE_BYTES = 96 * 2**20
+"""Most memory that is kept for windows to come."""
+
+_free: deque[NDArray[np.uint8]] = deque()
+
+
+class _Loan:
+    """Memory of an array, kept for others when the array and all that shares it are gone."""
+
+    def __init__(self, memory: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._memory = memory
+        about = {'shape': shape, 'typestr': dtype.str, 'data': (memory.ctypes.data, False), 'version': 3}
+        self.__array_interface__ = about
+
+    def __del__(self) -> None:
+        """Keep the memory."""
+        _free.append(self._memory)
+        try:
+            while sum(memory.nbytes for memory in tuple(_free)) > FREE_BYTES:
+                _free.popleft()
+        except IndexError:  # another thread was faster
+            return
+
+
+def lent(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Make an array of any numbers, in memory that was used before where there is some of about its size.
+
+    What is new the operating system has to clear first, which takes as long as to fill a window.
+    """
+    kind = np.dtype(dtype)
+    size = math.prod(shape) * kind.itemsize
+    for _ in range(len(_free)):
+        try:
+            memory = _free.popleft()
+        except IndexError:
+            break
+        if size <= memory.nbytes <= 2 * size:
+            return np.asarray(_Loan(memory, shape, kind))
+        _free.append(memory)
+    return np.asarray(_Loan(np.empty(size, np.uint8), shape, kind))
+
+
 class BlockCache:
     """Blocks that are still needed, the most recently used of them, at most ``max_bytes``.
 
@@ -162,6 +207,30 @@ class BlockCache:
         if uses:
             self._count_down(key, uses)
         return block
+
+    def fill(self, keys: Iterable[K], load: Callable[[Sequence[K]], Iterable[Block]]) -> None:
+        """Hold those blocks of some that are not held, nor decoded by another thread just now.
+
+        Args:
+            keys: which blocks.
+            load: decodes several at once, in their order.
+        """
+        with self._lock:
+            mine = {key: Future[Block]() for key in keys if key not in self._blocks}
+            for key, future in mine.items():
+                self._blocks[key] = future
+        try:
+            blocks = list(load(list(mine))) if mine else []
+        except BaseException as error:
+            with self._lock:
+                for key in mine:
+                    del self._blocks[key]
+            for future in mine.values():
+                future.set_exception(error)
+            raise
+        for future, block in zip(mine.values(), blocks, strict=True):
+            future.set_result(block)
+            self._trim(block.nbytes)
 
     def is_awaited(self, key: Hashable) -> bool:
         """Whether another thread is decoding the block just now."""
@@ -266,6 +335,9 @@ class Layer(ABC):
     def _load(self, rows: slice, cols: slice) -> Block:
         """Decode one block."""
 
+    def _prepare(self, blocks: Sequence[tuple[slice, slice]]) -> None:  # noqa: B027 - few can
+        """Decode blocks that are wanted next together, where that costs less than one by one."""
+
     def _window(
         self, rows: slice, cols: slice, dtype: DTypeLike
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
@@ -273,11 +345,13 @@ class Layer(ABC):
         shape = (rows.stop - rows.start, cols.stop - cols.start)
         inside_rows, inside_cols = self._inside(rows, 0), self._inside(cols, 1)
         whole = (inside_rows, inside_cols) == (rows, cols)
-        values = (np.empty if whole else np.zeros)((len(self.indexes), *shape), dtype)
+        values = (lent if whole else np.zeros)((len(self.indexes), *shape), dtype)
         valid = None if whole else np.zeros(shape, bool)
+        whole_parts = list(product(self._parts(inside_rows, 0), self._parts(inside_cols, 1)))
+        self._prepare([(part_rows[1], part_cols[1]) for part_rows, part_cols in whole_parts])
         # What another thread is decoding comes last: until it is there, other blocks are decoded.
         parts = sorted(
-            product(self._parts(inside_rows, 0), self._parts(inside_cols, 1)),
+            whole_parts,
             key=lambda part: self._cache.is_awaited(self._key(part[0][1], part[1][1])),
         )
         for (part_rows, block_rows), (part_cols, block_cols) in parts:

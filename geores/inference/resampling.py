@@ -15,7 +15,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
 from geores.inference.layer import BLOCK_PIXELS, Block, BlockCache, Layer, Pixels, Stored
-from geores.scenes import Raster
+from geores.scenes import FileRaster, Raster
+from geores.scenes.blocks import rectangles
 
 __all__ = ['ENOUGH', 'AlignedLayer', 'WarpedLayer', 'line_up', 'open_layer']
 
@@ -117,6 +118,29 @@ class AlignedLayer(Layer):
 
     def _load(self, rows: slice, cols: slice) -> Block:
         return Block(*self.raster.read(self.indexes, rows, cols))
+
+    def _prepare(self, blocks: Sequence[tuple[slice, slice]]) -> None:
+        """Decode blocks of a remote file together: neighbours are asked for by one request."""
+        if isinstance(self.raster, FileRaster) and self.raster.is_remote and len(blocks) > 1:
+            spans = {self._key(*block): block for block in blocks}
+            self._cache.fill(spans, lambda keys: self._load_several([spans[key] for key in keys]))
+
+    def _load_several(self, blocks: Sequence[tuple[slice, slice]]) -> list[Block]:
+        """Decode blocks, those that fill a rectangle at once."""
+        height, width = self.block_shape
+        at = {(rows.start // height, cols.start // width): (rows, cols) for rows, cols in blocks}
+        found: dict[tuple[int, int], Block] = {}
+        for places in rectangles(dict.fromkeys(at)):
+            (first_rows, first_cols), (last_rows, last_cols) = at[places[0]], at[places[-1]]
+            top, left = first_rows.start, first_cols.start
+            whole = self._load(slice(top, last_rows.stop), slice(left, last_cols.stop))
+            for place in places:
+                rows, cols = at[place]
+                part = slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left)
+                # Copied, for a part of a larger array would hold all of it.
+                valid = None if whole.valid is None else whole.valid[part].copy()
+                found[place] = Block(whole.values[:, *part].copy(), valid)
+        return [found[place] for place in at]
 
     def _span(self, window: slice, axis: int) -> slice:
         start, stop = window.start + self._start[axis], window.stop + self._start[axis]

@@ -23,6 +23,7 @@ __all__ = [
     'JOURNAL_FILE',
     'Journal',
     'check_record',
+    'differing',
     'holds_work',
     'read_key',
     'read_record',
@@ -73,6 +74,11 @@ _FORMER = ('journal.json', 'runs.jsonl', 'key.json')
 _SHOWN = 6
 """Differences that a message names."""
 _FLAGS = os.O_WRONLY | os.O_APPEND | getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_BINARY', 0)
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Names under which two keys, or sets of options, hold different values; sorted."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
 class Journal:
@@ -196,7 +202,7 @@ class Journal:
         if former:
             self._drop(former=True)
             return
-        differs = sorted(name for name in held.keys() | self._key if held.get(name) != self._key.get(name))
+        differs = differing(held, self._key)
         if differs and not overwrite:
             shown = ', '.join(differs[:_SHOWN]) + (' and more' if len(differs) > _SHOWN else '')
             raise JournalError(

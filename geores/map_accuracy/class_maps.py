@@ -221,8 +221,7 @@ def read_sample(path: str | Path) -> pd.DataFrame:
     try:
         frame = read_text_table(Path(path)) if Path(path).suffix.lower() in _TEXTS else read_vector(path)
     except (ValueError, OSError) as error:
-        reason = ' '.join(str(error).split())
-        raise UsageError(f'{path} cannot be read as a sample: {reason}') from error
+        raise UsageError(f'{path} cannot be read as a sample: {error}') from error
     if frame.empty:
         raise UsageError(f'{path} holds no points')
     return frame

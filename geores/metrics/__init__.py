@@ -59,40 +59,14 @@ __all__ = [
     'weighted_average_precision',
 ]
 
-# Looked up on first use: accuracy of maps and of answers to questions needs no torch.
-_HOMES = {
-    'confusion': (
-        'Counts',
-        'confusion_matrix',
-        'count_classes',
-        'count_labels',
-        'fbeta',
-        'label_matrices',
-        'precision',
-        'recall',
-    ),
-    'crossval': ('bootstrap_intervals', 'weighted_average_precision'),
-    'curves': (
-        'Reliability',
-        'SceneReport',
-        'ThresholdCurve',
-        'average_precision',
-        'best_thresholds',
-        'expected_calibration_error',
-        'multi_label_report',
-        'reliability_curve',
-        'single_label_report',
-        'threshold_curve',
-        'top_label',
-        'top_scores',
-    ),
-}
+_HOMES = ('confusion', 'curves', 'crossval')
+"""Modules, imported on first use: accuracy of maps and of answers to questions needs no torch."""
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f'{__name__}.{module}'), name)
+    if name in __all__:
+        homes = (import_module(f'{__name__}.{module}') for module in _HOMES)
+        return next(getattr(home, name) for home in homes if name in home.__all__)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 

@@ -12,14 +12,7 @@ from torch.nn import functional
 
 from geores.errors import UsageError
 
-__all__ = [
-    'AttentionFusion',
-    'BilinearFusion',
-    'ConcatenationFusion',
-    'Fusion',
-    'ProductFusion',
-    'make_fusion',
-]
+__all__ = ['AttentionFusion', 'Fusion', 'ProductFusion', 'make_fusion']
 
 
 class Fusion(nn.Module):
@@ -55,8 +48,20 @@ class Fusion(nn.Module):
         raise NotImplementedError
 
 
-class _Vectors(Fusion):
-    """Image and question as vectors of one length (Lobry et al. 2020, section IV)."""
+class ProductFusion(Fusion):
+    """The product of both vectors, as published (Lobry et al. 2020, section IV).
+
+    A 1x1 convolution brings the map to `flat` values; these and the question go through a layer of
+    `width` each, tanh, product, tanh.
+
+    Args:
+        features: d, channels of the map.
+        grid: its height and width.
+        text: t, length of the question's vector.
+        width: length of the vectors.
+        flat: values that the map is brought to.
+        dropout: dropout before each layer.
+    """
 
     def __init__(
         self, features: int, grid: int, text: int, width: int = 1200, flat: int = 2048, dropout: float = 0.5
@@ -73,6 +78,7 @@ class _Vectors(Fusion):
         self.dropout = nn.Dropout(dropout)
 
     def look(self, features: Tensor) -> Tensor:
+        """The reduced map, (N, flat)."""
         if features.shape[-2:] != (self.grid, self.grid):
             height, width = features.shape[-2:]
             raise UsageError(
@@ -82,70 +88,11 @@ class _Vectors(Fusion):
         reduced: Tensor = self.reduce(features)
         return reduced.flatten(1)
 
-    def vectors(self, seen: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        return self.image(self.dropout(seen)).tanh(), self.text(self.dropout(text)).tanh()
-
-
-class ProductFusion(_Vectors):
-    """The product of both vectors, as published (Lobry et al. 2020, section IV).
-
-    A 1x1 convolution brings the map to `flat` values; these and the question go through a layer of
-    `width` each, tanh, product, tanh.
-
-    Args:
-        features: d, channels of the map.
-        grid: its height and width.
-        text: t, length of the question's vector.
-        width: length of the vectors.
-        flat: values that the map is brought to.
-        dropout: dropout before each layer.
-    """
-
     def forward(self, seen: Tensor, text: Tensor) -> Tensor:
         """Meet images with questions; see `Fusion.forward`."""
-        image, question = self.vectors(seen, text)
-        return (image * question).tanh()
-
-
-class ConcatenationFusion(_Vectors):
-    """Both vectors side by side through a layer; arguments as of `ProductFusion`."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        super().__init__(*args, **kwargs)
-        self.join = nn.Linear(2 * self.out_features, self.out_features)
-
-    def forward(self, seen: Tensor, text: Tensor) -> Tensor:
-        """Meet images with questions; see `Fusion.forward`."""
-        joined: Tensor = self.join(torch.cat(self.vectors(seen, text), 1))
-        return joined.tanh()
-
-
-class BilinearFusion(_Vectors):
-    """Low-rank bilinear pooling (Yu et al. 2017, MFB, section 3.1).
-
-    Products of `width` values are summed in groups of `rank`, then square-rooted with their sign and
-    brought to length 1.
-
-    Args:
-        rank: rank of the bilinear form; divides `width`.
-        *args: as of `ProductFusion`.
-        **kwargs: as of `ProductFusion`.
-    """
-
-    def __init__(self, *args: Any, rank: int = 4, **kwargs: Any) -> None:  # noqa: ANN401
-        super().__init__(*args, **kwargs)
-        if rank < 1 or self.out_features % rank:
-            raise UsageError(f'rank has to divide width {self.out_features}, and {rank} does not')
-        self.rank = rank
-        self.out_features //= rank
-
-    def forward(self, seen: Tensor, text: Tensor) -> Tensor:
-        """Meet images with questions; see `Fusion.forward`."""
-        image, question = self.image(self.dropout(seen)), self.text(self.dropout(text))
-        pooled = (image * question).unflatten(1, (-1, self.rank)).sum(2)
-        # The square root has no slope at 0.
-        rooted = pooled.sign() * (pooled.abs() + 1e-8).sqrt()
-        return functional.normalize(rooted)
+        image, question = self.image(self.dropout(seen)).tanh(), self.text(self.dropout(text)).tanh()
+        product: Tensor = image * question
+        return product.tanh()
 
 
 class AttentionFusion(Fusion):
@@ -211,8 +158,6 @@ def _places(features: Tensor) -> Tensor:
 
 _FUSIONS: dict[str, Callable[..., Fusion]] = {
     'product': ProductFusion,
-    'concatenation': ConcatenationFusion,
-    'bilinear': BilinearFusion,
     'attention': AttentionFusion,
 }
 
@@ -221,7 +166,7 @@ def make_fusion(name: str, features: int, grid: int, text: int, **kwargs: Any) -
     """Build a fusion.
 
     Args:
-        name: 'product', 'concatenation', 'bilinear' or 'attention'.
+        name: 'product' or 'attention'.
         features: channels of the map.
         grid: its height and width.
         text: length of the question's vector.

@@ -84,8 +84,7 @@ def create(architecture: str, **kwargs: object) -> nn.Module:
     except UsageError:
         raise
     except Exception as error:  # whatever a builder makes of odd arguments
-        reason = ' '.join(str(error).split())
-        raise UsageError(f'architecture {architecture!r} cannot be built: {reason}') from error
+        raise UsageError(f'architecture {architecture!r} cannot be built: {error}') from error
 
 
 def _find(architecture: str) -> Builder:

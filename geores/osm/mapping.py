@@ -151,7 +151,7 @@ def _parsed(content: bytes, name: str) -> TagMapping:
     try:
         data = yaml.safe_load(content)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as of a date that is none
-        raise UsageError(f'mapping {name} is not YAML: {" ".join(str(error).split())}') from error
+        raise UsageError(f'mapping {name} is not YAML: {error}') from error
     rules = data.get('rules') if isinstance(data, dict) else None
     if not isinstance(rules, list) or not rules:
         raise UsageError(f"mapping {name} has no list 'rules': each rule is a category with its tags")
@@ -267,7 +267,7 @@ def _frames(path: Path, box: Box) -> Iterator[gpd.GeoDataFrame]:
     except UsageError:
         raise
     except Exception as error:
-        raise ReadError(f'{path} cannot be read: {" ".join(str(error).split())}') from error
+        raise ReadError(f'{path} cannot be read: {error}') from error
 
 
 def _window(crs: str | None, box: Box) -> Box | None:

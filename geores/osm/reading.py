@@ -147,8 +147,8 @@ def _read_osmium(
                 part = Path(name, 'part.opl')
                 write_overpass(osmium, path, overpass, part)
             elif path.suffix.lower() == '.pbf':
-                part = Path(name, 'part.opl')
-                clip(osmium, path, box, mapping.keys, part)
+                part = Path(name, 'part.osm.pbf')
+                part = part if clip(osmium, path, box, mapping.keys, part) else path
             areas = _Areas()
             found = _stream(osmium, part, box, mapping, name, areas)
             yield from found if overpass is None else map(_plain, found)

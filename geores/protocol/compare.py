@@ -1,26 +1,30 @@
 """Baselines of scene classification on any folder with one subfolder per class."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from geores.errors import DatasetError, UsageError
+from geores.options import takes
 from geores.protocol.encoder import (
     choose_encoder,
     choose_further,
     known_dataset,
-    repeats_for,
     seen_in_training,
 )
 from geores.protocol.experiment import FROZEN, Experiment, Progress
 from geores.protocol.last_stages import split_network
-from geores.protocol.options import BaselineOptions, draw_splits
+from geores.protocol.options import BaselineOptions
 from geores.protocol.table import BaselineTable
 from geores.runtime.base import pick_device
+from geores.splits import Split
+from geores.splits.stratified import check_ratio, ratio_split
 
-__all__ = ['baselines', 'plan_baselines']
+__all__ = ['baselines', 'draw_splits', 'plan_baselines']
 
 
+@takes(BaselineOptions)
 def baselines(
     folder: str | Path,
     *,
@@ -33,7 +37,7 @@ def baselines(
     resume: bool = True,
     overwrite: bool = False,
     progress: Progress | None = None,
-    **options: Any,  # noqa: ANN401 - checked by name and value
+    **options: Any,  # noqa: ANN401 - as below
 ) -> BaselineTable:
     """Measure the accuracy of simple methods on a labelled set, by the protocol of NWPU-RESISC45.
 
@@ -51,17 +55,7 @@ def baselines(
         resume: continue unfinished work in `out`.
         overwrite: replace results in `out`.
         progress: called with each finished run, the number of finished runs and of all runs.
-        **options: `ratios` (training ratios, (0.1, 0.2)), `repeats` (5, or the data
-            set's), `finetune_repeats` (as
-            `repeats`), `methods` ('colour': colour histogram and linear SVM; 'deep': features of the
-            encoder and linear SVM; 'finetune'; and, where named, 'kernel': features of the encoder and of
-            those of `more` side by side, and a Gaussian kernel; 'last': the encoder's last stages trained
-            on maps of the stages before them), `more` (further encoders: bundles, or
-            ARCHITECTURE=FILE of weights that want `mean` and `std`), `size` (of images for the encoder; 128,
-            or the bundle's), `epochs` (of fine-tuning; about 600 steps, from 10 to 40 epochs), `batch_size`
-            (16), `svm_c` (None: chosen by cross-validation inside the training part), `seed` (0),
-            `device` ('auto'), `precision` (of features: 'fp32', or 'bf16' where speed counts more),
-            `mirrored` (whether features are the mean over an image and its mirror image).
+        **options: options of `BaselineOptions`.
 
     Returns:
         The table; with `out`, its files are written too.
@@ -70,7 +64,7 @@ def baselines(
         UsageError: if an option, the data or the weights are not usable as given.
         WriteError: if results cannot be written.
     """
-    wanted = BaselineOptions.from_options({'repeats': repeats_for(dataset), **options})
+    wanted = BaselineOptions.from_options(options)
     plan = plan_baselines(
         folder, wanted, dataset=dataset, encoder=encoder, weights=weights, mean=mean, std=std
     )
@@ -102,6 +96,8 @@ def plan_baselines(
         UsageError: if an option, the data or the weights are not usable as given.
     """
     known = known_dataset(dataset)
+    repeats = options.repeats or known.repeats
+    options = replace(options, repeats=repeats)
     device = pick_device(options.device)
     chosen = choose_encoder(encoder, weights, options.size, mean, std)
     further = [choose_further(one, chosen.size, mean, std) for one in options.more]
@@ -110,7 +106,7 @@ def plan_baselines(
         raise DatasetError(f'{folder}: has one class only, {images.labels[0]!r}, and two are needed')
     ids = [f'{item.scene}/{item.path.name}' for item in images.items]
     scenes = [item.scene for item in images.items]
-    splits = draw_splits(ids, scenes, options.ratios, options.repeats, options.seed)
+    splits = draw_splits(ids, scenes, options.ratios, repeats, options.seed)
     known_weights = chosen.source is not None
     methods = tuple(one for one in options.methods if known_weights or one not in FROZEN)
     if not methods:
@@ -134,3 +130,32 @@ def plan_baselines(
         reported=known.reported(options.ratios),
         further=tuple(further),
     )
+
+
+def draw_splits(
+    ids: Sequence[str], classes: Sequence[str], ratios: Sequence[float], repeats: int, seed: int
+) -> dict[tuple[float, int], Split]:
+    """Draw random training and test parts by the protocol of NWPU-RESISC45 (Cheng, Han and Lu 2017).
+
+    Each is a `ratio_split`: the training part of a small ratio is contained in that of a larger one.
+
+    Args:
+        ids: unique ids of the images.
+        classes: classes of the images.
+        ratios: training ratios, above 0 and below 1.
+        repeats: random draws per ratio.
+        seed: seed of the draws.
+
+    Returns:
+        (ratio, repeat from 0) -> the split, whose `val` is the test part.
+
+    Raises:
+        DatasetError: if a class has too few images to train on or to test on.
+    """
+    for ratio in ratios:
+        check_ratio(classes, ratio)
+    return {
+        (ratio, repeat): ratio_split(ids, classes, ratio, repeat, seed)
+        for ratio in ratios
+        for repeat in range(repeats)
+    }

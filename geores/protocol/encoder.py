@@ -1,6 +1,5 @@
 """Data sets that the baselines know by name, and the encoder of deep features and fine-tuning."""
 
-import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,8 @@ from geores.card import list_models
 from geores.card_values import NO_NAMES, Units, bare_name, known_names
 from geores.datasets.folder import SceneFolder
 from geores.datasets.resisc45 import REPEATS, RESISC45
-from geores.errors import UsageError
+from geores.errors import UsageError, did_you_mean
+from geores.protocol.options import REPEATS as USUAL_REPEATS
 from geores.tasks.start import start_from
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     'choose_encoder',
     'choose_further',
     'known_dataset',
-    'repeats_for',
     'seen_in_training',
 ]
 
@@ -72,7 +71,7 @@ class KnownDataset:
 
 
 DATA_SETS: Mapping[str, KnownDataset] = {
-    'folder': KnownDataset(SceneFolder, 5),
+    'folder': KnownDataset(SceneFolder, USUAL_REPEATS),
     'resisc45': KnownDataset(
         RESISC45,
         REPEATS,
@@ -98,15 +97,6 @@ def known_dataset(name: str) -> KnownDataset:
     if name not in DATA_SETS:
         raise UsageError(f'no data set is named {name!r}: choose one of {", ".join(DATA_SETS)}')
     return DATA_SETS[name]
-
-
-def repeats_for(name: str) -> int:
-    """Default number of random draws per ratio.
-
-    Args:
-        name: one of `DATA_SETS`.
-    """
-    return known_dataset(name).repeats
 
 
 @dataclass(frozen=True)
@@ -153,8 +143,7 @@ class BaselineEncoder:
             with torch.inference_mode():
                 features = network.eval()(torch.zeros(2, 3, self.size, self.size))
         except (RuntimeError, ValueError) as error:
-            reason = ' '.join(str(error).split())
-            raise UsageError(f'{self.name} takes no images of {self.size} pixels: {reason}') from error
+            raise UsageError(f'{self.name} takes no images of {self.size} pixels: {error}') from error
         if features.ndim != 2:
             raise UsageError(f'architecture {self.architecture!r} gives no pooled features')
         if not torch.isfinite(features).all():
@@ -256,8 +245,7 @@ def _of_bundle(name: str, size: int | None) -> BaselineEncoder:
 def _known_bundle(name: str) -> None:
     names = [*models.architectures(), *(card.name for card in list_models())]
     if name not in names and not Path(name).exists():
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f'did you mean {near[0]!r}?' if near else 'name one of geores.models or a bundle'
+        hint = did_you_mean(name, names) or 'name one of geores.models or a bundle'
         raise UsageError(f'no architecture, model or folder is named {name!r}: {hint}')
 
 

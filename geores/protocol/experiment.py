@@ -25,9 +25,10 @@ from geores.protocol.features import (
     linear_svm,
 )
 from geores.protocol.last_stages import Maps, split_network, stage_maps, tune_last
-from geores.protocol.options import METHODS, BaselineOptions, split_seed
+from geores.protocol.options import METHODS, BaselineOptions
 from geores.protocol.table import BaselineRun, BaselineTable, RunJournal, check_baselines, work_folder
 from geores.splits import Split
+from geores.splits.stratified import split_seed
 
 __all__ = ['FROZEN', 'Experiment', 'Progress']
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
-from geores.datasets._module import LabelledImages, read_rgb
+from geores.datasets._module import Images, LabelledImages, read_rgb
 from geores.protocol.encoder import RGB, BaselineEncoder
 from geores.runtime.base import Precision, Runtime
 from geores.runtime.eager import EagerRuntime
@@ -54,16 +54,6 @@ Floats = NDArray[np.float32]
 Classes = NDArray[np.int64]
 
 LEARNING_RATE = 1e-3
-
-
-class Images(Protocol):
-    """Images by position."""
-
-    def __len__(self) -> int:
-        """Number of images."""
-
-    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
-        """One image, (C, H, W)."""
 
 
 class Answers(NamedTuple):

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from geores.datasets._module import Images
 from geores.errors import UsageError
-from geores.protocol.features import Answers, Classes, Images, look
+from geores.protocol.features import Answers, Classes, look
 from geores.runtime.base import Precision
 from geores.splits import Split
 

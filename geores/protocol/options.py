@@ -1,49 +1,59 @@
-"""Options of the baselines, and the random splits that they are trained and tested on."""
+"""Options of `geores baselines`."""
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from geores.errors import UsageError
-from geores.options import NamedOptions
-from geores.splits import Split
-from geores.splits.stratified import MOST_REPEATS, check_ratio, ratio_split, split_seed
+from geores.errors import UsageError, did_you_mean
+from geores.options import NamedOptions, option
 
-__all__ = ['METHODS', 'USUAL', 'BaselineOptions', 'Method', 'draw_splits', 'split_seed']
+__all__ = ['METHODS', 'REPEATS', 'USUAL', 'BaselineOptions', 'Method']
 
 Method = Literal['colour', 'deep', 'finetune', 'kernel', 'last']
 METHODS: tuple[Method, ...] = get_args(Method)
 USUAL: tuple[Method, ...] = ('colour', 'deep', 'finetune')
 """Methods that run where none are named."""
 
+REPEATS = 5
+"""Random draws per ratio of a data set that states none."""
 _SIZES = (16, 1024)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineOptions(NamedOptions):
-    """Options of the baselines; `geores.baselines` explains each."""
+    """Options of `geores baselines` and `geores.baselines`."""
 
-    ratios: Sequence[float] = (0.1, 0.2)
-    repeats: int = 5
-    finetune_repeats: int | None = None
-    methods: Sequence[str] = USUAL
-    more: Sequence[str] = ()
-    size: int | None = None
-    epochs: int | None = None
-    batch_size: int = 16
-    svm_c: float | None = None
-    seed: int = 0
-    device: str = 'auto'
-    precision: Literal['fp32', 'bf16'] = 'fp32'
-    mirrored: bool = False
+    ratios: Sequence[float] = option(
+        (0.1, 0.2), 'Shares of each class to train on, by commas.', written='decimals'
+    )
+    repeats: int | None = option(None, "Random draws at each ratio [5, or the data set's].")
+    finetune_repeats: int | None = option(None, 'Of fine-tuning, which takes longest [--repeats].')
+    methods: Sequence[str] = option(
+        USUAL, 'Out of colour, deep, finetune, kernel and last, by commas.', written='names'
+    )
+    more: Sequence[str] = option(
+        (),
+        'Further encoder for kernel: a bundle, or ARCHITECTURE=FILE.',
+        written='again',
+        metavar='NAME[=FILE]',
+    )
+    size: int | None = option(None, "Pixels of an image for the encoder [128, or the bundle's].")
+    epochs: int | None = option(None, 'Of fine-tuning [about 600 steps, from 10 to 40 epochs].')
+    batch_size: int = option(16, 'Images in a step of fine-tuning.')
+    svm_c: float | None = option(None, 'C of the SVM [by cross-validation in the training part].')
+    seed: int = option(0, 'Of the draws and of training.')
+    device: str = option('auto', 'auto, cpu, cuda or cuda:N.')
+    precision: Literal['fp32', 'bf16'] = option('fp32', 'Of features and maps: fp32, or bf16 for speed.')
+    mirrored: bool = option(False, 'Features: mean over an image and its mirror image.')
 
     def __post_init__(self) -> None:
         """Refuse what is out of range before anything is opened."""
+        from geores.splits.stratified import MOST_REPEATS  # which takes numpy
+
         object.__setattr__(self, 'ratios', tuple(sorted({float(ratio) for ratio in self.ratios})))
         object.__setattr__(self, 'methods', tuple(dict.fromkeys(self.methods)))
-        object.__setattr__(self, 'more', tuple(self.more))
+        object.__setattr__(self, 'more', tuple(self.more or ()))
         for ratio in self.ratios:
             if not 0 < ratio < 1:
                 raise UsageError(f'a training ratio has to be above 0 and below 1, not {ratio:g}')
@@ -73,40 +83,10 @@ class BaselineOptions(NamedOptions):
     def repeats_of(self, method: str) -> int:
         """Number of repeats of a method per ratio."""
         fewer = self.finetune_repeats if method == 'finetune' else None
-        return self.repeats if fewer is None else fewer
+        return fewer or self.repeats or REPEATS
 
 
 def _check_method(method: str) -> None:
     if method not in METHODS:
-        near = difflib.get_close_matches(method, METHODS, n=1)
-        hint = f'did you mean {near[0]!r}?' if near else f'methods are {", ".join(METHODS)}'
+        hint = did_you_mean(method, METHODS) or f'methods are {", ".join(METHODS)}'
         raise UsageError(f'no method is named {method!r}: {hint}')
-
-
-def draw_splits(
-    ids: Sequence[str], classes: Sequence[str], ratios: Sequence[float], repeats: int, seed: int
-) -> dict[tuple[float, int], Split]:
-    """Draw random training and test parts by the protocol of NWPU-RESISC45 (Cheng, Han and Lu 2017).
-
-    Each is a `ratio_split`: the training part of a small ratio is contained in that of a larger one.
-
-    Args:
-        ids: unique ids of the images.
-        classes: classes of the images.
-        ratios: training ratios, above 0 and below 1.
-        repeats: random draws per ratio.
-        seed: seed of the draws.
-
-    Returns:
-        (ratio, repeat from 0) -> the split, whose `val` is the test part.
-
-    Raises:
-        DatasetError: if a class has too few images to train on or to test on.
-    """
-    for ratio in ratios:
-        check_ratio(classes, ratio)
-    return {
-        (ratio, repeat): ratio_split(ids, classes, ratio, repeat, seed)
-        for ratio in ratios
-        for repeat in range(repeats)
-    }

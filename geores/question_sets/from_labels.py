@@ -22,14 +22,13 @@ from rasterio.errors import RasterioError
 from geores.errors import DatasetError, ReadError
 from geores.io.tables import check_cells, check_keys
 from geores.io.whole_files import check_folder_free, whole_folder
-from geores.questions.facts import Level
-from geores.questions.grammar import Style
-from geores.questions.label_questions import LabelQuestion, Mode, label_questions
+from geores.question_sets.options import LabelOptions
+from geores.questions.label_questions import LabelQuestion, label_questions
 from geores.questions.labels import LabelScheme, load_scheme, scheme_for
 from geores.questions.official import answer_record, image_record, question_record, write_official
 from geores.scenes.gdal import open_dataset
 
-__all__ = ['LabelOptions', 'LabelQuestionSet', 'LabelledSet', 'questions_from_labels', 'read_labelled']
+__all__ = ['LabelQuestionSet', 'LabelledSet', 'questions_from_labels', 'read_labelled']
 
 _ID_COLUMNS = ('id', 'patch_id', 'name', 'file')
 
@@ -115,31 +114,6 @@ def _table(data: Path) -> LabelledSet:
 
 
 _TIFF = frozenset({'.tif', '.tiff'})
-
-
-@dataclass(frozen=True)
-class LabelOptions:
-    """What to ask; see `geores.questions.label_questions.label_questions` for details.
-
-    Attributes:
-        hierarchy: name of a shipped scheme of labels or path of a YAML file; None takes the one that fits.
-        questions: maximum number of questions per image.
-        seed: seed of all draws.
-        mode: ``'corrected'`` or ``'faithful'``.
-        balance: ``'questions'``, ``'answers'`` or ``'types'``.
-        kinds: kinds of questions.
-        style: ``'english'`` or ``'released'``.
-        images: whether to copy the images.
-    """
-
-    hierarchy: str | None = None
-    questions: int = 25
-    seed: int = 0
-    mode: Mode = 'corrected'
-    balance: Level | None = None
-    kinds: tuple[str, ...] | None = None
-    style: Style | None = None
-    images: bool = True
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from geores.io.process_map import ProcessMap, warm_up
 from geores.io.whole_files import check_folder_free
 from geores.osm import Ground, load_mapping, read_osm
 from geores.osm.features import default_limits
-from geores.question_sets.layout import MakeOptions, TileLayout, describe_inputs, lay_out_tiles, open_reader
+from geores.question_sets.layout import TileLayout, describe_inputs, lay_out_tiles, open_reader
+from geores.question_sets.options import MakeOptions
 from geores.question_sets.tiles import TOO_FEW, Counting, SceneObjects, TileMaker, tile_name
 from geores.question_sets.write import PARTS, DatasetTile, WorkFolder, write_dataset
 from geores.questions.choosing import ChosenQuestion, choose_questions

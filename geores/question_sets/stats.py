@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geores.errors import DatasetError, OutputError, UsageError
+from geores.errors import OutputError, UsageError
 from geores.io.whole_files import whole_files
-from geores.questions.official import Official, read_official
+from geores.questions.question_files import QuestionFolder, read_question_folder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ __all__ = [
     'question_stats',
 ]
 
-Row = tuple[int, str, str, str]
+Row = tuple[str, str, str, str]
 """Image, type, text and answer of a question."""
 Encode = Callable[[str, str], str]
 """From type and raw answer to the answer that is counted."""
@@ -101,35 +101,28 @@ class QuestionStats:
         return asdict(self)
 
 
-def question_stats(official: Official, encode: Encode | None = None) -> QuestionStats:
+def question_stats(held: QuestionFolder, encode: Encode | None = None) -> QuestionStats:
     """Compute the statistics of a set of questions.
 
     Args:
-        official: the questions.
+        held: images and questions.
         encode: maps type and raw answer to the answer that is counted, such as the bin of a number; raw
             answers by default.
-
-    Raises:
-        DatasetError: if the set has no question.
     """
-    if not official.questions:
-        raise DatasetError('there is no question in it')
-    asked = [
-        (record['img_id'], record['type'], ' '.join(record['question'].lower().split()), '')
-        for record in official.questions.values()
-    ]
-    answers = (official.answer_of(number) for number in official.questions)
     encode = encode or (lambda _, answer: answer)
-    asked = [(*one[:3], encode(one[1], answer)) for one, answer in zip(asked, answers, strict=True)]
+    asked = [
+        (one.image, one.type, ' '.join(one.text.lower().split()), encode(one.type, one.answer))
+        for one in held.questions
+    ]
     hits = _hits(asked)
     by_type: dict[str, list[int]] = defaultdict(list)
     for index, (_, kind, _, _) in enumerate(asked):
         by_type[kind].append(index)
     types = {kind: _type_stats(asked, hits, indices) for kind, indices in _by_number(by_type)}
     numbers = Counter(image for image, *_ in asked)
-    each = [numbers[image] for image in official.images]
+    each = [numbers[image.id] for image in held.images]
     return QuestionStats(
-        len(official.images),
+        len(held.images),
         len(asked),
         (min(each), len(asked) / len(each), max(each)),
         len({text for _, _, text, _ in asked}),
@@ -183,15 +176,15 @@ def _hits(asked: Sequence[Row]) -> list[tuple[bool, ...]]:
 class _Tally:
     """Counts of the answers to groups of questions, in total and per image."""
 
-    def __init__(self, entries: Sequence[tuple[Hashable, int, str]]) -> None:
+    def __init__(self, entries: Sequence[tuple[Hashable, str, str]]) -> None:
         self.all: dict[Hashable, Counter[str]] = defaultdict(Counter)
-        self.of_image: dict[tuple[Hashable, int], Counter[str]] = defaultdict(Counter)
-        self.known: dict[tuple[Hashable, int | None], str | None] = {}
+        self.of_image: dict[tuple[Hashable, str], Counter[str]] = defaultdict(Counter)
+        self.known: dict[tuple[Hashable, str | None], str | None] = {}
         for group, image, answer in entries:
             self.all[group][answer] += 1
             self.of_image[group, image][answer] += 1
 
-    def commonest(self, group: Hashable, without: int | None = None) -> str | None:
+    def commonest(self, group: Hashable, without: str | None = None) -> str | None:
         """The most frequent answer, ties by name, perhaps without one image; None if there is none."""
         if (group, without) not in self.known:
             counts = self.all[group]
@@ -211,7 +204,7 @@ def describe_questions(folder: str | Path, encoding: str = 'auto') -> tuple[Ques
     """Compute statistics of a set of questions in the official layout.
 
     Args:
-        folder: folder that `geores.questions.official.read_official` can read.
+        folder: folder in a layout of RSVQA (`geores.questions.question_files`); images need not be there.
         encoding: how numbers are counted: ``'raw'``; ``'lr'`` or ``'hr'``, in RSVQA's bins; or ``'auto'``,
             as in RSVQA for pixels of that size (from 5 m ``lr``, below ``hr``), otherwise raw.
 
@@ -224,19 +217,19 @@ def describe_questions(folder: str | Path, encoding: str = 'auto') -> tuple[Ques
     """
     if encoding not in ENCODINGS:
         raise UsageError(f'encoding must be one of {", ".join(ENCODINGS)}, not {encoding!r}')
-    official = read_official(folder)
-    variant = _variant(official) if encoding == 'auto' else encoding
+    held = read_question_folder(Path(folder), find=Path)
+    variant = _variant(held) if encoding == 'auto' else encoding
     if variant == 'raw':
-        return question_stats(official), variant
+        return question_stats(held), variant
     from geores.vqa.answers import AnswerEncoding
 
     encoder = AnswerEncoding('official', 'lr' if variant == 'lr' else 'hr')
-    return question_stats(official, encoder.encode), variant
+    return question_stats(held, encoder.encode), variant
 
 
-def _variant(official: Official) -> str:
+def _variant(held: QuestionFolder) -> str:
     """The encoding that suits the most frequent pixel size."""
-    sizes = Counter(str(image.get('res_x', '')) for image in official.images.values())
+    sizes = Counter(str(image.fields.get('res_x', '')) for image in held.images)
     try:
         size = float(sizes.most_common(1)[0][0].removesuffix('m'))
     except (ValueError, IndexError):

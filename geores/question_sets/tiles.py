@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from geores.io.whole_files import failing, write_whole
 from geores.osm import Features, Ground, shape_of, size_of
 from geores.osm.features import HIGH_RESOLUTION, polygons_of
-from geores.question_sets.layout import MakeOptions, TileLayout, open_reader
+from geores.question_sets.layout import TileLayout, open_reader
+from geores.question_sets.options import MakeOptions
 from geores.questions.choosing import ChosenQuestion
 from geores.questions.facts import QuestionBalance, TileFacts
 from geores.questions.forms import Form, Objects

@@ -20,7 +20,8 @@ from geores.errors import GeoresError
 from geores.io.journal import Journal
 from geores.io.whole_files import failing, put_folder, remove_tree
 from geores.osm.features import HIGH_RESOLUTION
-from geores.question_sets.layout import Inputs, MakeOptions
+from geores.question_sets.layout import Inputs
+from geores.question_sets.options import MakeOptions
 from geores.question_sets.tiles import TileMaker, tile_name
 from geores.questions.official import answer_record, image_record, question_record, write_official
 from geores.scenes import gdal_env

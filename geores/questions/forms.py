@@ -216,11 +216,6 @@ class Form(Value):
         """A text that is equal for two forms exactly if they ask the same."""
         return as_json(self.to_dict())
 
-    @property
-    def is_directional(self) -> bool:
-        """Whether a direction is named, so that flipping the image may change the answer."""
-        return any(part.relation is not None and part.relation.place != 'next' for part in self.parts())
-
 
 @dataclass(frozen=True)
 class _OfObjects(Form):

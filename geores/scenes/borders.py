@@ -4,7 +4,7 @@ Mosaics and warped scenes have 0 or -9999 beyond the ground that was seen, and o
 so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geores.errors import ReadError
+from geores.scenes.blocks import holding_blocks
 from geores.scenes.opening import ArrayRaster
 from geores.scenes.raster import FileRaster, Raster
-from geores.scenes.scene import Scene
+from geores.scenes.scene import Band, Scene
 
 __all__ = ['find_border', 'mirror_invalid', 'mirrored_places', 'without_border']
 
@@ -113,7 +114,7 @@ def find_border(scene: Scene, bands: Sequence[str]) -> tuple[float, float] | Non
     boxes = {tuple(raster.geobox.boundingbox.bbox) for raster in rasters}
     if len(boxes) > 1 or scene.is_lazy or any(map(_is_marked, rasters)):
         return None
-    looks = [_look(band.raster, band.index) for band in chosen]
+    looks = _looks(chosen)
     shape = np.min([look.shape for look in looks], axis=0)
     stack = np.stack([_thinned(look, shape) for look in looks])
     first = stack[0]
@@ -153,18 +154,31 @@ def _connected_share(blank: NDArray[np.bool_]) -> float:
     return float(np.isin(parts, np.unique(edges[edges > 0])).mean())
 
 
-def _look(raster: Raster, index: int) -> NDArray[np.generic]:
-    """See a band coarsely, (rows, cols)."""
+def _looks(bands: Sequence[Band]) -> list[NDArray[np.generic]]:
+    """See bands coarsely, (rows, cols) each; those of one raster together, whose blocks they may share."""
+    looks: dict[int, NDArray[np.generic]] = {}
+    for raster in {id(band.raster): band.raster for band in bands}.values():
+        places = [at for at, band in enumerate(bands) if band.raster is raster]
+        looks |= zip(places, _look(raster, [bands[at].index for at in places]), strict=True)
+    return [looks[at] for at in range(len(bands))]
+
+
+def _look(raster: Raster, indexes: Sequence[int]) -> Iterable[NDArray[np.generic]]:
+    """See bands of a raster coarsely, (rows, cols) each."""
     rows, cols = raster.geobox.shape
     quick = rows * cols <= SMALL or not isinstance(raster, FileRaster)
     if quick or (isinstance(raster, FileRaster) and _decodes_coarsely(raster)):
-        return raster.read_coarse(index, LOOK_PIXELS)[0]
+        return [raster.read_coarse(index, LOOK_PIXELS)[0] for index in indexes]
     at = [np.unique(np.linspace(0, size - 1, POINTS).astype(int)) for size in (rows, cols)]
-    seen = [
-        [raster.read([index], slice(row, row + 1), slice(col, col + 1))[0][0, 0, 0] for col in at[1]]
-        for row in at[0]
-    ]
-    return np.array(seen)
+    with holding_blocks():  # from the last one on, for GDAL does not fetch ahead then
+        seen = [
+            [
+                raster.read(indexes, slice(row, row + 1), slice(col, col + 1))[0][:, 0, 0]
+                for col in at[1][::-1]
+            ]
+            for row in at[0][::-1]
+        ]
+    return np.moveaxis(np.array(seen)[::-1, ::-1], -1, 0)
 
 
 def _decodes_coarsely(raster: FileRaster) -> bool:

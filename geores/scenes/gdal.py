@@ -78,7 +78,9 @@ _SOUND: Final = {
     'GDAL_PNG_WHOLE_IMAGE_OPTIM': 'NO',
 }
 
-# Of a remote file only the blocks that are wanted are asked for, neighbouring ones by one request. A server
+# Of a remote file only the blocks that are wanted are asked for, neighbouring ones by one request. GDAL
+# rounds a request to whole chunks, and doubles it where reads follow each other until it has 128 of them:
+# small ones fetch less that nobody wants. (What a process reads its first remote file with, stays.) A server
 # that says nothing for half a minute is given up, instead of being waited for without end.
 _REMOTE_OPTIONS: Final = {
     'GDAL_HTTP_MAX_RETRY': '3',
@@ -87,6 +89,8 @@ _REMOTE_OPTIONS: Final = {
     'GDAL_HTTP_LOW_SPEED_TIME': '30',
     'GDAL_HTTP_LOW_SPEED_LIMIT': '1',
     'GDAL_HTTP_MERGE_CONSECUTIVE_RANGES': 'YES',
+    'CPL_VSIL_CURL_CHUNK_SIZE': '1024',
+    'GDAL_MAX_RAW_BLOCK_CACHE_SIZE': str(64 * 2**20),
     'GDAL_INGESTED_BYTES_AT_OPEN': '32768',
 }
 

@@ -1,9 +1,11 @@
 """What a raster file or an xarray object says about itself: read once, without any pixels."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,16 +19,27 @@ from rasterio import DatasetReader
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
 
-from geores.errors import SceneError, UsageError, printable
+from geores.errors import SceneError, UsageError, printable, without_secrets
 from geores.scenes.gdal import find_driver, open_dataset
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ['Header', 'crs_fault', 'geobox_of', 'known_crs', 'read_header', 'spatial_dims']
+__all__ = [
+    'Header',
+    'crs_fault',
+    'geobox_of',
+    'header_fingerprint',
+    'known_crs',
+    'read_header',
+    'spatial_dims',
+]
 
 _Y_NAMES: Final = ('y', 'latitude', 'lat', 'northing')
 _X_NAMES: Final = ('x', 'longitude', 'lon', 'easting')
+_END_BYTES: Final = 64 * 1024
+"""How much of either end of a local file goes into its fingerprint."""
+
 _TOLERANCE: Final = 0.05
 """How far, in pixels, a coordinate may lie from a regular grid."""
 
@@ -296,3 +309,39 @@ def _check(dataset: DatasetReader, path: str) -> None:
             f'{path}: is placed by ground control points only; warp it to a grid first, '
             'as with `gdalwarp -tps`'
         )
+
+
+def header_fingerprint(path: str, driver: str) -> str:
+    """Digest what the header of a remote file says, with the place of its last block.
+
+    Raises:
+        SceneError: if it cannot be opened.
+    """
+    with open_dataset(path, driver, quiet=True) as dataset:
+        rows, cols = dataset.block_shapes[0]
+        last = f'{(dataset.width - 1) // cols}_{(dataset.height - 1) // rows}'
+        place = [
+            dataset.get_tag_item(f'BLOCK_{item}_{last}', 'TIFF', bidx=dataset.count)
+            for item in ('OFFSET', 'SIZE')
+        ]
+        # A token that is renewed does not make it another file.
+        stated = (without_secrets(path), dataset.profile, dataset.descriptions, dataset.tags(), place)
+    return hashlib.sha256(repr(stated).encode()).hexdigest()
+
+
+def file_fingerprint(path: str) -> str:
+    """Digest the size, the time of change and both ends of a local file.
+
+    Raises:
+        SceneError: if the file cannot be read any more.
+    """
+    try:
+        status = Path(path).stat()
+        with Path(path).open('rb') as file:
+            digest = hashlib.sha256(file.read(_END_BYTES))
+            file.seek(max(0, status.st_size - _END_BYTES))
+            digest.update(file.read(_END_BYTES))
+    except OSError as error:
+        raise SceneError(f'{path}: cannot be read any more ({error.strerror})') from error
+    digest.update(f'{status.st_size} {status.st_mtime_ns}'.encode())
+    return digest.hexdigest()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from geores.errors import ReadError, UsageError
 from geores.scenes.bands import SENTINEL2_BANDS
+from geores.scenes.blocks import holding_blocks
 from geores.scenes.gdal import gdal_env
 from geores.scenes.product import Product
 from geores.scenes.scene import Band, Offset, Scene
@@ -206,7 +207,7 @@ def _look(bands: Sequence[Band]) -> _Look:
     """Look at windows of the darkest bands."""
     by_number = {_number(band.name): band for band in bands}
     chosen = [by_number[name] for name in LOOKED_AT if name in by_number][:6] or list(bands)[:2]
-    with gdal_env():
+    with gdal_env(), holding_blocks():
         pixels = {name: values for name, values in _samples(chosen).items() if values.size}
     if not pixels:
         return _Look()
@@ -246,7 +247,8 @@ def _samples(bands: Sequence[Band]) -> dict[str, NDArray[np.float32]]:
     for raster in {id(band.raster): band.raster for band in bands}.values():
         shared = [band for band in bands if band.raster is raster]
         rows, cols = (_windows(size) for size in raster.geobox.shape)
-        for row, col in pairs(rows, cols):
+        # From the last one on: reads that follow each other let GDAL fetch what comes next, too.
+        for row, col in reversed([*pairs(rows, cols)]):
             try:
                 values, valid = raster.read([band.index for band in shared], row, col)
             except ReadError:

@@ -1,12 +1,10 @@
 """Rasters: native pixels by window, with their validity, from any number of threads."""
 
-import hashlib
 import os
 import threading
 import weakref
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -15,15 +13,12 @@ from rasterio import DatasetReader
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from geores.errors import InputChangedError, ReadError, SceneError, UsageError, without_secrets
-from geores.scenes.blocks import BlockSums, held_pixels
+from geores.errors import InputChangedError, ReadError, UsageError, without_secrets
+from geores.scenes.blocks import HELD_BYTES, BlockSums, HeldBlocks, held_pixels, holding_blocks
 from geores.scenes.gdal import is_remote, open_dataset, overview_of, reading_env
-from geores.scenes.header import Header, read_header
+from geores.scenes.header import Header, file_fingerprint, header_fingerprint, read_header
 
 __all__ = ['FileRaster', 'Raster', 'valid_values']
-
-_END_BYTES: Final = 64 * 1024
-"""How much of either end of a local file goes into its fingerprint."""
 
 _LEAST: Final = -900.0
 _MOST: Final = 1e30
@@ -151,12 +146,17 @@ class FileRaster:
         """Value that marks invalid pixels of the first band."""
         return self._nodata[0]
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is read over the network."""
+        return is_remote(self._address)
+
     @cached_property
     def fingerprint(self) -> str:
         """Digest of size, time of change and both ends of the file; of the header when remote."""
-        if is_remote(self._address):
-            return _remote_fingerprint(self._address, self.header.driver)
-        return _file_fingerprint(self._address)
+        if self.is_remote:
+            return header_fingerprint(self._address, self.header.driver)
+        return file_fingerprint(self._address)
 
     def check_unchanged(self, *, ends: bool = False) -> None:
         """Check that a local file is still the one that was opened; of a remote one nothing is asked.
@@ -172,7 +172,7 @@ class FileRaster:
             return
         try:
             same = _file_state(self._address) == self._state
-            same = same and (not ends or _file_fingerprint(self._address) == self.fingerprint)
+            same = same and (not ends or file_fingerprint(self._address) == self.fingerprint)
         except OSError as error:
             reason = error.strerror or error
             raise ReadError(f'{self.path}: cannot be read any more ({reason})') from error
@@ -186,14 +186,15 @@ class FileRaster:
         """Read a window of some bands: see `Raster.read`."""
         window = _window(rows, cols, self.geobox.shape)
         try:
-            with reading_env(remote=is_remote(self._address)):
-                handle = self._handle()
+            with reading_env(remote=self.is_remote):
+                handle = self._handle(next_one=True)
                 if self._sums is not None:
                     self._sums.check(handle, indexes, window)
-                values = handle.read(list(indexes), window=window, out_dtype=self.dtype)
-                marked = self._marked(handle, indexes, window, values)
+                pixels = self._pixels(handle, indexes, window)
+                marked = self._marked(handle, indexes, window, pixels)
         except (RasterioError, OSError) as error:
             raise ReadError(self._message(window, error)) from error
+        values = pixels if self.header.alpha is None else pixels[:-1].copy()
         nodata = [self._nodata[index - 1] for index in indexes]
         return values, _unless_all(marked, valid_values(values, nodata, each=self._each))
 
@@ -203,14 +204,14 @@ class FileRaster:
         shrink = max(rows, cols, side) / side
         shape = (max(round(rows / shrink), 1), max(round(cols / shrink), 1))
         try:
-            with reading_env(remote=is_remote(self._address)):
+            with reading_env(remote=self.is_remote):
                 handle = self._handle()
                 with overview_of(self._address, handle, shrink) as overview:
                     source = overview or handle
                     sums = None if self.header.has_overviews else self._sums
                     if sums := BlockSums(self._address) if overview else sums:
                         sums.check(source, [index], Window(0, 0, source.width, source.height))
-                    values = source.read([index], out_shape=(1, *shape), out_dtype=self.dtype)
+                    values = self._coarse_pixels(source, index, shape)
                 marked = None
                 if self.header.has_mask or self.header.alpha is not None:
                     marked = handle.dataset_mask(out_shape=shape) > 0
@@ -226,7 +227,9 @@ class FileRaster:
 
     def with_border(self, value: float) -> 'FileRaster':
         """Make a raster of the same file whose pixels are invalid where all bands have this value."""
-        return FileRaster(self._address, border=value, header=self.header)
+        made = FileRaster(self._address, border=value, header=self.header)
+        made._blocks = self._blocks
+        return made
 
     def close(self) -> None:
         """Close the handles of all threads, none of which may be reading; reads open new ones."""
@@ -239,30 +242,58 @@ class FileRaster:
     def _start_handles(self) -> None:
         self._local = threading.local()
         self._lock = threading.Lock()
+        self._blocks = HeldBlocks(self.dtype, shared=self.header.shares_blocks) if self.is_remote else None
         # Weak, so that a thread's handle goes with the thread.
         self._handles: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def _handle(self) -> DatasetReader:
+    def _handle(self, *, next_one: bool = False) -> DatasetReader:
+        """Give this thread's handle; of a remote file it has two, of which the next one can be asked for.
+
+        GDAL fetches ahead where one handle reads what follows, which others may have fetched by then.
+        """
         # A forked child shares file positions with its parent: it needs handles of its own.
-        pid, handle = getattr(self._local, 'opened', (0, None))
-        if handle is None or pid != os.getpid() or handle.closed:
+        pid, handles = getattr(self._local, 'opened', (0, []))
+        if pid != os.getpid():
+            handles = [None, None] if self.is_remote else [None]
+            self._local.opened = (os.getpid(), handles)
+        if next_one:
+            handles.reverse()
+        if handles[0] is None or handles[0].closed:
             quiet = not self.header.is_georeferenced
-            handle = open_dataset(self._address, self.header.driver, quiet=quiet)
-            self._local.opened = (os.getpid(), handle)
+            handles[0] = open_dataset(self._address, self.header.driver, quiet=quiet)
             with self._lock:
-                self._handles.add(handle)
+                self._handles.add(handles[0])
+        handle: DatasetReader = handles[0]
         return handle
 
+    def _pixels(self, handle: DatasetReader, indexes: Sequence[int], window: Window) -> np.ndarray:
+        """Read bands, and alpha after them where there is one: both lie in the same blocks."""
+        bands = [*indexes] if self.header.alpha is None else [*indexes, self.header.alpha]
+        if self._blocks is not None:
+            return self._blocks.read(handle, bands, window)
+        return np.asarray(handle.read(bands, window=window, out_dtype=self.dtype))
+
+    def _coarse_pixels(self, source: DatasetReader, index: int, shape: tuple[int, int]) -> np.ndarray:
+        """Read the whole of a band at another size (1, rows, cols), the nearest pixels where it shrinks."""
+        size = source.height * source.width * source.count * self.dtype.itemsize
+        if self._blocks is None or self.header.has_overviews or size > HELD_BYTES:
+            return np.asarray(source.read([index], out_shape=(1, *shape), out_dtype=self.dtype))
+        with holding_blocks():  # all of it is fetched, which the run does not have to do again
+            values = self._blocks.read(source, [index], Window(0, 0, source.width, source.height))
+        rows, cols = (
+            ((np.arange(few) + 0.5) * (many / few) + 1e-10).astype(int)  # as GDAL has it
+            for few, many in zip(shape, values.shape[1:], strict=True)
+        )
+        return values[:, rows[:, None], cols]
+
     def _marked(
-        self, handle: DatasetReader, indexes: Sequence[int], window: Window, values: np.ndarray
+        self, handle: DatasetReader, indexes: Sequence[int], window: Window, pixels: np.ndarray
     ) -> np.ndarray | None:
         """Find the pixels (rows, cols) that alpha and masks leave, and that the file holds."""
-        valid = None
-        if self.header.alpha is not None:
-            valid = handle.read(self.header.alpha, window=window) > 0
+        valid = None if self.header.alpha is None else pixels[-1] > 0
         if self.header.has_mask:
             valid = _both(valid, handle.dataset_mask(window=window) > 0)
-        return _both(valid, self._held(handle, indexes, window, values))
+        return _both(valid, self._held(handle, indexes, window, pixels))
 
     def _held(
         self, handle: DatasetReader, indexes: Sequence[int], window: Window, values: np.ndarray
@@ -279,14 +310,14 @@ class FileRaster:
         (top, bottom), (left, right) = window.toranges()
         reason = ' '.join(str(error.__cause__ or error).split())
         advice = 'the file is damaged or incomplete: copy or download it again'
-        if is_remote(self._address):
+        if self.is_remote:
             # GDAL names the last part of an address with the tokens behind it.
             reason = reason.replace(self._address.rpartition('/')[2], self.path.rpartition('/')[2])
             advice = 'the connection broke, or the file there is damaged: run again, or download it'
         return f'{self.path}: cannot read rows {top}:{bottom}, columns {left}:{right} ({reason}); {advice}'
 
     def __getstate__(self) -> dict[str, Any]:
-        left_behind = ('_local', '_lock', '_handles')
+        left_behind = ('_local', '_lock', '_handles', '_blocks')
         return {key: value for key, value in vars(self).items() if key not in left_behind}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -359,39 +390,3 @@ def _file_state(path: str) -> tuple[int, int]:
     """Size and time of change of a file."""
     status = os.stat(path)
     return status.st_size, status.st_mtime_ns
-
-
-def _file_fingerprint(path: str) -> str:
-    """Digest the size, the time of change and both ends of a local file.
-
-    Raises:
-        SceneError: if the file cannot be read any more.
-    """
-    try:
-        status = Path(path).stat()
-        with Path(path).open('rb') as file:
-            digest = hashlib.sha256(file.read(_END_BYTES))
-            file.seek(max(0, status.st_size - _END_BYTES))
-            digest.update(file.read(_END_BYTES))
-    except OSError as error:
-        raise SceneError(f'{path}: cannot be read any more ({error.strerror})') from error
-    digest.update(f'{status.st_size} {status.st_mtime_ns}'.encode())
-    return digest.hexdigest()
-
-
-def _remote_fingerprint(path: str, driver: str) -> str:
-    """Digest what the header of a remote file says, with the place of its last block.
-
-    Raises:
-        SceneError: if it cannot be opened.
-    """
-    with open_dataset(path, driver, quiet=True) as dataset:
-        rows, cols = dataset.block_shapes[0]
-        last = f'{(dataset.width - 1) // cols}_{(dataset.height - 1) // rows}'
-        place = [
-            dataset.get_tag_item(f'BLOCK_{item}_{last}', 'TIFF', bidx=dataset.count)
-            for item in ('OFFSET', 'SIZE')
-        ]
-        # A token that is renewed does not make it another file.
-        stated = (without_secrets(path), dataset.profile, dataset.descriptions, dataset.tags(), place)
-    return hashlib.sha256(repr(stated).encode()).hexdigest()

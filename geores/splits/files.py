@@ -227,7 +227,7 @@ def _load(path: Path) -> 'pd.DataFrame':
     except DatasetError:
         raise
     except Exception as error:  # whatever readers make of another file
-        raise DatasetError(f'{path}: cannot be read as a split: {" ".join(str(error).split())}') from error
+        raise DatasetError(f'{path}: cannot be read as a split: {error}') from error
 
 
 def check_format(path: Path, frame: 'pd.DataFrame') -> None:

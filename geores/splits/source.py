@@ -214,7 +214,7 @@ def _read_table(path: Path, layer: str | None) -> 'pd.DataFrame':
     except DatasetError:
         raise
     except Exception as error:  # whatever readers make of a file of another kind
-        raise DatasetError(f'{path} cannot be read as a table: {" ".join(str(error).split())}') from error
+        raise DatasetError(f'{path} cannot be read as a table: {error}') from error
 
 
 def _check_layers(path: Path, layer: str | None) -> None:
@@ -297,6 +297,6 @@ def _images(paths: list[Path], progress: Callable[[int, int], None]) -> Iterator
                 height, width = (min(max(side, 32), SIDE) for side in file.shape)
                 pixels = file.read(out_shape=(file.count, height, width))
         except (RasterioError, SceneError) as error:
-            raise ReadError(f'{path} cannot be read: {" ".join(str(error).split())}') from error
+            raise ReadError(f'{path} cannot be read: {error}') from error
         progress(1, len(paths))
         yield pixels

@@ -183,9 +183,8 @@ def _check_batches(dataset: Any, indices: list[int]) -> None:  # noqa: ANN401
     try:
         batch = next(iter(DataLoader(Subset(dataset, indices), batch_size=len(indices))))
     except Exception as error:
-        reason = ' '.join(str(error).split())
         raise AssertionError(
-            f'samples {indices} cannot be stacked to a batch ({reason}): bring images to one size, and keep '
+            f'samples {indices} cannot be stacked to a batch ({error}): bring images to one size, and keep '
             'the same keys with tensors, numbers or text in every sample'
         ) from error
     shape = tuple(batch['image'].shape)

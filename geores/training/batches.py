@@ -132,13 +132,7 @@ class Generators(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the states, of each process.
-
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: the task that is trained.
-            checkpoint: the checkpoint, changed in place.
-        """
+        """Add the states, of each process."""
         states: list[Any] = [generator_states()]
         if trainer.world_size > 1:
             states = states * trainer.world_size
@@ -148,13 +142,7 @@ class Generators(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Remember the states of this process.
-
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: the task that is trained.
-            checkpoint: as `on_save_checkpoint` filled it.
-        """
+        """Remember the states of this process."""
         states = checkpoint['generators']
         self._waiting = states[trainer.global_rank] if len(states) == trainer.world_size else None
 

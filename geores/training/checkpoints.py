@@ -47,12 +47,7 @@ class Ending(Callback):
         self._over = over
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the end.
-
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: ignored.
-        """
+        """Report the end."""
         self.ended = True
         if trainer.is_global_zero:
             self._over()
@@ -102,13 +97,7 @@ class Checkpoints(Checkpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add what Lightning does not keep, and drop hyperparameters, which cannot be read safely.
-
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: the task that is trained.
-            checkpoint: the checkpoint, changed in place.
-        """
+        """Add what Lightning does not keep, and drop hyperparameters, which cannot be read safely."""
         for name in [name for name in checkpoint if 'hyper_parameters' in name or name.startswith('hparams')]:
             del checkpoint[name]
         checkpoint['run'] = {
@@ -124,13 +113,7 @@ class Checkpoints(Checkpoint):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Restore the position in the order of batches.
-
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: the task that is trained.
-            checkpoint: as `on_save_checkpoint` filled it.
-        """
+        """Restore the position in the order of batches."""
         self._loaded = checkpoint['run']
         self.order.seed, self.order.skip = self._loaded['seed'], self._loaded['batch']
         self._within = self._loaded['batch'] > 0
@@ -138,10 +121,6 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the state of the run.
-
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: the task that is trained.
 
         Raises:
             UsageError: if the data have changed since.
@@ -179,13 +158,6 @@ class Checkpoints(Checkpoint):
         batch_idx: int,
     ) -> None:
         """Save a checkpoint if one is due, or if the run is to stop.
-
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: the task that is trained.
-            outputs: ignored.
-            batch: ignored.
-            batch_idx: index of the batch in the epoch.
 
         Raises:
             KeyboardInterrupt: if the user pressed Ctrl-C.
@@ -229,10 +201,6 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save a checkpoint, unless epochs are too short for one each.
-
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: the task that is trained.
 
         Raises:
             KeyboardInterrupt: if the user pressed Ctrl-C.

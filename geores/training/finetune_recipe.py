@@ -72,11 +72,7 @@ class GivenSplit(ImageDataModule):
         return self._dataset
 
     def setup(self, stage: str | None = None) -> None:
-        """Decode the images if they fit in memory; `plan_finetune` has checked the classes.
-
-        Args:
-            stage: ignored.
-        """
+        """Decode the images if they fit in memory; `plan_finetune` has checked the classes."""
         self.dataset.images.load()
 
     @cached_property
@@ -209,9 +205,8 @@ def _try_size(task: SceneClassification, card: ModelCard) -> None:
         with torch.inference_mode():
             task.eval()(torch.zeros(1, len(card.bands), card.input_size, card.input_size))
     except (RuntimeError, ValueError) as error:
-        reason = ' '.join(str(error).split())
         raise UsageError(
-            f'{card.architecture} takes no tiles of {card.input_size} pixels: {reason}'
+            f'{card.architecture} takes no tiles of {card.input_size} pixels: {error}'
         ) from error
     task.train()
 

@@ -48,14 +48,7 @@ class KeepStatistics(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], batch_idx: int
     ) -> None:
-        """Put batch norms in evaluation.
-
-        Args:
-            trainer: ignored.
-            pl_module: the task that is trained.
-            batch: ignored.
-            batch_idx: ignored.
-        """
+        """Put batch norms in evaluation."""
         for part in pl_module.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.eval()

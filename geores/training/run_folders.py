@@ -19,6 +19,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from geores.errors import OutputError
+from geores.io.journal import differing
 from geores.io.whole_files import PathLock, whole_files, write_whole
 
 __all__ = [
@@ -197,7 +198,7 @@ def _continued(folder: Path, settings: Mapping[str, str], *, newest: bool) -> Tr
     record = _record(folder)
     if record is None or record['state'] == 'finished':
         return None
-    other = _differing(record['settings'], settings)
+    other = differing(record['settings'], settings)
     if other and not newest:
         return None
     lock = PathLock(folder / _LOCK)
@@ -223,10 +224,6 @@ def _record(folder: Path) -> dict[str, Any] | None:
         return None
     known = isinstance(record, dict) and isinstance(record.get('settings'), dict)
     return record if known and isinstance(record.get('state'), str) else None
-
-
-def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
-    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
 class SavedCheckpoint(NamedTuple):

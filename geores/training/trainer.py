@@ -223,13 +223,7 @@ class LogRows(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Write the rows again.
-
-        Args:
-            trainer: the trainer that runs the fit.
-            pl_module: the task that is trained.
-            checkpoint: holds the number of steps that were taken.
-        """
+        """Write the rows again."""
         kept = [row for row in self._rows if int(row.get('step') or 0) < checkpoint['global_step']]
         writers = [
             one.experiment

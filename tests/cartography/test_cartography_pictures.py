@@ -9,18 +9,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from geores.cartography.areas import Legend, say_area, say_length, say_share
-from geores.cartography.class_raster import write_classes
 from geores.cartography.picture import (
     draw_classes,
     draw_labels,
     draw_values,
     pack_rows,
-    read_classes,
     write_png,
 )
 from geores.cartography.sheet import Frame, stretched_picture
 
-from ..cartography_fixtures import GRIDS, LEGEND, blocks, class_array, grid
+from ..cartography_fixtures import GRIDS, LEGEND, class_array, grid
 
 
 def pixels(path):
@@ -112,16 +110,6 @@ def test_frames(kind, north, caption):
     assert frame.caption == caption
     assert (frame.height, frame.width) == (30, 40)
     assert frame.north == (None if north is None else pytest.approx(north, abs=1e-3))
-
-
-def test_a_class_map_read_as_large_as_its_picture(tmp_path):
-    values = class_array(1100, 1300, side=50)
-    write_classes(tmp_path / 'a.tif', blocks(values), grid(values.shape), LEGEND)
-    assert (read_classes(tmp_path / 'a.tif', 1300) == values).all()
-    small = read_classes(tmp_path / 'a.tif', 130)
-    assert small.shape == (110, 130)
-    assert (small == values[5::10, 5::10]).mean() > 0.95
-    assert set(np.unique(small)) <= set(np.unique(values))
 
 
 def test_a_picture_is_white_where_nothing_is_known():

@@ -16,6 +16,7 @@ from rasterio.enums import Resampling
 from geores.errors import ReadError, UsageError
 from geores.grid import Tiling
 from geores.inference import GridReader, Mask, Plan, UnitTransform
+from geores.inference.layer import Block, BlockCache, _free, lent
 from geores.inference.masks import open_mask
 from geores.inference.target import target_grid
 from geores.scenes import open_scene
@@ -298,3 +299,48 @@ def test_a_thread_reads_other_bands_while_one_is_awaited(tmp_path, monkeypatch):
         # It would wait for the first band forever, did it not read the second before.
         values, _ = reader.read(*window)
         np.testing.assert_array_equal(values, first.result()[0])
+
+
+def test_memory_of_windows_is_used_again_and_never_shared():
+    _free.clear()
+    held = [lent((3, 100, 100), np.float32) for _ in range(3)]
+    for number in range(3):
+        held[number][:] = number
+    assert [int(array[1:, 5:9].max()) for array in held] == [0, 1, 2]
+    part = held.pop()[1]
+    assert not _free
+    assert part.min() == part.max() == 2
+    del part
+    assert len(_free) == 1
+    again = lent((2, 100, 100), np.float32)
+    assert not _free
+    again[:] = 7
+    assert [int(array.max()) for array in held] == [0, 1]
+    del held, again
+    assert sum(memory.nbytes for memory in _free) == 3 * 120_000
+
+
+def test_blocks_of_several_are_decoded_together_once():
+    cache, asked = BlockCache(2**20), []
+
+    def load(keys):
+        asked.append(list(keys))
+        return [Block(np.full((1, 2, 2), key), None) for key in keys]
+
+    cache.fill([1, 2], load)
+    cache.fill([1, 2, 3], load)
+    cache.fill([3], load)
+    assert asked == [[1, 2], [3]]
+    assert cache.get(2, lambda: None, uses=1).values.max() == 2
+    assert cache.held_bytes == 2 * 32
+
+
+def test_blocks_that_fail_together_are_forgotten():
+    cache = BlockCache(2**20)
+
+    def fail(keys):
+        raise ReadError('the connection broke')
+
+    with pytest.raises(ReadError, match='broke'):
+        cache.fill([1, 2], fail)
+    assert cache.get(1, lambda: Block(np.zeros((1, 2, 2)), None)).valid is None

@@ -12,7 +12,7 @@ from geores.models.vqa import FusionHead
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
-FUSIONS = ('product', 'concatenation', 'bilinear', 'attention')
+FUSIONS = ('product', 'attention')
 
 
 def tiny_head(name='attention', **text):
@@ -124,7 +124,6 @@ def test_attention_takes_maps_of_any_size_and_vectors_only_theirs():
     ('name', 'kwargs'),
     [
         ('sum', {}),
-        ('bilinear', {'width': 10, 'rank': 3}),
         ('attention', {'glimpses': 3}),
         ('product', {'flat': 4}),
     ],

@@ -12,9 +12,10 @@ from sklearn import metrics as reference
 
 from geores.errors import DatasetError
 from geores.models import create
+from geores.protocol.compare import draw_splits
 from geores.protocol.features import colour_histogram, deep_features, linear_svm
-from geores.protocol.options import draw_splits, split_seed
 from geores.protocol.table import BaselineRun
+from geores.splits.stratified import split_seed
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

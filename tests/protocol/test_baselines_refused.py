@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures('one_thread')
         (['--ratios', '0'], 'above 0 and below 1, not 0'),
         (['--ratios', '0.1,1'], 'above 0 and below 1, not 1'),
         (['--ratios', 'nan'], 'not nan'),
-        (['--ratios', 'a'], "--ratios takes numbers separated by commas, not 'a'"),
+        (['--ratios', 'a'], "--ratios takes numbers separated by commas, such as 0.1,0.2, not 'a'"),
         (['--ratios', ','], 'at least one training ratio'),
         (['--ratios', '0.01'], "class 'field' has 10 images, too few"),
         (['--repeats', '0'], 'repeats has to be from 1 to 1000, not 0'),

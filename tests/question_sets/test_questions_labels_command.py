@@ -15,7 +15,8 @@ from PIL import Image
 from rasterio.transform import from_origin
 
 from geores.errors import DatasetError, OutputError
-from geores.question_sets.from_labels import LabelOptions, questions_from_labels
+from geores.question_sets.from_labels import questions_from_labels
+from geores.question_sets.options import LabelOptions
 from geores.questions import parse
 from geores.questions.labels import SchemeError, shipped_schemes
 

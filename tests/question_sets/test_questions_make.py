@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from geores.cli import app
 from geores.errors import GeoresError, JournalError, OutputError, ReadError, UsageError
 from geores.io.process_map import ProcessMap
-from geores.question_sets.layout import MakeOptions
 from geores.question_sets.make import make_questions
+from geores.question_sets.options import MakeOptions
 from geores.questions.facts import QuestionBalance, answer_class, parse_balance
 from geores.questions.grammar import parse
 

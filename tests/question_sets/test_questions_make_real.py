@@ -19,8 +19,8 @@ from pyproj import Geod
 from rasterio.transform import from_origin
 from shapely.geometry import box
 
-from geores.question_sets.layout import MakeOptions
 from geores.question_sets.make import make_questions
+from geores.question_sets.options import MakeOptions
 
 from ..osm_fixtures import brandenburg, helsinki, lines, stand_alone
 

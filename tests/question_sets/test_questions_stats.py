@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 
 from geores.errors import DatasetError, OutputError, UsageError
 from geores.question_sets.stats import describe_questions, plot_stats, question_stats
-from geores.questions.official import (
-    Official,
-    answer_record,
-    image_record,
-    question_record,
-    read_official,
-    write_official,
-)
+from geores.questions.official import answer_record, image_record, question_record, write_official
+from geores.questions.question_files import ImageEntry, QuestionEntry, QuestionFolder, read_question_folder
 
 SHARED = Path(__file__).parents[3] / 'shared' / 'data'
 
@@ -33,8 +27,15 @@ def _records(rows, resolution=''):
     return images, questions, [answer_record(i, i, row[3]) for i, row in enumerate(rows)]
 
 
-def _official(rows):
-    return Official(*({record['id']: record for record in records} for records in _records(rows)))
+def _held(rows, name='set'):
+    """What is read of these rows, where images are not looked for."""
+    images = [ImageEntry(str(one), Path(str(one)), '') for one in sorted({row[0] for row in rows})]
+    asked = [QuestionEntry(str(i), str(row[0]), *row[1:]) for i, row in enumerate(rows)]
+    return QuestionFolder(name, images, asked)
+
+
+def _read(folder):
+    return read_question_folder(folder, find=Path)
 
 
 ROWS = [
@@ -48,7 +49,7 @@ ROWS = [
 
 
 def test_figures_worked_out_by_hand():
-    stats = question_stats(_official(ROWS))
+    stats = question_stats(_held(ROWS))
     assert (stats.images, stats.questions, stats.texts, stats.per_image) == (3, 6, 3, (2, 2.0, 2))
     presence = stats.types['presence']
     assert list(stats.types) == ['presence', 'count']
@@ -90,7 +91,7 @@ def test_left_out_figures_agree_with_counting_anew_for_each_question(rows):
         others = [row for row in rows if row[0] != image and row[1] == kind]
         same = [row[3] for row in others if row[2] == text]
         right += commonest(same or [row[3] for row in others]) == answer
-    stats = question_stats(_official(rows))
+    stats = question_stats(_held(rows))
     assert stats.bias.text_left_out == pytest.approx(right / len(rows))
     assert sum(one.questions for one in stats.types.values()) == len(rows)
     assert stats.bias.text_left_out <= stats.bias.text_resubstitution + 1e-9
@@ -102,7 +103,7 @@ def test_left_out_figures_agree_with_counting_anew_for_each_question(rows):
 def test_written_files_are_read_back(rows, tmp_path_factory):
     folder = tmp_path_factory.mktemp('official')
     write_official(folder, *_records(rows))
-    assert read_official(folder) == _official(rows)
+    assert _read(folder) == _held(rows, folder.name)
     first = [path.read_bytes() for path in sorted(folder.iterdir())]
     write_official(folder, *_records(rows))
     assert [path.read_bytes() for path in sorted(folder.iterdir())] == first
@@ -123,7 +124,7 @@ def test_files_follow_the_official_schema(tmp_path):
         'people_id', 'type', 'questions_ids', 'active']  # fmt: skip
     assert list(read['answers']['answers'][2]) == [
         'id', 'date_added', 'question_id', 'people_id', 'answer', 'active']  # fmt: skip
-    assert set(read_official(tmp_path).questions) == {2, 3, 4, 5}
+    assert [one.id for one in _read(tmp_path).questions] == ['2', '3', '4', '5']
 
 
 def test_ids_that_do_not_rise_leave_no_file(tmp_path):
@@ -140,37 +141,37 @@ def test_ids_that_do_not_rise_leave_no_file(tmp_path):
         '[]',
         '{"questions": 3}',
         '{"questions": [3]}',
-        '{"questions": [{"id": "x"}]}',
+        '{"questions": [{"id": []}]}',
         '{"questions": [{"id": 0, "type": "presence"}]}',
     ],
 )
 def test_what_is_not_in_the_layout_is_refused(tmp_path, broken):
-    write_official(tmp_path, *_records(ROWS))
+    write_official(tmp_path, *_records(ROWS[:1]))
     (tmp_path / 'questions.json').write_text(broken)
     with pytest.raises(DatasetError, match=r'questions\.json'):
-        read_official(tmp_path)
+        _read(tmp_path)
 
 
 def test_parts_that_do_not_belong_together_are_refused(tmp_path):
-    with pytest.raises(DatasetError, match=r'no questions\.json'):
-        read_official(tmp_path)
+    with pytest.raises(DatasetError, match=r'holds no questions\.json'):
+        _read(tmp_path)
     images, questions, answers = _records(ROWS)
     write_official(tmp_path, images[:1], questions, answers)
-    with pytest.raises(DatasetError, match='which is not there'):
-        read_official(tmp_path)
+    with pytest.raises(DatasetError, match=r'which images\.json does not hold'):
+        _read(tmp_path)
     write_official(tmp_path, images, questions, answers[:3])
     with pytest.raises(DatasetError, match='no answer'):
-        read_official(tmp_path)
+        _read(tmp_path)
     (tmp_path / 'answers.json').unlink()
-    with pytest.raises(DatasetError, match='missing'):
-        read_official(tmp_path)
+    with pytest.raises(DatasetError, match='no such file'):
+        _read(tmp_path)
     with pytest.raises(DatasetError, match='no such folder'):
-        read_official(tmp_path / 'nowhere')
+        _read(tmp_path / 'nowhere')
 
 
 def test_no_question_has_no_figures(tmp_path):
     write_official(tmp_path, [], [], [])
-    with pytest.raises(DatasetError, match='no question'):
+    with pytest.raises(DatasetError, match='no active question'):
         describe_questions(tmp_path)
 
 
@@ -207,7 +208,7 @@ def test_the_command_prints_figures_and_draws_them(tmp_path, geores):
 
 def test_an_unwritable_plot_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match='cannot be written'):
-        plot_stats(question_stats(_official(ROWS)), tmp_path / 'nowhere' / 'plot.png')
+        plot_stats(question_stats(_held(ROWS)), tmp_path / 'nowhere' / 'plot.png')
     assert not list(tmp_path.iterdir())
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geores.question_sets.layout import MakeOptions
 from geores.question_sets.make import make_questions
+from geores.question_sets.options import MakeOptions
 from geores.questions.choosing import choose_questions
 from geores.questions.facts import ANSWERS, QuestionBalance, answer_class
 from geores.questions.forms import Area, Comparison, Objects, Presence, RuralUrban

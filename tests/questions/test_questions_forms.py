@@ -123,14 +123,6 @@ def test_different_questions_have_different_keys():
     assert len({form.key for form in made}) == len(made)
 
 
-def test_only_sides_are_directional():
-    for place in PLACES:
-        form = Count(Objects('road', relation=Relation(place, LAKE)))
-        assert form.is_directional == (place != 'next')
-    assert Comparison('less', LAKE, Objects('road', relation=Relation('left', LAKE))).is_directional
-    assert not RuralUrban().is_directional
-
-
 @pytest.mark.parametrize(
     'category',
     [
