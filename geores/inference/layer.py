@@ -158,7 +158,7 @@ class _Loan:
         try:
             while sum(memory.nbytes for memory in tuple(_free)) > FREE_BYTES:
                 _free.popleft()
-        except IndexError:  # another thread was faster
+        except (IndexError, RuntimeError):  # another thread was faster, or garbage collection within this one
             return
 
 
