@@ -228,7 +228,8 @@ class HeldBlocks:
         found, mine = self._claim(boxes, wanted, looking=_holding.get() and size <= HELD_BYTES)
         if not found and not mine:
             return self._fetch(dataset, indexes, wanted)
-        self._look(dataset, {key: boxes[key] for key in mine}, mine)
+        if mine:
+            self._look(dataset, {key: boxes[key] for key in mine}, mine)
         values = np.empty((len(indexes), wanted.bottom - wanted.top, wanted.right - wanted.left), self._dtype)
         for key, future in (found | mine).items():
             part = boxes[key].meet(wanted)
