@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from threading import Lock
@@ -138,8 +139,8 @@ class StoredWindow:
         return cls(((Stored(values, None), range(len(values))),), [UnitTransform()] * len(values), valid)
 
 
-FREE_BYTES = 96 * 2**20
-"""Most memory that is kept for windows to come."""
+FREE_BYTES, LEAST_BYTES = 96 * 2**20, 2**16
+"""Most memory that is kept for windows to come, and least size of a piece: smaller ones cost nothing anew."""
 
 _free: deque[NDArray[np.uint8]] = deque()
 
@@ -155,11 +156,9 @@ class _Loan:
     def __del__(self) -> None:
         """Keep the memory."""
         _free.append(self._memory)
-        try:
+        with suppress(IndexError, RuntimeError):  # another thread, or garbage collection, came in between
             while sum(memory.nbytes for memory in tuple(_free)) > FREE_BYTES:
                 _free.popleft()
-        except IndexError:  # another thread was faster
-            return
 
 
 def lent(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -169,6 +168,8 @@ def lent(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """
     kind = np.dtype(dtype)
     size = math.prod(shape) * kind.itemsize
+    if size < LEAST_BYTES:
+        return np.empty(shape, kind)
     for _ in range(len(_free)):
         try:
             memory = _free.popleft()

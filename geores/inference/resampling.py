@@ -120,8 +120,15 @@ class AlignedLayer(Layer):
         return Block(*self.raster.read(self.indexes, rows, cols))
 
     def _prepare(self, blocks: Sequence[tuple[slice, slice]]) -> None:
-        """Decode blocks of a remote file together: neighbours are asked for by one request."""
-        if isinstance(self.raster, FileRaster) and self.raster.is_remote and len(blocks) > 1:
+        """Decode blocks of a remote file together: neighbours are asked for by one request.
+
+        Those of a window that the cache cannot hold are not: the first would be let go before they are used,
+        and fetched again.
+        """
+        remote = isinstance(self.raster, FileRaster) and self.raster.is_remote
+        pixels = sum((rows.stop - rows.start) * (cols.stop - cols.start) for rows, cols in blocks)
+        size = pixels * len(self.indexes) * self.raster.dtype.itemsize
+        if remote and len(blocks) > 1 and size <= self._cache.max_bytes:
             spans = {self._key(*block): block for block in blocks}
             self._cache.fill(spans, lambda keys: self._load_several([spans[key] for key in keys]))
 

@@ -202,7 +202,7 @@ class _NothingDrawn(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         kwargs = kwargs or {}
         if func is torch.randn:
-            return torch.empty(*args, **kwargs)
+            return torch.empty(*args, **{key: value for key, value in kwargs.items() if key != 'generator'})
         if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, '__module__', None) == nn.init.__name__:
             return args[0] if args else kwargs['tensor']
         return func(*args, **kwargs)

@@ -17,7 +17,7 @@ MODES = ('corrected', 'faithful')
 SMALLEST, LARGEST = 16, 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelOptions(NamedOptions):
     """What to ask of labels; see `geores.questions.label_questions.label_questions` for details."""
 

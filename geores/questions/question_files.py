@@ -71,7 +71,7 @@ def read_question_folder(root: Path, find: Callable[[str], Path | None] | None =
             answer or an image, an image without a file, two entries with one id.
     """
     if not root.is_dir():
-        raise DatasetError(f'{root.absolute()}: no such folder; set root to where the questions are')
+        raise DatasetError(f'{root.absolute()}: no such folder; give the one that holds the questions')
     find = find or ImageFinder(root)
     images: list[ImageEntry] = []
     questions: list[QuestionEntry] = []

@@ -8,6 +8,7 @@ What is looked at of a remote file before a run is held for it (`HeldBlocks`): G
 handle of one thread, so that the run would fetch it again.
 """
 
+import os
 import weakref
 import zlib
 from collections import OrderedDict
@@ -227,7 +228,8 @@ class HeldBlocks:
         found, mine = self._claim(boxes, wanted, looking=_holding.get() and size <= HELD_BYTES)
         if not found and not mine:
             return self._fetch(dataset, indexes, wanted)
-        self._look(dataset, {key: boxes[key] for key in mine}, mine)
+        if mine:
+            self._look(dataset, {key: boxes[key] for key in mine}, mine)
         values = np.empty((len(indexes), wanted.bottom - wanted.top, wanted.right - wanted.left), self._dtype)
         for key, future in (found | mine).items():
             part = boxes[key].meet(wanted)
@@ -292,12 +294,13 @@ class HeldBlocks:
                         futures[key].set_exception(error)
             raise
         with self._lock:
-            held = {key: future.result().nbytes for key, future in self._held.items() if future.done()}
+            # Garbage collection may let go of another file's blocks at any moment, in this thread too.
+            held = {key: future.result().nbytes for key, future in [*self._held.items()] if future.done()}
             most = sum(held.values())
             for key, size in held.items():
                 if most <= HELD_BYTES:
                     break
-                del self._held[key]
+                self._held.pop(key, None)
                 most -= size
 
     def _fetch(self, dataset: DatasetReader, indexes: Sequence[int], box: _Box) -> np.ndarray:
@@ -308,8 +311,18 @@ class HeldBlocks:
     def _forget(cls, number: int) -> None:
         """Let go of the blocks of a file that nobody reads any more."""
         with cls._lock:
-            for key in [key for key in cls._held if key.number == number]:
-                cls._held.pop(key, None)
+            for key in [*cls._held]:
+                if key.number == number:
+                    cls._held.pop(key, None)
+
+    @classmethod
+    def _start_anew(cls) -> None:
+        """Hold nothing in a forked child: there, threads of its parent that lock or fetch never end."""
+        cls._lock, cls._held = RLock(), OrderedDict()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=HeldBlocks._start_anew)
 
 
 def _around(boxes: Sequence[_Box]) -> _Box:

@@ -318,6 +318,10 @@ def test_memory_of_windows_is_used_again_and_never_shared():
     assert [int(array.max()) for array in held] == [0, 1]
     del held, again
     assert sum(memory.nbytes for memory in _free) == 3 * 120_000
+    few = lent((3, 10, 10), np.float32)
+    assert few.flags.owndata
+    del few
+    assert len(_free) == 3
 
 
 def test_blocks_of_several_are_decoded_together_once():

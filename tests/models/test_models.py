@@ -74,3 +74,9 @@ def test_the_network_for_inference_answers_as_that_of_timm(size, shape):
 def test_a_name_of_timm_is_taken():
     with pytest.raises(UsageError, match="'resnet18' is registered already"):
         models.register('resnet18')(lambda: torch.nn.Identity())
+
+
+def test_networks_without_memory_may_draw_from_a_generator():
+    with models.without_memory():
+        drawn = torch.randn(2, 3, generator=torch.Generator(), dtype=torch.float64)
+    assert (drawn.device.type, drawn.shape, drawn.dtype) == ('meta', (2, 3), torch.float64)

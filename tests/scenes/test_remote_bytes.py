@@ -1,6 +1,9 @@
 """A map of a scene on a server fetches what it needs, once: bytes are counted where they are sent."""
 
+import os
+import signal
 import threading
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -203,6 +206,56 @@ def test_blocks_go_with_their_file():
     assert any(key.number == number for key in HeldBlocks._held)
     del held
     assert not any(key.number == number for key in HeldBlocks._held)
+
+
+def test_a_file_that_goes_while_another_is_looked_at_takes_its_blocks_along():
+    kept, gone, new = (HeldBlocks(np.dtype('int32'), shared=True) for _ in range(3))
+    dataset, others = Stub(), [gone]
+    dataset.go.set()
+    look(kept, dataset)
+    look(gone, dataset)
+    number = gone._number
+    del gone
+
+    class Collecting(Future):
+        """A block in whose turn garbage is collected, which is possible anywhere."""
+
+        def done(self):
+            others.clear()
+            return super().done()
+
+    block = Collecting()
+    block.set_result(np.zeros((1, 16, 16), 'int32'))
+    first = next(key for key in HeldBlocks._held if key.number == kept._number)
+    HeldBlocks._held[first] = block
+    assert look(new, dataset)[0, 0, 0] == 2020
+    assert not any(key.number == number for key in HeldBlocks._held)
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='POSIX')
+def test_a_forked_child_does_not_wait_for_what_its_parent_fetches():
+    held, dataset = HeldBlocks(np.dtype('int32'), shared=True), Stub()
+    thread = threading.Thread(target=look, args=(held, dataset))
+    thread.start()
+    dataset.entered.wait(60)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        dataset.go = threading.Event()
+        dataset.go.set()
+        seen = held.read(dataset, [1], Window(20, 20, 4, 4))
+        os._exit(0 if seen[0, 0, 0] == 2020 else 1)
+    dataset.go.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_window_that_the_cache_cannot_hold_is_fetched_once(scene, server, tmp_path):
+    path = write(tmp_path / 'scene.tif', scene, SENTINEL2, LAYOUTS['blocks of all bands'])
+    far = open_scene(f'{server.address}/scene.tif?small-cache')
+    reader = GridReader(far, SENTINEL2, far.geobox, cache_bytes=scene.nbytes // 4)
+    np.testing.assert_array_equal(reader.read(slice(0, SIDE), slice(0, SIDE))[0], scene)
+    assert server.size <= 1.1 * needed(path, SENTINEL2)
 
 
 @st.composite
