@@ -236,7 +236,7 @@ def _not_known(question: str, known: Known) -> Understood:
             kind,
         )
     types = [one for one in known.types if one != 'area']
-    return Understood(question, None, None, f'{what} {what_is_known(others(known.things), types)}', kind)
+    return Understood(question, None, None, f'{what} {what_is_known(known.things, types, question)}', kind)
 
 
 _NEAREST: tuple[tuple[str, str], ...] = (

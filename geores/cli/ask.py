@@ -1,6 +1,7 @@
 """`geores ask`: questions to a scene of any size."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -87,6 +88,12 @@ def _questions(given: list[str], source: str | None) -> list[str] | None:
                 '(- for standard input), or run it in a terminal to be prompted'
             )
         return None
+    for text in given:
+        if _is_file(text):
+            raise UsageError(
+                f'{text} is a file, and stands where a question is asked: ask one scene at a time, '
+                'or give a file of questions by --questions'
+            )
     asked = given if source is None else _lines(source)
     for number, text in enumerate(asked, start=1):
         try:
@@ -95,6 +102,14 @@ def _questions(given: list[str], source: str | None) -> list[str] | None:
             where = f'question {number} of {source}: ' if source is not None else ''
             raise type(error)(f'{where}{error}') from error
     return asked
+
+
+def _is_file(text: str) -> bool:
+    """Whether a question is the path of a file or folder, as where a shell writes out ``*.tif``."""
+    try:
+        return not text.rstrip().endswith('?') and os.path.exists(text)
+    except ValueError:  # a null byte
+        return False
 
 
 def _lines(source: str) -> list[str]:

@@ -210,15 +210,25 @@ def suggest(
     except QuestionError:
         form = _guess(text, categories) if isinstance(text, str) and len(text) <= MAX_LENGTH else None
     else:
-        form = _known_form(form, categories)
+        kind, form = form.type, _known_form(form, categories)
+        if form is None:  # "a big lake" was read as the name of a thing
+            form = _guess(text, categories)
+            form = form if form is not None and form.type == kind else None
     return None if form is None or form.type not in types else Suggestion(form, phrase(form))
 
 
-def what_is_known(known: Iterable[str] | None = None, types: Collection[str] = TYPES) -> str:
-    """Describe what can be asked, in two sentences for people."""
-    categories = sorted(set(CATEGORIES if known is None else known))
-    things = [Objects(one) for one in categories[:2]] or [Objects('road')]
-    first, last = things[0], things[-1]
+def what_is_known(known: Iterable[str] | None = None, types: Collection[str] = TYPES, text: str = '') -> str:
+    """Describe what can be asked, in two sentences for people.
+
+    Args:
+        known: categories that can be asked about; by default all that geores knows.
+        types: question types that can be answered.
+        text: a question that cannot be answered; samples are about what it names.
+    """
+    categories = tuple(dict.fromkeys(CATEGORIES if known is None else known))
+    things = list(dict.fromkeys((*_named(text, categories), *categories))) or ['road']
+    other = (one for one in things[1:] if not set(one.split()) & set(things[0].split()))
+    first, last = Objects(things[0]), Objects(next(other, things[-1]))
     samples: dict[str, Form] = {
         'presence': Presence(first),
         'count': Count(first),
@@ -226,8 +236,18 @@ def what_is_known(known: Iterable[str] | None = None, types: Collection[str] = T
         'comp': Comparison('more', first, last),
         'rural_urban': RuralUrban(),
     }
-    asked = '; '.join(phrase(form) for kind, form in samples.items() if kind in types)
-    return f'Questions such as: {asked} They can be about: {", ".join(categories)}.'
+    asked = ' '.join(phrase(form) for kind, form in samples.items() if kind in types)
+    return f'Questions such as: {asked} They can be about: {", ".join(sorted(categories))}.'
+
+
+def _named(text: str, categories: tuple[str, ...]) -> list[str]:
+    """Categories that words of a text name, in their order."""
+    words, named = re.findall(r"[^\W_][\w'-]*", text.lower()), []
+    while words:
+        taken, name = _thing(words, lambda some: _category(some, categories), ())
+        words = words[taken:]
+        named += [] if name is None else [name]
+    return named
 
 
 def _known_form(form: Form, categories: tuple[str, ...]) -> Form | None:

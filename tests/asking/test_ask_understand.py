@@ -57,6 +57,23 @@ def test_what_lies_outside_is_not_guessed(text):
     assert 'water area' in found.reason
 
 
+@pytest.mark.parametrize(
+    ('text', 'samples'),
+    [
+        ('Where is the water?', ('Is there a water area?', 'Are there more water areas than buildings?')),
+        (
+            'How far is the forest from the road?',
+            ('Is there a forest?', 'Are there more forests than roads?'),
+        ),
+        ('asdf qwer', ('Is there a building?', 'Are there more buildings than forests?')),
+    ],
+)
+def test_samples_are_about_what_was_asked_for(text, samples):
+    found = understand(text, Known(('presence', 'count', 'comp'), THINGS))
+    assert found.form is None
+    assert all(sample in found.reason for sample in samples)
+
+
 def test_areas_of_other_things_cannot_be_measured():
     found = understand('What is the area covered by roads?', KNOWN)
     assert found.form is None
