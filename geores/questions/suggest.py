@@ -217,26 +217,32 @@ def suggest(
     return None if form is None or form.type not in types else Suggestion(form, phrase(form))
 
 
-def what_is_known(known: Iterable[str] | None = None, types: Collection[str] = TYPES, text: str = '') -> str:
+def what_is_known(
+    known: Iterable[str] | None = None,
+    types: Collection[str] = TYPES,
+    text: str = '',
+    answered: Callable[[Form], bool] = lambda form: True,
+) -> str:
     """Describe what can be asked, in two sentences for people.
 
     Args:
         known: categories that can be asked about; by default all that geores knows.
         types: question types that can be answered.
         text: a question that cannot be answered; samples are about what it names.
+        answered: whether a sample can be answered.
     """
     categories = tuple(dict.fromkeys(CATEGORIES if known is None else known))
     things = list(dict.fromkeys((*_named(text, categories), *categories))) or ['road']
-    other = (one for one in things[1:] if not set(one.split()) & set(things[0].split()))
-    first, last = Objects(things[0]), Objects(next(other, things[-1]))
-    samples: dict[str, Form] = {
-        'presence': Presence(first),
-        'count': Count(first),
-        'area': Area(first),
-        'comp': Comparison('more', first, last),
-        'rural_urban': RuralUrban(),
+    pairs = ((a, b) for a in things for b in things if not set(a.split()) & set(b.split()))
+    samples: dict[str, Iterable[Form]] = {
+        'presence': (Presence(Objects(one)) for one in things),
+        'count': (Count(Objects(one)) for one in things),
+        'area': (Area(Objects(one)) for one in things),
+        'comp': (Comparison('more', Objects(a), Objects(b)) for a, b in pairs),
+        'rural_urban': (RuralUrban(),),
     }
-    asked = ' '.join(phrase(form) for kind, form in samples.items() if kind in types)
+    found = [next(filter(answered, forms), None) for kind, forms in samples.items() if kind in types]
+    asked = ' '.join(phrase(form) for form in found if form is not None)
     return f'Questions such as: {asked} They can be about: {", ".join(sorted(categories))}.'
 
 

@@ -74,6 +74,17 @@ def test_samples_are_about_what_was_asked_for(text, samples):
     assert all(sample in found.reason for sample in samples)
 
 
+def test_samples_are_questions_that_are_answered():
+    known = Known(('presence', 'count', 'comp'), THINGS, labels=('airplane',), blind={'comp': 'blind'})
+    found = understand('How many airplanes are there?', known)
+    assert found.form is None
+    assert found.reason.startswith(
+        "I don't know: of 'airplane' it is told whether there is one, and no more. "
+    )
+    samples = found.reason.partition('such as: ')[2].partition(' They')[0]
+    assert samples == 'Is there an airplane? How many buildings are there?'
+
+
 def test_areas_of_other_things_cannot_be_measured():
     found = understand('What is the area covered by roads?', KNOWN)
     assert found.form is None
