@@ -214,7 +214,7 @@ def _not_known(question: str, known: Known) -> Understood:
         why = (
             f'areas can be measured of: {", ".join(sorted(names))}'
             if names
-            else 'nothing here measures areas'
+            else 'no bundle makes a class map of this scene'
         )
         return Understood(question, None, None, f'cannot measure that area: {why}', kind)
     about = sorted({name for part in form.parts() for name in _names(part)}) if form is not None else []

@@ -288,7 +288,7 @@ def test_the_same_questions_again(geores, oracle, scene, tmp_path, monkeypatch):
         told = [{key: value for key, value in one.items() if key != 'done_before'} for one in again.records]
         assert told == first.records
         plain = geores(*args, asked[0])
-        assert (plain.code, 'done before' in plain.out) == (0, True)
+        assert (plain.code, 'done before' in plain.out, 'understood as: ' in plain.out) == (0, True, True)
     assert {name: (tmp_path / 'out' / name).read_bytes() for name in hold_files(tmp_path / 'out')} == files
     assert geores(*args, *asked, '--min-valid', '0.1').code == 2
     assert geores(*args, *asked, 'Is there a forest?').code == 2

@@ -91,7 +91,7 @@ def test_areas_of_other_things_cannot_be_measured():
     assert found.reason == 'cannot measure that area: areas can be measured of: forest, water area'
     assert found.meant == 'area'
     found = understand('What is the area covered by roads?', Known(('presence',), THINGS))
-    assert found.reason == 'cannot measure that area: nothing here measures areas'
+    assert found.reason == 'cannot measure that area: no bundle makes a class map of this scene'
 
 
 @pytest.mark.parametrize(
