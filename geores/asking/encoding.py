@@ -48,6 +48,7 @@ __all__ = [
     'image_gain',
     'known_to',
     'load_vqa',
+    'never_seen',
     'prepare_encoding',
 ]
 
@@ -297,6 +298,16 @@ def image_gain(card: ModelCard, kind: str) -> ImageGain | None:
         if isinstance(seeing, int | float) and isinstance(blind, int | float):
             return ImageGain(float(seeing), float(blind), f'{source}, {figures.get("split", "its card")}')
     return None
+
+
+def never_seen(card: ModelCard) -> tuple[str, ...]:
+    """What the training of a network has not seen, as a note; empty where its card does not say.
+
+    Args:
+        card: of a VQA model.
+    """
+    unseen = (card.limits or {}).get('unseen')
+    return (f'{card.name} has not seen: {"; ".join(unseen)}',) if unseen else ()
 
 
 def known_to(card: ModelCard, area_card: ModelCard | None) -> Known:

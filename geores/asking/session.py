@@ -18,7 +18,7 @@ from geores.asking.combine import (
     presence,
     rural_urban,
 )
-from geores.asking.encoding import image_gain
+from geores.asking.encoding import image_gain, never_seen
 from geores.asking.predictions import (
     AnswerTable,
     TileAreas,
@@ -85,7 +85,9 @@ class TileSession:
                                            None, each.reason or ''))  # fmt: skip
                 continue
             answer = self._answer(each, form, [read[one] for one in self._asked(form)])
-            answers.append(replace(answer, scene_notes=self.scored.info.notes))
+            answers.append(
+                replace(answer, scene_notes=(*self.scored.info.notes, *never_seen(self.model.card)))
+            )
         return answers
 
     def _asked(self, form: Form | None) -> list[Asked]:

@@ -214,29 +214,39 @@ def _not_known(question: str, known: Known) -> Understood:
         why = (
             f'areas can be measured of: {", ".join(sorted(names))}'
             if names
-            else 'nothing here measures areas'
+            else 'no bundle makes a class map of this scene'
         )
         return Understood(question, None, None, f'cannot measure that area: {why}', kind)
-    strange = sorted({name for part in form.parts() for name in _names(part)}) if form is not None else []
-    strange = [name for name in strange if name not in known.things]
+    about = sorted({name for part in form.parts() for name in _names(part)}) if form is not None else []
+    strange = [name for name in about if name not in known.things]
+    labels = [name for name in about if name in known.labels and name not in known.categories]
     if form is not None and kind not in known.types and known.cover is None:
         what = f"I don't know: no answers to questions of type {kind!r} here."
+    elif kind != 'presence' and labels:
+        what = f"I don't know: of {labels[0]!r} it is told whether there is one, and no more."
     elif strange:
         what = f"I don't know of any {strange[0]!r}."
     else:
         what = "I don't know what that asks."
     if known.cover is not None:
         nearest = ' '.join(nearest_questions(question, known.cover))
-        about = ', '.join(sorted(others(known.things)))
+        things = ', '.join(sorted(others(known.things)))
         return Understood(
             question,
             None,
             None,
-            f'{what} Nearest that is understood: {nearest} They can be about: {about}.',
+            f'{what} Nearest that is understood: {nearest} They can be about: {things}.',
             kind,
         )
     types = [one for one in known.types if one != 'area']
-    return Understood(question, None, None, f'{what} {what_is_known(others(known.things), types)}', kind)
+
+    def answered(form: Form) -> bool:
+        if isinstance(form, Presence) and form.objects.category in known.labels:
+            return True
+        return known.holds(form) and form.type not in known.blind
+
+    told = what_is_known(known.things, types, question, answered)
+    return Understood(question, None, None, f'{what} {told}', kind)
 
 
 _NEAREST: tuple[tuple[str, str], ...] = (

@@ -1,8 +1,9 @@
 """`geores ask`: questions to a scene of any size."""
 
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -87,6 +88,12 @@ def _questions(given: list[str], source: str | None) -> list[str] | None:
                 '(- for standard input), or run it in a terminal to be prompted'
             )
         return None
+    for text in given:
+        if _is_file(text):
+            raise UsageError(
+                f'{text} is a file, and stands where a question is asked: ask one scene at a time, '
+                'or give a file of questions by --questions'
+            )
     asked = given if source is None else _lines(source)
     for number, text in enumerate(asked, start=1):
         try:
@@ -95,6 +102,14 @@ def _questions(given: list[str], source: str | None) -> list[str] | None:
             where = f'question {number} of {source}: ' if source is not None else ''
             raise type(error)(f'{where}{error}') from error
     return asked
+
+
+def _is_file(text: str) -> bool:
+    """Whether a question is the path of a file or folder, as where a shell writes out ``*.tif``."""
+    try:
+        return not text.rstrip().endswith('?') and os.path.exists(text)
+    except ValueError:  # a null byte
+        return False
 
 
 def _lines(source: str) -> list[str]:
@@ -156,8 +171,9 @@ def _run(
     with open_scene(**place) as scene:
         sources = Sources.choose(scene, model, wanted)
         if out is not None and asked is not None and not overwrite:
+            said: set[str] = set()
             for entry in (before := done_before(out, sources, top_k, asked, options.accuracy)):
-                _print_earlier(entry, out, as_json=as_json)
+                _print_earlier(entry, out, said, as_json=as_json)
             if before:
                 return
         if out is not None:
@@ -248,10 +264,7 @@ class _Printer:
 
         from geores.asking.understand import how_sure
 
-        for note in answer.scene_notes:
-            if note not in self._said:
-                print(f'note: {note}', file=sys.stderr)
-                self._said.add(note)
+        _say_once(answer.scene_notes, self._said)
         console = plain_console()
         console.print(answer.question, style='bold', soft_wrap=True)
         if answer.understood_as is not None:
@@ -262,12 +275,21 @@ class _Printer:
         print_outputs(console, answer.outputs, indent='  ')
 
 
-def _print_earlier(entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
+def _say_once(notes: Iterable[str], said: set[str]) -> None:
+    """Print notes on a scene that were not printed with another answer."""
+    for note in notes:
+        if note not in said:
+            print(f'note: {note}', file=sys.stderr)
+            said.add(note)
+
+
+def _print_earlier(entry: Mapping[str, Any], folder: Path, said: set[str], *, as_json: bool) -> None:
     """Print the answer of an earlier run from its record.
 
     Args:
         entry: of the question in the record.
         folder: of the results.
+        said: notes on the scene that were printed already.
         as_json: as one JSON object on a line, with `done_before`.
     """
     from geores.asking.understand import how_sure
@@ -277,8 +299,11 @@ def _print_earlier(entry: Mapping[str, Any], folder: Path, *, as_json: bool) -> 
     if as_json:
         print(json.dumps(record), flush=True)
         return
+    _say_once(record.get('scene_notes', []), said)
     console = plain_console()
     console.print(record['question'], style='bold', soft_wrap=True)
+    if record.get('understood_as') is not None:
+        console.print(f'  understood as: {record["understood_as"]}', soft_wrap=True)
     console.print(f'  {record["text"]}{how_sure(record["probability"])}', soft_wrap=True)
     for note in record.get('notes', []):
         console.print(f'  note: {note}', style='dim', soft_wrap=True)

@@ -210,24 +210,50 @@ def suggest(
     except QuestionError:
         form = _guess(text, categories) if isinstance(text, str) and len(text) <= MAX_LENGTH else None
     else:
-        form = _known_form(form, categories)
+        kind, form = form.type, _known_form(form, categories)
+        if form is None:  # "a big lake" was read as the name of a thing
+            form = _guess(text, categories)
+            form = form if form is not None and form.type == kind else None
     return None if form is None or form.type not in types else Suggestion(form, phrase(form))
 
 
-def what_is_known(known: Iterable[str] | None = None, types: Collection[str] = TYPES) -> str:
-    """Describe what can be asked, in two sentences for people."""
-    categories = sorted(set(CATEGORIES if known is None else known))
-    things = [Objects(one) for one in categories[:2]] or [Objects('road')]
-    first, last = things[0], things[-1]
-    samples: dict[str, Form] = {
-        'presence': Presence(first),
-        'count': Count(first),
-        'area': Area(first),
-        'comp': Comparison('more', first, last),
-        'rural_urban': RuralUrban(),
+def what_is_known(
+    known: Iterable[str] | None = None,
+    types: Collection[str] = TYPES,
+    text: str = '',
+    answered: Callable[[Form], bool] = lambda form: True,
+) -> str:
+    """Describe what can be asked, in two sentences for people.
+
+    Args:
+        known: categories that can be asked about; by default all that geores knows.
+        types: question types that can be answered.
+        text: a question that cannot be answered; samples are about what it names.
+        answered: whether a sample can be answered.
+    """
+    categories = tuple(dict.fromkeys(CATEGORIES if known is None else known))
+    things = list(dict.fromkeys((*_named(text, categories), *categories))) or ['road']
+    pairs = ((a, b) for a in things for b in things if not set(a.split()) & set(b.split()))
+    samples: dict[str, Iterable[Form]] = {
+        'presence': (Presence(Objects(one)) for one in things),
+        'count': (Count(Objects(one)) for one in things),
+        'area': (Area(Objects(one)) for one in things),
+        'comp': (Comparison('more', Objects(a), Objects(b)) for a, b in pairs),
+        'rural_urban': (RuralUrban(),),
     }
-    asked = '; '.join(phrase(form) for kind, form in samples.items() if kind in types)
-    return f'Questions such as: {asked} They can be about: {", ".join(categories)}.'
+    found = [next(filter(answered, forms), None) for kind, forms in samples.items() if kind in types]
+    asked = ' '.join(phrase(form) for form in found if form is not None)
+    return f'Questions such as: {asked} They can be about: {", ".join(sorted(categories))}.'
+
+
+def _named(text: str, categories: tuple[str, ...]) -> list[str]:
+    """Categories that words of a text name, in their order."""
+    words, named = re.findall(r"[^\W_][\w'-]*", text.lower()), []
+    while words:
+        taken, name = _thing(words, lambda some: _category(some, categories), ())
+        words = words[taken:]
+        named += [] if name is None else [name]
+    return named
 
 
 def _known_form(form: Form, categories: tuple[str, ...]) -> Form | None:

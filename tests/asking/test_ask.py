@@ -105,6 +105,18 @@ def test_what_is_assumed_of_the_scene_is_told_with_every_answer(asked, geores, s
     assert all(one['scene_notes'] == answers[0]['scene_notes'] for one in run.values())
 
 
+def test_what_a_network_has_not_seen_is_told(scene, tmp_path):
+    limits = {
+        'figure': 'accuracy',
+        'worst': {'count': 0.7},
+        'measured_on': 'made up',
+        'unseen': ['winter', 'snow'],
+    }
+    model = load_model(oracle_bundle(tmp_path / 'some', limits=limits))
+    answer = library.ask(scene, 'Is there a forest?', model)
+    assert answer.scene_notes[-1] == f'{model.name} has not seen: winter; snow'
+
+
 def test_top_k_limits_the_evidence(asked, tmp_path):
     (found,) = asked('Is there a forest?', '--top-k', 2, '--out', tmp_path)
     assert found['evidence_tiles'] == 2
@@ -276,7 +288,7 @@ def test_the_same_questions_again(geores, oracle, scene, tmp_path, monkeypatch):
         told = [{key: value for key, value in one.items() if key != 'done_before'} for one in again.records]
         assert told == first.records
         plain = geores(*args, asked[0])
-        assert (plain.code, 'done before' in plain.out) == (0, True)
+        assert (plain.code, 'done before' in plain.out, 'understood as: ' in plain.out) == (0, True, True)
     assert {name: (tmp_path / 'out' / name).read_bytes() for name in hold_files(tmp_path / 'out')} == files
     assert geores(*args, *asked, '--min-valid', '0.1').code == 2
     assert geores(*args, *asked, 'Is there a forest?').code == 2

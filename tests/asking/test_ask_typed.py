@@ -62,6 +62,13 @@ def test_closed_standard_input(geores, oracle, scene, monkeypatch, args, kind):
     assert len(answer.err.strip().splitlines()) == 1
 
 
+def test_a_second_scene_is_no_question(geores, oracle, scene, tmp_path):
+    answer = geores('ask', scene, scene, 'Is there a forest?', '--model', oracle, '--out', tmp_path / 'out')
+    assert (answer.code, answer.out, len(answer.err.strip().splitlines())) == (2, '', 1)
+    assert 'one scene at a time' in answer.err
+    assert not (tmp_path / 'out').exists()
+
+
 @pytest.fixture
 def terminal(monkeypatch):
     """Take bytes as what is typed."""

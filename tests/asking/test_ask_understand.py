@@ -57,13 +57,41 @@ def test_what_lies_outside_is_not_guessed(text):
     assert 'water area' in found.reason
 
 
+@pytest.mark.parametrize(
+    ('text', 'samples'),
+    [
+        ('Where is the water?', ('Is there a water area?', 'Are there more water areas than buildings?')),
+        (
+            'How far is the forest from the road?',
+            ('Is there a forest?', 'Are there more forests than roads?'),
+        ),
+        ('asdf qwer', ('Is there a building?', 'Are there more buildings than forests?')),
+    ],
+)
+def test_samples_are_about_what_was_asked_for(text, samples):
+    found = understand(text, Known(('presence', 'count', 'comp'), THINGS))
+    assert found.form is None
+    assert all(sample in found.reason for sample in samples)
+
+
+def test_samples_are_questions_that_are_answered():
+    known = Known(('presence', 'count', 'comp'), THINGS, labels=('airplane',), blind={'comp': 'blind'})
+    found = understand('How many airplanes are there?', known)
+    assert found.form is None
+    assert found.reason.startswith(
+        "I don't know: of 'airplane' it is told whether there is one, and no more. "
+    )
+    samples = found.reason.partition('such as: ')[2].partition(' They')[0]
+    assert samples == 'Is there an airplane? How many buildings are there?'
+
+
 def test_areas_of_other_things_cannot_be_measured():
     found = understand('What is the area covered by roads?', KNOWN)
     assert found.form is None
     assert found.reason == 'cannot measure that area: areas can be measured of: forest, water area'
     assert found.meant == 'area'
     found = understand('What is the area covered by roads?', Known(('presence',), THINGS))
-    assert found.reason == 'cannot measure that area: nothing here measures areas'
+    assert found.reason == 'cannot measure that area: no bundle makes a class map of this scene'
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,7 @@ def test_nothing_is_suggested_for_another_question(asked):
 def test_suggestions_keep_to_what_a_model_knows():
     known = ('water area', 'residential building', 'grass area')
     assert suggest('any rivers here?', known).text == 'Is there a water area?'
+    assert suggest('Is there a big lake?', known).text == 'Is there a large water area?'
     assert suggest('are there houses', known).form == Presence(Objects('residential building'))
     assert suggest('an airplane?', known) is None
     assert suggest('number of lakes', known, types=('presence',)) is None
