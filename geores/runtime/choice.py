@@ -367,8 +367,8 @@ class Runtimes:
         """What was measured, for a note."""
         if (name, precision) not in self._rates:
             return ''
-        rate, plain = self._rates[name, precision], self._rates['torch', precision]
-        return f': {rate:,.0f} tiles a second a core here, torch {plain:,.0f}'
+        rates = (float(f'{self._rates[one]:.2g}') for one in ((name, precision), ('torch', precision)))
+        return ': {:,g} tiles a second a core here, torch {:,g}'.format(*rates)
 
 
 def _whole_tiles(probe: NDArray[np.float32], work: Workload) -> NDArray[np.float32]:

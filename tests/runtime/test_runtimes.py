@@ -55,6 +55,13 @@ def test_another_runtime_answers_as_torch_does(model, name):
         assert np.abs(made(tiles(count))['scores'] - exact).max() < 1e-5
 
 
+def test_slow_and_fast_rates_are_told(model):
+    made = choice.Runtimes(model, tiles(1), nearness.LabelRule.of(model.card), None, compile=False)
+    made._rates = {('openvino', 'fp32'): 0.4234, ('torch', 'fp32'): 1234.5}
+    assert made.told('openvino', 'fp32') == ': 0.42 tiles a second a core here, torch 1,200'
+    assert made.told('openvino', 'bf16') == ''
+
+
 @needs_openvino
 @torch.inference_mode()
 def test_openvino_keeps_biases_in_float32():
