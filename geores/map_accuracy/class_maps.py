@@ -26,7 +26,7 @@ from geores.map_accuracy.class_names import Census, Population, TableMap, catego
 from geores.map_accuracy.strata import Design
 from geores.scenes import FileRaster
 from geores.scenes.gdal import is_remote
-from geores.scenes.vectors import read_vector
+from geores.scenes.vectors import list_layers, read_vector
 
 __all__ = [
     'RasterMap',
@@ -214,14 +214,21 @@ def read_sample(path: str | Path) -> pd.DataFrame:
     """Read a vector file or a CSV table.
 
     Raises:
-        UsageError: if it cannot be read or holds no rows.
+        UsageError: if it cannot be read, has several layers or holds no rows.
     """
     if not Path(path).is_file():
         raise UsageError(f'{path}: no such file; check the path')
+    is_text = Path(path).suffix.lower() in _TEXTS
     try:
-        frame = read_text_table(Path(path)) if Path(path).suffix.lower() in _TEXTS else read_vector(path)
+        layers = [] if is_text else [layer.name for layer in list_layers(path)]
+        frame = read_text_table(Path(path)) if is_text else read_vector(path)
     except (ValueError, OSError) as error:
         raise UsageError(f'{path} cannot be read as a sample: {error}') from error
+    if len(layers) > 1:
+        raise UsageError(
+            f'{path} has the layers {", ".join(layers)}: keep the sample in a file of its own, as with '
+            f'`ogr2ogr sample.gpkg {path} {layers[0]}`'
+        )
     if frame.empty:
         raise UsageError(f'{path} holds no points')
     return frame

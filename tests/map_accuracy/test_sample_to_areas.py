@@ -267,9 +267,12 @@ def test_accuracy_refuses(tmp_path, class_map, geores):
     (tmp_path / 'odd.json').write_text('{"strata": []}')
     (tmp_path / 'text.json').write_text('{')
     (tmp_path / 'text.gpkg').write_text('no GeoPackage')
+    for layer in ('plan', 'sample'):
+        gpd.read_file(out).to_file(tmp_path / 'two.gpkg', layer=layer)
     before = hold_files(tmp_path)
     cases = [
         ([tmp_path / 'absent.gpkg'], 'no such file'),
+        ([tmp_path / 'two.gpkg'], 'has the layers plan, sample: keep the sample in a file of its own'),
         ([tmp_path / 'text.gpkg'], 'cannot be read'),
         ([out, '--reference', 'truth'], "no column 'truth'"),
         ([out, '--map-column', 'ours'], "no column 'ours'"),
