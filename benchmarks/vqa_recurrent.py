@@ -103,13 +103,16 @@ def main() -> None:
     )
     parser.add_argument('roots', nargs='+')
     parser.add_argument('--variant', choices=('lr', 'hr'), required=True)
+    parser.add_argument(
+        '--split', choices=('location', 'image'), default='location', help='what folds keep together'
+    )
     parser.add_argument('--folds', type=int, default=5)
     parser.add_argument('--seed', type=int, default=1)
     args = parser.parse_args()
     hits: dict[str, dict[str, list[bool]]] = {'majority': defaultdict(list), 'recurrent': defaultdict(list)}
     found = []
     for fold in range(1, args.folds + 1):
-        data = RSVQADataModule(args.roots, args.variant, split='location', folds=args.folds, fold=fold)
+        data = RSVQADataModule(args.roots, args.variant, split=args.split, folds=args.folds, fold=fold)
         taught, asked = Asked(data, data.split.train), Asked(data, data.split.val)
         given = {
             'majority': Majority.of(taught.texts, taught.kinds, taught.answers).answer(
