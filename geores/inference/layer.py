@@ -348,13 +348,10 @@ class Layer(ABC):
         whole = (inside_rows, inside_cols) == (rows, cols)
         values = (lent if whole else np.zeros)((len(self.indexes), *shape), dtype)
         valid = None if whole else np.zeros(shape, bool)
-        whole_parts = list(product(self._parts(inside_rows, 0), self._parts(inside_cols, 1)))
-        self._prepare([(part_rows[1], part_cols[1]) for part_rows, part_cols in whole_parts])
+        parts = list(product(self._parts(inside_rows, 0), self._parts(inside_cols, 1)))
+        self._prepare([(block_rows, block_cols) for (_, block_rows), (_, block_cols) in parts])
         # What another thread is decoding comes last: until it is there, other blocks are decoded.
-        parts = sorted(
-            whole_parts,
-            key=lambda part: self._cache.is_awaited(self._key(part[0][1], part[1][1])),
-        )
+        parts.sort(key=lambda part: self._cache.is_awaited(self._key(part[0][1], part[1][1])))
         for (part_rows, block_rows), (part_cols, block_cols) in parts:
             block = self._block(block_rows, block_cols)
             source = (_within(part_rows, block_rows), _within(part_cols, block_cols))

@@ -101,13 +101,13 @@ def test_what_cannot_be_folded_stays(way):
     assert torch.equal(folded(images), network(images))
 
 
-@given(
-    arrays(
-        np.float32,
-        st.tuples(st.integers(1, 4), st.integers(1, 40)),
-        elements=st.floats(-4, 4, width=32, allow_subnormal=False),
-    )
-)
+def filters_of(rows, weights):
+    """Filters, (rows, weights) at most, float32."""
+    shapes = st.tuples(st.integers(1, rows), st.integers(1, weights))
+    return arrays(np.float32, shapes, elements=st.floats(-4, 4, width=32, allow_subnormal=False))
+
+
+@given(filters_of(4, 40))
 @torch.inference_mode()
 def test_filters_keep_their_sums_in_bfloat16(filters):
     layer = torch.nn.Linear(filters.shape[1], filters.shape[0], bias=False)
@@ -136,13 +136,7 @@ def test_sums_of_long_filters_are_kept_well():
     assert torch.equal(rounded.bias, layer.bias)
 
 
-@given(
-    arrays(
-        np.float32,
-        st.tuples(st.integers(1, 3), st.integers(1, 5)),
-        elements=st.floats(-4, 4, width=32, allow_subnormal=False),
-    )
-)
+@given(filters_of(3, 5))
 @torch.inference_mode()
 def test_of_short_filters_no_other_rounding_is_better(filters):
     layer = torch.nn.Linear(filters.shape[1], filters.shape[0], bias=False)
